@@ -1,0 +1,38 @@
+"""Train an LSTM on a folder of MIDI and generate music with it.
+
+The names below are the public interface; each is loaded when it is first used, so that importing the
+package, as the reading processes do, starts neither JAX nor mido.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musicjax.config import Config as Config
+    from musicjax.config import load as load_config
+    from musicjax.music.midi import read as read_midi
+    from musicjax.music.midi import write as write_midi
+    from musicjax.music.notes import Notes as Notes
+    from musicjax.run.evaluate import evaluate as evaluate
+    from musicjax.run.generate import generate as generate
+    from musicjax.run.train import train as train
+
+__version__ = "0.1.0"
+_HOMES = {
+    "Config": ("musicjax.config", "Config"),
+    "load_config": ("musicjax.config", "load"),
+    "Notes": ("musicjax.music.notes", "Notes"),
+    "read_midi": ("musicjax.music.midi", "read"),
+    "write_midi": ("musicjax.music.midi", "write"),
+    "train": ("musicjax.run.train", "train"),
+    "generate": ("musicjax.run.generate", "generate"),
+    "evaluate": ("musicjax.run.evaluate", "evaluate"),
+}
+__all__ = ["Config", "Notes", "evaluate", "generate", "load_config", "read_midi", "train", "write_midi"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

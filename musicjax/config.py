@@ -1,0 +1,250 @@
+"""Every knob of the program, declared once with its meaning, unit and range."""
+
+import dataclasses
+import difflib
+import json
+import math
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from musicjax.errors import UsageError
+
+
+def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may_change: bool = False):
+    """A config field: default, meaning with unit, inclusive range or choices.
+
+    `may_change` marks what a run that is continued may set anew without becoming another run.
+    """
+    rules = {"meaning": meaning, "low": low, "high": high, "choices": choices, "may_change": may_change}
+    return dataclasses.field(default=default, metadata=rules)
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Which music, and how it becomes windows."""
+
+    source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files")
+    cache: str = knob("", "folder for what was read; empty: the user's cache folder; off: none", may_change=True)
+    workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
+    seconds_per_file: float = knob(10.0, "time limit for reading one file, seconds", low=0.1, high=3600.0)
+    percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
+    duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
+    window: int = knob(50, "notes the model sees before it predicts the next", low=1, high=10_000)
+    split: str = knob(
+        "piece",
+        "piece: whole pieces are held out and windows stay inside a piece; "
+        "windows: one list of all notes, windows cross files, the last share is held out (the paper)",
+        choices=("piece", "windows"),
+    )
+    validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
+    split_seed: int = knob(0, "which pieces are held out", low=0, high=2**31 - 1)
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """The network."""
+
+    units: int = knob(512, "LSTM units", low=1, high=65_536)
+    dropout: float = knob(0.75, "share of the LSTM's outputs dropped in training", low=0.0, high=0.99)
+    precision: str = knob(
+        "float32",
+        "float32; bfloat16: operands of the large products are rounded, everything else stays float32",
+        choices=("float32", "bfloat16"),
+    )
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """How it learns."""
+
+    epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
+    batch_size: int = knob(200, "windows a step", low=1, high=1_000_000)
+    learning_rate: float = knob(1e-4, "RMSprop step size", low=1e-12, high=10.0)
+    patience: int = knob(
+        0,
+        "stop after this many epochs without a lower validation loss; 0: never",
+        low=0,
+        high=1_000_000,
+        may_change=True,
+    )
+
+
+@dataclasses.dataclass
+class SampleConfig:
+    """The music written into the workdir when training ends."""
+
+    num_outputs: int = knob(8, "files", low=0, high=10_000, may_change=True)
+    num_notes: int = knob(300, "notes in each", low=1, high=1_000_000, may_change=True)
+    temperature: float = knob(
+        1.0,
+        "0: the mean prediction; above: noise, in validation residual deviations",
+        low=0.0,
+        high=100.0,
+        may_change=True,
+    )
+
+
+@dataclasses.dataclass
+class Config:
+    """One run, whole. The defaults are the paper's model and training on the built-in corpus."""
+
+    name: str = knob("custom", "name of the configuration; the default workdir is runs/NAME", may_change=True)
+    seed: int = knob(0, "the one source of randomness", low=0, high=2**31 - 1)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+
+
+def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """(path such as "train.epochs", declaration, value) of every knob."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field, value
+
+
+def validate(config: Config) -> Config:
+    """The config itself, if every field has its type and lies in its range.
+
+    Raises:
+        UsageError: names the field, its value and what is allowed.
+    """
+    for path, field, value in fields(config):
+        rules: Any = field.metadata
+        wanted: type = type(field.default)
+        if wanted is float and type(value) is int:
+            value = float(value)
+            set_field(config, path, value)
+        if type(value) is not wanted:
+            raise UsageError(f"config.{path}={value!r} is not of type {wanted.__name__}: {rules['meaning']}")
+        if rules["choices"] and value not in rules["choices"]:
+            raise UsageError(f"config.{path}={value!r}: expected one of {', '.join(rules['choices'])}")
+        if wanted in (int, float) and not (rules["low"] <= value <= rules["high"]):
+            raise UsageError(f"config.{path}={value!r}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"config.{path}={value!r}: expected a finite number")
+    return config
+
+
+def require_field(path: str) -> None:
+    """Raises UsageError if no knob or section has this path; names the nearest."""
+    known = [name for name, _, _ in fields(Config())]
+    if path in known or any(name.startswith(f"{path}.") for name in known):
+        return
+    last = {name.split(".")[-1]: name for name in known}
+    near = difflib.get_close_matches(path, known, n=1)
+    near = near or [last[name] for name in difflib.get_close_matches(path.split(".")[-1], last, n=1)]
+    hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
+    raise UsageError(f"unknown field config.{path}: {hint}")
+
+
+def set_field(config: Config, path: str, value: Any) -> None:
+    """Sets the knob named by a path such as "train.epochs"; raises UsageError if there is none."""
+    require_field(path)
+    *sections, name = path.split(".")
+    owner: Any = config
+    for section in sections:
+        owner = getattr(owner, section)
+    setattr(owner, name, value)
+
+
+def describe() -> list[str]:
+    """One line a knob: its flag, default and meaning."""
+    lines = []
+    for path, field, value in fields(Config()):
+        allowed = " or ".join(field.metadata["choices"])
+        lines.append(f"  --config.{path}={value!s:<10} {field.metadata['meaning']}{f' ({allowed})' if allowed else ''}")
+    return lines
+
+
+def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
+    """(path, saved value, present value) of each knob that differs and may not change within a run."""
+    pairs = zip(fields(saved), fields(present), strict=True)
+    return [
+        (path, old, new) for (path, field, old), (_, _, new) in pairs if old != new and not field.metadata["may_change"]
+    ]
+
+
+def to_dict(config: Config) -> dict:
+    """The config as nested dicts of JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict) -> Config:
+    """The inverse of `to_dict`, validated; knobs that are absent keep their defaults.
+
+    Raises:
+        UsageError: a knob is unknown, of the wrong type or out of range.
+    """
+    config = Config()
+
+    def fill(section: dict, prefix: str) -> None:
+        for name, value in section.items():
+            if isinstance(value, dict):
+                fill(value, f"{prefix}{name}.")
+            else:
+                set_field(config, prefix + name, value)
+
+    fill(values, "")
+    return validate(config)
+
+
+def names() -> list[str]:
+    """Names of the configs that come with the program."""
+    return sorted(path.stem for path in _config_folder().glob("*.py"))
+
+
+def load(name_or_path: str | Config) -> Config:
+    """A config by its name (`names()`), or from a .py file with get_config() or a .json file.
+
+    A Config is given back as it is.
+
+    Raises:
+        UsageError: there is no such config, or the file does not give one.
+    """
+    if isinstance(name_or_path, Config):
+        return name_or_path
+    path = Path(name_or_path)
+    if name_or_path in names():
+        path = _config_folder() / f"{name_or_path}.py"
+    elif path.suffix not in (".py", ".json") or not path.is_file():
+        near = difflib.get_close_matches(name_or_path, names(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(
+            f"unknown config {name_or_path!r}: {hint}expected one of {', '.join(names())}, "
+            "or the path of a .py or .json file"
+        )
+    if path.suffix == ".json":
+        return _load_json(path)
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the user's file does
+        raise UsageError(
+            f"config file {path}: {type(error).__name__}: {error}; expected a function get_config()"
+        ) from error
+    if not isinstance(config, Config):
+        raise UsageError(f"config file {path}: get_config() returned {type(config).__name__}, expected musicjax.Config")
+    return validate(config)
+
+
+def _load_json(path: Path) -> Config:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"config file {path} cannot be read: {error}; expected the JSON of a config") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"config file {path}: expected a JSON object, found {type(values).__name__}")
+    return from_dict(values)
+
+
+def _config_folder() -> Path:
+    """configs/ inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"

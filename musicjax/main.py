@@ -1,0 +1,88 @@
+"""Train an LSTM on a folder of MIDI and generate music with it.
+
+musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+  train     (default) read data, train, save, write samples; goes on if the workdir holds a checkpoint
+  generate  --workdir=DIR: new music from a trained model, as MIDI files
+  evaluate  --workdir=DIR [--data=DIR]: metrics on held-out or other data, as one JSON object
+  data      --data=DIR [--json]: what is kept of a folder of MIDI files, what is skipped, and why
+"""
+
+import re
+import sys
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from musicjax import config as config_lib
+from musicjax.errors import RunError, UsageError
+
+COMMANDS = ("train", "generate", "evaluate", "data")
+# name: (type, default, meaning, commands that take it). All take --config and its fields.
+FLAGS = {
+    "workdir": ("string", "", "folder of the run; train: runs/NAME of the config if not given", COMMANDS),
+    "checkpoint": ("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
+    "data": ("string", "", "builtin or a directory of MIDI files", ("evaluate", "data")),
+    "json": ("bool", False, "last line: the counts as one JSON object", ("data",)),
+    "num_outputs": ("integer", 8, "how many files", ("generate",)),
+    "num_notes": ("integer", 0, "notes in each; 300 if no --seconds is given", ("generate",)),
+    "seconds": ("float", 0.0, "length of each, instead of --num_notes", ("generate",)),
+    "seed": ("integer", 0, "file k depends on the seed and k alone", ("generate",)),
+    "temperature": ("float", 1.0, "0: the mean prediction; above: more varied", ("generate",)),
+    "primer": ("string", "", "MIDI file to go on from", ("generate",)),
+    "output_dir": ("string", "", "WORKDIR/generated if not given", ("generate",)),
+}
+
+
+def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
+    """(command, its flags, config, fields overridden - or None if the config was named).
+
+    Raises:
+        UsageError: a command, flag, config, field or value that there is not.
+    """
+    command, *rest = argv if argv and not argv[0].startswith("-") else ["train", *argv]
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
+    rest.sort(key=lambda word: not word.startswith("--config="))  # the fields override it, wherever it was written
+    for path in re.findall(r"^--?(?:no)?config\.([^=\n]*)", "\n".join(rest), re.MULTILINE):
+        config_lib.require_field(path)
+    values = flags.FlagValues()
+    try:
+        for name, (kind, default, meaning, commands) in FLAGS.items():
+            if command in commands:
+                getattr(flags, f"DEFINE_{kind}")(name, default, meaning, flag_values=values)
+        demo = config_lib.load("demo")
+        config_flags.DEFINE_config_dataclass(
+            "config", demo, flag_values=values, sys_argv=rest, parse_fn=config_lib.load
+        )
+        unexpected = values(["musicjax", *rest])[1:]
+    except flags.Error as error:
+        raise UsageError(f"{error} (musicjax --help lists the flags)") from error
+    if unexpected:
+        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
+    config_flag: Any = values["config"]
+    options = {name: values[name].value for name in FLAGS if name in values}
+    overrides = None if config_flag.present else dict(config_flag.override_values)
+    return command, options, config_lib.validate(config_flag.value), overrides
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage."""
+    argv = sys.argv[1:] if argv is None else argv
+    if {"--help", "-h"} & set(argv):
+        lines = [f"  --{name:<12} {meaning} ({', '.join(commands)})" for name, (*_, meaning, commands) in FLAGS.items()]
+        print(__doc__, *lines, "", *config_lib.describe(), sep="\n")
+        return 0
+    try:
+        request = parse(argv)
+        from musicjax.run import commands  # not before: wrong usage is told without waiting for JAX
+
+        return commands.run(*request)
+    except (UsageError, RunError) as error:
+        print(f"musicjax: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

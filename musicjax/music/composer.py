@@ -1,0 +1,406 @@
+"""The built-in corpus: short pop clips, each a pure function of a seed and a number.
+
+A song has a key, a tempo, a register, two melodic motifs and an accompaniment; its verse and its chorus
+are two clips. Inside a clip, harmony comes first (a Markov grammar of scale degrees with cadences), then
+the accompaniment, then a melody: rhythm and contour from the motifs, pitches from a shortest path.
+
+Time is counted in sixteenths, four to a beat, sixteen to a bar. Shapes: M melody notes, S pitches that
+the melody may use, H half bars.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from musicjax.music import midi
+from musicjax.music.notes import Notes, from_beats
+
+# Part of the name of the cached corpus: raise it whenever the same seed would compose other music.
+COMPOSER_VERSION = 1
+
+MELODY_VELOCITY, STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 102, 81, 59, 31
+BASS_LOW = 41  # the bass has one octave, BASS_LOW..BASS_LOW + 11: one pitch for each pitch class
+CHORD_LOW, CHORD_HIGH, CHORD_CENTRE = 57, 69, 61.5
+PROGRAMS = (0, 0, 32)  # General MIDI: piano, piano, acoustic bass
+PART_NAMES = ("melody", "chords", "bass")
+SECTIONS = ("verse", "chorus")
+SEMITONES_PER_STEP = 12 / 7  # of a scale, on average
+PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+
+SCALES = {
+    "major": (0, 2, 4, 5, 7, 9, 11), "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10), "minor": (0, 2, 3, 5, 7, 8, 10),
+}  # fmt: skip
+# Tonic and mode with its weight. Most share the white keys, for a model is not told the key.
+KEYS = {
+    (0, "major"): 36, (9, "minor"): 28, (7, "mixolydian"): 8, (2, "dorian"): 7,
+    (7, "major"): 6, (5, "major"): 6, (4, "minor"): 5, (2, "minor"): 4,
+}  # fmt: skip
+# From a degree (0 = tonic) to the next one, with weights; diminished triads are left out.
+GRAMMAR = {
+    "major": {
+        0: {3: 5, 4: 4, 5: 4, 1: 2, 2: 2}, 1: {4: 4, 3: 2, 5: 2, 0: 1}, 2: {5: 3, 3: 4, 1: 1},
+        3: {0: 4, 4: 5, 5: 2, 1: 1}, 4: {5: 5, 0: 3, 3: 4}, 5: {3: 7, 4: 4, 1: 2, 2: 2},
+    },
+    "mixolydian": {
+        0: {6: 5, 3: 5, 4: 2, 1: 2}, 1: {3: 3, 6: 2, 4: 1}, 3: {0: 5, 6: 3, 1: 1}, 4: {3: 3, 6: 2},
+        6: {3: 5, 0: 3},
+    },
+    "dorian": {
+        0: {3: 5, 6: 4, 2: 2, 1: 1}, 1: {2: 2, 3: 1, 0: 1}, 2: {3: 4, 6: 2}, 3: {0: 4, 6: 3, 2: 1},
+        4: {0: 2, 3: 3}, 6: {3: 4, 0: 3, 4: 1},
+    },
+    "minor": {
+        0: {5: 6, 6: 4, 3: 3, 2: 2, 4: 1}, 2: {6: 5, 5: 3, 3: 2}, 3: {0: 2, 4: 3, 5: 3, 6: 3},
+        4: {0: 4, 5: 4}, 5: {6: 5, 2: 5, 3: 3, 4: 1}, 6: {0: 4, 5: 5, 2: 2},
+    },
+}  # fmt: skip
+# Degrees that end an open phrase and that lead into the tonic at the end of a closed one.
+LEADING = {"major": (4, 3), "mixolydian": (6, 3), "dorian": (3, 6), "minor": (4, 6)}
+
+# Letters are phrases of four bars: A open, Z as A but closed, B a contrast; C is one closing bar.
+FORMS = {"AZ": 48, "AZC": 10, "AZBZ": 24, "ABZ": 9, "Z": 10}
+HARMONIC_RHYTHM = {8: 25, 16: 58, 32: 17}  # sixteenths a chord lasts
+TEMPOS_BPM = {120: 46, 100: 2, 125: 2}
+REGISTERS = {57: 5, 61: 38, 64: 24, 71: 18, 76: 10, 80: 4, 84: 1}  # central pitch of the melody
+
+# How a bar is played: sixteenths at which the chords and the bass strike, each sounding until the next.
+Pattern = tuple[tuple[int, ...], tuple[int, ...]]
+PULSE: Pattern = (0, 4, 8, 12), (0, 6, 8, 14)
+LONG: Pattern = (0,), (0,)
+HALVES: Pattern = (0, 8), (0, 8)
+PATTERNS: dict[Pattern, float] = {
+    PULSE: 45, ((0, 4, 8, 12), (0, 2, 4, 6, 8, 10, 12, 14)): 3, ((0, 4, 8, 12), (0, 8)): 3,
+    ((0, 4, 6, 12), (0, 6, 14)): 8, LONG: 20, HALVES: 13, ((0, 6, 12), (0, 6, 12)): 5,
+    ((0, 3, 6, 8, 11, 14), (0, 6, 8, 14)): 1,
+}  # fmt: skip
+# The last bar of a phrase; None: as the others.
+FILLS = {None: 5, LONG: 3, ((0, 4, 8, 12, 14), (0, 6, 8, 14)): 3, HALVES: 2}
+
+# Half a bar of melody: durations in sixteenths, negative for rests.
+CELLS = {
+    (2, 2, 2, 2): 18, (4, 4): 16, (4, 2, 2): 14, (2, 2, 4): 15, (2, 4, 2): 6, (6, 2): 11, (2, 6): 5, (8,): 10,
+    (-2, 2, 2, 2): 8, (-4, 2, 2): 7, (-4, 4): 5, (2, 2, -2, 2): 3, (2, 2, 2, -2): 5, (2, 2, -4): 6,
+}  # fmt: skip
+SIXTEENTH_CELLS = {
+    (3, 3, 2): 10, (3, 1, 4): 9, (2, 1, 1, 4): 11, (2, 2, 2, 1, 1): 8, (1, 1, 2, 2, 2): 7, (2, 2, 3, 1): 6,
+    (1, 1, 2, 4): 7, (3, 1, 2, 2): 7, (-2, 1, 1, 2, 2): 8,
+}  # fmt: skip
+ENDINGS = {(8, 4, -4): 3, (8, -8): 4, (4, 4, 4, -4): 2, (2, 2, 4, 4, -4): 3, (4, 2, 2, 8): 2, (12, -4): 3}
+PICKUPS = {(8, -4, 2, 2): 3, (4, 4, -4, 2, 2): 3, (2, 2, 4, -4, 2, 2): 3, (8, -4, 4): 1}
+STEPS = {0: 26, 1: 16, -1: 20, 2: 9, -2: 10, 3: 6, -3: 5, 4: 4, -4: 3}  # scale steps between contour targets
+LAYOUTS = {"abac": 4, "aabc": 3, "aaac": 1, "abbc": 2}  # bars of a phrase; c ends it
+ARCS = {(0, 0, 1, 0): 3, (0, 1, 0, -1): 3, (0, 1, 2, 0): 2, (1, 0, 0, -1): 2, (0, -1, 1, 0): 2}
+
+Item = TypeVar("Item")
+Event = tuple[int, int, int, int]  # onset and duration in sixteenths, pitch, velocity
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """A verse or a chorus.
+
+    Attributes:
+        name: unique within a seed, such as "song-017-verse".
+        bpm: tempo in quarter notes per minute.
+        parts: melody, chords and bass.
+        key: tonic and mode, such as "A minor".
+    """
+
+    name: str
+    bpm: float
+    parts: tuple[Notes, Notes, Notes]
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Motif:
+    """One bar of melody: durations in sixteenths (negative: rest), one contour step for each note."""
+
+    rhythm: tuple[int, ...]
+    contour: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+    """What a verse and its chorus have in common."""
+
+    tonic: int  # pitch class
+    mode: str
+    bpm: float
+    register: int  # central pitch of the melody
+    motifs: tuple[Motif, Motif]  # the verse leads with the first, the chorus with the second
+    pattern: Pattern
+    pickups: bool  # whether phrases lead into the next one with short notes
+    walking: float  # odds that the bass leaves the root between beats
+    leading_tone: bool  # whether a dominant in minor is a major triad
+    accented: bool  # whether the middle of a bar is as loud as its start
+
+
+@dataclasses.dataclass(frozen=True)
+class Chord:
+    """A triad as pitch classes, root first, and the scale to play over it."""
+
+    triad: tuple[int, int, int]
+    scale: frozenset[int]
+
+
+def write_corpus(folder: Path, seed: int = 0, clips: int = 126) -> None:
+    """Writes clips 0..clips - 1 of a seed as <name>.mid into an existing folder."""
+    for number in range(clips):
+        clip = compose(seed, number)
+        path = Path(folder) / f"{clip.name}.mid"
+        midi.write(clip.parts, path, bpm=clip.bpm, programs=PROGRAMS, names=PART_NAMES)
+
+
+def compose(seed: int, number: int) -> Clip:
+    """Clip `number` of a seed: even numbers are verses, the odd number after it is the song's chorus."""
+    song_number, section = divmod(number, len(SECTIONS))
+    song = _song(np.random.default_rng([seed, song_number]))
+    rng = np.random.default_rng([seed, song_number, 1 + section])
+    shares_harmony = section == 1 and rng.random() < 0.3
+    harmony_rng = np.random.default_rng([seed, song_number, 0 if shares_harmony else section, 1])
+    form = _draw(rng, FORMS)
+    chords = _harmony(harmony_rng, song, form, section)
+    pattern = song.pattern if rng.random() < 0.7 else _draw(rng, PATTERNS)
+    melody = _melody(song, _melody_bars(rng, song, form, section), chords, section)
+    comping, bass = _accompaniment(rng, song, chords, pattern)
+    return Clip(
+        name=f"song-{song_number:03d}-{SECTIONS[section]}",
+        bpm=song.bpm,
+        parts=(_notes(melody, song.bpm), _notes(comping, song.bpm), _notes(bass, song.bpm)),
+        key=f"{PITCH_NAMES[song.tonic]} {song.mode}",
+    )
+
+
+def _draw(rng: np.random.Generator, weights: Mapping[Item, float]) -> Item:
+    """One key of `weights`, in proportion to its weight."""
+    edges = np.cumsum(list(weights.values()))
+    return list(weights)[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
+
+
+def _notes(events: Sequence[Event], bpm: float) -> Notes:
+    onset, duration, pitch, velocity = np.array(events).T
+    return from_beats(pitch, velocity, onset / 4, duration / 4, bpm)
+
+
+def _song(rng: np.random.Generator) -> Song:
+    tonic, mode = _draw(rng, KEYS)
+    cells = CELLS | SIXTEENTH_CELLS if rng.random() < 0.6 else CELLS
+    rhythms = [_draw(rng, cells) + _draw(rng, cells) for _ in range(2)]
+    return Song(
+        tonic=tonic,
+        mode=mode,
+        bpm=float(_draw(rng, TEMPOS_BPM)),
+        register=_draw(rng, REGISTERS) + int(rng.integers(-1, 2)),
+        motifs=(_motif(rng, rhythms[0]), _motif(rng, rhythms[1])),
+        pattern=_draw(rng, PATTERNS),
+        pickups=bool(rng.random() < 0.5),
+        walking=float(rng.choice([0.0, 0.0, 0.4, 0.8])),
+        leading_tone=bool(rng.random() < 0.5),
+        accented=bool(rng.random() < 0.45),
+    )
+
+
+def _motif(rng: np.random.Generator, rhythm: tuple[int, ...]) -> Motif:
+    """A contour for a rhythm: a walk in scale steps around 0."""
+    walk = np.cumsum([_draw(rng, STEPS) for duration in rhythm if duration > 0])
+    return Motif(rhythm, tuple((walk - int(np.rint(walk.mean()))).tolist()))
+
+
+def _harmony(rng: np.random.Generator, song: Song, form: str, section: int) -> list[Chord]:
+    """The chord of each half bar [H]; the last chord of a phrase lasts a bar at least."""
+    chord_length = _draw(rng, HARMONIC_RHYTHM)
+    halves = chord_length // 8
+    length = 64 // chord_length - (halves == 1)
+    row, leading = GRAMMAR[song.mode][0], LEADING[song.mode]
+    start = 0 if rng.random() < (0.65, 0.5)[section] else _draw(rng, row)
+    opening = _progression(rng, song.mode, start, length, leading)
+    before = GRAMMAR[song.mode][opening[-3 % length]]
+    closing = [*opening[:-2], _draw(rng, {degree: before.get(degree, 1) for degree in leading}), 0]
+    contrast = _progression(rng, song.mode, _draw(rng, row), length, leading)
+    phrases = {"A": opening, "Z": closing, "B": contrast}
+    degrees: list[int] = []
+    for letter in form:
+        phrase = [degree for degree in phrases.get(letter, ()) for _ in range(halves)]
+        degrees += [0, 0] if letter == "C" else phrase + phrase[-1:] * (8 - len(phrase))
+    return [_chord(song, degrees, index) for index in range(len(degrees))]
+
+
+def _progression(rng: np.random.Generator, mode: str, start: int, length: int, goals: Sequence[int]) -> list[int]:
+    """A walk through the grammar from `start` to one of `goals`, drawn with its true probability."""
+    weights = np.zeros((7, 7))
+    for degree, row in GRAMMAR[mode].items():
+        weights[degree, list(row)] = np.array(list(row.values())) / sum(row.values())
+    reach = [np.isin(np.arange(7), goals).astype(float)]  # reach[k]: odds of a goal after k more steps
+    for _ in range(length - 1):
+        reach.append(weights @ reach[-1])
+    degrees = [start]
+    for steps_left in range(length - 2, -1, -1):
+        odds = weights[degrees[-1]] * reach[steps_left]
+        if not odds.any():
+            odds = reach[steps_left]
+        degrees.append(_draw(rng, dict(enumerate(odds))))
+    return degrees
+
+
+def _chord(song: Song, degrees: Sequence[int], index: int) -> Chord:
+    """The triad on a degree; in minor, a dominant that falls to the tonic may raise the seventh degree."""
+    scale = list(SCALES[song.mode])
+    degree = degrees[index]
+    following = next((later for later in degrees[index:] if later != degree), None)
+    if song.mode == "minor" and song.leading_tone and degree == 4 and following == 0:
+        scale[6] += 1
+    pitch_classes = [(song.tonic + offset) % 12 for offset in scale]
+    root, third, fifth = (pitch_classes[(degree + skip) % 7] for skip in (0, 2, 4))
+    return Chord((root, third, fifth), frozenset(pitch_classes))
+
+
+def _accompaniment(
+    rng: np.random.Generator, song: Song, chords: Sequence[Chord], pattern: Pattern
+) -> tuple[list[Event], list[Event]]:
+    """Chord and bass events, bar by bar."""
+    parts: tuple[list[Event], list[Event]] = [], []
+    voicings = _voicings(chords)
+    bars = len(chords) // 2
+    fill, last = _draw(rng, FILLS), _draw(rng, {LONG: 3, pattern: 2})
+    for bar in range(bars):
+        played = last if bar == bars - 1 else fill if fill and bar % 4 == 3 else pattern
+        if chords[2 * bar] != chords[2 * bar + 1] and not all(8 in strikes for strikes in played):
+            played = HALVES if played == LONG else PULSE
+        for events, strikes, weakest in zip(parts, played, (SOFT_VELOCITY, MEDIUM_VELOCITY), strict=True):
+            for onset, end in zip(strikes, (*strikes[1:], 16), strict=True):
+                half = 2 * bar + onset // 8
+                accent = song.accented or chords[half] != chords[half - 1]
+                at_middle = STRONG_VELOCITY if accent else MEDIUM_VELOCITY
+                velocity = {0: STRONG_VELOCITY, 8: at_middle}.get(onset, weakest)
+                bass = events is parts[1]
+                pitches = (_bass_pitch(rng, song, chords, half, onset),) if bass else voicings[half]
+                events += [(16 * bar + onset, end - onset, pitch, velocity) for pitch in pitches]
+    return parts
+
+
+def _bass_pitch(rng: np.random.Generator, song: Song, chords: Sequence[Chord], half: int, onset: int) -> int:
+    """Roots, and in walking songs fifths off the beat and steps into the root of the next chord."""
+    chord = chords[half]
+    pitch_class = chord.triad[0]
+    if onset % 8 and rng.random() < song.walking:
+        following = chords[(half + 1) % len(chords)]
+        if following != chord and onset % 8 >= 6:
+            root, goal = _bass_register(pitch_class), _bass_register(following.triad[0])
+            steps = [goal + step for step in (-2, -1, 1, 2) if (goal + step) % 12 in chord.scale]
+            inside = [pitch for pitch in steps if BASS_LOW <= pitch < BASS_LOW + 12]
+            return min(inside, key=lambda pitch: abs(pitch - root))
+        pitch_class = chord.triad[2]
+    return _bass_register(pitch_class)
+
+
+def _bass_register(pitch_class: int) -> int:
+    return BASS_LOW + (pitch_class - BASS_LOW) % 12
+
+
+def _voicings(chords: Sequence[Chord]) -> list[tuple[int, ...]]:
+    """Close voicings [H] of three pitches each, every one the nearest to the voicing before it."""
+    voicings: list[tuple[int, ...]] = []
+    for chord in chords:
+        candidates = []
+        for inversion in range(3):
+            order = chord.triad[inversion:] + chord.triad[:inversion]
+            lowest = CHORD_LOW + (order[0] - CHORD_LOW) % 12
+            voicing = tuple(lowest + (pitch_class - order[0]) % 12 for pitch_class in order)
+            if voicing[-1] <= CHORD_HIGH:
+                candidates.append(voicing)
+        previous = voicings[-1] if voicings else (CHORD_CENTRE,) * 3
+        voicings.append(min(candidates, key=lambda voicing: _movement(voicing, previous)))
+    return voicings
+
+
+def _movement(voicing: tuple[int, ...], previous: tuple[float, ...]) -> float:
+    """Semitones that the voices move, with a pull towards the middle of the range."""
+    moved = sum(abs(to - start) for to, start in zip(voicing, previous, strict=True))
+    return moved + 2 * abs(sum(voicing) / 3 - CHORD_CENTRE)
+
+
+def _melody_bars(rng: np.random.Generator, song: Song, form: str, section: int) -> list[Motif]:
+    """One motif for each bar, its contour moved along the arc of its phrase."""
+    main, second = song.motifs if section == 0 else song.motifs[::-1]
+    layout, arc = _draw(rng, LAYOUTS), _draw(rng, ARCS)
+    bars = []
+    for index, letter in enumerate(form):
+        if letter == "C":
+            bars.append(Motif((12, -4), (0,)))
+            continue
+        ending = _motif(rng, _draw(rng, PICKUPS if song.pickups and index < len(form) - 1 else ENDINGS))
+        contrast = letter == "B"
+        motifs = {"a": second, "b": main, "c": ending} if contrast else {"a": main, "b": second, "c": ending}
+        for name, shift in zip(layout, arc, strict=True):
+            motif = motifs[name]
+            bars.append(Motif(motif.rhythm, tuple(step + shift + contrast for step in motif.contour)))
+    return bars
+
+
+def _melody(song: Song, bars: Sequence[Motif], chords: Sequence[Chord], section: int) -> list[Event]:
+    """Melody events: the rhythm of the bars, and pitches near their contour; a chorus lies higher."""
+    centre = song.register + (0, 2)[section]
+    rhythm = np.array([duration for motif in bars for duration in motif.rhythm])
+    steps = np.array([step for motif in bars for step in motif.contour])
+    onsets = (np.cumsum(np.abs(rhythm)) - np.abs(rhythm))[rhythm > 0]
+    durations = rhythm[rhythm > 0]
+    tones = set().union(*(chord.scale for chord in chords))
+    lowest, highest = max(centre - 8, 43), min(centre + 9, 91)
+    pitches = np.array([pitch for pitch in range(lowest, highest + 1) if pitch % 12 in tones])
+    over = [chords[onset // 8] for onset in onsets]
+    cost, outside = _note_costs(pitches, centre + steps * SEMITONES_PER_STEP, onsets, durations, over)
+    cost[-1] += 3.0 * (pitches % 12 != chords[-1].triad[0])
+    line = pitches[_shortest_path(pitches, cost, outside)].tolist()
+    velocities = [MELODY_VELOCITY] * len(line)
+    return list(zip(onsets.tolist(), durations.tolist(), line, velocities, strict=True))
+
+
+def _note_costs(
+    pitches: np.ndarray, targets: np.ndarray, onsets: np.ndarray, durations: np.ndarray, over: Sequence[Chord]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cost [M, S] of each pitch at each note, and bool [M, S]: is it outside the chord?"""
+    triads = np.array([chord.triad for chord in over])
+    above = (pitches[None, :, None] - triads[:, None, :]) % 12  # semitones above each chord tone [M, S, 3]
+    outside = (above != 0).all(2)
+    clash = outside & np.isin(above, (1, 11)).any(2)
+    foreign = np.array([[pitch % 12 not in chord.scale for pitch in pitches.tolist()] for chord in over])
+    strong = ((onsets % 8 == 0) | (durations >= 4))[:, None]
+    on_beat = (onsets % 4 == 0)[:, None]
+    cost = 0.4 * np.abs(pitches[None, :] - targets[:, None])
+    cost += outside * np.where(strong, 6.0, np.where(on_beat, 2.0, 0.4))
+    cost += clash * np.where(strong | on_beat, 6.0, 0.3)
+    return cost + 30.0 * foreign, outside
+
+
+def _shortest_path(pitches: np.ndarray, cost: np.ndarray, outside: np.ndarray) -> list[int]:
+    """Indices [M] into pitches [S]: the cheapest line under the cost of notes [M, S] and of motion.
+
+    Steps are cheap, leaps are dear unless a step back follows, and a note outside the chord
+    is left by step. Motion is judged on three notes, so the path runs over pairs of pitches.
+    """
+    size = np.abs(pitches[:, None] - pitches[None, :])
+    motion = np.interp(size, [0, 1, 2, 4, 5, 7, 9, 12, 16], [0.5, 0.0, 0.0, 0.5, 0.8, 1.0, 2.5, 3.0, 8.0])
+    motion[size == 6] = 4.0
+    rise = np.sign(pitches[None, :] - pitches[:, None])
+    turned_back = (rise[:, :, None] * rise[None, :, :] <= 0) & (size[None, :, :] <= 2)
+    leap = 2.0 * ((size[:, :, None] >= 5) & ~turned_back)
+    unresolved = np.where(size > 2, 3.0, 0.0) + np.where(size == 0, 1.0, 0.0)
+    best = cost[0][:, None] + motion + cost[1][None, :] + outside[0][:, None] * unresolved
+    pointers = []
+    for index in range(2, len(cost)):
+        total = best[:, :, None] + leap
+        pointers.append(total.argmin(0))
+        step = motion + outside[index - 1][:, None] * unresolved
+        best = total.min(0) + step + cost[index][None, :]
+    before, last = np.unravel_index(int(best.argmin()), best.shape)
+    path = [int(last), int(before)]
+    for pointer in reversed(pointers):
+        path.append(int(pointer[path[-1], path[-2]]))
+    return path[::-1]

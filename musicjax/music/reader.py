@@ -1,0 +1,87 @@
+"""One reading process: a path a line on standard input, the outcome of that file on standard output.
+
+A process of its own, started by `corpus`, so that a file can be given up on by ending the process.
+Run as a program it imports no more than NumPy and mido.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from musicjax.music import midi
+from musicjax.music.notes import FIELDS, Notes
+
+_LENGTHS = struct.Struct("<II")  # bytes of JSON, notes
+
+
+class Outcome(NamedTuple):
+    """code: short and stable, "kept" where the file gave notes; detail: the reason in words."""
+
+    code: str
+    detail: str
+
+
+KEPT = Outcome("kept", "")
+
+
+def read_outcome(path: str, percussion: bool) -> tuple[Outcome, Notes | None]:
+    """The outcome and, if kept, the notes of one file; never raises for what the file holds."""
+    try:
+        notes = midi.read(path, percussion=percussion)
+    except midi.MidiError as error:
+        return Outcome(error.code, str(error)), None
+    except OSError as error:
+        return Outcome("unreadable", str(error)), None
+    except Exception as error:  # a bad file must not end a run, whatever it makes the reader raise
+        return Outcome("reader_error", f"{type(error).__name__}: {error}"), None
+    return KEPT, notes
+
+
+def send(stream: IO[bytes], outcome: Outcome, notes: Notes | None) -> None:
+    """Writes one outcome as two lengths, JSON, and float64 [6, N]."""
+    text = json.dumps(outcome).encode()
+    stream.write(_LENGTHS.pack(len(text), 0 if notes is None else len(notes)))
+    stream.write(text)
+    if notes is not None:
+        stream.write(notes.to_array().tobytes())
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[Outcome, Notes | None]:
+    """The inverse of `send`.
+
+    Raises:
+        EOFError: the sender is gone.
+    """
+    head = stream.read(_LENGTHS.size)
+    if len(head) < _LENGTHS.size:
+        raise EOFError
+    text_bytes, count = _LENGTHS.unpack(head)
+    outcome = Outcome(*json.loads(stream.read(text_bytes)))
+    body = stream.read(8 * len(FIELDS) * count)
+    if len(body) < 8 * len(FIELDS) * count:
+        raise EOFError
+    return outcome, Notes.from_array(np.frombuffer(body).reshape(len(FIELDS), count)) if count else None
+
+
+def content_hash(path: str) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def main() -> None:
+    replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing a library prints may mix with the replies
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        send(replies, *read_outcome(request["path"], request["percussion"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What happens in a workdir: files, loops, signals."""

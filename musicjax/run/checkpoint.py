@@ -1,0 +1,184 @@
+"""Checkpoints of a run: everything needed to go on with it or to use its model. The only importer of orbax.
+
+One checkpoint holds the latest state and the best parameters together, written aside and renamed, so
+that they never belong to different moments. The two newest are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from musicjax import config as config_lib
+from musicjax.config import Config
+from musicjax.errors import RunError, UsageError
+from musicjax.model.network import MusicLSTM
+from musicjax.music.note_matrix import Scaling
+from musicjax.training import optimizer as optimizer_lib
+from musicjax.training import step as step_lib
+from musicjax.training.step import TrainState
+
+KEPT = 2
+# Windows of the training data that travel with the model, for generating without a primer of one's own.
+PRIMERS = 128
+
+
+class Arrays(NamedTuple):
+    """state: the latest; best_params: those of the lowest validation loss; deviations float32 [C] of each;
+    primers: float32 [PRIMERS, T, C]."""
+
+    state: TrainState
+    best_params: dict
+    deviation: jax.Array
+    best_deviation: jax.Array
+    primers: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What goes beside the arrays, as JSON.
+
+    Attributes:
+        epoch: epochs finished.
+        best_epoch, best_loss: of the lowest validation loss.
+        config, scaling: of the run.
+        fingerprint: of the data.
+        versions: of the program and what it computes with.
+    """
+
+    epoch: int
+    best_epoch: int
+    best_loss: float
+    config: Config
+    scaling: Scaling
+    fingerprint: str
+    versions: dict[str, str]
+
+
+class Checkpoint(NamedTuple):
+    """Arrays and Facts of one moment."""
+
+    arrays: Arrays
+    facts: Facts
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program and of what its numbers depend on."""
+    packages = ("musicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mido")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"  # run from a checkout
+    return found
+
+
+def network_of(config: Config) -> MusicLSTM:
+    """The network that a config describes."""
+    columns = 4 if config.data.duration else 3
+    return MusicLSTM(config.model.units, columns, config.model.dropout, config.model.precision)
+
+
+def folder(workdir: Path) -> Path:
+    """Where the checkpoints of a workdir lie."""
+    return workdir.resolve() / "checkpoints"
+
+
+def exists(workdir: Path) -> bool:
+    """Whether the workdir holds a finished checkpoint."""
+    return folder(workdir).is_dir() and _latest(folder(workdir)) is not None
+
+
+class Store:
+    """Writes the checkpoints of one run; close it when done."""
+
+    def __init__(self, workdir: Path):
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(folder(workdir), options=options)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Raises RunError if it cannot be written; what was there before stays."""
+        facts = dataclasses.asdict(checkpoint.facts)
+        items = ocp.args.Composite(state=ocp.args.StandardSave(checkpoint.arrays), facts=ocp.args.JsonSave(facts))
+        try:
+            self._manager.save(checkpoint.facts.epoch, args=items, force=True)
+        except (OSError, ValueError) as error:
+            raise RunError(f"checkpoint of epoch {checkpoint.facts.epoch} could not be saved: {error}") from error
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def read_facts(workdir: Path) -> Facts:
+    """The facts of the latest checkpoint, without its arrays.
+
+    Raises:
+        RunError: there is none, or it cannot be read.
+    """
+    place = folder(workdir)
+    epoch = _latest(place) if place.is_dir() else None
+    if epoch is None:
+        raise RunError(
+            f"workdir {workdir} holds no checkpoint; expected one under {place}; train first, or name another --workdir"
+        )
+    try:
+        with _reader(place) as manager:
+            saved = manager.restore(epoch, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+        scaling = Scaling(**{name: tuple(values) for name, values in saved["scaling"].items()})
+        return Facts(**{**saved, "config": config_lib.from_dict(saved["config"]), "scaling": scaling})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise _damaged(place, epoch, error) from error
+
+
+def restore(workdir: Path) -> Checkpoint:
+    """The latest checkpoint.
+
+    Raises:
+        RunError: there is none, it cannot be read, or its shapes are not those of its config.
+    """
+    facts = read_facts(workdir)
+    config = facts.config
+    net = network_of(config)
+
+    def template() -> Arrays:
+        state = step_lib.init(
+            net, optimizer_lib.rmsprop(config.train.learning_rate), jax.random.key(0), config.data.window
+        )
+        deviation = jnp.zeros(net.columns)
+        primers = jnp.zeros((PRIMERS, config.data.window, net.columns))
+        return Arrays(state, state.params, deviation, deviation, primers)
+
+    place = folder(workdir)
+    try:
+        with _reader(place) as manager:
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.eval_shape(template)))
+            return Checkpoint(manager.restore(facts.epoch, args=items).state, facts)
+    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        raise _damaged(place, facts.epoch, error) from error
+
+
+def _reader(place: Path) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        place, options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, create=False)
+    )
+
+
+def _latest(place: Path) -> int | None:
+    with _reader(place) as manager:
+        return manager.latest_step()
+
+
+def _damaged(place: Path, epoch: int, error: Exception) -> RunError:
+    reason = str(error).strip().splitlines()
+    return RunError(
+        f"checkpoint {place / str(epoch)} cannot be restored: {type(error).__name__}: {reason[0] if reason else ''}; "
+        "expected a complete checkpoint of this run's model; remove that folder to use the one before it"
+    )

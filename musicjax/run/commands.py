@@ -1,0 +1,101 @@
+"""The commands: plain arguments in, results on standard output. Each imports what it alone needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from musicjax import config as config_lib
+from musicjax.config import Config
+from musicjax.errors import UsageError
+
+
+def run(command: str, options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> int:
+    """Runs one command with its flags; overrides is None where the config was named, not assumed.
+
+    SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](
+            options, config, overrides
+        )
+    except KeyboardInterrupt as interrupt:
+        again = "; the same command goes on from the last finished epoch" if command == "train" else ""
+        print(f"musicjax: stopped by {signal.Signals(interrupt.args[0]).name}{again}", file=sys.stderr, flush=True)
+        # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
+        os._exit(128 + interrupt.args[0])
+    return 0
+
+
+def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    from musicjax.run import checkpoint, train
+
+    workdir = Path(options["workdir"] or Path("runs", config.name))
+    if overrides is not None and checkpoint.exists(workdir):
+        config = _with(checkpoint.read_facts(workdir).config, overrides)
+    print(json.dumps(train.train(config, workdir)))
+
+
+def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    if not options["num_notes"] and not options["seconds"]:
+        options["num_notes"] = 300
+    request = {name: options[name] for name in ("num_outputs", "num_notes", "seconds", "seed", "temperature")}
+    from musicjax.run import generate
+
+    generate.check(**request)
+    workdir = _existing_workdir(options, config, overrides)
+    folder = Path(options["output_dir"] or workdir / "generated")
+    generate.prepare_folder(folder)
+    pieces = generate.generate(
+        generate.load(workdir, options["checkpoint"]), **request, primer=options["primer"] or None
+    )
+    for path in generate.write(pieces, folder, options["seed"]):
+        print(path)
+
+
+def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    from musicjax.run import evaluate
+
+    workdir = _existing_workdir(options, config, overrides)
+    print(json.dumps(evaluate.evaluate(workdir, options["data"] or None, options["checkpoint"])))
+
+
+def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    from musicjax.run import data
+
+    source = options["data"] or config.data.source
+    report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
+    data.show(dataclasses.replace(config.data, source=source), report, options["json"])
+
+
+def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> Path:
+    """The workdir of a trained model; a config that is named beside it must describe the same model."""
+    from musicjax.run import checkpoint
+
+    if not options["workdir"]:
+        raise UsageError("--workdir is missing: expected the folder of a trained model")
+    workdir = Path(options["workdir"])
+    saved = checkpoint.read_facts(workdir).config
+    present = config if overrides is None else _with(saved, overrides)
+    if saved.model != present.model or saved.data.duration != present.data.duration:
+        raise UsageError(
+            f"workdir {workdir} holds another model than config {config.name}; leave out --config to use what was saved"
+        )
+    return workdir
+
+
+def _with(config: Config, overrides: dict[str, Any]) -> Config:
+    for path, value in overrides.items():
+        config_lib.set_field(config, path, value)
+    return config_lib.validate(config)

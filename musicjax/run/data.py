@@ -1,0 +1,151 @@
+"""The data of a run: source -> Corpus -> scaled rows and window starts; and the `data` command."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax.config import Config, DataConfig
+from musicjax.errors import RunError
+from musicjax.music import corpus as corpus_lib
+from musicjax.music import note_matrix
+from musicjax.music.corpus import Corpus, Outcome
+from musicjax.music.note_matrix import Scaling
+from musicjax.run import screen
+from musicjax.training import windows as windows_lib
+
+# Files skipped that are listed on the screen; the report has them all.
+LISTED = 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """N rows of C columns and the first rows of the windows.
+
+    Attributes:
+        rows: float32 [N, C], scaled.
+        train, validation: int32 [W], starts of the windows of each split.
+        scaling: the constants the rows were scaled with.
+        fingerprint: sha256 of the content.
+        pieces: how many.
+    """
+
+    rows: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    scaling: Scaling
+    fingerprint: str
+    pieces: int
+
+
+def prepare(config: Config, report: Path | None = None) -> Data:
+    """Reads the source, splits it and scales it by its training part.
+
+    Args:
+        report: where to write one JSON line a file.
+
+    Raises:
+        RunError: nothing usable, or a split without a single window.
+    """
+    corpus, outcomes = read(config.data)
+    if report is not None:
+        corpus_lib.write_report(outcomes, report)
+    _require_notes(corpus, outcomes, config.data)
+    columns = 4 if config.data.duration else 3
+    unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
+    train, validation, in_training = _split(corpus, config.data)
+    for name, starts in (("training", train), ("validation", validation)):
+        if not len(starts):
+            raise RunError(
+                f"data source {config.data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
+                f"window of {config.data.window} notes and the one after; add files or lower --config.data.window"
+            )
+    scaling = note_matrix.fit(unscaled[in_training])
+    rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
+    short = int((np.diff(corpus.offsets) <= config.data.window).sum())
+    screen.say("windows", f"{len(train):,} train, {len(validation):,} validate, of {config.data.window} notes each")
+    if short and config.data.split == "piece":
+        screen.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
+    return Data(rows, train, validation, scaling, corpus.fingerprint, len(corpus))
+
+
+def rows_of(corpus: Corpus, scaling: Scaling) -> np.ndarray:
+    """All pieces as rows float32 [N, C], scaled with constants from elsewhere."""
+    return np.concatenate([note_matrix.encode(corpus.piece(p), scaling) for p in range(len(corpus))])
+
+
+def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
+    """Reads the source, showing progress and what became of the files."""
+    with screen.bar("reading", 0) as update:
+        corpus, outcomes = corpus_lib.read(data, lambda done, total: update(done, "", total))
+    counts = corpus_lib.counts(outcomes)
+    screen.say(
+        "data",
+        f"{data.source}: {len(outcomes)} files, {counts['kept']} kept, {counts['recovered']} recovered, "
+        f"{counts['skipped']} skipped; {counts['notes']:,} notes",
+    )
+    skipped = [outcome for outcome in outcomes if outcome.status == "skipped"]
+    for outcome in skipped[:LISTED]:
+        screen.say("skipped", f"{outcome.path}: {outcome.detail}")
+    if len(skipped) > LISTED:
+        screen.say("skipped", f"and {len(skipped) - LISTED} more")
+    return corpus, outcomes
+
+
+def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
+    """The `data` command: a table of outcomes by reason, the report, and with as_json one JSON object."""
+    corpus, outcomes = read(data)
+    reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
+    screen.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", "files"))
+    cache = corpus_lib.cache_folder(data)
+    if report is None and cache is not None:
+        report = cache / "reports" / f"{corpus.fingerprint[:16]}.jsonl"
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        corpus_lib.write_report(outcomes, report)
+        screen.say("report", str(report))
+    pitch = corpus.notes.pitch
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    summary: dict[str, Any] = corpus_lib.counts(outcomes) | {
+        "files": len(outcomes),
+        "source": data.source,
+        "seconds": round(seconds, 3),
+        "pitch_low": int(pitch.min(initial=127)),
+        "pitch_high": int(pitch.max(initial=0)),
+        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
+        "fingerprint": corpus.fingerprint,
+        "report": "" if report is None else str(report),
+    }
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print(
+            f"{len(pitch):,} notes, {seconds / 3600:.2f} hours, pitches {summary['pitch_low']}..{summary['pitch_high']}"
+        )
+    _require_notes(corpus, outcomes, data)
+
+
+def _require_notes(corpus: Corpus, outcomes: list[Outcome], data: DataConfig) -> None:
+    if not len(corpus):
+        first = outcomes[0]
+        raise RunError(
+            f"data source {data.source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
+            "expected MIDI files with notes; name another folder"
+        )
+
+
+def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and validation windows, and which rows training sees, bool [N]."""
+    if data.split == "windows":
+        train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
+        in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
+    else:
+        held_out = corpus_lib.held_out(corpus, data)
+        train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
+        in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
+    return train, validation, in_training

@@ -1,0 +1,208 @@
+"""Checkpoint -> sample -> Notes -> MIDI files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicjax.errors import RunError, UsageError
+from musicjax.model import sample as sample_lib
+from musicjax.model.network import MusicLSTM
+from musicjax.model.sample import Limits
+from musicjax.music import midi, note_matrix
+from musicjax.music.notes import Notes, from_seconds
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import screen
+from musicjax.run.checkpoint import Facts
+
+# Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.
+CHUNK_NOTES = 100
+MOST_NOTES_PER_SECOND = 50
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """What generating needs of a run.
+
+    Attributes:
+        net, params: the network and the parameters chosen.
+        deviation: float32 [C], standard deviation of the validation residual under these parameters.
+        primers: float32 [M, T, C], windows of the training data.
+        facts: config, scaling and the rest that was saved with them.
+    """
+
+    net: MusicLSTM
+    params: dict
+    deviation: jax.Array
+    primers: jax.Array
+    facts: Facts
+
+
+def load(workdir: str | Path, which: str = "best") -> Model:
+    """The model of a workdir: the "best" parameters by validation loss, or the "latest".
+
+    Raises:
+        UsageError: which is neither.
+        RunError: no checkpoint, or one that cannot be restored.
+    """
+    if which not in ("best", "latest"):
+        raise UsageError(f"checkpoint {which!r}: expected best or latest")
+    arrays, facts = checkpoint_lib.restore(Path(workdir))
+    best = which == "best"
+    return Model(
+        checkpoint_lib.network_of(facts.config),
+        arrays.best_params if best else arrays.state.params,
+        arrays.best_deviation if best else arrays.deviation,
+        arrays.primers,
+        facts,
+    )
+
+
+def check(num_outputs: int, num_notes: int, seconds: float, seed: int, temperature: float) -> None:
+    """Raises UsageError for a request out of range; num_notes or seconds is 0 where not asked for."""
+    for name, value, low, high in (
+        ("num_outputs", num_outputs, 0, 10_000),
+        ("num_notes", num_notes, 0, 1_000_000),
+        ("seconds", seconds, 0.0, 86_400.0),
+        ("seed", seed, 0, 2**31 - 1),
+        ("temperature", temperature, 0.0, 100.0),
+    ):
+        if not low <= value <= high:  # also refuses nan
+            raise UsageError(f"{name}={value}: expected {low}..{high}")
+    if bool(num_notes) == bool(seconds):
+        raise UsageError(f"num_notes={num_notes}, seconds={seconds:g}: expected exactly one of the two lengths above 0")
+
+
+def generate(
+    model: Model | str | Path,
+    *,
+    num_outputs: int = 8,
+    num_notes: int = 0,
+    seconds: float = 0.0,
+    seed: int = 0,
+    temperature: float = 1.0,
+    primer: str | Path | None = None,
+) -> list[Notes]:
+    """New music, K = num_outputs pieces; piece k depends on seed and k, not on how many are asked for.
+
+    Args:
+        model: from `load`, or a workdir, whose best parameters are used.
+        num_notes: length of each in notes; or
+        seconds: length of each in seconds, notes that sound on are cut there.
+        temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations.
+        primer: MIDI file to go on from (its last notes); None: windows of the training data, chosen by seed and k.
+
+    Raises:
+        UsageError: a value is out of range.
+        RunError: the model or the primer cannot be read.
+    """
+    check(num_outputs, num_notes, seconds, seed, temperature)
+    model = model if isinstance(model, Model) else load(model)
+    if num_outputs == 0:
+        return []
+    scaling = model.facts.scaling
+    keys = sample_lib.output_keys(seed, num_outputs)
+    limits = Limits(jnp.asarray(scaling.low, jnp.float32), jnp.asarray(scaling.high, jnp.float32), model.deviation)
+    if primer is None:
+        # -1: apart from the numbers of the notes, which are folded into the same keys.
+        chosen = jax.vmap(
+            lambda key: jax.random.randint(jax.random.fold_in(key, 2**31 - 1), (), 0, len(model.primers))
+        )(keys)
+        windows = model.primers[chosen]
+    else:
+        window = _primer_window(primer, model)
+        windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
+    if num_notes:
+        sampled = sample_lib.sample(model.net, model.params, windows, keys, limits, temperature, num_notes)
+        rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
+    else:
+        rows, clamped = _rows_for_seconds(model, windows, keys, limits, temperature, seconds)
+    if clamped:
+        screen.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
+    pieces = [note_matrix.decode(piece, scaling) for piece in rows]
+    return [_cut(piece, seconds) for piece in pieces] if seconds else pieces
+
+
+def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
+    """Writes piece k as seed<seed>-<k>.mid and returns the paths.
+
+    Raises:
+        RunError: the folder or a file cannot be written.
+    """
+    prepare_folder(folder)
+    paths, left_out = [], 0
+    for k, notes in enumerate(pieces):
+        path = folder / f"seed{seed}-{k:03d}.mid"
+        try:
+            left_out += midi.write(notes, path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
+        paths.append(path)
+    if left_out:
+        screen.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
+    return paths
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder and sees that it can be written; raises RunError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}; name another") from error
+
+
+def _primer_window(path: str | Path, model: Model) -> jax.Array:
+    """The last T notes of a MIDI file as rows float32 [T, C], within the range of the training data."""
+    config, scaling = model.facts.config, model.facts.scaling
+    try:
+        notes = midi.read(path, percussion=config.data.percussion)
+    except (midi.MidiError, OSError) as error:
+        raise RunError(f"primer {path} cannot be used: {error}; expected a MIDI file with notes") from error
+    rows = note_matrix.encode(notes, scaling)
+    window = config.data.window
+    if len(rows) < window:
+        screen.say("primer", f"{len(rows)} notes in {path}; repeated to fill the window of {window}")
+        rows = np.tile(rows, (-(-window // len(rows)), 1))
+    rows = rows[-window:]
+    within = np.clip(rows, np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32))
+    moved = int((within != rows).sum())
+    if moved:
+        screen.say("primer", f"{moved} of {rows.size} values clamped to the range of the training data")
+    return jnp.asarray(within)
+
+
+def _rows_for_seconds(
+    model: Model, windows, keys, limits: Limits, temperature: float, seconds: float
+) -> tuple[np.ndarray, int]:
+    """Rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; and values clamped."""
+    scaling = model.facts.scaling
+    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
+    chunks: list[np.ndarray] = []
+    clamped, reached = 0, np.zeros(len(keys))
+    while reached.min() < seconds and len(chunks) * CHUNK_NOTES < most:
+        first = len(chunks) * CHUNK_NOTES
+        rows, moved, windows = sample_lib.sample(
+            model.net, model.params, windows, keys, limits, temperature, CHUNK_NOTES, first
+        )
+        chunks.append(np.asarray(rows))
+        clamped += int(moved.sum())
+        reached += (chunks[-1][:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0).sum(axis=1)
+    short = int((reached < seconds).sum())
+    if short:
+        screen.say(
+            "length", f"{short} outputs end before {seconds:g} s, at the limit of {len(chunks) * CHUNK_NOTES:,} notes"
+        )
+    return np.concatenate(chunks, axis=1), clamped
+
+
+def _cut(notes: Notes, seconds: float) -> Notes:
+    inside = notes[notes.onset < seconds]
+    duration = np.minimum(inside.duration, seconds - inside.onset)
+    return from_seconds(inside.pitch, inside.velocity, inside.onset, duration)

@@ -1,0 +1,73 @@
+"""What people see while it works: lines and progress bars on standard error. The only importer of rich.
+
+Bars are drawn on a terminal only; elsewhere the same facts come as plain lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Update(Protocol):
+    """update(done, facts, total): moves a bar."""
+
+    def __call__(self, done: int, facts: str = "", total: int | None = None) -> None: ...
+
+
+_console = Console(stderr=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """The text with control characters and undecodable bytes written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def say(label: str, text: str) -> None:
+    """One line: what it is about, and the fact."""
+    line = f"{label:<9}{printable(text)}"
+    if _console.is_terminal:
+        _console.print(escape(line), soft_wrap=True)
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
+    """Columns of text, aligned, as plain lines."""
+    cells = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
+    """A progress bar; gives update(done, facts, total). Off a terminal, each update that has facts is a line."""
+    if not _console.is_terminal:
+
+        def line(done: int, facts: str = "", total: int | None = total) -> None:
+            if facts:
+                say(label, f"{done}/{total}  {facts}")
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console) as progress:
+        task = progress.add_task(label, total=total, completed=done, facts="")
+
+        def draw(done: int, facts: str = "", total: int | None = total) -> None:
+            progress.update(task, completed=done, facts=escape(facts), total=total)
+
+        yield draw

@@ -1,0 +1,1 @@
+"""How the network learns. JAX and optax; knows no files."""
