@@ -171,7 +171,8 @@ def held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
     if len(hashes) < 2:
         raise RunError(
             f"data source {data.source}: {len(hashes)} different piece(s) of more than {data.window} notes, "
-            "and holding out whole pieces needs two; add files, lower --config.data.window, or use --config.data.split=windows"
+            "and holding out whole pieces needs two; add files, lower --config.data.window, "
+            "or use --config.data.split=windows"
         )
     count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
     chosen = set(hashes[:count])

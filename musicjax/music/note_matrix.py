@@ -66,8 +66,8 @@ def decode(rows: np.ndarray, scaling: Scaling) -> Notes:
     """Rows, float [N, C], as Notes: pitch and velocity to the nearest number that MIDI has.
 
     The inverse of `encode`: pitch and velocity exactly, times to 0.1 ms, so exactly on any coarser
-    grid such as a MIDI file's ticks. Where the rows have no duration column, a note lasts until the next later onset, at
-    least 0.05 s and at most 2 s; the notes that start last take the 2 s.
+    grid such as a MIDI file's ticks. Where the rows have no duration column, a note lasts until the next
+    later onset, at least 0.05 s and at most 2 s; the notes that start last take the 2 s.
     """
     unscaled = np.asarray(rows, np.float64) * scaling.span + scaling.shift
     pitch = np.clip(np.rint(unscaled[:, 0]), 0, 127)

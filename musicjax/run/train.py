@@ -148,12 +148,11 @@ def _epochs(
         return arrays, facts, 0.0
     keys = step_lib.keys(config.seed)
     started = time.perf_counter()
-    epoch = step_lib.make_epoch(
-        net, optimizer_lib.rmsprop(settings.learning_rate), settings.batch_size, config.data.window
-    )
-    epoch = epoch.lower(arrays.state, training, keys, jnp.int32(0)).compile()
-    validate = step_lib.make_validation(net, settings.batch_size, config.data.window)
-    validate = validate.lower(arrays.state.params, validation).compile()
+    optimizer, window = optimizer_lib.rmsprop(settings.learning_rate), config.data.window
+    epoch_function = step_lib.make_epoch(net, optimizer, settings.batch_size, window)
+    validate_function = step_lib.make_validation(net, settings.batch_size, window)
+    epoch = epoch_function.lower(arrays.state, training, keys, jnp.int32(0)).compile()
+    validate = validate_function.lower(arrays.state.params, validation).compile()
     screen.say("compile", f"{time.perf_counter() - started:.1f} s")
     speeds = []
     recorder, store = Recorder(workdir, facts.epoch, int(arrays.state.step)), checkpoint_lib.Store(workdir)
