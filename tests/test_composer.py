@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from musicjax.music.composer import PITCH_NAMES, SCALES, Clip, compose, write_co
 from musicjax.music.notes import Notes
 
 SEED, CLIPS = 0, 126
-SHARED = Path(os.environ.get("MUSICJAX_SHARED_DATA", Path(__file__).parents[1].parent / "shared/data"))
-REAL_FOLDER = SHARED / "pop_music_midi"
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +29,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Notes]:
 
 
 @pytest.fixture(scope="module")
-def real() -> list[Notes]:
-    if not REAL_FOLDER.is_dir():
-        pytest.skip("the folder shared/data/pop_music_midi is not here (or under MUSICJAX_SHARED_DATA)")
-    return [midi.read(path) for path in sorted(REAL_FOLDER.glob("*.mid*"))]
+def real(shared_data: Path) -> list[Notes]:
+    return [midi.read(path) for path in sorted((shared_data / "pop_music_midi").glob("*.mid*"))]
 
 
 def _same(left: Clip, right: Clip) -> bool:

@@ -2,34 +2,33 @@
 
 A song has a key, a tempo, a register, two melodic motifs and an accompaniment; its verse and its chorus
 are two clips. Inside a clip, harmony comes first (a Markov grammar of scale degrees with cadences), then
-the accompaniment, then a melody: rhythm and contour from the motifs, pitches from a shortest path.
+the accompaniment, then a melody (`musicjax.music.melody`).
 
-Time is counted in sixteenths, four to a beat, sixteen to a bar. Shapes: M melody notes, S pitches that
-the melody may use, H half bars.
+Time is counted in sixteenths, four to a beat, sixteen to a bar. Shape legend: H half bars.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from musicjax.music import midi
+from musicjax.music import melody, midi
+from musicjax.music.melody import Chord, Event, Motif, draw
 from musicjax.music.notes import Notes, from_beats
 
 # Part of the name of the cached corpus: raise it whenever the same seed would compose other music.
 COMPOSER_VERSION = 1
 
-MELODY_VELOCITY, STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 102, 81, 59, 31
+STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 81, 59, 31
 BASS_LOW = 41  # the bass has one octave, BASS_LOW..BASS_LOW + 11: one pitch for each pitch class
 CHORD_LOW, CHORD_HIGH, CHORD_CENTRE = 57, 69, 61.5
 PROGRAMS = (0, 0, 32)  # General MIDI: piano, piano, acoustic bass
 PART_NAMES = ("melody", "chords", "bass")
 SECTIONS = ("verse", "chorus")
-SEMITONES_PER_STEP = 12 / 7  # of a scale, on average
+CHORUS_HIGHER = 2  # semitones that the melody of a chorus lies above that of its verse
 PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 SCALES = {
@@ -82,24 +81,6 @@ PATTERNS: dict[Pattern, float] = {
 # The last bar of a phrase; None: as the others.
 FILLS = {None: 5, LONG: 3, ((0, 4, 8, 12, 14), (0, 6, 8, 14)): 3, HALVES: 2}
 
-# Half a bar of melody: durations in sixteenths, negative for rests.
-CELLS = {
-    (2, 2, 2, 2): 18, (4, 4): 16, (4, 2, 2): 14, (2, 2, 4): 15, (2, 4, 2): 6, (6, 2): 11, (2, 6): 5, (8,): 10,
-    (-2, 2, 2, 2): 8, (-4, 2, 2): 7, (-4, 4): 5, (2, 2, -2, 2): 3, (2, 2, 2, -2): 5, (2, 2, -4): 6,
-}  # fmt: skip
-SIXTEENTH_CELLS = {
-    (3, 3, 2): 10, (3, 1, 4): 9, (2, 1, 1, 4): 11, (2, 2, 2, 1, 1): 8, (1, 1, 2, 2, 2): 7, (2, 2, 3, 1): 6,
-    (1, 1, 2, 4): 7, (3, 1, 2, 2): 7, (-2, 1, 1, 2, 2): 8,
-}  # fmt: skip
-ENDINGS = {(8, 4, -4): 3, (8, -8): 4, (4, 4, 4, -4): 2, (2, 2, 4, 4, -4): 3, (4, 2, 2, 8): 2, (12, -4): 3}
-PICKUPS = {(8, -4, 2, 2): 3, (4, 4, -4, 2, 2): 3, (2, 2, 4, -4, 2, 2): 3, (8, -4, 4): 1}
-STEPS = {0: 26, 1: 16, -1: 20, 2: 9, -2: 10, 3: 6, -3: 5, 4: 4, -4: 3}  # scale steps between contour targets
-LAYOUTS = {"abac": 4, "aabc": 3, "aaac": 1, "abbc": 2}  # bars of a phrase; c ends it
-ARCS = {(0, 0, 1, 0): 3, (0, 1, 0, -1): 3, (0, 1, 2, 0): 2, (1, 0, 0, -1): 2, (0, -1, 1, 0): 2}
-
-Item = TypeVar("Item")
-Event = tuple[int, int, int, int]  # onset and duration in sixteenths, pitch, velocity
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
@@ -119,14 +100,6 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Motif:
-    """One bar of melody: durations in sixteenths (negative: rest), one contour step for each note."""
-
-    rhythm: tuple[int, ...]
-    contour: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Song:
     """What a verse and its chorus have in common."""
 
@@ -140,14 +113,6 @@ class Song:
     walking: float  # odds that the bass leaves the root between beats
     leading_tone: bool  # whether a dominant in minor is a major triad
     accented: bool  # whether the middle of a bar is as loud as its start
-
-
-@dataclasses.dataclass(frozen=True)
-class Chord:
-    """A triad as pitch classes, root first, and the scale to play over it."""
-
-    triad: tuple[int, int, int]
-    scale: frozenset[int]
 
 
 def write_corpus(folder: Path, seed: int = 0, clips: int = 126) -> None:
@@ -165,23 +130,19 @@ def compose(seed: int, number: int) -> Clip:
     rng = np.random.default_rng([seed, song_number, 1 + section])
     shares_harmony = section == 1 and rng.random() < 0.3
     harmony_rng = np.random.default_rng([seed, song_number, 0 if shares_harmony else section, 1])
-    form = _draw(rng, FORMS)
+    form = draw(rng, FORMS)
     chords = _harmony(harmony_rng, song, form, section)
-    pattern = song.pattern if rng.random() < 0.7 else _draw(rng, PATTERNS)
-    melody = _melody(song, _melody_bars(rng, song, form, section), chords, section)
+    pattern = song.pattern if rng.random() < 0.7 else draw(rng, PATTERNS)
+    main, second = song.motifs if section == 0 else song.motifs[::-1]
+    bars = melody.bars(rng, main, second, song.pickups, form)
+    tune = melody.line(bars, chords, song.register + CHORUS_HIGHER * section)
     comping, bass = _accompaniment(rng, song, chords, pattern)
     return Clip(
         name=f"song-{song_number:03d}-{SECTIONS[section]}",
         bpm=song.bpm,
-        parts=(_notes(melody, song.bpm), _notes(comping, song.bpm), _notes(bass, song.bpm)),
+        parts=(_notes(tune, song.bpm), _notes(comping, song.bpm), _notes(bass, song.bpm)),
         key=f"{PITCH_NAMES[song.tonic]} {song.mode}",
     )
-
-
-def _draw(rng: np.random.Generator, weights: Mapping[Item, float]) -> Item:
-    """One key of `weights`, in proportion to its weight."""
-    edges = np.cumsum(list(weights.values()))
-    return list(weights)[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
 
 
 def _notes(events: Sequence[Event], bpm: float) -> Notes:
@@ -190,16 +151,15 @@ def _notes(events: Sequence[Event], bpm: float) -> Notes:
 
 
 def _song(rng: np.random.Generator) -> Song:
-    tonic, mode = _draw(rng, KEYS)
-    cells = CELLS | SIXTEENTH_CELLS if rng.random() < 0.6 else CELLS
-    rhythms = [_draw(rng, cells) + _draw(rng, cells) for _ in range(2)]
+    tonic, mode = draw(rng, KEYS)
+    rhythms = melody.rhythms(rng)
     return Song(
         tonic=tonic,
         mode=mode,
-        bpm=float(_draw(rng, TEMPOS_BPM)),
-        register=_draw(rng, REGISTERS) + int(rng.integers(-1, 2)),
-        motifs=(_motif(rng, rhythms[0]), _motif(rng, rhythms[1])),
-        pattern=_draw(rng, PATTERNS),
+        bpm=float(draw(rng, TEMPOS_BPM)),
+        register=draw(rng, REGISTERS) + int(rng.integers(-1, 2)),
+        motifs=(melody.motif(rng, rhythms[0]), melody.motif(rng, rhythms[1])),
+        pattern=draw(rng, PATTERNS),
         pickups=bool(rng.random() < 0.5),
         walking=float(rng.choice([0.0, 0.0, 0.4, 0.8])),
         leading_tone=bool(rng.random() < 0.5),
@@ -207,23 +167,17 @@ def _song(rng: np.random.Generator) -> Song:
     )
 
 
-def _motif(rng: np.random.Generator, rhythm: tuple[int, ...]) -> Motif:
-    """A contour for a rhythm: a walk in scale steps around 0."""
-    walk = np.cumsum([_draw(rng, STEPS) for duration in rhythm if duration > 0])
-    return Motif(rhythm, tuple((walk - int(np.rint(walk.mean()))).tolist()))
-
-
 def _harmony(rng: np.random.Generator, song: Song, form: str, section: int) -> list[Chord]:
     """The chord of each half bar [H]; the last chord of a phrase lasts a bar at least."""
-    chord_length = _draw(rng, HARMONIC_RHYTHM)
+    chord_length = draw(rng, HARMONIC_RHYTHM)
     halves = chord_length // 8
     length = 64 // chord_length - (halves == 1)
     row, leading = GRAMMAR[song.mode][0], LEADING[song.mode]
-    start = 0 if rng.random() < (0.65, 0.5)[section] else _draw(rng, row)
+    start = 0 if rng.random() < (0.65, 0.5)[section] else draw(rng, row)
     opening = _progression(rng, song.mode, start, length, leading)
     before = GRAMMAR[song.mode][opening[-3 % length]]
-    closing = [*opening[:-2], _draw(rng, {degree: before.get(degree, 1) for degree in leading}), 0]
-    contrast = _progression(rng, song.mode, _draw(rng, row), length, leading)
+    closing = [*opening[:-2], draw(rng, {degree: before.get(degree, 1) for degree in leading}), 0]
+    contrast = _progression(rng, song.mode, draw(rng, row), length, leading)
     phrases = {"A": opening, "Z": closing, "B": contrast}
     degrees: list[int] = []
     for letter in form:
@@ -245,7 +199,7 @@ def _progression(rng: np.random.Generator, mode: str, start: int, length: int, g
         odds = weights[degrees[-1]] * reach[steps_left]
         if not odds.any():
             odds = reach[steps_left]
-        degrees.append(_draw(rng, dict(enumerate(odds))))
+        degrees.append(draw(rng, dict(enumerate(odds))))
     return degrees
 
 
@@ -268,7 +222,7 @@ def _accompaniment(
     parts: tuple[list[Event], list[Event]] = [], []
     voicings = _voicings(chords)
     bars = len(chords) // 2
-    fill, last = _draw(rng, FILLS), _draw(rng, {LONG: 3, pattern: 2})
+    fill, last = draw(rng, FILLS), draw(rng, {LONG: 3, pattern: 2})
     for bar in range(bars):
         played = last if bar == bars - 1 else fill if fill and bar % 4 == 3 else pattern
         if chords[2 * bar] != chords[2 * bar + 1] and not all(8 in strikes for strikes in played):
@@ -324,83 +278,3 @@ def _movement(voicing: tuple[int, ...], previous: tuple[float, ...]) -> float:
     """Semitones that the voices move, with a pull towards the middle of the range."""
     moved = sum(abs(to - start) for to, start in zip(voicing, previous, strict=True))
     return moved + 2 * abs(sum(voicing) / 3 - CHORD_CENTRE)
-
-
-def _melody_bars(rng: np.random.Generator, song: Song, form: str, section: int) -> list[Motif]:
-    """One motif for each bar, its contour moved along the arc of its phrase."""
-    main, second = song.motifs if section == 0 else song.motifs[::-1]
-    layout, arc = _draw(rng, LAYOUTS), _draw(rng, ARCS)
-    bars = []
-    for index, letter in enumerate(form):
-        if letter == "C":
-            bars.append(Motif((12, -4), (0,)))
-            continue
-        ending = _motif(rng, _draw(rng, PICKUPS if song.pickups and index < len(form) - 1 else ENDINGS))
-        contrast = letter == "B"
-        motifs = {"a": second, "b": main, "c": ending} if contrast else {"a": main, "b": second, "c": ending}
-        for name, shift in zip(layout, arc, strict=True):
-            motif = motifs[name]
-            bars.append(Motif(motif.rhythm, tuple(step + shift + contrast for step in motif.contour)))
-    return bars
-
-
-def _melody(song: Song, bars: Sequence[Motif], chords: Sequence[Chord], section: int) -> list[Event]:
-    """Melody events: the rhythm of the bars, and pitches near their contour; a chorus lies higher."""
-    centre = song.register + (0, 2)[section]
-    rhythm = np.array([duration for motif in bars for duration in motif.rhythm])
-    steps = np.array([step for motif in bars for step in motif.contour])
-    onsets = (np.cumsum(np.abs(rhythm)) - np.abs(rhythm))[rhythm > 0]
-    durations = rhythm[rhythm > 0]
-    tones = set().union(*(chord.scale for chord in chords))
-    lowest, highest = max(centre - 8, 43), min(centre + 9, 91)
-    pitches = np.array([pitch for pitch in range(lowest, highest + 1) if pitch % 12 in tones])
-    over = [chords[onset // 8] for onset in onsets]
-    cost, outside = _note_costs(pitches, centre + steps * SEMITONES_PER_STEP, onsets, durations, over)
-    cost[-1] += 3.0 * (pitches % 12 != chords[-1].triad[0])
-    line = pitches[_shortest_path(pitches, cost, outside)].tolist()
-    velocities = [MELODY_VELOCITY] * len(line)
-    return list(zip(onsets.tolist(), durations.tolist(), line, velocities, strict=True))
-
-
-def _note_costs(
-    pitches: np.ndarray, targets: np.ndarray, onsets: np.ndarray, durations: np.ndarray, over: Sequence[Chord]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cost [M, S] of each pitch at each note, and bool [M, S]: is it outside the chord?"""
-    triads = np.array([chord.triad for chord in over])
-    above = (pitches[None, :, None] - triads[:, None, :]) % 12  # semitones above each chord tone [M, S, 3]
-    outside = (above != 0).all(2)
-    clash = outside & np.isin(above, (1, 11)).any(2)
-    foreign = np.array([[pitch % 12 not in chord.scale for pitch in pitches.tolist()] for chord in over])
-    strong = ((onsets % 8 == 0) | (durations >= 4))[:, None]
-    on_beat = (onsets % 4 == 0)[:, None]
-    cost = 0.4 * np.abs(pitches[None, :] - targets[:, None])
-    cost += outside * np.where(strong, 6.0, np.where(on_beat, 2.0, 0.4))
-    cost += clash * np.where(strong | on_beat, 6.0, 0.3)
-    return cost + 30.0 * foreign, outside
-
-
-def _shortest_path(pitches: np.ndarray, cost: np.ndarray, outside: np.ndarray) -> list[int]:
-    """Indices [M] into pitches [S]: the cheapest line under the cost of notes [M, S] and of motion.
-
-    Steps are cheap, leaps are dear unless a step back follows, and a note outside the chord
-    is left by step. Motion is judged on three notes, so the path runs over pairs of pitches.
-    """
-    size = np.abs(pitches[:, None] - pitches[None, :])
-    motion = np.interp(size, [0, 1, 2, 4, 5, 7, 9, 12, 16], [0.5, 0.0, 0.0, 0.5, 0.8, 1.0, 2.5, 3.0, 8.0])
-    motion[size == 6] = 4.0
-    rise = np.sign(pitches[None, :] - pitches[:, None])
-    turned_back = (rise[:, :, None] * rise[None, :, :] <= 0) & (size[None, :, :] <= 2)
-    leap = 2.0 * ((size[:, :, None] >= 5) & ~turned_back)
-    unresolved = np.where(size > 2, 3.0, 0.0) + np.where(size == 0, 1.0, 0.0)
-    best = cost[0][:, None] + motion + cost[1][None, :] + outside[0][:, None] * unresolved
-    pointers = []
-    for index in range(2, len(cost)):
-        total = best[:, :, None] + leap
-        pointers.append(total.argmin(0))
-        step = motion + outside[index - 1][:, None] * unresolved
-        best = total.min(0) + step + cost[index][None, :]
-    before, last = np.unravel_index(int(best.argmin()), best.shape)
-    path = [int(last), int(before)]
-    for pointer in reversed(pointers):
-        path.append(int(pointer[path[-1], path[-2]]))
-    return path[::-1]

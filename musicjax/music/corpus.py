@@ -243,7 +243,7 @@ def _join(pieces: list[tuple[str, str, Notes]]) -> Corpus:
     return Corpus(flat, offsets, names, hashes)
 
 
-def _cache_path(cache: Path, content: str, percussion: bool) -> Path:
+def _cache_entry(cache: Path, content: str, percussion: bool) -> Path:
     kind = "all" if percussion else "pitched"
     return cache / f"notes-v{midi.READER_VERSION}-{kind}" / content[:2] / content
 
@@ -260,32 +260,25 @@ def _look_up(
         except OSError as error:
             found[path] = (reader.Outcome("unreadable", error.strerror or str(error)), None)
             continue
-        known = None if cache is None else _load(_cache_path(cache, hashes[path], percussion))
+        known = None if cache is None else _load(_cache_entry(cache, hashes[path], percussion))
         if known is not None:
             found[path] = known
     return hashes, found
 
 
-def _load(stem: Path) -> tuple[reader.Outcome, Notes | None] | None:
-    """What the cache holds under this stem; None if nothing or something damaged: the file is read again."""
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        fields = np.load(stem.with_suffix(".npy"), allow_pickle=False)
-        if fields.ndim == 2 and fields.shape[0] == len(FIELDS) and fields.shape[1]:
-            return reader.KEPT, Notes.from_array(fields)
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return reader.Outcome(*json.loads(stem.with_suffix(".json").read_text())), None
+def _load(entry: Path) -> tuple[reader.Outcome, Notes | None] | None:
+    """What the cache holds for a file; None if nothing, or something damaged: the file is read again."""
+    with contextlib.suppress(OSError, ValueError, TypeError, EOFError), entry.open("rb") as stream:
+        return reader.receive(stream)
     return None
 
 
 def _store(cache: Path, content: str, percussion: bool, outcome: reader.Outcome, notes: Notes | None) -> None:
     if not content or outcome.code in pool.PASSING:
         return  # another try may go better
-    stem = _cache_path(cache, content, percussion)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=stem.parent)
+    entry = _cache_entry(cache, content, percussion)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=entry.parent)
     with os.fdopen(handle, "wb") as stream:
-        if notes is None:
-            stream.write(json.dumps(outcome).encode())
-        else:
-            np.save(stream, notes.to_array(), allow_pickle=False)
-    os.replace(temporary, stem.with_suffix(".json" if notes is None else ".npy"))
+        reader.send(stream, outcome, notes)
+    os.replace(partial, entry)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import sys
+import zlib
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from musicjax.music import midi
 from musicjax.music.notes import FIELDS, Notes
 
-_LENGTHS = struct.Struct("<II")  # bytes of JSON, notes
+_HEAD = struct.Struct("<III")  # bytes of JSON, notes, crc32 of both parts
 
 
 class Outcome(NamedTuple):
@@ -44,12 +45,12 @@ def read_outcome(path: str, percussion: bool) -> tuple[Outcome, Notes | None]:
 
 
 def send(stream: IO[bytes], outcome: Outcome, notes: Notes | None) -> None:
-    """Writes one outcome as two lengths, JSON, and float64 [6, N]."""
+    """Writes one outcome as a head, JSON, and float64 [6, N]; the cache keeps the same bytes."""
     text = json.dumps(outcome).encode()
-    stream.write(_LENGTHS.pack(len(text), 0 if notes is None else len(notes)))
+    body = b"" if notes is None else notes.to_array().tobytes()
+    stream.write(_HEAD.pack(len(text), 0 if notes is None else len(notes), zlib.crc32(body, zlib.crc32(text))))
     stream.write(text)
-    if notes is not None:
-        stream.write(notes.to_array().tobytes())
+    stream.write(body)
     stream.flush()
 
 
@@ -57,17 +58,19 @@ def receive(stream: IO[bytes]) -> tuple[Outcome, Notes | None]:
     """The inverse of `send`.
 
     Raises:
-        EOFError: the sender is gone.
+        EOFError: the bytes end too early (the sender is gone) or are not those that were sent.
     """
-    head = stream.read(_LENGTHS.size)
-    if len(head) < _LENGTHS.size:
-        raise EOFError
-    text_bytes, count = _LENGTHS.unpack(head)
-    outcome = Outcome(*json.loads(stream.read(text_bytes)))
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        raise EOFError("the head is cut off")
+    text_bytes, count, checksum = _HEAD.unpack(head)
+    text = stream.read(text_bytes)
     body = stream.read(8 * len(FIELDS) * count)
-    if len(body) < 8 * len(FIELDS) * count:
-        raise EOFError
-    return outcome, Notes.from_array(np.frombuffer(body).reshape(len(FIELDS), count)) if count else None
+    if len(body) < 8 * len(FIELDS) * count or zlib.crc32(body, zlib.crc32(text)) != checksum:
+        raise EOFError("the bytes are not those that were sent")
+    return Outcome(*json.loads(text)), Notes.from_array(
+        np.frombuffer(body).reshape(len(FIELDS), count)
+    ) if count else None
 
 
 def content_hash(path: str) -> str:

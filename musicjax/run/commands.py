@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import UsageError
+from musicjax.run import signals
 
 
 def run(command: str, options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> int:
@@ -20,21 +20,16 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 
     SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
     """
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    signals.install()
     try:
         {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](
             options, config, overrides
         )
-    except KeyboardInterrupt as interrupt:
+    except signals.Stopped as stopped:
         again = "; the same command goes on from the last finished epoch" if command == "train" else ""
-        print(f"musicjax: stopped by {signal.Signals(interrupt.args[0]).name}{again}", file=sys.stderr, flush=True)
+        print(f"musicjax: stopped by {stopped}{again}", file=sys.stderr, flush=True)
         # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
-        os._exit(128 + interrupt.args[0])
+        os._exit(128 + stopped.number)
     return 0
 
 

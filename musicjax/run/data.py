@@ -17,7 +17,6 @@ from musicjax.music import note_matrix
 from musicjax.music.corpus import Corpus, Outcome
 from musicjax.music.note_matrix import Scaling
 from musicjax.run import screen
-from musicjax.training import windows as windows_lib
 
 # Files skipped that are listed on the screen; the report has them all.
 LISTED = 20
@@ -141,6 +140,8 @@ def _require_notes(corpus: Corpus, outcomes: list[Outcome], data: DataConfig) ->
 
 def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts of training and validation windows, and which rows training sees, bool [N]."""
+    from musicjax.training import windows as windows_lib  # here, so that the `data` command starts without JAX
+
     if data.split == "windows":
         train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
         in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window

@@ -21,7 +21,7 @@ from musicjax.music.note_matrix import Scaling
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
 from musicjax.run import generate as generate_lib
-from musicjax.run import screen
+from musicjax.run import screen, signals
 from musicjax.run.checkpoint import Arrays, Checkpoint, Facts
 from musicjax.run.record import Recorder
 from musicjax.training import optimizer as optimizer_lib
@@ -167,10 +167,11 @@ def _epochs(
                 trained = train_metrics(sums, seconds, settings.learning_rate)
                 scored = valid_metrics(scores, data.scaling)
                 _require_finite(trained["loss"], scored["loss"], number, workdir)
-                recorder.write("train", number, int(state.step), trained)
-                recorder.write("valid", number, int(state.step), scored)
                 arrays, facts = _advance(arrays, facts, state, scores)
-                store.save(Checkpoint(arrays, facts))
+                with signals.held():
+                    recorder.write("train", number, int(state.step), trained)
+                    recorder.write("valid", number, int(state.step), scored)
+                    store.save(Checkpoint(arrays, facts))
                 speeds.append(trained["windows_per_second"])
                 seconds_left = (settings.epochs - number) * (time.perf_counter() - started)
                 update(number, _line(trained, scored, seconds_left))

@@ -1,0 +1,179 @@
+"""Who may import whom, and other rules that hold for every file of the package."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import musicjax
+
+PACKAGE = Path(musicjax.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
+
+# For each layer: what it must not import of the others and of the libraries.
+FORBIDDEN = {
+    "music/": (
+        "musicjax.model",
+        "musicjax.training",
+        "musicjax.run",
+        "musicjax.main",
+        "jax",
+        "flax",
+        "optax",
+        "orbax",
+        "absl",
+        "ml_collections",
+    ),
+    "model/": ("musicjax.music", "musicjax.training", "musicjax.run", "musicjax.config", "musicjax.main"),
+    "training/": ("musicjax.music", "musicjax.run", "musicjax.config", "musicjax.main"),
+    "run/": ("musicjax.main",),
+    "config.py": ("musicjax.music", "musicjax.model", "musicjax.training", "musicjax.run", "musicjax.main", "jax"),
+    "errors.py": ("musicjax", "jax"),
+}
+# Libraries that one file stands for, and the files that may import them.
+ONLY = {
+    "mido": {"music/midi.py"},
+    "orbax": {"run/checkpoint.py"},
+    "tensorboardX": {"run/record.py"},
+    "rich": {"run/screen.py"},
+    "absl": {"main.py"},
+    "ml_collections": {"main.py"},
+}
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+
+
+def _imports_of(tree: ast.AST) -> set[str]:
+    """Dotted names that are imported anywhere, functions included; `from a import b` gives a and a.b."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _imports(name: str) -> set[str]:
+    return _imports_of(_tree(name))
+
+
+def _at_start(name: str) -> set[str]:
+    """What is imported as soon as the file is: outside of functions and of `if TYPE_CHECKING`."""
+    body = [node for node in _tree(name).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return _imports_of(ast.Module(body, []))
+
+
+def _below(imported: set[str], name: str) -> set[str]:
+    """Those of the imports that are `name` or lie in it."""
+    return {module for module in imported if module == name or module.startswith(f"{name}.")}
+
+
+def test_imports_are_seen_wherever_and_however_they_are_written():
+    code = "import a.b as c\nfrom d import e\ndef f():\n    from g.h import i\n"
+    assert _imports_of(ast.parse(code)) == {"a.b", "d", "d.e", "g.h", "g.h.i"}
+    assert _below({"jaxlib", "jax.numpy"}, "jax") == {"jax.numpy"}
+
+
+def test_every_layer_is_there():
+    for layer in FORBIDDEN:
+        assert any(name.startswith(layer) for name in NAMES), layer
+    for files in ONLY.values():
+        assert files <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_imports_only_from_those_below_it(name):
+    for layer, forbidden in FORBIDDEN.items():
+        if name.startswith(layer):
+            for module in forbidden:
+                assert not _below(_imports(name), module), f"{name} must not import {module}"
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_imported_by_the_file_that_stands_for_it_and_by_no_other(library):
+    assert {name for name in NAMES if _below(_imports(name), library)} == ONLY[library]
+
+
+def test_starting_the_program_imports_no_library_that_is_slow_to_load():
+    reached, waiting = set(), ["main.py"]
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        for module in _at_start(name):
+            path = module.removeprefix("musicjax").replace(".", "/").strip("/")
+            waiting += [file for file in (f"{path}.py", f"{path}/__init__.py") if file in set(NAMES) - reached]
+    assert {"main.py", "config.py", "errors.py"} <= reached
+    for name in reached:
+        for library in ("jax", "flax", "optax", "orbax", "mido", "numpy", "rich", "tensorboardX"):
+            assert not _below(_at_start(name), library), f"{name} imports {library}"
+
+
+def test_no_import_goes_round_in_a_circle():
+    graph = {}
+    for name in NAMES:
+        modules = _at_start(name)
+        graph[name] = [other for other in NAMES if f"musicjax.{other.removesuffix('.py').replace('/', '.')}" in modules]
+    assert sum(map(len, graph.values())) > 30
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in NAMES:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_runs_code_that_comes_from_data(name):
+    for library in ("pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "yaml", "joblib"):
+        assert not _below(_imports(name), library), f"{name} imports {library}"
+    for node in ast.walk(_tree(name)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name):
+            assert called.id not in ("eval", "exec"), f"{name}:{node.lineno} calls {called.id}"
+        if isinstance(called, ast.Attribute) and called.attr == "load" and ast.unparse(called.value) in ("np", "numpy"):
+            allowed = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert allowed.get("allow_pickle") == "False", f"{name}:{node.lineno} may load pickles"
+
+
+def _undocumented(tree: ast.Module) -> list[str]:
+    """Public functions, classes and methods without a docstring; one-line properties of a protocol count too."""
+    missing = []
+
+    def look(body: list[ast.stmt], owner: str) -> None:
+        for node in body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+                continue
+            if not ast.get_docstring(node):
+                missing.append(f"{owner}{node.name} (line {node.lineno})")
+            if isinstance(node, ast.ClassDef):
+                look(node.body, f"{owner}{node.name}.")
+
+    look(tree.body, "")
+    return missing
+
+
+def test_missing_docstrings_are_seen():
+    code = 'class A:\n    """Yes."""\n    def b(self): pass\n    def _c(self): pass\ndef d(): pass\n'
+    assert _undocumented(ast.parse(code)) == ["A.b (line 3)", "d (line 5)"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_functions_and_classes_that_others_may_use_are_documented(name):
+    assert ast.get_docstring(_tree(name)), f"{name} has no docstring"
+    assert not _undocumented(_tree(name))

@@ -1,0 +1,523 @@
+"""From a folder to a corpus: what is found, what is skipped and why, the cache, and the split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicjax.config import Config, DataConfig
+from musicjax.errors import RunError
+from musicjax.music import corpus as corpus_lib
+from musicjax.music import midi, note_matrix, pool
+from musicjax.music.corpus import Corpus
+from musicjax.music.notes import Notes, from_seconds
+from musicjax.run import data as data_lib
+from musicjax.training.windows import starts_by_piece
+
+
+def _notes(seed: int, size: int = 12) -> Notes:
+    rng = np.random.default_rng(seed)
+    return from_seconds(
+        rng.integers(40, 90, size), rng.integers(1, 128, size), np.arange(size) / 4, np.full(size, 0.25)
+    )
+
+
+def _write(path: Path, seed: int = 0, size: int = 12) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    midi.write(_notes(seed, size), path)
+    return path
+
+
+def _read(source: Path, cache: Path | str = "off", **knobs) -> tuple[Corpus, list[corpus_lib.Outcome]]:
+    return corpus_lib.read(DataConfig(source=str(source), cache=str(cache), workers=1, **knobs))
+
+
+def _names(source: Path) -> list[str]:
+    return [path.relative_to(source).as_posix() for path in corpus_lib.find_files(source)]
+
+
+def _assert_same(one: Corpus, other: Corpus) -> None:
+    np.testing.assert_array_equal(one.notes.to_array(), other.notes.to_array())
+    np.testing.assert_array_equal(one.offsets, other.offsets)
+    assert (one.names, one.hashes, one.fingerprint) == (other.names, other.hashes, other.fingerprint)
+
+
+# Which files are found.
+
+
+def test_files_are_found_at_any_depth_by_suffix_in_any_case(tmp_path):
+    wanted = ["a.mid", "b.MID", "c.midi", "d.Midi", "deep/er/e.kar", "deep/f.KAR", "x.mid/inside.mid"]
+    for name in [*wanted, "notes.txt", "mid", ".mid", "g.mid.gz", "h.mp3"]:
+        _write(tmp_path / name)
+    assert _names(tmp_path) == sorted(wanted)
+
+
+def test_one_file_can_be_the_source(tmp_path):
+    path = _write(tmp_path / "one.mid")
+    assert corpus_lib.find_files(path) == [path]
+    corpus, outcomes = _read(path)
+    assert corpus.names == ("one.mid",)
+    assert [outcome.path for outcome in outcomes] == ["one.mid"]
+
+
+def test_names_may_hold_any_bytes(tmp_path):
+    names = [b"with space.mid", b"new\nline.mid", b"quo\"te's.mid", b"\xff\xfe not utf-8.mid", "三.mid".encode()]
+    for seed, name in enumerate(names):
+        (tmp_path / "plain.mid").unlink(missing_ok=True)
+        os.rename(_write(tmp_path / "plain.mid", seed), os.path.join(os.fsencode(tmp_path), name))
+    corpus, outcomes = _read(tmp_path)
+    assert sorted(os.fsencode(name) for name in corpus.names) == sorted(names)
+    assert {outcome.status for outcome in outcomes} == {"kept"}
+    corpus_lib.write_report(outcomes, tmp_path / "report.jsonl")
+    lines = (tmp_path / "report.jsonl").read_text().split("\n")[:-1]
+    assert sorted(os.fsencode(json.loads(line)["path"]) for line in lines) == sorted(names)
+
+
+def test_a_pipe_and_a_folder_that_are_named_like_music_are_no_files(tmp_path):
+    _write(tmp_path / "a.mid")
+    (tmp_path / "x.mid").mkdir()
+    os.mkfifo(tmp_path / "y.mid")  # opening it would wait for a writer for ever
+    (tmp_path / "z.mid").symlink_to("y.mid")
+    corpus, outcomes = _read(tmp_path)
+    assert corpus.names == ("a.mid",)
+    assert len(outcomes) == 1
+
+
+def test_a_file_that_is_reached_twice_counts_once(tmp_path):
+    original = _write(tmp_path / "a.mid")
+    os.link(original, tmp_path / "hard.mid")
+    (tmp_path / "soft.mid").symlink_to("a.mid")
+    shutil.copy(original, tmp_path / "copy.mid")  # another file, be it of the same content
+    assert _names(tmp_path) == ["a.mid", "copy.mid"]
+
+
+def test_folders_that_link_in_a_loop_end(tmp_path):
+    _write(tmp_path / "deep" / "a.mid")
+    (tmp_path / "deep" / "loop").symlink_to("..")
+    assert _names(tmp_path) == ["deep/a.mid"]
+
+
+def test_a_link_to_nowhere_is_reported(tmp_path):
+    _write(tmp_path / "a.mid")
+    (tmp_path / "gone.mid").symlink_to("nowhere.mid")
+    _, outcomes = _read(tmp_path)
+    assert [(o.path, o.status, o.code, o.sha256) for o in outcomes[1:]] == [("gone.mid", "skipped", "unreadable", "")]
+    assert "No such file" in outcomes[1].detail
+
+
+@pytest.mark.parametrize("make", ["absent", "empty", "other files"])
+def test_a_source_without_midi_files_is_an_error_that_names_it(tmp_path, make):
+    source = tmp_path / "source"
+    if make != "absent":
+        source.mkdir()
+    if make == "other files":
+        (source / "readme.txt").write_text("no music")
+    with pytest.raises(RunError, match=rf"{source}.*\.mid \.midi \.kar"):
+        _read(source)
+
+
+# What becomes of them.
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """Four good files among bad ones of five kinds."""
+    folder = tmp_path / "mixed"
+    for number in range(4):
+        _write(folder / f"{2 * number}-good.mid", number, 10 + number)
+    good = (folder / "0-good.mid").read_bytes()
+    (folder / "1-empty.mid").write_bytes(b"")
+    (folder / "3-text.mid").write_text("not music")
+    (folder / "5-cut.mid").write_bytes(good[:30])
+    (folder / "7-type-2.mid").write_bytes(good[:9] + b"\x02" + good[10:])
+    (folder / "8-no-notes.mid").write_bytes(good[:14] + b"MTrk\x00\x00\x00\x04\x00\xff\x2f\x00")
+    return folder
+
+
+def test_bad_files_are_skipped_with_a_reason_and_the_rest_is_read(mixed):
+    corpus, outcomes = _read(mixed)
+    assert corpus.names == ("0-good.mid", "2-good.mid", "4-good.mid", "6-good.mid")
+    assert [len(corpus.piece(p)) for p in range(4)] == [10, 11, 12, 13]
+    for p in range(4):
+        np.testing.assert_array_equal(corpus.piece(p).to_array(), midi.read(mixed / corpus.names[p]).to_array())
+    codes = {outcome.path: outcome.code for outcome in outcomes if outcome.status == "skipped"}
+    assert codes == {
+        "1-empty.mid": "unreadable",
+        "3-text.mid": "unreadable",
+        "5-cut.mid": "unreadable",
+        "7-type-2.mid": "type_2",
+        "8-no-notes.mid": "no_notes",
+    }
+    assert all(outcome.detail and not outcome.notes for outcome in outcomes if outcome.status == "skipped")
+
+
+def test_counts_add_up_and_the_report_has_one_json_line_a_file_in_order(mixed, tmp_path):
+    corpus, outcomes = _read(mixed)
+    counts = corpus_lib.counts(outcomes)
+    assert counts == {"kept": 4, "recovered": 0, "skipped": 5, "notes": 46}
+    assert counts["notes"] == len(corpus.notes) == corpus.offsets[-1]
+    corpus_lib.write_report(outcomes, tmp_path / "report.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert lines == [dataclasses.asdict(outcome) for outcome in outcomes]
+    assert [line["path"] for line in lines] == sorted(os.listdir(mixed))
+    kept = [line for line in lines if line["status"] == "kept"]
+    assert [line["sha256"] for line in kept] == list(corpus.hashes)
+    assert [line["seconds"] for line in kept] == [corpus.piece(p).seconds for p in range(4)]
+
+
+def test_progress_ends_at_the_number_of_files(mixed):
+    seen = []
+    data = DataConfig(source=str(mixed), cache="off", workers=1)
+    corpus_lib.read(data, lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 9) for done in range(10)]
+
+
+def test_a_folder_of_bad_files_only_gives_an_empty_corpus_and_outcomes(tmp_path):
+    (tmp_path / "a.mid").write_bytes(b"")
+    corpus, outcomes = _read(tmp_path)
+    assert (len(corpus), len(corpus.notes), corpus.offsets.tolist()) == (0, 0, [0])
+    assert len(outcomes) == 1
+
+
+def test_several_processes_read_the_same_as_one(clips):
+    one, _ = _read(clips)
+    two, _ = corpus_lib.read(DataConfig(source=str(clips), cache="off", workers=2))
+    _assert_same(one, two)
+
+
+# A reading process in which files named hang-* never end, and files named kill-* take the process with them.
+HOSTILE_READER = """
+import os, time
+from musicjax.music import midi, reader
+
+read = midi.read
+
+def hostile(path, **options):
+    if os.path.basename(path).startswith("hang"):
+        time.sleep(60)
+    if os.path.basename(path).startswith("kill"):
+        os._exit(3)
+    return read(path, **options)
+
+midi.read = hostile
+reader.main()
+"""
+
+
+@pytest.fixture
+def hostile(monkeypatch) -> list[int]:
+    """Makes every reading process one that runs HOSTILE_READER; the list grows by each that is started."""
+    started = []
+
+    def start(self) -> subprocess.Popen:
+        root = str(Path(corpus_lib.__file__).parents[2])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", HOSTILE_READER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        started.append(self._process.pid)
+        return self._process
+
+    monkeypatch.setattr(pool._ReadingProcess, "_start", start)
+    return started
+
+
+def test_a_file_that_takes_too_long_is_given_up_and_the_next_ones_are_read(tmp_path, hostile):
+    for seed, name in enumerate(["a.mid", "hang.mid", "y.mid", "z.mid"]):
+        _write(tmp_path / name, seed)
+    started = time.monotonic()
+    corpus, outcomes = _read(tmp_path, seconds_per_file=3)
+    assert 3 <= time.monotonic() - started < 30
+    assert corpus.names == ("a.mid", "y.mid", "z.mid")
+    assert (outcomes[1].status, outcomes[1].code) == ("skipped", "time_limit")
+    assert "3 s" in outcomes[1].detail
+    assert len(hostile) == 2  # one is ended with the file, one reads the rest
+
+
+def test_a_file_that_kills_its_process_is_skipped_and_the_next_ones_are_read(tmp_path, hostile):
+    for seed, name in enumerate(["a.mid", "kill-1.mid", "kill-2.mid", "z.mid"]):
+        _write(tmp_path / name, seed)
+    corpus, outcomes = _read(tmp_path)
+    assert corpus.names == ("a.mid", "z.mid")
+    assert [(o.status, o.code) for o in outcomes[1:3]] == [("skipped", "reader_died")] * 2
+    assert len(hostile) == 3
+
+
+def test_what_another_try_may_make_good_is_not_remembered(tmp_path, hostile, monkeypatch):
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    _write(source / "kill-1.mid")
+    assert _read(source, cache)[1][0].code == "reader_died"
+    monkeypatch.undo()  # the reader as it is
+    assert _read(source, cache)[1][0].code == "kept"
+
+
+def test_no_reading_process_outlives_the_reading(tmp_path, hostile):
+    for seed, name in enumerate(["a.mid", "kill-1.mid", "z.mid"]):
+        _write(tmp_path / name, seed)
+    _read(tmp_path)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in hostile) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in hostile if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_reading_process_that_cannot_be_started_is_a_run_error(tmp_path, monkeypatch):
+    def fail(self):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    _write(tmp_path / "a.mid")
+    monkeypatch.setattr(pool._ReadingProcess, "_start", fail)
+    with pytest.raises(RunError, match="Resource temporarily unavailable"):
+        _read(tmp_path)
+
+
+def test_the_reading_process_imports_neither_jax_nor_the_config_flags():
+    script = "import sys, musicjax.music.reader; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    root = str(Path(corpus_lib.__file__).parents[2])
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    imported = set(ran.stdout.split())
+    assert {"musicjax", "mido", "numpy"} <= imported
+    assert not imported & {"jax", "jaxlib", "flax", "optax", "orbax", "absl", "ml_collections", "rich", "tensorboardX"}
+
+
+# The cache.
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Calling it makes every further start of a reading process fail."""
+
+    def fail(self):
+        raise AssertionError("a reading process was started")
+
+    return lambda: monkeypatch.setattr(pool._ReadingProcess, "_start", fail)
+
+
+def _entries(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+def test_a_second_reading_takes_everything_from_the_cache(mixed, tmp_path, no_process):
+    first, outcomes = _read(mixed, tmp_path / "cache")
+    assert len(_entries(tmp_path / "cache")) == 9
+    no_process()
+    again, outcomes_again = _read(mixed, tmp_path / "cache")
+    _assert_same(first, again)
+    assert outcomes == outcomes_again
+
+
+def test_the_cache_knows_files_by_their_content(mixed, tmp_path, no_process):
+    first, _ = _read(mixed, tmp_path / "cache")
+    moved = tmp_path / "moved"
+    shutil.copytree(mixed, moved)
+    (moved / "0-good.mid").rename(moved / "99-good.mid")
+    no_process()
+    again, _ = _read(moved, tmp_path / "cache")
+    assert sorted(again.hashes) == sorted(first.hashes)
+    _write(moved / "2-good.mid", seed=50)
+    with pytest.raises(RunError, match="a reading process was started"):
+        _read(moved, tmp_path / "cache")
+
+
+def test_drums_kept_and_drums_left_out_do_not_mix_in_the_cache(tmp_path, monkeypatch):
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    monkeypatch.setattr(midi, "MELODIC_CHANNELS", (0, midi.PERCUSSION_CHANNEL))
+    chord = from_seconds([60, 60], [90, 80], [0.0, 0.0], [1.0, 1.0])  # the unison goes to the second channel
+    midi.write(chord, source / "drums.mid")
+    sizes = [len(_read(source, cache, percussion=percussion)[0].notes) for percussion in (True, False, True, False)]
+    assert sizes == [2, 1, 2, 1]
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _flip_last_bit(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def _flip_top_bits_of_the_first_words(content: bytes) -> bytes:
+    head = bytearray(content)
+    head[3] ^= 0x80
+    head[7] ^= 0x80
+    return bytes(head)
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": _cut,
+    "last bit": _flip_last_bit,
+    "garbage": lambda content: b"\x93NUMPY garbage" * 20,
+    "head": _flip_top_bits_of_the_first_words,
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_of_the_cache_is_read_again(tmp_path, damage, no_process):
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    _write(source / "good.mid")
+    (source / "bad.mid").write_text("not music")
+    first, outcomes = _read(source, cache)
+    assert len(_entries(cache)) == 2
+    for entry in _entries(cache):
+        entry.write_bytes(DAMAGES[damage](entry.read_bytes()))
+    again, outcomes_again = _read(source, cache)
+    _assert_same(first, again)
+    assert outcomes == outcomes_again
+    no_process()  # and what was read again is in the cache again
+    _assert_same(first, _read(source, cache)[0])
+
+
+def test_without_a_cache_nothing_is_written(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    monkeypatch.setenv("HOME", str(home))
+    source = tmp_path / "source"
+    _write(source / "a.mid")
+    corpus, _ = _read(source, "off")
+    assert len(corpus) == 1
+    assert list(home.iterdir()) == []
+    assert os.listdir(source) == ["a.mid"]
+
+
+def test_the_cache_is_in_the_users_cache_folder_unless_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert corpus_lib.cache_folder(DataConfig()) == tmp_path / "home" / "musicjax"
+    assert corpus_lib.cache_folder(DataConfig(cache=str(tmp_path / "own"))) == tmp_path / "own"
+    assert corpus_lib.cache_folder(DataConfig(cache="off")) is None
+
+
+def test_a_cache_that_cannot_be_written_is_a_run_error_that_tells_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    _write(tmp_path / "source" / "a.mid")
+    with pytest.raises(RunError, match=r"cannot be written.*--config\.data\.cache=off"):
+        _read(tmp_path / "source", tmp_path / "file" / "cache")
+
+
+# The split.
+
+
+@st.composite
+def _corpora(draw) -> Corpus:
+    """Corpora of up to 12 pieces of 0..9 notes; pieces of equal content have equal hashes and lengths."""
+    contents = draw(st.lists(st.integers(0, 8), min_size=1, max_size=12))
+    lengths = draw(st.lists(st.integers(0, 9), min_size=9, max_size=9))
+    sizes = [lengths[content] for content in contents]
+    offsets = np.cumsum([0, *sizes])
+    total = int(offsets[-1])
+    notes = from_seconds(np.full(total, 60), np.full(total, 90), np.zeros(total), np.ones(total))
+    hashes = tuple(f"hash-{content}" for content in contents)
+    return Corpus(notes, offsets, tuple(f"{number}.mid" for number in range(len(contents))), hashes)
+
+
+def _reordered(corpus: Corpus, order: list[int]) -> Corpus:
+    sizes = np.diff(corpus.offsets)[order]
+    names = tuple(f"other-{number}.mid" for number in range(len(order)))
+    return Corpus(corpus.notes, np.cumsum([0, *sizes]), names, tuple(corpus.hashes[index] for index in order))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    corpus=_corpora(),
+    window=st.integers(1, 4),
+    fraction=st.sampled_from([0.001, 0.2, 0.5, 0.9]),
+    seed=st.integers(0, 5),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_pieces_are_held_out_whole_and_by_their_content(corpus, window, fraction, seed, shuffled):
+    data = DataConfig(window=window, validation_fraction=fraction, split_seed=seed)
+    sizes = np.diff(corpus.offsets)
+    usable = {name for name, size in zip(corpus.hashes, sizes, strict=True) if size > window}
+    if len(usable) < 2:
+        with pytest.raises(RunError, match="holding out whole pieces needs two"):
+            corpus_lib.held_out(corpus, data)
+        return
+    held_out = corpus_lib.held_out(corpus, data)
+    out = {name for name, is_out in zip(corpus.hashes, held_out, strict=True) if is_out}
+    kept = {name for name, is_out in zip(corpus.hashes, held_out, strict=True) if not is_out}
+    assert out and out <= usable  # pieces too short for a window are not spent on validation
+    assert usable - out, "nothing is left to train on"
+    assert not out & kept, "files of equal content fell on both sides"
+    assert len(out) == min(max(1, round(fraction * len(usable))), len(usable) - 1)
+
+    np.testing.assert_array_equal(held_out, corpus_lib.held_out(corpus, data))
+    order = list(range(len(corpus)))
+    shuffled.shuffle(order)
+    np.testing.assert_array_equal(corpus_lib.held_out(_reordered(corpus, order), data), held_out[order])
+
+    piece_of_row = np.repeat(np.arange(len(corpus)), sizes)
+    sides = starts_by_piece(corpus.offsets, held_out, window)
+    for side, starts in enumerate(sides):
+        for start in starts.tolist():
+            rows = piece_of_row[start : start + window + 1]  # the window and the note after it
+            assert len(rows) == window + 1
+            assert len(set(rows.tolist())) == 1, "a window crosses pieces"
+            assert held_out[rows[0]] == bool(side)
+    assert sum(map(len, sides)) == int(np.maximum(sizes - window, 0).sum())
+    assert len(set(np.concatenate(sides).tolist())) == sum(map(len, sides))
+
+
+def test_another_split_seed_holds_out_other_pieces(clips):
+    corpus, _ = _read(clips)
+    splits = {tuple(corpus_lib.held_out(corpus, DataConfig(split_seed=seed, window=10))) for seed in range(10)}
+    assert len(splits) > 1
+
+
+def test_the_split_does_not_depend_on_the_names_of_files(clips, tmp_path):
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for number, path in enumerate(sorted(clips.iterdir(), reverse=True)):
+        shutil.copy(path, renamed / f"{number:02d}.kar")
+    data = DataConfig(window=10, validation_fraction=0.3)
+    sides = []
+    for folder in (clips, renamed):
+        corpus, _ = _read(folder)
+        out = corpus_lib.held_out(corpus, data)
+        sides.append({name for name, is_out in zip(corpus.hashes, out, strict=True) if is_out})
+    assert sides[0] == sides[1]
+    assert sides[0]
+
+
+def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(8):  # every piece has a longest interval of its own
+        size = 12
+        onset = np.arange(size) * (1.0 + number / 4)
+        midi.write(
+            from_seconds(np.full(size, 60), np.full(size, 90), onset, np.full(size, 0.5)), source / f"{number}.mid"
+        )
+    config = Config(data=DataConfig(source=str(source), cache="off", workers=1, window=4, validation_fraction=0.4))
+    longest = []
+    for seed in range(8):
+        config.data.split_seed = seed
+        corpus, _ = corpus_lib.read(config.data)
+        held_out = corpus_lib.held_out(corpus, config.data)
+        training = np.concatenate([note_matrix.values(corpus.piece(p), 3) for p in np.flatnonzero(~held_out)])
+        scaling = data_lib.prepare(config).scaling
+        assert scaling == note_matrix.fit(training)
+        longest.append(scaling.span[2])
+    assert min(longest) < max(longest), "the piece with the longest interval was never held out"
