@@ -28,7 +28,7 @@ class DataConfig:
     source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files")
     cache: str = knob("", "folder for what was read; empty: the user's cache folder; off: none", may_change=True)
     workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
-    seconds_per_file: float = knob(10.0, "time limit for reading one file, seconds", low=0.1, high=3600.0)
+    seconds_per_file: float = knob(10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0)
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
     duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
     window: int = knob(50, "notes the model sees before it predicts the next", low=1, high=10_000)
@@ -134,10 +134,11 @@ def validate(config: Config) -> Config:
 def require_field(path: str) -> None:
     """Raises UsageError if no knob or section has this path; names the nearest."""
     known = [name for name, _, _ in fields(Config())]
-    if path in known or any(name.startswith(f"{path}.") for name in known):
+    sections = sorted({name.rsplit(".", 1)[0] for name in known if "." in name})
+    if path in known or path in sections:
         return
-    last = {name.split(".")[-1]: name for name in known}
-    near = difflib.get_close_matches(path, known, n=1)
+    last = {name.split(".")[-1]: name for name in [*known, *sections]}
+    near = difflib.get_close_matches(path, [*known, *sections], n=1)
     near = near or [last[name] for name in difflib.get_close_matches(path.split(".")[-1], last, n=1)]
     hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
     raise UsageError(f"unknown field config.{path}: {hint}")
@@ -185,10 +186,16 @@ def from_dict(values: dict) -> Config:
 
     def fill(section: dict, prefix: str) -> None:
         for name, value in section.items():
-            if isinstance(value, dict):
-                fill(value, f"{prefix}{name}.")
+            path = prefix + name
+            require_field(path)
+            is_section = any(known.startswith(f"{path}.") for known, _, _ in fields(config))
+            if is_section != isinstance(value, dict):
+                expected = "an object with fields" if is_section else "a value"
+                raise UsageError(f"config.{path}={value!r}: expected {expected}")
+            if is_section:
+                fill(value, f"{path}.")
             else:
-                set_field(config, prefix + name, value)
+                set_field(config, path, value)
 
     fill(values, "")
     return validate(config)

@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from musicjax import config as config_lib
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError, UsageError, printable
 
 COMMANDS = ("train", "generate", "evaluate", "data")
 # name: (type, default, meaning, commands that take it). All take --config and its fields.
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return commands.run(*request)
     except (UsageError, RunError) as error:
-        print(f"musicjax: {error}", file=sys.stderr)
+        print(printable(f"musicjax: {error}"), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

@@ -89,6 +89,7 @@ def test_a_pipe_and_a_folder_that_are_named_like_music_are_no_files(tmp_path):
     (tmp_path / "x.mid").mkdir()
     os.mkfifo(tmp_path / "y.mid")  # opening it would wait for a writer for ever
     (tmp_path / "z.mid").symlink_to("y.mid")
+    assert _names(tmp_path) == ["a.mid"]
     corpus, outcomes = _read(tmp_path)
     assert corpus.names == ("a.mid",)
     assert len(outcomes) == 1
@@ -415,6 +416,21 @@ def test_a_cache_that_cannot_be_written_is_a_run_error_that_tells_what_to_do(tmp
     _write(tmp_path / "source" / "a.mid")
     with pytest.raises(RunError, match=r"cannot be written.*--config\.data\.cache=off"):
         _read(tmp_path / "source", tmp_path / "file" / "cache")
+
+
+def test_a_cache_that_cannot_take_an_entry_is_a_run_error_or_makes_no_difference(tmp_path):
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    _write(source / "a.mid")
+    first, _ = _read(source, cache)
+    (entry,) = _entries(cache)
+    shutil.rmtree(entry.parent)
+    entry.parent.write_text("in the way")
+    try:
+        again, _ = _read(source, cache)
+    except RunError as error:
+        assert "cache" in str(error)
+    else:
+        _assert_same(first, again)
 
 
 # The split.

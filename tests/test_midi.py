@@ -149,7 +149,6 @@ def test_a_tempo_of_0_is_ignored(read):
     assert notes.onset.tolist() == [0.5]
 
 
-@pytest.mark.xfail(strict=True, reason="mido drops the delta time of meta events it does not know")
 def test_an_unknown_meta_event_keeps_its_place_in_time(read):
     notes = read(
         """

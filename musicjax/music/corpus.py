@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import stat
@@ -114,10 +115,7 @@ def cache_folder(data: DataConfig) -> Path | None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RunError(
-            f"cache folder {folder} cannot be written: {error.strerror}; "
-            "name another with --config.data.cache=DIR, or --config.data.cache=off"
-        ) from error
+        raise _cache_error(folder, error) from error
     return folder
 
 
@@ -268,8 +266,8 @@ def _look_up(
 
 def _load(entry: Path) -> tuple[reader.Outcome, Notes | None] | None:
     """What the cache holds for a file; None if nothing, or something damaged: the file is read again."""
-    with contextlib.suppress(OSError, ValueError, TypeError, EOFError), entry.open("rb") as stream:
-        return reader.receive(stream)
+    with contextlib.suppress(OSError, ValueError, TypeError, EOFError):
+        return reader.receive(io.BytesIO(entry.read_bytes()))
     return None
 
 
@@ -277,8 +275,21 @@ def _store(cache: Path, content: str, percussion: bool, outcome: reader.Outcome,
     if not content or outcome.code in pool.PASSING:
         return  # another try may go better
     entry = _cache_entry(cache, content, percussion)
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=entry.parent)
-    with os.fdopen(handle, "wb") as stream:
-        reader.send(stream, outcome, notes)
-    os.replace(partial, entry)
+    partial = None
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=entry.parent)
+        with os.fdopen(handle, "wb") as stream:
+            reader.send(stream, outcome, notes)
+        os.replace(partial, entry)
+    except OSError as error:
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)
+        raise _cache_error(cache, error) from error
+
+
+def _cache_error(cache: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cache folder {cache} cannot be written: {error.strerror}; "
+        "name another with --config.data.cache=DIR, or --config.data.cache=off"
+    )

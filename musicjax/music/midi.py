@@ -14,10 +14,36 @@ import numpy as np
 from musicjax.music.notes import Notes
 
 # Part of every cache key: raise it whenever the same bytes would give other notes.
-READER_VERSION = 1
+READER_VERSION = 2
 PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat until a file says otherwise (MIDI 1.0)
+
+
+def _keep_unknown_meta_events() -> None:
+    """Gives mido a specification for each meta type that it has none for.
+
+    Without one it forgets the event's delta time too, and every later note of the track comes too early.
+    """
+    from mido.midifiles import meta
+
+    for type_byte in set(range(128)) - set(meta._META_SPECS):
+        specification = type(
+            f"MetaSpec_unknown_{type_byte:02x}",
+            (meta.MetaSpec,),
+            {
+                "type_byte": type_byte,
+                "attributes": ["data"],
+                "defaults": [()],
+                "decode": lambda self, message, data: setattr(message, "data", tuple(data)),
+                "encode": lambda self, message: list(message.data),
+                "check": lambda self, name, value: None,
+            },
+        )
+        meta.add_meta_spec(specification)
+
+
+_keep_unknown_meta_events()
 
 
 class MidiError(Exception):
@@ -141,12 +167,18 @@ def write(
         names: track name of each part.
 
     Raises:
+        ValueError: bpm, resolution or a program that MIDI has no number for.
         OSError: the file cannot be written.
     """
+    if not 4 <= bpm <= 60e6 or not 1 <= ticks_per_beat <= 32767 or not all(0 <= program <= 127 for program in programs):
+        raise ValueError(
+            f"bpm={bpm}, ticks_per_beat={ticks_per_beat}, programs={tuple(programs)}: "
+            "expected 4..60,000,000, 1..32767 and 0..127"
+        )
     parts = [parts] if isinstance(parts, Notes) else list(parts)
     tempo_us = mido.bpm2tempo(bpm)
     ticks_per_second = ticks_per_beat * 1e6 / tempo_us
-    file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat)
+    file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     left_out = 0
     channels_each = len(MELODIC_CHANNELS) // max(len(parts), 1)
     for index, notes in enumerate(parts):

@@ -90,6 +90,9 @@ class _ReadingProcess:
             return reader.Outcome("reader_died", "the reading process died on it"), None
         finally:
             timer.cancel()
+            timer.join()
+            if timed_out.is_set():  # also where the reply came just before
+                self.end()
 
     def end(self) -> None:
         if self._process is not None:

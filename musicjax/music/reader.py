@@ -80,6 +80,7 @@ def content_hash(path: str) -> str:
 
 
 def main() -> None:
+    """Answers each request line, {"path", "percussion"} as JSON, until standard input ends."""
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing a library prints may mix with the replies
     for line in sys.stdin.buffer:
         request = json.loads(line)

@@ -7,7 +7,9 @@ that they never belong to different moments. The two newest are kept.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
+import json
 import platform
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +28,8 @@ from musicjax.training import step as step_lib
 from musicjax.training.step import TrainState
 
 KEPT = 2
+# In each checkpoint: {file: sha256}, written last. orbax itself notices a flipped bit in few of its files.
+MANIFEST = "sha256.json"
 # Windows of the training data that travel with the model, for generating without a primer of one's own.
 PRIMERS = 128
 
@@ -97,12 +101,32 @@ def exists(workdir: Path) -> bool:
     return folder(workdir).is_dir() and _latest(folder(workdir)) is not None
 
 
+def verify(step_folder: Path) -> None:
+    """Compares the files of a checkpoint with the sha256 that were saved beside them.
+
+    Where the run was killed between a checkpoint and its list, there is none, and nothing is compared.
+
+    Raises:
+        ValueError: a file is missing or not the one that was saved.
+    """
+    listing = step_folder / MANIFEST
+    if not listing.is_file():
+        return
+    for name, sha256 in json.loads(listing.read_text()).items():
+        path = step_folder / name
+        if not path.is_file():
+            raise ValueError(f"{name} is missing")
+        if _sha256(path) != sha256:
+            raise ValueError(f"{name} is not the file that was saved")
+
+
 class Store:
     """Writes the checkpoints of one run; close it when done."""
 
     def __init__(self, workdir: Path):
+        self._folder = folder(workdir)
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder(workdir), options=options)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Raises RunError if it cannot be written; what was there before stays."""
@@ -110,10 +134,20 @@ class Store:
         items = ocp.args.Composite(state=ocp.args.StandardSave(checkpoint.arrays), facts=ocp.args.JsonSave(facts))
         try:
             self._manager.save(checkpoint.facts.epoch, args=items, force=True)
+            self._write_manifest(self._folder / str(checkpoint.facts.epoch))
         except (OSError, ValueError) as error:
             raise RunError(f"checkpoint of epoch {checkpoint.facts.epoch} could not be saved: {error}") from error
 
+    @staticmethod
+    def _write_manifest(step_folder: Path) -> None:
+        files = sorted(path for path in step_folder.rglob("*") if path.is_file())
+        hashes = {path.relative_to(step_folder).as_posix(): _sha256(path) for path in files}
+        partial = step_folder / f"{MANIFEST}.partial"
+        partial.write_text(json.dumps(hashes, indent=2) + "\n")
+        partial.replace(step_folder / MANIFEST)
+
     def close(self) -> None:
+        """Releases what orbax holds; nothing is saved after it."""
         self._manager.close()
 
 
@@ -130,6 +164,7 @@ def read_facts(workdir: Path) -> Facts:
             f"workdir {workdir} holds no checkpoint; expected one under {place}; train first, or name another --workdir"
         )
     try:
+        verify(place / str(epoch))
         with _reader(place) as manager:
             saved = manager.restore(epoch, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
         scaling = Scaling(**{name: tuple(values) for name, values in saved["scaling"].items()})
@@ -163,6 +198,11 @@ def restore(workdir: Path) -> Checkpoint:
             return Checkpoint(manager.restore(facts.epoch, args=items).state, facts)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         raise _damaged(place, facts.epoch, error) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reader(place: Path) -> ocp.CheckpointManager:

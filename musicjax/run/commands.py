@@ -50,11 +50,11 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
 
     generate.check(**request)
     workdir = _existing_workdir(options, config, overrides)
+    model = generate.load(workdir, options["checkpoint"])
+    primer = generate.read_primer(options["primer"], model) if options["primer"] else None
     folder = Path(options["output_dir"] or workdir / "generated")
     generate.prepare_folder(folder)
-    pieces = generate.generate(
-        generate.load(workdir, options["checkpoint"]), **request, primer=options["primer"] or None
-    )
+    pieces = generate.generate(model, **request, primer=primer)
     for path in generate.write(pieces, folder, options["seed"]):
         print(path)
 

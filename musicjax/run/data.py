@@ -32,6 +32,7 @@ class Data:
         scaling: the constants the rows were scaled with.
         fingerprint: sha256 of the content.
         pieces: how many.
+        outcomes: what became of each file.
     """
 
     rows: np.ndarray
@@ -40,21 +41,26 @@ class Data:
     scaling: Scaling
     fingerprint: str
     pieces: int
+    outcomes: list[Outcome]
 
 
-def prepare(config: Config, report: Path | None = None) -> Data:
+def write_report(outcomes: list[Outcome], path: Path) -> None:
+    """One JSON line a file; raises RunError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        corpus_lib.write_report(outcomes, path)
+    except OSError as error:
+        raise RunError(f"report {path} cannot be written: {error.strerror}; name another --workdir") from error
+
+
+def prepare(config: Config) -> Data:
     """Reads the source, splits it and scales it by its training part.
-
-    Args:
-        report: where to write one JSON line a file.
 
     Raises:
         RunError: nothing usable, or a split without a single window.
     """
     corpus, outcomes = read(config.data)
-    if report is not None:
-        corpus_lib.write_report(outcomes, report)
-    _require_notes(corpus, outcomes, config.data)
+    require_notes(corpus, outcomes, config.data.source)
     columns = 4 if config.data.duration else 3
     unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
     train, validation, in_training = _split(corpus, config.data)
@@ -70,7 +76,7 @@ def prepare(config: Config, report: Path | None = None) -> Data:
     screen.say("windows", f"{len(train):,} train, {len(validation):,} validate, of {config.data.window} notes each")
     if short and config.data.split == "piece":
         screen.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
-    return Data(rows, train, validation, scaling, corpus.fingerprint, len(corpus))
+    return Data(rows, train, validation, scaling, corpus.fingerprint, len(corpus), outcomes)
 
 
 def rows_of(corpus: Corpus, scaling: Scaling) -> np.ndarray:
@@ -105,8 +111,7 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     if report is None and cache is not None:
         report = cache / "reports" / f"{corpus.fingerprint[:16]}.jsonl"
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        corpus_lib.write_report(outcomes, report)
+        write_report(outcomes, report)
         screen.say("report", str(report))
     pitch = corpus.notes.pitch
     seconds = sum(outcome.seconds for outcome in outcomes)
@@ -126,14 +131,15 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         print(
             f"{len(pitch):,} notes, {seconds / 3600:.2f} hours, pitches {summary['pitch_low']}..{summary['pitch_high']}"
         )
-    _require_notes(corpus, outcomes, data)
+    require_notes(corpus, outcomes, data.source)
 
 
-def _require_notes(corpus: Corpus, outcomes: list[Outcome], data: DataConfig) -> None:
+def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
+    """Raises RunError if no file gave notes."""
     if not len(corpus):
         first = outcomes[0]
         raise RunError(
-            f"data source {data.source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
+            f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
             "expected MIDI files with notes; name another folder"
         )
 

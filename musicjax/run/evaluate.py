@@ -38,7 +38,8 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
         prepared = data_lib.prepare(config)
         rows, starts, pieces = prepared.rows, prepared.validation, prepared.pieces
     else:
-        corpus, _ = data_lib.read(dataclasses.replace(config.data, source=data))
+        corpus, outcomes = data_lib.read(dataclasses.replace(config.data, source=data))
+        data_lib.require_notes(corpus, outcomes, data)
         pieces = len(corpus)
         rows = data_lib.rows_of(corpus, scaling)
         starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(pieces, bool), config.data.window)

@@ -85,7 +85,7 @@ def generate(
     seconds: float = 0.0,
     seed: int = 0,
     temperature: float = 1.0,
-    primer: str | Path | None = None,
+    primer: Notes | str | Path | None = None,
 ) -> list[Notes]:
     """New music, K = num_outputs pieces; piece k depends on seed and k, not on how many are asked for.
 
@@ -94,7 +94,7 @@ def generate(
         num_notes: length of each in notes; or
         seconds: length of each in seconds, notes that sound on are cut there.
         temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations.
-        primer: MIDI file to go on from (its last notes); None: windows of the training data, chosen by seed and k.
+        primer: notes, or a MIDI file, to go on from; None: windows of the training data, chosen by seed and k.
 
     Raises:
         UsageError: a value is out of range.
@@ -114,7 +114,7 @@ def generate(
         )(keys)
         windows = model.primers[chosen]
     else:
-        window = _primer_window(primer, model)
+        window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
     if num_notes:
         sampled = sample_lib.sample(model.net, model.params, windows, keys, limits, temperature, num_notes)
@@ -158,17 +158,20 @@ def prepare_folder(folder: Path) -> None:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}; name another") from error
 
 
-def _primer_window(path: str | Path, model: Model) -> jax.Array:
-    """The last T notes of a MIDI file as rows float32 [T, C], within the range of the training data."""
-    config, scaling = model.facts.config, model.facts.scaling
+def read_primer(path: str | Path, model: Model) -> Notes:
+    """The notes of a primer, read as the model's training data were; raises RunError if there are none."""
     try:
-        notes = midi.read(path, percussion=config.data.percussion)
+        return midi.read(path, percussion=model.facts.config.data.percussion)
     except (midi.MidiError, OSError) as error:
         raise RunError(f"primer {path} cannot be used: {error}; expected a MIDI file with notes") from error
+
+
+def _primer_window(notes: Notes, model: Model) -> jax.Array:
+    """The last T notes as rows float32 [T, C], within the range of the training data."""
+    scaling, window = model.facts.scaling, model.facts.config.data.window
     rows = note_matrix.encode(notes, scaling)
-    window = config.data.window
     if len(rows) < window:
-        screen.say("primer", f"{len(rows)} notes in {path}; repeated to fill the window of {window}")
+        screen.say("primer", f"{len(rows)} notes; repeated to fill the window of {window}")
         rows = np.tile(rows, (-(-window // len(rows)), 1))
     rows = rows[-window:]
     within = np.clip(rows, np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32))

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from musicjax.errors import printable
+
 
 class Update(Protocol):
     """update(done, facts, total): moves a bar."""
@@ -22,11 +24,6 @@ class Update(Protocol):
 
 
 _console = Console(stderr=True, highlight=False)
-
-
-def printable(text: str) -> str:
-    """The text with control characters and undecodable bytes written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def say(label: str, text: str) -> None:

@@ -17,6 +17,7 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
+from musicjax.music.corpus import Outcome
 from musicjax.music.note_matrix import Scaling
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
@@ -41,7 +42,7 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         RunError: no usable data, a loss that is not finite, or files that cannot be read or written.
     """
     config, workdir = config_lib.validate(config), Path(workdir)
-    going_on = open_workdir(workdir, config)
+    going_on = goes_on(workdir, config)
     device = jax.devices()[0]
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     screen.say(
@@ -49,7 +50,7 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         f"{jax.device_count()} x {device.platform} ({device.device_kind}), {config.model.precision}, "
         f"jax {jax.__version__}",
     )
-    data = data_lib.prepare(config, workdir / "data.jsonl")
+    data = data_lib.prepare(config)
     net, optimizer = checkpoint_lib.network_of(config), optimizer_lib.rmsprop(config.train.learning_rate)
     keys = step_lib.keys(config.seed)
 
@@ -69,6 +70,7 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
             state, state.params, jnp.zeros(net.columns), jnp.zeros(net.columns), _primers(start, keys.primers, config)
         )
         facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions())
+    write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     shape = f"LSTM {config.model.units} -> dropout {config.model.dropout:g} -> Dense {net.columns}"
     screen.say("model", f"{shape}: {parameters:,} parameters")
@@ -101,18 +103,24 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     }
 
 
-def open_workdir(workdir: Path, config: Config) -> bool:
-    """Makes the workdir ready; True if it holds a checkpoint of this config's run to go on from.
+def goes_on(workdir: Path, config: Config) -> bool:
+    """Whether the workdir holds a checkpoint of this config's run to go on from.
 
     Raises:
         UsageError: it holds another run; names each field that differs.
-        RunError: it cannot be written.
+        RunError: it is no folder, or its checkpoint cannot be read.
     """
-    if checkpoint_lib.exists(workdir):
-        require_same_config(checkpoint_lib.read_facts(workdir).config, config, workdir)
-        going_on = True
-    else:
-        going_on = False
+    place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
+    if not checkpoint_lib.exists(workdir):
+        return False
+    require_same_config(checkpoint_lib.read_facts(workdir).config, config, workdir)
+    return True
+
+
+def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
+    """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         partial = workdir / "config.json.partial"
@@ -122,7 +130,7 @@ def open_workdir(workdir: Path, config: Config) -> bool:
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
         ) from error
-    return going_on
+    data_lib.write_report(outcomes, workdir / "data.jsonl")
 
 
 def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
@@ -224,6 +232,7 @@ def _require_finite(train_loss: float, valid_loss: float, epoch: int, workdir: P
 
 
 def train_metrics(sums: StepMetrics, seconds: float, learning_rate: float) -> dict[str, float]:
+    """Means over an epoch from its sums by step, and the speed from its seconds."""
     loss, agreement, weight = (np.asarray(values, np.float64).sum() for values in sums)
     return {
         "loss": float(loss / weight),

@@ -1,0 +1,452 @@
+"""Wrong requests and damaged files: the exit status, one line that says what to do, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from musicjax import main
+from musicjax.music import midi
+from musicjax.music.notes import from_seconds
+
+USAGE, FAILED = 2, 1
+
+
+@pytest.fixture(autouse=True)
+def _own_signal_handlers() -> Iterator[None]:
+    """A command sets handlers for the whole process; the tests that follow get back theirs."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch) -> None:
+    """What a command writes without being told where goes into the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def _tiny(clips: Path) -> list[str]:
+    """Fields of a run of one second."""
+    return [
+        f"--config.data.source={clips}",
+        "--config.data.cache=off",
+        "--config.data.workers=1",
+        "--config.data.window=10",
+        "--config.model.units=8",
+        "--config.train.epochs=1",
+        "--config.sample.num_outputs=1",
+        "--config.sample.num_notes=4",
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory) -> Path:
+    """The workdir of a tiny run; tests that change it take a copy."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    assert main.main(["train", f"--workdir={workdir}", *_tiny(clips)]) == 0
+    return workdir
+
+
+def _tree(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder and what the files hold."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def _fails(capsys, argv: list[str], status: int, *words: str) -> str:
+    """Runs a command that must fail with this status and one line that holds these words."""
+    capsys.readouterr()
+    assert main.main(argv) == status
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    lines = err.splitlines()
+    told = [line for line in lines if line.startswith("musicjax: ")]
+    assert len(told) == 1, err
+    assert lines[-1] == told[0], "the reason is the last line"
+    for word in words:
+        assert word in told[0]
+    return told[0]
+
+
+def _run_program(*words: str) -> subprocess.CompletedProcess[str]:
+    """Python with these words, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[1])},
+    )
+
+
+# The request itself.
+
+WRONG_USAGE = {
+    "unknown command": (["sing"], ["unknown command 'sing'", "train, generate, evaluate, data"]),
+    "command after flags": (["--config=demo", "generate"], ["unexpected 'generate'", "--name=value"]),
+    "two commands": (["data", "train"], ["unexpected 'train'"]),
+    "stray word": (["train", "quickly"], ["unexpected 'quickly'"]),
+    "stray word after --": (["train", "--", "quickly"], ["unexpected 'quickly'"]),
+    "empty word": (["train", ""], ["unexpected ''"]),
+    "empty command": ([""], ["unknown command ''"]),
+    "unknown config": (["--config=papr"], ["unknown config 'papr'", "did you mean paper?"]),
+    "config that is absent": (["--config=mine.py"], ["unknown config 'mine.py'", ".json"]),
+    "config without value": (["--config"], ["config"]),
+    "unknown field": (["--config.train.epoch=3"], ["config.train.epoch", "did you mean config.train.epochs?"]),
+    "unknown section": (["--config.trian.epochs=3"], ["config.trian.epochs", "did you mean"]),
+    "unknown field in two words": (["--config.train.epoch", "3"], ["config.train.epoch", "did you mean"]),
+    "unknown negated field": (["--noconfig.data.drums"], ["config.data.drums"]),
+    "section as a field": (["--config.train=3"], ["train"]),
+    "no section": (["--config.train=none"], ["train"]),
+    "unknown flag": (["--workdri=x"], ["workdri", "musicjax --help"]),
+    "flag of another command": (["train", "--num_notes=3"], ["num_notes"]),
+    "flag without value": (["--workdir"], ["workdir"]),
+    "epochs below range": (["--config.train.epochs=0"], ["config.train.epochs=0", "1..1000000"]),
+    "units above range": (["--config.model.units=70000"], ["config.model.units=70000", "1..65536"]),
+    "negative seed": (["--config.seed=-1"], ["config.seed=-1", "0..2147483647"]),
+    "huge seed": (["--config.seed=99999999999999999999"], ["config.seed=", "0..2147483647"]),
+    "dropout of one": (["--config.model.dropout=1"], ["config.model.dropout=1.0", "0.0..0.99"]),
+    "dropout nan": (["--config.model.dropout=nan"], ["config.model.dropout=nan", "0.0..0.99"]),
+    "rate infinite": (["--config.train.learning_rate=inf"], ["config.train.learning_rate=inf"]),
+    "epochs a word": (["--config.train.epochs=many"], ["config.train.epochs", "many"]),
+    "epochs a fraction": (["--config.train.epochs=1.5"], ["config.train.epochs", "1.5"]),
+    "boolean a word": (["--config.data.duration=maybe"], ["config.data.duration", "maybe"]),
+    "no such choice": (["--config.model.precision=float64"], ["config.model.precision='float64'", "bfloat16"]),
+    "generate without workdir": (["generate"], ["--workdir is missing"]),
+    "evaluate without workdir": (["evaluate"], ["--workdir is missing"]),
+    "num_notes a word": (["generate", "--num_notes=few"], ["num_notes", "few"]),
+    "num_notes and seconds": (
+        ["generate", "--workdir=run", "--num_notes=3", "--seconds=2"],
+        ["num_notes=3", "seconds=2", "exactly one"],
+    ),
+    "num_notes negative": (["generate", "--workdir=run", "--num_notes=-1"], ["num_notes=-1", "0..1000000"]),
+    "seconds nan": (["generate", "--workdir=run", "--seconds=nan"], ["seconds=nan"]),
+    "temperature nan": (["generate", "--workdir=run", "--temperature=nan"], ["temperature=nan", "0.0..100.0"]),
+    "temperature negative": (["generate", "--workdir=run", "--temperature=-1"], ["temperature=-1.0", "0.0..100.0"]),
+    "seed of generate negative": (["generate", "--workdir=run", "--seed=-1"], ["seed=-1", "0..2147483647"]),
+    "too many outputs": (["generate", "--workdir=run", "--num_outputs=10001"], ["num_outputs=10001", "0..10000"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USAGE)
+def test_wrong_usage_is_told_in_one_line_and_writes_nothing(case, capsys, tmp_path):
+    argv, words = WRONG_USAGE[case]
+    _fails(capsys, argv, USAGE, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_file_that_fails_is_wrong_usage(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text("def get_config():\n    raise OSError('line one\\nline two')\n")
+    (tmp_path / "mine.json").write_text('{"train": {"epochs": "3"}}')
+    _fails(capsys, ["--config=mine.json"], USAGE, "config.train.epochs='3'", "int")
+    assert sorted(os.listdir(tmp_path)) == ["mine.json", "mine.py"]
+
+
+def test_wrong_usage_is_told_before_jax_is_loaded_and_before_data_is_read():
+    script = """
+import sys
+from musicjax import main
+for words in ("--config=nope", "sing", "--config.train.epoch=3", "--config.train.epochs=0", "--nope", "data stray"):
+    assert main.main(words.split()) == 2, words
+slow = {"jax", "jaxlib", "flax", "optax", "orbax", "mido", "numpy", "rich", "tensorboardX", "musicjax.run"}
+assert not slow & set(sys.modules), slow & set(sys.modules)
+"""
+    ran = _run_program("-c", script)
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stderr.splitlines()) == 6
+
+
+def test_the_program_ends_with_the_status_that_main_gives():
+    ran = _run_program("-m", "musicjax.main", "--config=nope")
+    assert (ran.returncode, ran.stdout) == (USAGE, "")
+    assert ran.stderr.startswith("musicjax: ") and ran.stderr.count("\n") == 1
+
+
+# Data.
+
+
+def test_a_folder_that_is_absent_or_without_music(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.txt").write_text("no music")
+    for name, reason in (("absent", "no such folder"), ("empty", "no .mid"), ("words", "no .mid")):
+        for argv in (["data", f"--data={name}"], ["train", "--workdir=run", f"--config.data.source={name}"]):
+            told = _fails(capsys, [*argv, "--config.data.cache=off"], FAILED, "data source", name, reason)
+            assert ".mid .midi .kar" in told
+
+
+def test_a_folder_without_a_usable_file(capsys, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mid").write_bytes(b"")
+    for argv in (["data", "--data=bad"], ["train", "--workdir=run", "--config.data.source=bad"]):
+        _fails(capsys, [*argv, "--config.data.cache=off"], FAILED, "none of its 1 files gave notes", "a.mid")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_names_from_the_data_cannot_write_on_the_terminal(capsys, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "two\nlines\x1b[31m.mid").write_bytes(b"")
+    told = _fails(capsys, ["data", "--data=bad", "--config.data.cache=off"], FAILED, "none of its 1 files")
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("split", ["piece", "windows"])
+def test_fewer_notes_than_a_window(capsys, tmp_path, split):
+    (tmp_path / "short").mkdir()
+    for number in range(3):
+        midi.write(from_seconds([60 + number] * 5, [90] * 5, range(5), [0.5] * 5), tmp_path / f"short/{number}.mid")
+    argv = ["train", "--workdir=run", "--config.data.source=short", "--config.data.cache=off"]
+    _fails(capsys, [*argv, f"--config.data.split={split}"], FAILED, "short", "50", "--config.data.window")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_one_piece_cannot_be_split_by_piece(capsys, tmp_path):
+    (tmp_path / "one").mkdir()
+    midi.write(from_seconds([60] * 100, [90] * 100, range(100), [0.5] * 100), tmp_path / "one" / "a.mid")
+    argv = ["train", "--workdir=run", "--config.data.source=one", "--config.data.cache=off"]
+    _fails(capsys, argv, FAILED, "1 different piece(s)", "--config.data.split=windows")
+
+
+def test_a_cache_that_cannot_be_written(capsys, clips, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    argv = ["data", f"--data={clips}", "--config.data.cache=file/cache"]
+    _fails(capsys, argv, FAILED, "cache folder file/cache cannot be written", "--config.data.cache=off")
+
+
+# Workdirs.
+
+
+@pytest.mark.parametrize("workdir", ["file", "file/below"])
+def test_a_workdir_that_is_a_file_or_below_one(capsys, clips, tmp_path, workdir):
+    (tmp_path / "file").write_text("in the way")
+    _fails(capsys, ["train", f"--workdir={workdir}", *_tiny(clips)], FAILED, workdir, "is not a folder", "--workdir")
+    for command in ("generate", "evaluate"):
+        _fails(capsys, [command, f"--workdir={workdir}"], FAILED, workdir, "holds no checkpoint")
+    assert _tree(tmp_path) == {"file": b"in the way"}
+
+
+@pytest.mark.parametrize("workdir", ["file", "file/below"])
+def test_a_report_that_cannot_be_written(capsys, clips, tmp_path, workdir):
+    (tmp_path / "file").write_text("in the way")
+    argv = ["data", f"--data={clips}", f"--workdir={workdir}", "--config.data.cache=off"]
+    _fails(capsys, argv, FAILED, workdir, "cannot be written")
+
+
+def test_a_workdir_of_another_run_is_left_alone(capsys, clips, trained):
+    before = _tree(trained)
+    argv = ["train", f"--workdir={trained}", *_tiny(clips), "--config.model.units=9"]
+    _fails(capsys, argv, USAGE, "holds another run", "config.model.units is 8 there, 9 here", "--workdir")
+    assert _tree(trained) == before
+
+
+def test_other_data_in_a_workdir_is_told(capsys, clips, trained, tmp_path):
+    workdir, fewer = shutil.copytree(trained, tmp_path / "run"), shutil.copytree(clips, tmp_path / "clips")
+    next(iter(fewer.iterdir())).unlink()
+    shown = [word for word in _tiny(fewer) if "data.source" not in word]
+    told = _fails(capsys, ["train", f"--workdir={workdir}", f"--config.data.source={fewer}", *shown], USAGE, "run")
+    assert "config.data.source" in told
+
+
+def test_the_same_folder_with_other_files_is_other_data(capsys, clips, tmp_path):
+    source = shutil.copytree(clips, tmp_path / "clips")
+    argv = ["train", "--workdir=run", *_tiny(source)]
+    assert main.main(argv) == 0
+    next(iter(source.iterdir())).unlink()
+    kept = _tree(tmp_path / "run" / "checkpoints")
+    _fails(capsys, argv, FAILED, "was trained on other data", "--workdir")
+    assert _tree(tmp_path / "run" / "checkpoints") == kept
+
+
+def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for workdir in ("absent", "empty"):
+        for command in ("generate", "evaluate"):
+            told = _fails(capsys, [command, f"--workdir={workdir}"], FAILED, workdir, "holds no checkpoint")
+            assert "train first" in told
+    assert _tree(tmp_path) == {"empty": None}
+
+
+def test_a_config_of_another_model_beside_a_workdir(capsys, trained):
+    for command in ("generate", "evaluate"):
+        _fails(capsys, [command, f"--workdir={trained}", "--config=paper"], USAGE, "holds another model", "paper")
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_a_checkpoint_that_is_neither_best_nor_latest(capsys, trained, command):
+    before = _tree(trained)
+    argv = [command, f"--workdir={trained}", "--checkpoint=worst"]
+    _fails(capsys, argv, USAGE, "checkpoint 'worst'", "best or latest")
+    assert _tree(trained) == before
+
+
+# Generating.
+
+
+def test_a_primer_that_cannot_be_used(capsys, trained, tmp_path):
+    (tmp_path / "words.mid").write_text("no music")
+    midi.write(from_seconds([], [], [], []), tmp_path / "silent.mid")
+    argv = ["generate", f"--workdir={trained}", "--output_dir=out", "--num_outputs=1", "--num_notes=2"]
+    for primer in ("absent.mid", "words.mid", "silent.mid", "."):
+        _fails(capsys, [*argv, f"--primer={primer}"], FAILED, f"primer {primer}", "expected a MIDI file with notes")
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_an_output_folder_that_cannot_be_written(capsys, trained, tmp_path, folder):
+    (tmp_path / "file").write_text("in the way")
+    argv = ["generate", f"--workdir={trained}", f"--output_dir={folder}", "--num_outputs=1", "--num_notes=2"]
+    _fails(capsys, argv, FAILED, f"output folder {folder} cannot be written")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_evaluating_on_data_that_gives_no_window(capsys, trained, tmp_path):
+    (tmp_path / "short").mkdir()
+    midi.write(from_seconds([60], [90], [0.0], [1.0]), tmp_path / "short" / "a.mid")
+    argv = ["evaluate", f"--workdir={trained}", "--config.data.cache=off"]
+    _fails(capsys, [*argv, "--data=absent"], FAILED, "absent", "no such folder")
+    _fails(capsys, [*argv, "--data=short"], FAILED, "short", "10 notes")
+
+
+def test_evaluating_on_a_folder_without_a_usable_file(capsys, trained, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mid").write_bytes(b"")
+    _fails(capsys, ["evaluate", f"--workdir={trained}", "--data=bad"], FAILED, "bad", "note")
+
+
+# Damaged checkpoints.
+
+# Damages every file of a checkpoint in turn and restores it; prints {damage: {file: what happened}}. A program of
+# its own, because a restore that fails leaves threads and coroutines behind that complain later, in other tests.
+DAMAGER = """
+import json, shutil, sys
+from pathlib import Path
+import jax
+import numpy as np
+from musicjax.errors import RunError
+from musicjax.run import checkpoint
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+damages = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "one bit": flip,
+    "absent": lambda path: path.unlink(),
+}
+
+def restore(workdir):
+    found = checkpoint.restore(workdir)
+    return found.facts, [np.asarray(leaf) for leaf in jax.tree.leaves(found.arrays)]
+
+def outcome(workdir):
+    try:
+        facts, leaves = restore(workdir)
+    except RunError as error:
+        return f"told: {error}"
+    except Exception as error:
+        return f"raised: {error!r}"
+    same = len(leaves) == len(whole) and all(map(np.array_equal, leaves, whole))
+    return "same" if same and facts == whole_facts else "other arrays or facts"
+
+trained, copy = map(Path, sys.argv[1:])
+whole_facts, whole = restore(trained)
+files = sorted(path.relative_to(trained) for path in trained.glob("checkpoints/**/*") if path.is_file())
+found = {damage: {} for damage in damages}
+for damage, apply in damages.items():
+    for name in files:
+        shutil.copytree(trained, copy)
+        apply(copy / name)
+        found[damage][name.as_posix()] = outcome(copy)
+        shutil.rmtree(copy)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def damaged(trained, tmp_path_factory) -> dict[str, dict[str, str]]:
+    """What DAMAGER found."""
+    copy = tmp_path_factory.mktemp("damaged") / "copy"
+    ran = _run_program("-c", DAMAGER, str(trained), str(copy))
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "absent"])
+def test_a_damaged_file_of_a_checkpoint_is_told_or_makes_no_difference(damaged, damage):
+    outcomes = damaged[damage]
+    assert len(outcomes) > 5
+    for name, outcome in outcomes.items():
+        assert outcome == "same" or outcome.startswith("told: "), f"{name}: {outcome}"
+        assert "\n" not in outcome
+        assert outcome == "same" or "cannot be restored" in outcome or "holds no checkpoint" in outcome
+    if damage != "one bit":
+        told = [name for name, outcome in outcomes.items() if outcome != "same"]
+        assert any(name.endswith("facts/metadata") for name in told)
+        assert any("/state/" in name for name in told), "no file of the arrays is needed to restore them"
+
+
+def test_a_damaged_checkpoint_ends_every_command_with_one_line(capsys, clips, trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (metadata,) = (workdir / "checkpoints").glob("*/state/_METADATA")
+    metadata.write_bytes(metadata.read_bytes()[:100])
+    kept = _tree(workdir / "checkpoints")
+    for argv in (
+        ["generate", "--num_outputs=1", "--num_notes=2"],
+        ["evaluate"],
+        ["train", *_tiny(clips), "--config.train.epochs=2"],
+    ):
+        _fails(
+            capsys, [*argv, f"--workdir={workdir}"], FAILED, "checkpoint", "cannot be restored", "remove that folder"
+        )
+    assert _tree(workdir / "checkpoints") == kept
+
+
+def test_a_damaged_index_of_a_checkpoint_is_told_in_one_line_by_the_program(trained, tmp_path):
+    """In a process of its own: what threads of the storage library print does not pass through sys.stderr."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (index,) = (workdir / "checkpoints").glob("*/state/manifest.ocdbt")
+    index.write_bytes(b"")
+    ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
+    assert (ran.returncode, ran.stdout) == (FAILED, "")
+    assert "Traceback" not in ran.stderr
+    assert [line.split(": ")[0] for line in ran.stderr.splitlines()] == ["musicjax"]
+
+
+def test_a_checkpoint_of_another_shape_than_its_config_is_told(trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (metadata,) = (workdir / "checkpoints").glob("*/facts/metadata")
+    text = metadata.read_text()
+    assert text.count('"units": 8') == 1
+    metadata.write_text(text.replace('"units": 8', '"units": 16'))
+    ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
+    assert (ran.returncode, ran.stdout) == (FAILED, "")
+    (told,) = [line for line in ran.stderr.splitlines() if line.startswith("musicjax: ")]
+    assert "cannot be restored" in told
+
+
+def test_a_folder_named_like_a_checkpoint_that_holds_nothing_is_told(capsys, trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (workdir / "checkpoints" / "7").mkdir()
+    argv = ["generate", f"--workdir={workdir}", "--num_outputs=1", "--num_notes=2"]
+    status = main.main(argv)
+    told = capsys.readouterr().err
+    if status:
+        assert status == FAILED
+        assert "musicjax: checkpoint" in told and "Traceback" not in told
+    else:
+        assert len(list((workdir / "generated").iterdir())) == 1

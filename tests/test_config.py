@@ -1,0 +1,349 @@
+"""The knobs: declared in full, checked at the boundary, the same after a trip through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicjax import config as config_lib
+from musicjax import main
+from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
+from musicjax.errors import UsageError
+
+KNOBS = list(config_lib.fields(Config()))
+IDS = [path for path, _, _ in KNOBS]
+NUMBERS = [(path, field) for path, field, value in KNOBS if type(value) in (int, float)]
+
+
+def _set(path: str, value) -> Config:
+    config = Config()
+    config_lib.set_field(config, path, value)
+    return config
+
+
+# What is declared.
+
+
+@pytest.mark.parametrize(("path", "field", "default"), KNOBS, ids=IDS)
+def test_every_knob_has_a_meaning_and_its_default_is_allowed(path, field, default):
+    rules = field.metadata
+    assert len(rules["meaning"]) > 3
+    assert type(default) in (int, float, str, bool)
+    if type(default) in (int, float):
+        assert type(rules["low"]) is type(default) and type(rules["high"]) is type(default)
+        assert rules["low"] < rules["high"]
+        assert rules["low"] <= default <= rules["high"]
+    if rules["choices"]:
+        assert default in rules["choices"]
+        assert len(set(rules["choices"])) > 1
+    config_lib.validate(_set(path, default))
+
+
+def test_every_section_is_a_part_of_the_config():
+    names = {field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)}
+    for section in (DataConfig, ModelConfig, TrainConfig, SampleConfig):
+        assert section in names.values()
+    assert len(IDS) == len(set(IDS)) >= 20
+
+
+def test_the_help_has_one_line_a_knob():
+    lines = config_lib.describe()
+    assert [line.split("=")[0].strip() for line in lines] == [f"--config.{path}" for path in IDS]
+
+
+def test_help_exits_well_and_names_every_flag_and_knob(capsys):
+    assert main.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for word in [*main.COMMANDS, *(f"--{name}" for name in main.FLAGS), *(f"--config.{path}=" for path in IDS)]:
+        assert word in text
+
+
+def test_the_defaults_of_the_flags_are_those_of_the_config():
+    sample = SampleConfig()
+    defaults = {name: default for name, (_, default, _, _) in main.FLAGS.items()}
+    assert defaults["num_outputs"] == sample.num_outputs
+    assert defaults["temperature"] == sample.temperature
+    assert str(sample.num_notes) in main.FLAGS["num_notes"][2]
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(("path", "field"), NUMBERS, ids=[path for path, _ in NUMBERS])
+def test_a_number_may_be_its_bounds_and_nothing_beyond(path, field):
+    low, high = field.metadata["low"], field.metadata["high"]
+    for value in (low, high):
+        config_lib.validate(_set(path, value))
+    step = 1 if type(low) is int else 1e-3 * max(abs(low), abs(high))
+    for value in (low - step, high + step):
+        with pytest.raises(UsageError) as raised:
+            config_lib.validate(_set(path, value))
+        for part in (f"config.{path}", repr(value), f"{low}..{high}"):
+            assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(("path", "field"), NUMBERS, ids=[path for path, _ in NUMBERS])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_number_may_be_infinite_or_undefined(path, field, value):
+    with pytest.raises(UsageError, match=rf"config\.{path}="):
+        config_lib.validate(_set(path, value))
+
+
+@pytest.mark.parametrize(("path", "field", "default"), KNOBS, ids=IDS)
+def test_a_value_of_another_type_is_refused_by_name(path, field, default):
+    wrong = {int: ["7", 7.0, True, None], float: ["0.5", True, None], str: [7, True, None], bool: [1, "true", None]}
+    for value in [*wrong[type(default)], [default], {}]:
+        with pytest.raises(UsageError) as raised:
+            config_lib.validate(_set(path, value))
+        assert f"config.{path}={value!r}" in str(raised.value)
+        assert type(default).__name__ in str(raised.value)
+
+
+def test_a_whole_number_will_do_for_a_real_one():
+    config = config_lib.validate(_set("data.seconds_per_file", 5))
+    assert type(config.data.seconds_per_file) is float
+    assert config.data.seconds_per_file == 5.0
+
+
+def test_a_value_that_is_no_choice_is_told_the_choices():
+    with pytest.raises(UsageError, match=r"config\.data\.split='song': expected one of piece, windows"):
+        config_lib.validate(_set("data.split", "song"))
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("train.epoch", "did you mean config.train.epochs?"),
+        ("trian.epochs", "did you mean config.train.epochs?"),
+        ("epochs", "did you mean config.train.epochs?"),
+        ("model.learning_rate", "did you mean config.train.learning_rate?"),
+        ("data.windoww", "did you mean config.data.window?"),
+        ("zzz", "the fields are name, seed, data.source"),
+    ],
+)
+def test_an_unknown_knob_is_told_the_nearest(path, hint):
+    for attempt in (lambda: config_lib.require_field(path), lambda: config_lib.set_field(Config(), path, 1)):
+        with pytest.raises(UsageError) as raised:
+            attempt()
+        assert f"unknown field config.{path}: {hint}" in str(raised.value)
+
+
+# JSON.
+
+
+def test_every_config_comes_back_from_json_as_it_was():
+    for config in [Config(), *map(config_lib.load, config_lib.names())]:
+        text = json.dumps(config_lib.to_dict(config))
+        assert config_lib.from_dict(json.loads(text)) == config
+
+
+@st.composite
+def _configs(draw) -> Config:
+    config = Config()
+    for path, field, default in KNOBS:
+        rules = field.metadata
+        if rules["choices"]:
+            value = draw(st.sampled_from(rules["choices"]))
+        elif type(default) is bool:
+            value = draw(st.booleans())
+        elif type(default) is int:
+            value = draw(st.integers(rules["low"], rules["high"]))
+        elif type(default) is float:
+            value = draw(st.floats(rules["low"], rules["high"]))
+        else:
+            value = draw(st.text(max_size=10))
+        config_lib.set_field(config, path, value)
+    return config
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(config=_configs())
+def test_any_valid_config_comes_back_from_json_as_it_was(config):
+    assert config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config)))) == config_lib.validate(config)
+
+
+def test_knobs_that_a_file_leaves_out_keep_their_defaults():
+    assert config_lib.from_dict({"train": {"epochs": 3}}) == Config(train=TrainConfig(epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"train": {"epoch": 3}}, "unknown field config.train.epoch: did you mean config.train.epochs?"),
+        ({"tarin": {"epochs": 3}}, "unknown field config.tarin: did you mean config.train?"),
+        ({"train": {"epochs": 0}}, "config.train.epochs=0: expected 1..1000000"),
+        ({"train": {"epochs": "3"}}, "config.train.epochs='3' is not of type int"),
+        ({"data": {"source": None}}, "config.data.source=None is not of type str"),
+        ({"train": 3}, "config.train"),
+        ({"train": None}, "config.train"),
+        ({"seed": {"a": 1}}, "config.seed"),
+        ({"seed": {}}, "config.seed"),
+    ],
+)
+def test_json_of_another_shape_is_refused_by_name(values, message):
+    with pytest.raises(UsageError) as raised:
+        config_lib.from_dict(values)
+    assert message in str(raised.value)
+
+
+# Loading.
+
+
+def test_the_configs_that_come_along_are_valid_and_named_after_their_files():
+    assert set(config_lib.names()) >= {"demo", "paper", "paper_code"}
+    for name in config_lib.names():
+        assert config_lib.load(name).name == name
+        assert config_lib.validate(config_lib.load(name)) == config_lib.load(name)
+
+
+def test_the_paper_is_the_defaults_with_its_own_split():
+    assert config_lib.load("paper") == Config(name="paper", data=DataConfig(split="windows"))
+
+
+def test_a_config_is_given_back_as_it_is():
+    config = Config(seed=5)
+    assert config_lib.load(config) is config
+
+
+def test_a_python_file_gives_the_config_its_function_returns(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from musicjax.config import Config\ndef get_config():\n    return Config(name='mine', seed=7)\n")
+    assert config_lib.load(str(path)) == Config(name="mine", seed=7)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config():\n    raise KeyError('lost')\n", "KeyError: 'lost'"),
+        ("def get_config():\n    return {'seed': 1}\n", "returned dict, expected musicjax.Config"),
+        ("def get_config(:\n", "SyntaxError"),
+        ("import nothing_of_this_name\n", "ModuleNotFoundError"),
+        ("x = 1\n", "expected a function get_config()"),
+        ("from musicjax.config import *\ndef get_config():\n    return Config(seed=-1)\n", "config.seed=-1"),
+    ],
+)
+def test_a_python_file_that_gives_no_config_is_told_why(tmp_path, code, message):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    with pytest.raises(UsageError) as raised:
+        config_lib.load(str(path))
+    assert message in str(raised.value)
+
+
+def test_a_json_file_gives_the_config_it_holds(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(config_lib.to_dict(Config(name="mine", train=TrainConfig(epochs=3)))))
+    assert config_lib.load(str(path)) == Config(name="mine", train=TrainConfig(epochs=3))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"demo"', '{"seed": -1}', '{"seed": NaN}', "\x00\xff"])
+def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
+    path = tmp_path / "mine.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match="config"):
+        config_lib.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("papr", "did you mean paper?"),
+        ("zzz", "expected one of demo, paper, paper_code"),
+        ("absent.py", "or the path of a .py or .json file"),
+        ("", "expected one of demo"),
+    ],
+)
+def test_an_unknown_config_is_told_the_names(name, hint):
+    with pytest.raises(UsageError) as raised:
+        config_lib.load(name)
+    assert f"unknown config {name!r}" in str(raised.value)
+    assert hint in str(raised.value)
+
+
+def test_a_file_of_another_kind_is_no_config(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    with pytest.raises(UsageError, match="unknown config"):
+        config_lib.load(str(tmp_path / "config.yaml"))
+
+
+# One run or another.
+
+
+@pytest.mark.parametrize(("path", "field", "default"), KNOBS, ids=IDS)
+def test_a_knob_makes_another_run_unless_it_may_change(path, field, default):
+    if field.metadata["choices"]:
+        other = next(choice for choice in field.metadata["choices"] if choice != default)
+    else:
+        other = {
+            bool: lambda: not default,
+            str: lambda: f"{default}-other",
+            int: lambda: default + 1,
+            float: lambda: default / 2,
+        }[type(default)]()
+    found = config_lib.differences(Config(), _set(path, other))
+    assert found == ([] if field.metadata["may_change"] else [(path, default, other)])
+
+
+def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
+    changeable = {path for path, field, _ in KNOBS if field.metadata["may_change"]}
+    assert changeable == {
+        "name",
+        "data.cache",
+        "data.workers",
+        "train.epochs",
+        "train.patience",
+        "sample.num_outputs",
+        "sample.num_notes",
+        "sample.temperature",
+    }
+
+
+# The command line.
+
+
+def test_a_field_overrides_the_config_wherever_it_is_written():
+    for argv in (
+        ["--config=paper", "--config.train.epochs=3"],
+        ["--config.train.epochs=3", "--config=paper"],
+        ["train", "--config.train.epochs=3", "--workdir=here", "--config=paper"],
+    ):
+        command, options, config, overrides = main.parse(argv)
+        assert command == "train"
+        assert config == dataclasses.replace(config_lib.load("paper"), train=TrainConfig(epochs=3))
+        assert overrides is None
+        assert set(options) == {"workdir"}
+
+
+def test_without_a_named_config_the_fields_are_told_apart_from_the_demo_they_are_laid_over():
+    _, _, config, overrides = main.parse(["generate", "--config.seed=3", "--seed=4", "--config.data.duration=false"])
+    assert overrides == {"seed": 3, "data.duration": False}
+    assert config.name == "demo"
+    assert config.seed == 3 and config.data.duration is False
+
+
+def test_the_flags_have_their_types_and_their_commands():
+    command, options, _, _ = main.parse(["generate", "--num_notes=7", "--temperature=0", "--workdir", "somewhere"])
+    assert command == "generate"
+    assert options["num_notes"] == 7 and options["temperature"] == 0.0 and options["workdir"] == "somewhere"
+    with pytest.raises(UsageError, match="num_notes"):
+        main.parse(["train", "--num_notes=7"])
+
+
+def test_parsing_twice_keeps_nothing_of_the_first_time(tmp_path):
+    main.parse(["--config.seed=3", f"--workdir={tmp_path}"])
+    _, options, config, overrides = main.parse([])
+    assert options == {"workdir": ""}
+    assert overrides == {}
+    assert config == config_lib.load("demo")
+
+
+def test_a_config_by_path_is_the_same_as_by_name():
+    path = Path(config_lib.__file__).parents[1] / "configs" / "paper.py"
+    if not path.is_file():
+        path = Path(config_lib.__file__).parent / "configs" / "paper.py"
+    assert main.parse([f"--config={path}"])[2] == main.parse(["--config=paper"])[2]
