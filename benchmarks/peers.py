@@ -1,0 +1,268 @@
+"""Everybody who trains the paper's network here, each in a process of its own, behind one small protocol.
+
+Run as `python -m benchmarks.peers NAME WEIGHTS.npz`. The process loads windows and initial weights, prints one
+JSON line with its versions, its loss and the norm of its gradient on the first batch (dropout off), and then
+answers each line "train" with the seconds that one pass over the windows took.
+
+All use: batch as given, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7 (PyTorch's adds epsilon outside
+the root; nothing else differs), 2 threads. Each peer's own feeding of batches is part of its time.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+DROPOUT, LEARNING_RATE, RHO, EPSILON = 0.75, 1e-4, 0.9, 1e-7
+Train = Callable[[], None]
+# (loss and gradient norm on the first batch, one pass)
+Peer = tuple[Callable[[], tuple[float, float]], Train]
+PEERS = (
+    "musicjax-float32",
+    "musicjax-bfloat16",
+    "keras-jax",
+    "keras-tensorflow",
+    "keras-torch",
+    "torch-float32",
+    "torch-bfloat16",
+    "flax-float32",
+)
+
+
+def norm(gradients: list[Any]) -> float:
+    """Euclidean norm over all arrays."""
+    return float(np.sqrt(sum(np.sum(np.asarray(gradient, np.float64) ** 2) for gradient in gradients)))
+
+
+def musicjax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
+    """The product: one compiled epoch, windows gathered from the rows."""
+    import jax
+    import jax.numpy as jnp
+
+    from musicjax.model import heads, lstm, network
+    from musicjax.training import optimizer, step
+    from musicjax.training.windows import Windows
+
+    units = data["recurrent_kernel"].shape[0]
+    columns, window = data["rows"].shape[1], int(data["window"])
+    net = network.MusicLSTM(units, columns, DROPOUT, precision)
+    params = {
+        "lstm": lstm.Params(*(jnp.asarray(data[name]) for name in lstm.Params._fields)),
+        "dense": {"kernel": jnp.asarray(data["dense_kernel"]), "bias": jnp.asarray(data["dense_bias"])},
+    }
+    chain = optimizer.rmsprop(LEARNING_RATE)
+    state = step.TrainState(params, chain.init(params), jnp.int32(0))
+    windows = Windows(jnp.asarray(data["rows"]), jnp.arange(len(data["x"]), dtype=jnp.int32))
+    epoch, keys = step.make_epoch(net, chain, batch, window), step.keys(0)
+    number = 0
+
+    def check() -> tuple[float, float]:
+        def loss(params: dict) -> jax.Array:
+            outputs = network.apply(net, params, jnp.asarray(data["x"][:batch]))
+            return jnp.mean(heads.regression_loss(outputs, jnp.asarray(data["y"][:batch])))
+
+        value, gradients = jax.jit(jax.value_and_grad(loss))(params)
+        return float(value), norm(jax.tree.leaves(gradients))
+
+    def train() -> None:
+        nonlocal state, number
+        state, metrics = epoch(state, windows, keys, jnp.int32(number))
+        number += 1
+        jax.block_until_ready((state, metrics))
+
+    return check, train
+
+
+def flax(data: dict[str, np.ndarray], batch: int) -> Peer:
+    """Flax's own nn.RNN(OptimizedLSTMCell), trained step by step from one jitted function."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+            outputs: Any = nn.RNN(nn.OptimizedLSTMCell(units), name="rnn")(x)
+            last = nn.Dropout(DROPOUT, deterministic=not train)(outputs[:, -1])
+            return nn.Dense(columns, name="dense")(last)
+
+    net = Net()
+    params: Any = net.init(jax.random.key(0), jnp.zeros((1, 2, columns)), False)["params"]
+    gates = params["OptimizedLSTMCell_0"]
+    for index, gate in enumerate("ifgo"):
+        part = slice(index * units, (index + 1) * units)
+        gates["i" + gate]["kernel"] = jnp.asarray(data["kernel"][:, part])
+        gates["h" + gate]["kernel"] = jnp.asarray(data["recurrent_kernel"][:, part])
+        gates["h" + gate]["bias"] = jnp.asarray(data["bias"][part])
+    params["dense"] = {"kernel": jnp.asarray(data["dense_kernel"]), "bias": jnp.asarray(data["dense_bias"])}
+    chain = optax.rmsprop(LEARNING_RATE, decay=RHO, eps=EPSILON, eps_in_sqrt=True)
+    state = (params, chain.init(params))
+    x, y = jnp.asarray(data["x"]), jnp.asarray(data["y"])
+
+    def loss(params: Any, x: jax.Array, y: jax.Array, key: jax.Array | None) -> jax.Array:
+        rngs = None if key is None else {"dropout": key}
+        outputs: Any = net.apply({"params": params}, x, key is not None, rngs=rngs)
+        return jnp.mean((outputs - y) ** 2)
+
+    def step(state: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> Any:
+        gradients = jax.grad(loss)(state[0], x, y, key)
+        updates, opt_state = chain.update(gradients, state[1], state[0])
+        return optax.apply_updates(state[0], updates), opt_state
+
+    compiled = jax.jit(step, donate_argnums=0)
+
+    def check() -> tuple[float, float]:
+        value, gradients = jax.jit(jax.value_and_grad(loss), static_argnums=3)(params, x[:batch], y[:batch], None)
+        return float(value), norm(jax.tree.leaves(gradients))
+
+    def train() -> None:
+        nonlocal state
+        order = np.random.default_rng(0).permutation(len(x))
+        for number, start in enumerate(range(0, len(x), batch)):
+            chosen = order[start : start + batch]
+            state = compiled(state, x[chosen], y[chosen], jax.random.key(number))
+        jax.block_until_ready(state)
+
+    return check, train
+
+
+def keras(data: dict[str, np.ndarray], batch: int, backend: str) -> Peer:
+    """Sequential(LSTM, Dropout, Dense) and fit(), as the paper's authors wrote it."""
+    os.environ["KERAS_BACKEND"] = backend
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(2)
+    import keras as k
+
+    units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
+    layers = [k.Input(data["x"].shape[1:]), k.layers.LSTM(units), k.layers.Dropout(DROPOUT), k.layers.Dense(columns)]
+    model = k.Sequential(layers)
+    names = ("kernel", "recurrent_kernel", "bias", "dense_kernel", "dense_bias")
+    model.set_weights([data[name] for name in names])
+    model.compile(optimizer=k.optimizers.RMSprop(LEARNING_RATE, rho=RHO, epsilon=EPSILON), loss="mse")
+
+    def check() -> tuple[float, float]:
+        x, y = data["x"][:batch], data["y"][:batch]
+        if backend == "jax":
+            import jax
+
+            trainable = [variable.value for variable in model.trainable_variables]
+            rest = [variable.value for variable in model.non_trainable_variables]
+
+            def loss(trainable: list) -> jax.Array:
+                return ((model.stateless_call(trainable, rest, x, training=False)[0] - y) ** 2).mean()
+
+            value, gradients = jax.value_and_grad(loss)(trainable)
+        elif backend == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                value = tf.reduce_mean((model(x, training=False) - y) ** 2)
+            gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
+        else:
+            import torch
+
+            value = ((model(torch.from_numpy(x), training=False) - torch.from_numpy(y)) ** 2).mean()
+            value.backward()
+            gradients = [variable.value.grad for variable in model.trainable_variables]
+            value = value.detach()
+        return float(value), norm(gradients)
+
+    def train() -> None:
+        model.fit(data["x"], data["y"], batch_size=batch, epochs=1, verbose=0)
+
+    return check, train
+
+
+def torch(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
+    """nn.LSTM, last output, Dropout, Linear, in float32 or under bfloat16 autocast."""
+    import contextlib
+
+    import torch as t
+
+    t.set_num_threads(2)
+    units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
+    rnn, dropout, dense = (
+        t.nn.LSTM(columns, units, batch_first=True),
+        t.nn.Dropout(DROPOUT),
+        t.nn.Linear(units, columns),
+    )
+    with t.no_grad():  # gate order is i, f, g, o in both
+        rnn.weight_ih_l0.copy_(t.from_numpy(data["kernel"].T.copy()))
+        rnn.weight_hh_l0.copy_(t.from_numpy(data["recurrent_kernel"].T.copy()))
+        rnn.bias_ih_l0.copy_(t.from_numpy(data["bias"]))
+        rnn.bias_hh_l0.zero_()
+        dense.weight.copy_(t.from_numpy(data["dense_kernel"].T.copy()))
+        dense.bias.copy_(t.from_numpy(data["dense_bias"]))
+    parameters = [*rnn.parameters(), *dense.parameters()]
+    optimizer = t.optim.RMSprop(parameters, lr=LEARNING_RATE, alpha=RHO, eps=EPSILON)
+    x, y = t.from_numpy(data["x"]), t.from_numpy(data["y"])
+
+    def loss(x: Any, y: Any) -> Any:
+        low = precision == "bfloat16"
+        with t.autocast("cpu", t.bfloat16) if low else contextlib.nullcontext():
+            outputs = dense(dropout(rnn(x)[0][:, -1]))
+        return ((outputs.float() - y) ** 2).mean()
+
+    def check() -> tuple[float, float]:
+        dropout.eval()
+        value = loss(x[:batch], y[:batch])
+        value.backward()
+        # Two biases where the others have one: their gradients are equal, one counts.
+        gradients = [p.grad for p in parameters if p is not rnn.bias_hh_l0]
+        dropout.train()
+        return float(value.detach()), norm(gradients)
+
+    def train() -> None:
+        order = t.randperm(len(x))
+        for start in range(0, len(x), batch):
+            chosen = order[start : start + batch]
+            optimizer.zero_grad(set_to_none=True)
+            loss(x[chosen], y[chosen]).backward()
+            optimizer.step()
+
+    return check, train
+
+
+def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
+    """The peer of this name; raises ImportError where its packages are not installed."""
+    family, variant = name.split("-")
+    if family == "flax":
+        return flax(data, batch)
+    return {"musicjax": musicjax, "keras": keras, "torch": torch}[family](data, batch, variant)
+
+
+def main() -> None:
+    """Answers requests for one peer until standard input ends."""
+    name, path = sys.argv[1:]
+    with np.load(path, allow_pickle=False) as stored:
+        data = {key: stored[key] for key in stored.files}
+    replies, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is not an answer
+    try:
+        check, train = build(name, data, int(data["batch"]))
+        loss, gradient = check()
+    except ImportError as error:
+        print(json.dumps({"absent": str(error)}), file=replies, flush=True)
+        return
+    used = ("jax", "jaxlib", "flax", "keras", "tensorflow", "torch")
+    versions = {package: importlib.metadata.version(package) for package in used if package in sys.modules}
+    print(json.dumps({"loss": loss, "gradient": gradient, "versions": versions}), file=replies, flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        train()
+        print(json.dumps({"seconds": time.perf_counter() - started}), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
