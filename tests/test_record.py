@@ -98,10 +98,6 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     recorder.close()
 
 
-# Not strict: once in a while the writer's thread is quicker than the flush.
-@pytest.mark.xfail(
-    strict=False, reason="SummaryWriter.flush does not wait for the events that its thread has yet to take"
-)
 def test_events_are_on_disk_soon_after_they_are_written(tmp_path):
     recorder = Recorder(tmp_path, 0, 0)
     for epoch in (1, 2):
@@ -171,7 +167,6 @@ def test_what_a_cut_off_run_recorded_too_much_is_recorded_again(tmp_path):
     assert len(on_board) == 12
 
 
-@pytest.mark.xfail(strict=True, reason="a run cut off before its first checkpoint leaves its events on the board")
 def test_events_of_a_run_cut_off_before_its_first_checkpoint_are_hidden(tmp_path):
     write_epochs(tmp_path, 0, range(1, 2), 0.25)
     next_file()

@@ -74,10 +74,6 @@ def test_the_windows_to_go_on_from_end_with_the_rows(params):
     np.testing.assert_array_equal(short.windows[:, :2], primers_of(2)[:, -2:])
 
 
-# Not strict: it depends on which operations the compiler fuses.
-@pytest.mark.xfail(
-    strict=False, reason="the compiler may compute a row twice, once to return it and once to feed it back"
-)
 def test_the_rows_returned_are_to_the_bit_those_that_were_fed_back(params):
     got = sampled(params, 2)
     np.testing.assert_array_equal(got.windows, got.rows[:, -WINDOW:])

@@ -75,20 +75,22 @@ def sample(
 def _sample_groups(net, num_notes, params, primers, keys, limits, temperature, first_note) -> Sampled:
     def group(primers_and_keys):
         primers, keys = primers_and_keys
+        window, columns = primers.shape[1:]
+        # Rows are written here and read from here: what is returned is to the bit what was fed back.
+        history = jnp.concatenate([primers, jnp.zeros((GROUP, num_notes, columns))], axis=1)
 
         def note(carry, number):
-            windows, clamped = carry
-            means = network.apply(net, params, windows)
-            note_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            history, clamped = carry
+            means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
+            note_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, first_note + number)
             rows = jax.vmap(heads.regression_sample, (0, 0, None, None))(
                 note_keys, means, limits.deviation, temperature
             )
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
-            return (jnp.concatenate([windows[:, 1:], within[:, None]], axis=1), clamped), within
+            return (lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1), clamped), None
 
-        start = (primers, jnp.zeros(GROUP, jnp.int32))
-        (windows, clamped), rows = lax.scan(note, start, first_note + jnp.arange(num_notes))
-        return Sampled(rows.swapaxes(0, 1), clamped, windows)
+        (history, clamped), _ = lax.scan(note, (history, jnp.zeros(GROUP, jnp.int32)), jnp.arange(num_notes))
+        return Sampled(history[:, window:], clamped, history[:, num_notes:])
 
     return lax.map(group, (primers, keys))

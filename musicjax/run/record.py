@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 
 class Recorder:
@@ -18,7 +22,7 @@ class Recorder:
         path = workdir / "metrics.jsonl"
         kept = []
         if epoch and path.is_file():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(errors="replace").splitlines():
                 try:
                     if json.loads(line)["epoch"] <= epoch:
                         kept.append(line + "\n")
@@ -28,14 +32,19 @@ class Recorder:
         partial.write_text("".join(kept))
         partial.replace(path)
         self._file = path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if epoch else None)
+        (workdir / "tensorboard").mkdir(exist_ok=True)
+        # tensorboardX's SummaryWriter leaves events to a thread, which a killed run takes with it.
+        self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
+        self._board.write_event(
+            Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
+        )
 
     def write(self, split: str, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """One line {"split", "epoch" from 1, "step", ...} and one TensorBoard scalar for each metric."""
         self._file.write(json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
-            self._board.add_scalar(f"{split}/{name}", value, step)
+            self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(f"{split}/{name}", value)))
         self._board.flush()
 
     def close(self) -> None:
