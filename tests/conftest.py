@@ -31,3 +31,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache; the tests of one process share one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def keras(tmp_path_factory: pytest.TempPathFactory):
+    """Keras on JAX, the oracle of the paper's model; its settings stay out of the user's home."""
+    os.environ["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
+    os.environ["KERAS_BACKEND"] = "jax"
+    library = pytest.importorskip("keras")
+    assert library.backend.backend() == "jax"
+    return library

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 
 import flax.linen as nn
 import jax
@@ -17,14 +16,6 @@ from musicjax.model.lstm import Params, State
 
 # (batch, steps, inputs, units): one sequence, odd numbers, few inputs and many.
 SIZES = [(1, 7, 3, 5), (3, 13, 3, 17), (2, 9, 11, 6), (7, 5, 8, 3)]
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ["KERAS_BACKEND"] = "jax"
-    library = pytest.importorskip("keras")
-    assert library.backend.backend() == "jax"
-    return library
 
 
 @pytest.fixture(autouse=True)

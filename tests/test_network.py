@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +12,6 @@ from musicjax.model.lstm import Params
 from musicjax.model.network import MusicLSTM
 
 UNITS, COLUMNS, WINDOW, BATCH = 24, 3, 9, 6
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ["KERAS_BACKEND"] = "jax"
-    library = pytest.importorskip("keras")
-    assert library.backend.backend() == "jax"
-    return library
 
 
 @pytest.fixture(scope="module")

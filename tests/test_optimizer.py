@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,14 +14,6 @@ from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 
 RATE, STEPS = 1e-3, 5
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ["KERAS_BACKEND"] = "jax"
-    library = pytest.importorskip("keras")
-    assert library.backend.backend() == "jax"
-    return library
 
 
 @pytest.fixture(scope="module")
