@@ -5,7 +5,8 @@ JSON line with its versions, its loss and the norm of its gradient on the first 
 answers each line "train" with the seconds that one pass over the windows took.
 
 All use: batch as given, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7 (PyTorch's adds epsilon outside
-the root; nothing else differs), 2 threads. Each peer's own feeding of batches is part of its time.
+the root, and it has two biases where the others have one), 2 threads. Each peer's own feeding of batches is
+part of its time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+THREADS = 2
 DROPOUT, LEARNING_RATE, RHO, EPSILON = 0.75, 1e-4, 0.9, 1e-7
 Train = Callable[[], None]
 # (loss and gradient norm on the first batch, one pass)
@@ -246,6 +248,8 @@ def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
 def main() -> None:
     """Answers requests for one peer until standard input ends."""
     name, path = sys.argv[1:]
+    if hasattr(os, "sched_setaffinity"):  # XLA takes every core that it may use
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     with np.load(path, allow_pickle=False) as stored:
         data = {key: stored[key] for key in stored.files}
     replies, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is not an answer

@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, THREADS
 
-THREADS = 2
 RESULTS = Path(__file__).parent / "results"
 
 

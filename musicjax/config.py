@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import json
-import math
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +24,12 @@ def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may
 class DataConfig:
     """Which music, and how it becomes windows."""
 
-    source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files")
+    source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files", may_change=True)
     cache: str = knob("", "folder for what was read; empty: the user's cache folder; off: none", may_change=True)
     workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
-    seconds_per_file: float = knob(10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0)
+    seconds_per_file: float = knob(
+        10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
+    )
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
     duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
     window: int = knob(50, "notes the model sees before it predicts the next", low=1, high=10_000)
@@ -126,8 +127,8 @@ def validate(config: Config) -> Config:
             raise UsageError(f"config.{path}={value!r}: expected one of {', '.join(rules['choices'])}")
         if wanted in (int, float) and not (rules["low"] <= value <= rules["high"]):
             raise UsageError(f"config.{path}={value!r}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"config.{path}={value!r}: expected a finite number")
+        if wanted is str and field.default and not value:
+            raise UsageError(f"config.{path} is empty: expected {rules['meaning']}")
     return config
 
 

@@ -8,6 +8,7 @@ musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE
   data      --data=DIR [--json]: what is kept of a folder of MIDI files, what is skipped, and why
 """
 
+import os
 import re
 import sys
 from typing import Any
@@ -23,7 +24,7 @@ COMMANDS = ("train", "generate", "evaluate", "data")
 FLAGS = {
     "workdir": ("string", "", "folder of the run; train: runs/NAME of the config if not given", COMMANDS),
     "checkpoint": ("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
-    "data": ("string", "", "builtin or a directory of MIDI files", ("evaluate", "data")),
+    "data": ("string", None, "builtin or a directory of MIDI files", ("evaluate", "data")),
     "json": ("bool", False, "last line: the counts as one JSON object", ("data",)),
     "num_outputs": ("integer", 8, "how many files", ("generate",)),
     "num_notes": ("integer", 0, "notes in each; 300 if no --seconds is given", ("generate",)),
@@ -44,7 +45,9 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
     command, *rest = argv if argv and not argv[0].startswith("-") else ["train", *argv]
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
-    rest.sort(key=lambda word: not word.startswith("--config="))  # the fields override it, wherever it was written
+    # The fields override the config, wherever it was written: `--config=X`, `-config=X` or `--config X`.
+    line = re.sub(r"(^|\n)--?config[\n=]", r"\1--config=", "\n".join(rest))
+    rest = sorted(line.split("\n"), key=lambda word: not word.startswith("--config=")) if rest else []
     for path in re.findall(r"^--?(?:no)?config\.([^=\n]*)", "\n".join(rest), re.MULTILINE):
         config_lib.require_field(path)
     values = flags.FlagValues()
@@ -82,6 +85,20 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:  # whoever reads the results has enough of them
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
+        return 1
+    except OSError as error:
+        print(
+            printable(f"musicjax: {error}; expected to read and write there; see to it and start again"),
+            file=sys.stderr,
+        )
+        return 1
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print("musicjax: out of memory; lower --config.model.units or --config.train.batch_size", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def _configs(draw) -> Config:
         elif type(default) is float:
             value = draw(st.floats(rules["low"], rules["high"]))
         else:
-            value = draw(st.text(max_size=10))
+            value = draw(st.text(min_size=1 if default else 0, max_size=10))
         config_lib.set_field(config, path, value)
     return config
 
@@ -293,8 +293,10 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
     changeable = {path for path, field, _ in KNOBS if field.metadata["may_change"]}
     assert changeable == {
         "name",
+        "data.source",  # what it holds is compared by its fingerprint
         "data.cache",
         "data.workers",
+        "data.seconds_per_file",
         "train.epochs",
         "train.patience",
         "sample.num_outputs",

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -154,9 +155,9 @@ def test_bad_files_are_skipped_with_a_reason_and_the_rest_is_read(mixed):
         np.testing.assert_array_equal(corpus.piece(p).to_array(), midi.read(mixed / corpus.names[p]).to_array())
     codes = {outcome.path: outcome.code for outcome in outcomes if outcome.status == "skipped"}
     assert codes == {
-        "1-empty.mid": "unreadable",
-        "3-text.mid": "unreadable",
-        "5-cut.mid": "unreadable",
+        "1-empty.mid": "empty",
+        "3-text.mid": "not_midi",
+        "5-cut.mid": "truncated",
         "7-type-2.mid": "type_2",
         "8-no-notes.mid": "no_notes",
     }
@@ -537,3 +538,20 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
         assert scaling == note_matrix.fit(training)
         longest.append(scaling.span[2])
     assert min(longest) < max(longest), "the piece with the longest interval was never held out"
+
+
+def test_linked_folders_are_read_and_loops_are_not(tmp_path, clips):
+    (tmp_path / "linked").symlink_to(clips)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(corpus_lib.find_files(tmp_path)) == len(list(clips.iterdir()))
+
+
+def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):
+    """Its alarm is set for each file: the limit, rounded up, and a second."""
+    script = "import time\nfrom musicjax.music import midi, reader\n"
+    script += "midi.read = lambda *_, **__: time.sleep(60)\nreader.main()\n"
+    request = json.dumps({"path": "x.mid", "percussion": True, "seconds": 0.5}) + "\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], input=request.encode(), capture_output=True, timeout=20, check=False
+    )
+    assert ran.returncode == -signal.SIGALRM

@@ -1,17 +1,21 @@
 """The whole job as users start it: a folder of MIDI in, a workdir with a model and music out."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import mido
 import numpy as np
 import pytest
 
 import musicjax
 from musicjax.main import main
+from musicjax.music.notes import from_seconds
+from musicjax.run import checkpoint as checkpoint_lib
 
 TINY = ("--config.model.units=24", "--config.train.epochs=3", "--config.train.batch_size=64", "--config.data.window=20")
 
@@ -175,3 +179,60 @@ def test_paper_window_and_parameter_counts_on_the_papers_data(shared_data: Path,
     assert 0.022 < train["loss"] < 0.030
     assert 0.013 < valid["loss"] < 0.018
     assert np.isfinite(valid["pitch_error_semitones"])
+
+
+def test_a_model_trained_on_another_device_is_restored_on_this_one(run: Path, tmp_path: Path) -> None:
+    """Saved again from the second of two simulated devices, restored where there is one."""
+    script = """
+import sys, jax
+from pathlib import Path
+from musicjax.run import checkpoint
+arrays, facts = checkpoint.restore(Path(sys.argv[1]))
+arrays = jax.device_put(arrays, jax.devices()[1])
+store = checkpoint.Store(Path(sys.argv[2]))
+store.save(checkpoint.Checkpoint(arrays, facts))
+store.close()
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", script, str(run), str(tmp_path)], env=environment, check=True)
+    here, there = checkpoint_lib.restore(run), checkpoint_lib.restore(tmp_path)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), here.arrays, there.arrays))
+
+
+def test_evaluating_on_a_folder_that_has_changed_is_refused(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music = shutil.copytree(clips, tmp_path / "music")
+    workdir = workdir_of(music, tmp_path / "w", "--config.train.epochs=1")
+    sorted(music.iterdir())[0].unlink()
+    assert main(["evaluate", f"--workdir={workdir}"]) == 1
+    assert "was trained on other data" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_when_its_folder_has_moved(clips: Path, run: Path, tmp_path: Path) -> None:
+    workdir, moved = shutil.copytree(run, tmp_path / "w"), shutil.copytree(clips, tmp_path / "moved")
+    assert main([f"--workdir={workdir}", f"--config.data.source={moved}"]) == 0
+
+
+def test_one_long_rest_is_named(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    music = shutil.copytree(clips, tmp_path / "music")
+    for name in ("rest1.mid", "rest2.mid"):  # two, so that one of them trains
+        onset = np.arange(40) * 0.25 + np.where(np.arange(40) < 20, 0.0, 3600.0 if name == "rest1.mid" else 3500.0)
+        musicjax.write_midi(from_seconds(np.full(40, 60), np.full(40, 80), onset, np.full(40, 0.2)), music / name)
+    workdir_of(music, tmp_path / "w", "--config.train.epochs=1")
+    assert "rests for 3," in capsys.readouterr().err
+
+
+def test_float64_is_refused(run: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
+    command = [sys.executable, "-m", "musicjax.main", "generate", f"--workdir={run}", f"--output_dir={tmp_path}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "JAX_ENABLE_X64" in done.stderr
+
+
+def test_files_that_are_replaced_are_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate(run, tmp_path, "--num_outputs=2", "--num_notes=5")
+    capsys.readouterr()
+    generate(run, tmp_path, "--num_outputs=3", "--num_notes=5")
+    assert "2 files of an earlier call" in capsys.readouterr().err

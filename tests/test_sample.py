@@ -46,7 +46,8 @@ def note_by_note(params, primers, seed, limits, temperature, notes, batch):
         filled = np.concatenate([last, np.repeat(last[-1:], batch - len(last), axis=0)])
         means = np.asarray(apply(filled))[: len(last)]
         for k, mean in enumerate(means):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), k), note)
+            noise_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), k), sample.NOISE)
+            key = jax.random.fold_in(noise_key, note)
             row = mean + np.float32(temperature) * deviation * np.asarray(jax.random.normal(key, mean.shape))
             margin = min(margin, np.abs(row - low).min(), np.abs(row - high).min())
             clamped[k] += ((row < low) | (row > high)).sum()

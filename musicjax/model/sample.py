@@ -18,6 +18,9 @@ from musicjax.model.network import MusicLSTM
 # Outputs are computed in groups of this size, the last one filled up, so that an output's arithmetic, and
 # with it every bit of its notes, is the same however many are asked for.
 GROUP = 8
+# Folded into an output's key before its uses, so that they share no number with training, whose keys are
+# folded from the seed in the same way but by epoch and step.
+NOISE, PRIMER = 2**32 - 1, 2**32 - 2
 
 
 class Limits(NamedTuple):
@@ -38,7 +41,13 @@ class Sampled(NamedTuple):
 
 def output_keys(seed: int, count: int) -> jax.Array:
     """Key k is fold_in(key(seed), k): output k is the same whatever the count, [count]."""
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(count))
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
+    return jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.arange(count))
+
+
+def choose(keys: jax.Array, count: int) -> jax.Array:
+    """int32 [K]: which of `count` primers each output takes."""
+    return jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys)
 
 
 def sample(
@@ -54,7 +63,7 @@ def sample(
     """Continues K primers by L = num_notes rows each.
 
     Every note is predicted from exactly the T rows before it, as in training (the window is computed
-    anew), noise is added, the row is clamped and fed back. Note n draws from fold_in(key k, n).
+    anew), noise is added, the row is clamped and fed back. Note n draws from fold_in(fold_in(key k, NOISE), n).
 
     Args:
         primers: float32 [K, T, C].
@@ -75,6 +84,7 @@ def sample(
 def _sample_groups(net, num_notes, params, primers, keys, limits, temperature, first_note) -> Sampled:
     def group(primers_and_keys):
         primers, keys = primers_and_keys
+        noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, NOISE))(keys)
         window, columns = primers.shape[1:]
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([primers, jnp.zeros((GROUP, num_notes, columns))], axis=1)
@@ -82,7 +92,7 @@ def _sample_groups(net, num_notes, params, primers, keys, limits, temperature, f
         def note(carry, number):
             history, clamped = carry
             means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
-            note_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, first_note + number)
+            note_keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, first_note + number)
             rows = jax.vmap(heads.regression_sample, (0, 0, None, None))(
                 note_keys, means, limits.deviation, temperature
             )

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
@@ -131,8 +132,22 @@ def find_files(source: Path) -> list[Path]:
         raise RunError(
             f"data source {source}: no such folder; expected builtin or a folder with {' '.join(SUFFIXES)} files"
         )
-    found, seen = [], set()
-    for folder, subfolders, names in os.walk(source):
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def is_new(status: os.stat_result) -> bool:
+        known = (status.st_dev, status.st_ino) in seen
+        seen.add((status.st_dev, status.st_ino))
+        return not known
+
+    def unreadable(error: OSError) -> None:  # listed, so that it is reported
+        found.append(Path(error.filename))
+
+    for folder, subfolders, names in os.walk(source, onerror=unreadable, followlinks=True):
+        # Links are followed, but no folder is entered twice.
+        if not is_new(os.stat(folder)):
+            subfolders.clear()
+            continue
         subfolders.sort()
         for name in sorted(names):
             path = Path(folder, name)
@@ -143,8 +158,7 @@ def find_files(source: Path) -> list[Path]:
             except OSError:  # a link to nowhere; listed, so that it is reported as unreadable
                 found.append(path)
                 continue
-            if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
+            if stat.S_ISREG(status.st_mode) and is_new(status):
                 found.append(path)
     if not found:
         raise RunError(
@@ -179,7 +193,9 @@ def held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
 
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
     """One JSON object a line, in the order of the files."""
-    path.write_text("".join(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes))
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("".join(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes))
+    partial.replace(path)
 
 
 def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -195,12 +211,14 @@ def _builtin_folder(cache: Path) -> Path:
     if not folder.is_dir():
         # Composed aside and renamed, so that a start that is cut off leaves no half corpus.
         aside = Path(tempfile.mkdtemp(dir=cache))
-        composer.write_corpus(aside)
         try:
+            composer.write_corpus(aside)
             aside.rename(folder)
-        except OSError:  # another start was first
-            if not folder.is_dir():
-                raise
+        except OSError as error:
+            if not folder.is_dir():  # else another start was first
+                raise _cache_error(cache, error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
@@ -248,15 +266,15 @@ def _cache_entry(cache: Path, content: str, percussion: bool) -> Path:
 
 def _look_up(
     paths: list[Path], cache: Path | None, percussion: bool
-) -> tuple[dict[Path, str], dict[Path, tuple[reader.Outcome, Notes | None]]]:
+) -> tuple[dict[Path, str], dict[Path, tuple[reader.Reading, Notes | None]]]:
     """({path: sha256}, {path: (outcome, notes)} of those in the cache)."""
     hashes: dict[Path, str] = {}
-    found: dict[Path, tuple[reader.Outcome, Notes | None]] = {}
+    found: dict[Path, tuple[reader.Reading, Notes | None]] = {}
     for path in paths:
         try:
             hashes[path] = reader.content_hash(str(path))
         except OSError as error:
-            found[path] = (reader.Outcome("unreadable", error.strerror or str(error)), None)
+            found[path] = (reader.Reading("unreadable", error.strerror or str(error)), None)
             continue
         known = None if cache is None else _load(_cache_entry(cache, hashes[path], percussion))
         if known is not None:
@@ -264,14 +282,14 @@ def _look_up(
     return hashes, found
 
 
-def _load(entry: Path) -> tuple[reader.Outcome, Notes | None] | None:
+def _load(entry: Path) -> tuple[reader.Reading, Notes | None] | None:
     """What the cache holds for a file; None if nothing, or something damaged: the file is read again."""
     with contextlib.suppress(OSError, ValueError, TypeError, EOFError):
         return reader.receive(io.BytesIO(entry.read_bytes()))
     return None
 
 
-def _store(cache: Path, content: str, percussion: bool, outcome: reader.Outcome, notes: Notes | None) -> None:
+def _store(cache: Path, content: str, percussion: bool, outcome: reader.Reading, notes: Notes | None) -> None:
     if not content or outcome.code in pool.PASSING:
         return  # another try may go better
     entry = _cache_entry(cache, content, percussion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections import defaultdict, deque
@@ -17,6 +18,7 @@ from musicjax.music.notes import Notes
 READER_VERSION = 2
 PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
+MOST_TICKS = 2**40  # far above any music, far below what numbers hold
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat until a file says otherwise (MIDI 1.0)
 
 
@@ -67,13 +69,9 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
 
     Raises:
         MidiError: the file gives no notes, with the reason.
+        OSError: it cannot be opened.
     """
-    try:
-        file = mido.MidiFile(path)
-    except Exception as error:  # mido raises eight kinds, one of them straight from Exception
-        raise MidiError(
-            "unreadable", f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        ) from error
+    file = _parse(path)
     if file.ticks_per_beat <= 0:
         raise MidiError("time_division", f"time division {file.ticks_per_beat}: only ticks per beat are read")
     if file.type == 2:
@@ -86,6 +84,8 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
     if not started:
         raise MidiError("no_notes", "holds no notes")
     started.sort(key=lambda note: note[0])  # stable: ties stay in file order
+    if max(end for _, end, *_ in started) > MOST_TICKS:
+        raise MidiError("times", f"lasts longer than {MOST_TICKS:,} ticks")
     table = np.array(started, np.int64)
     if not percussion:
         table = table[table[:, 4] != PERCUSSION_CHANNEL]
@@ -102,6 +102,21 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
         onset / file.ticks_per_beat,
         (end - onset) / file.ticks_per_beat,
     )
+
+
+def _parse(path: str | os.PathLike) -> mido.MidiFile:
+    """What mido makes of a file; raises OSError if it cannot be opened, MidiError for what it holds."""
+    data = Path(path).read_bytes()
+    try:
+        return mido.MidiFile(file=io.BytesIO(data))
+    except EOFError as error:
+        code, text = ("truncated", "ends in the middle") if data else ("empty", "is empty")
+        raise MidiError(code, text) from error
+    except mido.KeySignatureError as error:
+        raise MidiError("key_signature", str(error)) from error
+    except Exception as error:  # mido raises eight kinds, one of them straight from Exception
+        code = "unreadable" if data[:4] == b"MThd" else "not_midi"
+        raise MidiError(code, str(error) or type(error).__name__) from error
 
 
 def _track_notes(track: mido.MidiTrack) -> tuple[list[list[int]], list[tuple[int, int]]]:

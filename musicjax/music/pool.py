@@ -21,9 +21,14 @@ FILES_A_PROCESS = 8
 PASSING = ("time_limit", "reader_died")
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_files(
     paths: list[Path], workers: int, seconds_per_file: float, percussion: bool
-) -> Iterator[tuple[Path, reader.Outcome, Notes | None]]:
+) -> Iterator[tuple[Path, reader.Reading, Notes | None]]:
     """Yields (path, outcome, notes or None) of each file as it is done, in no fixed order.
 
     Args:
@@ -34,7 +39,7 @@ def read_files(
     Raises:
         RunError: a reading process cannot be started.
     """
-    workers = min(workers or os.cpu_count() or 1, -(-len(paths) // FILES_A_PROCESS))
+    workers = min(workers or cores(), -(-len(paths) // FILES_A_PROCESS))
     waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
     results: queue.SimpleQueue = queue.SimpleQueue()
     for path in [*paths, *[None] * workers]:
@@ -67,7 +72,7 @@ class _ReadingProcess:
         self._percussion = percussion
         self._process: subprocess.Popen | None = None
 
-    def read(self, path: Path) -> tuple[reader.Outcome, Notes | None]:
+    def read(self, path: Path) -> tuple[reader.Reading, Notes | None]:
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None  # both are pipes
         timed_out = threading.Event()
@@ -79,15 +84,15 @@ class _ReadingProcess:
         timer = threading.Timer(self._seconds_per_file, give_up)
         timer.start()
         try:
-            request = {"path": str(path), "percussion": self._percussion}
+            request = {"path": str(path), "percussion": self._percussion, "seconds": self._seconds_per_file}
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
             return reader.receive(process.stdout)
         except (EOFError, OSError):
             self.end()
             if timed_out.is_set():
-                return reader.Outcome("time_limit", f"not read within {self._seconds_per_file:g} s"), None
-            return reader.Outcome("reader_died", "the reading process died on it"), None
+                return reader.Reading("time_limit", f"not read within {self._seconds_per_file:g} s"), None
+            return reader.Reading("reader_died", "the reading process died on it"), None
         finally:
             timer.cancel()
             timer.join()

@@ -1,6 +1,6 @@
 """One reading process: a path a line on standard input, the outcome of that file on standard output.
 
-A process of its own, started by `corpus`, so that a file can be given up on by ending the process.
+A process of its own, started by `pool`, so that a file can be given up on by ending the process.
 Run as a program it imports no more than NumPy and mido.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import signal
 import struct
 import sys
 import zlib
@@ -21,32 +23,32 @@ from musicjax.music.notes import FIELDS, Notes
 _HEAD = struct.Struct("<III")  # bytes of JSON, notes, crc32 of both parts
 
 
-class Outcome(NamedTuple):
+class Reading(NamedTuple):
     """code: short and stable, "kept" where the file gave notes; detail: the reason in words."""
 
     code: str
     detail: str
 
 
-KEPT = Outcome("kept", "")
+KEPT = Reading("kept", "")
 
 
-def read_outcome(path: str, percussion: bool) -> tuple[Outcome, Notes | None]:
+def read_file(path: str, percussion: bool) -> tuple[Reading, Notes | None]:
     """The outcome and, if kept, the notes of one file; never raises for what the file holds."""
     try:
         notes = midi.read(path, percussion=percussion)
     except midi.MidiError as error:
-        return Outcome(error.code, str(error)), None
+        return Reading(error.code, str(error)), None
     except OSError as error:
-        return Outcome("unreadable", str(error)), None
+        return Reading("unreadable", str(error)), None
     except Exception as error:  # a bad file must not end a run, whatever it makes the reader raise
-        return Outcome("reader_error", f"{type(error).__name__}: {error}"), None
+        return Reading("reader_error", f"{type(error).__name__}: {error}"), None
     return KEPT, notes
 
 
-def send(stream: IO[bytes], outcome: Outcome, notes: Notes | None) -> None:
+def send(stream: IO[bytes], reading: Reading, notes: Notes | None) -> None:
     """Writes one outcome as a head, JSON, and float64 [6, N]; the cache keeps the same bytes."""
-    text = json.dumps(outcome).encode()
+    text = json.dumps(reading).encode()
     body = b"" if notes is None else notes.to_array().tobytes()
     stream.write(_HEAD.pack(len(text), 0 if notes is None else len(notes), zlib.crc32(body, zlib.crc32(text))))
     stream.write(text)
@@ -54,7 +56,7 @@ def send(stream: IO[bytes], outcome: Outcome, notes: Notes | None) -> None:
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[Outcome, Notes | None]:
+def receive(stream: IO[bytes]) -> tuple[Reading, Notes | None]:
     """The inverse of `send`.
 
     Raises:
@@ -68,7 +70,7 @@ def receive(stream: IO[bytes]) -> tuple[Outcome, Notes | None]:
     body = stream.read(8 * len(FIELDS) * count)
     if len(body) < 8 * len(FIELDS) * count or zlib.crc32(body, zlib.crc32(text)) != checksum:
         raise EOFError("the bytes are not those that were sent")
-    return Outcome(*json.loads(text)), Notes.from_array(
+    return Reading(*json.loads(text)), Notes.from_array(
         np.frombuffer(body).reshape(len(FIELDS), count)
     ) if count else None
 
@@ -80,11 +82,17 @@ def content_hash(path: str) -> str:
 
 
 def main() -> None:
-    """Answers each request line, {"path", "percussion"} as JSON, until standard input ends."""
+    """Answers each request line, {"path", "percussion", "seconds"} as JSON, until standard input ends."""
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing a library prints may mix with the replies
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        send(replies, *read_outcome(request["path"], request["percussion"]))
+        # The parent ends this process when the time is up; if the parent is gone, the alarm does.
+        if hasattr(signal, "alarm"):
+            signal.alarm(math.ceil(request["seconds"]) + 1)
+        reading = read_file(request["path"], request["percussion"])
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+        send(replies, *reading)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+import musicjax
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
@@ -75,18 +76,19 @@ class Checkpoint(NamedTuple):
 
 def versions() -> dict[str, str]:
     """Versions of the program and of what its numbers depend on."""
-    packages = ("musicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mido")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"  # run from a checkout
-    return found
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mido")
+    found = {"musicjax": musicjax.__version__, "python": platform.python_version()}
+    return found | {package: importlib.metadata.version(package) for package in packages}
 
 
 def network_of(config: Config) -> MusicLSTM:
-    """The network that a config describes."""
+    """The network that a config describes.
+
+    Raises:
+        UsageError: JAX computes in float64 here, so that the numbers would not be those of any other run.
+    """
+    if jax.config.read("jax_enable_x64"):
+        raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
     columns = 4 if config.data.duration else 3
     return MusicLSTM(config.model.units, columns, config.model.dropout, config.model.precision)
 
@@ -165,6 +167,11 @@ def read_facts(workdir: Path) -> Facts:
         )
     try:
         verify(place / str(epoch))
+    except ValueError as error:
+        raise RunError(
+            f"checkpoint {place / str(epoch)} is damaged: {error}; remove that folder to use the one before it"
+        ) from error
+    try:
         with _reader(place) as manager:
             saved = manager.restore(epoch, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
         scaling = Scaling(**{name: tuple(values) for name, values in saved["scaling"].items()})
@@ -194,7 +201,12 @@ def restore(workdir: Path) -> Checkpoint:
     place = folder(workdir)
     try:
         with _reader(place) as manager:
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.eval_shape(template)))
+            # Where it was trained does not matter: it is restored onto the device that is here.
+            here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            shapes = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), jax.eval_shape(template)
+            )
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
             return Checkpoint(manager.restore(facts.epoch, args=items).state, facts)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         raise _damaged(place, facts.epoch, error) from error
@@ -220,5 +232,5 @@ def _damaged(place: Path, epoch: int, error: Exception) -> RunError:
     reason = str(error).strip().splitlines()
     return RunError(
         f"checkpoint {place / str(epoch)} cannot be restored: {type(error).__name__}: {reason[0] if reason else ''}; "
-        "expected a complete checkpoint of this run's model; remove that folder to use the one before it"
+        "expected a complete checkpoint of this run's model, written by this version"
     )

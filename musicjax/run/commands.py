@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -63,15 +62,16 @@ def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
     from musicjax.run import evaluate
 
     workdir = _existing_workdir(options, config, overrides)
-    print(json.dumps(evaluate.evaluate(workdir, options["data"] or None, options["checkpoint"])))
+    print(json.dumps(evaluate.evaluate(workdir, options["data"], options["checkpoint"])))
 
 
 def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
     from musicjax.run import data
 
-    source = options["data"] or config.data.source
+    source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
-    data.show(dataclasses.replace(config.data, source=source), report, options["json"])
+    config_lib.set_field(config, "data.source", source)
+    data.show(config_lib.validate(config).data, report, options["json"])
 
 
 def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> Path:

@@ -20,6 +20,8 @@ from musicjax.run import screen
 
 # Files skipped that are listed on the screen; the report has them all.
 LISTED = 20
+# A longest interval this many times above the 99.9th percentile is said.
+OUTLIER = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Data:
         train, validation: int32 [W], starts of the windows of each split.
         scaling: the constants the rows were scaled with.
         fingerprint: sha256 of the content.
-        pieces: how many.
+        validation_pieces: how many pieces have a window in the validation split.
         outcomes: what became of each file.
     """
 
@@ -40,7 +42,7 @@ class Data:
     validation: np.ndarray
     scaling: Scaling
     fingerprint: str
-    pieces: int
+    validation_pieces: int
     outcomes: list[Outcome]
 
 
@@ -72,11 +74,13 @@ def prepare(config: Config) -> Data:
             )
     scaling = note_matrix.fit(unscaled[in_training])
     rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
+    _say_if_stretched(corpus, unscaled[:, 2], in_training)
     short = int((np.diff(corpus.offsets) <= config.data.window).sum())
     screen.say("windows", f"{len(train):,} train, {len(validation):,} validate, of {config.data.window} notes each")
     if short and config.data.split == "piece":
         screen.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
-    return Data(rows, train, validation, scaling, corpus.fingerprint, len(corpus), outcomes)
+    validating = len(np.unique(np.searchsorted(corpus.offsets, validation, side="right")))
+    return Data(rows, train, validation, scaling, corpus.fingerprint, validating, outcomes)
 
 
 def rows_of(corpus: Corpus, scaling: Scaling) -> np.ndarray:
@@ -134,6 +138,15 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     require_notes(corpus, outcomes, data.source)
 
 
+def require_same(data: Data, fingerprint: str, workdir: Path) -> None:
+    """Raises RunError if the data are not those that the run in the workdir was trained on."""
+    if data.fingerprint != fingerprint:
+        raise RunError(
+            f"workdir {workdir} was trained on other data: fingerprint {fingerprint[:12]} there, "
+            f"{data.fingerprint[:12]} here; give it the files it had, or use another --workdir"
+        )
+
+
 def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
     """Raises RunError if no file gave notes."""
     if not len(corpus):
@@ -141,6 +154,19 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
         raise RunError(
             f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
             "expected MIDI files with notes; name another folder"
+        )
+
+
+def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndarray) -> None:
+    """Names the file whose one long rest squeezes all other intervals, seconds [N], towards 0."""
+    longest = int(np.argmax(np.where(in_training, interval, 0.0)))
+    usual = float(np.percentile(interval[in_training], 99.9))
+    if interval[longest] > OUTLIER * max(usual, 1e-3):
+        name = corpus.names[int(np.searchsorted(corpus.offsets, longest, side="right")) - 1]
+        screen.say(
+            "interval",
+            f"{name} rests for {interval[longest]:,.0f} s, and all intervals are scaled by it (99.9 % are below "
+            f"{usual:.2g} s); without that file the model would learn time better",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import jax
@@ -108,11 +109,7 @@ def generate(
     keys = sample_lib.output_keys(seed, num_outputs)
     limits = Limits(jnp.asarray(scaling.low, jnp.float32), jnp.asarray(scaling.high, jnp.float32), model.deviation)
     if primer is None:
-        # -1: apart from the numbers of the notes, which are folded into the same keys.
-        chosen = jax.vmap(
-            lambda key: jax.random.randint(jax.random.fold_in(key, 2**31 - 1), (), 0, len(model.primers))
-        )(keys)
-        windows = model.primers[chosen]
+        windows = model.primers[sample_lib.choose(keys, len(model.primers))]
     else:
         window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
@@ -128,20 +125,21 @@ def generate(
 
 
 def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
-    """Writes piece k as seed<seed>-<k>.mid and returns the paths.
+    """Writes piece k as seed<seed>-<k>.mid and returns the paths; says how many files it replaced.
 
     Raises:
         RunError: the folder or a file cannot be written.
     """
     prepare_folder(folder)
-    paths, left_out = [], 0
-    for k, notes in enumerate(pieces):
-        path = folder / f"seed{seed}-{k:03d}.mid"
+    paths = [folder / f"seed{seed}-{k:03d}.mid" for k in range(len(pieces))]
+    replaced, left_out = sum(path.exists() for path in paths), 0
+    for notes, path in zip(pieces, paths, strict=True):
         try:
             left_out += midi.write(notes, path)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
-        paths.append(path)
+    if replaced:
+        screen.say("replaced", f"{replaced} files of an earlier call with this seed in {folder}")
     if left_out:
         screen.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths
@@ -151,9 +149,8 @@ def prepare_folder(folder: Path) -> None:
     """Makes the folder and sees that it can be written; raises RunError if not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}; name another") from error
 

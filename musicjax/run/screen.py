@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from musicjax.errors import printable
 
@@ -59,7 +59,6 @@ def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console) as progress:
         task = progress.add_task(label, total=total, completed=done, facts="")

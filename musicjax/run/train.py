@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -47,29 +49,14 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     screen.say(
         "device",
-        f"{jax.device_count()} x {device.platform} ({device.device_kind}), {config.model.precision}, "
+        f"1 of {jax.device_count()} {device.platform} ({device.device_kind}), {config.model.precision}, "
         f"jax {jax.__version__}",
     )
     data = data_lib.prepare(config)
-    net, optimizer = checkpoint_lib.network_of(config), optimizer_lib.rmsprop(config.train.learning_rate)
-    keys = step_lib.keys(config.seed)
 
     # 1. Restore or start.
-    if going_on:
-        arrays, facts = checkpoint_lib.restore(workdir)
-        _require_same_data(facts, data, workdir)
-        facts = _with_config(facts, config)
-        screen.say(
-            "resume",
-            f"epoch {facts.epoch} of {config.train.epochs} is done, best validation loss {facts.best_loss:.5f}",
-        )
-    else:
-        state = step_lib.init(net, optimizer, keys.init, config.data.window)
-        start = Windows(jnp.asarray(data.rows), jnp.asarray(data.train))
-        arrays = Arrays(
-            state, state.params, jnp.zeros(net.columns), jnp.zeros(net.columns), _primers(start, keys.primers, config)
-        )
-        facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions())
+    net = checkpoint_lib.network_of(config)
+    arrays, facts = _restored(config, workdir, data) if going_on else _started(config, data)
     write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     shape = f"LSTM {config.model.units} -> dropout {config.model.dropout:g} -> Dense {net.columns}"
@@ -141,6 +128,31 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
         raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
 
 
+def _started(config: Config, data: data_lib.Data) -> Checkpoint:
+    """What a run has before its first step."""
+    net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
+    state = step_lib.init(net, optimizer_lib.rmsprop(config.train.learning_rate), keys.init, window)
+    starts = np.asarray(jax.random.choice(keys.primers, data.train, (checkpoint_lib.PRIMERS,)))
+    primers = jnp.asarray(data.rows[starts[:, None] + np.arange(window)])
+    unknown = jnp.zeros(net.columns)
+    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions())
+    return Checkpoint(Arrays(state, state.params, unknown, unknown, primers), facts)
+
+
+def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
+    """What the workdir's latest checkpoint holds, under the present config and versions."""
+    arrays, facts = checkpoint_lib.restore(workdir)
+    data_lib.require_same(data, facts.fingerprint, workdir)
+    best = f"best validation loss {facts.best_loss:.5f}"
+    screen.say("resume", f"epoch {facts.epoch} of {config.train.epochs} is done, {best}")
+    versions = checkpoint_lib.versions()
+    for name, version in versions.items():
+        if facts.versions.get(name) != version:
+            before = facts.versions.get(name, "unknown")
+            screen.say("resume", f"{name} {before} then, {version} now: the last bits of numbers may differ")
+    return Checkpoint(arrays, dataclasses.replace(facts, config=config, versions=versions))
+
+
 def _epochs(
     config: Config, workdir: Path, data: data_lib.Data, arrays: Arrays, facts: Facts
 ) -> tuple[Arrays, Facts, float]:
@@ -163,8 +175,9 @@ def _epochs(
     validate = validate_function.lower(arrays.state.params, validation).compile()
     screen.say("compile", f"{time.perf_counter() - started:.1f} s")
     speeds = []
-    recorder, store = Recorder(workdir, facts.epoch, int(arrays.state.step)), checkpoint_lib.Store(workdir)
-    try:
+    with contextlib.ExitStack() as closing:
+        recorder = closing.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, int(arrays.state.step))))
+        store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
         with screen.bar("train", settings.epochs, facts.epoch) as update:
             while facts.epoch < settings.epochs and not _out_of_patience(facts, settings.patience):
                 started = time.perf_counter()
@@ -183,9 +196,6 @@ def _epochs(
                 speeds.append(trained["windows_per_second"])
                 seconds_left = (settings.epochs - number) * (time.perf_counter() - started)
                 update(number, _line(trained, scored, seconds_left))
-    finally:
-        recorder.close()
-        store.close()
     if facts.epoch < settings.epochs:
         screen.say("train", f"stopped early: no lower validation loss since epoch {facts.best_epoch}")
     screen.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}")
@@ -198,7 +208,7 @@ def _wait(result):
     pause_seconds = 0.0005
     while not leaf.is_ready():
         time.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 1.5, 0.05)
+        pause_seconds = min(pause_seconds * 1.5, 0.002)
     return jax.block_until_ready(result)
 
 
@@ -209,10 +219,10 @@ def _advance(arrays: Arrays, facts: Facts, state: TrainState, scores: Validation
     if loss < facts.best_loss:
         # A copy: the next epoch takes over the buffers of the state.
         best = (jax.tree.map(jnp.copy, state.params), deviation)
-        facts = Facts(**{**vars(facts), "epoch": number, "best_epoch": number, "best_loss": loss})
+        facts = dataclasses.replace(facts, epoch=number, best_epoch=number, best_loss=loss)
     else:
         best = (arrays.best_params, arrays.best_deviation)
-        facts = Facts(**{**vars(facts), "epoch": number})
+        facts = dataclasses.replace(facts, epoch=number)
     return Arrays(state, best[0], deviation, best[1], arrays.primers), facts
 
 
@@ -237,6 +247,7 @@ def train_metrics(sums: StepMetrics, seconds: float, learning_rate: float) -> di
     return {
         "loss": float(loss / weight),
         "accuracy": float(agreement / weight),
+        "argmax_agreement": float(agreement / weight),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 4),
         "windows_per_second": round(float(weight / seconds), 2),
@@ -248,7 +259,8 @@ def valid_metrics(scores: Validation, scaling: Scaling) -> dict[str, float]:
     units = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
     sizes = np.asarray(scores.residual_size, np.float64) * scaling.span
     errors = {f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)}
-    return {"loss": float(scores.loss), "accuracy": float(scores.agreement), **errors}
+    agreement = float(scores.agreement)
+    return {"loss": float(scores.loss), "accuracy": agreement, "argmax_agreement": agreement, **errors}
 
 
 def _line(train: dict[str, float], valid: dict[str, float], seconds_left: float) -> str:
@@ -257,20 +269,3 @@ def _line(train: dict[str, float], valid: dict[str, float], seconds_left: float)
         f"loss {train['loss']:.5f}  validation {valid['loss']:.5f}  "
         f"{train['windows_per_second']:,.0f} windows/s  {minutes}:{seconds:02d} left"
     )
-
-
-def _primers(training: Windows, key: jax.Array, config: Config) -> jax.Array:
-    starts = jax.random.choice(key, training.starts, (checkpoint_lib.PRIMERS,))
-    return training.rows[starts[:, None] + jnp.arange(config.data.window)]
-
-
-def _require_same_data(facts: Facts, data: data_lib.Data, workdir: Path) -> None:
-    if facts.fingerprint != data.fingerprint:
-        raise RunError(
-            f"workdir {workdir} was trained on other data: fingerprint {facts.fingerprint[:12]} there, "
-            f"{data.fingerprint[:12]} here; give it the files it had, or use another --workdir"
-        )
-
-
-def _with_config(facts: Facts, config: Config) -> Facts:
-    return Facts(**{**vars(facts), "config": config, "versions": checkpoint_lib.versions()})

@@ -59,7 +59,8 @@ class Validation(NamedTuple):
 
 def keys(seed: int) -> Keys:
     """The keys of a run."""
-    return Keys(*(jax.random.fold_in(jax.random.key(seed), purpose) for purpose in range(len(Keys._fields))))
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
+    return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
 
 
 def init(net: MusicLSTM, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
@@ -81,11 +82,15 @@ def train_step(
     """One update on inputs [B, T, C], targets [B, C], weight [B] (0: not counted).
 
     With an axis name (under pmap or shard_map) B is one device's share: losses, weights and
-    gradients are summed over the axis before the update, so that all devices stay equal.
+    gradients are summed over the axis before the update, so that all devices stay equal; each drops
+    outputs of its own.
     """
+    dropout_key = jax.random.fold_in(dropout_key, state.step)
+    if axis_name is not None:
+        dropout_key = jax.random.fold_in(dropout_key, lax.axis_index(axis_name))
 
     def total_loss(params: dict):
-        outputs = network.apply(net, params, inputs, jax.random.fold_in(dropout_key, state.step))
+        outputs = network.apply(net, params, inputs, dropout_key)
         loss = jnp.sum(heads.regression_loss(outputs, targets) * weight)
         agreement = jnp.sum(heads.argmax_agreement(outputs, targets) * weight)
         return loss, StepMetrics(loss, agreement, jnp.sum(weight))

@@ -51,8 +51,10 @@ def steps_per_epoch(windows: int, batch_size: int) -> int:
 def order(key: jax.Array, epoch: jax.Array | int, windows: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """The epoch's windows, shuffled, as (index int32 [S, B], weight float32 [S, B]).
 
-    The places that are left over in the last batch repeat the first windows with weight 0.
+    B is the batch size, or all windows where they are fewer. The places that are left over in the last
+    batch repeat the first windows with weight 0.
     """
+    batch_size = min(batch_size, windows)
     shuffled = jax.random.permutation(jax.random.fold_in(key, epoch), windows)
     steps = steps_per_epoch(windows, batch_size)
     place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
