@@ -1,10 +1,11 @@
 """The paper as its authors' code ran it: as `paper`, with Keras' default RMSprop rate of 1e-3.
 
-    python -m musicjax.main --config=paper_code --config.data.source=DIR
+    python -m musicjax.main --config=paper_code [--config.data.source=DIR]
 
-The validation loss of a single epoch scatters by a fifth between seeds, here as in Keras (LOG.md); seed 5 is one
-whose curve lies near the one that the authors printed. On the paper's 126 files it gives, after epochs 1 and 10,
-train .0255 and .0147, validation .0145 and .0121; the authors, on a subset, .0286 and .0126, .0145 and .0117.
+Takes as long as `paper`. The validation loss of a single epoch scatters by a fifth between seeds, here as in Keras
+(LOG.md); seed 5 is one whose curve lies near the one that the authors printed. On the paper's 126 files it gives,
+after epochs 1 and 10, train .0255 and .0147, validation .0146 and .0121; the authors, on a subset, .0286 and .0126,
+.0145 and .0117.
 """
 
 from musicjax.config import Config, DataConfig, TrainConfig
