@@ -145,6 +145,12 @@ def require_field(path: str) -> None:
     raise UsageError(f"unknown field config.{path}: {hint}")
 
 
+def hint(flag: str) -> str:
+    """Which knob somebody may mean who writes a flag that there is not; empty if none."""
+    paths = [path for path, _, _ in fields(Config()) if flag == path.split(".")[-1] or path.startswith(f"{flag}.")]
+    return f"; did you mean --config.{paths[0]}?" if paths else ""
+
+
 def set_field(config: Config, path: str, value: Any) -> None:
     """Sets the knob named by a path such as "train.epochs"; raises UsageError if there is none."""
     require_field(path)
@@ -156,8 +162,10 @@ def set_field(config: Config, path: str, value: Any) -> None:
 
 
 def describe() -> list[str]:
-    """One line a knob: its flag, default and meaning."""
-    lines = []
+    """The configs by name, and one line a knob: its flag, default and meaning."""
+    lines = [
+        f"configs: {', '.join(names())}; without --config, demo. Fields, with the values they have in none of these:"
+    ]
     for path, field, value in fields(Config()):
         allowed = " or ".join(field.metadata["choices"])
         lines.append(f"  --config.{path}={value!s:<10} {field.metadata['meaning']}{f' ({allowed})' if allowed else ''}")

@@ -27,8 +27,8 @@ FLAGS = {
     "data": ("string", None, "builtin or a directory of MIDI files", ("evaluate", "data")),
     "json": ("bool", False, "last line: the counts as one JSON object", ("data",)),
     "num_outputs": ("integer", 8, "how many files", ("generate",)),
-    "num_notes": ("integer", 0, "notes in each; 300 if no --seconds is given", ("generate",)),
-    "seconds": ("float", 0.0, "length of each, instead of --num_notes", ("generate",)),
+    "num_notes": ("integer", None, "notes in each; 300 if no --seconds is given", ("generate",)),
+    "seconds": ("float", None, "length of each, instead of --num_notes", ("generate",)),
     "seed": ("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": ("float", 1.0, "0: the mean prediction; above: more varied", ("generate",)),
     "primer": ("string", "", "MIDI file to go on from", ("generate",)),
@@ -60,8 +60,12 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
             "config", demo, flag_values=values, sys_argv=rest, parse_fn=config_lib.load
         )
         unexpected = values(["musicjax", *rest])[1:]
+    except flags.UnrecognizedFlagError as error:
+        knob = config_lib.hint(error.flagname)
+        told = f"{command} takes no flag --{error.flagname}{knob}" if knob else str(error)
+        raise UsageError(f"{told} (musicjax --help lists the flags)") from error
     except flags.Error as error:
-        raise UsageError(f"{error} (musicjax --help lists the flags)") from error
+        raise UsageError(plain(str(error))) from error
     if unexpected:
         raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
     config_flag: Any = values["config"]
@@ -70,14 +74,25 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
     return command, options, config_lib.validate(config_flag.value), overrides
 
 
+def plain(error: str) -> str:
+    """What the flag library says, in words for people who do not write Python."""
+    for said, meant in (
+        ("invalid literal for int.*", "expected a whole number"),
+        ("could not convert string to float.*", "expected a number"),
+        (r"\('Non-boolean argument.*", "expected true or false"),
+    ):
+        error = re.sub(said, meant, error)
+    return error
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage."""
     argv = sys.argv[1:] if argv is None else argv
-    if {"--help", "-h"} & set(argv):
-        lines = [f"  --{name:<12} {meaning} ({', '.join(commands)})" for name, (*_, meaning, commands) in FLAGS.items()]
-        print(__doc__, *lines, "", *config_lib.describe(), sep="\n")
-        return 0
     try:
+        if {"--help", "-h"} & set(argv):
+            flag_lines = [f"  --{name:<12} {meaning} ({', '.join(by)})" for name, (*_, meaning, by) in FLAGS.items()]
+            print(__doc__, *flag_lines, "", *config_lib.describe(), sep="\n", flush=True)
+            return 0
         request = parse(argv)
         from musicjax.run import commands  # not before: wrong usage is told without waiting for JAX
 

@@ -110,7 +110,10 @@ WRONG_USAGE = {
     "unknown negated field": (["--noconfig.data.drums"], ["config.data.drums"]),
     "section as a field": (["--config.train=3"], ["train"]),
     "no section": (["--config.train=none"], ["train"]),
-    "unknown flag": (["--workdri=x"], ["workdri", "musicjax --help"]),
+    "unknown flag": (["--workdri=x"], ["workdri", "workdir", "musicjax --help"]),
+    "field as a flag": (["--epochs=3"], ["--epochs", "--config.train.epochs"]),
+    "section as a flag": (["--data=x"], ["--data", "--config.data.source"]),
+    "word for a number": (["--config.train.epochs=many"], ["expected a whole number"]),
     "flag of another command": (["train", "--num_notes=3"], ["num_notes"]),
     "flag without value": (["--workdir"], ["workdir"]),
     "epochs below range": (["--config.train.epochs=0"], ["config.train.epochs=0", "1..1000000"]),
@@ -216,7 +219,7 @@ def test_one_piece_cannot_be_split_by_piece(capsys, tmp_path):
     (tmp_path / "one").mkdir()
     midi.write(from_seconds([60] * 100, [90] * 100, range(100), [0.5] * 100), tmp_path / "one" / "a.mid")
     argv = ["train", "--workdir=run", "--config.data.source=one", "--config.data.cache=off"]
-    _fails(capsys, argv, FAILED, "1 different piece(s)", "--config.data.split=windows")
+    _fails(capsys, argv, FAILED, "more than 50 notes: 1", "--config.data.split=windows")
 
 
 def test_a_cache_that_cannot_be_written(capsys, clips, tmp_path):

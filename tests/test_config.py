@@ -52,7 +52,8 @@ def test_every_section_is_a_part_of_the_config():
 
 
 def test_the_help_has_one_line_a_knob():
-    lines = config_lib.describe()
+    names, *lines = config_lib.describe()
+    assert all(name in names for name in config_lib.names())
     assert [line.split("=")[0].strip() for line in lines] == [f"--config.{path}" for path in IDS]
 
 

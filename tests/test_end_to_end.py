@@ -235,4 +235,4 @@ def test_files_that_are_replaced_are_said(run: Path, tmp_path: Path, capsys: pyt
     generate(run, tmp_path, "--num_outputs=2", "--num_notes=5")
     capsys.readouterr()
     generate(run, tmp_path, "--num_outputs=3", "--num_notes=5")
-    assert "2 files of an earlier call" in capsys.readouterr().err
+    assert "2 of 3 files" in capsys.readouterr().err

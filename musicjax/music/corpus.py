@@ -182,7 +182,7 @@ def held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
     )
     if len(hashes) < 2:
         raise RunError(
-            f"data source {data.source}: {len(hashes)} different piece(s) of more than {data.window} notes, "
+            f"data source {data.source}: pieces that differ and have more than {data.window} notes: {len(hashes)}, "
             "and holding out whole pieces needs two; add files, lower --config.data.window, "
             "or use --config.data.split=windows"
         )

@@ -25,7 +25,9 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
             options, config, overrides
         )
     except signals.Stopped as stopped:
-        again = "; the same command goes on from the last finished epoch" if command == "train" else ""
+        again = (
+            "; the same command goes on after the last finished epoch, if there is one" if command == "train" else ""
+        )
         print(f"musicjax: stopped by {stopped}{again}", file=sys.stderr, flush=True)
         # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
         os._exit(128 + stopped.number)
@@ -42,9 +44,9 @@ def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | 
 
 
 def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    if not options["num_notes"] and not options["seconds"]:
+    if options["num_notes"] is None and options["seconds"] is None:
         options["num_notes"] = 300
-    request = {name: options[name] for name in ("num_outputs", "num_notes", "seconds", "seed", "temperature")}
+    request = {name: options[name] or 0 for name in ("num_outputs", "num_notes", "seconds", "seed", "temperature")}
     from musicjax.run import generate
 
     generate.check(**request)

@@ -132,18 +132,19 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
     else:
-        print(
-            f"{len(pitch):,} notes, {seconds / 3600:.2f} hours, pitches {summary['pitch_low']}..{summary['pitch_high']}"
-        )
+        pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
+        print(f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
     require_notes(corpus, outcomes, data.source)
 
 
-def require_same(data: Data, fingerprint: str, workdir: Path) -> None:
+def require_same(data: Data, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
     """Raises RunError if the data are not those that the run in the workdir was trained on."""
     if data.fingerprint != fingerprint:
+        moved = f"config.data.source is {saved_source!r} there, {source!r} here"
+        what = f"the files of {source} have changed" if source == saved_source else moved
         raise RunError(
-            f"workdir {workdir} was trained on other data: fingerprint {fingerprint[:12]} there, "
-            f"{data.fingerprint[:12]} here; give it the files it had, or use another --workdir"
+            f"workdir {workdir} was trained on other data: {what}; "
+            "set --config.data.source to the files it had, or use another --workdir"
         )
 
 

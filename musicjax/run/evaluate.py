@@ -36,7 +36,8 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
     config, scaling = model.facts.config, model.facts.scaling
     if data is None:
         prepared = data_lib.prepare(config)
-        data_lib.require_same(prepared, model.facts.fingerprint, Path(workdir))
+        source = config.data.source
+        data_lib.require_same(prepared, source, model.facts.fingerprint, source, Path(workdir))
         rows, starts, pieces = prepared.rows, prepared.validation, prepared.validation_pieces
     else:
         corpus, outcomes = data_lib.read(dataclasses.replace(config.data, source=data))

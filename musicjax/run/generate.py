@@ -15,6 +15,7 @@ from musicjax.model import sample as sample_lib
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Limits
 from musicjax.music import midi, note_matrix
+from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import screen
@@ -107,10 +108,12 @@ def generate(
         return []
     scaling = model.facts.scaling
     keys = sample_lib.output_keys(seed, num_outputs)
-    limits = Limits(jnp.asarray(scaling.low, jnp.float32), jnp.asarray(scaling.high, jnp.float32), model.deviation)
+    limits = Limits(_lowest(scaling), jnp.asarray(scaling.high, jnp.float32), model.deviation)
     if primer is None:
         windows = model.primers[sample_lib.choose(keys, len(model.primers))]
     else:
+        if temperature == 0 and num_outputs > 1:
+            screen.say("primer", f"all {num_outputs} files will be the same: with --temperature=0 nothing else differs")
         window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
     if num_notes:
@@ -139,7 +142,7 @@ def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
-        screen.say("replaced", f"{replaced} files of an earlier call with this seed in {folder}")
+        screen.say("replaced", f"{replaced} of {len(paths)} files, which were written with this seed before")
     if left_out:
         screen.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths
@@ -160,7 +163,16 @@ def read_primer(path: str | Path, model: Model) -> Notes:
     try:
         return midi.read(path, percussion=model.facts.config.data.percussion)
     except (midi.MidiError, OSError) as error:
-        raise RunError(f"primer {path} cannot be used: {error}; expected a MIDI file with notes") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"primer {path} cannot be used: {reason}; expected a MIDI file with notes") from error
+
+
+def _lowest(scaling: Scaling) -> jax.Array:
+    """What sampled rows are clamped to from below, float32 [C]: the training data's range, and no inaudible note."""
+    low = np.asarray(scaling.low, np.float32)
+    if len(low) == len(note_matrix.COLUMNS):
+        low[3] = max(low[3], note_matrix.SHORTEST_SECONDS / scaling.span[3])
+    return jnp.asarray(low)
 
 
 def _primer_window(notes: Notes, model: Model) -> jax.Array:

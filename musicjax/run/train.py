@@ -142,9 +142,9 @@ def _started(config: Config, data: data_lib.Data) -> Checkpoint:
 def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
     arrays, facts = checkpoint_lib.restore(workdir)
-    data_lib.require_same(data, facts.fingerprint, workdir)
+    data_lib.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
-    screen.say("resume", f"epoch {facts.epoch} of {config.train.epochs} is done, {best}")
+    screen.say("resume", f"{facts.epoch} epochs are done, {best}")
     versions = checkpoint_lib.versions()
     for name, version in versions.items():
         if facts.versions.get(name) != version:
@@ -161,10 +161,7 @@ def _epochs(
     rows = jnp.asarray(data.rows)
     training, validation = (Windows(rows, jnp.asarray(starts)) for starts in (data.train, data.validation))
     if facts.epoch >= settings.epochs:
-        screen.say(
-            "train",
-            f"nothing to do: epoch {facts.epoch} of {settings.epochs} is done; raise --config.train.epochs to go on",
-        )
+        screen.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
         return arrays, facts, 0.0
     keys = step_lib.keys(config.seed)
     started = time.perf_counter()
