@@ -11,7 +11,6 @@ part of its time.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
@@ -260,7 +259,7 @@ def main() -> None:
         print(json.dumps({"absent": str(error)}), file=replies, flush=True)
         return
     used = ("jax", "jaxlib", "flax", "keras", "tensorflow", "torch")
-    versions = {package: importlib.metadata.version(package) for package in used if package in sys.modules}
+    versions = {package: sys.modules[package].__version__ for package in used if package in sys.modules}
     print(json.dumps({"loss": loss, "gradient": gradient, "versions": versions}), file=replies, flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()

@@ -163,12 +163,11 @@ def set_field(config: Config, path: str, value: Any) -> None:
 
 def describe() -> list[str]:
     """The configs by name, and one line a knob: its flag, default and meaning."""
-    lines = [
-        f"configs: {', '.join(names())}; without --config, demo. Fields, with the values they have in none of these:"
-    ]
-    for path, field, value in fields(Config()):
+    lines = [f"configs: {', '.join(names())}; without --config, demo. Fields, with their values in demo:"]
+    for path, field, value in fields(load("demo")):
+        flag = f"--config.{path}={value}"
         allowed = " or ".join(field.metadata["choices"])
-        lines.append(f"  --config.{path}={value!s:<10} {field.metadata['meaning']}{f' ({allowed})' if allowed else ''}")
+        lines.append(f"  {flag:<38} {field.metadata['meaning']}{f' ({allowed})' if allowed else ''}")
     return lines
 
 
