@@ -22,7 +22,7 @@ import numpy as np
 
 from musicjax.config import DataConfig
 from musicjax.errors import RunError
-from musicjax.music import composer, midi, pool, reader
+from musicjax.music import midi, pool, reader
 from musicjax.music.notes import FIELDS, Notes
 
 SUFFIXES = (".mid", ".midi", ".kar")
@@ -100,6 +100,8 @@ def read(data: DataConfig, on_progress: OnProgress = lambda done, total: None) -
         return _read_source(Path(data.source).expanduser(), cache, data, on_progress)
     if cache is not None:
         return _read_source(_builtin_folder(cache), cache, data, on_progress)
+    from musicjax.music import composer  # only where it is needed, so that a cached start is quick
+
     with tempfile.TemporaryDirectory() as folder:
         composer.write_corpus(Path(folder))
         return _read_source(Path(folder), None, data, on_progress)
@@ -207,6 +209,8 @@ def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def _builtin_folder(cache: Path) -> Path:
+    from musicjax.music import composer
+
     folder = cache / f"builtin-v{composer.COMPOSER_VERSION}"
     if not folder.is_dir():
         # Composed aside and renamed, so that a start that is cut off leaves no half corpus.

@@ -10,10 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from musicjax.errors import printable
 
 
@@ -23,16 +19,9 @@ class Update(Protocol):
     def __call__(self, done: int, facts: str = "", total: int | None = None) -> None: ...
 
 
-_console = Console(stderr=True, highlight=False)
-
-
 def say(label: str, text: str) -> None:
     """One line: what it is about, and the fact."""
-    line = f"{label:<9}{printable(text)}"
-    if _console.is_terminal:
-        _console.print(escape(line), soft_wrap=True)
-    else:
-        print(line, file=sys.stderr, flush=True)
+    print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
@@ -46,7 +35,7 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
 @contextlib.contextmanager
 def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
     """A progress bar; gives update(done, facts, total). Off a terminal, each update that has facts is a line."""
-    if not _console.is_terminal:
+    if not sys.stderr.isatty():
 
         def line(done: int, facts: str = "", total: int | None = total) -> None:
             if facts:
@@ -54,13 +43,17 @@ def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]
 
         yield line
         return
+    from rich.console import Console  # here, because importing it takes a tenth of a cached start
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     columns = (
         TextColumn("{task.description:<8}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
     )
-    with Progress(*columns, console=_console) as progress:
+    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
         task = progress.add_task(label, total=total, completed=done, facts="")
 
         def draw(done: int, facts: str = "", total: int | None = total) -> None:
