@@ -25,7 +25,9 @@ class DataConfig:
     """Which music, and how it becomes windows."""
 
     source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files", may_change=True)
-    cache: str = knob("", "folder for what was read; empty: the user's cache folder; off: none", may_change=True)
+    cache: str = knob(
+        "", "folder for what was read or compiled; empty: the user's cache folder; off: none", may_change=True
+    )
     workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
     seconds_per_file: float = knob(
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
@@ -47,12 +49,14 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    units: int = knob(512, "LSTM units", low=1, high=65_536)
+    units: int = knob(512, "LSTM units of each layer", low=1, high=65_536)
+    layers: int = knob(1, "LSTM layers, one above the other", low=1, high=64)
     dropout: float = knob(0.75, "share of the LSTM's outputs dropped in training", low=0.0, high=0.99)
     precision: str = knob(
-        "float32",
-        "float32; bfloat16: operands of the large products are rounded, everything else stays float32",
-        choices=("float32", "bfloat16"),
+        "auto",
+        "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
+        "auto: the faster one here, which is then the run's",
+        choices=("auto", "float32", "bfloat16"),
     )
 
 
@@ -70,6 +74,18 @@ class TrainConfig:
         high=1_000_000,
         may_change=True,
     )
+    trials: int = knob(
+        1,
+        "models trained side by side, trial k from seed + k; the best by validation loss is kept",
+        low=1,
+        high=100_000,
+    )
+    learning_rates: tuple = knob((), "learning rates of the trials, in turn; none: learning_rate", low=1e-12, high=10.0)
+    dropouts: tuple = knob((), "dropouts of the trials, in turn; none: model.dropout", low=0.0, high=0.99)
+    trial_group: int = knob(
+        0, "trials computed at once; 0: as many as pay and fit in memory", low=0, high=100_000, may_change=True
+    )
+    devices: int = knob(0, "devices that share each batch; 0: all there are", low=0, high=1_000_000, may_change=True)
 
 
 @dataclasses.dataclass
@@ -121,6 +137,13 @@ def validate(config: Config) -> Config:
         if wanted is float and type(value) is int:
             value = float(value)
             set_field(config, path, value)
+        if wanted is tuple and isinstance(value, list | tuple):  # a list, as JSON has it
+            value = tuple(float(item) if type(item) in (int, float) else item for item in value)
+            set_field(config, path, value)
+            if not all(type(item) is float and rules["low"] <= item <= rules["high"] for item in value):
+                raise UsageError(
+                    f"config.{path}={value!r}: expected numbers in {rules['low']}..{rules['high']} ({rules['meaning']})"
+                )
         if type(value) is not wanted:
             raise UsageError(f"config.{path}={value!r} is not of type {wanted.__name__}: {rules['meaning']}")
         if rules["choices"] and value not in rules["choices"]:
@@ -129,7 +152,25 @@ def validate(config: Config) -> Config:
             raise UsageError(f"config.{path}={value!r}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
         if wanted is str and field.default and not value:
             raise UsageError(f"config.{path} is empty: expected {rules['meaning']}")
+    settings = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
+    if settings > config.train.trials:
+        raise UsageError(
+            f"config.train.trials={config.train.trials}: expected at least {settings}, one for each pair of the learning "
+            "rates and dropouts listed"
+        )
+    if config.seed + config.train.trials > 2**31:
+        raise UsageError(f"config.seed={config.seed}: expected room for {config.train.trials} seeds below {2**31}")
     return config
+
+
+def trials(config: Config) -> list[tuple[int, float, float]]:
+    """(seed, learning rate, dropout) of each trial: seeds count up, all pairs of the lists take turns."""
+    rates = config.train.learning_rates or (config.train.learning_rate,)
+    dropouts = config.train.dropouts or (config.model.dropout,)
+    return [
+        (config.seed + k, rates[k % len(rates)], dropouts[k // len(rates) % len(dropouts)])
+        for k in range(config.train.trials)
+    ]
 
 
 def require_field(path: str) -> None:

@@ -31,8 +31,13 @@ FLAGS = {
     "seconds": ("float", None, "length of each, instead of --num_notes", ("generate",)),
     "seed": ("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": ("float", 1.0, "0: the mean prediction; above: more varied", ("generate",)),
+    "decode": ("string", "auto", "how the past is seen: auto, staggered, window or carry", ("generate",)),
     "primer": ("string", "", "MIDI file to go on from", ("generate",)),
     "output_dir": ("string", "", "WORKDIR/generated if not given", ("generate",)),
+    "coordinator": ("string", "", "HOST:PORT of process 0, where several processes train together", ("train",)),
+    "num_processes": ("integer", None, "how many processes train together", ("train",)),
+    "process_id": ("integer", None, "which of them this is, from 0", ("train",)),
+    "distributed": ("string", "off", "auto: find the processes from Slurm, TPU or Kubernetes", ("train",)),
 }
 
 
@@ -48,6 +53,10 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
     # The fields override the config, wherever it was written: `--config=X`, `-config=X` or `--config X`.
     line = re.sub(r"(^|\n)--?config[\n=]", r"\1--config=", "\n".join(rest))
     rest = sorted(line.split("\n"), key=lambda word: not word.startswith("--config=")) if rest else []
+    # A list of values is for the trials, whose knobs are named in the plural.
+    plurals = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
+    for one, several in plurals.items():
+        rest = [re.sub(rf"^(--?config\.){one}=(?=.*,)", rf"\1{several}=", word) for word in rest]
     for path in re.findall(r"^--?(?:no)?config\.([^=\n]*)", "\n".join(rest), re.MULTILINE):
         config_lib.require_field(path)
     values = flags.FlagValues()

@@ -34,7 +34,8 @@ def example(size, seed=0, scale=0.6):
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     params = Params(
-        scale * normal(inputs, 4 * units),
+        # By the number of inputs, so that z is of order one, as in a network: few stay as they are.
+        scale / np.sqrt(max(inputs / 3, 1)).astype(np.float32) * normal(inputs, 4 * units),
         normal(units, 4 * units) / np.sqrt(units).astype(np.float32),
         scale * normal(4 * units),
     )

@@ -273,7 +273,7 @@ def test_it_plays_the_repeated_bar_back(learned):
     net, params, rows, _ = learned
     limits = sample.Limits(rows.min(axis=0), rows.max(axis=0), jnp.zeros(COLUMNS))
     primers = jnp.stack([rows[:WINDOW], rows[3 : WINDOW + 3]])
-    played = np.asarray(sample.sample(net, params, primers, sample.output_keys(SEED, 2), limits, 0.0, 24).rows)
+    played = np.asarray(sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, 0.0, 24).rows)
     for output, first in zip(played, (0, 3), strict=True):
         assert np.rint(60 + 12 * output[:, 0]).tolist() == np.roll(np.tile(PITCHES, 3), -first).tolist()
         assert np.rint(60 + 40 * output[:, 1]).tolist() == np.roll(np.tile(VELOCITIES, 3), -first).tolist()

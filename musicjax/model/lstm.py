@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product.
+# Up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product; more, such
+# as the outputs of a layer below, are put beside h and share its product.
 FUSED_INPUTS = 8
 
 
@@ -37,15 +38,16 @@ class State(NamedTuple):
     c: jax.Array
 
 
-class _Gates(NamedTuple):
+class Gates(NamedTuple):
     """Weights prepared once for all steps, so that every gate is scale * tanh(z) + shift, one fused loop.
 
     sigmoid(z) = 0.5 tanh(0.5 z) + 0.5: the factor inside the tanh is folded into the weights.
-    kernel [I, 4H] and bias [4H] float32; recurrent_kernel [H, 4H] of the operands' type; scale, shift [4H].
+    product_kernel: [H, 4H] of the operands' type, where the inputs are many [H + I, 4H]; kernel: float32
+    [I, 4H], None where it is in the product; bias, scale, shift: float32 [4H].
     """
 
-    kernel: jax.Array
-    recurrent_kernel: jax.Array
+    kernel: jax.Array | None
+    product_kernel: jax.Array
     bias: jax.Array
     scale: jax.Array
     shift: jax.Array
@@ -82,9 +84,27 @@ def zero_state(batch: int, units: int) -> State:
     return State(jnp.zeros((batch, units)), jnp.zeros((batch, units)))
 
 
+def prepare(params: Params, precision: str = "float32") -> Gates:
+    """The weights as `advance` wants them; worth doing once, outside of a loop."""
+    units = params.recurrent_kernel.shape[0]
+    scale = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(1.0)
+    shift = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(0.0)
+    # Halving is exact in both types, so folding the factor in changes no bit of z.
+    wide = params.kernel.shape[0] > FUSED_INPUTS
+    kernel = None if wide else params.kernel * scale
+    product_kernel = _operand(_product_kernel(params) * scale, precision)
+    return Gates(kernel, product_kernel, params.bias * scale, scale, shift)
+
+
+def advance(weights: Gates, x: jax.Array, state: State) -> State:
+    """One step for x [B, I]; h comes and goes in the operands' type, `weights.product_kernel.dtype`."""
+    h, c, _ = _step(weights, x, state.h, state.c)
+    return State(h, c)
+
+
 def step(params: Params, x: jax.Array, state: State, precision: str = "float32") -> State:
     """One step for x [B, I]."""
-    h, c, _ = _step(_prepare(params, precision), x, _operand(state.h, precision), state.c)
+    h, c = advance(prepare(params, precision), x, State(_operand(state.h, precision), state.c))
     return State(h.astype(jnp.float32), c)
 
 
@@ -139,26 +159,20 @@ def _widen(array: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(array.astype(jnp.uint32) << 16, jnp.float32)
 
 
-def _prepare(params: Params, precision: str) -> _Gates:
-    units = params.recurrent_kernel.shape[0]
-    scale = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(1.0)
-    shift = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(0.0)
-    # Halving is exact in both types, so folding the factor in changes no bit of z.
-    recurrent_kernel = _operand(params.recurrent_kernel * scale, precision)
-    return _Gates(params.kernel * scale, recurrent_kernel, params.bias * scale, scale, shift)
+def _product_kernel(params: Params) -> jax.Array:
+    """What h is multiplied by, and below it, where the inputs are many, what x is: [H, 4H] or [H + I, 4H]."""
+    if params.kernel.shape[0] > FUSED_INPUTS:
+        return jnp.concatenate([params.recurrent_kernel, params.kernel])
+    return params.recurrent_kernel
 
 
-def _input_product(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    """x [B, I] times kernel [I, 4H], in float32."""
-    inputs = kernel.shape[0]
-    if inputs > FUSED_INPUTS:
-        return jnp.dot(x, kernel, precision=lax.Precision.HIGHEST)
-    return functools.reduce(jnp.add, [x[:, i : i + 1] * kernel[i] for i in range(inputs)])
-
-
-def _step(weights: _Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(h, c, activated gates [B, 4H]) after one step; h comes and goes in the operands' type."""
-    z = _product(h, weights.recurrent_kernel) + (_input_product(weights.kernel, x) + weights.bias)
+    if weights.kernel is None:
+        z = _product(jnp.concatenate([h, x.astype(h.dtype)], axis=1), weights.product_kernel) + weights.bias
+    else:
+        inputs = [x[:, i : i + 1] * row for i, row in enumerate(weights.kernel)]
+        z = _product(h, weights.product_kernel) + (functools.reduce(jnp.add, inputs) + weights.bias)
     # The barrier makes the gates one array. Without it each user computes its own tanh again.
     gates = lax.optimization_barrier(weights.scale * jnp.tanh(z) + weights.shift)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -169,7 +183,7 @@ def _step(weights: _Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[ja
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _unroll(params: Params, x: jax.Array, state: State, precision: str, every: bool) -> tuple[Any, State]:
     """(outputs [T, B, H] - None unless every is set - and the last state) for x [B, T, I]."""
-    weights = _prepare(params, precision)
+    weights = prepare(params, precision)
 
     def body(carry, x_t):
         h, c, _ = _step(weights, x_t, *carry)
@@ -180,7 +194,7 @@ def _unroll(params: Params, x: jax.Array, state: State, precision: str, every: b
 
 
 def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, every: bool):
-    weights = _prepare(params, precision)
+    weights = prepare(params, precision)
 
     def body(carry, x_t):
         h_before, c_before = carry
@@ -199,7 +213,8 @@ def _unroll_backward(precision: str, every: bool, residuals, cotangents):
     params, x, saved = residuals
     d_outputs, d_last = cotangents
     # As an array of its own: a transpose inside the product would lose the fast path.
-    transposed = lax.optimization_barrier(_operand(params.recurrent_kernel, precision).T)
+    transposed = lax.optimization_barrier(_operand(_product_kernel(params), precision).T)
+    units, inputs = params.recurrent_kernel.shape[0], x.shape[-1]
 
     def body(carry: State, now):
         saved_t, d_output = now
@@ -211,9 +226,10 @@ def _unroll_backward(precision: str, every: bool, residuals, cotangents):
         dz = [dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g * g), dh * tanh_c * o * (1 - o)]
         packed = jnp.concatenate([_pack(lax.optimization_barrier(_operand(d, precision))) for d in dz], axis=-1)
         packed = lax.optimization_barrier(packed)
-        return State(_product(_unpack(packed), transposed), dc * f), packed
+        d_left = _product(_unpack(packed), transposed)
+        return State(d_left[:, :units], dc * f), (packed, d_left[:, units:])
 
-    d_state, dz = lax.scan(body, State(*d_last), (saved, d_outputs), reverse=True)
+    d_state, (dz, d_x) = lax.scan(body, State(*d_last), (saved, d_outputs), reverse=True)
     # h, x and a row of ones above each other: one product gives the gradients of all three weights.
     x_steps = x.transpose(1, 2, 0)
     ones = jnp.ones((x.shape[1], 1, x.shape[0]))
@@ -221,10 +237,10 @@ def _unroll_backward(precision: str, every: bool, residuals, cotangents):
     left = jnp.concatenate(rows, axis=1).swapaxes(0, 1)
     left = lax.optimization_barrier(left.reshape(left.shape[0], -1))
     d_weights = _product(_unpack(left), _unpack(dz.reshape(-1, dz.shape[-1])))
-    units, inputs = params.recurrent_kernel.shape[0], x.shape[-1]
     d_params = Params(d_weights[units : units + inputs], d_weights[:units], d_weights[-1])
-    d_x = jnp.dot(_widen(dz), params.kernel.T, precision=lax.Precision.HIGHEST).swapaxes(0, 1)
-    return d_params, d_x, d_state
+    if inputs <= FUSED_INPUTS:
+        d_x = jnp.dot(_widen(dz), params.kernel.T, precision=lax.Precision.HIGHEST)
+    return d_params, d_x.swapaxes(0, 1), d_state
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)

@@ -1,10 +1,13 @@
-"""MusicLSTM: LSTM -> dropout -> head, as a Flax module. The rest of the program sees plain pytrees."""
+"""MusicLSTM: LSTM layers -> dropout -> head, as a Flax module. The rest of the program sees plain pytrees."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from musicjax.model import lstm
 
@@ -13,41 +16,79 @@ class MusicLSTM(nn.Module):
     """The paper's network: LSTM(units), last output -> dropout -> Dense(columns) -> linear.
 
     Attributes:
-        units: H, LSTM units.
+        units: H, LSTM units of each layer.
         columns: C, numbers in a row, in and out.
-        dropout: share of the H outputs dropped in training.
+        dropout: share of the H outputs of the last layer dropped in training.
         precision: of the LSTM's large products, float32 or bfloat16.
+        layers: LSTM layers, one above the other; the paper has one.
     """
 
     units: int
     columns: int
     dropout: float = 0.75
     precision: str = "float32"
+    layers: int = 1
 
     @nn.compact
-    def __call__(self, windows: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, windows: jax.Array, *, train: bool = False, rate: Any = None, share: tuple[Any, int] = (0, 1)
+    ) -> jax.Array:
         """windows float32 [B, T, C] -> the next rows, float32 [B, C]. With train, takes an rng `dropout`."""
-        params = self.param("lstm", lstm.init, self.columns, self.units)
-        last = lstm.last_output(lstm.Params(*params), windows, self.precision)
-        last = nn.Dropout(self.dropout, deterministic=not train)(last)
+        weights = []
+        for name in _layer_names(self):
+            inputs = self.units if weights else self.columns
+            weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
+        below = windows
+        for params in weights[:-1]:
+            below, _ = lstm.unroll(params, below, lstm.zero_state(windows.shape[0], self.units), self.precision)
+        last = lstm.last_output(weights[-1], below, self.precision)
+        if train:
+            last = _Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
         dense = nn.Dense(
             self.columns,
             kernel_init=nn.initializers.glorot_uniform(),
-            precision=jax.lax.Precision.HIGHEST,
+            precision=lax.Precision.HIGHEST,
             name="dense",
         )
         return dense(last)
 
 
+class _Dropout(nn.Module):
+    """Flax's dropout, bit for bit under the name it would have, for a rate that may be an array, and for a
+    device that has only a share of the batch: it keeps what one device would have kept of these rows."""
+
+    @nn.compact
+    def __call__(self, last: jax.Array, rate: Any, share: tuple[Any, int]) -> jax.Array:
+        place, shares = share
+        batch, units = last.shape
+        keep = 1.0 - rate
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (batch * shares, units))
+        return jnp.where(lax.dynamic_slice_in_dim(kept, place * batch, batch), last / keep, 0)
+
+
 def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
-    """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, C], "bias" [C]}}."""
+    """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, C], "bias" [C]}}; a second layer: "lstm_1"."""
     return network.init(key, jnp.zeros((1, window, network.columns)))["params"]
 
 
-def apply(network: MusicLSTM, params: dict, windows: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-    """windows float32 [B, T, C] -> the next rows, float32 [B, C]; a key turns dropout on."""
+def apply(
+    network: MusicLSTM,
+    params: dict,
+    windows: jax.Array,
+    dropout_key: jax.Array | None = None,
+    rate: jax.Array | float | None = None,
+    share: tuple[Any, int] = (0, 1),
+) -> jax.Array:
+    """windows float32 [B, T, C] -> the next rows, float32 [B, C]; a key turns dropout on.
+
+    Args:
+        rate: of dropout, instead of the network's own.
+        share: (k, n): windows are the k-th of n equal parts of a batch.
+    """
     rngs = None if dropout_key is None else {"dropout": dropout_key}
-    outputs = network.apply({"params": params}, windows, train=dropout_key is not None, rngs=rngs)
+    outputs = network.apply(
+        {"params": params}, windows, train=dropout_key is not None, rate=rate, share=share, rngs=rngs
+    )
     assert isinstance(outputs, jax.Array)  # apply gives a pair only where collections are mutable
     return outputs
 
@@ -55,3 +96,38 @@ def apply(network: MusicLSTM, params: dict, windows: jax.Array, dropout_key: jax
 def count(params: dict) -> int:
     """How many numbers the parameters are."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+# Note by note, for sampling: the layers' weights are prepared once, then rows go in one at a time.
+
+
+def prepare(network: MusicLSTM, params: dict) -> tuple[lstm.Gates, ...]:
+    """The weights of each layer as `advance` wants them."""
+    return tuple(lstm.prepare(lstm.Params(*params[name]), network.precision) for name in _layer_names(network))
+
+
+def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]:
+    """The state of each layer before the first row."""
+    zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
+    return tuple(lstm.State(zero.astype(layer.product_kernel.dtype), zero) for layer, zero in zip(weights, zeros, strict=True))
+
+
+def advance(
+    weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]
+) -> tuple[lstm.State, ...]:
+    """The states after one row each, float32 [B, C]."""
+    below, after = rows, []
+    for layer, state in zip(weights, states, strict=True):
+        after.append(lstm.advance(layer, below, state))
+        below = after[-1].h
+    return tuple(after)
+
+
+def read(params: dict, last: jax.Array) -> jax.Array:
+    """What the head makes of the last layer's output [B, H]: the next rows, float32 [B, C]."""
+    dense = params["dense"]
+    return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
+
+
+def _layer_names(network: MusicLSTM) -> list[str]:
+    return ["lstm", *(f"lstm_{layer}" for layer in range(1, network.layers))]

@@ -1,23 +1,30 @@
 """Primer -> one compiled loop -> rows, for many outputs at once.
 
-Shape legend: K outputs, T notes a window, L notes to sample, C columns.
+Shape legend: K outputs, G outputs a group, T notes a window, L notes to sample, C columns, H units.
+
+Three ways to see the past, `DECODES`:
+  window     every note is predicted from exactly the T rows before it, as in training; the window is computed anew.
+  staggered  the same prediction from T states, each of which began at another of the last T rows: a new row advances
+             all of them in one product, the one that has now seen T rows predicts, and begins anew.
+  carry      one state that has seen everything since the primer's first row, for models trained on whole sequences.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import heads, network
+from musicjax.model import heads, lstm, network
 from musicjax.model.network import MusicLSTM
 
-# Outputs are computed in groups of this size, the last one filled up, so that an output's arithmetic, and
-# with it every bit of its notes, is the same however many are asked for.
-GROUP = 8
+Weights = tuple[lstm.Gates, ...]
+States = tuple[lstm.State, ...]
+
+DECODES = ("staggered", "window", "carry")
 # Folded into an output's key before its uses, so that they share no number with training, whose keys are
 # folded from the seed in the same way but by epoch and step.
 NOISE, PRIMER = 2**32 - 1, 2**32 - 2
@@ -31,12 +38,30 @@ class Limits(NamedTuple):
     deviation: jax.Array
 
 
+class Past(NamedTuple):
+    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None."""
+
+    windows: jax.Array
+    states: Any = None
+
+
 class Sampled(NamedTuple):
-    """rows: float32 [K, L, C]; clamped: int32 [K], values that had to be; windows: [K, T, C], to go on from."""
+    """rows: float32 [K, L, C]; clamped: int32 [K], values that had to be; past: to go on from."""
 
     rows: jax.Array
     clamped: jax.Array
-    windows: jax.Array
+    past: Past
+
+
+def group_size(decode: str) -> int:
+    """G. Outputs are computed in groups of a fixed size, one group after the other, the last one filled up, so that
+    an output's arithmetic, and with it every bit of its notes, is the same however many are asked for.
+
+    On CPU the T states of one output are as fast as those of many (benchmarks/results/sample.json).
+    """
+    if jax.default_backend() != "cpu":
+        return 64
+    return 1 if decode == "staggered" else 8
 
 
 def output_keys(seed: int, count: int) -> jax.Array:
@@ -53,54 +78,106 @@ def choose(keys: jax.Array, count: int) -> jax.Array:
 def sample(
     net: MusicLSTM,
     params: dict,
-    primers: jax.Array,
+    past: Past,
     keys: jax.Array,
     limits: Limits,
     temperature: float,
     num_notes: int,
     first_note: int = 0,
+    decode: str = "staggered",
 ) -> Sampled:
-    """Continues K primers by L = num_notes rows each.
+    """Continues K pasts by L = num_notes rows each.
 
-    Every note is predicted from exactly the T rows before it, as in training (the window is computed
-    anew), noise is added, the row is clamped and fed back. Note n draws from fold_in(fold_in(key k, NOISE), n).
+    A row is predicted, noise is added, the row is clamped and fed back. Note n draws from
+    fold_in(fold_in(key k, NOISE), n).
 
     Args:
-        primers: float32 [K, T, C].
+        past: Past(primers [K, T, C]); or that of an earlier call with as many outputs, to go on.
         keys: K keys, see `output_keys`.
         temperature: 0: the network's prediction itself, the paper's way.
-        first_note: number of the first note, where an earlier call is continued from its windows.
+        first_note: number of the first note, where an earlier call is continued.
+        decode: one of DECODES.
     """
-    outputs = primers.shape[0]
+    outputs, group = past.windows.shape[0], group_size(decode)
     # The last group is filled up with copies of the last output, which are dropped again.
-    place = jnp.minimum(jnp.arange(-(-outputs // GROUP) * GROUP), outputs - 1).reshape(-1, GROUP)
-    sampled = _sample_groups(
-        net, num_notes, params, primers[place], keys[place], limits, jnp.float32(temperature), jnp.int32(first_note)
+    place = jnp.minimum(jnp.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
+    rows, clamped, (windows, states) = _sample_groups(
+        net,
+        decode,
+        num_notes,
+        params,
+        Past(past.windows[place], past.states),
+        keys[place],
+        limits,
+        jnp.float32(temperature),
+        jnp.int32(first_note),
     )
-    return Sampled(*(array.reshape(-1, *array.shape[2:])[:outputs] for array in sampled))
+    rows, clamped, windows = (array.reshape(-1, *array.shape[2:])[:outputs] for array in (rows, clamped, windows))
+    return Sampled(rows, clamped, Past(windows, states))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _sample_groups(net, num_notes, params, primers, keys, limits, temperature, first_note) -> Sampled:
-    def group(primers_and_keys):
-        primers, keys = primers_and_keys
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperature, first_note) -> Sampled:
+    """As `sample`, for windows [groups, G, T, C] and keys [groups, G]."""
+    weights = network.prepare(net, params)
+
+    def one_group(past_and_keys):
+        past, keys = past_and_keys
         noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, NOISE))(keys)
-        window, columns = primers.shape[1:]
+        group, window, columns = past.windows.shape
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
-        history = jnp.concatenate([primers, jnp.zeros((GROUP, num_notes, columns))], axis=1)
+        history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
+        states = _warm(decode, weights, past.windows, first_note) if past.states is None else past.states
 
         def note(carry, number):
-            history, clamped = carry
-            means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
+            history, clamped, states = carry
+            if decode == "window":
+                means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
+            else:
+                row = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
+                states, last = _see(decode, weights, row, first_note + number + window - 1, states)
+                means = network.read(params, last)
             note_keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, first_note + number)
             rows = jax.vmap(heads.regression_sample, (0, 0, None, None))(
                 note_keys, means, limits.deviation, temperature
             )
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
-            return (lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1), clamped), None
+            history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
+            return (history, clamped, states), None
 
-        (history, clamped), _ = lax.scan(note, (history, jnp.zeros(GROUP, jnp.int32)), jnp.arange(num_notes))
-        return Sampled(history[:, window:], clamped, history[:, num_notes:])
+        carry = (history, jnp.zeros(group, jnp.int32), states)
+        (history, clamped, states), _ = lax.scan(note, carry, jnp.arange(num_notes))
+        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], states))
 
-    return lax.map(group, (primers, keys))
+    return lax.map(one_group, (past, keys))
+
+
+def _warm(decode: str, weights: Weights, windows: jax.Array, first_note: jax.Array) -> States:
+    """The states after all rows of the windows [G, T, C] but the last."""
+    group, window, _ = windows.shape
+    if decode == "window":
+        return ()
+    rows, numbers = windows[:, :-1].swapaxes(0, 1), first_note + jnp.arange(window - 1)
+    states = network.start(weights, group if decode == "carry" else window * group)
+    return lax.scan(lambda states, now: (_see(decode, weights, *now, states)[0], None), states, (rows, numbers))[0]
+
+
+def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, states: States) -> tuple[States, jax.Array]:
+    """The states after row [G, C], the `number`-th since the primer's first; and the output to predict from, [G, H].
+
+    Staggered states are [T G, H], slot by slot; the slot of a row is its number modulo T. The one that has seen
+    T rows is the next to begin anew.
+    """
+    if decode == "carry":
+        states = network.advance(weights, row, states)
+        return states, states[-1].h
+    group = row.shape[0]
+    window = states[0].c.shape[0] // group
+
+    def renewed(array: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((group, array.shape[1]), array.dtype)
+        return lax.dynamic_update_slice_in_dim(array, nothing, number % window * group, axis=0)
+
+    states = network.advance(weights, jnp.tile(row, (window, 1)), jax.tree.map(renewed, states))
+    return states, lax.dynamic_slice_in_dim(states[-1].h, (number + 1) % window * group, group)

@@ -10,12 +10,14 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 import musicjax
@@ -36,8 +38,8 @@ PRIMERS = 128
 
 
 class Arrays(NamedTuple):
-    """state: the latest; best_params: those of the lowest validation loss; deviations float32 [C] of each;
-    primers: float32 [PRIMERS, T, C]."""
+    """state: the latest, of several trials with the number of trials in front; best_params: those of the lowest
+    validation loss of all; deviation: float32 [C], of the best trial's latest; primers: float32 [PRIMERS, T, C]."""
 
     state: TrainState
     best_params: dict
@@ -47,15 +49,26 @@ class Arrays(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Standing:
+    """How far a trial has come: its lowest validation loss, and the epoch at which a loss was not finite, or 0."""
+
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    diverged: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What goes beside the arrays, as JSON.
 
     Attributes:
         epoch: epochs finished.
-        best_epoch, best_loss: of the lowest validation loss.
+        best_epoch, best_loss: of the lowest validation loss of all trials.
         config, scaling: of the run.
         fingerprint: of the data.
         versions: of the program and what it computes with.
+        best_trial: whose loss the best is.
+        trials: of each trial; a run by itself is one.
     """
 
     epoch: int
@@ -65,6 +78,8 @@ class Facts:
     scaling: Scaling
     fingerprint: str
     versions: dict[str, str]
+    best_trial: int = 0
+    trials: tuple[Standing, ...] = (Standing(),)
 
 
 class Checkpoint(NamedTuple):
@@ -89,8 +104,8 @@ def network_of(config: Config) -> MusicLSTM:
     """
     if jax.config.read("jax_enable_x64"):
         raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
-    columns = 4 if config.data.duration else 3
-    return MusicLSTM(config.model.units, columns, config.model.dropout, config.model.precision)
+    model, columns = config.model, 4 if config.data.duration else 3
+    return MusicLSTM(model.units, columns, model.dropout, model.precision, model.layers)
 
 
 def folder(workdir: Path) -> Path:
@@ -127,13 +142,17 @@ class Store:
 
     def __init__(self, workdir: Path):
         self._folder = folder(workdir)
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEPT, enable_async_checkpointing=False, multiprocessing_options=_alone()
+        )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Raises RunError if it cannot be written; what was there before stays."""
         facts = dataclasses.asdict(checkpoint.facts)
-        items = ocp.args.Composite(state=ocp.args.StandardSave(checkpoint.arrays), facts=ocp.args.JsonSave(facts))
+        # This process' copies: of what several processes share, each could only save a part.
+        arrays = jax.tree.map(np.asarray, checkpoint.arrays)
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts))
         try:
             self._manager.save(checkpoint.facts.epoch, args=items, force=True)
             self._write_manifest(self._folder / str(checkpoint.facts.epoch))
@@ -175,7 +194,13 @@ def read_facts(workdir: Path) -> Facts:
         with _reader(place) as manager:
             saved = manager.restore(epoch, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
         scaling = Scaling(**{name: tuple(values) for name, values in saved["scaling"].items()})
-        return Facts(**{**saved, "config": config_lib.from_dict(saved["config"]), "scaling": scaling})
+        standings = saved.get("trials") or [{"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}]
+        typed = {
+            "config": config_lib.from_dict(saved["config"]),
+            "scaling": scaling,
+            "trials": tuple(Standing(**standing) for standing in standings),
+        }
+        return Facts(**{**saved, **typed})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise _damaged(place, epoch, error) from error
 
@@ -194,15 +219,17 @@ def restore(workdir: Path) -> Checkpoint:
         state = step_lib.init(
             net, optimizer_lib.rmsprop(config.train.learning_rate), jax.random.key(0), config.data.window
         )
+        trials = config.train.trials
+        states = state if trials == 1 else jax.tree.map(lambda leaf: jnp.stack([leaf] * trials), state)
         deviation = jnp.zeros(net.columns)
         primers = jnp.zeros((PRIMERS, config.data.window, net.columns))
-        return Arrays(state, state.params, deviation, deviation, primers)
+        return Arrays(states, state.params, deviation, deviation, primers)
 
     place = folder(workdir)
     try:
         with _reader(place) as manager:
             # Where it was trained does not matter: it is restored onto the device that is here.
-            here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             shapes = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), jax.eval_shape(template)
             )
@@ -218,8 +245,19 @@ def _sha256(path: Path) -> str:
 
 
 def _reader(place: Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        place, options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, create=False)
+    options = ocp.CheckpointManagerOptions(
+        enable_async_checkpointing=False, create=False, multiprocessing_options=_alone()
+    )
+    return ocp.CheckpointManager(place, options=options)
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Each process reads for itself and the first alone writes; none waits for the others in here."""
+    me = jax.process_index()
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
     )
 
 

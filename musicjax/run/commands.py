@@ -35,20 +35,33 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 
 
 def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    from musicjax.run import checkpoint, train
+    from musicjax.training import mesh
+
+    if options["coordinator"] or options["distributed"] == "auto":
+        mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
+    elif options["distributed"] != "off":
+        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
+    elif options["num_processes"] is not None or options["process_id"] is not None:
+        raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
+    from musicjax.run import checkpoint, device, train
 
     workdir = Path(options["workdir"] or Path("runs", config.name))
     if overrides is not None and checkpoint.exists(workdir):
         config = _with(checkpoint.read_facts(workdir).config, overrides)
-    print(json.dumps(train.train(config, workdir)))
+    device.keep_programs(config)
+    summary = train.train(config, workdir)
+    if summary:
+        print(json.dumps(summary))
 
 
 def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
     if options["num_notes"] is None and options["seconds"] is None:
         options["num_notes"] = 300
     request = {name: options[name] or 0 for name in ("num_outputs", "num_notes", "seconds", "seed", "temperature")}
-    from musicjax.run import generate
+    request["decode"] = options["decode"]
+    from musicjax.run import device, generate
 
+    device.keep_programs(config)
     generate.check(**request)
     workdir = _existing_workdir(options, config, overrides)
     model = generate.load(workdir, options["checkpoint"])
@@ -61,8 +74,9 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
 
 
 def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    from musicjax.run import evaluate
+    from musicjax.run import device, evaluate
 
+    device.keep_programs(config)
     workdir = _existing_workdir(options, config, overrides)
     print(json.dumps(evaluate.evaluate(workdir, options["data"], options["checkpoint"])))
 
@@ -85,6 +99,8 @@ def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[s
     workdir = Path(options["workdir"])
     saved = checkpoint.read_facts(workdir).config
     present = config if overrides is None else _with(saved, overrides)
+    if present.model.precision == "auto":
+        present.model.precision = saved.model.precision
     if saved.model != present.model or saved.data.duration != present.data.duration:
         raise UsageError(
             f"workdir {workdir} holds another model than config {config.name}; leave out --config to use what was saved"

@@ -12,7 +12,7 @@ import numpy as np
 from musicjax.errors import RunError
 from musicjax.run import data as data_lib
 from musicjax.run import generate as generate_lib
-from musicjax.run import train as train_lib
+from musicjax.run import metrics
 from musicjax.training import step as step_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import Windows
@@ -49,7 +49,7 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
             raise RunError(f"data {data}: no piece of more than {config.data.window} notes; add files")
     windows = Windows(jnp.asarray(rows), jnp.asarray(starts))
     scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, windows)
-    return train_lib.valid_metrics(scores, scaling) | {
+    return metrics.of_validation(scores, scaling) | {
         "windows": len(starts),
         "pieces": pieces,
         "data": data or config.data.source,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,13 +15,14 @@ import numpy as np
 from musicjax.errors import RunError, UsageError
 from musicjax.model import sample as sample_lib
 from musicjax.model.network import MusicLSTM
-from musicjax.model.sample import Limits
+from musicjax.model.sample import DECODES, Limits, Past, Sampled
 from musicjax.music import midi, note_matrix
 from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import screen
-from musicjax.run.checkpoint import Facts
+from musicjax.run.checkpoint import Arrays, Facts
+from musicjax.training import trials as trials_lib
 
 # Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.
 CHUNK_NOTES = 100
@@ -57,15 +60,19 @@ def load(workdir: str | Path, which: str = "best") -> Model:
     best = which == "best"
     return Model(
         checkpoint_lib.network_of(facts.config),
-        arrays.best_params if best else arrays.state.params,
+        arrays.best_params if best else _latest_of_best(arrays, facts),
         arrays.best_deviation if best else arrays.deviation,
         arrays.primers,
         facts,
     )
 
 
-def check(num_outputs: int, num_notes: int, seconds: float, seed: int, temperature: float) -> None:
+def check(
+    num_outputs: int, num_notes: int, seconds: float, seed: int, temperature: float, decode: str = "auto"
+) -> None:
     """Raises UsageError for a request out of range; num_notes or seconds is 0 where not asked for."""
+    if decode not in ("auto", *DECODES):
+        raise UsageError(f"decode={decode!r}: expected one of auto, {', '.join(DECODES)}")
     for name, value, low, high in (
         ("num_outputs", num_outputs, 0, 10_000),
         ("num_notes", num_notes, 0, 1_000_000),
@@ -88,6 +95,7 @@ def generate(
     seed: int = 0,
     temperature: float = 1.0,
     primer: Notes | str | Path | None = None,
+    decode: str = "auto",
 ) -> list[Notes]:
     """New music, K = num_outputs pieces; piece k depends on seed and k, not on how many are asked for.
 
@@ -97,12 +105,13 @@ def generate(
         seconds: length of each in seconds, notes that sound on are cut there.
         temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations.
         primer: notes, or a MIDI file, to go on from; None: windows of the training data, chosen by seed and k.
+        decode: how the past is seen, one of `sample.DECODES`; auto: the fastest that predicts as was trained.
 
     Raises:
         UsageError: a value is out of range.
         RunError: the model or the primer cannot be read.
     """
-    check(num_outputs, num_notes, seconds, seed, temperature)
+    check(num_outputs, num_notes, seconds, seed, temperature, decode)
     model = model if isinstance(model, Model) else load(model)
     if num_outputs == 0:
         return []
@@ -116,11 +125,19 @@ def generate(
             screen.say("primer", f"all {num_outputs} files will be the same: with --temperature=0 nothing else differs")
         window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
+    # Every head there is learns from windows. Of the two that predict so, the staggered states were never slower
+    # for one output and never much slower for many (benchmarks/results/sample.json).
+    decode = "staggered" if decode == "auto" else decode
+    if decode == "carry":
+        screen.say("decode", "the state is carried on, but this model learned to predict from windows alone")
+    more = functools.partial(
+        sample_lib.sample, model.net, model.params, keys=keys, limits=limits, temperature=temperature, decode=decode
+    )
     if num_notes:
-        sampled = sample_lib.sample(model.net, model.params, windows, keys, limits, temperature, num_notes)
+        sampled = more(Past(windows), num_notes=num_notes)
         rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
     else:
-        rows, clamped = _rows_for_seconds(model, windows, keys, limits, temperature, seconds)
+        rows, clamped = _rows_for_seconds(more, Past(windows), scaling, seconds)
     if clamped:
         screen.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
     pieces = [note_matrix.decode(piece, scaling) for piece in rows]
@@ -167,6 +184,13 @@ def read_primer(path: str | Path, model: Model) -> Notes:
         raise RunError(f"primer {path} cannot be used: {reason}; expected a MIDI file with notes") from error
 
 
+def _latest_of_best(arrays: Arrays, facts: Facts) -> dict:
+    """The latest parameters, of the trial that is the best."""
+    if facts.config.train.trials == 1:
+        return arrays.state.params
+    return trials_lib.select(arrays.state.params, facts.best_trial)
+
+
 def _lowest(scaling: Scaling) -> jax.Array:
     """What sampled rows are clamped to from below, float32 [C]: the training data's range, and no inaudible note."""
     low = np.asarray(scaling.low, np.float32)
@@ -191,18 +215,15 @@ def _primer_window(notes: Notes, model: Model) -> jax.Array:
 
 
 def _rows_for_seconds(
-    model: Model, windows, keys, limits: Limits, temperature: float, seconds: float
+    more: Callable[..., Sampled], past: Past, scaling: Scaling, seconds: float
 ) -> tuple[np.ndarray, int]:
     """Rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; and values clamped."""
-    scaling = model.facts.scaling
     most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
     chunks: list[np.ndarray] = []
-    clamped, reached = 0, np.zeros(len(keys))
+    clamped, reached = 0, np.zeros(len(past.windows))
     while reached.min() < seconds and len(chunks) * CHUNK_NOTES < most:
         first = len(chunks) * CHUNK_NOTES
-        rows, moved, windows = sample_lib.sample(
-            model.net, model.params, windows, keys, limits, temperature, CHUNK_NOTES, first
-        )
+        rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=first)
         chunks.append(np.asarray(rows))
         clamped += int(moved.sum())
         reached += (chunks[-1][:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0).sum(axis=1)

@@ -11,6 +11,11 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from musicjax.run import metrics as metrics_lib
+
+# Fields of a line that tell which trial it is of.
+NAMES_OF_TRIALS = ("trial", "seed", "dropout")
+
 
 class Recorder:
     """Appends the metrics of each epoch to the workdir; close it when done.
@@ -39,12 +44,15 @@ class Recorder:
             Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
         )
 
-    def write(self, split: str, epoch: int, step: int, metrics: dict[str, float]) -> None:
-        """One line {"split", "epoch" from 1, "step", ...} and one TensorBoard scalar for each metric."""
-        self._file.write(json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n")
+    def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
+        """For each trial a line {"split", "epoch" from 1, "step", ...}; and a TensorBoard scalar for each metric's mean."""
+        for metrics in lines:
+            self._file.write(json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(f"{split}/{name}", value)))
+        for name, value in metrics_lib.means(lines).items():
+            if name not in NAMES_OF_TRIALS:
+                event = Event(wall_time=time.time(), step=step, summary=scalar(f"{split}/{name}", value))
+                self._board.write_event(event)
         self._board.flush()
 
     def close(self) -> None:

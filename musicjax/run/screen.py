@@ -13,6 +13,15 @@ from typing import Protocol
 from musicjax.errors import printable
 
 
+_silent = False
+
+
+def silence() -> None:
+    """Nothing more is shown by this process, but for errors: another one of the same training speaks."""
+    global _silent
+    _silent = True
+
+
 class Update(Protocol):
     """update(done, facts, total): moves a bar."""
 
@@ -21,7 +30,8 @@ class Update(Protocol):
 
 def say(label: str, text: str) -> None:
     """One line: what it is about, and the fact."""
-    print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
+    if not _silent:
+        print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
@@ -35,7 +45,7 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
 @contextlib.contextmanager
 def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
     """A progress bar; gives update(done, facts, total). Off a terminal, each update that has facts is a line."""
-    if not sys.stderr.isatty():
+    if _silent or not sys.stderr.isatty():
 
         def line(done: int, facts: str = "", total: int | None = total) -> None:
             if facts:

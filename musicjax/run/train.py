@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 import musicjax
 from musicjax import config as config_lib
@@ -20,50 +22,59 @@ from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
 from musicjax.music.corpus import Outcome
-from musicjax.music.note_matrix import Scaling
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
+from musicjax.run import device, metrics, screen, signals
+from musicjax.run import epoch as epoch_lib
 from musicjax.run import generate as generate_lib
-from musicjax.run import screen, signals
-from musicjax.run.checkpoint import Arrays, Checkpoint, Facts
+from musicjax.run.checkpoint import Arrays, Checkpoint, Facts, Standing
 from musicjax.run.record import Recorder
+from musicjax.training import mesh
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
-from musicjax.training.step import StepMetrics, TrainState, Validation
-from musicjax.training.windows import Windows
+from musicjax.training import trials as trials_lib
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     """Trains in a workdir, going on from its checkpoint if there is one, and writes samples into it.
 
     Returns:
-        {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}.
+        {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; nothing in
+        the second and further processes of one training.
 
     Raises:
         UsageError: the config is not valid, or the workdir holds a run of another config.
         RunError: no usable data, a loss that is not finite, or files that cannot be read or written.
     """
-    config, workdir = config_lib.validate(config), Path(workdir)
-    going_on = goes_on(workdir, config)
-    device = jax.devices()[0]
+    workdir = Path(workdir)
+    devices = mesh.make(config_lib.validate(config).train.devices)
+    mesh.require_divisible(config.train.batch_size, devices)
+    saved = saved_config(workdir)
+    config = device.with_precision(config, saved)
+    if saved is not None:
+        require_same_config(saved, config, workdir)
+    if jax.process_index():
+        screen.silence()
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
-    screen.say(
-        "device",
-        f"1 of {jax.device_count()} {device.platform} ({device.device_kind}), {config.model.precision}, "
-        f"jax {jax.__version__}",
-    )
+    device.say(config, devices)
     data = data_lib.prepare(config)
 
     # 1. Restore or start.
     net = checkpoint_lib.network_of(config)
-    arrays, facts = _restored(config, workdir, data) if going_on else _started(config, data)
-    write_settings(workdir, config, data.outcomes)
+    arrays, facts = _started(config, data) if saved is None else _restored(config, workdir, data)
+    _require_agreement(facts)
+    if jax.process_index() == 0:
+        write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
-    shape = f"LSTM {config.model.units} -> dropout {config.model.dropout:g} -> Dense {net.columns}"
-    screen.say("model", f"{shape}: {parameters:,} parameters")
+    layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
+    screen.say("model", f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.columns}: {parameters:,} parameters")
 
     # 2. Epochs.
-    arrays, facts, speed = _epochs(config, workdir, data, arrays, facts)
+    arrays, facts, speed = _epochs(config, workdir, data, arrays, facts, devices)
+    if jax.process_index():
+        return {}
+
+    summary = of_trials(config, facts)
 
     # 3. Music.
     model = generate_lib.Model(net, arrays.best_params, arrays.best_deviation, arrays.primers, facts)
@@ -87,23 +98,22 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         "validation_windows": len(data.validation),
         "windows_per_second": speed,
         "samples": [str(path) for path in paths],
+        **summary,
     }
 
 
-def goes_on(workdir: Path, config: Config) -> bool:
-    """Whether the workdir holds a checkpoint of this config's run to go on from.
+def saved_config(workdir: Path) -> Config | None:
+    """The config of the run whose checkpoint the workdir holds; None if it holds none.
 
     Raises:
-        UsageError: it holds another run; names each field that differs.
         RunError: it is no folder, or its checkpoint cannot be read.
     """
     place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
     if not place.is_dir():
         raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
     if not checkpoint_lib.exists(workdir):
-        return False
-    require_same_config(checkpoint_lib.read_facts(workdir).config, config, workdir)
-    return True
+        return None
+    return checkpoint_lib.read_facts(workdir).config
 
 
 def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
@@ -128,15 +138,35 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
         raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
 
 
+def _require_agreement(facts: Facts) -> None:
+    """Raises RunError unless all processes of this training start from the same config, data and epoch."""
+    if jax.process_count() == 1:
+        return
+    settings = {path: value for path, field, value in config_lib.fields(facts.config) if not field.metadata["may_change"]}
+    same = json.dumps([settings, facts.fingerprint, facts.epoch, facts.config.train.epochs, facts.versions])
+    others = mesh.disagreeing(hashlib.sha256(same.encode()).digest())
+    if others:
+        raise RunError(
+            f"processes {', '.join(map(str, others))} do not agree with process 0 on config, data, epoch or versions; "
+            "start all with the same flags, on the same files, with the same workdir in a folder that all share"
+        )
+
+
 def _started(config: Config, data: data_lib.Data) -> Checkpoint:
     """What a run has before its first step."""
     net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
-    state = step_lib.init(net, optimizer_lib.rmsprop(config.train.learning_rate), keys.init, window)
+    if config.train.trials == 1:
+        state = step_lib.init(net, optimizer_lib.rmsprop(config.train.learning_rate), keys.init, window)
+        best = state.params
+    else:
+        state = jax.jit(trials_lib.init, static_argnums=(0, 2))(net, epoch_lib.trials_of(config), window)
+        best = trials_lib.select(state.params, 0)
     starts = np.asarray(jax.random.choice(keys.primers, data.train, (checkpoint_lib.PRIMERS,)))
     primers = jnp.asarray(data.rows[starts[:, None] + np.arange(window)])
     unknown = jnp.zeros(net.columns)
-    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions())
-    return Checkpoint(Arrays(state, state.params, unknown, unknown, primers), facts)
+    standings = (Standing(),) * config.train.trials
+    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions(), trials=standings)
+    return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 
 def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
@@ -154,115 +184,78 @@ def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
 
 
 def _epochs(
-    config: Config, workdir: Path, data: data_lib.Data, arrays: Arrays, facts: Facts
+    config: Config, workdir: Path, data: data_lib.Data, arrays: Arrays, facts: Facts, devices: Mesh
 ) -> tuple[Arrays, Facts, float]:
-    """Trains until the config's last epoch or early stop; returns the last checkpoint and windows/s (median)."""
-    settings, net = config.train, checkpoint_lib.network_of(config)
-    rows = jnp.asarray(data.rows)
-    training, validation = (Windows(rows, jnp.asarray(starts)) for starts in (data.train, data.validation))
+    """Trains until the config's last epoch or early stop; returns the last checkpoint and windows/s (median).
+
+    An epoch is started before the numbers of the one before it are read, so that the devices do not wait for
+    recording and saving; unless the training may end with those numbers.
+    """
+    settings = config.train
     if facts.epoch >= settings.epochs:
         screen.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
         return arrays, facts, 0.0
-    keys = step_lib.keys(config.seed)
-    started = time.perf_counter()
-    optimizer, window = optimizer_lib.rmsprop(settings.learning_rate), config.data.window
-    epoch_function = step_lib.make_epoch(net, optimizer, settings.batch_size, window)
-    validate_function = step_lib.make_validation(net, settings.batch_size, window)
-    epoch = epoch_function.lower(arrays.state, training, keys, jnp.int32(0)).compile()
-    validate = validate_function.lower(arrays.state.params, validation).compile()
-    screen.say("compile", f"{time.perf_counter() - started:.1f} s")
+    programs = epoch_lib.compiled(config, data, arrays.state, devices)
+    state, started, under_way = mesh.replicate(arrays.state, devices), facts.epoch, None
     speeds = []
-    with contextlib.ExitStack() as closing:
-        recorder = closing.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, int(arrays.state.step))))
-        store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
-        with screen.bar("train", settings.epochs, facts.epoch) as update:
-            while facts.epoch < settings.epochs and not _out_of_patience(facts, settings.patience):
-                started = time.perf_counter()
-                state, sums = _wait(epoch(arrays.state, training, keys, jnp.int32(facts.epoch)))
-                seconds = time.perf_counter() - started
-                scores = _wait(validate(state.params, validation))
-                number = facts.epoch + 1
-                trained = train_metrics(sums, seconds, settings.learning_rate)
-                scored = valid_metrics(scores, data.scaling)
-                _require_finite(trained["loss"], scored["loss"], number, workdir)
-                arrays, facts = _advance(arrays, facts, state, scores)
-                with signals.held():
-                    recorder.write("train", number, int(state.step), trained)
-                    recorder.write("valid", number, int(state.step), scored)
-                    store.save(Checkpoint(arrays, facts))
-                speeds.append(trained["windows_per_second"])
-                seconds_left = (settings.epochs - number) * (time.perf_counter() - started)
-                update(number, _line(trained, scored, seconds_left))
+    with contextlib.ExitStack() as closing, screen.bar("train", settings.epochs, facts.epoch) as update:
+        recorder, store = None, None
+        if jax.process_index() == 0:
+            step = int(np.max(arrays.state.step))
+            recorder = closing.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, step)))
+            store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
+        free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
+        while True:
+            next_one = None
+            if started < settings.epochs and not epoch_lib.may_end(facts, ahead=started - facts.epoch):
+                next_one = epoch_lib.start(programs, state, started)
+                started, state = started + 1, next_one.state
+            if under_way is not None:
+                epoch = epoch_lib.read(under_way, config, data, free)
+                counted = epoch_lib.counted(epoch, facts)
+                arrays, facts = epoch_lib.advance(arrays, facts, under_way.state, epoch, workdir)
+                if recorder is not None and store is not None:
+                    step = int(np.max(arrays.state.step))
+                    with signals.held():
+                        recorder.write("train", facts.epoch, step, [epoch.train[trial] for trial in counted])
+                        recorder.write("valid", facts.epoch, step, [epoch.valid[trial] for trial in counted])
+                        store.save(Checkpoint(arrays, facts))
+                speeds.append(epoch.windows_per_second)
+                seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)
+                update(facts.epoch, metrics.line(epoch.train, epoch.valid, seconds_left))
+                free = epoch.finished
+            elif next_one is None:
+                break
+            under_way = next_one
     if facts.epoch < settings.epochs:
         screen.say("train", f"stopped early: no lower validation loss since epoch {facts.best_epoch}")
-    screen.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}")
+    whose = f", of trial {facts.best_trial}" if settings.trials > 1 else ""
+    screen.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}{whose}")
     return arrays, facts, float(np.median(speeds)) if speeds else 0.0
 
 
-def _wait(result):
-    """The result once the device has computed it; stays open to signals meanwhile."""
-    leaf = jax.tree.leaves(result)[0]
-    pause_seconds = 0.0005
-    while not leaf.is_ready():
-        time.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 1.5, 0.002)
-    return jax.block_until_ready(result)
-
-
-def _advance(arrays: Arrays, facts: Facts, state: TrainState, scores: Validation) -> tuple[Arrays, Facts]:
-    """What the next checkpoint holds after an epoch that ended in `state`."""
-    number, loss = facts.epoch + 1, float(scores.loss)
-    deviation = jnp.sqrt(jnp.maximum(scores.residual_square - scores.residual**2, 0.0))
-    if loss < facts.best_loss:
-        # A copy: the next epoch takes over the buffers of the state.
-        best = (jax.tree.map(jnp.copy, state.params), deviation)
-        facts = dataclasses.replace(facts, epoch=number, best_epoch=number, best_loss=loss)
-    else:
-        best = (arrays.best_params, arrays.best_deviation)
-        facts = dataclasses.replace(facts, epoch=number)
-    return Arrays(state, best[0], deviation, best[1], arrays.primers), facts
-
-
-def _out_of_patience(facts: Facts, patience: int) -> bool:
-    return patience > 0 and facts.epoch - facts.best_epoch >= patience
-
-
-def _require_finite(train_loss: float, valid_loss: float, epoch: int, workdir: Path) -> None:
-    if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-        kept = (
-            f"the checkpoint of epoch {epoch - 1} is kept in {workdir}" if epoch > 1 else "there is no checkpoint yet"
+def of_trials(config: Config, facts: Facts) -> dict[str, Any]:
+    """What the summary says of several trials, over the lowest validation loss of each; nothing of one."""
+    if config.train.trials == 1:
+        return {}
+    by_setting: dict[tuple[float, float], list[float]] = {}
+    for (_, *setting), standing in zip(config_lib.trials(config), facts.trials, strict=True):
+        if not standing.diverged:
+            by_setting.setdefault(tuple(setting), []).append(standing.best_loss)
+    settings = []
+    for (learning_rate, dropout), losses in by_setting.items():
+        mean, deviation = trials_lib.spread_of(losses)
+        settings.append(
+            {"learning_rate": learning_rate, "dropout": dropout, "trials": len(losses), "mean": mean, "deviation": deviation}
         )
-        raise RunError(
-            f"epoch {epoch}: loss {train_loss}, validation loss {valid_loss}, expected finite numbers; {kept}; "
-            "start anew in another --workdir with a lower --config.train.learning_rate"
-        )
-
-
-def train_metrics(sums: StepMetrics, seconds: float, learning_rate: float) -> dict[str, float]:
-    """Means over an epoch from its sums by step, and the speed from its seconds."""
-    loss, agreement, weight = (np.asarray(values, np.float64).sum() for values in sums)
+    mean, deviation = trials_lib.spread_of([loss for losses in by_setting.values() for loss in losses])
+    screen.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
     return {
-        "loss": float(loss / weight),
-        "accuracy": float(agreement / weight),
-        "argmax_agreement": float(agreement / weight),
-        "learning_rate": learning_rate,
-        "seconds": round(seconds, 4),
-        "windows_per_second": round(float(weight / seconds), 2),
+        "trials": config.train.trials,
+        "diverged": sum(bool(standing.diverged) for standing in facts.trials),
+        "best_trial": facts.best_trial,
+        "best_seed": config.seed + facts.best_trial,
+        "validation_loss_mean": mean,
+        "validation_loss_deviation": deviation,
+        "settings": settings,
     }
-
-
-def valid_metrics(scores: Validation, scaling: Scaling) -> dict[str, float]:
-    """Mean loss and agreement, and mean absolute errors in the columns' own units."""
-    units = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
-    sizes = np.asarray(scores.residual_size, np.float64) * scaling.span
-    errors = {f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)}
-    agreement = float(scores.agreement)
-    return {"loss": float(scores.loss), "accuracy": agreement, "argmax_agreement": agreement, **errors}
-
-
-def _line(train: dict[str, float], valid: dict[str, float], seconds_left: float) -> str:
-    minutes, seconds = divmod(round(seconds_left), 60)
-    return (
-        f"loss {train['loss']:.5f}  validation {valid['loss']:.5f}  "
-        f"{train['windows_per_second']:,.0f} windows/s  {minutes}:{seconds:02d} left"
-    )

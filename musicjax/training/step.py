@@ -5,16 +5,19 @@ Shape legend as in `windows`. One seed gives every random number: see `Keys`.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh
 from jax.stages import Wrapped
 
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
+from musicjax.training import mesh
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import Windows
 
@@ -57,7 +60,7 @@ class Validation(NamedTuple):
     residual_size: jax.Array
 
 
-def keys(seed: int) -> Keys:
+def keys(seed: int | jax.Array) -> Keys:
     """The keys of a run."""
     root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
     return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
@@ -78,19 +81,21 @@ def train_step(
     weight: jax.Array,
     dropout_key: jax.Array,
     axis_name: str | None = None,
+    dropout: jax.Array | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """One update on inputs [B, T, C], targets [B, C], weight [B] (0: not counted).
 
-    With an axis name (under pmap or shard_map) B is one device's share: losses, weights and
-    gradients are summed over the axis before the update, so that all devices stay equal; each drops
-    outputs of its own.
+    Args:
+        axis_name: under pmap or shard_map, the axis over which a batch is divided into parts of B. Losses,
+            weights and gradients are summed over it before the update, and each device drops what would have
+            been dropped of its part on one device, so that all stay equal to that one.
+        dropout: rate, instead of the network's own.
     """
     dropout_key = jax.random.fold_in(dropout_key, state.step)
-    if axis_name is not None:
-        dropout_key = jax.random.fold_in(dropout_key, lax.axis_index(axis_name))
+    share = _share(axis_name)
 
     def total_loss(params: dict):
-        outputs = network.apply(net, params, inputs, dropout_key)
+        outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
         loss = jnp.sum(heads.regression_loss(outputs, targets) * weight)
         agreement = jnp.sum(heads.argmax_agreement(outputs, targets) * weight)
         return loss, StepMetrics(loss, agreement, jnp.sum(weight))
@@ -103,46 +108,82 @@ def train_step(
     return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
 
 
-def make_epoch(net: MusicLSTM, optimizer: optax.GradientTransformation, batch_size: int, window: int) -> Wrapped:
-    """epoch(state, windows, keys, epoch number from 0) -> (state, StepMetrics of [S] each), compiled once.
+def epoch(
+    net: MusicLSTM,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    window: int,
+    state: TrainState,
+    windows: Windows,
+    keys: Keys,
+    number: jax.Array,
+    axis_name: str | None = None,
+    dropout: jax.Array | None = None,
+) -> tuple[TrainState, StepMetrics]:
+    """All steps of epoch `number`, counted from 0: the state after them and the StepMetrics of each, [S].
+
+    axis_name and dropout are as in `train_step`; every device has all windows and takes its part of each batch.
+    """
+    place, shares = _share(axis_name)
+    index, weight = windows_lib.order(keys.order, number, windows.starts.shape[0], batch_size, shares)
+    part = index.shape[1] // shares
+
+    def body(state, now):
+        index, weight = (lax.dynamic_slice_in_dim(array, place * part, part) for array in now)
+        inputs, targets = windows_lib.gather(windows, index, window)
+        return train_step(net, optimizer, state, inputs, targets, weight, keys.dropout, axis_name, dropout)
+
+    return lax.scan(body, state, (index, weight))
+
+
+def validation(
+    net: MusicLSTM, batch_size: int, window: int, params: dict, windows: Windows, axis_name: str | None = None
+) -> Validation:
+    """Means over all windows, without dropout."""
+    count = windows.starts.shape[0]
+    place, shares = _share(axis_name)
+    size = windows_lib.filled_batch(count, batch_size, shares)
+    part = size // shares
+    places = jnp.arange(windows_lib.steps_per_epoch(count, size) * size).reshape(-1, size)
+
+    def body(_, places):
+        places = lax.dynamic_slice_in_dim(places, place * part, part)
+        inputs, targets = windows_lib.gather(windows, places % count, window)
+        outputs = network.apply(net, params, inputs)
+        residual = targets - outputs
+        weight = (places < count).astype(jnp.float32)
+        loss = heads.regression_loss(outputs, targets)
+        agreement = heads.argmax_agreement(outputs, targets)
+        of_windows = Validation(loss, agreement, residual, residual**2, jnp.abs(residual))
+        return None, jax.tree.map(
+            lambda value: jnp.tensordot(weight, value, axes=1, precision=lax.Precision.HIGHEST), of_windows
+        )
+
+    sums = lax.scan(body, None, places)[1]
+    if axis_name is not None:
+        sums = lax.psum(sums, axis_name)
+    return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
+
+
+def make_epoch(
+    net: MusicLSTM,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    window: int,
+    devices: Mesh | None = None,
+) -> Wrapped:
+    """`epoch` as epoch(state, windows, keys, number), compiled once.
 
     The state passed in is donated: its buffers are reused and must not be read again.
     """
-
-    def epoch(state: TrainState, windows: Windows, keys: Keys, number: jax.Array):
-        index, weight = windows_lib.order(keys.order, number, windows.starts.shape[0], batch_size)
-
-        def body(state, now):
-            inputs, targets = windows_lib.gather(windows, now[0], window)
-            return train_step(net, optimizer, state, inputs, targets, now[1], keys.dropout)
-
-        return lax.scan(body, state, (index, weight))
-
-    return jax.jit(epoch, donate_argnums=0)
+    return mesh.spread(functools.partial(epoch, net, optimizer, batch_size, window), devices, donate=0)
 
 
-def make_validation(net: MusicLSTM, batch_size: int, window: int) -> Wrapped:
-    """validate(params, windows) -> Validation over all windows, without dropout; compiled once."""
+def make_validation(net: MusicLSTM, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:
+    """`validation` as validate(params, windows), compiled once."""
+    return mesh.spread(functools.partial(validation, net, batch_size, window), devices)
 
-    @jax.jit
-    def validate(params: dict, windows: Windows) -> Validation:
-        count = windows.starts.shape[0]
-        size = min(batch_size, count)
-        place = jnp.arange(windows_lib.steps_per_epoch(count, size) * size).reshape(-1, size)
 
-        def body(_, places):
-            inputs, targets = windows_lib.gather(windows, places % count, window)
-            outputs = network.apply(net, params, inputs)
-            residual = targets - outputs
-            weight = (places < count).astype(jnp.float32)
-            loss = heads.regression_loss(outputs, targets)
-            agreement = heads.argmax_agreement(outputs, targets)
-            of_windows = Validation(loss, agreement, residual, residual**2, jnp.abs(residual))
-            return None, jax.tree.map(
-                lambda value: jnp.tensordot(weight, value, axes=1, precision=lax.Precision.HIGHEST), of_windows
-            )
-
-        sums = lax.scan(body, None, place)[1]
-        return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
-
-    return validate
+def _share(axis_name: str | None) -> tuple[jax.Array | int, int]:
+    """(k, n): this device has the k-th of n parts."""
+    return (0, 1) if axis_name is None else (lax.axis_index(axis_name), lax.axis_size(axis_name))

@@ -48,13 +48,20 @@ def steps_per_epoch(windows: int, batch_size: int) -> int:
     return -(-windows // batch_size)
 
 
-def order(key: jax.Array, epoch: jax.Array | int, windows: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+def filled_batch(windows: int, batch_size: int, shares: int = 1) -> int:
+    """B: the batch size, or where windows are fewer, just enough for them in `shares` equal parts."""
+    return min(batch_size, -(-windows // shares) * shares)
+
+
+def order(
+    key: jax.Array, epoch: jax.Array | int, windows: int, batch_size: int, shares: int = 1
+) -> tuple[jax.Array, jax.Array]:
     """The epoch's windows, shuffled, as (index int32 [S, B], weight float32 [S, B]).
 
     B is the batch size, or all windows where they are fewer. The places that are left over in the last
     batch repeat the first windows with weight 0.
     """
-    batch_size = min(batch_size, windows)
+    batch_size = filled_batch(windows, batch_size, shares)
     shuffled = jax.random.permutation(jax.random.fold_in(key, epoch), windows)
     steps = steps_per_epoch(windows, batch_size)
     place = jnp.arange(steps * batch_size).reshape(steps, batch_size)

@@ -1,0 +1,50 @@
+"""What is recorded of an epoch: numbers from the device -> named metrics in people's units."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musicjax.music.note_matrix import Scaling
+from musicjax.training.step import StepMetrics, Validation
+
+
+def of_training(sums: StepMetrics, seconds: float, learning_rate: float, trials: int = 1) -> dict[str, float]:
+    """Means over an epoch from its sums by step; the speed is that of all trials together."""
+    loss, agreement, weight = (np.asarray(values, np.float64).sum() for values in sums)
+    return {
+        "loss": float(loss / weight),
+        "accuracy": float(agreement / weight),
+        "argmax_agreement": float(agreement / weight),
+        "learning_rate": learning_rate,
+        "seconds": round(seconds, 4),
+        "windows_per_second": round(float(trials * weight / seconds), 2),
+    }
+
+
+def of_validation(scores: Validation, scaling: Scaling) -> dict[str, float]:
+    """Mean loss and agreement, and mean absolute errors in the columns' own units."""
+    units = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
+    sizes = np.asarray(scores.residual_size, np.float64) * scaling.span
+    errors = {f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)}
+    agreement = float(scores.agreement)
+    return {"loss": float(scores.loss), "accuracy": agreement, "argmax_agreement": agreement, **errors}
+
+
+def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:
+    """An epoch in a line: its losses - of several trials means and deviations -, speed and time left."""
+    minutes, seconds = divmod(round(seconds_left), 60)
+    return (
+        f"loss {_mean(train)}  validation {_mean(valid)}  "
+        f"{train[0]['windows_per_second']:,.0f} windows/s  {minutes}:{seconds:02d} left"
+    )
+
+
+def means(lines: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean over trials."""
+    return {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
+
+
+def _mean(lines: list[dict[str, float]]) -> str:
+    losses = [line["loss"] for line in lines]
+    deviation = f" ± {np.std(losses, ddof=1):.5f}" if len(losses) > 1 else ""
+    return f"{np.mean(losses):.5f}{deviation}"

@@ -1,0 +1,106 @@
+"""Devices: which take part, how a program is spread over them, and how several processes find each other.
+
+Data parallelism: every device holds all parameters and all rows, takes its part of each batch, and the gradients
+are summed over the axis AXIS. One device is the same program without the sums.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
+
+from musicjax.errors import RunError, UsageError
+
+AXIS = "data"
+# How long the processes of one training wait for each other to start.
+START_SECONDS = 120
+
+
+def start(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
+    """Joins this process to the others; the first thing JAX does in it.
+
+    Args:
+        coordinator: HOST:PORT of process 0, the same in every process; empty: all three are found from Slurm, a TPU
+            pod, Kubernetes or Open MPI.
+
+    Raises:
+        UsageError: what was given is not complete, or nothing was found.
+        RunError: the others did not come.
+    """
+    if coordinator:
+        count, number = num_processes or 0, -1 if process_id is None else process_id
+        if ":" not in coordinator or count < 1 or not 0 <= number < count:
+            raise UsageError(
+                f"coordinator={coordinator!r}, num_processes={num_processes}, process_id={process_id}: expected "
+                "HOST:PORT of process 0, how many processes there are, and which of them this is, counted from 0"
+            )
+    try:
+        jax.distributed.initialize(coordinator or None, num_processes, process_id, initialization_timeout=START_SECONDS)
+    except ValueError as error:
+        raise UsageError(
+            f"no other processes found: {error}; give --coordinator=HOST:PORT --num_processes=N --process_id=K"
+        ) from error
+    except RuntimeError as error:
+        raise RunError(
+            f"process {process_id} of {num_processes} could not join the others at {coordinator}: "
+            f"{str(error).splitlines()[0]}; see that all are started with the same coordinator"
+        ) from error
+
+
+def make(count: int = 0) -> Mesh:
+    """The first `count` devices, of all processes together; 0: all.
+
+    Raises:
+        UsageError: there are not as many, or some processes would be left out.
+    """
+    devices = jax.devices()
+    if count > len(devices):
+        raise UsageError(f"devices={count}: there are {len(devices)}; expected 1..{len(devices)}, or 0 for all")
+    if 0 < count < len(devices) and jax.process_count() > 1:
+        raise UsageError(f"devices={count}: {jax.process_count()} processes take part with all they have; expected 0")
+    return Mesh(np.array(devices[: count or None]), (AXIS,))
+
+
+def require_divisible(batch_size: int, devices: Mesh) -> None:
+    """Raises UsageError with the nearest good values, if a batch cannot be divided evenly over the devices."""
+    left = batch_size % devices.size
+    if left:
+        below, above = batch_size - left, batch_size - left + devices.size
+        nearest = f"{below} or {above}" if below else str(above)
+        raise UsageError(
+            f"train.batch_size={batch_size} cannot be divided evenly over {devices.size} devices: expected a multiple, "
+            f"such as {nearest}; or choose how many devices with --config.train.devices"
+        )
+
+
+def replicate(tree: Any, devices: Mesh) -> Any:
+    """The arrays on every device of the mesh. All processes must hold equal ones."""
+    return jax.device_put(tree, NamedSharding(devices, PartitionSpec()))
+
+
+def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[int, ...] = ()) -> Wrapped:
+    """function(*arguments, axis_name=...) compiled for the devices; what goes in and comes out is on all of them."""
+    if devices is None or devices.size == 1:
+        return jax.jit(function, donate_argnums=donate)
+    shared = jax.shard_map(
+        functools.partial(function, axis_name=AXIS),
+        mesh=devices,
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # what comes out is equal everywhere, because the gradients are summed
+    )
+    return jax.jit(shared, donate_argnums=donate)
+
+
+def disagreeing(digest: bytes) -> list[int]:
+    """Processes whose digest is another than that of process 0."""
+    everyone = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8), tiled=False))
+    everyone = everyone.reshape(jax.process_count(), -1)
+    return [process for process, one in enumerate(everyone) if (one != everyone[0]).any()]
