@@ -142,8 +142,9 @@ class Store:
 
     def __init__(self, workdir: Path):
         self._folder = folder(workdir)
+        self._folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, enable_async_checkpointing=False, multiprocessing_options=_alone()
+            max_to_keep=KEPT, enable_async_checkpointing=False, create=False, multiprocessing_options=_alone()
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 

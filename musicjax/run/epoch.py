@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh
 
 from musicjax import config as config_lib
@@ -92,9 +93,15 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
     )
 
 
-def start(programs: Programs, state: TrainState, number: int) -> UnderWay:
-    """Sends epoch `number`, from 0, to the devices and returns at once; the state may be used further."""
-    state, sums = programs.train(jax.tree.map(jnp.copy, state), jnp.int32(number))
+def start(programs: Programs, state: TrainState, number: int, after: UnderWay | None) -> UnderWay:
+    """Sends epoch `number`, from 0, to the devices and returns at once; the state may be used further.
+
+    It begins when the epoch `after` has ended, validation included: a CPU would run both at once.
+    """
+    turn = jnp.int32(number)
+    if after is not None:
+        turn, _ = lax.optimization_barrier((turn, after.scores.loss))
+    state, sums = programs.train(jax.tree.map(jnp.copy, state), turn)
     return UnderWay(state, sums, programs.validate(state.params))
 
 

@@ -77,7 +77,8 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     summary = of_trials(config, facts)
 
     # 3. Music.
-    model = generate_lib.Model(net, arrays.best_params, arrays.best_deviation, arrays.primers, facts)
+    best_params, best_deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
+    model = generate_lib.Model(net, best_params, best_deviation, arrays.primers, facts)
     sample = config.sample
     pieces = generate_lib.generate(
         model,
@@ -197,7 +198,8 @@ def _epochs(
         return arrays, facts, 0.0
     programs = epoch_lib.compiled(config, data, arrays.state, devices)
     state, started, under_way = mesh.replicate(arrays.state, devices), facts.epoch, None
-    speeds = []
+    # Programs on several simulated devices are not run in the background.
+    may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
     with contextlib.ExitStack() as closing, screen.bar("train", settings.epochs, facts.epoch) as update:
         recorder, store = None, None
         if jax.process_index() == 0:
@@ -206,9 +208,9 @@ def _epochs(
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
         free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
         while True:
-            next_one = None
-            if started < settings.epochs and not epoch_lib.may_end(facts, ahead=started - facts.epoch):
-                next_one = epoch_lib.start(programs, state, started)
+            next_one, ahead = None, started - facts.epoch
+            if started < settings.epochs and ahead <= may_lead and not epoch_lib.may_end(facts, ahead):
+                next_one = epoch_lib.start(programs, state, started, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
                 epoch = epoch_lib.read(under_way, config, data, free)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -82,7 +83,22 @@ def require_divisible(batch_size: int, devices: Mesh) -> None:
 
 def replicate(tree: Any, devices: Mesh) -> Any:
     """The arrays on every device of the mesh. All processes must hold equal ones."""
-    return jax.device_put(tree, NamedSharding(devices, PartitionSpec()))
+    everywhere = NamedSharding(devices, PartitionSpec())
+
+    def placed(leaf: Any) -> jax.Array:
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, everywhere)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(placed(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        here = np.asarray(leaf)
+        return jax.make_array_from_callback(here.shape, everywhere, lambda part: here[part])
+
+    return jax.tree.map(placed, tree)
+
+
+def local(tree: Any, devices: Mesh) -> Any:
+    """The inverse of `replicate`: the arrays on one device of this process."""
+    return tree if devices.size == 1 else jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
 
 
 def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[int, ...] = ()) -> Wrapped:
