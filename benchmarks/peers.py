@@ -1,8 +1,7 @@
 """Everybody who trains the paper's network here, each in a process of its own, behind one small protocol.
 
-Run as `python -m benchmarks.peers NAME WEIGHTS.npz`. The process loads windows and initial weights, prints one
-JSON line with its versions, its loss and the norm of its gradient on the first batch (dropout off), and then
-answers each line "train" with the seconds that one pass over the windows took.
+A contestant as `alternate` describes it: it loads windows and initial weights, says its loss and the norm of its
+gradient on the first batch (dropout off), and answers each line with the seconds that one pass over the windows took.
 
 All use: batch as given, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7 (PyTorch's adds epsilon outside
 the root, and it has two biases where the others have one), 2 threads. Each peer's own feeding of batches is
@@ -11,7 +10,7 @@ part of its time.
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import sys
 import time
@@ -20,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-THREADS = 2
+from benchmarks.alternate import answer, limit_threads
+
 DROPOUT, LEARNING_RATE, RHO, EPSILON = 0.75, 1e-4, 0.9, 1e-7
-Train = Callable[[], None]
+Train = Callable[[], dict[str, Any] | None]
 # (loss and gradient norm on the first batch, one pass)
 Peer = tuple[Callable[[], tuple[float, float]], Train]
 PEERS = (
@@ -34,6 +34,8 @@ PEERS = (
     "torch-float32",
     "torch-bfloat16",
     "flax-float32",
+    "roof-float32",
+    "roof-bfloat16",
 )
 
 
@@ -194,11 +196,8 @@ def torch(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
 
     t.set_num_threads(2)
     units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
-    rnn, dropout, dense = (
-        t.nn.LSTM(columns, units, batch_first=True),
-        t.nn.Dropout(DROPOUT),
-        t.nn.Linear(units, columns),
-    )
+    rnn: Any = t.nn.LSTM(columns, units, batch_first=True)
+    dropout, dense = t.nn.Dropout(DROPOUT), t.nn.Linear(units, columns)
     with t.no_grad():  # gate order is i, f, g, o in both
         rnn.weight_ih_l0.copy_(t.from_numpy(data["kernel"].T.copy()))
         rnn.weight_hh_l0.copy_(t.from_numpy(data["recurrent_kernel"].T.copy()))
@@ -236,35 +235,67 @@ def torch(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
     return check, train
 
 
+def roof(precision: str) -> Peer:
+    """Not a peer: matrix products alone, the best speed of which is what any of them could reach at most."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    kind = jnp.dtype(precision)
+    shapes = ((200, 512, 2048), (516, 10_000, 2048), (2048, 2048, 2048))
+    operands = [(jnp.ones((m, k), kind), jnp.ones((k, n), kind), m * k * n) for m, k, n in shapes]
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def products(a: jax.Array, b: jax.Array, times: int) -> jax.Array:
+        def body(total: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return jnp.dot(a + total.astype(kind), b, preferred_element_type=jnp.float32)[0, 0] * 0, None
+
+        return lax.scan(body, jnp.float32(0), None, length=times)[0]
+
+    def work() -> dict[str, Any]:
+        speeds = []
+        for a, b, size in operands:
+            times = max(1, int(3e10 / size))
+            products(a, b, times).block_until_ready()
+            started = time.perf_counter()
+            products(a, b, times).block_until_ready()
+            speeds.append(2 * size * times / (time.perf_counter() - started) / 1e9)
+        return {"gflops": max(speeds)}
+
+    return lambda: (0.0, 0.0), work
+
+
 def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
     """The peer of this name; raises ImportError where its packages are not installed."""
     family, variant = name.split("-")
     if family == "flax":
         return flax(data, batch)
+    if family == "roof":
+        return roof(variant)
     return {"musicjax": musicjax, "keras": keras, "torch": torch}[family](data, batch, variant)
 
 
 def main() -> None:
     """Answers requests for one peer until standard input ends."""
     name, path = sys.argv[1:]
-    if hasattr(os, "sched_setaffinity"):  # XLA takes every core that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    limit_threads()
     with np.load(path, allow_pickle=False) as stored:
         data = {key: stored[key] for key in stored.files}
-    replies, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is not an answer
-    try:
-        check, train = build(name, data, int(data["batch"]))
-        loss, gradient = check()
-    except ImportError as error:
-        print(json.dumps({"absent": str(error)}), file=replies, flush=True)
-        return
-    used = ("jax", "jaxlib", "flax", "keras", "tensorflow", "torch")
-    versions = {package: sys.modules[package].__version__ for package in used if package in sys.modules}
-    print(json.dumps({"loss": loss, "gradient": gradient, "versions": versions}), file=replies, flush=True)
-    for _ in sys.stdin:
+    train: Train | None = None
+
+    def check() -> dict[str, Any]:
+        nonlocal train
+        compute, train = build(name, data, int(data["batch"]))
+        loss, gradient = compute()
+        return {"loss": loss, "gradient": gradient}
+
+    def work(_: str) -> dict[str, Any]:
+        assert train is not None
         started = time.perf_counter()
-        train()
-        print(json.dumps({"seconds": time.perf_counter() - started}), file=replies, flush=True)
+        facts = train() or {}
+        return {"seconds": time.perf_counter() - started, **facts}
+
+    answer(name, check, work)
 
 
 if __name__ == "__main__":

@@ -155,8 +155,8 @@ def validate(config: Config) -> Config:
     settings = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
     if settings > config.train.trials:
         raise UsageError(
-            f"config.train.trials={config.train.trials}: expected at least {settings}, one for each pair of the learning "
-            "rates and dropouts listed"
+            f"config.train.trials={config.train.trials}: expected at least {settings}, one for each pair of the "
+            "learning rates and dropouts listed"
         )
     if config.seed + config.train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {config.train.trials} seeds below {2**31}")

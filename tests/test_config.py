@@ -18,6 +18,7 @@ from musicjax.errors import UsageError
 KNOBS = list(config_lib.fields(Config()))
 IDS = [path for path, _, _ in KNOBS]
 NUMBERS = [(path, field) for path, field, value in KNOBS if type(value) in (int, float)]
+LISTS = [(path, field) for path, field, value in KNOBS if type(value) is tuple]
 
 
 def _set(path: str, value) -> Config:
@@ -33,11 +34,15 @@ def _set(path: str, value) -> Config:
 def test_every_knob_has_a_meaning_and_its_default_is_allowed(path, field, default):
     rules = field.metadata
     assert len(rules["meaning"]) > 3
-    assert type(default) in (int, float, str, bool)
+    assert type(default) in (int, float, str, bool, tuple)
     if type(default) in (int, float):
         assert type(rules["low"]) is type(default) and type(rules["high"]) is type(default)
         assert rules["low"] < rules["high"]
         assert rules["low"] <= default <= rules["high"]
+    if type(default) is tuple:
+        assert default == (), "a list that is not given is empty"
+        assert type(rules["low"]) is type(rules["high"]) is float
+        assert rules["low"] < rules["high"]
     if rules["choices"]:
         assert default in rules["choices"]
         assert len(set(rules["choices"])) > 1
@@ -97,8 +102,14 @@ def test_no_number_may_be_infinite_or_undefined(path, field, value):
 
 @pytest.mark.parametrize(("path", "field", "default"), KNOBS, ids=IDS)
 def test_a_value_of_another_type_is_refused_by_name(path, field, default):
-    wrong = {int: ["7", 7.0, True, None], float: ["0.5", True, None], str: [7, True, None], bool: [1, "true", None]}
-    for value in [*wrong[type(default)], [default], {}]:
+    wrong = {
+        int: ["7", 7.0, True, None, [default]],
+        float: ["0.5", True, None, [default]],
+        str: [7, True, None, [default]],
+        bool: [1, "true", None, [default]],
+        tuple: ["0.5", 0.5, True, None],
+    }
+    for value in [*wrong[type(default)], {}]:
         with pytest.raises(UsageError) as raised:
             config_lib.validate(_set(path, value))
         assert f"config.{path}={value!r}" in str(raised.value)
@@ -109,6 +120,47 @@ def test_a_whole_number_will_do_for_a_real_one():
     config = config_lib.validate(_set("data.seconds_per_file", 5))
     assert type(config.data.seconds_per_file) is float
     assert config.data.seconds_per_file == 5.0
+    config.train.trials, config.train.learning_rates = 2, [1, 0.5]
+    config_lib.validate(config)
+    assert config.train.learning_rates == (1.0, 0.5)
+    assert type(config.train.learning_rates[0]) is float
+
+
+@pytest.mark.parametrize(("path", "field"), LISTS, ids=[path for path, _ in LISTS])
+def test_each_number_of_a_list_may_be_its_bounds_and_nothing_beyond(path, field):
+    low, high = field.metadata["low"], field.metadata["high"]
+    config = _set(path, [low, high])
+    config.train.trials = 2
+    assert {name: value for name, _, value in config_lib.fields(config_lib.validate(config))}[path] == (low, high)
+    beyond = (low - 1e-3 * high, 1.001 * high, float("nan"), float("inf"), float("-inf"))
+    for value in (*beyond, True, None, "0.5", (0.5,)):
+        config = _set(path, [high, value])
+        config.train.trials = 2
+        with pytest.raises(UsageError) as raised:
+            config_lib.validate(config)
+        assert f"config.{path}={(high, value)!r}: expected numbers in {low}..{high}" in str(raised.value)
+
+
+def _trials(trials: int, rates: int, dropouts: int) -> Config:
+    rate_list = tuple(1e-3 / (1 + k) for k in range(rates))
+    return Config(train=TrainConfig(trials=trials, learning_rates=rate_list, dropouts=(0.5,) * dropouts))
+
+
+@pytest.mark.parametrize(("rates", "dropouts", "least"), [(2, 0, 2), (0, 3, 3), (2, 3, 6), (1, 1, 1)])
+def test_each_pair_of_the_lists_needs_a_trial(rates, dropouts, least):
+    config_lib.validate(_trials(least, rates, dropouts))
+    config_lib.validate(_trials(least + 1, rates, dropouts))
+    if least > 1:
+        with pytest.raises(UsageError) as raised:
+            config_lib.validate(_trials(least - 1, rates, dropouts))
+        for part in (f"config.train.trials={least - 1}", f"at least {least}"):
+            assert part in str(raised.value)
+
+
+def test_the_seed_of_the_last_trial_must_be_a_seed_too():
+    config_lib.validate(Config(seed=2**31 - 4, train=TrainConfig(trials=4)))
+    with pytest.raises(UsageError, match=f"config.seed={2**31 - 3}: expected room for 4 seeds below {2**31}"):
+        config_lib.validate(Config(seed=2**31 - 3, train=TrainConfig(trials=4)))
 
 
 def test_a_value_that_is_no_choice_is_told_the_choices():
@@ -156,16 +208,25 @@ def _configs(draw) -> Config:
             value = draw(st.integers(rules["low"], rules["high"]))
         elif type(default) is float:
             value = draw(st.floats(rules["low"], rules["high"]))
+        elif type(default) is tuple:
+            value = tuple(draw(st.lists(st.floats(rules["low"], rules["high"]), max_size=3)))
         else:
             value = draw(st.text(min_size=1 if default else 0, max_size=10))
         config_lib.set_field(config, path, value)
+    # No single knob's range says these two: each pair of the lists needs a trial, each trial a seed.
+    pairs = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
+    config.train.trials = max(config.train.trials, pairs)
+    config.seed = min(config.seed, 2**31 - config.train.trials)
     return config
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(config=_configs())
 def test_any_valid_config_comes_back_from_json_as_it_was(config):
-    assert config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config)))) == config_lib.validate(config)
+    read = config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config))))
+    assert read == config_lib.validate(config)
+    for path, _, value in config_lib.fields(read):
+        assert type(value) is type({name: default for name, _, default in KNOBS}[path])
 
 
 def test_knobs_that_a_file_leaves_out_keep_their_defaults():
@@ -184,6 +245,10 @@ def test_knobs_that_a_file_leaves_out_keep_their_defaults():
         ({"train": None}, "config.train"),
         ({"seed": {"a": 1}}, "config.seed"),
         ({"seed": {}}, "config.seed"),
+        ({"train": {"learning_rates": 1e-3}}, "config.train.learning_rates=0.001 is not of type tuple"),
+        ({"train": {"learning_rates": ["1e-3"]}}, "config.train.learning_rates=('1e-3',): expected numbers"),
+        ({"train": {"dropouts": [0.1, 0.2]}}, "config.train.trials=1: expected at least 2"),
+        ({"train": {"dropouts": {"a": 1}}}, "config.train.dropouts"),
     ],
 )
 def test_json_of_another_shape_is_refused_by_name(values, message):
@@ -285,6 +350,7 @@ def test_a_knob_makes_another_run_unless_it_may_change(path, field, default):
             str: lambda: f"{default}-other",
             int: lambda: default + 1,
             float: lambda: default / 2,
+            tuple: lambda: (0.5,),
         }[type(default)]()
     found = config_lib.differences(Config(), _set(path, other))
     assert found == ([] if field.metadata["may_change"] else [(path, default, other)])
@@ -300,6 +366,8 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "data.seconds_per_file",
         "train.epochs",
         "train.patience",
+        "train.trial_group",  # which trials share a program, and devices a batch: the sums' order at most
+        "train.devices",
         "sample.num_outputs",
         "sample.num_notes",
         "sample.temperature",
@@ -307,6 +375,9 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
 
 
 # The command line.
+
+# What `train` takes beside a config and its fields, when nothing is given.
+TRAIN_OPTIONS = {"workdir": "", "coordinator": "", "num_processes": None, "process_id": None, "distributed": "off"}
 
 
 def test_a_field_overrides_the_config_wherever_it_is_written():
@@ -319,7 +390,7 @@ def test_a_field_overrides_the_config_wherever_it_is_written():
         assert command == "train"
         assert config == dataclasses.replace(config_lib.load("paper"), train=TrainConfig(epochs=3))
         assert overrides is None
-        assert set(options) == {"workdir"}
+        assert set(options) == set(TRAIN_OPTIONS)
 
 
 def test_without_a_named_config_the_fields_are_told_apart_from_the_demo_they_are_laid_over():
@@ -340,7 +411,7 @@ def test_the_flags_have_their_types_and_their_commands():
 def test_parsing_twice_keeps_nothing_of_the_first_time(tmp_path):
     main.parse(["--config.seed=3", f"--workdir={tmp_path}"])
     _, options, config, overrides = main.parse([])
-    assert options == {"workdir": ""}
+    assert options == TRAIN_OPTIONS
     assert overrides == {}
     assert config == config_lib.load("demo")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,14 +40,21 @@ def test_the_papers_network_drops_three_quarters_and_computes_in_float32():
     assert (net.dropout, net.precision) == (0.75, "float32")
 
 
-def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows):
-    net = MusicLSTM(UNITS, COLUMNS)
+@pytest.mark.parametrize(
+    ("layers", "precision", "relative"),
+    [(1, "float32", 1e-5), (2, "float32", 1e-5), (3, "float32", 1e-5), (2, "bfloat16", 1e-2), (3, "bfloat16", 1e-2)],
+)
+def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows, layers, precision, relative):
+    net = MusicLSTM(UNITS, COLUMNS, layers=layers, precision=precision)
     params = network.init(net, jax.random.key(0), WINDOW)
     params["dense"]["bias"] = jnp.asarray([0.1, -0.2, 0.3])  # it starts at 0, and would not show
     targets = 1 - windows[:, 0]
+    names = ["lstm", "lstm_1", "lstm_2"][:layers]
+    assert set(params) == {*names, "dense"}
     model = keras.Sequential(
         [
             keras.Input((WINDOW, COLUMNS)),
+            *(keras.layers.LSTM(UNITS, return_sequences=True) for _ in names[:-1]),
             keras.layers.LSTM(UNITS),
             keras.layers.Dropout(0.75),
             keras.layers.Dense(COLUMNS),
@@ -58,7 +66,8 @@ def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows):
     @jax.jit
     def in_keras(params):
         def loss(params):
-            weights = [*params["lstm"], params["dense"]["kernel"], params["dense"]["bias"]]
+            weights = [weight for name in names for weight in params[name]]
+            weights += [params["dense"]["kernel"], params["dense"]["bias"]]
             outputs, _ = model.stateless_call(weights, rest, windows, training=False)
             return keras.losses.MeanSquaredError()(targets, outputs), outputs
 
@@ -75,11 +84,44 @@ def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows):
     with jax.default_matmul_precision("highest"):
         (expected_loss, expected), expected_gradients = in_keras(params)
     (loss, outputs), gradients = ours(params)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
-    assert loss == pytest.approx(float(expected_loss), rel=1e-5)
-    assert isinstance(gradients["lstm"], Params)
+    np.testing.assert_allclose(outputs, expected, rtol=relative, atol=relative / 10)
+    assert loss == pytest.approx(float(expected_loss), rel=relative)
+    assert all(isinstance(gradients[name], Params) for name in names)
     for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected_gradients), strict=True):
-        assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
+        assert np.linalg.norm(got - wanted) <= relative * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_note_by_note_the_network_predicts_what_it_predicts_from_the_window(windows, layers, precision):
+    net = MusicLSTM(UNITS, COLUMNS, layers=layers, precision=precision)
+    params = network.init(net, jax.random.key(0), WINDOW)
+    params["dense"]["bias"] = jnp.asarray([0.1, -0.2, 0.3])
+    weights = network.prepare(net, params)
+    states = network.start(weights, BATCH)
+    assert len(weights) == len(states) == layers
+    advance = jax.jit(network.advance)
+    for note in range(WINDOW):
+        states = advance(weights, windows[:, note], states)
+        # After each note it is the prediction from all notes so far.
+        got = network.read(params, states[-1].h)
+        assert got.dtype == jnp.float32
+        tolerance = 1e-6 if precision == "float32" else 5e-3
+        np.testing.assert_allclose(got, network.apply(net, params, windows[:, : note + 1]), atol=tolerance)
+
+
+def test_each_layer_counts(windows):
+    """Zeroing any layer's weights changes the output: none is passed by."""
+    net = MusicLSTM(UNITS, COLUMNS, layers=3)
+    params = network.init(net, jax.random.key(0), WINDOW)
+    whole = network.apply(net, params, windows)
+    assert (
+        network.count(params)
+        == sum(4 * UNITS * (below + UNITS + 1) for below in (COLUMNS, UNITS, UNITS)) + 25 * COLUMNS
+    )
+    for name in ("lstm", "lstm_1", "lstm_2"):
+        without = {**params, name: jax.tree.map(jnp.zeros_like, params[name])}
+        assert np.abs(network.apply(net, without, windows) - whole).max() > 1e-2
 
 
 def test_dropout_zeroes_its_share_and_scales_the_rest(echo):
@@ -107,6 +149,49 @@ def test_one_key_gives_one_mask_and_another_key_another(echo):
     first, again, other = (network.apply(net, params, windows, jax.random.key(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert ((first == 0) != (other == 0)).mean() == pytest.approx(2 * 0.75 * 0.25, abs=0.1)
+
+
+def test_dropout_is_that_of_flax_under_its_name(echo):
+    """What a key drops is written into every run's numbers: it stays what it was."""
+    net, params, windows = echo
+
+    class Flax(nn.Module):
+        @nn.compact
+        def __call__(self, array):
+            return nn.Dropout(0.75, deterministic=False)(array)
+
+    whole = network.apply(net, params, windows)
+    expected = Flax().apply({}, whole, rngs={"dropout": jax.random.key(3)})
+    np.testing.assert_allclose(network.apply(net, params, windows, jax.random.key(3)), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.75, 0.99])
+def test_a_rate_given_as_an_array_drops_to_the_bit_what_the_networks_own_rate_drops(echo, rate):
+    _, params, windows = echo
+    own = jax.jit(lambda key: network.apply(MusicLSTM(64, 64, dropout=rate), params, windows, key))(jax.random.key(3))
+    other = MusicLSTM(64, 64, dropout=0.3)
+    given = jax.jit(lambda key, rate: network.apply(other, params, windows, key, rate))
+    got = given(jax.random.key(3), jnp.float32(rate))
+    np.testing.assert_array_equal(got == 0, own == 0)
+    np.testing.assert_allclose(got, own, rtol=1e-6)
+    assert 0.5 * (1 - rate) < np.mean(got != 0) <= 1
+
+
+@pytest.mark.parametrize("shares", [2, 3, 6])
+def test_a_share_of_a_batch_is_dropped_as_in_the_whole_batch(echo, shares):
+    net, params, windows = echo
+    whole = np.asarray(network.apply(net, params, windows, jax.random.key(3)))
+    part = BATCH // shares
+    parts = [
+        network.apply(net, params, windows[k * part : (k + 1) * part], jax.random.key(3), share=(k, shares))
+        for k in range(shares)
+    ]
+    got = np.concatenate(parts)
+    np.testing.assert_array_equal(got == 0, whole == 0)
+    np.testing.assert_allclose(got, whole, rtol=1e-5, atol=1e-6)
+    # Without saying so, every part would be dropped as the first.
+    unsaid = network.apply(net, params, windows[part : 2 * part], jax.random.key(3))
+    assert ((unsaid == 0) != (whole[part : 2 * part] == 0)).any()
 
 
 def test_initial_values_are_one_function_of_the_key():

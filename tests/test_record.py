@@ -72,8 +72,8 @@ def next_file() -> None:
 def write_epochs(workdir: Path, done: int, epochs: range, loss: float) -> None:
     recorder = Recorder(workdir, done, 10 * done)
     for epoch in epochs:
-        recorder.write("train", epoch, 10 * epoch, {"loss": loss + epoch, "accuracy": 0.5})
-        recorder.write("valid", epoch, 10 * epoch, {"loss": 2 * loss + epoch})
+        recorder.write("train", epoch, 10 * epoch, [{"loss": loss + epoch, "accuracy": 0.5}])
+        recorder.write("valid", epoch, 10 * epoch, [{"loss": 2 * loss + epoch}])
     recorder.close()
 
 
@@ -92,7 +92,7 @@ def test_each_write_is_one_line(tmp_path):
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     recorder = Recorder(tmp_path, 0, 0)
     for epoch in (1, 2):
-        recorder.write("train", epoch, 10 * epoch, {"loss": 0.5})
+        recorder.write("train", epoch, 10 * epoch, [{"loss": 0.5}])
         last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
         assert json.loads(last) == {"split": "train", "epoch": epoch, "step": 10 * epoch, "loss": 0.5}
     recorder.close()
@@ -101,7 +101,7 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
 def test_events_are_on_disk_soon_after_they_are_written(tmp_path):
     recorder = Recorder(tmp_path, 0, 0)
     for epoch in (1, 2):
-        recorder.write("train", epoch, 10 * epoch, {"loss": 0.5})
+        recorder.write("train", epoch, 10 * epoch, [{"loss": 0.5}])
     try:
         end = time.monotonic() + 2
         while ("train/loss", 20) not in shown(tmp_path) and time.monotonic() < end:
@@ -124,6 +124,34 @@ def test_event_files_hold_every_metric_at_its_step(tmp_path):
     }
 
 
+TRIALS = [
+    {"trial": 0, "seed": 7, "dropout": 0.5, "loss": 0.25, "learning_rate": 0.5},
+    {"trial": 2, "seed": 9, "dropout": 0.0, "loss": 0.75, "learning_rate": 0.25},
+]
+
+
+def test_each_trial_has_its_line_and_the_board_their_means(tmp_path):
+    recorder = Recorder(tmp_path, 0, 0)
+    recorder.write("train", 1, 10, TRIALS)
+    recorder.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"split": "train", "epoch": 1, "step": 10, **trial} for trial in TRIALS]
+    assert shown(tmp_path) == {("train/loss", 10): 0.5, ("train/learning_rate", 10): 0.375}
+
+
+def test_the_lines_of_all_trials_up_to_the_restored_epoch_stay(tmp_path):
+    recorder = Recorder(tmp_path, 0, 0)
+    for epoch in (1, 2, 3):
+        for split in ("train", "valid"):
+            recorder.write(split, epoch, 10 * epoch, TRIALS)
+    recorder.close()
+    path = tmp_path / "metrics.jsonl"
+    before = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(before) + before[0][:20])
+    Recorder(tmp_path, 2, 20).close()
+    assert path.read_text() == "".join(before[:8])
+
+
 @pytest.mark.parametrize("epoch, kept", [(1, 2), (2, 4), (3, 6), (9, 6)])
 @pytest.mark.parametrize("cut", ["", '{"split": "train", "epo', '{"split": "train", "epoch": 2', "{", "\0\0\0"])
 def test_lines_up_to_the_restored_epoch_stay_byte_for_byte_and_the_rest_goes(tmp_path, epoch, kept, cut):
@@ -138,7 +166,7 @@ def test_a_line_that_lacks_only_its_end_is_ended(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(LINES[:4]).rstrip("\n"))
     recorder = Recorder(tmp_path, 2, 20)
-    recorder.write("train", 3, 30, {"loss": 0.2})
+    recorder.write("train", 3, 30, [{"loss": 0.2}])
     recorder.close()
     assert path.read_text() == "".join(LINES[:5])
 

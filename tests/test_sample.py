@@ -83,7 +83,9 @@ def test_in_bfloat16_sampling_stays_near_sampling_note_by_note(params, decode):
 
 
 def test_to_carry_the_state_is_not_the_same_as_to_see_a_window(params):
-    carried, exact = (np.asarray(sampled(params, 2, temperature=0.0, decode=decode).rows) for decode in ("carry", "window"))
+    carried, exact = (
+        np.asarray(sampled(params, 2, temperature=0.0, decode=decode).rows) for decode in ("carry", "window")
+    )
     assert np.abs(carried[:, 0] - exact[:, 0]).max() < 1e-6, "the first note has the primer as its window in both"
     assert np.abs(carried[:, 1:] - exact[:, 1:]).max() > 1e-4
 
@@ -185,7 +187,8 @@ def test_temperature_scales_the_noise_of_each_column(params):
     primers = jnp.repeat(primers_of(1), 2000, axis=0)
     keys = sample.output_keys(0, 2000)
     noise = {
-        temperature: np.asarray(sample.sample(NET, params, Past(primers), keys, WIDE, temperature, 1).rows)[:, 0] - means
+        temperature: np.asarray(sample.sample(NET, params, Past(primers), keys, WIDE, temperature, 1).rows)[:, 0]
+        - means
         for temperature in (0.0, 0.5, 1.0)
     }
     np.testing.assert_allclose(noise[0.0], 0, atol=1e-6)

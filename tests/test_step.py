@@ -122,6 +122,20 @@ def test_an_epoch_is_its_steps_one_after_the_other(epoch):
     assert_same(state, stepped, rtol=1e-5, atol=1e-6)
 
 
+def test_a_rate_of_dropout_that_is_an_array_gives_the_numbers_of_the_networks_own(epoch):
+    keys, windows = step_lib.keys(SEED), windows_of(11)
+    own, own_metrics = epoch(start_of(net_of(0.5)), windows, keys, jnp.int32(0))
+
+    @jax.jit
+    def with_rate(state, rate):
+        return step_lib.epoch(net_of(0.9), OPTIMIZER, BATCH, WINDOW, state, windows, keys, jnp.int32(0), dropout=rate)
+
+    given, given_metrics = with_rate(start_of(net_of(0.5)), jnp.float32(0.5))
+    assert_same((given, given_metrics), (own, own_metrics))
+    other, _ = with_rate(start_of(net_of(0.5)), jnp.float32(0.25))
+    assert np.abs(other.params["dense"]["kernel"] - own.params["dense"]["kernel"]).max() > 1e-4
+
+
 def test_each_step_drops_other_outputs():
     net = net_of(0.5)
     frozen = optax.sgd(0.0)
@@ -200,7 +214,7 @@ from musicjax.model.network import MusicLSTM
 from musicjax.training import optimizer as optimizer_lib, step as step_lib
 
 assert jax.device_count() == 4
-net, optimizer, key = MusicLSTM(16, 3, 0.0), optimizer_lib.rmsprop(1e-3), jax.random.key(0)
+net, optimizer, key = MusicLSTM(16, 3, DROPOUT), optimizer_lib.rmsprop(1e-3), jax.random.key(0)
 state = step_lib.init(net, optimizer, key, 8)
 rows = jax.random.uniform(jax.random.key(1), (3, 12, 9, 3))
 weight = jnp.ones((3, 12)).at[2, 7:].set(0)  # the last batch is not full: the devices' shares differ
@@ -227,16 +241,16 @@ print("agree")
 """
 
 
-def test_four_devices_under_pmap_step_as_one():
+@pytest.mark.parametrize("dropout", ["0.0", "0.5"])
+def test_four_devices_under_pmap_step_as_one(dropout):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ON_FOUR_DEVICES], env=environment, capture_output=True, text=True
-    )
+    code = ON_FOUR_DEVICES.replace("DROPOUT", dropout)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "agree", done.stderr
 
 
@@ -273,7 +287,9 @@ def test_it_plays_the_repeated_bar_back(learned):
     net, params, rows, _ = learned
     limits = sample.Limits(rows.min(axis=0), rows.max(axis=0), jnp.zeros(COLUMNS))
     primers = jnp.stack([rows[:WINDOW], rows[3 : WINDOW + 3]])
-    played = np.asarray(sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, 0.0, 24).rows)
+    played = np.asarray(
+        sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, 0.0, 24).rows
+    )
     for output, first in zip(played, (0, 3), strict=True):
         assert np.rint(60 + 12 * output[:, 0]).tolist() == np.roll(np.tile(PITCHES, 3), -first).tolist()
         assert np.rint(60 + 40 * output[:, 1]).tolist() == np.roll(np.tile(VELOCITIES, 3), -first).tolist()

@@ -34,7 +34,7 @@ class MusicLSTM(nn.Module):
         self, windows: jax.Array, *, train: bool = False, rate: Any = None, share: tuple[Any, int] = (0, 1)
     ) -> jax.Array:
         """windows float32 [B, T, C] -> the next rows, float32 [B, C]. With train, takes an rng `dropout`."""
-        weights = []
+        weights: list[lstm.Params] = []
         for name in _layer_names(self):
             inputs = self.units if weights else self.columns
             weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
@@ -109,12 +109,12 @@ def prepare(network: MusicLSTM, params: dict) -> tuple[lstm.Gates, ...]:
 def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]:
     """The state of each layer before the first row."""
     zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
-    return tuple(lstm.State(zero.astype(layer.product_kernel.dtype), zero) for layer, zero in zip(weights, zeros, strict=True))
+    return tuple(
+        lstm.State(zero.astype(layer.product_kernel.dtype), zero) for layer, zero in zip(weights, zeros, strict=True)
+    )
 
 
-def advance(
-    weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]
-) -> tuple[lstm.State, ...]:
+def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]) -> tuple[lstm.State, ...]:
     """The states after one row each, float32 [B, C]."""
     below, after = rows, []
     for layer, state in zip(weights, states, strict=True):

@@ -57,8 +57,8 @@ def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | 
 def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
     if options["num_notes"] is None and options["seconds"] is None:
         options["num_notes"] = 300
-    request = {name: options[name] or 0 for name in ("num_outputs", "num_notes", "seconds", "seed", "temperature")}
-    request["decode"] = options["decode"]
+    numbers = ("num_outputs", "num_notes", "seconds", "seed", "temperature")
+    request: dict[str, Any] = {name: options[name] or 0 for name in numbers} | {"decode": options["decode"]}
     from musicjax.run import device, generate
 
     device.keep_programs(config)

@@ -142,9 +142,7 @@ def advance(arrays: Arrays, facts: Facts, state: TrainState, epoch: Epoch, workd
         elif losses[1] < standing.best_loss:
             standings[trial] = Standing(number, losses[1])
     if all(standing.diverged for standing in standings):
-        raise RunError(
-            f"no trial is left at epoch {number}; start anew in another --workdir with lower learning rates"
-        )
+        raise RunError(f"no trial is left at epoch {number}; start anew in another --workdir with lower learning rates")
     best = min(range(len(standings)), key=lambda trial: standings[trial].best_loss)
     facts = dataclasses.replace(facts, epoch=number, trials=tuple(standings), best_trial=best)
     deviation = jnp.asarray(epoch.deviation[best], jnp.float32)

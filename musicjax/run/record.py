@@ -45,7 +45,7 @@ class Recorder:
         )
 
     def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
-        """For each trial a line {"split", "epoch" from 1, "step", ...}; and a TensorBoard scalar for each metric's mean."""
+        """For each trial a line {"split", "epoch" from 1, "step", ...}; for each metric's mean a TensorBoard scalar."""
         for metrics in lines:
             self._file.write(json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n")
         self._file.flush()

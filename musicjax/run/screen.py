@@ -12,7 +12,6 @@ from typing import Protocol
 
 from musicjax.errors import printable
 
-
 _silent = False
 
 

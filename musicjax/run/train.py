@@ -67,7 +67,9 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
-    screen.say("model", f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.columns}: {parameters:,} parameters")
+    screen.say(
+        "model", f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.columns}: {parameters:,} parameters"
+    )
 
     # 2. Epochs.
     arrays, facts, speed = _epochs(config, workdir, data, arrays, facts, devices)
@@ -143,7 +145,9 @@ def _require_agreement(facts: Facts) -> None:
     """Raises RunError unless all processes of this training start from the same config, data and epoch."""
     if jax.process_count() == 1:
         return
-    settings = {path: value for path, field, value in config_lib.fields(facts.config) if not field.metadata["may_change"]}
+    settings = {
+        path: value for path, field, value in config_lib.fields(facts.config) if not field.metadata["may_change"]
+    }
     same = json.dumps([settings, facts.fingerprint, facts.epoch, facts.config.train.epochs, facts.versions])
     others = mesh.disagreeing(hashlib.sha256(same.encode()).digest())
     if others:
@@ -241,14 +245,20 @@ def of_trials(config: Config, facts: Facts) -> dict[str, Any]:
     if config.train.trials == 1:
         return {}
     by_setting: dict[tuple[float, float], list[float]] = {}
-    for (_, *setting), standing in zip(config_lib.trials(config), facts.trials, strict=True):
+    for (_, rate, dropout), standing in zip(config_lib.trials(config), facts.trials, strict=True):
         if not standing.diverged:
-            by_setting.setdefault(tuple(setting), []).append(standing.best_loss)
+            by_setting.setdefault((rate, dropout), []).append(standing.best_loss)
     settings = []
     for (learning_rate, dropout), losses in by_setting.items():
         mean, deviation = trials_lib.spread_of(losses)
         settings.append(
-            {"learning_rate": learning_rate, "dropout": dropout, "trials": len(losses), "mean": mean, "deviation": deviation}
+            {
+                "learning_rate": learning_rate,
+                "dropout": dropout,
+                "trials": len(losses),
+                "mean": mean,
+                "deviation": deviation,
+            }
         )
     mean, deviation = trials_lib.spread_of([loss for losses in by_setting.values() for loss in losses])
     screen.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")

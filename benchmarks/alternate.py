@@ -1,0 +1,159 @@
+"""What all benchmarks share: contestants in processes of their own that take turns, the machine, the results.
+
+A contestant is `python -m MODULE NAME PROBLEM.npz`. It prints one JSON line that says what it is and computed on the
+problem, or {"absent": reason}, and then answers each line it is sent with one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+THREADS = 2
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
+    """--NAME=VALUE for each default, of its type, and --save."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--save", action="store_true", help="keep the result under benchmarks/results/MACHINE")
+    return parser.parse_args()
+
+
+def start(module: str, name: str, problem: Path, **variables: str) -> subprocess.Popen:
+    """A contestant's process, with the threads that all get."""
+    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    command = [sys.executable, "-m", module, name, str(problem)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def ask(process: subprocess.Popen, request: str = "") -> dict[str, Any]:
+    """One answer of a contestant, after a request if there is one."""
+    assert process.stdin is not None and process.stdout is not None
+    if request:
+        process.stdin.write(request + "\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    return json.loads(line) if line else {"absent": "its process ended"}
+
+
+def answer(name: str, check: Callable[[], dict[str, Any]], work: Callable[[str], dict[str, Any]]) -> None:
+    """A contestant's side: says what `check` gives, then answers requests with `work` until standard input ends."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is not an answer
+    try:
+        said = check()
+    except ImportError as error:
+        print(json.dumps({"absent": str(error)}), file=replies, flush=True)
+        return
+    used = ("jax", "jaxlib", "flax", "keras", "tensorflow", "torch")
+    versions = {package: sys.modules[package].__version__ for package in used if package in sys.modules}
+    print(json.dumps({**said, "versions": versions}), file=replies, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(work(line.strip())), file=replies, flush=True)
+
+
+def limit_threads() -> None:
+    """XLA takes every core that it may use; the others are told by the environment."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+
+
+def measure(
+    module: str,
+    names: list[str],
+    requests: dict[str, str],
+    repeats: int,
+    problem: Path,
+    variables: dict[str, dict[str, str]] | None = None,
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict]]:
+    """({name: its answers}, {name: what it said of itself}).
+
+    The contestants take turns, one at a time; the first answer of each, in which it compiles, is not counted.
+    `requests` and `variables` of the environment are by name.
+    """
+    processes, said = {}, {}
+    for name in names:
+        process = start(module, name, problem, **(variables or {}).get(name, {}))
+        said[name] = ask(process)
+        if "absent" not in said[name]:
+            said[name]["first"] = ask(process, requests[name])
+            processes[name] = process
+        print(f"{name:<28}{said[name]}", file=sys.stderr, flush=True)
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
+    for _ in range(repeats):
+        for name, process in processes.items():
+            answers[name].append(ask(process, requests[name]))
+    for process in processes.values():
+        process.communicate()
+    return answers, said
+
+
+def rates(answers: dict[str, list[dict[str, Any]]], amount: dict[str, float]) -> dict[str, dict[str, float]]:
+    """{name: {"median", "low", "high"}}: the quartiles of amount over seconds, by name."""
+    found = {}
+    for name, given in answers.items():
+        per_second = amount[name] / np.array([one["seconds"] for one in given])
+        low, median, high = (round(float(value), 2) for value in np.percentile(per_second, [25, 50, 75]))
+        found[name] = {"median": median, "low": low, "high": high}
+    return found
+
+
+def best(found: dict[str, dict[str, float]], prefix: str) -> float | None:
+    """The highest median among the names that begin so; None if none ran."""
+    return max((rate["median"] for name, rate in found.items() if name.startswith(prefix)), default=None)
+
+
+def ratio(mine: float | None, theirs: float | None) -> float | None:
+    """Rounded, None where one is missing."""
+    return round(mine / theirs, 3) if mine and theirs else None
+
+
+def processor() -> str:
+    """The CPU's name and what matters to matrix products."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
+    extras = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flags and flag in flags[1].split()]
+    return f"{name[1] if name else platform.machine()} ({' '.join(extras)})"
+
+
+def machine() -> dict[str, Any]:
+    """Where a result was measured."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": processor(), "cores": cores, "threads": THREADS, "python": platform.python_version()}
+
+
+def folder_name() -> str:
+    """A folder for this machine's results: amd-epyc-avx512_bf16, xeon-amx."""
+    name, flags = processor().lower().split(" (", 1) if " (" in processor() else (processor().lower(), "")
+    known = "xeon" if "xeon" in name else "-".join(name.split()[:2])
+    for flag, short in (("amx_bf16", "amx"), ("avx512_bf16", "avx512_bf16"), ("avx512f", "avx512"), ("avx2", "avx2")):
+        if flag in flags:
+            return f"{known}-{short}"
+    return known
+
+
+def finish(name: str, result: dict[str, Any], save: bool) -> None:
+    """Prints the result as the last line; with save keeps it."""
+    result = {"benchmark": name, **result, "machine": machine()}
+    if save:
+        folder = RESULTS / folder_name()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))

@@ -1,0 +1,448 @@
+"""Several trials in one run: each is the run it would be by itself, and the run is the best of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import musicjax
+from musicjax import config as config_lib
+from musicjax import main
+from musicjax.config import Config
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import epoch as epoch_lib
+from musicjax.run import generate as generate_lib
+from musicjax.training import trials as trials_lib
+
+SEED, TRIALS, EPOCHS = 5, 5, 4
+RATES, DROPOUTS = (1e-4, 0.05), (0.1, 0.5)
+TINY: dict[str, Any] = {
+    "seed": SEED,
+    "data.workers": 1,
+    "data.window": 8,
+    "model.units": 8,
+    "model.precision": "float32",
+    "train.epochs": EPOCHS,
+    "train.batch_size": 100,  # the last batch is not full
+    "sample.num_outputs": 1,
+    "sample.num_notes": 4,
+}
+MANY = {"train.trials": TRIALS, "train.learning_rates": RATES, "train.dropouts": DROPOUTS}
+
+
+class Run(NamedTuple):
+    """A run that has ended: its summary, the lines of metrics.jsonl, its checkpoint."""
+
+    workdir: Path
+    summary: dict[str, Any]
+    lines: list[dict]
+    arrays: checkpoint_lib.Arrays
+    facts: checkpoint_lib.Facts
+
+
+def config_of(clips: Path, **fields: Any) -> Config:
+    config = musicjax.load_config("demo")
+    for path, value in {**TINY, "data.source": str(clips), **fields}.items():
+        config_lib.set_field(config, path, value)
+    return config_lib.validate(config)
+
+
+def lines_of(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def run_of(clips: Path, workdir: Path, **fields: Any) -> Run:
+    summary = musicjax.train(config_of(clips, **fields), workdir)
+    return Run(workdir, summary, lines_of(workdir), *checkpoint_lib.restore(workdir))
+
+
+def single_of(clips: Path, workdir: Path, seed: int, learning_rate: float, dropout: float, **fields: Any) -> Run:
+    alone = {"seed": seed, "train.learning_rate": learning_rate, "model.dropout": dropout, **fields}
+    return run_of(clips, workdir, **alone)
+
+
+def flags(clips: Path, workdir: Path, **fields: Any) -> list[str]:
+    """The command line of `run_of`."""
+    values = {**TINY, "data.source": str(clips), **fields}
+    listed = {path: ",".join(map(str, value)) if type(value) is tuple else value for path, value in values.items()}
+    return ["--config=demo", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
+
+
+def losses_of(lines: list[dict], split: str, trial: int | None = None) -> dict[int, float]:
+    """{epoch: loss} of a trial, or of a run that has none."""
+    return {line["epoch"]: line["loss"] for line in lines if line["split"] == split and line.get("trial") == trial}
+
+
+def assert_close(got: dict, expected: dict, relative: float = 1e-5) -> None:
+    """Each array differs by at most this share of its norm."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for ours, wanted in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert ours.shape == wanted.shape
+        assert np.linalg.norm(ours - wanted) <= relative * np.linalg.norm(wanted)
+
+
+@pytest.fixture(scope="module")
+def many(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All pairs of rates and dropouts, one trial computed after the other."""
+    return run_of(clips, tmp_path_factory.mktemp("many") / "w", **MANY, **{"train.trial_group": 1})
+
+
+@pytest.fixture(scope="module")
+def pairs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same in groups of two, of which the last has one trial only."""
+    assert TRIALS % 2
+    return run_of(clips, tmp_path_factory.mktemp("pairs") / "w", **MANY, **{"train.trial_group": 2})
+
+
+@pytest.fixture(scope="module")
+def singles(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """For each trial the run by itself, its seed, learning rate and dropout written down here."""
+    folder = tmp_path_factory.mktemp("singles")
+    settings = [(5, 1e-4, 0.1), (6, 0.05, 0.1), (7, 1e-4, 0.5), (8, 0.05, 0.5), (9, 1e-4, 0.1)]
+    return [single_of(clips, folder / str(k), *setting) for k, setting in enumerate(settings)]
+
+
+@pytest.fixture
+def overflowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate of 10, the highest there is, becomes one at which float32 overflows."""
+    rmsprop = trials_lib.rmsprop
+    monkeypatch.setattr(trials_lib, "rmsprop", lambda rate: rmsprop(jnp.where(rate == 10.0, 3e38, rate)))
+
+
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, int]], None]:
+    """Call it with {trial: epoch}: from that epoch on the trial's validation loss is not a number."""
+    read = epoch_lib.read
+
+    def spoil(since: dict[int, int]) -> None:
+        number = 0
+
+        def spoiled_read(*arguments: Any) -> epoch_lib.Epoch:
+            nonlocal number
+            number += 1
+            epoch = read(*arguments)
+            for trial, first in since.items():
+                if number >= first:
+                    epoch.valid[trial]["loss"] = float("nan")
+            return epoch
+
+        monkeypatch.setattr(epoch_lib, "read", spoiled_read)
+
+    return spoil
+
+
+# A trial is the run by itself.
+
+
+@pytest.mark.parametrize("grouped", ["many", "pairs"])
+def test_a_trials_losses_are_those_of_the_run_by_itself(grouped, singles, request):
+    run = request.getfixturevalue(grouped)
+    for trial, single in enumerate(singles):
+        for split in ("train", "valid"):
+            ours, alone = losses_of(run.lines, split, trial), losses_of(single.lines, split)
+            assert list(ours) == list(alone) == [1, 2, 3, 4]
+            assert ours == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("grouped", ["many", "pairs"])
+def test_a_trials_parameters_are_those_of_the_run_by_itself(grouped, singles, request):
+    run = request.getfixturevalue(grouped)
+    for trial, single in enumerate(singles):
+        state = trials_lib.select(run.arrays.state, trial)
+        assert_close(state.params, single.arrays.state.params)
+        assert_close(state.opt_state, single.arrays.state.opt_state, 1e-4)
+        assert int(state.step) == int(single.arrays.state.step) > 0
+
+
+def test_trials_are_told_apart(many):
+    """What is compared with single runs above would not be noticed where all trials were one."""
+    for split in ("train", "valid"):
+        for epoch in range(1, EPOCHS + 1):
+            losses = sorted(losses_of(many.lines, split, trial)[epoch] for trial in range(TRIALS))
+            assert min(np.diff(losses)) > 1e-4 * losses[-1]
+
+
+# Which trials there are.
+
+
+def test_all_pairs_of_the_lists_take_turns_and_seeds_count_up():
+    config = Config(seed=7)
+    config.train.trials, config.train.learning_rates, config.train.dropouts = 8, (0.1, 0.2), (0.3, 0.4, 0.5)
+    assert config_lib.trials(config) == [
+        (7, 0.1, 0.3),
+        (8, 0.2, 0.3),
+        (9, 0.1, 0.4),
+        (10, 0.2, 0.4),
+        (11, 0.1, 0.5),
+        (12, 0.2, 0.5),
+        (13, 0.1, 0.3),
+        (14, 0.2, 0.3),
+    ]
+
+
+def test_without_lists_only_the_seeds_differ():
+    config = Config(seed=7)
+    config.train.trials, config.train.learning_rate, config.model.dropout = 3, 0.25, 0.5
+    assert config_lib.trials(config) == [(7, 0.25, 0.5), (8, 0.25, 0.5), (9, 0.25, 0.5)]
+    config.train.dropouts = (0.1, 0.2)
+    assert config_lib.trials(config) == [(7, 0.25, 0.1), (8, 0.25, 0.2), (9, 0.25, 0.1)]
+
+
+@pytest.mark.parametrize("dashes", ["-", "--"])
+def test_values_with_commas_are_the_lists_of_the_trials(dashes):
+    words = ["config.train.learning_rate=1e-3,1e-4", "config.model.dropout=0.1,0.5", "config.train.trials=4"]
+    _, _, config, overrides = main.parse([dashes + word for word in words])
+    assert (config.train.learning_rates, config.train.dropouts) == ((1e-3, 1e-4), (0.1, 0.5))
+    demo = musicjax.load_config("demo")
+    assert (config.train.learning_rate, config.model.dropout) == (demo.train.learning_rate, demo.model.dropout)
+    assert overrides is not None and set(overrides) == {"train.learning_rates", "train.dropouts", "train.trials"}
+
+
+def test_one_value_stays_the_knob_of_one_run():
+    _, _, config, _ = main.parse(["--config.train.learning_rate=1e-2", "--config.model.dropout=0.1"])
+    assert (config.train.learning_rate, config.model.dropout) == (1e-2, 0.1)
+    assert (config.train.learning_rates, config.train.dropouts) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--config.train.learning_rate=1e-3,1e-4"], ["config.train.trials=1", "at least 2"]),
+        (
+            ["--config.train.learning_rate=1e-3,1e-4", "--config.model.dropout=0.1,0.5", "--config.train.trials=3"],
+            ["config.train.trials=3", "at least 4"],
+        ),
+        (["--config.train.learning_rate=1e-3,20", "--config.train.trials=2"], ["config.train.learning_rates", "10.0"]),
+        (["--config.model.dropout=0.1,x", "--config.train.trials=2"], ["config.train.dropouts", "numbers"]),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused_in_one_line(words, parts, tmp_path, capsys):
+    assert main.main([f"--workdir={tmp_path / 'w'}", *words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("musicjax: ") and err.count("\n") == 1
+    for part in parts:
+        assert part in err
+    assert not (tmp_path / "w").exists()
+
+
+# What a run of trials leaves behind.
+
+
+def test_metrics_have_a_line_for_each_epoch_split_and_trial(many):
+    named = [(line["epoch"], line["split"], line["trial"]) for line in many.lines]
+    assert named == [
+        (epoch, split, trial)
+        for epoch in range(1, EPOCHS + 1)
+        for split in ("train", "valid")
+        for trial in range(TRIALS)
+    ]
+    for line in many.lines:
+        assert line["seed"] == SEED + line["trial"]
+        assert line["dropout"] == (0.1, 0.1, 0.5, 0.5, 0.1)[line["trial"]]
+        if line["split"] == "train":
+            assert line["learning_rate"] == RATES[line["trial"] % 2]
+    steps = {(line["epoch"], line["step"]) for line in many.lines}
+    per_epoch = -(-many.summary["train_windows"] // 100)
+    assert steps == {(epoch, epoch * per_epoch) for epoch in range(1, EPOCHS + 1)}
+
+
+def test_the_lines_of_one_trial_alone_do_not_name_it(singles):
+    assert not {"trial", "seed", "dropout"} & set().union(*(line for line in singles[0].lines))
+
+
+def test_the_summary_is_that_of_the_metrics(many):
+    best = [min(losses_of(many.lines, "valid", trial).values()) for trial in range(TRIALS)]
+    summary, winner = many.summary, int(np.argmin(best))
+    assert winner != 0, "the first would be taken by default"
+    assert summary["trials"] == TRIALS and summary["diverged"] == 0
+    assert summary["best_trial"] == winner and summary["best_seed"] == SEED + winner
+    assert summary["best_validation_loss"] == best[winner]
+    assert losses_of(many.lines, "valid", winner)[summary["best_epoch"]] == best[winner]
+    assert summary["validation_loss_mean"] == pytest.approx(np.mean(best))
+    assert summary["validation_loss_deviation"] == pytest.approx(np.std(best, ddof=1))
+    assert summary["settings"] == [
+        {
+            "learning_rate": rate,
+            "dropout": dropout,
+            "trials": len(whose),
+            "mean": pytest.approx(np.mean([best[trial] for trial in whose])),
+            "deviation": pytest.approx(best and abs(best[0] - best[4]) / np.sqrt(2) if len(whose) == 2 else 0.0),
+        }
+        for rate, dropout, whose in ((1e-4, 0.1, [0, 4]), (0.05, 0.1, [1]), (1e-4, 0.5, [2]), (0.05, 0.5, [3]))
+    ]
+
+
+def test_the_best_parameters_are_those_of_the_best_trial_at_its_best_epoch(many, singles):
+    single = singles[many.facts.best_trial]
+    assert many.facts.best_epoch == single.facts.best_epoch < EPOCHS, "the last epoch would be the latest parameters"
+    assert_close(many.arrays.best_params, single.arrays.best_params)
+    np.testing.assert_allclose(many.arrays.best_deviation, single.arrays.best_deviation, rtol=1e-5)
+    for standing, alone in zip(many.facts.trials, singles, strict=True):
+        assert standing.best_epoch == alone.facts.best_epoch
+        assert standing.best_loss == pytest.approx(alone.facts.best_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_evaluate_gives_the_recorded_loss_of_the_best_trial(many, which, capsys):
+    assert main.main(["evaluate", f"--workdir={many.workdir}", f"--checkpoint={which}"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    losses = losses_of(many.lines, "valid", many.facts.best_trial)
+    assert scores["loss"] == pytest.approx(min(losses.values()) if which == "best" else losses[EPOCHS], rel=1e-6)
+    assert scores["epoch"] == (many.facts.best_epoch if which == "best" else EPOCHS)
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_music_is_that_of_the_best_trials_own_run(many, singles, which):
+    ours, alone = (generate_lib.load(run.workdir, which) for run in (many, singles[many.facts.best_trial]))
+    assert_close(ours.params, alone.params)
+    np.testing.assert_allclose(ours.deviation, alone.deviation, rtol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_generating_from_trials_writes_files(many, which, tmp_path):
+    argv = ["generate", f"--workdir={many.workdir}", f"--checkpoint={which}", f"--output_dir={tmp_path}"]
+    assert main.main([*argv, "--num_outputs=2", "--num_notes=6"]) == 0
+    files = sorted(tmp_path.glob("*.mid"))
+    assert [len(musicjax.read_midi(path)) for path in files] == [6, 6]
+
+
+# Trials that end before the others.
+
+
+def test_a_trial_that_diverges_ends_alone(clips, tmp_path, overflowing, capsys):
+    fields = {"train.trials": 3, "train.learning_rates": (1e-3, 10.0, 1e-2), "train.epochs": 2}
+    run = run_of(clips, tmp_path / "w", **fields)
+    err = capsys.readouterr().err
+    assert not losses_of(run.lines, "train", 1) and not losses_of(run.lines, "valid", 1)
+    assert [line for line in err.splitlines() if line.startswith("trial ")] == [
+        line for line in err.splitlines() if "1 (learning rate 10) ends, the others go on: epoch 1:" in line
+    ]
+    assert [standing.diverged for standing in run.facts.trials] == [0, 1, 0]
+    assert run.summary["diverged"] == 1
+    assert [setting["learning_rate"] for setting in run.summary["settings"]] == [1e-3, 1e-2]
+    for trial, rate in ((0, 1e-3), (2, 1e-2)):
+        single = single_of(clips, tmp_path / str(trial), SEED + trial, rate, 0.2, **{"train.epochs": 2})
+        assert losses_of(run.lines, "valid", trial) == pytest.approx(losses_of(single.lines, "valid"), rel=1e-5)
+        assert_close(trials_lib.select(run.arrays.state.params, trial), single.arrays.state.params)
+
+
+def test_the_losses_on_the_screen_are_those_of_the_trials_that_go_on(clips, tmp_path, overflowing, capsys):
+    run_of(clips, tmp_path / "w", **{"train.trials": 2, "train.learning_rates": (1e-3, 10.0), "train.epochs": 2})
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train ") and "/2 " in line]
+    assert len(shown) == 2
+    for line in shown:
+        assert "nan" not in line and "inf" not in line
+
+
+def test_a_run_whose_trials_all_diverge_fails_in_one_line(clips, tmp_path, overflowing, capsys):
+    argv = flags(clips, tmp_path / "w", **{"train.trials": 2, "train.learning_rates": (10.0,)})
+    assert main.main(argv) == 1
+    out, err = capsys.readouterr()
+    told = [line for line in err.splitlines() if line.startswith("musicjax: ")]
+    assert told == [err.splitlines()[-1]]
+    assert "no trial is left at epoch 1" in told[0] and "learning rate" in told[0]
+    assert "Traceback" not in err and out == ""
+    assert not checkpoint_lib.exists(tmp_path / "w")
+
+
+def test_a_trial_that_diverges_later_keeps_its_best_but_no_longer_counts(clips, tmp_path, spoiled):
+    spoiled({1: 3})
+    fields = {"train.trials": 2, "train.learning_rates": (1e-4, 0.05)}
+    run = run_of(clips, tmp_path / "w", **fields)
+    assert list(losses_of(run.lines, "valid", 1)) == list(losses_of(run.lines, "train", 1)) == [1, 2]
+    assert list(losses_of(run.lines, "valid", 0)) == [1, 2, 3, 4]
+    assert [standing.diverged for standing in run.facts.trials] == [0, 3]
+    assert run.facts.best_loss == min(losses_of(run.lines, "valid", 1).values())
+    assert run.facts.best_epoch <= 2 and run.facts.best_trial == 1
+
+
+def test_patience_is_by_trial_as_in_the_run_by_itself(clips, tmp_path):
+    # At 1e-12 no parameter changes by enough for a lower loss.
+    fields = {"train.epochs": 6, "train.patience": 2}
+    many = {"train.trials": 2, "train.learning_rates": (1e-3, 1e-12)}
+    run = run_of(clips, tmp_path / "w", **fields, **many)
+    ends = []
+    for trial, rate in ((0, 1e-3), (1, 1e-12)):
+        single = single_of(clips, tmp_path / str(trial), SEED + trial, rate, 0.2, **fields)
+        for split in ("train", "valid"):
+            ours, alone = losses_of(run.lines, split, trial), losses_of(single.lines, split)
+            assert list(ours) == list(alone)
+            assert ours == pytest.approx(alone, rel=1e-5)
+        assert run.facts.trials[trial].best_epoch == single.facts.best_epoch
+        ends.append(max(ours))
+    assert ends[1] < ends[0] == 6
+
+
+def test_a_run_ends_when_the_last_trial_has_run_out_of_patience(clips, tmp_path, capsys):
+    fields = {"train.trials": 2, "train.learning_rates": (1e-12,), "train.epochs": 30, "train.patience": 2}
+    run = run_of(clips, tmp_path / "w", **fields)
+    last = [max(losses_of(run.lines, "valid", trial)) for trial in (0, 1)]
+    assert last == [standing.best_epoch + 2 for standing in run.facts.trials]
+    assert run.summary["epochs"] == max(last) < 30
+    assert "stopped early" in capsys.readouterr().err
+
+
+def test_a_trial_may_diverge_when_the_others_have_run_out_of_patience(clips, tmp_path, spoiled):
+    spoiled({1: 4})
+    fields = {"train.trials": 2, "train.learning_rates": (1e-12, 1e-3), "train.epochs": 6, "train.patience": 1}
+    run = run_of(clips, tmp_path / "w", **fields)
+    assert max(losses_of(run.lines, "valid", 0)) < 4, "the other one was to have ended before"
+    assert max(losses_of(run.lines, "valid", 1)) == 3
+    assert [bool(standing.diverged) for standing in run.facts.trials] == [False, True]
+    assert run.facts.best_trial == 1 and run.summary["best_epoch"] == 3
+
+
+# Cut off and started again.
+
+# The run is killed between recording an epoch and saving it, so that what was recorded must be taken back.
+KILLED = """
+import os, signal, sys
+from musicjax import main
+from musicjax.run import record
+
+write = record.Recorder.write
+
+def write_and_die(self, split, epoch, *rest):
+    write(self, split, epoch, *rest)
+    if (split, epoch) == ("valid", int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+record.Recorder.write = write_and_die
+sys.exit(main.main(sys.argv[2:]))
+"""
+
+
+def test_a_killed_run_of_trials_that_is_started_again_ends_byte_for_byte_the_same(clips, tmp_path, many):
+    argv = flags(clips, tmp_path / "w", **MANY, **{"train.trial_group": 1})
+    killed = subprocess.run([sys.executable, "-c", KILLED, "3", *argv], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert checkpoint_lib.read_facts(tmp_path / "w").epoch == 2
+    assert len(lines_of(tmp_path / "w")) == 3 * 2 * TRIALS
+    again = subprocess.run(
+        [sys.executable, "-m", "musicjax.main", *argv], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    arrays, facts = checkpoint_lib.restore(tmp_path / "w")
+    for ours, left_alone in zip(jax.tree.leaves(arrays), jax.tree.leaves(many.arrays), strict=True):
+        assert np.asarray(ours).tobytes() == np.asarray(left_alone).tobytes()
+    assert (facts.trials, facts.best_trial) == (many.facts.trials, many.facts.best_trial)
+    timed = ("seconds", "windows_per_second")
+    for ours, left_alone in zip(lines_of(tmp_path / "w"), many.lines, strict=True):
+        assert {k: v for k, v in ours.items() if k not in timed} == {
+            k: v for k, v in left_alone.items() if k not in timed
+        }
+    same = ("best_epoch", "best_validation_loss", "best_trial", "settings", "validation_loss_mean")
+    summary = json.loads(again.stdout)
+    assert {name: summary[name] for name in same} == {name: many.summary[name] for name in same}
+    for path in (many.workdir / "samples").iterdir():
+        assert (tmp_path / "w" / "samples" / path.name).read_bytes() == path.read_bytes()
