@@ -1,7 +1,8 @@
 """What all benchmarks share: contestants in processes of their own that take turns, the machine, the results.
 
-A contestant is `python -m MODULE NAME PROBLEM.npz`. It prints one JSON line that says what it is and computed on the
-problem, or {"absent": reason}, and then answers each line it is sent with one JSON line.
+A contestant is `python -m MODULE NAME PROBLEM.npz`. It prints one JSON line that says what it is and, as "check", what
+it computed on the problem, which must be the same for all; or {"absent": reason}. Then it answers each line it is sent
+with one JSON line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import os
 import platform
 import re
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,7 +65,17 @@ def answer(name: str, check: Callable[[], dict[str, Any]], work: Callable[[str],
     versions = {package: sys.modules[package].__version__ for package in used if package in sys.modules}
     print(json.dumps({**said, "versions": versions}), file=replies, flush=True)
     for line in sys.stdin:
-        print(json.dumps(work(line.strip())), file=replies, flush=True)
+        print(json.dumps({**work(line.strip()), "peak_mb": peak_mb()}), file=replies, flush=True)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had, MB of 2^20 bytes: on its accelerator, where JAX uses one."""
+    jax = sys.modules.get("jax")
+    stats = jax.local_devices()[0].memory_stats() if jax is not None else None
+    if stats:
+        return round(stats["peak_bytes_in_use"] / 2**20, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def limit_threads() -> None:
@@ -84,21 +97,49 @@ def measure(
     The contestants take turns, one at a time; the first answer of each, in which it compiles, is not counted.
     `requests` and `variables` of the environment are by name.
     """
-    processes, said = {}, {}
-    for name in names:
-        process = start(module, name, problem, **(variables or {}).get(name, {}))
-        said[name] = ask(process)
-        if "absent" not in said[name]:
-            said[name]["first"] = ask(process, requests[name])
-            processes[name] = process
-        print(f"{name:<28}{said[name]}", file=sys.stderr, flush=True)
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
-    for _ in range(repeats):
-        for name, process in processes.items():
-            answers[name].append(ask(process, requests[name]))
-    for process in processes.values():
-        process.communicate()
+    processes: dict[str, subprocess.Popen] = {}
+    said: dict[str, dict] = {}
+    try:
+        for name in names:
+            process = start(module, name, problem, **(variables or {}).get(name, {}))
+            processes[name], said[name] = process, ask(process)
+            print(f"{name:<28}{said[name]}", file=sys.stderr, flush=True)
+        present = [name for name in names if "absent" not in said[name]]
+        require_same({name: said[name] for name in present})
+        for name in present:
+            said[name]["first"] = told(name, ask(processes[name], requests[name]))
+        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
+        for _ in range(repeats):
+            for name in present:
+                answers[name].append(told(name, ask(processes[name], requests[name])))
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
     return answers, said
+
+
+def told(name: str, reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply; raises RuntimeError if the contestant ended instead."""
+    if "absent" in reply:
+        raise RuntimeError(f"{name}: {reply['absent']}")
+    return reply
+
+
+def require_same(said: dict[str, dict]) -> None:
+    """Raises RuntimeError if what a contestant computed on the problem ("check") is not what the first one did.
+
+    Tolerances are relative to the largest number: 1e-4, and where the name tells of lower precision 1e-2.
+    """
+    checks = {name: np.asarray(one["check"], float) for name, one in said.items() if "check" in one}
+    first = next(iter(checks), "")
+    for name, check in checks.items():
+        tolerance = 1e-2 if any(low in name + first for low in ("bfloat16", "tf32")) else 1e-4
+        furthest = float(np.abs(check - checks[first]).max() / np.abs(checks[first]).max())
+        if not furthest <= tolerance:
+            raise RuntimeError(
+                f"{name} computes {check.tolist()}, {first} {checks[first].tolist()}: not the same problem"
+            )
 
 
 def rates(answers: dict[str, list[dict[str, Any]]], amount: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -136,11 +177,22 @@ def processor() -> str:
 def machine() -> dict[str, Any]:
     """Where a result was measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": processor(), "cores": cores, "threads": THREADS, "python": platform.python_version()}
+    facts = {"processor": processor(), "cores": cores, "threads": THREADS, "python": platform.python_version()}
+    return facts | ({"accelerator": accelerator()} if accelerator() else {})
+
+
+def accelerator() -> str:
+    """The name of the first NVIDIA GPU; empty if there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split("\n")[0].strip()
 
 
 def folder_name() -> str:
-    """A folder for this machine's results: amd-epyc-avx512_bf16, xeon-amx."""
+    """A folder for this machine's results: nvidia-h200, amd-epyc-avx512_bf16, xeon-amx."""
+    if accelerator():
+        return re.sub(r"[^a-z0-9]+", "-", accelerator().lower())
     name, flags = processor().lower().split(" (", 1) if " (" in processor() else (processor().lower(), "")
     known = "xeon" if "xeon" in name else "-".join(name.split()[:2])
     for flag, short in (("amx_bf16", "amx"), ("avx512_bf16", "avx512_bf16"), ("avx512f", "avx512"), ("avx2", "avx2")):

@@ -5,12 +5,11 @@ gradient on the first batch (dropout off), and answers each line with the second
 
 All use: batch as given, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7 (PyTorch's adds epsilon outside
 the root, and it has two biases where the others have one), 2 threads. Each peer's own feeding of batches is
-part of its time.
+part of its time. The first accelerator is used where there is one; the rows that need one are absent elsewhere.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
@@ -29,11 +28,18 @@ PEERS = (
     "musicjax-float32",
     "musicjax-bfloat16",
     "keras-jax",
+    "keras-jax_bfloat16",
     "keras-tensorflow",
+    "keras-tensorflow_bfloat16",
     "keras-torch",
     "torch-float32",
+    "torch-tf32",
     "torch-bfloat16",
+    "torch-float32_graph",
+    "torch-tf32_graph",
+    "torch-bfloat16_graph",
     "flax-float32",
+    "flax-bfloat16",
     "roof-float32",
     "roof-bfloat16",
 )
@@ -44,17 +50,22 @@ def norm(gradients: list[Any]) -> float:
     return float(np.sqrt(sum(np.sum(np.asarray(gradient, np.float64) ** 2) for gradient in gradients)))
 
 
-def musicjax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
-    """The product: one compiled epoch, windows gathered from the rows."""
+def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
+    """The product: one compiled epoch, windows gathered from the rows; PRECISION, PRECISION@DEVICES or PRECISION*GROUP.
+
+    With *GROUP, `trials` models, GROUP of them at a time.
+    """
     import jax
     import jax.numpy as jnp
 
     from musicjax.model import heads, lstm, network
-    from musicjax.training import optimizer, step
+    from musicjax.training import mesh, optimizer, step, trials
     from musicjax.training.windows import Windows
 
     units = data["recurrent_kernel"].shape[0]
     columns, window = data["rows"].shape[1], int(data["window"])
+    precision, group = (*variant.split("*"), "")[:2]
+    precision, count = (*precision.split("@"), "1")[:2]
     net = network.MusicLSTM(units, columns, DROPOUT, precision)
     params = {
         "lstm": lstm.Params(*(jnp.asarray(data[name]) for name in lstm.Params._fields)),
@@ -63,7 +74,15 @@ def musicjax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
     chain = optimizer.rmsprop(LEARNING_RATE)
     state = step.TrainState(params, chain.init(params), jnp.int32(0))
     windows = Windows(jnp.asarray(data["rows"]), jnp.arange(len(data["x"]), dtype=jnp.int32))
-    epoch, keys = step.make_epoch(net, chain, batch, window), step.keys(0)
+    keys: Any
+    devices, keys = mesh.make(int(count)), step.keys(0)
+    epoch = step.make_epoch(net, chain, batch, window, devices)
+    if group:
+        many = int(data["trials"])
+        keys = trials.make(list(range(many)), [LEARNING_RATE] * many, [DROPOUT] * many)
+        state = jax.tree.map(lambda leaf: jnp.stack([leaf] * many), state)
+        epoch = trials.make_epoch(net, batch, window, int(group), devices)
+    state, windows, keys = mesh.replicate((state, windows, keys), devices)
     number = 0
 
     def check() -> tuple[float, float]:
@@ -74,16 +93,17 @@ def musicjax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
         value, gradients = jax.jit(jax.value_and_grad(loss))(params)
         return float(value), norm(jax.tree.leaves(gradients))
 
-    def train() -> None:
+    def train() -> dict[str, Any]:
         nonlocal state, number
-        state, metrics = epoch(state, windows, keys, jnp.int32(number))
+        state, metrics = epoch(state, windows, keys, mesh.replicate(jnp.int32(number), devices))
         number += 1
         jax.block_until_ready((state, metrics))
+        return {"last_loss": float(metrics.loss.mean() / metrics.weight.mean())}
 
     return check, train
 
 
-def flax(data: dict[str, np.ndarray], batch: int) -> Peer:
+def flax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
     """Flax's own nn.RNN(OptimizedLSTMCell), trained step by step from one jitted function."""
     import flax.linen as nn
     import jax
@@ -91,13 +111,14 @@ def flax(data: dict[str, np.ndarray], batch: int) -> Peer:
     import optax
 
     units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
+    kind = jnp.dtype(precision)
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-            outputs: Any = nn.RNN(nn.OptimizedLSTMCell(units), name="rnn")(x)
+            outputs: Any = nn.RNN(nn.OptimizedLSTMCell(units, dtype=kind), name="rnn")(x)
             last = nn.Dropout(DROPOUT, deterministic=not train)(outputs[:, -1])
-            return nn.Dense(columns, name="dense")(last)
+            return nn.Dense(columns, name="dense")(last.astype(jnp.float32))
 
     net = Net()
     params: Any = net.init(jax.random.key(0), jnp.zeros((1, 2, columns)), False)["params"]
@@ -139,8 +160,9 @@ def flax(data: dict[str, np.ndarray], batch: int) -> Peer:
     return check, train
 
 
-def keras(data: dict[str, np.ndarray], batch: int, backend: str) -> Peer:
-    """Sequential(LSTM, Dropout, Dense) and fit(), as the paper's authors wrote it."""
+def keras(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
+    """Sequential(LSTM, Dropout, Dense) and fit(), as the paper's authors wrote it; BACKEND or BACKEND_bfloat16."""
+    backend, _, low = variant.partition("_")
     os.environ["KERAS_BACKEND"] = backend
     if backend == "torch":
         import torch
@@ -148,6 +170,8 @@ def keras(data: dict[str, np.ndarray], batch: int, backend: str) -> Peer:
         torch.set_num_threads(2)
     import keras as k
 
+    if low:
+        k.mixed_precision.set_dtype_policy("mixed_bfloat16")
     units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
     layers = [k.Input(data["x"].shape[1:]), k.layers.LSTM(units), k.layers.Dropout(DROPOUT), k.layers.Dense(columns)]
     model = k.Sequential(layers)
@@ -174,11 +198,9 @@ def keras(data: dict[str, np.ndarray], batch: int, backend: str) -> Peer:
                 value = tf.reduce_mean((model(x, training=False) - y) ** 2)
             gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
         else:
-            import torch
-
-            value = ((model(torch.from_numpy(x), training=False) - torch.from_numpy(y)) ** 2).mean()
+            value = ((model(k.ops.convert_to_tensor(x), training=False) - k.ops.convert_to_tensor(y)) ** 2).mean()
             value.backward()
-            gradients = [variable.value.grad for variable in model.trainable_variables]
+            gradients = [variable.value.grad.cpu() for variable in model.trainable_variables]
             value = value.detach()
         return float(value), norm(gradients)
 
@@ -188,91 +210,26 @@ def keras(data: dict[str, np.ndarray], batch: int, backend: str) -> Peer:
     return check, train
 
 
-def torch(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
-    """nn.LSTM, last output, Dropout, Linear, in float32 or under bfloat16 autocast."""
-    import contextlib
-
-    import torch as t
-
-    t.set_num_threads(2)
-    units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
-    rnn: Any = t.nn.LSTM(columns, units, batch_first=True)
-    dropout, dense = t.nn.Dropout(DROPOUT), t.nn.Linear(units, columns)
-    with t.no_grad():  # gate order is i, f, g, o in both
-        rnn.weight_ih_l0.copy_(t.from_numpy(data["kernel"].T.copy()))
-        rnn.weight_hh_l0.copy_(t.from_numpy(data["recurrent_kernel"].T.copy()))
-        rnn.bias_ih_l0.copy_(t.from_numpy(data["bias"]))
-        rnn.bias_hh_l0.zero_()
-        dense.weight.copy_(t.from_numpy(data["dense_kernel"].T.copy()))
-        dense.bias.copy_(t.from_numpy(data["dense_bias"]))
-    parameters = [*rnn.parameters(), *dense.parameters()]
-    optimizer = t.optim.RMSprop(parameters, lr=LEARNING_RATE, alpha=RHO, eps=EPSILON)
-    x, y = t.from_numpy(data["x"]), t.from_numpy(data["y"])
-
-    def loss(x: Any, y: Any) -> Any:
-        low = precision == "bfloat16"
-        with t.autocast("cpu", t.bfloat16) if low else contextlib.nullcontext():
-            outputs = dense(dropout(rnn(x)[0][:, -1]))
-        return ((outputs.float() - y) ** 2).mean()
-
-    def check() -> tuple[float, float]:
-        dropout.eval()
-        value = loss(x[:batch], y[:batch])
-        value.backward()
-        # Two biases where the others have one: their gradients are equal, one counts.
-        gradients = [p.grad for p in parameters if p is not rnn.bias_hh_l0]
-        dropout.train()
-        return float(value.detach()), norm(gradients)
-
-    def train() -> None:
-        order = t.randperm(len(x))
-        for start in range(0, len(x), batch):
-            chosen = order[start : start + batch]
-            optimizer.zero_grad(set_to_none=True)
-            loss(x[chosen], y[chosen]).backward()
-            optimizer.step()
-
-    return check, train
-
-
 def roof(precision: str) -> Peer:
-    """Not a peer: matrix products alone, the best speed of which is what any of them could reach at most."""
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
+    """Not a peer: matrix products alone."""
+    from benchmarks.roof import products
 
-    kind = jnp.dtype(precision)
-    shapes = ((200, 512, 2048), (516, 10_000, 2048), (2048, 2048, 2048))
-    operands = [(jnp.ones((m, k), kind), jnp.ones((k, n), kind), m * k * n) for m, k, n in shapes]
-
-    @functools.partial(jax.jit, static_argnums=2)
-    def products(a: jax.Array, b: jax.Array, times: int) -> jax.Array:
-        def body(total: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return jnp.dot(a + total.astype(kind), b, preferred_element_type=jnp.float32)[0, 0] * 0, None
-
-        return lax.scan(body, jnp.float32(0), None, length=times)[0]
-
-    def work() -> dict[str, Any]:
-        speeds = []
-        for a, b, size in operands:
-            times = max(1, int(3e10 / size))
-            products(a, b, times).block_until_ready()
-            started = time.perf_counter()
-            products(a, b, times).block_until_ready()
-            speeds.append(2 * size * times / (time.perf_counter() - started) / 1e9)
-        return {"gflops": max(speeds)}
-
-    return lambda: (0.0, 0.0), work
+    gflops = products(precision)
+    return lambda: (0.0, 0.0), lambda: {"gflops": gflops()}
 
 
 def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
     """The peer of this name; raises ImportError where its packages are not installed."""
     family, variant = name.split("-")
     if family == "flax":
-        return flax(data, batch)
+        return flax(data, batch, variant)
     if family == "roof":
         return roof(variant)
-    return {"musicjax": musicjax, "keras": keras, "torch": torch}[family](data, batch, variant)
+    if family == "torch":
+        from benchmarks import torch_peer
+
+        return torch_peer.build(data, batch, variant, DROPOUT, LEARNING_RATE, RHO, EPSILON)
+    return {"musicjax": musicjax, "keras": keras}[family](data, batch, variant)
 
 
 def main() -> None:
@@ -286,8 +243,7 @@ def main() -> None:
     def check() -> dict[str, Any]:
         nonlocal train
         compute, train = build(name, data, int(data["batch"]))
-        loss, gradient = compute()
-        return {"loss": loss, "gradient": gradient}
+        return {} if name.startswith("roof") else {"check": compute()}
 
     def work(_: str) -> dict[str, Any]:
         assert train is not None

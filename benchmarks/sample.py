@@ -59,10 +59,10 @@ def main() -> None:
             requests = {name: f"{outputs} {length}" for name, length in lengths.items()}
             answers, said = alternate.measure("benchmarks.samplers", names, requests, asked.repeats, problem)
             found = alternate.rates(answers, {name: outputs * lengths[name] for name in answers})
-            reference = np.array(next(said[name]["rows"] for name in answers))
+            reference = np.array(next(said[name]["check"] for name in answers))
             print(f"{'sampler, outputs: ' + str(outputs):<32}{'notes/s':>10}{'quartiles':>20}{'furthest row':>14}")
             for name, rate in found.items():
-                furthest = float(np.abs(np.array(said[name]["rows"]) - reference).max())
+                furthest = float(np.abs(np.array(said[name]["check"]) - reference).max())
                 quartiles = f"{rate['low']:.0f}..{rate['high']:.0f}"
                 print(f"{name:<32}{rate['median']:>10.0f}{quartiles:>20}{furthest:>14.6f}")
             ours = best(found, "musicjax")

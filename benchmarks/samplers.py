@@ -191,7 +191,9 @@ def main() -> None:
     def check() -> dict[str, Any]:
         nonlocal sample
         sample = build(name, data)
-        return {"rows": [round(float(value), 6) for value in sample(data["primers"][:2], CHECKED_NOTES)[:, -1].ravel()]}
+        return {
+            "check": [round(float(value), 6) for value in sample(data["primers"][:2], CHECKED_NOTES)[:, -1].ravel()]
+        }
 
     def work(line: str) -> dict[str, Any]:
         assert sample is not None

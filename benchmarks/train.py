@@ -24,7 +24,7 @@ from benchmarks.peers import PEERS
 COLUMNS = 3
 
 
-def write_problem(path: Path, units: int, batch: int, window: int, windows: int) -> None:
+def write_problem(path: Path, units: int, batch: int, window: int, windows: int, trials: int = 1) -> None:
     """Rows, windows and initial weights that all peers load."""
     import jax
 
@@ -35,7 +35,7 @@ def write_problem(path: Path, units: int, batch: int, window: int, windows: int)
     params = jax.tree.map(np.asarray, network.init(net, jax.random.key(0), window))
     index = np.arange(windows)[:, None] + np.arange(window)
     weights = {"dense_kernel": params["dense"]["kernel"], "dense_bias": params["dense"]["bias"]}
-    problem = {"rows": rows, "x": rows[index], "y": rows[window:], "batch": batch, "window": window}
+    problem = {"rows": rows, "x": rows[index], "y": rows[window:], "batch": batch, "window": window, "trials": trials}
     np.savez(path, **problem, **params["lstm"]._asdict(), **weights)
 
 
@@ -82,7 +82,7 @@ def main() -> None:
         quartiles = f"{rate['low']:.0f}..{rate['high']:.0f}"
         print(
             f"{name:<20}{rate['median']:>10.0f}{quartiles:>16}{rate['median'] * work:>9.0f}{shares[name] or 0:>9.2f}"
-            f"{said[name]['loss']:>12.6f}{said[name]['gradient']:>12.6f}"
+            f"{said[name]['check'][0]:>12.6f}{said[name]['check'][1]:>12.6f}"
         )
     fastest = max(
         (name for name in found if name.startswith("musicjax")), key=lambda name: found[name]["median"], default=""

@@ -153,10 +153,11 @@ def validate(config: Config) -> Config:
         if wanted is str and field.default and not value:
             raise UsageError(f"config.{path} is empty: expected {rules['meaning']}")
     settings = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
-    if settings > config.train.trials:
+    listed = config.train.learning_rates or config.train.dropouts
+    if settings > config.train.trials or (listed and config.train.trials == 1):
         raise UsageError(
-            f"config.train.trials={config.train.trials}: expected at least {settings}, one for each pair of the "
-            "learning rates and dropouts listed"
+            f"config.train.trials={config.train.trials}: expected at least {max(settings, 2)}, one for each pair of "
+            "the learning rates and dropouts listed"
         )
     if config.seed + config.train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {config.train.trials} seeds below {2**31}")

@@ -52,11 +52,13 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
         raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
     # The fields override the config, wherever it was written: `--config=X`, `-config=X` or `--config X`.
     line = re.sub(r"(^|\n)--?config[\n=]", r"\1--config=", "\n".join(rest))
-    rest = sorted(line.split("\n"), key=lambda word: not word.startswith("--config=")) if rest else []
     # A list of values is for the trials, whose knobs are named in the plural.
     plurals = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
     for one, several in plurals.items():
-        rest = [re.sub(rf"^(--?config\.){one}=(?=.*,)", rf"\1{several}=", word) for word in rest]
+        line = re.sub(rf"(^|\n)--?config\.{one}[\n=](?=.*,)", rf"\1--config.{several}=", line)
+        if len(re.findall(rf"(?:^|\n)--?config\.{several}[\n=]", line)) > 1:
+            raise UsageError(f"config.{several} is given more than once: expected one list")
+    rest = sorted(line.split("\n"), key=lambda word: not word.startswith("--config=")) if rest else []
     for path in re.findall(r"^--?(?:no)?config\.([^=\n]*)", "\n".join(rest), re.MULTILINE):
         config_lib.require_field(path)
     values = flags.FlagValues()
@@ -121,7 +123,11 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print("musicjax: out of memory; lower --config.model.units or --config.train.batch_size", file=sys.stderr)
+        print(
+            "musicjax: out of memory; lower --config.model.units or --config.train.batch_size, of trials "
+            "--config.train.trial_group",
+            file=sys.stderr,
+        )
         return 1
 
 

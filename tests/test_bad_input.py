@@ -284,6 +284,7 @@ def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
 def test_a_config_of_another_model_beside_a_workdir(capsys, trained):
     for command in ("generate", "evaluate"):
         _fails(capsys, [command, f"--workdir={trained}", "--config=paper"], USAGE, "holds another model", "paper")
+        _fails(capsys, [command, f"--workdir={trained}", "--config.model.units=77"], USAGE, "holds another model")
 
 
 @pytest.mark.parametrize("command", ["generate", "evaluate"])

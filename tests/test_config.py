@@ -146,7 +146,7 @@ def _trials(trials: int, rates: int, dropouts: int) -> Config:
     return Config(train=TrainConfig(trials=trials, learning_rates=rate_list, dropouts=(0.5,) * dropouts))
 
 
-@pytest.mark.parametrize(("rates", "dropouts", "least"), [(2, 0, 2), (0, 3, 3), (2, 3, 6), (1, 1, 1)])
+@pytest.mark.parametrize(("rates", "dropouts", "least"), [(2, 0, 2), (0, 3, 3), (2, 3, 6), (1, 1, 2), (1, 0, 2)])
 def test_each_pair_of_the_lists_needs_a_trial(rates, dropouts, least):
     config_lib.validate(_trials(least, rates, dropouts))
     config_lib.validate(_trials(least + 1, rates, dropouts))

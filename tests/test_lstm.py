@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -256,6 +259,77 @@ def test_vmap_over_parameters_equals_a_loop():
     mapped = jax.jit(jax.vmap(both))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *several))
     for place, params in enumerate(several):
         assert_near(jax.tree.map(lambda leaf, place=place: leaf[place], mapped), both(params), 1e-5)
+
+
+def test_at_the_papers_size_bfloat16_stays_within_a_hundredth_of_float64():
+    """512 units and 50 steps: where the CPU's fast products are at work and errors have time to add up."""
+    arguments = example((10, 50, 3, 512), seed=12)
+    assert_near(values_and_gradients(rounded_unroll, *arguments), in_float64(plain_unroll, *arguments), 1e-2)
+
+
+def test_at_the_papers_size_float32_is_the_equations_in_float64():
+    arguments = example((10, 50, 3, 512), seed=12)
+    assert_near(values_and_gradients(lstm.unroll, *arguments), in_float64(plain_unroll, *arguments), 1e-5)
+
+
+def test_vmap_in_bfloat16_equals_a_loop():
+    examples = [example((2, 6, 3, 5), seed=seed) for seed in (10, 11)]
+    _, x, state, cotangents = examples[0]
+
+    def both(params):
+        return values_and_gradients(rounded_unroll, params, x, state, cotangents)
+
+    several = [params for params, *_ in examples]
+    mapped = jax.vmap(both)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *several))
+    for place, params in enumerate(several):
+        assert_near(jax.tree.map(lambda leaf, place=place: leaf[place], mapped), both(params), 1e-2)
+
+
+SHARDED = """
+import jax, numpy as np
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from musicjax.model import lstm
+
+params = lstm.init(jax.random.key(0), 3, 16)
+x = jax.random.normal(jax.random.key(1), (8, 7, 3))
+
+def loss(params, x):
+    outputs, last = lstm.unroll(params, x, lstm.zero_state(8, 16))
+    return jnp.sum(outputs**2) + jnp.sum(last.c)
+
+both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+alone = both(params, x)
+devices = Mesh(np.array(jax.devices()), ("data",))
+spread = jax.device_put(x, NamedSharding(devices, PartitionSpec("data")))
+assert len(spread.sharding.device_set) == 4
+shared = both(jax.device_put(params, NamedSharding(devices, PartitionSpec())), spread)
+for got, expected in zip(jax.tree.leaves(shared), jax.tree.leaves(alone), strict=True):
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+print("agree")
+"""
+
+
+def test_a_batch_divided_by_sharding_gives_the_numbers_of_one_device():
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "agree", done.stderr
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_second_derivatives_are_refused(precision):
+    params, x, state, _ = example((2, 3, 3, 4))
+
+    def loss(x):
+        return lstm.unroll(params, x, state, precision)[0].sum()
+
+    with pytest.raises(TypeError, match="first derivatives only"):
+        jax.grad(lambda x: jax.grad(loss)(x).sum())(x)
 
 
 def test_forward_mode_is_refused():

@@ -278,9 +278,24 @@ def test_processes_that_do_not_agree_are_refused_and_none_waits_for_ever(clips, 
     assert not checkpoint_lib.exists(tmp_path / "0")
 
 
+def test_two_processes_with_other_patience_would_wait_for_each_other_and_are_refused(clips, tmp_path):
+    results = two_processes([command(clips, tmp_path / "w", **{"train.patience": patience}) for patience in (0, 3)])
+    for result in results:
+        assert result.status == 1
+        assert "processes 1 do not agree with process 0" in result.line()
+
+
+def test_where_one_process_cannot_begin_the_other_does_not_wait_for_it(clips, tmp_path):
+    results = two_processes([command(source, tmp_path / "w") for source in (clips, tmp_path / "absent")])
+    assert [result.status for result in results] == [1, 1] or [result.status for result in results] == [1, 2]
+    assert "process 1 failed before training" in results[0].line()
+    assert "absent" in results[1].line()
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["--coordinator=127.0.0.1:1234", "--distributed=maybe"], ["distributed='maybe'"]),
         (["--num_processes=2"], ["--coordinator=HOST:PORT"]),
         (["--process_id=0"], ["--coordinator=HOST:PORT"]),
         (["--coordinator=127.0.0.1", "--num_processes=2", "--process_id=0"], ["coordinator='127.0.0.1'", "HOST:PORT"]),

@@ -20,10 +20,12 @@ import musicjax
 from musicjax import config as config_lib
 from musicjax import main
 from musicjax.config import Config
+from musicjax.model.network import MusicLSTM
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import generate as generate_lib
 from musicjax.training import trials as trials_lib
+from musicjax.training.windows import Windows
 
 SEED, TRIALS, EPOCHS = 5, 5, 4
 RATES, DROPOUTS = (1e-4, 0.05), (0.1, 0.5)
@@ -173,6 +175,20 @@ def test_trials_are_told_apart(many):
             assert min(np.diff(losses)) > 1e-4 * losses[-1]
 
 
+def test_an_epoch_of_trials_is_compiled_once_and_takes_over_the_states():
+    net = MusicLSTM(8, 3)
+    rows = jnp.asarray(np.random.default_rng(0).random((40, 3)), jnp.float32)
+    windows = Windows(rows, jnp.arange(30, dtype=jnp.int32))
+    trials = trials_lib.make([1, 2, 3], [1e-3] * 3, [0.2] * 3)
+    epoch = trials_lib.make_epoch(net, 8, 8, 2)
+    first = states = trials_lib.init(net, trials, 8)
+    for number in range(3):
+        states, _ = epoch(states, windows, trials, jnp.int32(number))
+    assert epoch._cache_size() == 1
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first))
+    assert states.step.tolist() == [12, 12, 12]
+
+
 # Which trials there are.
 
 
@@ -222,6 +238,16 @@ def test_one_value_stays_the_knob_of_one_run():
         (
             ["--config.train.learning_rate=1e-3,1e-4", "--config.model.dropout=0.1,0.5", "--config.train.trials=3"],
             ["config.train.trials=3", "at least 4"],
+        ),
+        (["--config.train.learning_rates=1e-3"], ["config.train.trials=1", "at least 2"]),
+        (
+            [
+                "--config.train.learning_rates=1e-3",
+                "--config.train.learning_rate",
+                "1e-4,1e-5",
+                "--config.train.trials=3",
+            ],
+            ["config.train.learning_rates is given more than once"],
         ),
         (["--config.train.learning_rate=1e-3,20", "--config.train.trials=2"], ["config.train.learning_rates", "10.0"]),
         (["--config.model.dropout=0.1,x", "--config.train.trials=2"], ["config.train.dropouts", "numbers"]),
@@ -276,6 +302,7 @@ def test_the_summary_is_that_of_the_metrics(many):
             "learning_rate": rate,
             "dropout": dropout,
             "trials": len(whose),
+            "diverged": 0,
             "mean": pytest.approx(np.mean([best[trial] for trial in whose])),
             "deviation": pytest.approx(best and abs(best[0] - best[4]) / np.sqrt(2) if len(whose) == 2 else 0.0),
         }
@@ -330,7 +357,12 @@ def test_a_trial_that_diverges_ends_alone(clips, tmp_path, overflowing, capsys):
     ]
     assert [standing.diverged for standing in run.facts.trials] == [0, 1, 0]
     assert run.summary["diverged"] == 1
-    assert [setting["learning_rate"] for setting in run.summary["settings"]] == [1e-3, 1e-2]
+    assert [(one["learning_rate"], one["diverged"]) for one in run.summary["settings"]] == [
+        (1e-3, 0),
+        (10, 1),
+        (1e-2, 0),
+    ]
+    assert [one["mean"] is None for one in run.summary["settings"]] == [False, True, False]
     for trial, rate in ((0, 1e-3), (2, 1e-2)):
         single = single_of(clips, tmp_path / str(trial), SEED + trial, rate, 0.2, **{"train.epochs": 2})
         assert losses_of(run.lines, "valid", trial) == pytest.approx(losses_of(single.lines, "valid"), rel=1e-5)
@@ -365,6 +397,18 @@ def test_a_trial_that_diverges_later_keeps_its_best_but_no_longer_counts(clips, 
     assert [standing.diverged for standing in run.facts.trials] == [0, 3]
     assert run.facts.best_loss == min(losses_of(run.lines, "valid", 1).values())
     assert run.facts.best_epoch <= 2 and run.facts.best_trial == 1
+
+
+def test_the_latest_of_a_trial_that_diverged_is_refused_and_its_best_is_used(clips, tmp_path, spoiled, capsys):
+    spoiled({1: 3})
+    run_of(clips, tmp_path / "w", **{"train.trials": 2, "train.learning_rates": (1e-4, 0.05)})
+    for command in ("generate", "evaluate"):
+        capsys.readouterr()
+        assert main.main([command, f"--workdir={tmp_path / 'w'}", "--checkpoint=latest"]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("musicjax: trial 1, the best of this run, diverged at epoch 3") and err.count("\n") == 1
+        assert main.main([command, f"--workdir={tmp_path / 'w'}"]) == 0
+        assert "nan" not in capsys.readouterr().out.lower()
 
 
 def test_patience_is_by_trial_as_in_the_run_by_itself(clips, tmp_path):

@@ -112,7 +112,8 @@ def unroll(params: Params, x: jax.Array, state: State, precision: str = "float32
     """All steps for x [B, T, I], started from `state`.
 
     The gradient is written out: the backward scan computes only what the recurrence needs, and the
-    gradients of all weights are one product after it. Reverse mode only, once.
+    gradients of all weights are one product after it. Reverse mode only, once: forward mode and second
+    derivatives raise TypeError.
 
     Args:
         precision: float32, or bfloat16: the operands of the large products, and with them the outputs,
@@ -209,9 +210,19 @@ def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, 
     return (outputs, State(h.astype(jnp.float32), c)), (params, x, saved)
 
 
+@jax.custom_jvp
+def _once(tree):
+    """The tree itself, which cannot be differentiated: the bits that `_pack` makes have no derivative."""
+    return tree
+
+
+@_once.defjvp
+def _not_twice(primals, tangents):
+    raise TypeError("the LSTM has first derivatives only: its gradient is written out and cannot be differentiated")
+
+
 def _unroll_backward(precision: str, every: bool, residuals, cotangents):
-    params, x, saved = residuals
-    d_outputs, d_last = cotangents
+    (params, x, saved), (d_outputs, d_last) = _once((residuals, cotangents))
     # As an array of its own: a transpose inside the product would lose the fast path.
     transposed = lax.optimization_barrier(_operand(_product_kernel(params), precision).T)
     units, inputs = params.recurrent_kernel.shape[0], x.shape[-1]

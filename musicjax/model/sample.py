@@ -57,7 +57,7 @@ def group_size(decode: str) -> int:
     """G. Outputs are computed in groups of a fixed size, one group after the other, the last one filled up, so that
     an output's arithmetic, and with it every bit of its notes, is the same however many are asked for.
 
-    On CPU the T states of one output are as fast as those of many (benchmarks/results/sample.json).
+    On CPU the T states of one output are as fast as those of many (benchmarks/results/*/sample.json).
     """
     if jax.default_backend() != "cpu":
         return 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -37,10 +38,10 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
     from musicjax.training import mesh
 
+    if options["distributed"] not in ("off", "auto"):
+        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     if options["coordinator"] or options["distributed"] == "auto":
         mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
-    elif options["distributed"] != "off":
-        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     elif options["num_processes"] is not None or options["process_id"] is not None:
         raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
     from musicjax.run import checkpoint, device, train
@@ -61,9 +62,9 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
     request: dict[str, Any] = {name: options[name] or 0 for name in numbers} | {"decode": options["decode"]}
     from musicjax.run import device, generate
 
-    device.keep_programs(config)
     generate.check(**request)
-    workdir = _existing_workdir(options, config, overrides)
+    workdir, saved = _existing_workdir(options, config, overrides)
+    device.keep_programs(saved)
     model = generate.load(workdir, options["checkpoint"])
     primer = generate.read_primer(options["primer"], model) if options["primer"] else None
     folder = Path(options["output_dir"] or workdir / "generated")
@@ -76,8 +77,8 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
 def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
     from musicjax.run import device, evaluate
 
-    device.keep_programs(config)
-    workdir = _existing_workdir(options, config, overrides)
+    workdir, saved = _existing_workdir(options, config, overrides)
+    device.keep_programs(saved)
     print(json.dumps(evaluate.evaluate(workdir, options["data"], options["checkpoint"])))
 
 
@@ -90,8 +91,13 @@ def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | N
     data.show(config_lib.validate(config).data, report, options["json"])
 
 
-def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> Path:
-    """The workdir of a trained model; a config that is named beside it must describe the same model."""
+def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> tuple[Path, Config]:
+    """The workdir of a trained model, and its config with what is overridden.
+
+    Raises:
+        UsageError: a config or field that is named beside it describes another model.
+        RunError: there is no trained model.
+    """
     from musicjax.run import checkpoint
 
     if not options["workdir"]:
@@ -105,10 +111,11 @@ def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[s
         raise UsageError(
             f"workdir {workdir} holds another model than config {config.name}; leave out --config to use what was saved"
         )
-    return workdir
+    return workdir, saved if overrides is None else present
 
 
 def _with(config: Config, overrides: dict[str, Any]) -> Config:
+    config = copy.deepcopy(config)
     for path, value in overrides.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)

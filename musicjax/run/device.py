@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from musicjax.music import corpus
 from musicjax.run import screen
 
 # What a CPU needs to multiply bfloat16 faster than float32; and the units from which it does
-# (benchmarks/results/scaling.json).
+# (benchmarks/results/*/scaling.json).
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BFLOAT16_UNITS = 256
 # The share of the free memory that trials computed together may plan with.
 MEMORY_SHARE = 0.5
-# Trials computed at once on a CPU: more of them were slower (benchmarks/results/trials.json).
+# Trials computed at once on a CPU: more of them were slower (benchmarks/results/*/trials.json).
 CPU_GROUP = 1
 
 
@@ -61,17 +62,25 @@ def say(config: Config, devices: Mesh) -> None:
     )
 
 
-def trials_at_once(config: Config, bytes_of_one: Callable[[], int]) -> int:
-    """How many trials are computed together: what the config says, or as many as pay and fit in memory."""
+def trials_at_once(config: Config, bytes_of_states: int, bytes_of_one: Callable[[], int | None]) -> int:
+    """How many trials are computed together: what the config says, or as many as pay and fit in memory.
+
+    Args:
+        bytes_of_states: of all trials, which lie in memory once here and will three times: as it is saved, as it is
+            trained, and as it is trained next.
+        bytes_of_one: working memory for one trial, None if unknown.
+    """
     settings = config.train
     if settings.trial_group:
         return min(settings.trial_group, settings.trials)
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return min(CPU_GROUP, settings.trials)
-    stats = device.memory_stats() or {}
-    free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
-    return max(1, min(settings.trials, int(MEMORY_SHARE * free) // max(bytes_of_one(), 1)))
+    stats, one = device.memory_stats() or {}, bytes_of_one()
+    if not one:
+        return 1
+    free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0) - 2 * bytes_of_states
+    return max(1, min(settings.trials, int(MEMORY_SHARE * free) // one))
 
 
 def _fast_precision(units: int) -> str:
@@ -79,7 +88,10 @@ def _fast_precision(units: int) -> str:
     if device.platform == "cpu":
         fast = bool(_cpu_flags() & BFLOAT16_FLAGS) and units >= BFLOAT16_UNITS
     elif device.platform == "gpu":
-        fast = float(getattr(device, "compute_capability", None) or 8) >= 8
+        capability = re.match(r"\d+", str(getattr(device, "compute_capability", "")))
+        fast = (
+            capability is None or int(capability[0]) >= 8
+        )  # NVIDIA's before 8.0 have no units for it; AMD's are names
     else:
         fast = True
     return "bfloat16" if fast else "float32"

@@ -79,27 +79,30 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
     else:
         keys = mesh.replicate(trials_of(config), devices)
         alone = trials_lib.make_epoch(net, settings.batch_size, window, 1, devices)
-        group = device.trials_at_once(config, lambda: trials_lib.bytes_of_one(alone, state, training, keys))
+        bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        group = device.trials_at_once(
+            config, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
+        )
+        group = mesh.of_the_first(group)
         screen.say("trials", f"{settings.trials}, {group} at a time")
         epoch = trials_lib.make_epoch(net, settings.batch_size, window, group, devices)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
-    state = mesh.replicate(state, devices)
     train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
     validate_program = validate.lower(state.params, validating).compile()
     screen.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
-        lambda state, number: train_program(state, training, keys, mesh.replicate(number, devices)),
+        lambda state, number: train_program(state, training, keys, number),
         lambda params: validate_program(params, validating),
     )
 
 
-def start(programs: Programs, state: TrainState, number: int, after: UnderWay | None) -> UnderWay:
+def start(programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None) -> UnderWay:
     """Sends epoch `number`, from 0, to the devices and returns at once; the state may be used further.
 
-    It begins when the epoch `after` has ended, validation included: a CPU would run both at once.
+    On a CPU, which would run both at once, it begins when the epoch `after` has ended, validation included.
     """
-    turn = jnp.int32(number)
-    if after is not None:
+    turn = mesh.replicate(jnp.int32(number), devices)
+    if after is not None and jax.default_backend() == "cpu":
         turn, _ = lax.optimization_barrier((turn, after.scores.loss))
     state, sums = programs.train(jax.tree.map(jnp.copy, state), turn)
     return UnderWay(state, sums, programs.validate(state.params))
@@ -120,7 +123,8 @@ def read(under_way: UnderWay, config: Config, data: Data, since: float) -> Epoch
         sums_of_one, scores_of_one = trials_lib.select((sums, scores), trial)
         train.append({**named, **metrics.of_training(sums_of_one, seconds, learning_rate, config.train.trials)})
         valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling)})
-    variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
+    with np.errstate(invalid="ignore"):  # of a trial that diverged
+        variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
     return Epoch(train, valid, np.sqrt(variance.clip(0)), train[0]["windows_per_second"], finished)
 
 
@@ -142,10 +146,16 @@ def advance(arrays: Arrays, facts: Facts, state: TrainState, epoch: Epoch, workd
         elif losses[1] < standing.best_loss:
             standings[trial] = Standing(number, losses[1])
     if all(standing.diverged for standing in standings):
-        raise RunError(f"no trial is left at epoch {number}; start anew in another --workdir with lower learning rates")
+        raise RunError(
+            f"no trial is left at epoch {number}; {_kept(number, workdir)}; start anew in another --workdir with lower "
+            "learning rates"
+        )
     best = min(range(len(standings)), key=lambda trial: standings[trial].best_loss)
     facts = dataclasses.replace(facts, epoch=number, trials=tuple(standings), best_trial=best)
-    deviation = jnp.asarray(epoch.deviation[best], jnp.float32)
+    # Of a trial that has diverged since, the last that can be used.
+    deviation = arrays.deviation
+    if np.isfinite(epoch.deviation[best]).all():
+        deviation = jnp.asarray(epoch.deviation[best], jnp.float32)
     best_params, best_deviation = arrays.best_params, arrays.best_deviation
     if standings[best].best_loss < facts.best_loss:
         facts = dataclasses.replace(facts, best_epoch=number, best_loss=standings[best].best_loss)
@@ -183,8 +193,13 @@ def _say_diverged(
         rate = epoch.train[trial]["learning_rate"]
         screen.say("trial", f"{trial} (learning rate {rate:g}) ends, the others go on: {said}")
         return
-    kept = f"the checkpoint of epoch {number - 1} is kept in {workdir}" if number > 1 else "there is no checkpoint yet"
-    raise RunError(f"{said}; {kept}; start anew in another --workdir with a lower --config.train.learning_rate")
+    raise RunError(
+        f"{said}; {_kept(number, workdir)}; start anew in another --workdir with a lower --config.train.learning_rate"
+    )
+
+
+def _kept(number: int, workdir: Path) -> str:
+    return f"the checkpoint of epoch {number - 1} is kept in {workdir}" if number > 1 else "there is no checkpoint yet"
 
 
 def _wait(result):

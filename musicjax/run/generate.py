@@ -126,7 +126,7 @@ def generate(
         window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
     # Every head there is learns from windows. Of the two that predict so, the staggered states were never slower
-    # for one output and never much slower for many (benchmarks/results/sample.json).
+    # for one output and never much slower for many (benchmarks/results/*/sample.json).
     decode = "staggered" if decode == "auto" else decode
     if decode == "carry":
         screen.say("decode", "the state is carried on, but this model learned to predict from windows alone")
@@ -185,7 +185,13 @@ def read_primer(path: str | Path, model: Model) -> Notes:
 
 
 def _latest_of_best(arrays: Arrays, facts: Facts) -> dict:
-    """The latest parameters, of the trial that is the best."""
+    """The latest parameters, of the trial that is the best; raises RunError if they are not finite."""
+    diverged = facts.trials[facts.best_trial].diverged
+    if diverged:
+        raise RunError(
+            f"trial {facts.best_trial}, the best of this run, diverged at epoch {diverged}: "
+            "its latest parameters are not finite; use --checkpoint=best"
+        )
     if facts.config.train.trials == 1:
         return arrays.state.params
     return trials_lib.select(arrays.state.params, facts.best_trial)

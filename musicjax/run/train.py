@@ -34,6 +34,9 @@ from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 from musicjax.training import trials as trials_lib
 
+# What a process that cannot begin says instead of a digest.
+FAILED = bytes(32)
+
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     """Trains in a workdir, going on from its checkpoint if there is one, and writes samples into it.
@@ -49,20 +52,15 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     workdir = Path(workdir)
     devices = mesh.make(config_lib.validate(config).train.devices)
     mesh.require_divisible(config.train.batch_size, devices)
-    saved = saved_config(workdir)
-    config = device.with_precision(config, saved)
-    if saved is not None:
-        require_same_config(saved, config, workdir)
-    if jax.process_index():
-        screen.silence()
-    screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
-    device.say(config, devices)
-    data = data_lib.prepare(config)
 
     # 1. Restore or start.
-    net = checkpoint_lib.network_of(config)
-    arrays, facts = _started(config, data) if saved is None else _restored(config, workdir, data)
-    _require_agreement(facts)
+    try:
+        data, arrays, facts = _ready(config, workdir, devices)
+    except (UsageError, RunError, OSError):
+        mesh.gather(FAILED)  # the others wait for this process
+        raise
+    config, net = facts.config, checkpoint_lib.network_of(facts.config)
+    _require_agreement(arrays, facts)
     if jax.process_index() == 0:
         write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
@@ -141,20 +139,47 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
         raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
 
 
-def _require_agreement(facts: Facts) -> None:
-    """Raises RunError unless all processes of this training start from the same config, data and epoch."""
+def _require_agreement(arrays: Arrays, facts: Facts) -> None:
+    """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
     if jax.process_count() == 1:
         return
+    # What may change within a run, but not between its processes: it decides which programs they run, and when.
+    deciding = ("train.epochs", "train.patience", "train.trial_group", "train.devices")
     settings = {
-        path: value for path, field, value in config_lib.fields(facts.config) if not field.metadata["may_change"]
+        path: value
+        for path, field, value in config_lib.fields(facts.config)
+        if not field.metadata["may_change"] or path in deciding
     }
-    same = json.dumps([settings, facts.fingerprint, facts.epoch, facts.config.train.epochs, facts.versions])
-    others = mesh.disagreeing(hashlib.sha256(same.encode()).digest())
+    same = hashlib.sha256(json.dumps([settings, facts.fingerprint, facts.epoch, facts.versions]).encode())
+    for leaf in jax.tree.leaves(arrays.state.params):
+        same.update(np.asarray(leaf).tobytes())
+    digests = mesh.gather(same.digest())
+    failed = [str(process) for process, digest in enumerate(digests) if digest == FAILED]
+    if failed:
+        raise RunError(
+            f"process {', '.join(failed)} failed before training and said why; mend that, and start all again"
+        )
+    others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
     if others:
         raise RunError(
-            f"processes {', '.join(map(str, others))} do not agree with process 0 on config, data, epoch or versions; "
-            "start all with the same flags, on the same files, with the same workdir in a folder that all share"
+            f"processes {', '.join(others)} do not agree with process 0 on config, data, epoch, versions or first "
+            "parameters; start all with the same flags, on the same files and kind of machine, and with one workdir "
+            "that all share"
         )
+
+
+def _ready(config: Config, workdir: Path, devices: Mesh) -> tuple[data_lib.Data, Arrays, Facts]:
+    """The data, and what training goes on from; says what it finds."""
+    saved = saved_config(workdir)
+    config = device.with_precision(config, saved)
+    if saved is not None:
+        require_same_config(saved, config, workdir)
+    if jax.process_index():
+        screen.silence()
+    screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
+    device.say(config, devices)
+    data = data_lib.prepare(config)
+    return data, *(_started(config, data) if saved is None else _restored(config, workdir, data))
 
 
 def _started(config: Config, data: data_lib.Data) -> Checkpoint:
@@ -200,36 +225,41 @@ def _epochs(
     if facts.epoch >= settings.epochs:
         screen.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
         return arrays, facts, 0.0
-    programs = epoch_lib.compiled(config, data, arrays.state, devices)
     state, started, under_way = mesh.replicate(arrays.state, devices), facts.epoch, None
+    programs = epoch_lib.compiled(config, data, state, devices)
     # Programs on several simulated devices are not run in the background.
     may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
     with contextlib.ExitStack() as closing, screen.bar("train", settings.epochs, facts.epoch) as update:
         recorder, store = None, None
         if jax.process_index() == 0:
-            step = int(np.max(arrays.state.step))
+            step = int(np.asarray(arrays.state.step).max())
             recorder = closing.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, step)))
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
         free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
         while True:
             next_one, ahead = None, started - facts.epoch
             if started < settings.epochs and ahead <= may_lead and not epoch_lib.may_end(facts, ahead):
-                next_one = epoch_lib.start(programs, state, started, after=under_way)
+                next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
                 epoch = epoch_lib.read(under_way, config, data, free)
                 counted = epoch_lib.counted(epoch, facts)
+                train, valid = ([side[trial] for trial in counted] for side in (epoch.train, epoch.valid))
                 arrays, facts = epoch_lib.advance(arrays, facts, under_way.state, epoch, workdir)
                 if recorder is not None and store is not None:
-                    step = int(np.max(arrays.state.step))
+                    step = int(np.asarray(arrays.state.step).max())
                     with signals.held():
-                        recorder.write("train", facts.epoch, step, [epoch.train[trial] for trial in counted])
-                        recorder.write("valid", facts.epoch, step, [epoch.valid[trial] for trial in counted])
+                        if counted:
+                            recorder.write("train", facts.epoch, step, train)
+                            recorder.write("valid", facts.epoch, step, valid)
                         store.save(Checkpoint(arrays, facts))
                 speeds.append(epoch.windows_per_second)
                 seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)
-                update(facts.epoch, metrics.line(epoch.train, epoch.valid, seconds_left))
+                if counted:
+                    update(facts.epoch, metrics.line(train, valid, seconds_left))
                 free = epoch.finished
+                if epoch_lib.may_end(facts, 0):
+                    break
             elif next_one is None:
                 break
             under_way = next_one
@@ -244,23 +274,17 @@ def of_trials(config: Config, facts: Facts) -> dict[str, Any]:
     """What the summary says of several trials, over the lowest validation loss of each; nothing of one."""
     if config.train.trials == 1:
         return {}
-    by_setting: dict[tuple[float, float], list[float]] = {}
+    by_setting: dict[tuple[float, float], list[Standing]] = {}
     for (_, rate, dropout), standing in zip(config_lib.trials(config), facts.trials, strict=True):
-        if not standing.diverged:
-            by_setting.setdefault((rate, dropout), []).append(standing.best_loss)
+        by_setting.setdefault((rate, dropout), []).append(standing)
     settings = []
-    for (learning_rate, dropout), losses in by_setting.items():
-        mean, deviation = trials_lib.spread_of(losses)
-        settings.append(
-            {
-                "learning_rate": learning_rate,
-                "dropout": dropout,
-                "trials": len(losses),
-                "mean": mean,
-                "deviation": deviation,
-            }
-        )
-    mean, deviation = trials_lib.spread_of([loss for losses in by_setting.values() for loss in losses])
+    for (rate, dropout), standings in by_setting.items():
+        losses = [standing.best_loss for standing in standings if not standing.diverged]
+        mean, deviation = trials_lib.mean_and_deviation(losses) if losses else (None, None)
+        named = {"learning_rate": rate, "dropout": dropout, "mean": mean, "deviation": deviation}
+        settings.append({**named, "trials": len(standings), "diverged": len(standings) - len(losses)})
+    losses = [standing.best_loss for standing in facts.trials if not standing.diverged]
+    mean, deviation = trials_lib.mean_and_deviation(losses)
     screen.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
     return {
         "trials": config.train.trials,

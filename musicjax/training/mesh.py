@@ -49,9 +49,11 @@ def start(coordinator: str, num_processes: int | None, process_id: int | None) -
             f"no other processes found: {error}; give --coordinator=HOST:PORT --num_processes=N --process_id=K"
         ) from error
     except RuntimeError as error:
+        whose = f"process {process_id} of {num_processes}" if coordinator else "this process"
+        where = f" at {coordinator}" if coordinator else ""
         raise RunError(
-            f"process {process_id} of {num_processes} could not join the others at {coordinator}: "
-            f"{str(error).splitlines()[0]}; see that all are started with the same coordinator"
+            f"{whose} could not join the others{where}: {str(error).splitlines()[0]}; see that all are started, "
+            "with the same coordinator"
         ) from error
 
 
@@ -115,8 +117,14 @@ def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[
     return jax.jit(shared, donate_argnums=donate)
 
 
-def disagreeing(digest: bytes) -> list[int]:
-    """Processes whose digest is another than that of process 0."""
+def of_the_first(number: int) -> int:
+    """The number that process 0 has."""
+    return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def gather(digest: bytes) -> list[bytes]:
+    """What every process gives here, by process; each waits for all."""
+    if jax.process_count() == 1:
+        return [digest]
     everyone = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8), tiled=False))
-    everyone = everyone.reshape(jax.process_count(), -1)
-    return [process for process, one in enumerate(everyone) if (one != everyone[0]).any()]
+    return [one.tobytes() for one in everyone.reshape(jax.process_count(), -1)]

@@ -44,7 +44,10 @@ def init(net: MusicLSTM, trials: Trials, window: int) -> TrainState:
 
 
 def make_epoch(net: MusicLSTM, batch_size: int, window: int, group: int, devices: Mesh | None = None) -> Wrapped:
-    """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated."""
+    """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated.
+
+    The states of all are updated in place, those of `group` trials at a time.
+    """
 
     def epoch(states: TrainState, windows: Windows, trials: Trials, number: jax.Array, axis_name: str | None = None):
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
@@ -54,7 +57,20 @@ def make_epoch(net: MusicLSTM, batch_size: int, window: int, group: int, devices
                 net, optimizer, batch_size, window, state, windows, trial.keys, number, axis_name, trial.dropout
             )
 
-        return _in_groups(one, (states, trials), group)
+        def some(states: TrainState, first: jax.Array | int, size: int) -> tuple[TrainState, StepMetrics]:
+            part = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, size), (states, trials))
+            after, sums = _each(one, part, size)
+            put = functools.partial(lax.dynamic_update_slice_in_dim, start_index=first, axis=0)
+            return jax.tree.map(put, states, after), sums
+
+        count = trials.learning_rate.shape[0]
+        whole = count // group * group
+        states, sums = lax.scan(lambda states, first: some(states, first, group), states, jnp.arange(0, whole, group))
+        sums = jax.tree.map(lambda leaf: leaf.reshape(whole, -1), sums)
+        if whole < count:  # a smaller group is left
+            states, last = some(states, whole, count - whole)
+            sums = jax.tree.map(lambda *parts: jnp.concatenate(parts), sums, last)
+        return states, sums
 
     return mesh.spread(epoch, devices, donate=0)
 
@@ -64,16 +80,16 @@ def make_validation(net: MusicLSTM, batch_size: int, window: int, group: int, de
 
     def validate(params: dict, windows: Windows, axis_name: str | None = None) -> Validation:
         one = functools.partial(step_lib.validation, net, batch_size, window, windows=windows, axis_name=axis_name)
-        return _in_groups(lambda params: one(params=params), params, group)
+        return lax.map(lambda params: one(params=params), params, batch_size=None if group == 1 else group)
 
     return mesh.spread(validate, devices)
 
 
-def bytes_of_one(epoch: Wrapped, states: TrainState, windows: Windows, trials: Trials) -> int:
-    """Working memory that an epoch of one trial takes, as the compiler plans it."""
+def bytes_of_one(epoch: Wrapped, states: TrainState, windows: Windows, trials: Trials) -> int | None:
+    """Working memory that an epoch of one trial takes, as the compiler plans it; None if it does not tell."""
     first = jax.tree.map(lambda leaf: leaf[:1], (states, trials))
     planned = epoch.lower(first[0], windows, first[1], jnp.int32(0)).compile().memory_analysis()
-    return 0 if planned is None else planned.temp_size_in_bytes
+    return None if planned is None else planned.temp_size_in_bytes
 
 
 def select(tree, trial: int):
@@ -81,11 +97,16 @@ def select(tree, trial: int):
     return jax.tree.map(lambda leaf: leaf[trial], tree)
 
 
-def spread_of(values: list[float]) -> tuple[float, float]:
+def mean_and_deviation(values: list[float]) -> tuple[float, float]:
     """Mean and standard deviation over trials (of a sample; 0 for one)."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _in_groups(one, arguments, group: int):
-    """one(argument) for each of the K arguments, `group` at a time."""
-    return lax.map(one, arguments) if group == 1 else lax.map(one, arguments, batch_size=group)
+def _each(one, arguments, size: int):
+    """one(argument) for each of `size` arguments, side by side.
+
+    One alone is not computed as many: its products would be batched ones, which take no fast path on CPU.
+    """
+    if size > 1:
+        return jax.vmap(one)(arguments)
+    return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(lambda leaf: leaf[0], arguments)))
