@@ -81,7 +81,7 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
         many = int(data["trials"])
         keys = trials.make(list(range(many)), [LEARNING_RATE] * many, [DROPOUT] * many)
         state = jax.tree.map(lambda leaf: jnp.stack([leaf] * many), state)
-        epoch = trials.make_epoch(net, batch, window, int(group), devices)
+        epoch = trials.make_epoch(net, optimizer.rmsprop, batch, window, int(group), devices)
     state, windows, keys = mesh.replicate((state, windows, keys), devices)
     number = 0
 

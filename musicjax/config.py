@@ -67,6 +67,9 @@ class TrainConfig:
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
     batch_size: int = knob(200, "windows a step", low=1, high=1_000_000)
     learning_rate: float = knob(1e-4, "RMSprop step size", low=1e-12, high=10.0)
+    epsilon_in_root: bool = knob(
+        True, "RMSprop's 1e-7 is added under the root, as in Keras 3; false: after it, as in the Keras of 2018"
+    )
     patience: int = knob(
         0,
         "stop after this many epochs without a lower validation loss; 0: never",

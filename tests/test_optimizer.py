@@ -25,9 +25,9 @@ def gradients():
     return values.astype(np.float32)
 
 
-def steps_of_ours(gradients, rate=RATE):
+def steps_of_ours(gradients, rate=RATE, **where):
     """Parameters after each step from 0, [STEPS, 200]."""
-    optimizer = optimizer_lib.rmsprop(rate)
+    optimizer = optimizer_lib.rmsprop(rate, **where)
     params = jnp.zeros(gradients.shape[1])
     state, after = optimizer.init(params), []
     for gradient in gradients:
@@ -72,6 +72,11 @@ def test_steps_are_those_of_the_formula(gradients):
 def test_these_gradients_tell_where_epsilon_stands(gradients):
     other = steps_of_the_formula(gradients, epsilon_under_the_root=False)
     assert largest_difference(steps_of_ours(gradients), other) > 0.5
+
+
+def test_epsilon_outside_the_root_is_the_formula_of_keras_2(gradients):
+    expected = steps_of_the_formula(gradients, epsilon_under_the_root=False)
+    assert largest_difference(steps_of_ours(gradients, epsilon_in_root=False), expected) < 2e-6
 
 
 def test_the_learning_rate_scales_a_step(gradients):

@@ -24,6 +24,7 @@ from musicjax.model.network import MusicLSTM
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import generate as generate_lib
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib
 from musicjax.training.windows import Windows
 
@@ -118,8 +119,10 @@ def singles(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 @pytest.fixture
 def overflowing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A learning rate of 10, the highest there is, becomes one at which float32 overflows."""
-    rmsprop = trials_lib.rmsprop
-    monkeypatch.setattr(trials_lib, "rmsprop", lambda rate: rmsprop(jnp.where(rate == 10.0, 3e38, rate)))
+    rmsprop = optimizer_lib.rmsprop
+    monkeypatch.setattr(
+        optimizer_lib, "rmsprop", lambda rate, **more: rmsprop(jnp.where(rate == 10.0, 3e38, rate), **more)
+    )
 
 
 @pytest.fixture
@@ -180,7 +183,7 @@ def test_an_epoch_of_trials_is_compiled_once_and_takes_over_the_states():
     rows = jnp.asarray(np.random.default_rng(0).random((40, 3)), jnp.float32)
     windows = Windows(rows, jnp.arange(30, dtype=jnp.int32))
     trials = trials_lib.make([1, 2, 3], [1e-3] * 3, [0.2] * 3)
-    epoch = trials_lib.make_epoch(net, 8, 8, 2)
+    epoch = trials_lib.make_epoch(net, optimizer_lib.rmsprop, 8, 8, 2)
     first = states = trials_lib.init(net, trials, 8)
     for number in range(3):
         states, _ = epoch(states, windows, trials, jnp.int32(number))

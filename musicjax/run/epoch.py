@@ -6,6 +6,7 @@ A run is one model, or several trials side by side; then the arrays have the tri
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -73,19 +74,20 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
     training, validating = Windows(rows, train), Windows(rows, validation)
     if settings.trials == 1:
         keys = mesh.replicate(step.keys(config.seed), devices)
-        optimizer = optimizer_lib.rmsprop(settings.learning_rate)
+        optimizer = optimizer_lib.rmsprop(settings.learning_rate, settings.epsilon_in_root)
         epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
         keys = mesh.replicate(trials_of(config), devices)
-        alone = trials_lib.make_epoch(net, settings.batch_size, window, 1, devices)
+        rmsprop = functools.partial(optimizer_lib.rmsprop, epsilon_in_root=settings.epsilon_in_root)
+        alone = trials_lib.make_epoch(net, rmsprop, settings.batch_size, window, 1, devices)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(
             config, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
         )
         group = mesh.of_the_first(group)
         screen.say("trials", f"{settings.trials}, {group} at a time")
-        epoch = trials_lib.make_epoch(net, settings.batch_size, window, group, devices)
+        epoch = trials_lib.make_epoch(net, rmsprop, settings.batch_size, window, group, devices)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
     train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
     validate_program = validate.lower(state.params, validating).compile()

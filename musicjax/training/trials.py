@@ -7,11 +7,13 @@ side by side (vmap); the arithmetic of a trial is that of a run by itself.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jax.sharding import Mesh
 from jax.stages import Wrapped
@@ -43,16 +45,23 @@ def init(net: MusicLSTM, trials: Trials, window: int) -> TrainState:
     return lax.map(lambda key: step_lib.init(net, rmsprop(0.0), key, window), trials.keys.init)
 
 
-def make_epoch(net: MusicLSTM, batch_size: int, window: int, group: int, devices: Mesh | None = None) -> Wrapped:
+def make_epoch(
+    net: MusicLSTM,
+    optimizer_of: Callable[[jax.Array], optax.GradientTransformation],
+    batch_size: int,
+    window: int,
+    group: int,
+    devices: Mesh | None = None,
+) -> Wrapped:
     """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated.
 
-    The states of all are updated in place, those of `group` trials at a time.
+    The states of all are updated in place, those of `group` trials at a time; optimizer_of takes a learning rate.
     """
 
     def epoch(states: TrainState, windows: Windows, trials: Trials, number: jax.Array, axis_name: str | None = None):
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
             state, trial = state_and_trial
-            optimizer = rmsprop(trial.learning_rate)
+            optimizer = optimizer_of(trial.learning_rate)
             return step_lib.epoch(
                 net, optimizer, batch_size, window, state, windows, trial.keys, number, axis_name, trial.dropout
             )

@@ -1,0 +1,130 @@
+"""The README's tables of speed, made from the results that are kept.
+
+    python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16]
+
+Prints Markdown; a test holds the README to it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import alternate
+
+NAMES = {
+    "musicjax": "musicjax",
+    "keras-jax": "Keras {keras} on JAX",
+    "keras-tensorflow": "Keras {keras} on TensorFlow {tensorflow}",
+    "keras-torch": "Keras {keras} on PyTorch",
+    "torch": "PyTorch {torch} `nn.LSTM`",
+    "flax": "Flax {flax} `nn.RNN`",
+}
+
+
+def load(machine: str) -> dict[str, Any]:
+    """The results of a machine, by benchmark."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((alternate.RESULTS / machine).glob("*.json"))}
+
+
+def spelled(name: str, said: dict[str, Any]) -> str:
+    """A contestant's name as people write it: "Keras 3.15.1 on JAX, bfloat16"."""
+    family = next(key for key in sorted(NAMES, key=len, reverse=True) if name.startswith(key))
+    rest = [word for word in name.removeprefix(family).replace("_", "-").split("-") if word]
+    versions = {package: version.split("+")[0] for package, version in said[name].get("versions", {}).items()}
+    return ", ".join([NAMES[family].format(**versions), *rest])
+
+
+def rows(found: dict[str, Any], said: dict[str, Any], against: str) -> list[list[str]]:
+    """Name, median, quartiles and share of the speed of `against`, the fastest first."""
+    order = sorted(found, key=lambda name: -found[name]["median"])
+    mine = found[against]["median"]
+    return [
+        [
+            spelled(name, said),
+            f"{found[name]['median']:,.0f}",
+            f"{found[name]['low']:,.0f}..{found[name]['high']:,.0f}",
+            f"{found[name]['median'] / mine:.3g}",
+        ]
+        for name in order
+    ]
+
+
+def markdown(header: list[str], body: list[list[str]]) -> str:
+    """A table, numbers to the right."""
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *body]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def fastest(found: dict[str, Any]) -> str:
+    """Our best contestant."""
+    return max((name for name in found if name.startswith("musicjax")), key=lambda name: found[name]["median"])
+
+
+def train(result: dict[str, Any]) -> str:
+    found = result["windows_per_second"]
+    body = rows(found, result["peers"], fastest(found))
+    for name, line in zip(sorted(found, key=lambda name: -found[name]["median"]), body, strict=True):
+        line.append(f"{result['gemm_shares'][name]:.0%}")
+    return markdown(["training", "windows/s", "quartiles", "of our best", "of matrix products alone"], body)
+
+
+def sample(result: dict[str, Any], prefix: str, title: str) -> str:
+    found = result[f"{prefix}notes_per_second"]
+    body = rows(found, result[f"{prefix}samplers"], fastest(found))
+    return markdown([title, "notes/s", "quartiles", "of our best"], body)
+
+
+def trials(result: dict[str, Any]) -> str:
+    body = []
+    for size, one in ((size, one) for size, one in result.items() if size.startswith("units_")):
+        found = one["windows_per_second"]
+        order = sorted(found, key=lambda name: -found[name]["median"])
+        for name in order:
+            if "*" in name or not name.startswith("musicjax"):
+                spoken = f"{name.split('-')[1].split('*')[0]}, {name.split('*')[1]} at a time" if "*" in name else ""
+                label = f"musicjax, {spoken}" if spoken else spelled(name, one["peers"])
+                body.append([size.removeprefix("units_"), label, f"{found[name]['median']:,.0f}"])
+    return markdown(["units", "", "windows/s"], body)
+
+
+def scaling(result: dict[str, Any]) -> str:
+    body = []
+    for row in result["rows"]:
+        line = [str(row["units"]), str(row["batch"]), str(row["window"])]
+        for precision in ("float32", "bfloat16"):
+            one = row[precision]
+            share = f"{one['gflops']:,.0f} ({one['gemm_share']:.0%})"
+            line += [f"{one['windows_per_second']['median']:,.0f}", share, f"{one['peak_mb']:,.0f}"]
+        body.append(line)
+    measures = ["windows/s", "GFLOP/s", "MB"]
+    header = ["units", "batch", "window", *(f"float32: {measures[0]}", *measures[1:])]
+    return markdown([*header, f"bfloat16: {measures[0]}", *measures[1:]], body)
+
+
+def tables(machine: str) -> dict[str, str]:
+    """All there are, by name."""
+    kept = load(machine)
+    made = {"train": train(kept["train"])} if "train" in kept else {}
+    if "sample" in kept:
+        most = kept["sample"]["settings"]["most"]
+        made["sample"] = sample(kept["sample"], "", "sampling one output")
+        made["sample_many"] = sample(kept["sample"], "many_", f"sampling {most} outputs")
+    if "trials" in kept:
+        made["trials"] = trials(kept["trials"])
+    if "scaling" in kept:
+        made["scaling"] = scaling(kept["scaling"])
+    return made
+
+
+def main() -> None:
+    machines = [path.name for path in Path(alternate.RESULTS).iterdir() if path.is_dir()]
+    asked = alternate.arguments(__doc__, machine=alternate.folder_name())
+    if asked.machine not in machines:
+        raise SystemExit(f"--machine={asked.machine}: expected one of {', '.join(sorted(machines))}")
+    print(*tables(asked.machine).values(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
