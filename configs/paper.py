@@ -9,8 +9,8 @@ single epochs.
     python -m musicjax.main --config=paper [--config.data.source=DIR]
 """
 
-from musicjax.config import Config, DataConfig
+from musicjax.config import Config, DataConfig, TrainConfig
 
 
 def get_config() -> Config:
-    return Config(name="paper", data=DataConfig(split="windows"))
+    return Config(name="paper", data=DataConfig(split="windows"), train=TrainConfig(epsilon_in_root=False))

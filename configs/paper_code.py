@@ -12,4 +12,9 @@ from musicjax.config import Config, DataConfig, TrainConfig
 
 
 def get_config() -> Config:
-    return Config(name="paper_code", seed=5, data=DataConfig(split="windows"), train=TrainConfig(learning_rate=1e-3))
+    return Config(
+        name="paper_code",
+        seed=5,
+        data=DataConfig(split="windows"),
+        train=TrainConfig(learning_rate=1e-3, epsilon_in_root=False),
+    )

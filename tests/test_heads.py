@@ -41,10 +41,11 @@ def test_agreement_is_what_keras_calls_accuracy(keras):
 def test_a_sample_is_the_output_plus_scaled_gaussian_noise():
     keys = jax.random.split(jax.random.key(0), 10_000)
     outputs, deviation = jnp.asarray([1.0, -2.0, 0.5]), jnp.asarray([0.1, 2.0, 0.0])
-    draw = jax.jit(jax.vmap(heads.regression_sample, (0, None, None, None)))
-    rows = np.asarray(draw(keys, outputs, deviation, 0.5))
+    noise = jax.vmap(lambda key: heads.regression_noise(key, 3))(keys)
+    draw = jax.jit(heads.regression_sample)
+    rows = np.asarray(draw(noise, outputs, deviation, 0.5))
     # Five standard errors: 0.05 of a mean's deviation, 3.6 % of a deviation itself.
     np.testing.assert_allclose(rows.mean(axis=0), outputs, atol=0.05)
     np.testing.assert_allclose(rows.std(axis=0), [0.05, 1.0, 0.0], rtol=0.036)
     assert abs(np.corrcoef(rows[:, 0], rows[:, 1])[0, 1]) < 0.05
-    np.testing.assert_array_equal(draw(keys, outputs, deviation, 0.0), np.tile(outputs, (len(keys), 1)))
+    np.testing.assert_array_equal(draw(noise, outputs, deviation, 0.0), np.tile(outputs, (len(keys), 1)))

@@ -23,6 +23,11 @@ def argmax_agreement(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     return (jnp.argmax(outputs, axis=-1) == jnp.argmax(targets, axis=-1)).astype(jnp.float32)
 
 
-def regression_sample(key: jax.Array, outputs: jax.Array, deviation: jax.Array, temperature: jax.Array) -> jax.Array:
-    """The next row of one sequence: outputs [C] plus Gaussian noise of temperature x deviation [C]."""
-    return outputs + temperature * deviation * jax.random.normal(key, outputs.shape)
+def regression_noise(key: jax.Array, columns: int) -> jax.Array:
+    """All that is random in `regression_sample`, float32 [C]; drawn apart, for many notes at once."""
+    return jax.random.normal(key, (columns,))
+
+
+def regression_sample(noise: jax.Array, outputs: jax.Array, deviation: jax.Array, temperature: jax.Array) -> jax.Array:
+    """The next rows: outputs [..., C] plus Gaussian noise [..., C] of temperature x deviation [C]."""
+    return outputs + temperature * deviation * noise

@@ -97,7 +97,7 @@ def prepare(params: Params, precision: str = "float32") -> Gates:
 
 
 def advance(weights: Gates, x: jax.Array, state: State) -> State:
-    """One step for x [B, I]; h comes and goes in the operands' type, `weights.product_kernel.dtype`."""
+    """One step for x [B, I], or [1, I] for all alike; h comes and goes in the operands' type, product_kernel's."""
     h, c, _ = _step(weights, x, state.h, state.c)
     return State(h, c)
 
@@ -170,7 +170,8 @@ def _product_kernel(params: Params) -> jax.Array:
 def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(h, c, activated gates [B, 4H]) after one step; h comes and goes in the operands' type."""
     if weights.kernel is None:
-        z = _product(jnp.concatenate([h, x.astype(h.dtype)], axis=1), weights.product_kernel) + weights.bias
+        x = jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)
+        z = _product(jnp.concatenate([h, x], axis=1), weights.product_kernel) + weights.bias
     else:
         inputs = [x[:, i : i + 1] * row for i, row in enumerate(weights.kernel)]
         z = _product(h, weights.product_kernel) + (functools.reduce(jnp.add, inputs) + weights.bias)

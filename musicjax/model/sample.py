@@ -123,34 +123,42 @@ def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperatu
 
     def one_group(past_and_keys):
         past, keys = past_and_keys
-        noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, NOISE))(keys)
         group, window, columns = past.windows.shape
+        noise = _noise(keys, first_note, num_notes, columns)
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         states = _warm(decode, weights, past.windows, first_note) if past.states is None else past.states
 
-        def note(carry, number):
-            history, clamped, states = carry
+        def note(carry, now):
+            (history, clamped, states), (number, noise_now) = carry, now
             if decode == "window":
                 means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
             else:
                 row = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
                 states, last = _see(decode, weights, row, first_note + number + window - 1, states)
                 means = network.read(params, last)
-            note_keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, first_note + number)
-            rows = jax.vmap(heads.regression_sample, (0, 0, None, None))(
-                note_keys, means, limits.deviation, temperature
-            )
+            rows = heads.regression_sample(noise_now, means, limits.deviation, temperature)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
             return (history, clamped, states), None
 
         carry = (history, jnp.zeros(group, jnp.int32), states)
-        (history, clamped, states), _ = lax.scan(note, carry, jnp.arange(num_notes))
+        (history, clamped, states), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
         return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], states))
 
     return lax.map(one_group, (past, keys))
+
+
+def _noise(keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:
+    """float32 [L, G, C], all at once: drawn note by note, the many small operations of it would take the longer."""
+    numbers = first_note + jnp.arange(num_notes)
+
+    def draw(number: jax.Array, key: jax.Array) -> jax.Array:
+        note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), number)
+        return heads.regression_noise(note_key, columns)
+
+    return jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))(numbers)
 
 
 def _warm(decode: str, weights: Weights, windows: jax.Array, first_note: jax.Array) -> States:
@@ -179,5 +187,6 @@ def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, state
         nothing = jnp.zeros((group, array.shape[1]), array.dtype)
         return lax.dynamic_update_slice_in_dim(array, nothing, number % window * group, axis=0)
 
-    states = network.advance(weights, jnp.tile(row, (window, 1)), jax.tree.map(renewed, states))
+    rows = row if group == 1 else jnp.tile(row, (window, 1))
+    states = network.advance(weights, rows, jax.tree.map(renewed, states))
     return states, lax.dynamic_slice_in_dim(states[-1].h, (number + 1) % window * group, group)
