@@ -6,26 +6,26 @@ their content, so that a second start reads no MIDI at all.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from musicjax.config import DataConfig
 from musicjax.errors import RunError
+from musicjax.music import cache as cache_lib
 from musicjax.music import midi, pool, reader
+from musicjax.music.cache import cache_folder
 from musicjax.music.notes import FIELDS, Notes
 
-SUFFIXES = (".mid", ".midi", ".kar")
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 OnProgress = Callable[[int, int], None]
 
 
@@ -37,7 +37,7 @@ class Outcome:
         path: relative to the source.
         status: "kept", "recovered" or "skipped".
         code: short stable reason; "kept" where nothing was wrong.
-        detail: the reason in words.
+        detail: the reason, or all that was mended, in words.
         notes: how many notes it gave.
         seconds: length of its music.
         sha256: of its bytes; empty where they could not be read.
@@ -59,7 +59,7 @@ class Corpus:
     Attributes:
         notes: Notes of all pieces, N.
         offsets: int64 [P + 1].
-        names: P paths, relative to the source, sorted.
+        names: P paths, relative to the source, sorted; #1, #2 ... behind those of a file of several pieces.
         hashes: P sha256 of the files.
     """
 
@@ -105,21 +105,6 @@ def read(data: DataConfig, on_progress: OnProgress = lambda done, total: None) -
     with tempfile.TemporaryDirectory() as folder:
         composer.write_corpus(Path(folder))
         return _read_source(Path(folder), None, data, on_progress)
-
-
-def cache_folder(data: DataConfig) -> Path | None:
-    """Where the notes of files are kept, made if need be; None if the config says off."""
-    if data.cache == "off":
-        return None
-    base = data.cache or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "musicjax")
-    folder = Path(base).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _cache_error(folder, error) from error
-    return folder
 
 
 def find_files(source: Path) -> list[Path]:
@@ -220,7 +205,7 @@ def _builtin_folder(cache: Path) -> Path:
             aside.rename(folder)
         except OSError as error:
             if not folder.is_dir():  # else another start was first
-                raise _cache_error(cache, error) from error
+                raise cache_lib.cannot_write(cache, error) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return folder
@@ -231,27 +216,32 @@ def _read_source(
 ) -> tuple[Corpus, list[Outcome]]:
     paths = find_files(source)
     root = source if source.is_dir() else source.parent
-    hashes, read_already = _look_up(paths, cache, data.percussion)
-    waiting = [path for path in paths if path not in read_already]
-    done = len(paths) - len(waiting)
-    on_progress(done, len(paths))
-    fresh = {}
+    hashes: dict[Path, str] = {}
+    known: dict[Path, tuple[reader.Reading, Notes | None]] = {}
+    waiting = _look_up(paths, cache, data.percussion, hashes, known)
+    on_progress(0, len(paths))
     for path, outcome, notes in pool.read_files(waiting, data.workers, data.seconds_per_file, data.percussion):
-        fresh[path] = (outcome, notes)
+        known[path] = (outcome, notes)
         if cache is not None:
-            _store(cache, hashes.get(path, ""), data.percussion, outcome, notes)
-        done += 1
-        on_progress(done, len(paths))
+            cache_lib.store(cache, hashes.get(path, ""), data.percussion, outcome, notes)
+        on_progress(len(known), len(paths))
     outcomes, pieces = [], []
     for path in paths:
-        outcome, notes = read_already.get(path) or fresh[path]
+        outcome, notes = known[path]
         name = path.relative_to(root).as_posix()
-        status = "skipped" if notes is None else "kept"
-        count, seconds = (0, 0.0) if notes is None else (len(notes), notes.seconds)
-        outcomes.append(Outcome(name, status, outcome.code, outcome.detail, count, seconds, hashes.get(path, "")))
-        if notes is not None:
-            pieces.append((name, hashes.get(path, ""), notes))
+        own = [] if notes is None else _split(notes, outcome.lengths)
+        count, seconds = sum(map(len, own)), sum(piece.seconds for piece in own)
+        told = (outcome.status, outcome.code, outcome.detail)
+        outcomes.append(Outcome(name, *told, count, seconds, hashes.get(path, "")))
+        names = [name] if len(own) == 1 else [f"{name}#{number + 1}" for number in range(len(own))]
+        pieces += [(named, hashes.get(path, ""), piece) for named, piece in zip(names, own, strict=True)]
     return _join(pieces), outcomes
+
+
+def _split(notes: Notes, lengths: Sequence[int]) -> list[Notes]:
+    """The pieces of a file, which lie one behind the other."""
+    ends = np.cumsum(lengths).tolist()
+    return [notes[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
 def _join(pieces: list[tuple[str, str, Notes]]) -> Corpus:
@@ -263,55 +253,22 @@ def _join(pieces: list[tuple[str, str, Notes]]) -> Corpus:
     return Corpus(flat, offsets, names, hashes)
 
 
-def _cache_entry(cache: Path, content: str, percussion: bool) -> Path:
-    kind = "all" if percussion else "pitched"
-    return cache / f"notes-v{midi.READER_VERSION}-{kind}" / content[:2] / content
-
-
 def _look_up(
-    paths: list[Path], cache: Path | None, percussion: bool
-) -> tuple[dict[Path, str], dict[Path, tuple[reader.Reading, Notes | None]]]:
-    """({path: sha256}, {path: (outcome, notes)} of those in the cache)."""
-    hashes: dict[Path, str] = {}
-    found: dict[Path, tuple[reader.Reading, Notes | None]] = {}
+    paths: list[Path],
+    cache: Path | None,
+    percussion: bool,
+    hashes: dict[Path, str],
+    known: dict[Path, tuple[reader.Reading, Notes | None]],
+) -> Iterator[Path]:
+    """Yields each path that is not in the cache; fills in `hashes`, and `known` with what is."""
     for path in paths:
         try:
             hashes[path] = reader.content_hash(str(path))
         except OSError as error:
-            found[path] = (reader.Reading("unreadable", error.strerror or str(error)), None)
+            known[path] = (reader.skipped("unreadable", error.strerror or str(error)), None)
             continue
-        known = None if cache is None else _load(_cache_entry(cache, hashes[path], percussion))
-        if known is not None:
-            found[path] = known
-    return hashes, found
-
-
-def _load(entry: Path) -> tuple[reader.Reading, Notes | None] | None:
-    """What the cache holds for a file; None if nothing, or something damaged: the file is read again."""
-    with contextlib.suppress(OSError, ValueError, TypeError, EOFError):
-        return reader.receive(io.BytesIO(entry.read_bytes()))
-    return None
-
-
-def _store(cache: Path, content: str, percussion: bool, outcome: reader.Reading, notes: Notes | None) -> None:
-    if not content or outcome.code in pool.PASSING:
-        return  # another try may go better
-    entry = _cache_entry(cache, content, percussion)
-    partial = None
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=entry.parent)
-        with os.fdopen(handle, "wb") as stream:
-            reader.send(stream, outcome, notes)
-        os.replace(partial, entry)
-    except OSError as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        raise _cache_error(cache, error) from error
-
-
-def _cache_error(cache: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cache folder {cache} cannot be written: {error.strerror}; "
-        "name another with --config.data.cache=DIR, or --config.data.cache=off"
-    )
+        found = None if cache is None else cache_lib.load(cache, hashes[path], percussion)
+        if found is None:
+            yield path
+        else:
+            known[path] = found

@@ -1,59 +1,30 @@
-"""MIDI file <-> Notes. The only file that imports mido."""
+"""MIDI file <-> Notes. The only file that imports mido, which writes; what it reads is what `read` must equal."""
 
 from __future__ import annotations
 
-import io
 import os
-import tempfile
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mido
 import numpy as np
 
+from musicjax.music import chunks, events, pairing
+from musicjax.music.chunks import Mended, MidiError
 from musicjax.music.notes import Notes
 
+if TYPE_CHECKING:
+    import mido
+
 # Part of every cache key: raise it whenever the same bytes would give other notes.
-READER_VERSION = 2
+READER_VERSION = 3
 PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
+MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
+MOST_REST_SECONDS = 600.0  # longer silence comes from a damaged delta time, and would squeeze every other interval
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat until a file says otherwise (MIDI 1.0)
-
-
-def _keep_unknown_meta_events() -> None:
-    """Gives mido a specification for each meta type that it has none for.
-
-    Without one it forgets the event's delta time too, and every later note of the track comes too early.
-    """
-    from mido.midifiles import meta
-
-    for type_byte in set(range(128)) - set(meta._META_SPECS):
-        specification = type(
-            f"MetaSpec_unknown_{type_byte:02x}",
-            (meta.MetaSpec,),
-            {
-                "type_byte": type_byte,
-                "attributes": ["data"],
-                "defaults": [()],
-                "decode": lambda self, message, data: setattr(message, "data", tuple(data)),
-                "encode": lambda self, message: list(message.data),
-                "check": lambda self, name, value: None,
-            },
-        )
-        meta.add_meta_spec(specification)
-
-
-_keep_unknown_meta_events()
-
-
-class MidiError(Exception):
-    """A file that gives no notes; `code` is short and stable, the text says what was found."""
-
-    def __init__(self, code: str, text: str):
-        super().__init__(text)
-        self.code = code
 
 
 def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
@@ -62,85 +33,77 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
     Notes that start on the same tick keep the order of the file (track by track), as in
     mido's merged stream. A note_on of velocity 0 ends a note, as a note_off does; a note that is
     struck again while it sounds ends first in, first out; one that never ends stops with its track.
+    A damaged file gives the notes that can be read.
 
     Args:
         path: the file.
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
 
     Raises:
+        MidiError: the file gives no notes, or several pieces, with the reason.
+        OSError: it cannot be opened.
+    """
+    pieces, _ = read_pieces(path, percussion=percussion)
+    if len(pieces) > 1:
+        raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
+    return pieces[0]
+
+
+def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[list[Notes], Mended]:
+    """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what was mended to read them.
+
+    Raises:
         MidiError: the file gives no notes, with the reason.
         OSError: it cannot be opened.
     """
-    file = _parse(path)
-    if file.ticks_per_beat <= 0:
-        raise MidiError("time_division", f"time division {file.ticks_per_beat}: only ticks per beat are read")
-    if file.type == 2:
-        raise MidiError("type_2", "type 2: its tracks are separate pieces and cannot be merged")
-    started, tempos = [], []
-    for track in file.tracks:
-        track_notes, track_tempos = _track_notes(track)
-        started += track_notes
-        tempos += track_tempos
-    if not started:
-        raise MidiError("no_notes", "holds no notes")
-    started.sort(key=lambda note: note[0])  # stable: ties stay in file order
-    if max(end for _, end, *_ in started) > MOST_TICKS:
-        raise MidiError("times", f"lasts longer than {MOST_TICKS:,} ticks")
-    table = np.array(started, np.int64)
+    mended: Mended = {}
+    with open(path, "rb") as stream:
+        data = stream.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
+    layout = chunks.find(data, mended)
+    found = events.read(data, layout.tracks, mended)
+    table = pairing.pair(found)
+    if not len(table.onset):
+        code, why = next(iter(mended.items()), ("no_notes", ""))
+        raise MidiError(code, f"holds no notes{why and ': '}{why}")
+    if table.end.max() > MOST_TICKS:
+        raise MidiError("too_many_ticks", f"lasts longer than {MOST_TICKS:,} ticks")
     if not percussion:
-        table = table[table[:, 4] != PERCUSSION_CHANNEL]
-        if not len(table):
+        table = table.select(table.channel != PERCUSSION_CHANNEL)
+        if not len(table.onset):
             raise MidiError("only_percussion", "holds notes on the percussion channel only")
-    onset, end, pitch, velocity, _ = table.T
-    seconds = _seconds_of(tempos, file.ticks_per_beat)
-    onset_seconds = seconds(onset)
+    tempo_track = found.track[[index for index, _ in found.tempos]]
+    tempos = [(int(found.tick[index]), tempo) for index, tempo in found.tempos]
+    if layout.kind != 2:
+        return [_notes(table, tempos, layout, mended)], mended
+    pieces = []
+    for track in np.unique(table.track):
+        own = [tempo for tempo, of_track in zip(tempos, tempo_track, strict=True) if of_track == track]
+        pieces.append(_notes(table.select(table.track == track), own, layout, mended))
+    return pieces, mended
+
+
+def _notes(table: pairing.Table, tempos: list[tuple[int, int]], layout: chunks.Layout, mended: Mended) -> Notes:
+    """Notes from ticks, the tempo changes (tick, microseconds per beat) and the time division."""
+    table = table.select(np.argsort(table.onset, kind="stable"))  # ties stay in file order
+    ticks_per_beat: float = layout.ticks_per_beat
+    if ticks_per_beat:
+        seconds = _seconds_of(tempos, layout.ticks_per_beat)
+        onset, end = seconds(table.onset), seconds(table.end)
+    else:  # such a file knows no beats and heeds no tempo
+        onset, end = table.onset / layout.ticks_per_second, table.end / layout.ticks_per_second
+        ticks_per_beat = layout.ticks_per_second * DEFAULT_TEMPO_US / 1e6
+    onset_beats = table.onset / ticks_per_beat
+    duration, duration_beats = end - onset, (table.end - table.onset) / ticks_per_beat
+    rest = np.diff(onset, prepend=0.0)
+    if rest.max() > MOST_REST_SECONDS:
+        mended.setdefault("too_long_rest", f"a rest of {rest.max():,.0f} s shortened to {MOST_REST_SECONDS:,.0f} s")
+        share = np.minimum(MOST_REST_SECONDS / np.maximum(rest, MOST_REST_SECONDS), 1.0)
+        onset, onset_beats = np.cumsum(rest * share), np.cumsum(np.diff(onset_beats, prepend=0.0) * share)
     return Notes(
-        pitch.astype(np.int16),
-        velocity.astype(np.int16),
-        onset_seconds,
-        seconds(end) - onset_seconds,
-        onset / file.ticks_per_beat,
-        (end - onset) / file.ticks_per_beat,
+        table.pitch.astype(np.int16), table.velocity.astype(np.int16), onset, duration, onset_beats, duration_beats
     )
-
-
-def _parse(path: str | os.PathLike) -> mido.MidiFile:
-    """What mido makes of a file; raises OSError if it cannot be opened, MidiError for what it holds."""
-    data = Path(path).read_bytes()
-    try:
-        return mido.MidiFile(file=io.BytesIO(data))
-    except EOFError as error:
-        code, text = ("truncated", "ends in the middle") if data else ("empty", "is empty")
-        raise MidiError(code, text) from error
-    except mido.KeySignatureError as error:
-        raise MidiError("key_signature", str(error)) from error
-    except Exception as error:  # mido raises eight kinds, one of them straight from Exception
-        code = "unreadable" if data[:4] == b"MThd" else "not_midi"
-        raise MidiError(code, str(error) or type(error).__name__) from error
-
-
-def _track_notes(track: mido.MidiTrack) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """One track as [onset, end, pitch, velocity, channel] (ticks; by note_on) and (tick, tempo) changes."""
-    notes: list[list[int]] = []
-    tempos: list[tuple[int, int]] = []
-    sounding: dict[tuple[int, int], deque[list[int]]] = defaultdict(deque)
-    tick = 0
-    for message in track:
-        tick += message.time
-        if message.type == "note_on" and message.velocity > 0:
-            note = [tick, -1, message.note, message.velocity, message.channel]
-            notes.append(note)
-            sounding[message.channel, message.note].append(note)
-        elif message.type in ("note_on", "note_off"):
-            waiting = sounding[message.channel, message.note]
-            if waiting:
-                waiting.popleft()[1] = tick
-        elif message.type == "set_tempo" and message.tempo > 0:
-            tempos.append((tick, message.tempo))
-    for note in notes:
-        if note[1] < 0:
-            note[1] = tick
-    return notes, tempos
 
 
 def _seconds_of(tempos: list[tuple[int, int]], ticks_per_beat: int):
@@ -190,6 +153,8 @@ def write(
             f"bpm={bpm}, ticks_per_beat={ticks_per_beat}, programs={tuple(programs)}: "
             "expected 4..60,000,000, 1..32767 and 0..127"
         )
+    import mido  # only here, so that a reading process starts in a blink
+
     parts = [parts] if isinstance(parts, Notes) else list(parts)
     tempo_us = mido.bpm2tempo(bpm)
     ticks_per_second = ticks_per_beat * 1e6 / tempo_us
@@ -232,17 +197,21 @@ def _place(notes: Notes, ticks_per_second: float, channels: Sequence[int]) -> li
 
 def _messages(placed: list[tuple[int, int, int, int, int]]) -> list[mido.Message]:
     """note_on and note_off messages with delta times; on one tick, endings come before beginnings."""
-    events = [(start, 1, "note_on", pitch, velocity, channel) for start, _, pitch, velocity, channel in placed]
-    events += [(stop, 0, "note_off", pitch, 64, channel) for _, stop, pitch, _, channel in placed]
-    events.sort(key=lambda event: event[:2])
+    import mido
+
+    timed = [(start, 1, "note_on", pitch, velocity, channel) for start, _, pitch, velocity, channel in placed]
+    timed += [(stop, 0, "note_off", pitch, 64, channel) for _, stop, pitch, _, channel in placed]
+    timed.sort(key=lambda event: event[:2])
     messages, now = [], 0
-    for tick, _, kind, pitch, velocity, channel in events:
+    for tick, _, kind, pitch, velocity, channel in timed:
         messages.append(mido.Message(kind, note=pitch, velocity=velocity, channel=channel, time=tick - now))
         now = tick
     return messages
 
 
 def _save(file: mido.MidiFile, path: Path) -> None:
+    import tempfile  # with mido's, the import that takes longest
+
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".mid.partial")
     try:
         with os.fdopen(handle, "wb") as stream:

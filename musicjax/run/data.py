@@ -18,7 +18,7 @@ from musicjax.music.corpus import Corpus, Outcome
 from musicjax.music.note_matrix import Scaling
 from musicjax.run import screen
 
-# Files skipped that are listed on the screen; the report has them all.
+# Files recovered and files skipped that are listed on the screen; the report has them all.
 LISTED = 20
 # A longest interval this many times above the 99.9th percentile is said.
 OUTLIER = 10
@@ -98,11 +98,12 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
         f"{data.source}: {len(outcomes)} files, {counts['kept']} kept, {counts['recovered']} recovered, "
         f"{counts['skipped']} skipped; {counts['notes']:,} notes",
     )
-    skipped = [outcome for outcome in outcomes if outcome.status == "skipped"]
-    for outcome in skipped[:LISTED]:
-        screen.say("skipped", f"{outcome.path}: {outcome.detail}")
-    if len(skipped) > LISTED:
-        screen.say("skipped", f"and {len(skipped) - LISTED} more")
+    for status, label in (("recovered", "mended"), ("skipped", "skipped")):
+        some = [outcome for outcome in outcomes if outcome.status == status]
+        for outcome in some[:LISTED]:
+            screen.say(label, f"{outcome.path}: {outcome.detail}")
+        if len(some) > LISTED:
+            screen.say(label, f"and {len(some) - LISTED} more")
     return corpus, outcomes
 
 
