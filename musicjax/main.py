@@ -97,7 +97,7 @@ def plain(error: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage."""
+    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if {"--help", "-h"} & set(argv):
@@ -111,6 +111,9 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:  # before the commands have set their own handlers
+        print("musicjax: stopped by SIGINT", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever reads the results has enough of them
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
         return 1

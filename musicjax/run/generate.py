@@ -21,7 +21,8 @@ from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import screen
-from musicjax.run.checkpoint import Arrays, Facts
+from musicjax.run.checkpoint import Arrays
+from musicjax.run.facts import Facts
 from musicjax.training import trials as trials_lib
 
 # Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.

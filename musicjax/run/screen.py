@@ -13,6 +13,7 @@ from typing import Protocol
 from musicjax.errors import printable
 
 _silent = False
+_said: set[str] = set()
 
 
 def silence() -> None:
@@ -31,6 +32,13 @@ def say(label: str, text: str) -> None:
     """One line: what it is about, and the fact."""
     if not _silent:
         print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
+
+
+def say_once(label: str, text: str) -> None:
+    """`say`, unless this process has said it before."""
+    if text not in _said:
+        _said.add(text)
+        say(label, text)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:

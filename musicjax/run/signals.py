@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: they interrupt what runs, except a save, which is finished first.
+"""SIGINT and SIGTERM: they interrupt what runs, except a save, which is finished first; a second one ends at once.
 
 Signals belong to the process, so what is known about them does too: the state of this module.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _holding = False
-_waiting: int | None = None
+_received: int | None = None
 
 
 class Stopped(BaseException):
@@ -24,7 +24,9 @@ class Stopped(BaseException):
 
 
 def install() -> None:
-    """From now on the signals raise Stopped in the main thread; a second one, while the first waits, ends at once."""
+    """From now on the first of the signals raises Stopped in the main thread, and the next ends the process there."""
+    global _received
+    _received = None
     for number in NUMBERS:
         signal.signal(number, _receive)
 
@@ -32,21 +34,26 @@ def install() -> None:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """A signal that comes inside is raised at the end."""
-    global _holding, _waiting
+    global _holding
+    _raise_if_received()
     _holding = True
     try:
         yield
     finally:
         _holding = False
-    if _waiting is not None:
-        number, _waiting = _waiting, None
-        raise Stopped(number)
+    _raise_if_received()
 
 
 def _receive(number: int, frame: object) -> None:
-    global _waiting
+    global _received
+    if _received is not None:
+        os._exit(128 + number)
+    _received = number
     if not _holding:
         raise Stopped(number)
-    if _waiting is not None:
-        os._exit(128 + number)
-    _waiting = number
+
+
+def _raise_if_received() -> None:
+    """Also where Stopped was raised and lost: Python drops what is raised while it frees an object."""
+    if _received is not None:
+        raise Stopped(_received)

@@ -24,10 +24,12 @@ from musicjax.model import network
 from musicjax.music.corpus import Outcome
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
-from musicjax.run import device, metrics, screen, signals
+from musicjax.run import device, disk, leftovers, lock, metrics, screen, signals
 from musicjax.run import epoch as epoch_lib
+from musicjax.run import facts as facts_lib
 from musicjax.run import generate as generate_lib
-from musicjax.run.checkpoint import Arrays, Checkpoint, Facts, Standing
+from musicjax.run.checkpoint import Arrays, Checkpoint
+from musicjax.run.facts import Facts, Standing
 from musicjax.run.record import Recorder
 from musicjax.training import mesh
 from musicjax.training import optimizer as optimizer_lib
@@ -47,15 +49,20 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
 
     Raises:
         UsageError: the config is not valid, or the workdir holds a run of another config.
-        RunError: no usable data, a loss that is not finite, or files that cannot be read or written.
+        RunError: no usable data, a loss that is not finite, files that cannot be read or written, or another training
+            in the workdir.
     """
     workdir = Path(workdir)
     devices = mesh.make(config_lib.validate(config).train.devices)
     mesh.require_divisible(config.train.batch_size, devices)
+    with contextlib.ExitStack() as held:
+        return _train(config, workdir, devices, held)
 
+
+def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack) -> dict[str, Any]:
     # 1. Restore or start.
     try:
-        data, arrays, facts = _ready(config, workdir, devices)
+        data, arrays, facts = _ready(config, workdir, devices, held)
     except (UsageError, RunError, OSError):
         mesh.gather(FAILED)  # the others wait for this process
         raise
@@ -107,23 +114,16 @@ def saved_config(workdir: Path) -> Config | None:
     """The config of the run whose checkpoint the workdir holds; None if it holds none.
 
     Raises:
-        RunError: it is no folder, or its checkpoint cannot be read.
+        RunError: no checkpoint of those that are there is whole.
     """
-    place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
-    if not checkpoint_lib.exists(workdir):
-        return None
-    return checkpoint_lib.read_facts(workdir).config
+    return checkpoint_lib.read_facts(workdir).config if checkpoint_lib.exists(workdir) else None
 
 
 def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
     """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / "config.json.partial"
-        partial.write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-        partial.replace(workdir / "config.json")
+        disk.write(workdir / "config.json", json.dumps(config_lib.to_dict(config), indent=2) + "\n")
     except OSError as error:
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
@@ -137,6 +137,13 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
     if differing:
         named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
         raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
+
+
+def _require_folder(workdir: Path) -> None:
+    """Raises RunError if no folder of this name can be made because a file is in the way."""
+    place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
 
 
 def _require_agreement(arrays: Arrays, facts: Facts) -> None:
@@ -168,14 +175,20 @@ def _require_agreement(arrays: Arrays, facts: Facts) -> None:
         )
 
 
-def _ready(config: Config, workdir: Path, devices: Mesh) -> tuple[data_lib.Data, Arrays, Facts]:
-    """The data, and what training goes on from; says what it finds."""
+def _ready(
+    config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
+) -> tuple[data_lib.Data, Arrays, Facts]:
+    """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
+    _require_folder(workdir)
+    if jax.process_index():
+        screen.silence()
+    else:
+        held.enter_context(lock.held(workdir))
+        leftovers.remove(workdir)
     saved = saved_config(workdir)
     config = device.with_precision(config, saved)
     if saved is not None:
         require_same_config(saved, config, workdir)
-    if jax.process_index():
-        screen.silence()
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     device.say(config, devices)
     data = data_lib.prepare(config)
@@ -195,7 +208,7 @@ def _started(config: Config, data: data_lib.Data) -> Checkpoint:
     primers = jnp.asarray(data.rows[starts[:, None] + np.arange(window)])
     unknown = jnp.zeros(net.columns)
     standings = (Standing(),) * config.train.trials
-    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions(), trials=standings)
+    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings)
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 
@@ -205,7 +218,7 @@ def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
     data_lib.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
     screen.say("resume", f"{facts.epoch} epochs are done, {best}")
-    versions = checkpoint_lib.versions()
+    versions = facts_lib.versions()
     for name, version in versions.items():
         if facts.versions.get(name) != version:
             before = facts.versions.get(name, "unknown")
@@ -252,6 +265,7 @@ def _epochs(
                         if counted:
                             recorder.write("train", facts.epoch, step, train)
                             recorder.write("valid", facts.epoch, step, valid)
+                            recorder.sync()
                         store.save(Checkpoint(arrays, facts))
                 speeds.append(epoch.windows_per_second)
                 seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)
