@@ -7,8 +7,10 @@ disk. The two newest are kept: where the newest is damaged, the one before it is
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -92,8 +94,10 @@ class Store:
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=facts)
         try:
             self._require_folder()
-            self._orbax.save(partial, args=items, force=True)
+            with _quiet():
+                self._orbax.save(partial, args=items, force=True)
             manifest.write(partial)
+            self._require_folder()
             finished = self._folder / str(epoch)
             if finished.exists():  # a damaged one, whose epoch was trained again
                 disk.remove(_set_aside(finished))
@@ -128,7 +132,7 @@ def read_facts(workdir: Path) -> Facts:
     Raises:
         RunError: there is none.
     """
-    with _orbax() as orbax:
+    with _quiet(), _orbax() as orbax:
         return _of_newest_whole(workdir, lambda place: _facts_of(orbax, place))
 
 
@@ -139,7 +143,7 @@ def restore(workdir: Path) -> Checkpoint:
         RunError: there is none, or its shapes are not those of its config.
         UsageError: see `network_of`.
     """
-    with _orbax() as orbax:
+    with _quiet(), _orbax() as orbax:
 
         def checkpoint_of(place: Path) -> Checkpoint:
             facts = _facts_of(orbax, place)
@@ -235,6 +239,18 @@ def _orbax() -> ocp.Checkpointer:
     options = ocp.CompositeOptions(multiprocessing_options=alone)
     handler = ocp.CompositeCheckpointHandler(composite_options=options)
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """orbax raises what goes wrong and also prints it, with tracebacks; we say it once."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _set_aside(place: Path) -> Path:

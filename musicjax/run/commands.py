@@ -11,7 +11,7 @@ from typing import Any
 
 from musicjax import config as config_lib
 from musicjax.config import Config
-from musicjax.errors import UsageError
+from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
 
@@ -71,7 +71,7 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
     generate.prepare_folder(folder)
     pieces = generate.generate(model, **request, primer=primer)
     for path in generate.write(pieces, folder, options["seed"]):
-        print(path)
+        print(printable(str(path)))
 
 
 def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
@@ -98,8 +98,9 @@ def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[s
         UsageError: a config or field that is named beside it describes another model.
         RunError: there is no trained model.
     """
-    from musicjax.run import checkpoint
+    from musicjax.run import checkpoint, generate
 
+    generate.check_which(options["checkpoint"])
     if not options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a trained model")
     workdir = Path(options["workdir"])

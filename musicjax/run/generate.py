@@ -55,8 +55,7 @@ def load(workdir: str | Path, which: str = "best") -> Model:
         UsageError: which is neither.
         RunError: no checkpoint, or one that cannot be restored.
     """
-    if which not in ("best", "latest"):
-        raise UsageError(f"checkpoint {which!r}: expected best or latest")
+    check_which(which)
     arrays, facts = checkpoint_lib.restore(Path(workdir))
     best = which == "best"
     return Model(
@@ -66,6 +65,12 @@ def load(workdir: str | Path, which: str = "best") -> Model:
         arrays.primers,
         facts,
     )
+
+
+def check_which(which: str) -> None:
+    """Raises UsageError for a checkpoint that there never is."""
+    if which not in ("best", "latest"):
+        raise UsageError(f"checkpoint {which!r}: expected best or latest")
 
 
 def check(
