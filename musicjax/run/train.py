@@ -141,15 +141,16 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
 
 def _require_folder(workdir: Path) -> None:
     """Raises RunError if no folder of this name can be made, or none that checkpoints can be saved in."""
+    told = f"workdir {workdir} cannot be made"
     try:
         place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:  # tensorstore takes no others
-        raise RunError(f"workdir {workdir}: its name is not UTF-8; name another with --workdir=DIR") from error
+        raise RunError(f"{told}: its name is not UTF-8; name another with --workdir=DIR") from error
     except OSError as error:
-        raise RunError(f"workdir {workdir} cannot be made: {error.strerror}; name another with --workdir=DIR") from error
+        raise RunError(f"{told}: {error.strerror}; name another with --workdir=DIR") from error
     if not place.is_dir():
-        raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
+        raise RunError(f"{told}: {place} is not a folder; name another with --workdir=DIR")
 
 
 def _require_agreement(arrays: Arrays, facts: Facts) -> None:
