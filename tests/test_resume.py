@@ -111,8 +111,8 @@ from musicjax.run import epoch, train
 
 first, start, restored = [0], epoch.start, train._restored
 
-def counted_from_zero(programs, state, number, after):
-    return start(programs, state, number - first[0], after)
+def counted_from_zero(programs, state, number, *rest, **named):
+    return start(programs, state, number - first[0], *rest, **named)
 
 def remembered(*arguments):
     checkpoint = restored(*arguments)

@@ -29,7 +29,7 @@ CPU_GROUP = 1
 
 def keep_programs(config: Config) -> None:
     """Compiled programs are kept in the cache, so that the next start need not compile them again."""
-    if jax.config.values["jax_compilation_cache_dir"]:  # the user's own choice, in JAX's way
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # the user's own choice, in JAX's way
         return
     try:
         cache = corpus.cache_folder(config.data)

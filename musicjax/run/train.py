@@ -21,13 +21,13 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.music.corpus import Outcome
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
-from musicjax.run import device, disk, leftovers, lock, metrics, screen, signals
+from musicjax.run import device, leftovers, lock, metrics, screen, signals
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import facts as facts_lib
 from musicjax.run import generate as generate_lib
+from musicjax.run import workdir as workdir_lib
 from musicjax.run.checkpoint import Arrays, Checkpoint
 from musicjax.run.facts import Facts, Standing
 from musicjax.run.record import Recorder
@@ -69,7 +69,7 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     config, net = facts.config, checkpoint_lib.network_of(facts.config)
     _require_agreement(arrays, facts)
     if jax.process_index() == 0:
-        write_settings(workdir, config, data.outcomes)
+        workdir_lib.write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
     screen.say(
@@ -110,49 +110,6 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     }
 
 
-def saved_config(workdir: Path) -> Config | None:
-    """The config of the run whose checkpoint the workdir holds; None if it holds none.
-
-    Raises:
-        RunError: no checkpoint of those that are there is whole.
-    """
-    return checkpoint_lib.read_facts(workdir).config if checkpoint_lib.exists(workdir) else None
-
-
-def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
-    """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        disk.write(workdir / "config.json", json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-    except OSError as error:
-        raise RunError(
-            f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
-        ) from error
-    data_lib.write_report(outcomes, workdir / "data.jsonl")
-
-
-def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
-    """Raises UsageError if the two would not be one run."""
-    differing = config_lib.differences(saved, present)
-    if differing:
-        named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
-        raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
-
-
-def _require_folder(workdir: Path) -> None:
-    """Raises RunError if no folder of this name can be made, or none that checkpoints can be saved in."""
-    told = f"workdir {workdir} cannot be made"
-    try:
-        place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
-        str(workdir.absolute()).encode()
-    except UnicodeEncodeError as error:  # tensorstore takes no others
-        raise RunError(f"{told}: its name is not UTF-8; name another with --workdir=DIR") from error
-    except OSError as error:
-        raise RunError(f"{told}: {error.strerror}; name another with --workdir=DIR") from error
-    if not place.is_dir():
-        raise RunError(f"{told}: {place} is not a folder; name another with --workdir=DIR")
-
-
 def _require_agreement(arrays: Arrays, facts: Facts) -> None:
     """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
     if jax.process_count() == 1:
@@ -186,16 +143,16 @@ def _ready(
     config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
 ) -> tuple[data_lib.Data, Arrays, Facts]:
     """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
-    _require_folder(workdir)
+    workdir_lib.require_folder(workdir)
     if jax.process_index():
         screen.silence()
     else:
         held.enter_context(lock.held(workdir))
         leftovers.remove(workdir)
-    saved = saved_config(workdir)
+    saved = workdir_lib.saved_config(workdir)
     config = device.with_precision(config, saved)
     if saved is not None:
-        require_same_config(saved, config, workdir)
+        workdir_lib.require_same_config(saved, config, workdir)
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     device.say(config, devices)
     data = data_lib.prepare(config)

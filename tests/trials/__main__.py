@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.trials import checkpoints, inputs, reading
+from tests.trials import bombs, checkpoints, folders, inputs, interruptions, reading
 from tests.trials.ground import Case, Ground, Skipped
 
 # Number k, counted from 1, is the k-th of RELIABILITY.
@@ -26,21 +26,21 @@ TRIALS: tuple[Callable[[Ground], Iterator[Case]], ...] = (
     reading.bad_bytes,
     reading.containers,
     reading.time_bases,
-    reading.bombs,
+    bombs.bombs,
     reading.unknown_meta,
     reading.note_semantics,
     reading.edge_cases,
-    reading.fuzzed,
-    reading.file_names,
-    reading.folder_shapes,
-    reading.no_data,
+    bombs.fuzzed,
+    folders.file_names,
+    folders.folder_shapes,
+    folders.no_data,
     inputs.too_little_data,
     inputs.flags_and_config,
     inputs.output_paths,
-    checkpoints.killed,
-    checkpoints.signalled,
-    checkpoints.disk_full,
-    checkpoints.taken_away,
+    interruptions.killed,
+    interruptions.signalled,
+    interruptions.disk_full,
+    interruptions.taken_away,
     checkpoints.not_a_number,
     checkpoints.damaged,
     checkpoints.changed,

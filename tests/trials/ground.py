@@ -95,7 +95,7 @@ def call(*argv: str) -> Result:
 
 def environment() -> dict[str, str]:
     """Of processes: the program of this repository."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": ""}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
 def start(*argv: str, module: str = "musicjax.main") -> subprocess.Popen[str]:

@@ -1,16 +1,10 @@
-"""Trials 1 to 13: reading MIDI files and folders, through the `data` command and `musicjax.read_midi`."""
+"""Trials 1 to 5 and 7 to 9: one MIDI file at a time, and the notes that it must give."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import resource
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +14,12 @@ import musicjax
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
 from tests.trials import smf
-from tests.trials.ground import REPOSITORY, Case, Ground, Result, Skipped, call, environment, wrong
+from tests.trials.ground import REPOSITORY, Case, Ground, Result, Skipped, call, wrong
 from tests.trials.smf import BEAT, SCALE
 
 # Whether a file that holds notes may be skipped with a reason. A reader that keeps what is there makes it False;
 # then every note that can be known to be there must be read.
 MAY_SKIP = True
-SECONDS = 10
-GIGABYTES = 2
 
 
 def read_folder(folder: Path) -> tuple[str, dict[str, dict]]:
@@ -213,56 +205,6 @@ def time_bases(ground: Ground) -> Iterator[Case]:
             yield f"division {division:#x}", fault
 
 
-def bombs(ground: Ground) -> Iterator[Case]:
-    """Resource bombs: 10 seconds and 2 GB a file"""
-    many = bytes([0, 0x90, 60, 90])
-    files = {
-        "length without end": smf.head() + smf.chunk(b"MTrk", b"\x80" * 2_000_000),
-        "head of 4 GiB": smf.head(length=0xFFFFFFFF, more=bytes(1000)),
-        "track of 4 GiB": smf.head() + smf.track(smf.scale(), length=0xFFFFFFFF),
-        "sysex of 256 MiB": smf.head() + smf.chunk(b"MTrk", b"\x00\xf0\xff\xff\xff\x7f" + bytes(100)),
-        "500,000 notes that never end": smf.file(many * 500_000),
-        "a note after 4,000 years": smf.file((b"\xff\xff\xff\x7f\xb0\x07\x40" * 1000) + many, division=1),
-        "65,535 tracks": smf.head(tracks=0xFFFF) + smf.track(b"") * 0xFFFF,
-        "20 MB of nothing": smf.head() + bytes(20_000_000),
-        "20 MB of running status": smf.head() + smf.chunk(b"MTrk", b"\x00\x90" + bytes([60, 90, 0]) * 6_600_000),
-    }
-    names = list(files) if not ground.quick else list(files)[1:4]
-    for name in names:
-        folder = ground.place(name)
-        (folder / "bomb.mid").write_bytes(files[name])
-        (folder / "good.mid").write_bytes(smf.file(smf.scale()))
-        yield name, _measured(folder)
-        shutil.rmtree(folder)
-
-
-def _measured(folder: Path) -> str:
-    """What is wrong with how a folder of one bomb and one good file is read, in a process of its own."""
-    argv = ("data", f"--data={folder}", "--json", "--config.data.cache=off", "--config.data.workers=1")
-    command = [sys.executable, "-m", "musicjax.main", *argv]
-    started = time.monotonic()
-    out_path = folder.parent / "out"
-    with out_path.open("w+") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=REPOSITORY)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        text = out.read()
-    seconds, gigabytes = time.monotonic() - started, _largest(usage) / 2**20
-    if process.returncode or "Traceback" in text:
-        return f"status {process.returncode}: {text[-300:]}"
-    counts = json.loads(next(line for line in reversed(text.splitlines()) if line.startswith("{")))
-    if counts["kept"] + counts["recovered"] + counts["skipped"] != 2 or counts["notes"] < len(SCALE):
-        return f"the good file beside it is missing: {counts}"
-    # The process starts, reads the good file too, and ends.
-    return f"{seconds:.1f} s, {gigabytes:.2f} GB" if seconds > SECONDS + 3 or gigabytes > GIGABYTES else ""
-
-
-def _largest(usage: resource.struct_rusage) -> int:
-    """KiB of the largest of a process and its children."""
-    return usage.ru_maxrss
-
-
 def unknown_meta(ground: Ground) -> Iterator[Case]:
     """Unknown meta events keep their time"""
     types = [kind for kind in range(0x80) if kind not in (0x2F, 0x51)]
@@ -324,122 +266,3 @@ def edge_cases(ground: Ground) -> Iterator[Case]:
             elif not set(SCALE) <= set(notes.pitch.tolist()) or len(notes) % len(SCALE):
                 fault = f"pitches {notes.pitch.tolist()[:12]}"
         yield name, fault
-
-
-def fuzzed(ground: Ground) -> Iterator[Case]:
-    """Byte fuzz: mutants of good files, each with one outcome"""
-    sources = [path.read_bytes() for path in sorted(ground.clips.iterdir())]
-    sources += [smf.file(smf.scale(), smf.scale())] * len(sources)
-    count = ground.size(1000, 60)
-    for start in range(0, count, 250):
-        some = range(start, min(start + 250, count))
-        files = {f"{k:04d}.mid": _mutant(ground.random, ground.random.choice(sources)) for k in some}
-        for name, outcome, notes, fault in read_files(ground, files):
-            if not fault and notes is not None:
-                finite = np.isfinite(notes.onset).all() and (notes.onset >= 0).all() and (notes.duration >= 0).all()
-                within = (notes.pitch >= 0).all() and (notes.pitch <= 127).all() and (notes.velocity > 0).all()
-                fault = "" if finite and within else f"notes out of range: {outcome}"
-            yield name, fault
-
-
-def _mutant(numbers: random.Random, content: bytes) -> bytes:
-    """A file with a few bytes changed, removed, inserted, repeated or moved."""
-    changed = bytearray(content)
-    for _ in range(numbers.choice([1, 1, 2, 5, 50])):
-        place, length = numbers.randrange(len(changed)), numbers.choice([1, 1, 2, 4, 30])
-        part = changed[place : place + length]
-        new = numbers.choice(
-            [numbers.randbytes(length), b"", part + part, bytes(length), b"\xff" * length, bytes(reversed(part))]
-        )
-        changed[place : place + length] = new
-        if not changed:
-            changed = bytearray(b"M")
-    return bytes(changed)
-
-
-def file_names(ground: Ground) -> Iterator[Case]:
-    """File names: any bytes, control characters, names that try to leave the folder"""
-    folder, content = ground.place("names"), sorted(ground.clips.iterdir())[0].read_bytes()
-    fixed = [b"\xff\xfe.mid", b"a\nb.mid", b"\x1b[31m\x07.mid", b"..\\..\\out.mid", b"%2e%2e%2fout.mid", b"-rf.mid"]
-    fixed += ["µ✓\u202e.mid".encode(), b" .mid", b"a.MID", b"b.MiDi", b"c.kar", b"'\"`$(touch out).mid", b"...mid"]
-    fixed += [b"x" * 251 + b".mid", b"{0}%s%n.mid", b"CON.mid", b"[bold]red.mid", b"\\.mid", b"\xed\xb0\x80.mid"]
-    allowed = [byte for byte in range(1, 256) if byte != ord("/")]
-    drawn = [
-        bytes(ground.random.choices(allowed, k=ground.random.randint(1, 40))) + b".mid"
-        for _ in range(ground.size(81, 5))
-    ]
-    names = list(dict.fromkeys([*fixed, *drawn]))
-    for number, name in enumerate(names):
-        # Each another file, as equal ones would count as one piece for the split.
-        Path(os.fsdecode(bytes(folder)), os.fsdecode(name)).write_bytes(
-            content if number % 2 else content + bytes(number)
-        )
-    fault, outcomes = read_folder(folder)
-    for name in names:
-        yield ascii(name), fault or ("" if os.fsdecode(name) in outcomes else "no outcome")
-    told = call(*ground.tiny(ground.folder / "w", "train.epochs=1", source=folder))
-    yield "training on them", wrong(told, 0)
-    shutil.rmtree(ground.folder / "w", ignore_errors=True)
-    out = [path.name for path in ground.folder.iterdir() if path.name != "names"]
-    yield "nothing beside the folder", f"there is {out}" if out else ""
-
-
-def folder_shapes(ground: Ground) -> Iterator[Case]:
-    """Folder shapes: FIFO, socket, links and loops, folders named like files, deep and empty ones"""
-    folder, content = ground.place("shapes"), sorted(ground.clips.iterdir())[0].read_bytes()
-    (folder / "a.mid").write_bytes(content)
-    os.mkfifo(folder / "fifo.mid")
-    (folder / "folder.mid").mkdir()
-    (folder / "folder.mid" / "b.mid").write_bytes(content)
-    (folder / "loop").symlink_to(folder)
-    (folder / "folder.mid" / "up").symlink_to("..")
-    (folder / "self.mid").symlink_to("self.mid")
-    (folder / "nowhere.mid").symlink_to("absent.mid")
-    (folder / "again.mid").symlink_to("a.mid")
-    (folder / "device.mid").symlink_to("/dev/zero")
-    os.link(folder / "a.mid", folder / "hard.mid")
-    (folder / "empty").mkdir()
-    deep = folder
-    for _ in range(60):
-        deep = deep / "d"
-    deep.mkdir(parents=True)
-    (deep / "c.mid").write_bytes(content)
-    with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(folder)  # a socket's path has a limit of 108 bytes
-        try:
-            listener.bind("socket.mid")
-        finally:
-            os.chdir(REPOSITORY)
-        started = time.monotonic()
-        fault, outcomes = read_folder(folder)
-        seconds = time.monotonic() - started
-    yield "read in time", fault or ("" if seconds < SECONDS else f"{seconds:.1f} s")
-    read = sorted(name for name, outcome in outcomes.items() if outcome["notes"])
-    expected = [["a.mid", "again.mid", "hard.mid"], ["folder.mid/b.mid"], ["d/" * 60 + "c.mid"]]
-    for names in expected:
-        found = [name for name in names if name in read]
-        yield f"{names[0][-20:]} once", "" if len(found) == 1 else f"read {len(found)} times: {read}"
-    for name in ("fifo.mid", "socket.mid", "folder.mid", "device.mid"):
-        yield f"{name} is no file", "" if name not in read else "it was read"
-    for name in ("nowhere.mid", "self.mid"):
-        yield f"{name} is told", "" if outcomes.get(name, {}).get("status") == "skipped" else f"{outcomes.get(name)}"
-
-
-def no_data(ground: Ground) -> Iterator[Case]:
-    """No data: absent, empty, without music, all of it damaged, no folder at all"""
-    for name in ("empty", "words", "damaged"):
-        ground.place(name)
-    (ground.folder / "words" / "a.txt").write_text("no music")
-    (ground.folder / "damaged" / "a.mid").write_bytes(b"")
-    (ground.folder / "silent.mid").write_bytes(smf.file(b""))
-    os.mkfifo(ground.folder / "fifo.mid")
-    (ground.folder / "link").symlink_to(ground.folder / "absent")
-    for name in ("absent", "empty", "words", "damaged", "silent.mid", "fifo.mid", "link", "x" * 300, "words/a.txt"):
-        source = ground.folder / name
-        told, words = call("data", f"--data={source}", "--json", "--config.data.cache=off"), (source.name[:20],)
-        yield f"data: {name[:20]}", wrong(told, 1, *words)
-        told = call(*ground.tiny(ground.folder / "w", source=source))
-        fault = wrong(told, 1, *words)
-        yield f"train: {name[:20]}", fault or ("a workdir was left" if (ground.folder / "w").exists() else "")
-    told = call("data", "--data=", "--json")
-    yield "data: no name", wrong(told, (1, 2))

@@ -131,18 +131,18 @@ def forget_place(number: float, seconds: float) -> None:
         return checkpoint
 
     train._restored = remembered
-    epoch_lib.start = lambda programs, state, turn, after: begin(programs, state, turn - first, after)
+    epoch_lib.start = lambda programs, state, turn, *rest, **named: begin(programs, state, turn - first, *rest, **named)
 
 
 def poison(number: float, seconds: float) -> None:
     """One parameter is not a number from this epoch on, counted from 1."""
     begin = epoch_lib.start
 
-    def poisoned(programs, state, turn, after):
+    def poisoned(programs, state, turn, *rest, **named):
         if turn + 1 >= number:
             params = jax.tree.map(functools.partial(jnp.multiply, jnp.nan), state.params)
             state = state._replace(params=params)
-        return begin(programs, state, turn, after)
+        return begin(programs, state, turn, *rest, **named)
 
     epoch_lib.start = poisoned
 
