@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def _unsafe(tree: ast.Module) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
-        if called in UNSAFE_CALLS or called.startswith("runpy."):
+        if called in UNSAFE_CALLS or re.fullmatch(r"runpy\.\w+", called):
             found.append(called)
         if called in NUMPY_LOADS and given.get("allow_pickle") != "False":
             found.append(f"{called} without allow_pickle=False")
