@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -243,14 +245,24 @@ def _orbax() -> ocp.Checkpointer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """orbax raises what goes wrong and also prints it, with tracebacks; we say it once."""
-    logger = logging.getLogger("absl")
-    before = logger.level
+    """orbax raises what goes wrong and also prints it, with tracebacks; we say it once.
+
+    After a failure tensorstore's threads go on, and complain later that nobody waits for them: that stays unsaid.
+    """
+    logger, unraisable = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+
+    def but_for_late_ones(complaint: Any) -> None:
+        if str(complaint.exc_value) != "Event loop is closed":
+            unraisable(complaint)
+
     logger.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = but_for_late_ones
     try:
         yield
+        sys.unraisablehook = unraisable
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 def _set_aside(place: Path) -> Path:
@@ -262,5 +274,7 @@ def _reason(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f" ({error.filename})" if error.filename else "")
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if re.match(r"[A-Z_]+: ", lines[0]):  # tensorstore's, which names all paths and settings around the reason
+        return lines[0].split(" [")[0].rsplit(": ", 1)[-1]
+    return lines[0][:300]

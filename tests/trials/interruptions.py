@@ -84,7 +84,7 @@ def _controls(ground: Ground, reference: Reference) -> Iterator[Case]:
 def signalled(ground: Ground) -> Iterator[Case]:
     """SIGINT and SIGTERM at random moments, once and twice"""
     reference = Reference(ground, "reference", "train.epochs=40")
-    for number in range(ground.size(24, 3)):
+    for number in range(ground.size(16, 2)):
         twice = number % 4 == 3
         name = signal.SIGTERM if number % 2 else signal.SIGINT
         workdir = ground.folder / str(number)
@@ -130,7 +130,7 @@ def disk_full(ground: Ground) -> Iterator[Case]:
     if mounted:
         print("disk full: no file system can be mounted here, files are limited to a size instead", flush=True)
     try:
-        for number in range(ground.size(12, 2)):
+        for number in range(ground.size(8, 1)):
             yield _starved(ground, reference, disk / str(number), bool(mounted))
             shutil.rmtree(disk / str(number), ignore_errors=True)
         if not mounted:
@@ -191,7 +191,7 @@ def taken_away(ground: Ground) -> Iterator[Case]:
         "replaced by a file": replaced,
         "its checkpoints removed": lambda place: _removed(place / "checkpoints"),
     }
-    for number in range(ground.size(12, 2)):
+    for number in range(ground.size(8, 1)):
         way = list(ways)[number % len(ways)]
         workdir = ground.folder / f"run{number}"
         flags = ground.tiny(workdir, *reference.fields, "train.epochs=100000")
