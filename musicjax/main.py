@@ -98,15 +98,17 @@ def plain(error: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
-    argv = sys.argv[1:] if argv is None else argv
+    is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     try:
         if {"--help", "-h"} & set(argv):
             flag_lines = [f"  --{name:<12} {meaning} ({', '.join(by)})" for name, (*_, meaning, by) in FLAGS.items()]
             print(__doc__, *flag_lines, "", *config_lib.describe(), sep="\n", flush=True)
             return 0
         request = parse(argv)
-        from musicjax.run import commands  # not before: wrong usage is told without waiting for JAX
+        from musicjax.run import commands, screen  # not before: wrong usage is told without waiting for JAX
 
+        if is_program:
+            screen.hush()
         return commands.run(*request)
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,7 @@ def _own_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    signals.settle()
     signals._received = None
 
 
@@ -39,20 +41,42 @@ def test_a_save_is_finished_first():
     assert done == ["saved"]
 
 
-def test_a_signal_that_python_dropped_ends_the_run_at_the_next_save():
-    class Dropping:
-        def __del__(self) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
-            for _ in range(1000):  # the handler runs between two instructions
-                pass
+class Dropping:
+    """What is raised while an object is freed goes nowhere."""
 
-    unraisable, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        Dropping()  # what is raised while an object is freed goes nowhere
-    finally:
-        sys.unraisablehook = unraisable
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):  # the handler runs between two instructions
+            pass
+
+
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal has come and what it raised was lost."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    Dropping()
+
+
+def test_what_python_dropped_is_raised_again(dropped):
+    started = time.monotonic()
+    with pytest.raises(signals.Stopped):
+        time.sleep(20)
+    assert time.monotonic() - started < 10
+
+
+def test_what_python_dropped_ends_the_run_before_the_next_save(dropped):
     with pytest.raises(signals.Stopped), signals.held():
         pytest.fail("a new save began")
+
+
+def test_a_save_is_finished_however_often_it_is_raised_again(monkeypatch):
+    monkeypatch.setattr(signals, "AGAIN_SECONDS", 0.01)
+    done = []
+    with pytest.raises(signals.Stopped), signals.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        done.append("saved")
+    assert done == ["saved"]
 
 
 SECOND = """

@@ -7,14 +7,11 @@ disk. The two newest are kept: where the newest is damaged, the one before it is
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -96,8 +93,7 @@ class Store:
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=facts)
         try:
             self._require_folder()
-            with _quiet():
-                self._orbax.save(partial, args=items, force=True)
+            self._orbax.save(partial, args=items, force=True)
             manifest.write(partial)
             self._require_folder()
             finished = self._folder / str(epoch)
@@ -134,7 +130,7 @@ def read_facts(workdir: Path) -> Facts:
     Raises:
         RunError: there is none.
     """
-    with _quiet(), _orbax() as orbax:
+    with _orbax() as orbax:
         return _of_newest_whole(workdir, lambda place: _facts_of(orbax, place))
 
 
@@ -145,7 +141,7 @@ def restore(workdir: Path) -> Checkpoint:
         RunError: there is none, or its shapes are not those of its config.
         UsageError: see `network_of`.
     """
-    with _quiet(), _orbax() as orbax:
+    with _orbax() as orbax:
 
         def checkpoint_of(place: Path) -> Checkpoint:
             facts = _facts_of(orbax, place)
@@ -241,28 +237,6 @@ def _orbax() -> ocp.Checkpointer:
     options = ocp.CompositeOptions(multiprocessing_options=alone)
     handler = ocp.CompositeCheckpointHandler(composite_options=options)
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """orbax raises what goes wrong and also prints it, with tracebacks; we say it once.
-
-    After a failure tensorstore's threads go on, and complain later that nobody waits for them: that stays unsaid.
-    """
-    logger, unraisable = logging.getLogger("absl"), sys.unraisablehook
-    level = logger.level
-
-    def but_for_late_ones(complaint: Any) -> None:
-        if str(complaint.exc_value) != "Event loop is closed":
-            unraisable(complaint)
-
-    logger.setLevel(logging.CRITICAL + 1)
-    sys.unraisablehook = but_for_late_ones
-    try:
-        yield
-        sys.unraisablehook = unraisable
-    finally:
-        logger.setLevel(level)
 
 
 def _set_aside(place: Path) -> Path:

@@ -26,6 +26,7 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
             options, config, overrides
         )
     except signals.Stopped as stopped:
+        signals.settle()
         again = (
             "; the same command goes on after the last finished epoch, if there is one" if command == "train" else ""
         )

@@ -15,7 +15,7 @@ def write(folder: Path) -> None:
     """Lists the files of a folder in it, and returns when all of them are on the disk; raises OSError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     hashes = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
-    (folder / NAME).write_text(json.dumps(hashes, indent=2) + "\n")
+    (folder / NAME).write_text(json.dumps(hashes, indent=2))  # without a newline, whose loss nobody would see
     disk.sync_tree(folder)
 
 

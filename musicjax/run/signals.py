@@ -11,6 +11,9 @@ import signal
 from collections.abc import Iterator
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# What is raised may be lost: where Python frees an object, or in a library that catches everything. So it is raised
+# again this often until the program ends.
+AGAIN_SECONDS = 0.5
 _holding = False
 _received: int | None = None
 
@@ -29,6 +32,14 @@ def install() -> None:
     _received = None
     for number in NUMBERS:
         signal.signal(number, _receive)
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda number, frame: None if _holding else _raise_if_received())
+
+
+def settle() -> None:
+    """Nothing more is raised: Stopped has arrived where the program ends."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager
@@ -49,11 +60,12 @@ def _receive(number: int, frame: object) -> None:
     if _received is not None:
         os._exit(128 + number)
     _received = number
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
     if not _holding:
         raise Stopped(number)
 
 
 def _raise_if_received() -> None:
-    """Also where Stopped was raised and lost: Python drops what is raised while it frees an object."""
     if _received is not None:
         raise Stopped(_received)

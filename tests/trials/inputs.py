@@ -30,7 +30,7 @@ def too_little_data(ground: Ground) -> Iterator[Case]:
         )
         for _ in range(ground.size(34, 0))
     ]
-    for number, (lengths, window, batch) in enumerate([*fixed, *drawn]):
+    for number, (lengths, window, batch) in enumerate([*fixed[:: ground.size(1, 2)], *drawn]):
         split = ("piece", "windows")[number % 2]
         music, workdir = ground.place(f"music{number}"), ground.folder / f"w{number}"
         for k, length in enumerate(lengths):
@@ -104,7 +104,8 @@ def output_paths(ground: Ground) -> Iterator[Case]:
     (ground.folder / "file").write_text("precious")
     (ground.folder / "dangling").symlink_to(ground.folder / "nowhere" / "at all")
     (ground.folder / "loop").symlink_to(ground.folder / "loop")
-    for name in ("file", "file/below", "x" * 300, "dangling", "loop", "/proc/w", "/dev/null/w"):
+    ways = ("file", "x" * 300, "dangling", "file/below", "loop", "/proc/w", "/dev/null/w")
+    for name in ways[: ground.size(7, 3)]:
         place = Path(ground.folder, name)
         outputs = ("--num_outputs=1", "--num_notes=4")
         yield f"train into {name[:20]}", wrong(call(*ground.tiny(place)), 1, "workdir", "--workdir")
@@ -119,7 +120,8 @@ def output_paths(ground: Ground) -> Iterator[Case]:
     if (ground.folder / "file").read_text() != "precious" or (ground.folder / "nowhere").exists():
         yield "what was there", "was changed"
     yield from _in_the_way(ground, trained)
-    for name in ("a b", "é✓", "-dash", "new\nline", "\x1b[31mred", "\udcff\udcfe", "'\"`$(x)", "{0}%s", "." * 3):
+    names = ("new\nline", "\udcff\udcfe", "\x1b[31mred", "a b", "é✓", "-dash", "'\"`$(x)", "{0}%s", "." * 3)
+    for name in names[: ground.size(9, 3)]:
         workdir = ground.folder / "names" / name
         told = call(*ground.tiny(workdir, "train.epochs=1"))
         # The library that saves arrays takes names in UTF-8 only, which is said before training.
@@ -130,13 +132,13 @@ def output_paths(ground: Ground) -> Iterator[Case]:
 
 def _in_the_way(ground: Ground, trained: Path) -> Iterator[Case]:
     """Something else where a file or folder of the workdir is to be."""
-    for name in ("config.json", "metrics.jsonl", "data.jsonl", "lock"):
+    for name in ("config.json", "metrics.jsonl", "data.jsonl", "lock")[:: ground.size(1, 3)]:
         workdir = shutil.copytree(trained, ground.folder / "in the way")
         (workdir / name).unlink(missing_ok=True)
         (workdir / name / "full").mkdir(parents=True)
         yield f"a folder for {name}", wrong(call(*ground.tiny(workdir, "train.epochs=4")), 1, "in the way")
         shutil.rmtree(workdir)
-    for name in ("samples", "tensorboard", "checkpoints"):
+    for name in ("samples", "tensorboard", "checkpoints")[:: ground.size(1, 2)]:
         workdir = shutil.copytree(trained, ground.folder / "in the way")
         shutil.rmtree(workdir / name)
         (workdir / name).write_text("precious")
@@ -149,7 +151,7 @@ def hostile_artefacts(ground: Ground) -> Iterator[Case]:
     """Files of strangers: facts of a checkpoint, links, pickles, caches, deep JSON, names"""
     trained = ground.folder / "trained"
     yield "a run to try with", wrong(call(*ground.tiny(trained)), 0)
-    for number in range(ground.size(200, 12)):
+    for number in range(ground.size(200, 6)):
         yield _strange_facts(ground, trained, number)
     yield from _links(ground, trained)
     yield from _pickles(ground, trained)
@@ -198,7 +200,8 @@ def _links(ground: Ground, trained: Path) -> Iterator[Case]:
     """Links in a workdir, under the names that training writes, to a file and a folder of mine."""
     mine = ground.place("mine")
     names = ("config.json", "config.json.partial", "data.jsonl", "metrics.jsonl", "metrics.jsonl.partial", lock.NAME)
-    for name in (*names, "data.jsonl.partial", "checkpoints/4.partial", "checkpoints/4", "samples/seed0-000.mid"):
+    names += ("data.jsonl.partial", "checkpoints/4.partial", "checkpoints/4", "samples/seed0-000.mid")
+    for name in names[:: ground.size(1, 4)]:
         (mine / "file").write_text("precious")
         for target in ("file", "."):
             workdir = shutil.copytree(trained, ground.folder / "links")
@@ -228,7 +231,7 @@ def _pickles(ground: Ground, trained: Path) -> Iterator[Case]:
     bomb = ground.folder / "exploded"
     content = pickle.dumps(_Bomb(bomb))
     files = sorted(path.relative_to(trained) for path in trained.rglob("*") if path.is_file())
-    for name in files[:: ground.size(1, 10)]:
+    for name in files[:: ground.size(1, 20)]:
         workdir = shutil.copytree(trained, ground.folder / "pickles")
         (workdir / name).write_bytes(content)
         if name.parts[0] == "checkpoints" and name.name != manifest.NAME:

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from musicjax.run import checkpoint as checkpoint_lib
-from tests.trials.ground import Case, Ground, finish, start, tree, wrong
-from tests.trials.reference import VICTIM, Reference, untimed, wait_for
+from tests.trials.ground import Case, Ground, call, finish, start, tree, wrong
+from tests.trials.reference import VICTIM, Reference, left_alone, untimed, wait_for
 from tests.trials.victim import digest
 
 
@@ -27,11 +27,10 @@ def killed(ground: Ground) -> Iterator[Case]:
     # (kind, how many kills, most epochs between two of them)
     chains = [("alone", 11, 5)] * 4 + [("several trials", 10, 5), ("early stop", 6, 3)]
     if ground.quick:
-        kinds, chains = {"alone": ()}, [("alone", 3, 3)]
+        kinds, chains = {"alone": ()}, [("alone", 2, 3)]
     with ThreadPoolExecutor(ground.size(2, 1)) as pool:
         made = {
-            kind: pool.submit(Reference, ground, kind, f"train.epochs={epochs}", *fields)
-            for kind, fields in kinds.items()
+            kind: pool.submit(left_alone, ground, f"train.epochs={epochs}", *fields) for kind, fields in kinds.items()
         }
         references = {kind: future.result() for kind, future in made.items()}
         plans = []
@@ -83,8 +82,8 @@ def _controls(ground: Ground, reference: Reference) -> Iterator[Case]:
 
 def signalled(ground: Ground) -> Iterator[Case]:
     """SIGINT and SIGTERM at random moments, once and twice"""
-    reference = Reference(ground, "reference", "train.epochs=40")
-    for number in range(ground.size(16, 2)):
+    reference = left_alone(ground, f"train.epochs={ground.size(40, 12)}")
+    for number in range(ground.size(16, 1)):
         twice = number % 4 == 3
         name = signal.SIGTERM if number % 2 else signal.SIGINT
         workdir = ground.folder / str(number)
@@ -122,7 +121,7 @@ def _handles(pid: int, number: signal.Signals) -> bool:
 
 def disk_full(ground: Ground) -> Iterator[Case]:
     """Disk full and read-only"""
-    reference = Reference(ground, "reference", "train.epochs=12")
+    reference = left_alone(ground, "train.epochs=12")
     disk = ground.place("disk")
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False
@@ -137,16 +136,16 @@ def disk_full(ground: Ground) -> Iterator[Case]:
             workdir = shutil.copytree(reference.workdir, disk / "w")
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
             before = tree(disk)
-            done = finish(start(*ground.tiny(workdir, "train.epochs=14")))
+            done = call(*ground.tiny(workdir, "train.epochs=14"))
             changed = "" if tree(disk) == before else "it was written"
             yield "read-only: train", wrong(done, 1, "Read-only file system") or changed
-            done = finish(start("generate", f"--workdir={workdir}", f"--output_dir={ground.folder / 'out'}"))
+            done = call("generate", f"--workdir={workdir}", f"--output_dir={ground.folder / 'out'}", "--num_outputs=1")
             yield "read-only: generate elsewhere", wrong(done, 0)
-            done = finish(start("generate", f"--workdir={workdir}"))
+            done = call("generate", f"--workdir={workdir}", "--num_outputs=1")
             yield "read-only: generate there", wrong(done, 1, "Read-only file system")
     finally:
         if not mounted:
-            subprocess.run(["umount", disk], check=False)
+            subprocess.run(["umount", "-l", disk], check=False)
 
 
 def _starved(ground: Ground, reference: Reference, workdir: Path, limited: bool) -> Case:
@@ -179,7 +178,7 @@ def _starved(ground: Ground, reference: Reference, workdir: Path, limited: bool)
 
 def taken_away(ground: Ground) -> Iterator[Case]:
     """The workdir is removed, renamed or replaced while training"""
-    reference = Reference(ground, "reference", "train.epochs=60")
+    reference = left_alone(ground, f"train.epochs={ground.size(60, 12)}")
 
     def replaced(place: Path) -> None:
         place.rename(ground.folder / f"{place.name} moved")
@@ -205,7 +204,7 @@ def taken_away(ground: Ground) -> Iterator[Case]:
         if not fault and moved.exists():
             epoch = checkpoint_lib.read_facts(moved).epoch
             fault = reference.wrong_checkpoint(moved) if epoch in reference.digests else ""
-            if not fault and number < 4 and epoch < 60:
+            if not fault and number < 4 and epoch < max(reference.digests):
                 done = finish(start(*ground.tiny(moved, *reference.fields)))
                 fault = wrong(done, 0) or reference.wrong_end(moved)
         elif not fault and workdir.is_dir() and [path.name for path in workdir.glob("checkpoints/*")]:

@@ -8,4 +8,5 @@ from musicjax import main
 if __name__ == "__main__":
     size = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # Python ignores the signal, writing raises OSError
-    sys.exit(main.main(sys.argv[2:]))
+    del sys.argv[1]
+    sys.exit(main.main())

@@ -13,18 +13,18 @@ from tests.trials.ground import Ground, finish, start, tree
 from tests.trials.victim import digest
 
 VICTIM = "tests.trials.victim"
+_made: dict[tuple[str, ...], Reference] = {}
 
 
 class Reference:
     """A run that was left alone: its workdir and the digest of each epoch's checkpoint."""
 
-    def __init__(self, ground: Ground, name: str, *fields: str):
-        self.workdir = ground.folder / name
-        self.fields = fields
-        self.done = finish(start("digests", "0", "0", *ground.tiny(self.workdir, *fields), module=VICTIM))
-        words = [line.split() for line in self.done.err.splitlines() if line.startswith("digest ")]
+    def __init__(self, workdir: Path, fields: tuple[str, ...], flags: list[str]):
+        self.workdir, self.fields = workdir, fields
+        done = finish(start("digests", "0", "0", *flags, module=VICTIM))
+        words = [line.split() for line in done.err.splitlines() if line.startswith("digest ")]
         self.digests = {int(epoch): value for _, epoch, value in words}
-        assert self.done.status == 0 and self.digests, self.done.err
+        assert done.status == 0 and self.digests, done.err
 
     def wrong_checkpoint(self, workdir: Path) -> str:
         """What is wrong with the latest checkpoint of a run that was cut off; that there is none is not."""
@@ -52,6 +52,14 @@ class Reference:
             return "the samples differ"
         left = [path.name for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
         return f"left behind: {left}" if left else ""
+
+
+def left_alone(ground: Ground, *fields: str) -> Reference:
+    """The run of these fields; made once for all trials, which take copies of its workdir."""
+    if fields not in _made:
+        workdir = ground.folder.parent / " ".join(["reference", *fields])
+        _made[fields] = Reference(workdir, fields, ground.tiny(workdir, *fields))
+    return _made[fields]
 
 
 def untimed(workdir: Path) -> list[dict]:

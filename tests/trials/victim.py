@@ -150,4 +150,5 @@ def poison(number: float, seconds: float) -> None:
 if __name__ == "__main__":
     accident, first, second, *argv = sys.argv[1:]
     globals()[accident](float(first), float(second))
-    sys.exit(main.main(argv))
+    sys.argv[1:] = argv
+    sys.exit(main.main())
