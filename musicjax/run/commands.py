@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,8 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 
     SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
     """
-    signals.install()
-    try:
-        {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](
-            options, config, overrides
-        )
-    except signals.Stopped as stopped:
-        signals.settle()
-        again = (
-            "; the same command goes on after the last finished epoch, if there is one" if command == "train" else ""
-        )
-        print(f"musicjax: stopped by {stopped}{again}", file=sys.stderr, flush=True)
-        # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
-        os._exit(128 + stopped.number)
+    signals.install("; the same command goes on after the last finished epoch, if there is one" * (command == "train"))
+    {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](options, config, overrides)
     return 0
 
 

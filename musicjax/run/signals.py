@@ -1,5 +1,7 @@
-"""SIGINT and SIGTERM: they interrupt what runs, except a save, which is finished first; a second one ends at once.
+"""SIGINT and SIGTERM: they end the program there and then, except in a save, which is finished first.
 
+Nothing is raised and nothing tidied up: an exception can be lost, or abort the process, where a library catches
+everything, and a run that is killed loses nothing anyway. A second signal ends a save too.
 Signals belong to the process, so what is known about them does too: the state of this module.
 """
 
@@ -8,51 +10,35 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
-# What is raised may be lost: where Python frees an object, or in a library that catches everything. So it is raised
-# again this often until the program ends.
-AGAIN_SECONDS = 0.5
+SHOW_CURSOR = "\x1b[?25h\n"  # which a progress bar hides
 _holding = False
 _received: int | None = None
+_told = ""
 
 
-class Stopped(BaseException):
-    """Raised where the program was when the signal came; `number` is the signal's."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-def install() -> None:
-    """From now on the first of the signals raises Stopped in the main thread, and the next ends the process there."""
-    global _received
-    _received = None
+def install(told: str = "") -> None:
+    """From now on the signals end the program with 128 + their number and one line, which `told` ends."""
+    global _received, _told
+    _received, _told = None, told
     for number in NUMBERS:
         signal.signal(number, _receive)
-    if hasattr(signal, "setitimer"):  # not on Windows
-        signal.signal(signal.SIGALRM, lambda number, frame: None if _holding else _raise_if_received())
-
-
-def settle() -> None:
-    """Nothing more is raised: Stopped has arrived where the program ends."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """A signal that comes inside is raised at the end."""
+    """A signal that comes inside ends the program at the end of it."""
     global _holding
-    _raise_if_received()
     _holding = True
     try:
         yield
     finally:
         _holding = False
-    _raise_if_received()
+    if _received is not None:
+        _end(_received)
 
 
 def _receive(number: int, frame: object) -> None:
@@ -60,12 +46,13 @@ def _receive(number: int, frame: object) -> None:
     if _received is not None:
         os._exit(128 + number)
     _received = number
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
     if not _holding:
-        raise Stopped(number)
+        _end(number)
 
 
-def _raise_if_received() -> None:
-    if _received is not None:
-        raise Stopped(_received)
+def _end(number: int) -> None:
+    line = f"musicjax: stopped by {signal.Signals(number).name}{_told}\n"
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        os.write(2, (SHOW_CURSOR + line if sys.stderr.isatty() else line).encode())
+    # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
+    os._exit(128 + number)
