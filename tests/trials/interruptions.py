@@ -156,7 +156,7 @@ def _starved(ground: Ground, reference: Reference, workdir: Path, limited: bool)
         what = f"files limited to {size} bytes"
         process = start(str(size), *flags, module="tests.trials.limited")
     else:
-        room = 4096 * ground.random.randint(8, 70)  # the whole run needs about 90 pages
+        room = 4096 * ground.random.randint(8, 50)  # the whole run needs about 60 pages
         what = f"room for {room // 1024} KiB"
         balloon = workdir.parent / "balloon"
         with balloon.open("wb") as stream:
