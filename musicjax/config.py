@@ -297,7 +297,7 @@ def load(name_or_path: str | Config) -> Config:
 def _load_json(path: Path) -> Config:
     try:
         values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"config file {path} cannot be read: {error}; expected the JSON of a config") from error
     if not isinstance(values, dict):
         raise UsageError(f"config file {path}: expected a JSON object, found {type(values).__name__}")

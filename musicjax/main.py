@@ -51,15 +51,15 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
     # The fields override the config, wherever it was written: `--config=X`, `-config=X` or `--config X`.
-    line = re.sub(r"(^|\n)--?config[\n=]", r"\1--config=", "\n".join(rest))
+    line = re.sub(r"(^|\0)--?config[\0=]", r"\1--config=", "\0".join(rest))
     # A list of values is for the trials, whose knobs are named in the plural.
     plurals = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
     for one, several in plurals.items():
-        line = re.sub(rf"(^|\n)--?config\.{one}[\n=](?=.*,)", rf"\1--config.{several}=", line)
-        if len(re.findall(rf"(?:^|\n)--?config\.{several}[\n=]", line)) > 1:
+        line = re.sub(rf"(^|\0)--?config\.{one}[\0=](?=[^\0]*,)", rf"\1--config.{several}=", line)
+        if len(re.findall(rf"(?:^|\0)--?config\.{several}[\0=]", line)) > 1:
             raise UsageError(f"config.{several} is given more than once: expected one list")
-    rest = sorted(line.split("\n"), key=lambda word: not word.startswith("--config=")) if rest else []
-    for path in re.findall(r"^--?(?:no)?config\.([^=\n]*)", "\n".join(rest), re.MULTILINE):
+    rest = sorted(line.split("\0"), key=lambda word: not word.startswith("--config=")) if rest else []
+    for path in [field[1] for word in rest if (field := re.match(r"--?(?:no)?config\.([^=]*)", word))]:
         config_lib.require_field(path)
     values = flags.FlagValues()
     try:
@@ -97,20 +97,25 @@ def plain(error: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
+    is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     try:
         if {"--help", "-h"} & set(argv):
             flag_lines = [f"  --{name:<12} {meaning} ({', '.join(by)})" for name, (*_, meaning, by) in FLAGS.items()]
             print(__doc__, *flag_lines, "", *config_lib.describe(), sep="\n", flush=True)
             return 0
         request = parse(argv)
-        from musicjax.run import commands  # not before: wrong usage is told without waiting for JAX
+        from musicjax.run import commands, screen  # not before: wrong usage is told without waiting for JAX
 
+        if is_program:
+            screen.hush()
         return commands.run(*request)
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:  # before the commands have set their own handlers
+        print("musicjax: stopped by SIGINT", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever reads the results has enough of them
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
         return 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from musicjax.errors import RunError
 from musicjax.run.record import Recorder
 
 # Written by hand, each in a way that json.dumps would not write it: what is kept must not be written anew.
@@ -153,7 +156,20 @@ def test_the_lines_of_all_trials_up_to_the_restored_epoch_stay(tmp_path):
 
 
 @pytest.mark.parametrize("epoch, kept", [(1, 2), (2, 4), (3, 6), (9, 6)])
-@pytest.mark.parametrize("cut", ["", '{"split": "train", "epo', '{"split": "train", "epoch": 2', "{", "\0\0\0"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "",
+        "[1]",
+        "7",
+        '{"epoch": "1"}',
+        "[" * 100_000,
+        '{"split": "train", "epo',
+        '{"split": "train", "epoch": 2',
+        "{",
+        "\0\0\0",
+    ],
+)
 def test_lines_up_to_the_restored_epoch_stay_byte_for_byte_and_the_rest_goes(tmp_path, epoch, kept, cut):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(LINES) + cut)
@@ -200,3 +216,28 @@ def test_events_of_a_run_cut_off_before_its_first_checkpoint_are_hidden(tmp_path
     next_file()
     write_epochs(tmp_path, 0, range(1, 3), 0.5)
     assert shown(tmp_path)["train/loss", 10] == 1.5
+
+
+@pytest.mark.parametrize("part", [0, 1, 30])
+def test_a_disk_that_is_full_leaves_whole_lines(tmp_path, part):
+    recorder = Recorder(tmp_path, 0, 0)
+    recorder.write("train", 1, 10, [{"loss": 0.5}])
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    file = recorder._file
+
+    class Full:
+        """Takes so many bytes, then no more."""
+
+        def write(self, data: bytes) -> int:
+            if not part:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return file.write(data[:part])
+
+        def __getattr__(self, name):
+            return getattr(file, name)
+
+    recorder._file = Full()
+    with pytest.raises(RunError, match=r"metrics cannot be recorded in .*No space left on device"):
+        recorder.write("valid", 1, 10, [{"loss": 0.25}])
+    recorder.close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before

@@ -103,6 +103,36 @@ def test_a_restore_that_forgets_the_optimizer_state_is_noticed(clips: Path, left
     assert final_bytes(workdir) != final_bytes(left_alone)
 
 
+# A run that goes on, but with its windows in the order of the first epochs.
+FORGETFUL = """
+import sys
+from musicjax import main
+from musicjax.run import epoch, train
+
+first, start, restored = [0], epoch.start, train._restored
+
+def counted_from_zero(programs, state, number, *rest, **named):
+    return start(programs, state, number - first[0], *rest, **named)
+
+def remembered(*arguments):
+    checkpoint = restored(*arguments)
+    first[0] = checkpoint.facts.epoch
+    return checkpoint
+
+epoch.start, train._restored = counted_from_zero, remembered
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_a_restore_that_forgets_the_place_in_the_data_is_noticed(clips: Path, left_alone: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "w"
+    cut_off(clips, workdir, signal.SIGKILL, 4)
+    argv = command(clips, workdir)[3:]
+    subprocess.run([sys.executable, "-c", FORGETFUL, *argv], check=True, capture_output=True)
+    assert checkpoint_lib.read_facts(workdir).epoch == EPOCHS
+    assert final_bytes(workdir) != final_bytes(left_alone)
+
+
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alone: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "w"
     short = [*command(clips, workdir), "--config.train.epochs=5"]

@@ -1,40 +1,37 @@
 """Checkpoints of a run: everything needed to go on with it or to use its model. The only importer of orbax.
 
-One checkpoint holds the latest state and the best parameters together, written aside and renamed, so
-that they never belong to different moments. The two newest are kept.
+One checkpoint holds the latest state and the best parameters together, so that they never belong to different
+moments. It is written aside and gets its name, the number of its epoch, when all of it and its manifest are on the
+disk. The two newest are kept: where the newest is damaged, the one before it is used, and that is said.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import importlib.metadata
-import json
-import math
-import platform
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-import musicjax
-from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
-from musicjax.music.note_matrix import Scaling
+from musicjax.run import disk, lock, manifest, screen
+from musicjax.run import facts as facts_lib
+from musicjax.run.facts import Facts
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 from musicjax.training.step import TrainState
 
 KEPT = 2
-# In each checkpoint: {file: sha256}, written last. orbax itself notices a flipped bit in few of its files.
-MANIFEST = "sha256.json"
 # Windows of the training data that travel with the model, for generating without a primer of one's own.
 PRIMERS = 128
+T = TypeVar("T")
 
 
 class Arrays(NamedTuple):
@@ -48,52 +45,11 @@ class Arrays(NamedTuple):
     primers: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class Standing:
-    """How far a trial has come: its lowest validation loss, and the epoch at which a loss was not finite, or 0."""
-
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    diverged: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What goes beside the arrays, as JSON.
-
-    Attributes:
-        epoch: epochs finished.
-        best_epoch, best_loss: of the lowest validation loss of all trials.
-        config, scaling: of the run.
-        fingerprint: of the data.
-        versions: of the program and what it computes with.
-        best_trial: whose loss the best is.
-        trials: of each trial; a run by itself is one.
-    """
-
-    epoch: int
-    best_epoch: int
-    best_loss: float
-    config: Config
-    scaling: Scaling
-    fingerprint: str
-    versions: dict[str, str]
-    best_trial: int = 0
-    trials: tuple[Standing, ...] = (Standing(),)
-
-
 class Checkpoint(NamedTuple):
     """Arrays and Facts of one moment."""
 
     arrays: Arrays
     facts: Facts
-
-
-def versions() -> dict[str, str]:
-    """Versions of the program and of what its numbers depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mido")
-    found = {"musicjax": musicjax.__version__, "python": platform.python_version()}
-    return found | {package: importlib.metadata.version(package) for package in packages}
 
 
 def network_of(config: Config) -> MusicLSTM:
@@ -114,27 +70,8 @@ def folder(workdir: Path) -> Path:
 
 
 def exists(workdir: Path) -> bool:
-    """Whether the workdir holds a finished checkpoint."""
-    return folder(workdir).is_dir() and _latest(folder(workdir)) is not None
-
-
-def verify(step_folder: Path) -> None:
-    """Compares the files of a checkpoint with the sha256 that were saved beside them.
-
-    Where the run was killed between a checkpoint and its list, there is none, and nothing is compared.
-
-    Raises:
-        ValueError: a file is missing or not the one that was saved.
-    """
-    listing = step_folder / MANIFEST
-    if not listing.is_file():
-        return
-    for name, sha256 in json.loads(listing.read_text()).items():
-        path = step_folder / name
-        if not path.is_file():
-            raise ValueError(f"{name} is missing")
-        if _sha256(path) != sha256:
-            raise ValueError(f"{name} is not the file that was saved")
+    """Whether the workdir holds a checkpoint, be it a damaged one."""
+    return bool(_newest_first(folder(workdir)))
 
 
 class Store:
@@ -143,133 +80,175 @@ class Store:
     def __init__(self, workdir: Path):
         self._folder = folder(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, enable_async_checkpointing=False, create=False, multiprocessing_options=_alone()
-        )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._made = os.stat(self._folder)
+        self._orbax = _orbax()
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Raises RunError if it cannot be written; what was there before stays."""
-        facts = dataclasses.asdict(checkpoint.facts)
+        epoch = checkpoint.facts.epoch
+        partial = self._folder / f"{epoch}{disk.PARTIAL}"
         # This process' copies: of what several processes share, each could only save a part.
         arrays = jax.tree.map(np.asarray, checkpoint.arrays)
-        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts))
+        facts = ocp.args.JsonSave(facts_lib.to_saved(checkpoint.facts))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=facts)
         try:
-            self._manager.save(checkpoint.facts.epoch, args=items, force=True)
-            self._write_manifest(self._folder / str(checkpoint.facts.epoch))
-        except (OSError, ValueError) as error:
-            raise RunError(f"checkpoint of epoch {checkpoint.facts.epoch} could not be saved: {error}") from error
-
-    @staticmethod
-    def _write_manifest(step_folder: Path) -> None:
-        files = sorted(path for path in step_folder.rglob("*") if path.is_file())
-        hashes = {path.relative_to(step_folder).as_posix(): _sha256(path) for path in files}
-        partial = step_folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(hashes, indent=2) + "\n")
-        partial.replace(step_folder / MANIFEST)
+            self._require_folder()
+            self._orbax.save(partial, args=items, force=True)
+            manifest.write(partial)
+            self._require_folder()
+            finished = self._folder / str(epoch)
+            if finished.exists():  # a damaged one, whose epoch was trained again
+                disk.remove(_set_aside(finished))
+            partial.rename(finished)
+            disk.sync(self._folder)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            for leftover in self._folder.glob(f"{epoch}{disk.PARTIAL}*"):
+                disk.remove(leftover)
+            raise RunError(
+                f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; see to space and "
+                "rights there and start again: the run goes on after the last epoch that was saved"
+            ) from error
+        for old in [path for path in _newest_first(self._folder) if int(path.name) < epoch][KEPT - 1 :]:
+            with lock.removing(old) as nobody_reads_it:
+                aside = _set_aside(old) if nobody_reads_it else None
+            if aside is not None:  # else it is removed after a later epoch
+                disk.remove(aside)
 
     def close(self) -> None:
         """Releases what orbax holds; nothing is saved after it."""
-        self._manager.close()
+        self._orbax.close()
+
+    def _require_folder(self) -> None:
+        """Raises OSError if the folder is gone: orbax would make it anew, somewhere under an old name."""
+        if not os.path.samestat(os.stat(self._folder), self._made):
+            raise OSError("it is another folder than at the start")
 
 
 def read_facts(workdir: Path) -> Facts:
-    """The facts of the latest checkpoint, without its arrays.
+    """The facts of the latest checkpoint that is whole, without its arrays.
 
     Raises:
-        RunError: there is none, or it cannot be read.
+        RunError: there is none.
     """
-    place = folder(workdir)
-    epoch = _latest(place) if place.is_dir() else None
-    if epoch is None:
-        raise RunError(
-            f"workdir {workdir} holds no checkpoint; expected one under {place}; train first, or name another --workdir"
-        )
-    try:
-        verify(place / str(epoch))
-    except ValueError as error:
-        raise RunError(
-            f"checkpoint {place / str(epoch)} is damaged: {error}; remove that folder to use the one before it"
-        ) from error
-    try:
-        with _reader(place) as manager:
-            saved = manager.restore(epoch, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
-        scaling = Scaling(**{name: tuple(values) for name, values in saved["scaling"].items()})
-        standings = saved.get("trials") or [{"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}]
-        typed = {
-            "config": config_lib.from_dict(saved["config"]),
-            "scaling": scaling,
-            "trials": tuple(Standing(**standing) for standing in standings),
-        }
-        return Facts(**{**saved, **typed})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise _damaged(place, epoch, error) from error
+    with _orbax() as orbax:
+        return _of_newest_whole(workdir, lambda place: _facts_of(orbax, place))
 
 
 def restore(workdir: Path) -> Checkpoint:
-    """The latest checkpoint.
+    """The latest checkpoint that is whole; says which newer ones are damaged.
 
     Raises:
-        RunError: there is none, it cannot be read, or its shapes are not those of its config.
+        RunError: there is none, or its shapes are not those of its config.
+        UsageError: see `network_of`.
     """
-    facts = read_facts(workdir)
-    config = facts.config
+    with _orbax() as orbax:
+
+        def checkpoint_of(place: Path) -> Checkpoint:
+            facts = _facts_of(orbax, place)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(facts.config)))
+            return Checkpoint(orbax.restore(place, args=items).state, facts)
+
+        return _of_newest_whole(workdir, checkpoint_of)
+
+
+def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of the newest checkpoint that is whole.
+
+    Raises:
+        RunError: there is none.
+    """
+    while True:
+        places, damaged = _newest_first(folder(workdir)), []
+        if not places:
+            raise RunError(
+                f"workdir {workdir} holds no checkpoint; expected one under {folder(workdir)}; "
+                "train first, or name another --workdir"
+            )
+        for place in places:
+            what = "is damaged"
+            try:
+                with lock.reading(place):
+                    manifest.verify(place)
+                    what = "cannot be restored"
+                    found = read(place)
+            except UsageError:
+                raise
+            except lock.Gone:
+                break
+            except Exception as error:  # orbax and tensorstore raise many kinds
+                if not place.is_dir():  # a training beside us has newer ones and has removed it: look again
+                    break
+                damaged.append(f"checkpoint {place} {what}: {_reason(error)}")
+                continue
+            for line in damaged:
+                screen.say_once("warning", f"{line}; epoch {place.name}, saved before it, is used instead")
+            return found
+        else:
+            raise RunError(
+                f"{'; '.join(damaged)}; expected a complete checkpoint of this run's model, written by this version; "
+                f"put back a copy of one, or remove {folder(workdir)} to start anew"
+            )
+
+
+def _newest_first(place: Path) -> list[Path]:
+    """The folders named like an epoch."""
+    try:
+        found = [path for path in place.iterdir() if path.name.isdecimal() and path.name.isascii() and path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def _facts_of(orbax: ocp.Checkpointer, place: Path) -> Facts:
+    """Raises ValueError if they are not those of a checkpoint of this name."""
+    saved = orbax.restore(place, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+    facts = facts_lib.from_saved(saved)
+    if facts.epoch != int(place.name):
+        raise ValueError(f"it is of epoch {facts.epoch}")
+    return facts
+
+
+def _shapes(config: Config) -> Arrays:
+    """Shapes and types of the arrays of a run, placed on the device that is here, wherever it was trained."""
     net = network_of(config)
 
     def template() -> Arrays:
-        state = step_lib.init(
-            net, optimizer_lib.rmsprop(config.train.learning_rate), jax.random.key(0), config.data.window
-        )
+        optimizer = optimizer_lib.rmsprop(config.train.learning_rate)
+        state = step_lib.init(net, optimizer, jax.random.key(0), config.data.window)
         trials = config.train.trials
         states = state if trials == 1 else jax.tree.map(lambda leaf: jnp.stack([leaf] * trials), state)
         deviation = jnp.zeros(net.columns)
         primers = jnp.zeros((PRIMERS, config.data.window, net.columns))
         return Arrays(states, state.params, deviation, deviation, primers)
 
-    place = folder(workdir)
-    try:
-        with _reader(place) as manager:
-            # Where it was trained does not matter: it is restored onto the device that is here.
-            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            shapes = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), jax.eval_shape(template)
-            )
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-            return Checkpoint(manager.restore(facts.epoch, args=items).state, facts)
-    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-        raise _damaged(place, facts.epoch, error) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _reader(place: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(
-        enable_async_checkpointing=False, create=False, multiprocessing_options=_alone()
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), jax.eval_shape(template)
     )
-    return ocp.CheckpointManager(place, options=options)
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
+def _orbax() -> ocp.Checkpointer:
     """Each process reads for itself and the first alone writes; none waits for the others in here."""
-    me = jax.process_index()
-    if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
+    me, alone = jax.process_index(), ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+        )
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
-def _latest(place: Path) -> int | None:
-    with _reader(place) as manager:
-        return manager.latest_step()
+def _set_aside(place: Path) -> Path:
+    """Its new name; under it nobody finds it any more."""
+    return place.rename(place.with_name(f"{place.name}.deleting"))
 
 
-def _damaged(place: Path, epoch: int, error: Exception) -> RunError:
-    reason = str(error).strip().splitlines()
-    return RunError(
-        f"checkpoint {place / str(epoch)} cannot be restored: {type(error).__name__}: {reason[0] if reason else ''}; "
-        "expected a complete checkpoint of this run's model, written by this version"
-    )
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f" ({error.filename})" if error.filename else "")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if re.match(r"[A-Z_]+: ", lines[0]):  # tensorstore's, which names all paths and settings around the reason
+        return lines[0].split(" [")[0].rsplit(": ", 1)[-1]
+    return lines[0][:300]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
 from musicjax.config import Config
-from musicjax.errors import UsageError
+from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
 
@@ -20,18 +18,8 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 
     SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
     """
-    signals.install()
-    try:
-        {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](
-            options, config, overrides
-        )
-    except signals.Stopped as stopped:
-        again = (
-            "; the same command goes on after the last finished epoch, if there is one" if command == "train" else ""
-        )
-        print(f"musicjax: stopped by {stopped}{again}", file=sys.stderr, flush=True)
-        # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
-        os._exit(128 + stopped.number)
+    signals.install("; the same command goes on after the last finished epoch, if there is one" * (command == "train"))
+    {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](options, config, overrides)
     return 0
 
 
@@ -71,7 +59,7 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
     generate.prepare_folder(folder)
     pieces = generate.generate(model, **request, primer=primer)
     for path in generate.write(pieces, folder, options["seed"]):
-        print(path)
+        print(printable(str(path)))
 
 
 def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
@@ -98,8 +86,9 @@ def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[s
         UsageError: a config or field that is named beside it describes another model.
         RunError: there is no trained model.
     """
-    from musicjax.run import checkpoint
+    from musicjax.run import checkpoint, generate
 
+    generate.check_which(options["checkpoint"])
     if not options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a trained model")
     workdir = Path(options["workdir"])

@@ -24,8 +24,9 @@ from musicjax.config import Config
 from musicjax.errors import RunError
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import device, metrics, screen
-from musicjax.run.checkpoint import Arrays, Facts, Standing
+from musicjax.run.checkpoint import Arrays
 from musicjax.run.data import Data
+from musicjax.run.facts import Facts, Standing
 from musicjax.training import mesh, step
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib

@@ -21,7 +21,8 @@ from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import screen
-from musicjax.run.checkpoint import Arrays, Facts
+from musicjax.run.checkpoint import Arrays
+from musicjax.run.facts import Facts
 from musicjax.training import trials as trials_lib
 
 # Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.
@@ -54,8 +55,7 @@ def load(workdir: str | Path, which: str = "best") -> Model:
         UsageError: which is neither.
         RunError: no checkpoint, or one that cannot be restored.
     """
-    if which not in ("best", "latest"):
-        raise UsageError(f"checkpoint {which!r}: expected best or latest")
+    check_which(which)
     arrays, facts = checkpoint_lib.restore(Path(workdir))
     best = which == "best"
     return Model(
@@ -65,6 +65,12 @@ def load(workdir: str | Path, which: str = "best") -> Model:
         arrays.primers,
         facts,
     )
+
+
+def check_which(which: str) -> None:
+    """Raises UsageError for a checkpoint that there never is."""
+    if which not in ("best", "latest"):
+        raise UsageError(f"checkpoint {which!r}: expected best or latest")
 
 
 def check(

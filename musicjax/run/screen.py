@@ -6,19 +6,40 @@ Bars are drawn on a terminal only; elsewhere the same facts come as plain lines.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from musicjax.errors import printable
 
 _silent = False
+_unraisable = sys.unraisablehook
+_said: set[str] = set()
 
 
 def silence() -> None:
     """Nothing more is shown by this process, but for errors: another one of the same training speaks."""
     global _silent
     _silent = True
+
+
+def hush() -> None:
+    """Libraries that print what they raise, with tracebacks, do so no more in this process: we say it, once.
+
+    It is for the program itself, not for programs that import us.
+    """
+    for name in ("absl", "asyncio", "concurrent.futures"):  # orbax and what it runs on
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    if sys.unraisablehook is not _but_for_late_ones:
+        global _unraisable
+        _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_late_ones
+
+
+def _but_for_late_ones(complaint: Any) -> None:
+    """After a failure tensorstore's threads go on, and complain that nobody waits for them any more."""
+    if str(complaint.exc_value) != "Event loop is closed":
+        _unraisable(complaint)
 
 
 class Update(Protocol):
@@ -31,6 +52,13 @@ def say(label: str, text: str) -> None:
     """One line: what it is about, and the fact."""
     if not _silent:
         print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
+
+
+def say_once(label: str, text: str) -> None:
+    """`say`, unless this process has said it before."""
+    if text not in _said:
+        _said.add(text)
+        say(label, text)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:

@@ -21,13 +21,15 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.music.corpus import Outcome
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import data as data_lib
-from musicjax.run import device, metrics, screen, signals
+from musicjax.run import device, leftovers, lock, metrics, screen, signals
 from musicjax.run import epoch as epoch_lib
+from musicjax.run import facts as facts_lib
 from musicjax.run import generate as generate_lib
-from musicjax.run.checkpoint import Arrays, Checkpoint, Facts, Standing
+from musicjax.run import workdir as workdir_lib
+from musicjax.run.checkpoint import Arrays, Checkpoint
+from musicjax.run.facts import Facts, Standing
 from musicjax.run.record import Recorder
 from musicjax.training import mesh
 from musicjax.training import optimizer as optimizer_lib
@@ -47,22 +49,27 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
 
     Raises:
         UsageError: the config is not valid, or the workdir holds a run of another config.
-        RunError: no usable data, a loss that is not finite, or files that cannot be read or written.
+        RunError: no usable data, a loss that is not finite, files that cannot be read or written, or another training
+            in the workdir.
     """
     workdir = Path(workdir)
     devices = mesh.make(config_lib.validate(config).train.devices)
     mesh.require_divisible(config.train.batch_size, devices)
+    with contextlib.ExitStack() as held:
+        return _train(config, workdir, devices, held)
 
+
+def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack) -> dict[str, Any]:
     # 1. Restore or start.
     try:
-        data, arrays, facts = _ready(config, workdir, devices)
+        data, arrays, facts = _ready(config, workdir, devices, held)
     except (UsageError, RunError, OSError):
         mesh.gather(FAILED)  # the others wait for this process
         raise
     config, net = facts.config, checkpoint_lib.network_of(facts.config)
     _require_agreement(arrays, facts)
     if jax.process_index() == 0:
-        write_settings(workdir, config, data.outcomes)
+        workdir_lib.write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
     screen.say(
@@ -103,42 +110,6 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     }
 
 
-def saved_config(workdir: Path) -> Config | None:
-    """The config of the run whose checkpoint the workdir holds; None if it holds none.
-
-    Raises:
-        RunError: it is no folder, or its checkpoint cannot be read.
-    """
-    place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise RunError(f"workdir {workdir} cannot be made: {place} is not a folder; name another with --workdir=DIR")
-    if not checkpoint_lib.exists(workdir):
-        return None
-    return checkpoint_lib.read_facts(workdir).config
-
-
-def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
-    """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / "config.json.partial"
-        partial.write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-        partial.replace(workdir / "config.json")
-    except OSError as error:
-        raise RunError(
-            f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
-        ) from error
-    data_lib.write_report(outcomes, workdir / "data.jsonl")
-
-
-def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
-    """Raises UsageError if the two would not be one run."""
-    differing = config_lib.differences(saved, present)
-    if differing:
-        named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
-        raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
-
-
 def _require_agreement(arrays: Arrays, facts: Facts) -> None:
     """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
     if jax.process_count() == 1:
@@ -168,14 +139,20 @@ def _require_agreement(arrays: Arrays, facts: Facts) -> None:
         )
 
 
-def _ready(config: Config, workdir: Path, devices: Mesh) -> tuple[data_lib.Data, Arrays, Facts]:
-    """The data, and what training goes on from; says what it finds."""
-    saved = saved_config(workdir)
-    config = device.with_precision(config, saved)
-    if saved is not None:
-        require_same_config(saved, config, workdir)
+def _ready(
+    config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
+) -> tuple[data_lib.Data, Arrays, Facts]:
+    """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
+    workdir_lib.require_folder(workdir)
     if jax.process_index():
         screen.silence()
+    else:
+        held.enter_context(lock.held(workdir))
+        leftovers.remove(workdir)
+    saved = workdir_lib.saved_config(workdir)
+    config = device.with_precision(config, saved)
+    if saved is not None:
+        workdir_lib.require_same_config(saved, config, workdir)
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     device.say(config, devices)
     data = data_lib.prepare(config)
@@ -195,7 +172,7 @@ def _started(config: Config, data: data_lib.Data) -> Checkpoint:
     primers = jnp.asarray(data.rows[starts[:, None] + np.arange(window)])
     unknown = jnp.zeros(net.columns)
     standings = (Standing(),) * config.train.trials
-    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, checkpoint_lib.versions(), trials=standings)
+    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings)
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 
@@ -205,7 +182,7 @@ def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
     data_lib.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
     screen.say("resume", f"{facts.epoch} epochs are done, {best}")
-    versions = checkpoint_lib.versions()
+    versions = facts_lib.versions()
     for name, version in versions.items():
         if facts.versions.get(name) != version:
             before = facts.versions.get(name, "unknown")
@@ -252,6 +229,7 @@ def _epochs(
                         if counted:
                             recorder.write("train", facts.epoch, step, train)
                             recorder.write("valid", facts.epoch, step, valid)
+                            recorder.sync()
                         store.save(Checkpoint(arrays, facts))
                 speeds.append(epoch.windows_per_second)
                 seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)

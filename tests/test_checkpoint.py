@@ -1,0 +1,317 @@
+"""Checkpoints: whole or absent, the newest whole one is found, and what fails leaves the one before it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import musicjax
+from musicjax import config as config_lib
+from musicjax.errors import RunError
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import disk, facts, leftovers, lock, manifest
+from musicjax.run.checkpoint import Checkpoint, Store
+
+TINY = {
+    "data.window": 8,
+    "data.workers": 1,
+    "model.units": 8,
+    "model.precision": "float32",
+    "train.epochs": 3,
+    "train.batch_size": 100,
+    "sample.num_outputs": 1,
+    "sample.num_notes": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a run of three epochs; tests that change it take a copy."""
+    config = musicjax.load_config("demo")
+    for path, value in {**TINY, "data.source": str(clips)}.items():
+        config_lib.set_field(config, path, value)
+    workdir = tmp_path_factory.mktemp("trained") / "w"
+    musicjax.train(config, workdir)
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "w")
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    leaves = zip(jax.tree.leaves(one.arrays), jax.tree.leaves(other.arrays), strict=True)
+    return one.facts == other.facts and all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in leaves)
+
+
+def of_epoch(checkpoint: Checkpoint, epoch: int) -> Checkpoint:
+    """The same arrays under another number, so that they can be saved again."""
+    return Checkpoint(checkpoint.arrays, facts.Facts(**{**vars(checkpoint.facts), "epoch": epoch}))
+
+
+def names(workdir: Path) -> list[str]:
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, before: Callable[[int], None]) -> None:
+    """Calls before(k) at the k-th call of a function, counted from 1."""
+    original, count = getattr(owner, name), 0
+
+    def called(*arguments: object) -> object:
+        nonlocal count
+        count += 1
+        before(count)
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+# What counts.
+
+
+def test_the_two_newest_are_kept(trained):
+    assert names(trained) == ["2", "3"]
+
+
+def test_where_the_newest_is_damaged_the_one_before_it_is_used_and_that_is_said(workdir, capsys):
+    before = checkpoint_lib.restore(workdir)
+    flip(workdir / "checkpoints" / "3" / "facts" / "metadata")
+    restored = checkpoint_lib.restore(workdir)
+    assert (before.facts.epoch, restored.facts.epoch) == (3, 2)
+    assert checkpoint_lib.read_facts(workdir).epoch == 2
+    (told,) = capsys.readouterr().err.splitlines()  # once, though it was noticed twice
+    assert told.startswith("warning")
+    assert "checkpoints/3 is damaged: facts/metadata is not the file that was saved; epoch 2" in told
+    shutil.rmtree(workdir / "checkpoints" / "3")
+    assert same(restored, checkpoint_lib.restore(workdir))
+
+
+def test_where_none_is_whole_all_are_named_and_none_is_used(workdir):
+    flip(workdir / "checkpoints" / "2" / "facts" / "metadata")
+    (workdir / "checkpoints" / "3" / "state" / "_METADATA").unlink()
+    assert checkpoint_lib.exists(workdir), "or the run would start from zero"
+    for read in (checkpoint_lib.restore, checkpoint_lib.read_facts):
+        with pytest.raises(RunError) as told:
+            read(workdir)
+        for words in ("checkpoints/3 is damaged: state/_METADATA is missing", "checkpoints/2 is damaged", "start anew"):
+            assert words in str(told.value)
+
+
+def test_a_checkpoint_without_its_manifest_does_not_count(workdir):
+    (workdir / "checkpoints" / "3" / manifest.NAME).unlink()
+    assert checkpoint_lib.restore(workdir).facts.epoch == 2
+
+
+def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_start(workdir, capsys):
+    place = workdir / "checkpoints"
+    shutil.copytree(place / "3", place / "4.partial")
+    shutil.copytree(place / "3", place / "5.partial.orbax-checkpoint-tmp-7")
+    shutil.copytree(place / "3", place / "1.deleting")
+    for name in ("config.json.partial", "metrics.jsonl.partial", "samples/.abc.mid.partial", "film.partial"):
+        (workdir / name).write_text("half")
+    assert checkpoint_lib.restore(workdir).facts.epoch == 3
+    assert leftovers.remove(workdir) == 6
+    assert "6 leftovers" in capsys.readouterr().err
+    assert names(workdir) == ["2", "3"]
+    assert (workdir / "film.partial").exists(), "not ours"
+    assert leftovers.remove(workdir) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_best_parameters_outlive_all_later_epochs(workdir):
+    checkpoint = checkpoint_lib.restore(workdir)
+    worse = jax.tree.map(lambda leaf: leaf + 1, checkpoint.arrays.state)
+    store = Store(workdir)
+    for epoch in range(4, 9):
+        store.save(of_epoch(Checkpoint(checkpoint.arrays._replace(state=worse), checkpoint.facts), epoch))
+    store.close()
+    assert names(workdir) == ["7", "8"]
+    kept = checkpoint_lib.restore(workdir)
+    assert kept.facts.best_epoch == checkpoint.facts.best_epoch
+    assert jax.tree.all(jax.tree.map(np.array_equal, kept.arrays.best_params, checkpoint.arrays.best_params))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, kept.arrays.state, checkpoint.arrays.state))
+
+
+@pytest.mark.parametrize("name", ["../3/facts/metadata", "/etc/hostname", ".."])
+def test_a_manifest_that_names_files_elsewhere_is_refused(workdir, name):
+    path = workdir / "checkpoints" / "3" / manifest.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: "0" * 64}))
+    with pytest.raises(ValueError, match="lies elsewhere"):
+        manifest.verify(path.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{", "[" * 100_000])
+def test_a_manifest_that_is_none_is_refused(workdir, text):
+    path = workdir / "checkpoints" / "3" / manifest.NAME
+    path.write_text(text)
+    with pytest.raises(ValueError, match=manifest.NAME):
+        manifest.verify(path.parent)
+
+
+# Saving.
+
+
+def test_a_checkpoint_gets_its_name_when_all_of_it_is_on_the_disk(workdir, monkeypatch):
+    """Every file and folder of it, manifest included, is synced before the renaming, and the folder above after."""
+    events: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def logged_fsync(handle: int) -> None:
+        events.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def logged_rename(path: Path, target: Path) -> Path:
+        events.append(("rename", str(target)))
+        return rename(path, target)
+
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(Path, "rename", logged_rename)
+    store.save(of_epoch(checkpoint, 4))
+    store.close()
+    place = checkpoint_lib.folder(workdir)
+    named = events.index(("rename", str(place / "4")))
+    before = {path for kind, path in events[:named] if kind == "sync"}
+    assert before >= {str(place / "4.partial" / path.relative_to(place / "4")) for path in (place / "4").rglob("*")}
+    assert str(place / "4.partial") in before
+    assert ("sync", str(place)) in events[named:]
+
+
+@pytest.mark.parametrize("at", ["manifest", "rename", *range(1, 12, 5)])
+def test_a_save_that_fails_leaves_what_was_there(workdir, monkeypatch, at):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before, store = checkpoint_lib.restore(workdir), Store(workdir)
+    with monkeypatch.context() as patch:
+        if at == "manifest":
+            patch.setattr(manifest, "write", full)
+        elif at == "rename":
+            patch.setattr(Path, "rename", full)
+        else:
+            calls_of(patch, disk, "sync", lambda count: full() if count == at else None)
+        with pytest.raises(RunError, match=r"epoch 4 could not be saved.*No space left on device.*start again"):
+            store.save(of_epoch(before, 4))
+    assert names(workdir) == ["2", "3"]
+    assert same(checkpoint_lib.restore(workdir), before)
+    store.save(of_epoch(before, 4))
+    store.close()
+    assert names(workdir) == ["3", "4"]
+
+
+def test_a_workdir_that_is_taken_away_is_told_and_not_made_anew(workdir):
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+    shutil.rmtree(workdir)
+    with pytest.raises(RunError, match="could not be saved"):
+        store.save(of_epoch(checkpoint, 4))
+    assert not workdir.exists()
+    (workdir / "checkpoints").mkdir(parents=True)
+    with pytest.raises(RunError, match="another folder than at the start"):
+        store.save(of_epoch(checkpoint, 4))
+    store.close()
+
+
+def test_an_epoch_trained_again_takes_the_place_of_its_damaged_checkpoint(workdir):
+    flip(workdir / "checkpoints" / "3" / "facts" / "metadata")
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+    store.save(of_epoch(checkpoint, 3))
+    store.close()
+    assert names(workdir) == ["2", "3"]
+    assert checkpoint_lib.restore(workdir).facts.epoch == 3
+
+
+# Reading while a training saves.
+
+
+def test_a_checkpoint_is_not_removed_while_it_is_read(workdir):
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+    with lock.reading(checkpoint_lib.folder(workdir) / "2"):
+        store.save(of_epoch(checkpoint, 4))
+        assert names(workdir) == ["2", "3", "4"]
+        manifest.verify(checkpoint_lib.folder(workdir) / "2")
+    store.save(of_epoch(checkpoint, 5))
+    store.close()
+    assert names(workdir) == ["4", "5"]
+
+
+def test_where_a_checkpoint_has_just_been_removed_the_newer_one_is_read(workdir, monkeypatch, capsys):
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+
+    def trained_on(count: int) -> None:
+        if count == 1:
+            for epoch in (4, 5):
+                store.save(of_epoch(checkpoint, epoch))
+
+    calls_of(monkeypatch, lock, "reading", trained_on)
+    assert checkpoint_lib.restore(workdir).facts.epoch == 5
+    store.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_removed_in_the_middle_of_reading_is_not_called_damaged(workdir, monkeypatch, capsys):
+    """As on file systems that have no locks."""
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+    monkeypatch.setattr(lock, "fcntl", None)
+    calls_of(
+        monkeypatch,
+        manifest,
+        "verify",
+        lambda count: [store.save(of_epoch(checkpoint, epoch)) for epoch in (4, 5)] if count == 1 else None,
+    )
+    assert checkpoint_lib.restore(workdir).facts.epoch == 5
+    store.close()
+    assert capsys.readouterr().err == ""
+
+
+# Facts that somebody has changed.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": 4},
+        {"epoch": -1},
+        {"epoch": "3"},
+        {"epoch": 3.0},
+        {"best_epoch": None},
+        {"best_loss": "low"},
+        {"best_loss": float("nan")},
+        {"best_trial": 7},
+        {"best_trial": -1},
+        {"trials": [{}, {}]},
+        {"trials": [{"best_epoch": 1, "more": 2}]},
+        {"trials": "many"},
+        {"scaling": {"shift": [0], "span": [1], "low": [0], "high": [1]}},
+        {"scaling": {"shift": [0] * 4, "span": [0] * 4, "low": [0] * 4, "high": [1] * 4}},
+        {"scaling": {"shift": [0] * 4, "span": [1] * 4, "low": [0] * 4, "high": [float("inf")] * 4}},
+        {"scaling": {"shift": "abcd", "span": [1] * 4, "low": [0] * 4, "high": [1] * 4}},
+        {"versions": "old"},
+        {"fingerprint": 5},
+        {"config": {"train": 5}},
+        {"config": {"model": {"units": 10**9}}},
+        {"more": 1},
+    ],
+)
+def test_facts_that_are_not_those_of_a_run_are_refused(workdir, change):
+    place = workdir / "checkpoints" / "3"
+    metadata = place / "facts" / "metadata"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), **change}))
+    manifest.write(place)
+    shutil.rmtree(workdir / "checkpoints" / "2")
+    with pytest.raises(RunError, match="checkpoints/3 cannot be restored: it"):
+        checkpoint_lib.read_facts(workdir)

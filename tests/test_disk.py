@@ -1,0 +1,61 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from musicjax.run import disk
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    disk.write(path, "before")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        disk.write(path, "after")
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"config.json": "before"}
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    seen, fsync = [], os.fsync
+
+    def logged(handle: int) -> None:
+        seen.append(os.readlink(f"/proc/self/fd/{handle}"))
+        assert not (tmp_path / "a").exists()
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", logged)
+    disk.write(tmp_path / "a", "text")
+    assert seen == [str(tmp_path / "a.partial")]
+    assert (tmp_path / "a").read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["a", "a.partial"])
+def test_a_file_is_not_written_through_a_link(tmp_path, name):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / name).symlink_to(tmp_path / "mine")
+    disk.write(tmp_path / "a", "text")
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert (tmp_path / "a").read_text() == "text" and not (tmp_path / "a").is_symlink()
+
+
+def test_what_is_removed_leaves_what_it_links_to(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(kept)
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "link").symlink_to(kept)
+    for path in (tmp_path / "link", folder, Path(tmp_path, "absent")):
+        disk.remove(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (kept / "file").read_text() == "precious"
