@@ -9,6 +9,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from types import CoroutineType
 from typing import Any, Protocol
 
 from musicjax.errors import printable
@@ -37,8 +38,8 @@ def hush() -> None:
 
 
 def _but_for_late_ones(complaint: Any) -> None:
-    """After a failure tensorstore's threads go on, and complain that nobody waits for them any more."""
-    if str(complaint.exc_value) != "Event loop is closed":
+    """After a failure orbax's coroutines and threads go on, and complain that nobody waits for them any more."""
+    if not isinstance(complaint.object, CoroutineType) and str(complaint.exc_value) != "Event loop is closed":
         _unraisable(complaint)
 
 

@@ -130,9 +130,9 @@ def wrong(result: Result, statuses: int | tuple[int, ...], *words: str) -> str:
     """What is wrong with how a command ended: another status, no single line that says why, or not with these words."""
     expected = (statuses,) if isinstance(statuses, int) else statuses
     last = (result.err.strip().splitlines() or [""])[-1][:300]
-    _, traceback, rest = (result.out + result.err).partition("Traceback")
+    before, traceback, after = (result.out + result.err).partition("Traceback")
     if traceback:
-        return f"a traceback: {' / '.join(rest.split(chr(10))[:30])[-600:]}"
+        return f"a traceback: {' / '.join((before[-150:] + traceback + after[:600]).splitlines())}"
     if result.status not in expected:
         return f"status {result.status}, expected {' or '.join(map(str, expected))}: {last}"
     if not all(c.isprintable() or c == "\n" for c in result.out + result.err):
