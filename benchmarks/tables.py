@@ -1,4 +1,4 @@
-"""The README's tables of speed, made from the results that are kept.
+"""The README's tables of numbers, made from the results that are kept.
 
     python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16]
 
@@ -20,6 +20,16 @@ NAMES = {
     "keras-torch": "Keras {keras} on PyTorch",
     "torch": "PyTorch {torch} `nn.LSTM`",
     "flax": "Flax {flax} `nn.RNN`",
+}
+# Epoch: loss, accuracy, validation loss, validation accuracy, as the authors' notebook printed them (2018).
+AUTHORS = {
+    1: (0.0286, 0.7156, 0.0145, 0.8922),
+    2: (0.0206, 0.7474, 0.0131, 0.8914),
+    8: (0.0135, 0.8686, 0.0106, 0.9388),
+    10: (0.0126, 0.882, 0.0117, 0.932),
+    50: (0.0072, 0.930, 0.0065, 0.9715),
+    100: (0.0049, 0.948, 0.0066, 0.9685),
+    200: (0.0021, 0.9723, 0.0070, 0.9690),
 }
 
 
@@ -103,6 +113,32 @@ def scaling(result: dict[str, Any]) -> str:
     return markdown([*header, f"bfloat16: {measures[0]}", *measures[1:]], body)
 
 
+def start(result: dict[str, Any]) -> str:
+    body = [
+        [
+            f"`--config=demo` to its first epoch, {kind} cache",
+            f"{one['median']:.1f} s ({one['low']:.1f}..{one['high']:.1f})",
+        ]
+        for kind, one in (("empty", result["cold_seconds"]), ("filled", result["warm_seconds"]))
+    ]
+    body.append([f"peak memory of `--config={result['memory_config']}`", f"{result['peak_mb']:,.0f} MB"])
+    return markdown(["start", ""], body)
+
+
+def paper(machine: str) -> str:
+    """The kept run of paper_code beside the authors' own."""
+    lines = (alternate.RESULTS / machine / "paper_code.metrics.jsonl").read_text().splitlines()
+    found: dict[int, list[float]] = {}
+    for line in map(json.loads, lines):  # an epoch's train line comes before its valid line
+        found.setdefault(line["epoch"], []).extend([line["loss"], line["accuracy"]])
+    body = []
+    for epoch, theirs in AUTHORS.items():
+        pairs = zip(found[epoch], theirs, strict=True)
+        body.append([str(epoch), *(f"{value:.4f}".lstrip("0") for pair in pairs for value in pair)])
+    names = ("loss", "accuracy", "validation loss", "validation accuracy")
+    return markdown(["epoch", *(word for name in names for word in (name, "authors"))], body)
+
+
 def tables(machine: str) -> dict[str, str]:
     """All there are, by name."""
     kept = load(machine)
@@ -111,6 +147,10 @@ def tables(machine: str) -> dict[str, str]:
         most = kept["sample"]["settings"]["most"]
         made["sample"] = sample(kept["sample"], "", "sampling one output")
         made["sample_many"] = sample(kept["sample"], "many_", f"sampling {most} outputs")
+    if "start" in kept:
+        made["start"] = start(kept["start"])
+    if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
+        made["paper"] = paper(machine)
     if "trials" in kept:
         made["trials"] = trials(kept["trials"])
     if "scaling" in kept:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import tables
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHORT = ("--config.train.epochs=1", "--config.model.units=16", "--config.sample.num_notes=20")
 
@@ -76,3 +78,11 @@ def test_every_module_has_its_place_in_the_file_tree() -> None:
     for path in package.rglob("*.py"):
         if path.name != "__init__.py" and "configs" not in path.parts:
             assert path.name in tree, f"{path.name} is missing in the README's tree"
+
+
+def test_the_tables_of_numbers_are_those_of_the_kept_results() -> None:
+    (machine,) = set(re.findall(r"`benchmarks/results/([a-z0-9_-]+)`", README))
+    made = tables.tables(machine)
+    assert {"train", "sample", "sample_many", "start", "paper", "trials", "scaling"} <= set(made)
+    for name, table in made.items():
+        assert table in README, f"{name}: {table}"
