@@ -15,3 +15,7 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """The request is fine, its data or its run is not: exit status 1."""
+
+
+class SaveError(RunError):
+    """A checkpoint could not be saved; threads that were at it may wait for ever."""

@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from musicjax import config as config_lib
-from musicjax.errors import RunError, UsageError, printable
+from musicjax.errors import RunError, SaveError, UsageError, printable
 
 COMMANDS = ("train", "generate", "evaluate", "data")
 # name: (type, default, meaning, commands that take it). All take --config and its fields.
@@ -111,7 +111,9 @@ def main(argv: list[str] | None = None) -> int:
             screen.hush()
         return commands.run(*request)
     except (UsageError, RunError) as error:
-        print(printable(f"musicjax: {error}"), file=sys.stderr)
+        print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)
+        if is_program and isinstance(error, SaveError):
+            os._exit(1)  # leaving in the usual way waits for all threads
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:  # before the commands have set their own handlers
         print("musicjax: stopped by SIGINT", file=sys.stderr)

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from musicjax.config import Config
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.model.network import MusicLSTM
 from musicjax.run import disk, lock, manifest, screen
 from musicjax.run import facts as facts_lib
@@ -104,7 +104,7 @@ class Store:
         except Exception as error:  # orbax and tensorstore raise many kinds
             for leftover in self._folder.glob(f"{epoch}{disk.PARTIAL}*"):
                 disk.remove(leftover)
-            raise RunError(
+            raise SaveError(
                 f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; see to space and "
                 "rights there and start again: the run goes on after the last epoch that was saved"
             ) from error
