@@ -19,7 +19,7 @@ from tests.trials.smf import BEAT, SCALE
 
 # Whether a file that holds notes may be skipped with a reason. A reader that keeps what is there makes it False;
 # then every note that can be known to be there must be read.
-MAY_SKIP = True
+MAY_SKIP = False
 
 
 def read_folder(folder: Path) -> tuple[str, dict[str, dict]]:
