@@ -267,8 +267,11 @@ def test_the_configs_that_come_along_are_valid_and_named_after_their_files():
         assert config_lib.validate(config_lib.load(name)) == config_lib.load(name)
 
 
-def test_the_paper_is_the_defaults_with_its_own_split():
-    assert config_lib.load("paper") == Config(name="paper", data=DataConfig(split="windows"))
+def test_the_paper_is_the_defaults_with_its_own_split_and_the_epsilon_of_its_time():
+    theirs = {"data": DataConfig(split="windows"), "train": TrainConfig(epsilon_in_root=False)}
+    assert config_lib.load("paper") == Config(name="paper", **theirs)
+    theirs["train"] = TrainConfig(epsilon_in_root=False, learning_rate=1e-3)
+    assert config_lib.load("paper_code") == Config(name="paper_code", seed=5, **theirs)
 
 
 def test_a_config_is_given_back_as_it_is():
@@ -388,7 +391,9 @@ def test_a_field_overrides_the_config_wherever_it_is_written():
     ):
         command, options, config, overrides = main.parse(argv)
         assert command == "train"
-        assert config == dataclasses.replace(config_lib.load("paper"), train=TrainConfig(epochs=3))
+        assert config == dataclasses.replace(
+            config_lib.load("paper"), train=TrainConfig(epochs=3, epsilon_in_root=False)
+        )
         assert overrides is None
         assert set(options) == set(TRAIN_OPTIONS)
 

@@ -24,12 +24,14 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
 
 
 def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    from musicjax.run import screen
     from musicjax.training import mesh
 
     if options["distributed"] not in ("off", "auto"):
         raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     if options["coordinator"] or options["distributed"] == "auto":
         mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
+        screen.keep_results_apart()
     elif options["num_processes"] is not None or options["process_id"] is not None:
         raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
     from musicjax.run import checkpoint, device, train

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from types import CoroutineType
@@ -35,6 +36,17 @@ def hush() -> None:
     if sys.unraisablehook is not _but_for_late_ones:
         global _unraisable
         _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_late_ones
+
+
+def keep_results_apart() -> None:
+    """From now on standard output gets what Python prints and nothing else; what C libraries write there is dropped.
+
+    Gloo, which joins the CPUs of several processes, tells its connections there.
+    """
+    results, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    sys.stdout = os.fdopen(results, "w")
 
 
 def _but_for_late_ones(complaint: Any) -> None:

@@ -17,10 +17,6 @@ from tests.trials import smf
 from tests.trials.ground import REPOSITORY, Case, Ground, Result, Skipped, call, wrong
 from tests.trials.smf import BEAT, SCALE
 
-# Whether a file that holds notes may be skipped with a reason. A reader that keeps what is there makes it False;
-# then every note that can be known to be there must be read.
-MAY_SKIP = False
-
 
 def read_folder(folder: Path) -> tuple[str, dict[str, dict]]:
     """(what is wrong with how the `data` command ended, {file: its outcome})."""
@@ -68,7 +64,7 @@ def read_files(ground: Ground, files: dict[str, bytes]) -> Iterator[tuple[str, d
 def known(notes: Notes | None, pitches: tuple[int, ...] | list[int], beats: list[float] | None = None) -> str:
     """What is wrong with notes that should be these, at these beats of half a second; a beat each if not given."""
     if notes is None:
-        return "" if MAY_SKIP else "skipped, though it holds notes"
+        return "skipped, though it holds notes"
     if notes.pitch.tolist() != list(pitches):
         return f"pitches {notes.pitch.tolist()[:10]}, expected {list(pitches)[:10]}"
     expected = np.array(beats if beats is not None else range(len(pitches)), float) / 2
@@ -116,7 +112,7 @@ def _missing(content: bytes, offset: int, notes: Notes | None) -> str:
     """Complete notes before the cut must be read by a reader that keeps what is there; of the two scales they can
     be counted, as a note is nine bytes."""
     first = content.find(b"MTrk") + 8
-    if MAY_SKIP or content[first : first + 2] != b"\x00\x90":
+    if content[first : first + 2] != b"\x00\x90":
         return ""
     complete = min((offset - first) // 9, len(SCALE))
     return "" if complete < 1 or (notes is not None and len(notes) >= complete) else f"{complete} notes are there"
@@ -135,7 +131,7 @@ def bad_bytes(ground: Ground) -> Iterator[Case]:
         content = good[:place] + (b"" if number % 3 == 2 else byte) + good[end:]
         files[name], before[name] = smf.head() + smf.chunk(b"MTrk", content[first:]), (place - first) // 10
     for name, _, notes, fault in read_files(ground, files):
-        if not fault and notes is None and before[name] and not MAY_SKIP:
+        if not fault and notes is None and before[name]:
             fault = "skipped, though it holds notes"
         if not fault and notes is not None:
             count = min(before[name], len(notes))
@@ -167,8 +163,6 @@ def containers(ground: Ground) -> Iterator[Case]:
     }
     right |= {f"count {count:#x}": smf.head(tracks=count) + one for count in (0, 2, 7, 0x7FFF, 0x8000, 0xFFFF)}
     for name, _, notes, fault in read_files(ground, {f"{name}.mid": content for name, content in right.items()}):
-        if MAY_SKIP and name == "events behind the end.mid" and notes is not None:
-            notes = notes[: len(SCALE)]  # what mido reads on
         yield name, fault or known(notes, SCALE)
     loose = {
         "type 2": smf.file(events, events, kind=2),
@@ -262,7 +256,7 @@ def edge_cases(ground: Ground) -> Iterator[Case]:
             fault = "" if outcome and outcome["status"] == "skipped" and notes is None else f"not skipped: {outcome}"
         elif not fault and name.removeprefix("test-").startswith(gives_scale):
             if notes is None:
-                fault = "" if MAY_SKIP else f"skipped: {outcome}"
+                fault = f"skipped: {outcome}"
             elif not set(SCALE) <= set(notes.pitch.tolist()) or len(notes) % len(SCALE):
                 fault = f"pitches {notes.pitch.tolist()[:12]}"
         yield name, fault
