@@ -38,3 +38,9 @@ def track(events: bytes, length: int | None = None) -> bytes:
 def file(*tracks: bytes, **header: int) -> bytes:
     """A whole file of these events."""
     return head(**{"tracks": len(tracks), **header}) + b"".join(track(events) for events in tracks)  # type: ignore[arg-type]
+
+
+def riff(content: bytes) -> bytes:
+    """A file inside the RIFF container that Windows wraps around MIDI (.rmi)."""
+    inside = b"RMIDdata" + len(content).to_bytes(4, "little") + content
+    return b"RIFF" + len(inside).to_bytes(4, "little") + inside
