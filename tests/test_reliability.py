@@ -34,7 +34,7 @@ def test_all_trials_are_there(rows):
 @pytest.mark.parametrize("number", range(1, TRIALS + 1))
 def test_quick_trial(number, rows):
     row = rows[number]
-    if "skipped" in row["name"]:
+    if row["name"].endswith("(skipped)"):
         pytest.skip(row["said"][0])
     assert row["n"] > 0
     assert not row["failures"], row["said"]

@@ -80,7 +80,8 @@ class Store:
     def __init__(self, workdir: Path):
         self._folder = folder(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._made = os.stat(self._folder)
+        # Kept open, so that no other folder gets its number.
+        self._handle = None if os.name == "nt" else os.open(self._folder, os.O_RDONLY)
         self._orbax = _orbax()
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -117,10 +118,12 @@ class Store:
     def close(self) -> None:
         """Releases what orbax holds; nothing is saved after it."""
         self._orbax.close()
+        if self._handle is not None:
+            os.close(self._handle)
 
     def _require_folder(self) -> None:
         """Raises OSError if the folder is gone: orbax would make it anew, somewhere under an old name."""
-        if not os.path.samestat(os.stat(self._folder), self._made):
+        if self._handle is not None and not os.path.samestat(os.stat(self._folder), os.fstat(self._handle)):
             raise OSError("it is another folder than at the start")
 
 
