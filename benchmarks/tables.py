@@ -132,7 +132,7 @@ def paper(machine: str) -> str:
     for line in map(json.loads, lines):  # an epoch's train line comes before its valid line
         found.setdefault(line["epoch"], []).extend([line["loss"], line["accuracy"]])
     body = []
-    for epoch, theirs in AUTHORS.items():
+    for epoch, theirs in ((epoch, theirs) for epoch, theirs in AUTHORS.items() if epoch in found):
         pairs = zip(found[epoch], theirs, strict=True)
         body.append([str(epoch), *(f"{value:.4f}".lstrip("0") for pair in pairs for value in pair)])
     names = ("loss", "accuracy", "validation loss", "validation accuracy")
