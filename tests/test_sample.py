@@ -147,8 +147,9 @@ def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode):
         part = sample.sample(NET, params, past, keys, LIMITS, 1.0, notes, first_note, decode)
         parts.append(part.rows)
         past, first_note, clamped = part.past, first_note + notes, clamped + part.clamped
-    np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole.rows)
-    np.testing.assert_array_equal(past.windows, whole.past.windows)
+    # Loops of another length are another program, whose last bits may differ.
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole.rows, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(past.windows, whole.past.windows, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(clamped, whole.clamped)
 
 
