@@ -14,6 +14,7 @@ import platform
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,12 +45,17 @@ def start(module: str, name: str, problem: Path, **variables: str) -> subprocess
 
 
 def ask(process: subprocess.Popen, request: str = "") -> dict[str, Any]:
-    """One answer of a contestant, after a request if there is one."""
+    """One answer of a contestant, after a request if there is one.
+
+    It is stopped between its turns: threads that spin while they wait would slow the others.
+    """
     assert process.stdin is not None and process.stdout is not None
     if request:
+        process.send_signal(signal.SIGCONT)
         process.stdin.write(request + "\n")
         process.stdin.flush()
     line = process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
     return json.loads(line) if line else {"absent": "its process ended"}
 
 
