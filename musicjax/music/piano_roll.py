@@ -1,0 +1,98 @@
+"""Notes <-> frames: which of the 88 piano keys sound in each step of a beat grid.
+
+Shape legend: N notes, F frames. A frame is 1 / per_beat of a quarter note; its columns are the keys
+from A0 to C8, once ("sounds") or twice ("sounds", then "begins here", which keeps repeated notes apart).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musicjax.music.notes import Notes, from_beats
+
+KEYS = 88
+LOWEST_PITCH = 21
+# In frames. A time this close below the middle of a frame is there but for the rounding of seconds and beats.
+NEGLIGIBLE = 1e-6
+
+
+def frames(notes: Notes, per_beat: int, onsets: bool = False) -> tuple[np.ndarray, int]:
+    """Notes as frames of zeros and ones.
+
+    Onsets and ends go to the nearest frame, from the middle upwards; a note lasts one frame at least. Notes
+    of one key that overlap sound as one, in which an onset is still seen.
+
+    Args:
+        notes: N notes, of which the beats are used.
+        per_beat: frames per quarter note, at least 1.
+        onsets: whether the 88 columns of onsets follow those of sounding.
+
+    Returns:
+        uint8 [F, 88 or 176], until the last note on the keys ends; and how many notes lie off the keys and are
+        left out.
+    """
+    _require_grid(per_beat)
+    key = np.asarray(notes.pitch, np.int64) - LOWEST_PITCH
+    on_keys = (key >= 0) & (key < KEYS)
+    key = key[on_keys]
+    start = _nearest(notes.onset_beats[on_keys] * per_beat)
+    end = np.maximum(_nearest((notes.onset_beats + notes.duration_beats)[on_keys] * per_beat), start + 1)
+    length = int(end.max(initial=0))
+    changes = np.zeros((length + 1, KEYS), np.int32)
+    np.add.at(changes, (start, key), 1)
+    np.add.at(changes, (end, key), -1)
+    sounds = (np.cumsum(changes[:length], axis=0) > 0).astype(np.uint8)
+    left_out = len(notes) - len(key)
+    if not onsets:
+        return sounds, left_out
+    begins = np.zeros_like(sounds)
+    begins[start, key] = 1
+    return np.concatenate([sounds, begins], axis=1), left_out
+
+
+def notes_of(frames: np.ndarray, per_beat: int, bpm: float = 120.0, velocity: int = 80) -> Notes:
+    """Frames as Notes, sorted by onset, then pitch; the inverse of `frames`.
+
+    Of 88 columns, a run of ones is one held note. Of 176, a note begins at each onset, and where sounding
+    begins without one; an onset without sounding sounds for its frame. Silence behind the last note is lost,
+    since no note tells of it.
+
+    Args:
+        frames: [F, 88 or 176], zeros and ones of any type.
+        per_beat: frames per quarter note, at least 1.
+        bpm: quarter notes a minute.
+        velocity: that of every note.
+
+    Raises:
+        ValueError: the frames have another width, or there is no such grid.
+    """
+    _require_grid(per_beat)
+    marked = np.asarray(frames).astype(bool)
+    if marked.ndim != 2 or marked.shape[1] not in (KEYS, 2 * KEYS):
+        raise ValueError(f"frames of shape {list(marked.shape)}; expected [frames, {KEYS}] or [frames, {2 * KEYS}]")
+    onset = marked[:, KEYS:] if marked.shape[1] == 2 * KEYS else np.zeros_like(marked)
+    silence = np.zeros((1, KEYS), bool)
+    sounds = np.concatenate([marked[:, :KEYS] | onset, silence])
+    begins = np.concatenate([onset, silence]) | (sounds & ~np.concatenate([silence, sounds[:-1]]))
+    is_last = sounds[:-1] & (~sounds[1:] | begins[1:])
+    # Of each key, first and last frames alternate, so both lists have the notes in one order: by key, then onset.
+    # Sorting by onset, stably, leaves those that begin together in the order of their pitch.
+    key, start = np.nonzero(begins.T)
+    _, last = np.nonzero(is_last.T)
+    length = last - start + 1
+    return from_beats(key + LOWEST_PITCH, np.full(len(key), velocity), start / per_beat, length / per_beat, bpm)
+
+
+def held_notes(frames: np.ndarray) -> int:
+    """How many runs of ones the keys of uint8 [F, 88] have."""
+    return int(np.count_nonzero(frames[:1]) + np.count_nonzero(frames[1:] > frames[:-1]))
+
+
+def _nearest(time: np.ndarray) -> np.ndarray:
+    # Not rint: it goes to even numbers, so that a shift by one frame would change what is next to it.
+    return np.floor(time + (0.5 + NEGLIGIBLE)).astype(np.int64)
+
+
+def _require_grid(per_beat: int) -> None:
+    if per_beat < 1 or per_beat != int(per_beat):
+        raise ValueError(f"{per_beat} frames per beat; expected a whole number of at least 1")
