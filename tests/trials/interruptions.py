@@ -20,9 +20,9 @@ from tests.trials.victim import digest
 
 def killed(ground: Ground) -> Iterator[Case]:
     """kill -9 at random points, inside saves too; each resume starts and ends byte-equal"""
-    epochs = ground.size(60, 12)
+    epochs = ground.size(400, 12)  # more than a fast machine trains between all the kills of a chain
     several = ("train.trials=3", "train.trial_group=3", "train.learning_rates=0.001,0.003")
-    early = ("train.patience=24", "train.learning_rate=1e-12")
+    early = ("train.patience=200", "train.learning_rate=1e-12")
     kinds = {"alone": (), "several trials": several, "early stop": early}
     # (kind, how many kills, most epochs between two of them)
     chains = [("alone", 11, 5)] * 4 + [("several trials", 10, 5), ("early stop", 6, 3)]
