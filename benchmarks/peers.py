@@ -88,7 +88,7 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
     def check() -> tuple[float, float]:
         def loss(params: dict) -> jax.Array:
             outputs = network.apply(net, params, jnp.asarray(data["x"][:batch]))
-            return jnp.mean(heads.regression_loss(outputs, jnp.asarray(data["y"][:batch])))
+            return jnp.mean(heads.Regression().loss({}, outputs, jnp.asarray(data["y"][:batch])))
 
         value, gradients = jax.jit(jax.value_and_grad(loss))(params)
         return float(value), norm(jax.tree.leaves(gradients))

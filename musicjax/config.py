@@ -24,7 +24,12 @@ def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may
 class DataConfig:
     """Which music, and how it becomes windows."""
 
-    source: str = knob("builtin", "builtin (the composed corpus) or a directory of MIDI files", may_change=True)
+    source: str = knob(
+        "builtin",
+        "builtin (the composed corpus), a directory of MIDI files, or polyphonic:NAME:DIR with one of jsb, nottingham, "
+        "musedata, piano_midi",
+        may_change=True,
+    )
     cache: str = knob(
         "", "folder for what was read or compiled; empty: the user's cache folder; off: none", may_change=True
     )
@@ -33,8 +38,16 @@ class DataConfig:
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
     )
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
+    encoding: str = knob(
+        "notes",
+        "notes: a row is a note, as in the paper; frames: a row is the 88 keys at a step of the beat",
+        choices=("notes", "frames"),
+    )
+    per_beat: int = knob(2, "frames a quarter note; of polyphonic files what theirs are taken for", low=1, high=96)
+    onsets: bool = knob(False, "88 more columns of a frame: which notes begin, so that repeated notes stay apart")
+    transpose: int = knob(0, "most keys by which training frames are moved up or down, anew each epoch", low=0, high=24)
     duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
-    window: int = knob(50, "notes the model sees before it predicts the next", low=1, high=10_000)
+    window: int = knob(50, "rows the model sees: notes before it predicts the next, or frames", low=1, high=10_000)
     split: str = knob(
         "piece",
         "piece: whole pieces are held out and windows stay inside a piece; "
@@ -51,6 +64,13 @@ class ModelConfig:
 
     units: int = knob(512, "LSTM units of each layer", low=1, high=65_536)
     layers: int = knob(1, "LSTM layers, one above the other", low=1, high=64)
+    head: str = knob(
+        "regression",
+        "what the outputs are: regression: the next row itself (the paper); of frames also bernoulli: independent "
+        "keys; nade: keys in order, each given those below it",
+        choices=("regression", "bernoulli", "nade"),
+    )
+    head_units: int = knob(128, "hidden units of nade", low=1, high=65_536)
     dropout: float = knob(0.75, "share of the LSTM's outputs dropped in training", low=0.0, high=0.99)
     precision: str = knob(
         "auto",
@@ -66,7 +86,10 @@ class TrainConfig:
 
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
     batch_size: int = knob(200, "windows a step", low=1, high=1_000_000)
-    learning_rate: float = knob(1e-4, "RMSprop step size", low=1e-12, high=10.0)
+    optimizer: str = knob("rmsprop", "rmsprop (the paper) or adam", choices=("rmsprop", "adam"))
+    learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
+    half_life: float = knob(0.0, "epochs after which adam's step size has halved; 0: it stays", low=0.0, high=1e6)
+    clip_norm: float = knob(0.0, "longest gradient that adam takes, longer ones are cut; 0: any", low=0.0, high=1e9)
     epsilon_in_root: bool = knob(
         True, "RMSprop's 1e-7 is added under the root, as in Keras 3; false: after it, as in the Keras of 2018"
     )
@@ -89,6 +112,7 @@ class TrainConfig:
         0, "trials computed at once; 0: as many as pay and fit in memory", low=0, high=100_000, may_change=True
     )
     devices: int = knob(0, "devices that share each batch; 0: all there are", low=0, high=1_000_000, may_change=True)
+    histograms: bool = knob(True, "weights' histograms for TensorBoard each epoch", may_change=True)
 
 
 @dataclasses.dataclass
@@ -128,8 +152,11 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Fie
             yield prefix + field.name, field, value
 
 
-def validate(config: Config) -> Config:
+def validate(config: Config, together: bool = True) -> Config:
     """The config itself, if every field has its type and lies in its range.
+
+    Args:
+        together: whether the fields must also fit each other; not while those of a saved run may take their place.
 
     Raises:
         UsageError: names the field, its value and what is allowed.
@@ -155,6 +182,9 @@ def validate(config: Config) -> Config:
             raise UsageError(f"config.{path}={value!r}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
         if wanted is str and field.default and not value:
             raise UsageError(f"config.{path} is empty: expected {rules['meaning']}")
+    if not together:
+        return config
+    _require_fit(config)
     settings = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
     listed = config.train.learning_rates or config.train.dropouts
     if settings > config.train.trials or (listed and config.train.trials == 1):
@@ -165,6 +195,44 @@ def validate(config: Config) -> Config:
     if config.seed + config.train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {config.train.trials} seeds below {2**31}")
     return config
+
+
+def _require_fit(config: Config) -> None:
+    """Raises UsageError for fields that do not go together."""
+    data, model, polyphonic = config.data, config.model, config.data.source.startswith("polyphonic:")
+    if data.encoding == "notes":
+        frames_only = (
+            ("model.head", model.head, "regression"),
+            ("data.transpose", data.transpose, 0),
+            ("data.onsets", data.onsets, False),
+        )
+        for path, value, only in frames_only:
+            if value != only:
+                raise UsageError(
+                    f"config.{path}={value!r}: expected {only!r}, or --config.data.encoding=frames with it"
+                )
+        if polyphonic:
+            raise UsageError(
+                f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
+                "with it, as the configs frames_bernoulli, frames_nade and frames_mse have"
+            )
+    else:
+        for path, value, only in (("data.duration", data.duration, False), ("data.split", data.split, "piece")):
+            if value != only:
+                raise UsageError(f"config.{path}={value!r}: expected {only!r} for frames")
+        if polyphonic and data.onsets:
+            raise UsageError(
+                "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
+            )
+    if config.train.optimizer == "rmsprop" and (config.train.half_life or config.train.clip_norm):
+        raise UsageError("config.train.half_life and clip_norm are adam's: expected --config.train.optimizer=adam too")
+
+
+def columns(config: Config) -> int:
+    """C, numbers in a row."""
+    if config.data.encoding == "frames":
+        return 176 if config.data.onsets else 88
+    return 4 if config.data.duration else 3
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:

@@ -6,6 +6,7 @@ musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE
   generate  --workdir=DIR: new music from a trained model, as MIDI files
   evaluate  --workdir=DIR [--data=DIR]: metrics on held-out or other data, as one JSON object
   data      --data=DIR [--json]: what is kept of a folder of MIDI files, what is skipped, and why
+  report    --workdir=DIR [--output_dir=DIR]: the run's figures, those of the paper, as PNG files
 """
 
 import os
@@ -19,7 +20,7 @@ from ml_collections import config_flags
 from musicjax import config as config_lib
 from musicjax.errors import RunError, SaveError, UsageError, printable
 
-COMMANDS = ("train", "generate", "evaluate", "data")
+COMMANDS = ("train", "generate", "evaluate", "data", "report")
 # name: (type, default, meaning, commands that take it). All take --config and its fields.
 FLAGS = {
     "workdir": ("string", "", "folder of the run; train: runs/NAME of the config if not given", COMMANDS),
@@ -33,7 +34,7 @@ FLAGS = {
     "temperature": ("float", 1.0, "0: the mean prediction; above: more varied", ("generate",)),
     "decode": ("string", "auto", "how the past is seen: auto, staggered, window or carry", ("generate",)),
     "primer": ("string", "", "MIDI file to go on from", ("generate",)),
-    "output_dir": ("string", "", "WORKDIR/generated if not given", ("generate",)),
+    "output_dir": ("string", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "coordinator": ("string", "", "HOST:PORT of process 0, where several processes train together", ("train",)),
     "num_processes": ("integer", None, "how many processes train together", ("train",)),
     "process_id": ("integer", None, "which of them this is, from 0", ("train",)),
@@ -82,7 +83,9 @@ def parse(argv: list[str]) -> tuple[str, dict, config_lib.Config, dict | None]:
     config_flag: Any = values["config"]
     options = {name: values[name].value for name in FLAGS if name in values}
     overrides = None if config_flag.present else dict(config_flag.override_values)
-    return command, options, config_lib.validate(config_flag.value), overrides
+    # Fields without a config may belong to that of the workdir.
+    in_workdir = overrides is not None and bool(values["workdir"].value)
+    return command, options, config_lib.validate(config_flag.value, together=not in_workdir), overrides
 
 
 def plain(error: str) -> str:

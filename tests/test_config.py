@@ -21,8 +21,20 @@ NUMBERS = [(path, field) for path, field, value in KNOBS if type(value) in (int,
 LISTS = [(path, field) for path, field, value in KNOBS if type(value) is tuple]
 
 
+# Knobs that only go with another one's value.
+COMPANIONS = {
+    "data.transpose": ("data.encoding", "frames"),
+    "data.onsets": ("data.encoding", "frames"),
+    "model.head": ("data.encoding", "frames"),
+    "train.half_life": ("train.optimizer", "adam"),
+    "train.clip_norm": ("train.optimizer", "adam"),
+}
+
+
 def _set(path: str, value) -> Config:
     config = Config()
+    if path in COMPANIONS:
+        config_lib.set_field(config, *COMPANIONS[path])
     config_lib.set_field(config, path, value)
     return config
 
@@ -163,6 +175,46 @@ def test_the_seed_of_the_last_trial_must_be_a_seed_too():
         config_lib.validate(Config(seed=2**31 - 3, train=TrainConfig(trials=4)))
 
 
+@pytest.mark.parametrize(("path", "companion"), COMPANIONS.items())
+def test_a_knob_without_the_other_that_it_goes_with_is_refused(path, companion):
+    field = next(field for name, field, _ in KNOBS if name == path)
+    other = field.metadata["choices"][-1] if field.metadata["choices"] else type(field.default)(1)
+    config_lib.validate(_set(path, other))
+    alone = Config()
+    config_lib.set_field(alone, path, other)
+    with pytest.raises(UsageError, match=companion[1]):
+        config_lib.validate(alone)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "path", "value", "message"),
+    [
+        ("notes", "data.source", "polyphonic:jsb:DIR", "holds frames, not notes"),
+        ("frames", "data.duration", True, "expected False for frames"),
+        ("frames", "data.split", "windows", "expected 'piece' for frames"),
+    ],
+)
+def test_what_an_encoding_does_not_take_is_refused(encoding, path, value, message):
+    config = _set("data.encoding", encoding)
+    config_lib.set_field(config, path, value)
+    with pytest.raises(UsageError, match=message):
+        config_lib.validate(config)
+
+
+def test_polyphonic_files_have_no_onsets():
+    config = _set("data.onsets", True)
+    config.data.source = "polyphonic:jsb:DIR"
+    with pytest.raises(UsageError, match="where notes begin"):
+        config_lib.validate(config)
+
+
+def test_rows_have_the_columns_of_their_encoding():
+    assert config_lib.columns(Config()) == 3
+    assert config_lib.columns(_set("data.duration", True)) == 4
+    assert config_lib.columns(_set("data.encoding", "frames")) == 88
+    assert config_lib.columns(_set("data.onsets", True)) == 176
+
+
 def test_a_value_that_is_no_choice_is_told_the_choices():
     with pytest.raises(UsageError, match=r"config\.data\.split='song': expected one of piece, windows"):
         config_lib.validate(_set("data.split", "song"))
@@ -217,6 +269,12 @@ def _configs(draw) -> Config:
     pairs = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
     config.train.trials = max(config.train.trials, pairs)
     config.seed = min(config.seed, 2**31 - config.train.trials)
+    if config.data.encoding == "frames":
+        config.data.duration, config.data.split = False, "piece"
+    else:
+        config.data.transpose, config.data.onsets, config.model.head = 0, False, "regression"
+    if config.train.optimizer == "rmsprop":
+        config.train.half_life = config.train.clip_norm = 0.0
     return config
 
 
@@ -322,7 +380,7 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, paper, paper_code"),
+        ("zzz", "expected one of demo, frames_bernoulli, frames_mse, frames_nade, paper, paper_code"),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of demo"),
     ],
@@ -352,10 +410,12 @@ def test_a_knob_makes_another_run_unless_it_may_change(path, field, default):
             bool: lambda: not default,
             str: lambda: f"{default}-other",
             int: lambda: default + 1,
-            float: lambda: default / 2,
+            float: lambda: default / 2 if default else 0.5,
             tuple: lambda: (0.5,),
         }[type(default)]()
-    found = config_lib.differences(Config(), _set(path, other))
+    changed = Config()
+    config_lib.set_field(changed, path, other)
+    found = config_lib.differences(Config(), changed)
     assert found == ([] if field.metadata["may_change"] else [(path, default, other)])
 
 
@@ -371,6 +431,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "train.patience",
         "train.trial_group",  # which trials share a program, and devices a batch: the sums' order at most
         "train.devices",
+        "train.histograms",
         "sample.num_outputs",
         "sample.num_notes",
         "sample.temperature",

@@ -23,7 +23,7 @@ from musicjax.music import corpus as corpus_lib
 from musicjax.music import midi, note_matrix, pool
 from musicjax.music.corpus import Corpus
 from musicjax.music.notes import Notes, from_seconds
-from musicjax.run import data as data_lib
+from musicjax.run import splits
 from musicjax.training.windows import starts_by_piece
 
 
@@ -549,7 +549,7 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
         corpus, _ = corpus_lib.read(config.data)
         held_out = corpus_lib.held_out(corpus, config.data)
         training = np.concatenate([note_matrix.values(corpus.piece(p), 3) for p in np.flatnonzero(~held_out)])
-        scaling = data_lib.prepare(config).scaling
+        scaling = splits.prepare(config).scaling
         assert scaling == note_matrix.fit(training)
         longest.append(scaling.span[2])
     assert min(longest) < max(longest), "the piece with the longest interval was never held out"

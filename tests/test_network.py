@@ -77,7 +77,7 @@ def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows, layers, p
     def ours(params):
         def loss(params):
             outputs = network.apply(net, params, windows)
-            return jnp.mean(heads.regression_loss(outputs, targets)), outputs
+            return jnp.mean(heads.Regression().loss({}, outputs, targets)), outputs
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 

@@ -99,7 +99,7 @@ def test_training_the_network_moves_it_as_keras_does(keras):
     @jax.jit
     def keras_step(weights, optimizer_state, inputs, targets):
         def loss(weights):
-            return jnp.mean(heads.regression_loss(model.stateless_call(weights, rest, inputs)[0], targets))
+            return jnp.mean(heads.Regression().loss({}, model.stateless_call(weights, rest, inputs)[0], targets))
 
         return keras_optimizer.stateless_apply(optimizer_state, jax.grad(loss)(weights), weights)
 

@@ -7,14 +7,29 @@ import json
 import os
 import struct
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.node_def_pb2 import NodeDef
 
+import musicjax
+from musicjax import config as config_lib
 from musicjax.errors import RunError
+from musicjax.model import network
+from musicjax.report import pictures
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import graph as graph_lib
+from musicjax.run import screen, splits
 from musicjax.run.record import Recorder
+from musicjax.training import histograms as histograms_lib
 
 # Written by hand, each in a way that json.dumps would not write it: what is kept must not be written anew.
 LINES = [
@@ -53,15 +68,16 @@ def events(workdir: Path) -> list[Event]:
     return [Event.FromString(record) for file in files for record in records(file)]
 
 
-def shown(workdir: Path) -> dict[tuple[str, int], float]:
+def shown(workdir: Path) -> dict[tuple[str, int], Any]:
     """(tag, step) -> value as TensorBoard shows it: a start at a step hides what was there from that step on."""
-    values: dict[tuple[str, int], float] = {}
+    values: dict[tuple[str, int], Any] = {}
     for event in events(workdir):
         if event.session_log.status == SessionLog.START:
             values = {place: value for place, value in values.items() if place[1] < event.step}
         for value in event.summary.value:
             assert (value.tag, event.step) not in values, f"{value.tag} stands twice at step {event.step}"
-            values[value.tag, event.step] = value.simple_value
+            kind = value.WhichOneof("value")
+            values[value.tag, event.step] = getattr(value, kind) if kind == "simple_value" else value
     return values
 
 
@@ -241,3 +257,283 @@ def test_a_disk_that_is_full_leaves_whole_lines(tmp_path, part):
         recorder.write("valid", 1, 10, [{"loss": 0.25}])
     recorder.close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+# The board alone.
+
+
+def png(width: int, height: int, kind: int = 2, channels: int = 3) -> bytes:
+    """A black picture."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(width * channels)) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def buckets(values: Any) -> histograms_lib.Buckets:
+    return jax.tree.map(np.asarray, histograms_lib.buckets(np.asarray(values, np.float32)))
+
+
+def test_each_batch_has_its_scalars_up_to_the_step_given(tmp_path):
+    recorder = Recorder(tmp_path, 1, 10)
+    recorder.batches(13, {"loss": np.array([0.5, 0.25, 0.125]), "accuracy": np.array([0.0, 1.0, 0.5])})
+    recorder.write("train", 2, 13, [{"loss": 0.5}])
+    assert shown(tmp_path) == {
+        ("batch/loss", 11): 0.5,
+        ("batch/loss", 12): 0.25,
+        ("batch/loss", 13): 0.125,
+        ("batch/accuracy", 11): 0.0,
+        ("batch/accuracy", 12): 1.0,
+        ("batch/accuracy", 13): 0.5,
+        ("train/loss", 13): 0.5,
+    }
+    recorder.close()
+
+
+def test_thousands_of_batches_are_brought_onto_the_disk_once(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path, 0, 0)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    recorder.batches(5000, {"loss": np.arange(5000.0), "accuracy": np.zeros(5000)})
+    recorder.histograms(5000, {"outputs": buckets([1.0, 2.0])})
+    assert synced == []
+    recorder.write("train", 1, 5000, [{"loss": 0.5}])
+    assert len(synced) == 1
+    assert sum(tag == "batch/loss" for tag, _ in shown(tmp_path)) == 5000
+    recorder.close()
+
+
+def test_a_histogram_is_read_back_as_it_was_counted(tmp_path):
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    counted = buckets(values)
+    recorder = Recorder(tmp_path, 0, 0)
+    recorder.histograms(7, {"lstm/kernel": counted})
+    recorder.close()
+    histogram = shown(tmp_path)["lstm/kernel", 7].histo
+    assert (histogram.min, histogram.max, histogram.num) == (values.min(), values.max(), 1000)
+    assert histogram.sum == pytest.approx(values.sum(dtype=float), rel=1e-4)
+    assert histogram.sum_squares == pytest.approx((values.astype(float) ** 2).sum(), rel=1e-5)
+    np.testing.assert_array_equal(histogram.bucket, np.histogram(values, counted.edges)[0])
+    np.testing.assert_array_equal(histogram.bucket_limit, counted.edges[1:])
+
+
+def test_what_is_not_finite_is_left_out_and_said_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(screen, "_said", set())
+    recorder = Recorder(tmp_path, 0, 0)
+    for step in (1, 2):
+        recorder.histograms(step, {"a/kernel": buckets([0.0, np.nan]), "b": buckets([1.0]), "c": buckets([np.inf])})
+    recorder.close()
+    assert set(shown(tmp_path)) == {("b", 1), ("b", 2)}
+    said = capsys.readouterr().err
+    assert said.count("no histogram of a/kernel") == said.count("no histogram of c:") == 1
+    assert said.count("\n") == 2
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (6, 4)])
+def test_a_picture_comes_back_byte_for_byte(tmp_path, kind, channels):
+    picture = png(300, 7, kind, channels)
+    recorder = Recorder(tmp_path, 0, 0)
+    recorder.picture("samples/0", 3, picture)
+    image = shown(tmp_path)["samples/0", 3].image
+    assert image.encoded_image_string == picture
+    assert (image.width, image.height, image.colorspace) == (300, 7, channels)
+    recorder.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", png(3, 3)[:20], png(3, 3)[1:]])
+def test_bytes_that_are_no_picture_are_refused(tmp_path, data):
+    recorder = Recorder(tmp_path, 0, 0)
+    with pytest.raises(ValueError, match="samples/0: expected the bytes of a PNG file"):
+        recorder.picture("samples/0", 3, data)
+    recorder.close()
+    assert shown(tmp_path) == {}
+
+
+def test_a_recorder_of_the_same_second_leaves_the_file_of_the_one_before(tmp_path):
+    for epoch in (0, 1, 2):
+        write_epochs(tmp_path, epoch, range(epoch + 1, epoch + 2), 0.25)
+    assert {step for _, step in shown(tmp_path)} == {10, 20, 30}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        lambda recorder: recorder.batches(1, {"loss": np.zeros(1)}),
+        lambda recorder: recorder.histograms(1, {"a": buckets([1.0])}),
+        lambda recorder: recorder.graph(GraphDef()),
+        lambda recorder: recorder.picture("a", 1, png(2, 2)),
+        lambda recorder: recorder.write("train", 1, 1, [{"loss": 0.5}]),
+    ],
+)
+def test_an_event_that_cannot_be_written_is_told(tmp_path, monkeypatch, record: Callable[[Recorder], None]):
+    recorder = Recorder(tmp_path, 0, 0)
+
+    def full(_: Event) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(recorder._board, "write_event", full)
+    with pytest.raises(RunError, match=r"metrics cannot be recorded in .*No space left on device"):
+        record(recorder)
+    recorder.close()
+
+
+# The board of a run.
+
+FIELDS: dict[str, Any] = {
+    "model.units": 16,
+    "model.precision": "float32",
+    "data.window": 10,
+    "train.batch_size": 128,
+    "train.epochs": 2,
+    "sample.num_outputs": 5,
+    "sample.num_notes": 12,
+}
+TAGS = ["dense/bias", "dense/kernel", "lstm/bias", "lstm/kernel", "lstm/recurrent_kernel", "outputs"]
+
+
+def config_of(clips: Path, **more: Any) -> config_lib.Config:
+    config = config_lib.load("demo")
+    for path, value in {**FIELDS, "data.source": str(clips), **more}.items():
+        config_lib.set_field(config, path, value)
+    return config
+
+
+def lines_of(workdir: Path, split: str) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] == split]
+
+
+def assert_counted_by_numpy(value: Any, numbers: np.ndarray) -> None:
+    """The histogram is that of these numbers, but for some that rounding brings over an edge."""
+    assert value.histo.num == sum(value.histo.bucket) == numbers.size
+    assert value.histo.min == pytest.approx(numbers.min(), rel=1e-5, abs=1e-7)
+    assert value.histo.max == pytest.approx(numbers.max(), rel=1e-5, abs=1e-7)
+    edges = [value.histo.min, *value.histo.bucket_limit]
+    edges[-1] = max(edges[-1], float(numbers.max()))
+    edges[0] = min(edges[0], float(numbers.min()))
+    off = np.abs(np.histogram(numbers, edges)[0] - np.array(value.histo.bucket)).sum()
+    assert off <= 0.02 * numbers.size
+
+
+def assert_histograms_of_the_last_epoch(workdir: Path, config: config_lib.Config) -> None:
+    arrays, facts = checkpoint_lib.restore(workdir)
+    on_board, step = shown(workdir), int(np.asarray(arrays.state.step).max())
+    params = arrays.state.params
+    if config.train.trials > 1:
+        params = jax.tree.map(lambda leaf: leaf[0], params)
+    for tag, leaf in zip(histograms_lib.tags(params), jax.tree.leaves(params), strict=True):
+        assert_counted_by_numpy(on_board[tag, step], np.asarray(leaf).ravel())
+    rows, starts = splits.prepare(config).validating[:2]
+    seen = rows[starts[:200, None] + np.arange(config.data.window)]
+    outputs = network.apply(checkpoint_lib.network_of(facts.config), params, seen)
+    assert_counted_by_numpy(on_board["outputs", step], np.asarray(outputs).ravel())
+
+
+@pytest.fixture(scope="module")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs that went on to a third."""
+    workdir = tmp_path_factory.mktemp("board") / "w"
+    musicjax.train(config_of(clips), workdir)
+    next_file()
+    musicjax.train(config_of(clips, **{"train.epochs": 3}), workdir)
+    return workdir
+
+
+def test_the_batches_of_a_run_are_those_that_its_epochs_are_means_of(trained):
+    on_board, train = shown(trained), lines_of(trained, "train")
+    last = train[-1]["step"]
+    for name in ("loss", "accuracy"):
+        assert [step for tag, step in on_board if tag == f"batch/{name}"] == list(range(1, last + 1))
+        for before, line in zip([0, *(line["step"] for line in train)], train, strict=False):
+            batches = [on_board[f"batch/{name}", step] for step in range(before + 1, line["step"] + 1)]
+            # The last batch is smaller, and counts as much here.
+            assert np.mean(batches) == pytest.approx(line[name], rel=0.1)
+            assert len(set(batches)) > 1
+            assert on_board[f"train/{name}", line["step"]] == pytest.approx(line[name], rel=1e-6)
+
+
+def test_the_epochs_of_a_run_have_their_scalars(trained):
+    on_board = shown(trained)
+    for split in ("train", "valid"):
+        for line in lines_of(trained, split):
+            for name in set(line) - {"split", "epoch", "step"}:
+                assert on_board[f"{split}/{name}", line["step"]] == pytest.approx(line[name], rel=1e-6)
+    assert {"train/learning_rate", "train/windows_per_second", "valid/loss"} <= {tag for tag, _ in on_board}
+
+
+def test_each_epoch_of_a_run_has_the_histograms_of_its_own_end(trained, clips):
+    steps = [line["step"] for line in lines_of(trained, "train")]
+    found = [place for place, value in shown(trained).items() if hasattr(value, "histo") and value.HasField("histo")]
+    assert sorted(found) == sorted((tag, step) for tag in TAGS for step in steps)
+    assert_histograms_of_the_last_epoch(trained, config_of(clips, **{"train.epochs": 3}))
+
+
+def test_the_graph_of_a_run_is_there_once(trained, clips):
+    (graph,) = [GraphDef.FromString(event.graph_def) for event in events(trained) if event.graph_def]
+    arrays, facts = checkpoint_lib.restore(trained)
+    net = checkpoint_lib.network_of(facts.config)
+    assert graph == graph_lib.of_network(net, arrays.best_params, FIELDS["train.batch_size"], FIELDS["data.window"])
+    assert isinstance(graph.node[0], NodeDef)
+
+
+def test_the_first_samples_of_a_run_are_shown(trained):
+    on_board = shown(trained)
+    steps = [line["step"] for line in lines_of(trained, "train")]
+    images = {place for place in on_board if place[0].startswith("samples/")}
+    assert images == {(f"samples/{k}", step) for k in range(4) for step in steps[1:]}
+    paths = sorted((trained / "samples").glob("*.mid"))
+    assert len(paths) == 5
+    shapes = set()
+    for k, path in enumerate(paths[:4]):
+        image = on_board[f"samples/{k}", steps[-1]].image
+        expected = pictures.piano_roll_png(musicjax.read_midi(path), path.stem)
+        shapes.add((image.width, image.height))
+        assert len(image.encoded_image_string) == pytest.approx(len(expected), rel=0.1)
+    assert shapes == {(900, 360)}
+
+
+def test_of_several_trials_the_histograms_are_of_the_first_and_the_batches_means(clips, tmp_path):
+    config = config_of(clips, **{"train.trials": 2, "train.learning_rates": (1e-3, 1e-4), "sample.num_outputs": 0})
+    musicjax.train(config, tmp_path / "w")
+    assert_histograms_of_the_last_epoch(tmp_path / "w", config)
+    on_board, lines = shown(tmp_path / "w"), lines_of(tmp_path / "w", "train")
+    last = lines[-1]["step"] // 2
+    batches = [on_board["batch/loss", step] for step in range(1, last + 1)]
+    assert np.mean(batches) == pytest.approx(np.mean([line["loss"] for line in lines[:2]]), rel=0.1)
+
+
+def test_without_histograms_a_run_has_the_same_numbers(trained, clips, tmp_path):
+    musicjax.train(config_of(clips, **{"train.histograms": False, "sample.num_outputs": 0}), tmp_path / "w")
+    on_board = shown(tmp_path / "w")
+    assert all(isinstance(value, float) for value in on_board.values())
+    with_histograms = shown(trained)
+    timed = ("seconds", "windows_per_second")
+    assert {place: value for place, value in on_board.items() if not place[0].endswith(timed)} == {
+        place: value for place, value in with_histograms.items() if place in on_board and not place[0].endswith(timed)
+    }
+
+
+def test_a_run_of_frames_has_the_histograms_of_its_head_and_of_every_position(clips, tmp_path):
+    frames = {
+        "data.encoding": "frames",
+        "data.duration": False,
+        "model.head": "nade",
+        "model.head_units": 6,
+        "train.optimizer": "adam",
+    }
+    config = config_of(clips, **frames, **{"data.window": 8, "train.epochs": 1, "sample.num_outputs": 0})
+    musicjax.train(config, tmp_path / "w")
+    on_board = shown(tmp_path / "w")
+    step = max(step for _, step in on_board)
+    counts = {tag: on_board[tag, step].histo.num for tag in [*TAGS, "head/in", "head/out"]}
+    lanes = splits.prepare(config).validating
+    assert counts["head/in"] == counts["head/out"] == 88 * 6
+    assert counts["outputs"] == lanes.seen.shape[1] * 8 * (88 + 6)
+    arrays, _ = checkpoint_lib.restore(tmp_path / "w")
+    assert_counted_by_numpy(on_board["head/in", step], np.asarray(arrays.state.params["head"]["in"]).ravel())
+    (line,) = lines_of(tmp_path / "w", "train")
+    batches = [on_board["batch/loss", batch] for batch in range(1, step + 1)]
+    assert min(batches) <= line["loss"] <= max(batches)

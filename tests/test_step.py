@@ -155,7 +155,7 @@ def test_each_step_drops_other_outputs():
 
 def test_the_keys_of_a_run_all_differ():
     drawn = {tuple(jax.random.key_data(key).tolist()) for seed in (0, 1) for key in step_lib.keys(seed)}
-    assert len(drawn) == 8
+    assert len(drawn) == 10
 
 
 def test_the_state_is_donated_and_the_epoch_compiled_once(epoch):
@@ -190,6 +190,7 @@ def test_validation_gives_the_means_over_all_windows(count):
         residual.mean(axis=0),
         (residual**2).mean(axis=0),
         np.abs(residual).mean(axis=0),
+        0.0,
     )
     assert_same(got, expected, rtol=1e-5, atol=1e-6)
 

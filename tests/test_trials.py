@@ -187,7 +187,7 @@ def test_an_epoch_of_trials_is_compiled_once_and_takes_over_the_states():
     windows = Windows(rows, jnp.arange(30, dtype=jnp.int32))
     trials = trials_lib.make([1, 2, 3], [1e-3] * 3, [0.2] * 3)
     epoch = trials_lib.make_epoch(net, optimizer_lib.rmsprop, 8, 8, 2)
-    first = states = trials_lib.init(net, trials, 8)
+    first = states = trials_lib.init(net, optimizer_lib.rmsprop(0.0), trials, 8)
     for number in range(3):
         states, _ = epoch(states, windows, trials, jnp.int32(number))
     assert epoch._cache_size() == 1

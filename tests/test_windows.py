@@ -116,7 +116,7 @@ def test_an_epoch_consumes_its_batches():
 
     @jax.jit
     def loss_of(inputs, targets, weight):
-        return jnp.sum(heads.regression_loss(network.apply(net, params, inputs), targets) * weight)
+        return jnp.sum(heads.Regression().loss({}, network.apply(net, params, inputs), targets) * weight)
 
     consumed = []
     for number in range(3):

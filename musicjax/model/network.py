@@ -1,4 +1,7 @@
-"""MusicLSTM: LSTM layers -> dropout -> head, as a Flax module. The rest of the program sees plain pytrees."""
+"""MusicLSTM: LSTM layers -> dropout -> head, as a Flax module. The rest of the program sees plain pytrees.
+
+Shape legend: B windows, T rows a window, C columns, H units, O outputs of the head's dense layer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import lstm
+from musicjax.model import heads, lstm
 
 
 class MusicLSTM(nn.Module):
@@ -21,6 +24,8 @@ class MusicLSTM(nn.Module):
         dropout: share of the H outputs of the last layer dropped in training.
         precision: of the LSTM's large products, float32 or bfloat16.
         layers: LSTM layers, one above the other; the paper has one.
+        head: what the outputs mean, see `heads`.
+        every: outputs at every position of a window, each for the row after it, instead of the last alone.
     """
 
     units: int
@@ -28,12 +33,17 @@ class MusicLSTM(nn.Module):
     dropout: float = 0.75
     precision: str = "float32"
     layers: int = 1
+    head: heads.Head = heads.Regression()
+    every: bool = False
 
     @nn.compact
     def __call__(
         self, windows: jax.Array, *, train: bool = False, rate: Any = None, share: tuple[Any, int] = (0, 1)
     ) -> jax.Array:
-        """windows float32 [B, T, C] -> the next rows, float32 [B, C]. With train, takes an rng `dropout`."""
+        """windows float32 [B, T, C] -> outputs float32 [B, O], or of every position [B, T, O].
+
+        With train, takes an rng `dropout`.
+        """
         weights: list[lstm.Params] = []
         for name in _layer_names(self):
             inputs = self.units if weights else self.columns
@@ -41,11 +51,17 @@ class MusicLSTM(nn.Module):
         below = windows
         for params in weights[:-1]:
             below, _ = lstm.unroll(params, below, lstm.zero_state(windows.shape[0], self.units), self.precision)
-        last = lstm.last_output(weights[-1], below, self.precision)
+        if self.every:
+            state = lstm.zero_state(windows.shape[0], self.units)
+            last, _ = lstm.unroll(weights[-1], below, state, self.precision)
+        else:
+            last = lstm.last_output(weights[-1], below, self.precision)
         if train:
             last = _Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
+        if self.head.outputs(self.columns) != self.columns:
+            self.param("head", self.head.init, self.columns)
         dense = nn.Dense(
-            self.columns,
+            self.head.outputs(self.columns),
             kernel_init=nn.initializers.glorot_uniform(),
             precision=lax.Precision.HIGHEST,
             name="dense",
@@ -60,14 +76,17 @@ class _Dropout(nn.Module):
     @nn.compact
     def __call__(self, last: jax.Array, rate: Any, share: tuple[Any, int]) -> jax.Array:
         place, shares = share
-        batch, units = last.shape
+        batch, *rest = last.shape
         keep = 1.0 - rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (batch * shares, units))
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (batch * shares, *rest))
         return jnp.where(lax.dynamic_slice_in_dim(kept, place * batch, batch), last / keep, 0)
 
 
 def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
-    """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, C], "bias" [C]}}; a second layer: "lstm_1"."""
+    """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, O], "bias" [O]}}.
+
+    A second layer is "lstm_1"; a head with parameters of its own has them as "head".
+    """
     return network.init(key, jnp.zeros((1, window, network.columns)))["params"]
 
 
@@ -79,7 +98,7 @@ def apply(
     rate: jax.Array | float | None = None,
     share: tuple[Any, int] = (0, 1),
 ) -> jax.Array:
-    """windows float32 [B, T, C] -> the next rows, float32 [B, C]; a key turns dropout on.
+    """windows float32 [B, T, C] -> outputs float32 [B, O], or of every position [B, T, O]; a key turns dropout on.
 
     Args:
         rate: of dropout, instead of the network's own.
@@ -91,6 +110,11 @@ def apply(
     )
     assert isinstance(outputs, jax.Array)  # apply gives a pair only where collections are mutable
     return outputs
+
+
+def head_params(params: dict) -> heads.Params:
+    """The head's own parameters; empty for those that have none."""
+    return params.get("head", {})
 
 
 def count(params: dict) -> int:
@@ -124,7 +148,7 @@ def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm
 
 
 def read(params: dict, last: jax.Array) -> jax.Array:
-    """What the head makes of the last layer's output [B, H]: the next rows, float32 [B, C]."""
+    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O]."""
     dense = params["dense"]
     return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import heads, lstm, network
+from musicjax.model import lstm, network
 from musicjax.model.network import MusicLSTM
 
 Weights = tuple[lstm.Gates, ...]
@@ -119,12 +119,12 @@ def sample(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperature, first_note) -> Sampled:
     """As `sample`, for windows [groups, G, T, C] and keys [groups, G]."""
-    weights = network.prepare(net, params)
+    weights, own = network.prepare(net, params), network.head_params(params)
 
     def one_group(past_and_keys):
         past, keys = past_and_keys
         group, window, columns = past.windows.shape
-        noise = _noise(keys, first_note, num_notes, columns)
+        noise = _noise(net, keys, first_note, num_notes, columns)
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         states = _warm(decode, weights, past.windows, first_note) if past.states is None else past.states
@@ -132,12 +132,13 @@ def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperatu
         def note(carry, now):
             (history, clamped, states), (number, noise_now) = carry, now
             if decode == "window":
-                means = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
+                outputs = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
+                outputs = outputs[:, -1] if net.every else outputs
             else:
                 row = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
                 states, last = _see(decode, weights, row, first_note + number + window - 1, states)
-                means = network.read(params, last)
-            rows = heads.regression_sample(noise_now, means, limits.deviation, temperature)
+                outputs = network.read(params, last)
+            rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
@@ -150,13 +151,13 @@ def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperatu
     return lax.map(one_group, (past, keys))
 
 
-def _noise(keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:
+def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:
     """float32 [L, G, C], all at once: drawn note by note, the many small operations of it would take the longer."""
     numbers = first_note + jnp.arange(num_notes)
 
     def draw(number: jax.Array, key: jax.Array) -> jax.Array:
         note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), number)
-        return heads.regression_noise(note_key, columns)
+        return net.head.noise(note_key, columns)
 
     return jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))(numbers)
 

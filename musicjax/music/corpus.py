@@ -154,15 +154,19 @@ def find_files(source: Path) -> list[Path]:
     return sorted(found)
 
 
-def held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
+def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = None) -> np.ndarray:
     """Which pieces validate, bool [P]: a share of those long enough for a window, chosen by content.
 
     Files of equal content fall on the same side.
 
+    Args:
+        long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window.
+
     Raises:
         RunError: fewer than two different pieces are long enough.
     """
-    long_enough = np.diff(corpus.offsets) > data.window
+    if long_enough is None:
+        long_enough = np.diff(corpus.offsets) > data.window
     hashes = sorted(
         {name for name, enough in zip(corpus.hashes, long_enough, strict=True) if enough},
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),

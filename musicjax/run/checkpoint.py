@@ -16,10 +16,13 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 
+from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, SaveError, UsageError
+from musicjax.model import heads
 from musicjax.model.network import MusicLSTM
 from musicjax.run import disk, lock, manifest, screen
 from musicjax.run import facts as facts_lib
@@ -60,8 +63,19 @@ def network_of(config: Config) -> MusicLSTM:
     """
     if jax.config.read("jax_enable_x64"):
         raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
-    model, columns = config.model, 4 if config.data.duration else 3
-    return MusicLSTM(model.units, columns, model.dropout, model.precision, model.layers)
+    model, columns, frames = config.model, config_lib.columns(config), config.data.encoding == "frames"
+    head = heads.make(model.head, model.head_units, frames)
+    return MusicLSTM(model.units, columns, model.dropout, model.precision, model.layers, head, every=frames)
+
+
+def optimizer_of(
+    config: Config, learning_rate: float | jax.Array, steps_per_epoch: int = 1
+) -> optax.GradientTransformation:
+    """The optimizer that a config describes, at this rate."""
+    train = config.train
+    if train.optimizer == "adam":
+        return optimizer_lib.adam(learning_rate, train.half_life * steps_per_epoch, train.clip_norm)
+    return optimizer_lib.rmsprop(learning_rate, train.epsilon_in_root)
 
 
 def folder(workdir: Path) -> Path:
@@ -216,7 +230,7 @@ def _shapes(config: Config) -> Arrays:
     net = network_of(config)
 
     def template() -> Arrays:
-        optimizer = optimizer_lib.rmsprop(config.train.learning_rate)
+        optimizer = optimizer_of(config, config.train.learning_rate)
         state = step_lib.init(net, optimizer, jax.random.key(0), config.data.window)
         trials = config.train.trials
         states = state if trials == 1 else jax.tree.map(lambda leaf: jnp.stack([leaf] * trials), state)

@@ -19,7 +19,8 @@ def run(command: str, options: dict[str, Any], config: Config, overrides: dict[s
     SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
     """
     signals.install("; the same command goes on after the last finished epoch, if there is one" * (command == "train"))
-    {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data}[command](options, config, overrides)
+    commands = {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data, "report": _report}
+    commands[command](options, config, overrides)
     return 0
 
 
@@ -78,7 +79,25 @@ def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | N
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     config_lib.set_field(config, "data.source", source)
+    if source.startswith("polyphonic:"):
+        config.data.encoding, config.data.duration, config.data.split = "frames", False, "piece"
     data.show(config_lib.validate(config).data, report, options["json"])
+
+
+def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+    if not options["workdir"]:
+        raise UsageError("--workdir is missing: expected the folder of a run")
+    if overrides is None or overrides:
+        raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
+    from musicjax.report import figures
+    from musicjax.run import screen
+
+    workdir = Path(options["workdir"])
+    paths, left_out = figures.write(workdir, Path(options["output_dir"] or workdir / "report"))
+    for fact in left_out:
+        screen.say("left out", fact)
+    for path in paths:
+        print(printable(str(path)))
 
 
 def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> tuple[Path, Config]:
@@ -98,7 +117,7 @@ def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[s
     present = config if overrides is None else _with(saved, overrides)
     if present.model.precision == "auto":
         present.model.precision = saved.model.precision
-    if saved.model != present.model or saved.data.duration != present.data.duration:
+    if saved.model != present.model or config_lib.columns(saved) != config_lib.columns(present):
         raise UsageError(
             f"workdir {workdir} holds another model than config {config.name}; leave out --config to use what was saved"
         )

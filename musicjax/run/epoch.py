@@ -22,25 +22,34 @@ from jax.sharding import Mesh
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError
+from musicjax.model import network
+from musicjax.model.network import MusicLSTM
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import device, metrics, screen
 from musicjax.run.checkpoint import Arrays
-from musicjax.run.data import Data
 from musicjax.run.facts import Facts, Standing
+from musicjax.run.splits import Data
+from musicjax.training import histograms as histograms_lib
 from musicjax.training import mesh, step
-from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib
+from musicjax.training import windows as windows_lib
+from musicjax.training.histograms import Buckets
+from musicjax.training.sequences import Lanes
 from musicjax.training.step import StepMetrics, TrainState, Validation
 from musicjax.training.trials import Trials
 from musicjax.training.windows import Windows
 
+# Validation windows whose outputs have a histogram.
+WINDOWS_SHOWN = 200
+
 
 class Programs(NamedTuple):
     """Compiled: train(state, epoch from 0) -> (state, StepMetrics), which takes over the state's buffers;
-    validate(params) -> Validation."""
+    validate(params) -> Validation; show(params) -> histograms by tag, none if the config wants none."""
 
     train: Callable[[TrainState, jax.Array], tuple[TrainState, StepMetrics]]
     validate: Callable[[dict], Validation]
+    show: Callable[[dict], dict[str, Buckets]]
 
 
 class UnderWay(NamedTuple):
@@ -49,16 +58,20 @@ class UnderWay(NamedTuple):
     state: TrainState
     sums: StepMetrics
     scores: Validation
+    histograms: dict[str, Buckets]
 
 
 class Epoch(NamedTuple):
-    """What has been read of an epoch: for each trial its metrics, named; residual deviations, float64 [K, C]."""
+    """What has been read of an epoch: for each trial its metrics, named; residual deviations, float64 [K, C]; the sums
+    of its steps, [K, S]; the histograms of trial 0 by tag."""
 
     train: list[dict[str, float]]
     valid: list[dict[str, float]]
     deviation: np.ndarray
     windows_per_second: float
     finished: float
+    sums: StepMetrics
+    histograms: dict[str, Buckets]
 
 
 def trials_of(config: Config) -> Trials:
@@ -71,64 +84,96 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
     """The programs of a run, with its data on every device; says how long compiling took."""
     settings, window = config.train, config.data.window
     net, started = checkpoint_lib.network_of(config), time.perf_counter()
-    rows, train, validation = mesh.replicate((data.rows, data.train, data.validation), devices)
-    training, validating = Windows(rows, train), Windows(rows, validation)
+    training, *rest = mesh.replicate((data.training, *data.validating[1:]), devices)
+    validating = type(data.validating)(training.rows, *rest)  # one copy of the rows for both
+    steps = windows_lib.steps_per_epoch(len(data.training.starts), settings.batch_size)
+    optimizer_of = functools.partial(checkpoint_lib.optimizer_of, config, steps_per_epoch=steps)
     if settings.trials == 1:
         keys = mesh.replicate(step.keys(config.seed), devices)
-        optimizer = optimizer_lib.rmsprop(settings.learning_rate, settings.epsilon_in_root)
+        optimizer = optimizer_of(settings.learning_rate)
         epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
         keys = mesh.replicate(trials_of(config), devices)
-        rmsprop = functools.partial(optimizer_lib.rmsprop, epsilon_in_root=settings.epsilon_in_root)
-        alone = trials_lib.make_epoch(net, rmsprop, settings.batch_size, window, 1, devices)
+        alone = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(
             config, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
         )
         group = mesh.of_the_first(group)
         screen.say("trials", f"{settings.trials}, {group} at a time")
-        epoch = trials_lib.make_epoch(net, rmsprop, settings.batch_size, window, group, devices)
+        epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, group, devices)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
     train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
     validate_program = validate.lower(state.params, validating).compile()
+    show_program = None
+    if settings.histograms:
+        show = functools.partial(_histograms, net, window, settings.trials)
+        show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
     screen.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
         lambda state, number: train_program(state, training, keys, number),
         lambda params: validate_program(params, validating),
+        lambda params: show_program(params, validating) if show_program else {},
     )
+
+
+def _histograms(
+    net: MusicLSTM, window: int, trials: int, params: dict, validating: Windows | Lanes, axis_name: str | None = None
+) -> dict[str, Buckets]:
+    """Of the parameters, and of the outputs for the first validation windows, the same after every epoch.
+
+    Of several trials, trial 0: one after the other the histograms show how one model changes.
+    """
+    params = params if trials == 1 else trials_lib.select(params, 0)
+    if isinstance(validating, Lanes):  # the first rows of each lane
+        inputs = validating.rows[validating.seen[:window].T].astype(jnp.float32)
+    else:
+        count = min(WINDOWS_SHOWN, validating.starts.shape[0])
+        inputs, _ = windows_lib.gather(validating, jnp.arange(count), window)
+    return histograms_lib.histograms(params, network.apply(net, params, inputs))
 
 
 def start(programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None) -> UnderWay:
     """Sends epoch `number`, from 0, to the devices and returns at once; the state may be used further.
 
-    On a CPU, which would run both at once, it begins when the epoch `after` has ended, validation included.
+    On a CPU, which would run both at once, it begins when the epoch `after` has ended, validation and histograms
+    included.
     """
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
-        turn, _ = lax.optimization_barrier((turn, after.scores.loss))
+        turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.histograms)))
     state, sums = programs.train(jax.tree.map(jnp.copy, state), turn)
-    return UnderWay(state, sums, programs.validate(state.params))
+    return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
 
 
-def read(under_way: UnderWay, config: Config, data: Data, since: float) -> Epoch:
-    """Waits for an epoch; `since`: when the devices were free for it, on the clock time.perf_counter."""
+def read(under_way: UnderWay, config: Config, data: Data, number: int, since: float) -> Epoch:
+    """Waits for epoch `number`, from 0; `since`: when the devices were free for it, on the clock time.perf_counter."""
+    window = config.data.window if config.data.encoding == "frames" else 0
     sums = _wait(under_way.sums)
     seconds = time.perf_counter() - since
-    scores = _wait(under_way.scores)
+    scores, histograms = _wait((under_way.scores, under_way.histograms))
     finished = time.perf_counter()
-    sums, scores = jax.tree.map(np.asarray, (sums, scores))
+    sums, scores, histograms = jax.tree.map(np.asarray, (sums, scores, histograms))
     if config.train.trials == 1:
         sums, scores = jax.tree.map(lambda leaf: leaf[None], (sums, scores))
     train, valid = [], []
     for trial, (seed, learning_rate, dropout) in enumerate(config_lib.trials(config)):
         named = {"trial": trial, "seed": seed, "dropout": dropout} if config.train.trials > 1 else {}
         sums_of_one, scores_of_one = trials_lib.select((sums, scores), trial)
-        train.append({**named, **metrics.of_training(sums_of_one, seconds, learning_rate, config.train.trials)})
-        valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling)})
+        rate = learning_rate * 0.5 ** (number / config.train.half_life) if config.train.half_life else learning_rate
+        train.append({**named, **metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window)})
+        valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling, data.majority, window > 0)})
     with np.errstate(invalid="ignore"):  # of a trial that diverged
         variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
-    return Epoch(train, valid, np.sqrt(variance.clip(0)), train[0]["windows_per_second"], finished)
+    deviation = np.sqrt(variance.clip(0))
+    return Epoch(train, valid, deviation, train[0]["windows_per_second"], finished, sums, histograms)
+
+
+def by_batch(epoch: Epoch, trials: list[int]) -> dict[str, np.ndarray]:
+    """Loss and accuracy of each step, [S], means over these trials."""
+    loss, agreement, weight = (np.asarray(values, np.float64)[trials] for values in epoch.sums)
+    return {"loss": (loss / weight).mean(axis=0), "accuracy": (agreement / weight).mean(axis=0)}
 
 
 def advance(arrays: Arrays, facts: Facts, state: TrainState, epoch: Epoch, workdir: Path) -> tuple[Arrays, Facts]:

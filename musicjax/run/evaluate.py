@@ -6,16 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
-from musicjax.errors import RunError
-from musicjax.run import data as data_lib
+from musicjax.errors import UsageError
 from musicjax.run import generate as generate_lib
-from musicjax.run import metrics
+from musicjax.run import metrics, splits
 from musicjax.training import step as step_lib
-from musicjax.training import windows as windows_lib
-from musicjax.training.windows import Windows
+from musicjax.training.sequences import Lanes
 
 
 def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") -> dict[str, Any]:
@@ -23,37 +21,41 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
 
     Args:
         data: builtin or a directory; its windows stay inside their pieces and are scaled with the
-            constants saved with the model. None: the validation split of the run's own data.
+            constants saved with the model. A polyphonic data set: its test split. None: the validation split of the
+            run's own data.
         which: best or latest parameters.
 
     Returns:
-        {"loss", "accuracy", "pitch_error_semitones", ..., "windows", "pieces", "data", "epoch", "checkpoint"}.
+        {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows" or "frames", "pieces", "data",
+        "epoch", "checkpoint"}.
 
     Raises:
         UsageError, RunError: as for training and generating.
     """
     model = generate_lib.load(workdir, which)
-    config, scaling = model.facts.config, model.facts.scaling
+    config, scaling, frames = model.facts.config, model.facts.scaling, model.net.every
     if data is None:
-        prepared = data_lib.prepare(config)
+        prepared = splits.prepare(config)
         source = config.data.source
-        data_lib.require_same(prepared, source, model.facts.fingerprint, source, Path(workdir))
-        rows, starts, pieces = prepared.rows, prepared.validation, prepared.validation_pieces
+        splits.require_same(prepared, source, model.facts.fingerprint, source, Path(workdir))
+        windows, pieces, majority = prepared.validating, prepared.validation_pieces, prepared.majority
+        split = "validation"
     else:
-        corpus, outcomes = data_lib.read(dataclasses.replace(config.data, source=data))
-        data_lib.require_notes(corpus, outcomes, data)
-        pieces = len(corpus)
-        rows = data_lib.rows_of(corpus, scaling)
-        starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(pieces, bool), config.data.window)
-        if not len(starts):
-            raise RunError(f"data {data}: no piece of more than {config.data.window} notes; add files")
-    windows = Windows(jnp.asarray(rows), jnp.asarray(starts))
-    scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, windows)
-    return metrics.of_validation(scores, scaling) | {
-        "windows": len(starts),
+        if data.startswith("polyphonic:") and (config.data.onsets or not frames):
+            raise UsageError(
+                f"data {data} do not tell where notes begin, and this model was trained on that; expected builtin or a "
+                "directory of MIDI files"
+            )
+        other = dataclasses.replace(config.data, source=data)
+        windows, pieces, majority, split = splits.all_frames(other) if frames else splits.all_notes(other, scaling)
+    placed: Any = jax.tree.map(jnp.asarray, windows)
+    scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, placed)
+    count = {"frames": int(windows.weight.sum())} if isinstance(windows, Lanes) else {"windows": len(windows.starts)}
+    return metrics.of_validation(scores, scaling, majority, frames) | {
+        **count,
         "pieces": pieces,
         "data": data or config.data.source,
-        "split": "validation" if data is None else "all",
+        "split": split,
         "epoch": model.facts.best_epoch if which == "best" else model.facts.epoch,
         "checkpoint": which,
     }

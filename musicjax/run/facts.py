@@ -82,7 +82,7 @@ def from_saved(saved: Any) -> Facts:
 
 def _rules(facts: Facts) -> list[tuple[str, bool]]:
     """(what, whether it is as it must be)."""
-    scaling, columns = facts.scaling, 4 if facts.config.data.duration else 3
+    scaling, columns = facts.scaling, config_lib.columns(facts.config)
     constants = (scaling.shift, scaling.span, scaling.low, scaling.high)
     standings = [(facts.best_epoch, facts.best_loss), *((one.best_epoch, one.best_loss) for one in facts.trials)]
     texts = [facts.fingerprint, *facts.versions.values()] if isinstance(facts.versions, dict) else [None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicjax.config import DataConfig
 from musicjax.errors import RunError, UsageError
 from musicjax.model import sample as sample_lib
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import DECODES, Limits, Past, Sampled
-from musicjax.music import midi, note_matrix
+from musicjax.music import midi, note_matrix, piano_roll
 from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
@@ -28,6 +30,8 @@ from musicjax.training import trials as trials_lib
 # Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
+# Frames are counted in beats; this is the tempo they are written at.
+BPM = 120.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ def generate(
 
     Args:
         model: from `load`, or a workdir, whose best parameters are used.
-        num_notes: length of each in notes; or
+        num_notes: length of each in notes, of a model of frames in frames; or
         seconds: length of each in seconds, notes that sound on are cut there.
         temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations.
         primer: notes, or a MIDI file, to go on from; None: windows of the training data, chosen by seed and k.
@@ -131,14 +135,18 @@ def generate(
             screen.say("primer", f"all {num_outputs} files will be the same: with --temperature=0 nothing else differs")
         window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
         windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
-    # Every head there is learns from windows. Of the two that predict so, the staggered states were never slower
-    # for one output and never much slower for many (benchmarks/results/*/sample.json).
-    decode = "staggered" if decode == "auto" else decode
-    if decode == "carry":
-        screen.say("decode", "the state is carried on, but this model learned to predict from windows alone")
+    # Of the two that predict from windows, the staggered states were never slower for one output and never much slower
+    # for many (benchmarks/results/*/sample.json).
+    learned = ("carry",) if model.net.every else ("staggered", "window")
+    decode = learned[0] if decode == "auto" else decode
+    if decode not in learned:
+        whole, windows_alone = "whole pieces, whose state is carried on", "windows alone"
+        screen.say("decode", f"{decode}, but this model learned from {whole if model.net.every else windows_alone}")
     more = functools.partial(
         sample_lib.sample, model.net, model.params, keys=keys, limits=limits, temperature=temperature, decode=decode
     )
+    if seconds and model.net.every:
+        num_notes = math.ceil(seconds * BPM / 60 * model.facts.config.data.per_beat)
     if num_notes:
         sampled = more(Past(windows), num_notes=num_notes)
         rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
@@ -146,7 +154,10 @@ def generate(
         rows, clamped = _rows_for_seconds(more, Past(windows), scaling, seconds)
     if clamped:
         screen.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
-    pieces = [note_matrix.decode(piece, scaling) for piece in rows]
+    if model.net.every:
+        pieces = [piano_roll.notes_of(piece > 0.5, model.facts.config.data.per_beat, BPM) for piece in rows]
+    else:
+        pieces = [note_matrix.decode(piece, scaling) for piece in rows]
     return [_cut(piece, seconds) for piece in pieces] if seconds else pieces
 
 
@@ -212,7 +223,9 @@ def _lowest(scaling: Scaling) -> jax.Array:
 
 
 def _primer_window(notes: Notes, model: Model) -> jax.Array:
-    """The last T notes as rows float32 [T, C], within the range of the training data."""
+    """The last T notes, or frames, as rows float32 [T, C], within the range of the training data."""
+    if model.net.every:
+        return _primer_frames(notes, model.facts.config.data)
     scaling, window = model.facts.scaling, model.facts.config.data.window
     rows = note_matrix.encode(notes, scaling)
     if len(rows) < window:
@@ -224,6 +237,17 @@ def _primer_window(notes: Notes, model: Model) -> jax.Array:
     if moved:
         screen.say("primer", f"{moved} of {rows.size} values clamped to the range of the training data")
     return jnp.asarray(within)
+
+
+def _primer_frames(notes: Notes, data: DataConfig) -> jax.Array:
+    """The last T frames, after silence where they are fewer."""
+    frames, left_out = piano_roll.frames(notes, data.per_beat, data.onsets)
+    if left_out:
+        screen.say("primer", f"{left_out} notes left out: not on the 88 keys of a piano")
+    if not len(frames):
+        raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; take another primer")
+    frames = frames[-data.window :]
+    return jnp.asarray(np.pad(frames, ((data.window - len(frames), 0), (0, 0))), jnp.float32)
 
 
 def _rows_for_seconds(

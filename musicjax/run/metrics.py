@@ -8,26 +8,38 @@ from musicjax.music.note_matrix import Scaling
 from musicjax.training.step import StepMetrics, Validation
 
 
-def of_training(sums: StepMetrics, seconds: float, learning_rate: float, trials: int = 1) -> dict[str, float]:
-    """Means over an epoch from its sums by step; the speed is that of all trials together."""
+def of_training(
+    sums: StepMetrics, seconds: float, learning_rate: float, trials: int = 1, window: int = 0
+) -> dict[str, float]:
+    """Means over an epoch from its sums by step; the speed is that of all trials together.
+
+    Args:
+        window: T, where every row of a window is a target; 0: each window has one.
+    """
     loss, agreement, weight = (np.asarray(values, np.float64).sum() for values in sums)
     return {
         "loss": float(loss / weight),
         "accuracy": float(agreement / weight),
-        "argmax_agreement": float(agreement / weight),
+        "key_agreement" if window else "argmax_agreement": float(agreement / weight),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 4),
-        "windows_per_second": round(float(trials * weight / seconds), 2),
+        "windows_per_second": round(float(trials * weight / max(window, 1) / seconds), 2),
     }
 
 
-def of_validation(scores: Validation, scaling: Scaling) -> dict[str, float]:
-    """Mean loss and agreement, and mean absolute errors in the columns' own units."""
+def of_validation(scores: Validation, scaling: Scaling, majority: float, frames: bool) -> dict[str, float]:
+    """Mean loss and agreement, beside the agreement of always the same answer.
+
+    Of notes also mean absolute errors in the columns' own units, of frames the negative log-likelihood of a frame.
+    """
+    share = float(scores.agreement)
+    named = {"accuracy": share, "majority_agreement": majority}
+    if frames:
+        return {"loss": float(scores.loss), "nats_per_frame": float(scores.nats), "key_agreement": share, **named}
     units = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
     sizes = np.asarray(scores.residual_size, np.float64) * scaling.span
     errors = {f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)}
-    agreement = float(scores.agreement)
-    return {"loss": float(scores.loss), "accuracy": agreement, "argmax_agreement": agreement, **errors}
+    return {"loss": float(scores.loss), "argmax_agreement": share, **named, **errors}
 
 
 def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:

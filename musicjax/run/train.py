@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from pathlib import Path
@@ -21,23 +19,23 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
+from musicjax.music.notes import Notes
+from musicjax.run import agreement, device, leftovers, lock, metrics, screen, signals, splits
 from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import data as data_lib
-from musicjax.run import device, leftovers, lock, metrics, screen, signals
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import facts as facts_lib
 from musicjax.run import generate as generate_lib
+from musicjax.run import graph as graph_lib
 from musicjax.run import workdir as workdir_lib
 from musicjax.run.checkpoint import Arrays, Checkpoint
 from musicjax.run.facts import Facts, Standing
 from musicjax.run.record import Recorder
 from musicjax.training import mesh
-from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 from musicjax.training import trials as trials_lib
 
-# What a process that cannot begin says instead of a digest.
-FAILED = bytes(32)
+# Samples whose piano rolls are shown on TensorBoard.
+PICTURES = 4
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -64,21 +62,30 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     try:
         data, arrays, facts = _ready(config, workdir, devices, held)
     except (UsageError, RunError, OSError):
-        mesh.gather(FAILED)  # the others wait for this process
+        mesh.gather(agreement.FAILED)  # the others wait for this process
         raise
     config, net = facts.config, checkpoint_lib.network_of(facts.config)
-    _require_agreement(arrays, facts)
+    agreement.require(arrays, facts)
     if jax.process_index() == 0:
         workdir_lib.write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
+    own = "" if config.model.head == "regression" else f" -> {config.model.head}"
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
     screen.say(
-        "model", f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.columns}: {parameters:,} parameters"
+        "model",
+        f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.head.outputs(net.columns)}{own}: {parameters:,} "
+        "parameters",
     )
 
     # 2. Epochs.
-    arrays, facts, speed = _epochs(config, workdir, data, arrays, facts, devices)
-    if jax.process_index():
+    recorder = None
+    if jax.process_index() == 0:
+        step = int(np.asarray(arrays.state.step).max())
+        recorder = held.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, step)))
+        if facts.epoch == 0:
+            recorder.graph(graph_lib.of_network(net, arrays.best_params, config.train.batch_size, config.data.window))
+    arrays, facts, speed = _epochs(config, workdir, data, arrays, facts, devices, recorder)
+    if recorder is None:
         return {}
 
     summary = of_trials(config, facts)
@@ -96,52 +103,32 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     )
     paths = generate_lib.write(pieces, workdir / "samples", config.seed)
     screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
+    if pieces:
+        _show(pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))
     return {
         "workdir": str(workdir),
         "epochs": facts.epoch,
         "best_epoch": facts.best_epoch,
         "best_validation_loss": facts.best_loss,
         "parameters": parameters,
-        "train_windows": len(data.train),
-        "validation_windows": len(data.validation),
+        **data.counts,
         "windows_per_second": speed,
         "samples": [str(path) for path in paths],
         **summary,
     }
 
 
-def _require_agreement(arrays: Arrays, facts: Facts) -> None:
-    """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
-    if jax.process_count() == 1:
-        return
-    # What may change within a run, but not between its processes: it decides which programs they run, and when.
-    deciding = ("train.epochs", "train.patience", "train.trial_group", "train.devices")
-    settings = {
-        path: value
-        for path, field, value in config_lib.fields(facts.config)
-        if not field.metadata["may_change"] or path in deciding
-    }
-    same = hashlib.sha256(json.dumps([settings, facts.fingerprint, facts.epoch, facts.versions]).encode())
-    for leaf in jax.tree.leaves(arrays.state.params):
-        same.update(np.asarray(leaf).tobytes())
-    digests = mesh.gather(same.digest())
-    failed = [str(process) for process, digest in enumerate(digests) if digest == FAILED]
-    if failed:
-        raise RunError(
-            f"process {', '.join(failed)} failed before training and said why; mend that, and start all again"
-        )
-    others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
-    if others:
-        raise RunError(
-            f"processes {', '.join(others)} do not agree with process 0 on config, data, epoch, versions or first "
-            "parameters; start all with the same flags, on the same files and kind of machine, and with one workdir "
-            "that all share"
-        )
+def _show(pieces: list[Notes], paths: list[Path], recorder: Recorder, step: int) -> None:
+    """Piano rolls of the first samples on TensorBoard."""
+    from musicjax.report import pictures  # here, so that training does not wait for it to be imported
+
+    for number, (piece, path) in enumerate(zip(pieces[:PICTURES], paths, strict=False)):
+        recorder.picture(f"samples/{number}", step, pictures.piano_roll_png(piece, path.stem))
 
 
 def _ready(
     config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
-) -> tuple[data_lib.Data, Arrays, Facts]:
+) -> tuple[splits.Data, Arrays, Facts]:
     """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
     workdir_lib.require_folder(workdir)
     if jax.process_index():
@@ -155,31 +142,32 @@ def _ready(
         workdir_lib.require_same_config(saved, config, workdir)
     screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
     device.say(config, devices)
-    data = data_lib.prepare(config)
+    data = splits.prepare(config)
     return data, *(_started(config, data) if saved is None else _restored(config, workdir, data))
 
 
-def _started(config: Config, data: data_lib.Data) -> Checkpoint:
+def _started(config: Config, data: splits.Data) -> Checkpoint:
     """What a run has before its first step."""
     net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
+    optimizer = checkpoint_lib.optimizer_of(config, config.train.learning_rate)
     if config.train.trials == 1:
-        state = step_lib.init(net, optimizer_lib.rmsprop(config.train.learning_rate), keys.init, window)
+        state = step_lib.init(net, optimizer, keys.init, window)
         best = state.params
     else:
-        state = jax.jit(trials_lib.init, static_argnums=(0, 2))(net, epoch_lib.trials_of(config), window)
+        state = jax.jit(trials_lib.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
         best = trials_lib.select(state.params, 0)
-    starts = np.asarray(jax.random.choice(keys.primers, data.train, (checkpoint_lib.PRIMERS,)))
-    primers = jnp.asarray(data.rows[starts[:, None] + np.arange(window)])
+    chosen = jax.random.choice(keys.primers, len(data.training.starts), (checkpoint_lib.PRIMERS,))
+    primers = jnp.asarray(data.primers(np.asarray(chosen), window))
     unknown = jnp.zeros(net.columns)
     standings = (Standing(),) * config.train.trials
     facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings)
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 
-def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
+def _restored(config: Config, workdir: Path, data: splits.Data) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
     arrays, facts = checkpoint_lib.restore(workdir)
-    data_lib.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
+    splits.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
     screen.say("resume", f"{facts.epoch} epochs are done, {best}")
     versions = facts_lib.versions()
@@ -191,7 +179,13 @@ def _restored(config: Config, workdir: Path, data: data_lib.Data) -> Checkpoint:
 
 
 def _epochs(
-    config: Config, workdir: Path, data: data_lib.Data, arrays: Arrays, facts: Facts, devices: Mesh
+    config: Config,
+    workdir: Path,
+    data: splits.Data,
+    arrays: Arrays,
+    facts: Facts,
+    devices: Mesh,
+    recorder: Recorder | None,
 ) -> tuple[Arrays, Facts, float]:
     """Trains until the config's last epoch or early stop; returns the last checkpoint and windows/s (median).
 
@@ -207,10 +201,8 @@ def _epochs(
     # Programs on several simulated devices are not run in the background.
     may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
     with contextlib.ExitStack() as closing, screen.bar("train", settings.epochs, facts.epoch) as update:
-        recorder, store = None, None
-        if jax.process_index() == 0:
-            step = int(np.asarray(arrays.state.step).max())
-            recorder = closing.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, step)))
+        store = None
+        if recorder is not None:
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
         free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
         while True:
@@ -219,7 +211,7 @@ def _epochs(
                 next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
-                epoch = epoch_lib.read(under_way, config, data, free)
+                epoch = epoch_lib.read(under_way, config, data, facts.epoch, free)
                 counted = epoch_lib.counted(epoch, facts)
                 train, valid = ([side[trial] for trial in counted] for side in (epoch.train, epoch.valid))
                 arrays, facts = epoch_lib.advance(arrays, facts, under_way.state, epoch, workdir)
@@ -227,6 +219,8 @@ def _epochs(
                     step = int(np.asarray(arrays.state.step).max())
                     with signals.held():
                         if counted:
+                            recorder.batches(step, epoch_lib.by_batch(epoch, counted))
+                            recorder.histograms(step, epoch.histograms)
                             recorder.write("train", facts.epoch, step, train)
                             recorder.write("valid", facts.epoch, step, valid)
                             recorder.sync()

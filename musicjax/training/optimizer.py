@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import optax
 
 RHO = 0.9
 EPSILON = 1e-7
+
+
+def adam(
+    learning_rate: float | jax.Array, half_life_steps: float = 0.0, clip_norm: float = 0.0
+) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015) whose rate halves every so many steps, on gradients cut to a length; 0: neither."""
+
+    def rate(step: jax.Array) -> jax.Array:
+        return learning_rate * 0.5 ** (step / half_life_steps) if half_life_steps else jnp.asarray(learning_rate)
+
+    cut = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    return optax.chain(cut, optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
 
 
 def rmsprop(learning_rate: float | jax.Array, epsilon_in_root: bool = True) -> optax.GradientTransformation:

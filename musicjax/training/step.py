@@ -1,6 +1,6 @@
 """The training step, a whole epoch of them as one compiled scan, and validation.
 
-Shape legend as in `windows`. One seed gives every random number: see `Keys`.
+Shape legend as in `windows` and `sequences`. One seed gives every random number: see `Keys`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.stages import Wrapped
 
-from musicjax.model import heads, network
+from musicjax.model import lstm, network
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
+from musicjax.training import sequences as sequences_lib
 from musicjax.training import windows as windows_lib
+from musicjax.training.sequences import Lanes, Sequences
 from musicjax.training.windows import Windows
 
 
@@ -37,10 +39,11 @@ class Keys(NamedTuple):
     order: jax.Array
     dropout: jax.Array
     primers: jax.Array
+    augment: jax.Array
 
 
 class StepMetrics(NamedTuple):
-    """Sums over the windows of a step: loss, argmax agreement, and their weight; float32 each."""
+    """Sums over the targets of a step: loss, the head's agreement, and their weight; float32 each."""
 
     loss: jax.Array
     agreement: jax.Array
@@ -48,9 +51,10 @@ class StepMetrics(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """Means over all windows given: loss and agreement, and per column [C] of the residual target - output.
+    """Means over all targets given: loss and agreement, and per column [C] of the residual target - output.
 
-    residual: its mean; residual_square: mean of its square; residual_size: mean of its absolute value.
+    residual: its mean; residual_square: mean of its square; residual_size: mean of its absolute value; nats: negative
+    log-likelihood. Of notes the last is 0, of frames the residuals are.
     """
 
     loss: jax.Array
@@ -58,6 +62,7 @@ class Validation(NamedTuple):
     residual: jax.Array
     residual_square: jax.Array
     residual_size: jax.Array
+    nats: jax.Array
 
 
 def keys(seed: int | jax.Array) -> Keys:
@@ -85,6 +90,8 @@ def train_step(
 ) -> tuple[TrainState, StepMetrics]:
     """One update on inputs [B, T, C], targets [B, C], weight [B] (0: not counted).
 
+    Where the network has outputs at every position, targets are [B, T, C] and weight [B, T].
+
     Args:
         axis_name: under pmap or shard_map, the axis over which a batch is divided into parts of B. Losses,
             weights and gradients are summed over it before the update, and each device drops what would have
@@ -96,8 +103,9 @@ def train_step(
 
     def total_loss(params: dict):
         outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
-        loss = jnp.sum(heads.regression_loss(outputs, targets) * weight)
-        agreement = jnp.sum(heads.argmax_agreement(outputs, targets) * weight)
+        own = network.head_params(params)
+        loss = jnp.sum(net.head.loss(own, outputs, targets) * weight)
+        agreement = jnp.sum(net.head.agreement(own, outputs, targets) * weight)
         return loss, StepMetrics(loss, agreement, jnp.sum(weight))
 
     gradients, metrics = jax.grad(total_loss, has_aux=True)(state.params)
@@ -114,7 +122,7 @@ def epoch(
     batch_size: int,
     window: int,
     state: TrainState,
-    windows: Windows,
+    windows: Windows | Sequences,
     keys: Keys,
     number: jax.Array,
     axis_name: str | None = None,
@@ -125,21 +133,29 @@ def epoch(
     axis_name and dropout are as in `train_step`; every device has all windows and takes its part of each batch.
     """
     place, shares = _share(axis_name)
-    index, weight = windows_lib.order(keys.order, number, windows.starts.shape[0], batch_size, shares)
+    count = windows.starts.shape[0]
+    index, weight = windows_lib.order(keys.order, number, count, batch_size, shares)
     part = index.shape[1] // shares
+    draws = sequences_lib.draws(keys.augment, number, count)
 
     def body(state, now):
         index, weight = (lax.dynamic_slice_in_dim(array, place * part, part) for array in now)
-        inputs, targets = windows_lib.gather(windows, index, window)
+        if isinstance(windows, Sequences):
+            inputs, targets, inside = sequences_lib.gather(windows, index, window, draws[index])
+            weight = weight[:, None] * inside
+        else:
+            inputs, targets = windows_lib.gather(windows, index, window)
         return train_step(net, optimizer, state, inputs, targets, weight, keys.dropout, axis_name, dropout)
 
     return lax.scan(body, state, (index, weight))
 
 
 def validation(
-    net: MusicLSTM, batch_size: int, window: int, params: dict, windows: Windows, axis_name: str | None = None
+    net: MusicLSTM, batch_size: int, window: int, params: dict, windows: Windows | Lanes, axis_name: str | None = None
 ) -> Validation:
-    """Means over all windows, without dropout."""
+    """Means over all windows, or all rows of whole pieces, without dropout."""
+    if isinstance(windows, Lanes):
+        return _validation_of_pieces(net, params, windows, axis_name)
     count = windows.starts.shape[0]
     place, shares = _share(axis_name)
     size = windows_lib.filled_batch(count, batch_size, shares)
@@ -152,9 +168,9 @@ def validation(
         outputs = network.apply(net, params, inputs)
         residual = targets - outputs
         weight = (places < count).astype(jnp.float32)
-        loss = heads.regression_loss(outputs, targets)
-        agreement = heads.argmax_agreement(outputs, targets)
-        of_windows = Validation(loss, agreement, residual, residual**2, jnp.abs(residual))
+        loss = net.head.loss({}, outputs, targets)
+        agreement = net.head.agreement({}, outputs, targets)
+        of_windows = Validation(loss, agreement, residual, residual**2, jnp.abs(residual), jnp.zeros_like(loss))
         return None, jax.tree.map(
             lambda value: jnp.tensordot(weight, value, axes=1, precision=lax.Precision.HIGHEST), of_windows
         )
@@ -163,6 +179,45 @@ def validation(
     if axis_name is not None:
         sums = lax.psum(sums, axis_name)
     return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
+
+
+def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(loss, agreement, nats), float32 [S, L] each, of the row after each that a lane sees, given its piece so far."""
+    weights, own = network.prepare(net, params), network.head_params(params)
+
+    def see(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
+        index, fresh = now
+        states = jax.tree.map(lambda array: jnp.where(fresh[:, None], jnp.zeros_like(array), array), states)
+        states = network.advance(weights, lanes.rows[index].astype(jnp.float32), states)
+        # As float32: XLA's CPU backend would convert a whole stack of bfloat16 at every step.
+        return states, states[-1].h.astype(jnp.float32)
+
+    start = network.start(weights, lanes.seen.shape[1])
+    last = lax.scan(see, start, (lanes.seen, lanes.fresh))[1]
+
+    def score(now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        last, index = now
+        outputs, targets = network.read(params, last), lanes.rows[index + 1].astype(jnp.float32)
+        named = (net.head.loss, net.head.agreement, net.head.log_prob)
+        loss, agreement, log_prob = (function(own, outputs, targets) for function in named)
+        return loss, agreement, -log_prob
+
+    chunks = [array.reshape(-1, sequences_lib.CHUNK, *array.shape[1:]) for array in (last, lanes.seen)]
+    return jax.tree.map(lambda array: array.reshape(lanes.seen.shape), lax.map(score, tuple(chunks)))
+
+
+def _validation_of_pieces(net: MusicLSTM, params: dict, lanes: Lanes, axis_name: str | None) -> Validation:
+    place, shares = _share(axis_name)
+    if lanes.seen.shape[1] % shares:  # then every device does all
+        axis_name, place, shares = None, 0, 1
+    lanes = sequences_lib.part(lanes, place, shares)
+    loss, agreement, nats = (jnp.sum(array * lanes.weight) for array in scores(net, params, lanes))
+    sums = (loss, agreement, nats, jnp.sum(lanes.weight))
+    if axis_name is not None:
+        sums = lax.psum(sums, axis_name)
+    loss, agreement, nats = (value / sums[3] for value in sums[:3])
+    none = jnp.zeros(net.columns)
+    return Validation(loss, agreement, none, none, none, nats)
 
 
 def make_epoch(

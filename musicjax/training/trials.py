@@ -21,7 +21,6 @@ from jax.stages import Wrapped
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
 from musicjax.training import step as step_lib
-from musicjax.training.optimizer import rmsprop
 from musicjax.training.step import Keys, StepMetrics, TrainState, Validation
 from musicjax.training.windows import Windows
 
@@ -40,9 +39,9 @@ def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -
     return Trials(keys, jnp.asarray(learning_rates, jnp.float32), jnp.asarray(dropouts, jnp.float32))
 
 
-def init(net: MusicLSTM, trials: Trials, window: int) -> TrainState:
-    """The states before the first step, [K]."""
-    return lax.map(lambda key: step_lib.init(net, rmsprop(0.0), key, window), trials.keys.init)
+def init(net: MusicLSTM, optimizer: optax.GradientTransformation, trials: Trials, window: int) -> TrainState:
+    """The states before the first step, [K]; the optimizer's rate does not matter."""
+    return lax.map(lambda key: step_lib.init(net, optimizer, key, window), trials.keys.init)
 
 
 def make_epoch(

@@ -1,0 +1,149 @@
+"""Nats per frame of six models on four data sets, all on one protocol: the paper's Table I, made one experiment.
+
+    python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade] [--sets=jsb,...]
+                                    [--runs=runs/likelihood] [--save]
+
+DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Boulanger-Lewandowski et al. 2012), with
+their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
+summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (configs frames_*.py) are
+trained, or restored where --runs has them, and chosen by their loss on the validation split alone; only training
+frames are transposed. In brackets the 95 % interval over test pieces, drawn anew 1,000 times.
+
+Prints a table and, as its last line, one JSON object {row: {set: nats}}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import alternate, baselines
+from musicjax import config as config_lib
+from musicjax.config import Config
+from musicjax.model import heads, network
+from musicjax.music import polyphonic
+from musicjax.music.polyphonic import Polyphonic
+from musicjax.run import device, generate, train
+from musicjax.training import sequences, step
+
+SETS = tuple(polyphonic.NAMES)
+NETWORKS = {"mse": "frames_mse", "bernoulli": "frames_bernoulli", "nade": "frames_nade"}
+ROWS = ("uniform", "marginal", "markov", *NETWORKS)
+# Sets of very different sizes get about as many updates each: epochs, and of them the half-life of the rate.
+EPOCHS = {"jsb": (400, 100.0), "nottingham": (60, 15.0), "musedata": (40, 10.0), "piano_midi": (80, 20.0)}
+# What the outputs of the paper's loss are clipped to, when they are taken for probabilities; chosen on validation.
+CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+def main() -> None:
+    asked = alternate.arguments(
+        __doc__, data="", rows=",".join(ROWS), sets=",".join(SETS), runs="runs/likelihood", seed=0
+    )
+    rows, sets = asked.rows.split(","), asked.sets.split(",")
+    for named, known in ((rows, ROWS), (sets, SETS)):
+        if set(named) - set(known):
+            raise SystemExit(f"{','.join(named)}: expected some of {','.join(known)}")
+    if not asked.data:
+        raise SystemExit("--data is missing: expected the folder of the four .mat files")
+    found: dict[str, dict[str, Any]] = {row: {} for row in rows}
+    for name in sets:
+        data = polyphonic.read(f"polyphonic:{name}:{asked.data}")
+        for row in rows:
+            if row in NETWORKS:
+                one = of_network(row, name, data, asked.data, Path(asked.runs, f"{row}-{name}"), asked.seed)
+            else:
+                one = of_baseline(row, data)
+            found[row][name] = one
+            print(f"{row:<10}{name:<12}{one}", file=sys.stderr, flush=True)
+    print(table(found, sets))
+    if asked.save:
+        keep({"rows": found, "settings": {"seed": asked.seed}})
+    print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
+
+
+def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
+    """Nats per frame of the test split, by a model that only counts."""
+    learned, test = data.pieces("train"), data.pieces("test")
+    costs = baselines.uniform(test) if row == "uniform" else getattr(baselines, row)(learned, test)
+    return scored(*costs)
+
+
+def of_network(row: str, name: str, data: Polyphonic, folder: str, workdir: Path, seed: int) -> dict[str, Any]:
+    """Nats per frame of the test split, by a network that is trained or restored."""
+    config = config_of(row, name, folder, seed)
+    device.keep_programs(config)
+    train.train(config, workdir)
+    model = generate.load(workdir)
+    net, more = model.net, dict[str, Any]()
+    if row == "mse":  # the clip of the lowest nats on validation
+        clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
+        of_clip = {
+            clip: baselines.per_frame(*costs_of(one, model.params, data, "valid")) for clip, one in clipped.items()
+        }
+        best_clip = min(CLIPS, key=of_clip.__getitem__)
+        net, more = clipped[best_clip], {"clip": best_clip}
+    of_valid = baselines.per_frame(*costs_of(net, model.params, data, "valid"))
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    seconds = sum(line["seconds"] for line in lines if line["split"] == "train")
+    return scored(*costs_of(net, model.params, data, "test")) | {
+        "valid_nats": round(of_valid, 4),
+        "parameters": network.count(model.params),
+        "epochs": model.facts.epoch,
+        "best_epoch": model.facts.best_epoch,
+        "minutes": round(seconds / 60, 1),
+        **more,
+    }
+
+
+def config_of(row: str, name: str, folder: str, seed: int) -> Config:
+    """The config of a row for one data set."""
+    config = config_lib.load(NETWORKS[row])
+    config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
+    config.train.epochs, config.train.half_life = EPOCHS[name]
+    return config_lib.validate(config)
+
+
+def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
+    """Nats [P] and predicted frames [P] of the pieces of a split."""
+    lanes = sequences.lanes(data.frames, data.offsets, data.split == polyphonic.SPLITS.index(split))
+    placed = jax.tree.map(jnp.asarray, lanes)
+    nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)
+    counted = np.asarray(lanes.weight) > 0
+    piece = np.searchsorted(data.offsets, np.asarray(lanes.seen)[counted], side="right") - 1
+    sums, frames = np.bincount(piece, nats[counted], len(data)), np.bincount(piece, minlength=len(data))
+    return sums[frames > 0], frames[frames > 0]
+
+
+def scored(nats: np.ndarray, frames: np.ndarray) -> dict[str, Any]:
+    """A cell of the table, from nats [P] and frames [P] of the test pieces."""
+    low, high = baselines.bootstrap(nats, frames, seed=0)
+    cell = {"nats": baselines.per_frame(nats, frames), "low": low, "high": high}
+    return {name: round(value, 4) for name, value in cell.items()} | {"pieces": len(nats), "frames": int(frames.sum())}
+
+
+def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
+    """The rows as text."""
+    lines = [f"{'':<12}" + "".join(f"{name:>24}" for name in sets)]
+    for row, of in found.items():
+        cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
+        lines.append(f"{row:<12}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def keep(result: dict[str, Any]) -> None:
+    """Puts the result beside those of the other benchmarks."""
+    kept = {"benchmark": "likelihood", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
+    path = alternate.RESULTS / alternate.folder_name() / "likelihood.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

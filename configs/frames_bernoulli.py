@@ -1,0 +1,17 @@
+"""Frames of 88 keys, independent given the past: LSTM(256), one logit a key.
+
+python -m musicjax.main --config=frames_bernoulli --config.data.source=polyphonic:jsb:DIR
+"""
+
+from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="frames_bernoulli",
+        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
+        model=ModelConfig(units=256, dropout=0.3, head="bernoulli"),
+        train=TrainConfig(
+            optimizer="adam", learning_rate=5e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
+        ),
+    )

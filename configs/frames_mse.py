@@ -1,0 +1,19 @@
+"""The paper's loss on frames: LSTM(256), linear outputs, mean squared error; what it is worth as a likelihood.
+
+    python -m musicjax.main --config=frames_mse --config.data.source=polyphonic:jsb:DIR
+
+As frames_bernoulli in everything but the head. Scored with its outputs taken for probabilities.
+"""
+
+from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="frames_mse",
+        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
+        model=ModelConfig(units=256, dropout=0.3, head="regression"),
+        train=TrainConfig(
+            optimizer="adam", learning_rate=5e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
+        ),
+    )

@@ -1,0 +1,17 @@
+"""Frames of 88 keys, each given the past and the keys below it: LSTM(256) and NADE of 128 hidden units.
+
+    python -m musicjax.main --config=frames_nade --config.data.source=polyphonic:jsb:DIR
+
+Lewandowski et al. 2012 have the joint likelihood of a frame so, with a plain recurrent network.
+"""
+
+from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="frames_nade",
+        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
+        model=ModelConfig(units=256, dropout=0.3, head="nade", head_units=128),
+        train=TrainConfig(optimizer="adam", learning_rate=3e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300),
+    )

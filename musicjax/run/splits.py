@@ -1,0 +1,248 @@
+"""Corpus -> rows, what is learned of them and what is validated.
+
+Shape legend: N rows, C columns, P pieces, W windows, T rows a window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax import config as config_lib
+from musicjax.config import Config, DataConfig
+from musicjax.errors import RunError
+from musicjax.music import corpus as corpus_lib
+from musicjax.music import note_matrix, piano_roll, polyphonic
+from musicjax.music.corpus import Corpus, Outcome
+from musicjax.music.note_matrix import Scaling
+from musicjax.run import data as data_lib
+from musicjax.run import screen
+from musicjax.training import sequences as sequences_lib
+from musicjax.training import windows as windows_lib
+from musicjax.training.sequences import Lanes, Sequences
+from musicjax.training.windows import Windows
+
+# A longest interval this many times above the 99.9th percentile is said.
+OUTLIER = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """N rows of C columns, what is learned and what is validated of them.
+
+    Attributes:
+        training, validating: arrays on the host; of notes windows, of frames sequences and lanes.
+        scaling: the constants the rows were scaled with.
+        fingerprint: sha256 of the content.
+        validation_pieces: how many pieces take part in the validation split.
+        majority: agreement of always the same answer: of notes the commonest largest column of the training targets,
+            of frames no key at all.
+        outcomes: what became of each file.
+    """
+
+    training: Windows | Sequences
+    validating: Windows | Lanes
+    scaling: Scaling
+    fingerprint: str
+    validation_pieces: int
+    majority: float
+    outcomes: list[Outcome]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much is learned and validated, for a summary."""
+        if isinstance(self.validating, Lanes):
+            validation = {"validation_frames": int(self.validating.weight.sum())}
+        else:
+            validation = {"validation_windows": len(self.validating.starts)}
+        return {"train_windows": len(self.training.starts), **validation}
+
+    def primers(self, chosen: np.ndarray, window: int) -> np.ndarray:
+        """Rows of the training windows `chosen`, int [M]: float32 [M, T, C]. Frames of a piece that is shorter come
+        after silence."""
+        starts, rows = np.asarray(self.training.starts)[chosen], np.asarray(self.training.rows)
+        if isinstance(self.training, Windows):
+            return rows[starts[:, None] + np.arange(window)]
+        first, end = (np.asarray(array)[chosen] for array in (self.training.first, self.training.end))
+        place = np.minimum(starts, end - window)[:, None] + np.arange(window)
+        inside = (place >= first[:, None])[..., None]
+        return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
+
+
+def prepare(config: Config) -> Data:
+    """Reads the source, splits it and scales it by its training part.
+
+    Raises:
+        RunError: nothing usable, or a split without a single window.
+    """
+    return _of_frames(config) if config.data.encoding == "frames" else _of_notes(config)
+
+
+def _of_notes(config: Config) -> Data:
+    corpus, outcomes = data_lib.read(config.data)
+    data_lib.require_notes(corpus, outcomes, config.data.source)
+    columns = config_lib.columns(config)
+    unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
+    train, validation, in_training = _split(corpus, config.data)
+    for name, starts in (("training", train), ("validation", validation)):
+        if not len(starts):
+            raise RunError(
+                f"data source {config.data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
+                f"window of {config.data.window} notes and the one after; add files or lower --config.data.window"
+            )
+    scaling = note_matrix.fit(unscaled[in_training])
+    rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
+    _say_if_stretched(corpus, unscaled[:, 2], in_training)
+    short = int((np.diff(corpus.offsets) <= config.data.window).sum())
+    screen.say("windows", f"{len(train):,} train, {len(validation):,} validate, of {config.data.window} notes each")
+    if short and config.data.split == "piece":
+        screen.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
+    validating = len(np.unique(np.searchsorted(corpus.offsets, validation, side="right")))
+    largest = rows.argmax(axis=1)
+    commonest = np.bincount(largest[train + config.data.window]).argmax()
+    majority = float((largest[validation + config.data.window] == commonest).mean())
+    arrays: Any = (rows, train, validation)
+    learned, validated = Windows(*arrays[:2]), Windows(*arrays[::2])
+    return Data(learned, validated, scaling, corpus.fingerprint, validating, majority, outcomes)
+
+
+def _of_frames(config: Config) -> Data:
+    data = config.data
+    rolls = read_rolls(data)
+    learned = sequences_lib.windows(rolls.frames, rolls.offsets, rolls.split == 0, data.window, data.transpose)
+    validated = sequences_lib.lanes(rolls.frames, rolls.offsets, rolls.split == 1)
+    predicted = int(validated.weight.sum())
+    for name, count in (("training", len(learned.starts)), ("validation", predicted)):
+        if not count:
+            raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
+    columns = config_lib.columns(config)
+    unscaled = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, (1.0,) * columns)
+    screen.say(
+        "frames",
+        f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} train in {len(learned.starts):,} windows of up to "
+        f"{data.window}, {predicted:,} validate; {data.per_beat} a quarter note, {columns} columns",
+    )
+    pieces = int((rolls.split == 1).sum())
+    return Data(learned, validated, unscaled, rolls.fingerprint, pieces, _silence(validated), rolls.outcomes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rolls:
+    """Frames of P pieces, uint8 [N, C], end to end: piece p is frames[offsets[p]:offsets[p + 1]].
+
+    split: int8 [P], 0 train, 1 validation, 2 test; fingerprint and outcomes as in `Data`.
+    """
+
+    frames: np.ndarray
+    offsets: np.ndarray
+    split: np.ndarray
+    fingerprint: str
+    outcomes: list[Outcome]
+
+
+def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
+    """The frames of a source; a polyphonic one has its own split, of MIDI files a share validates.
+
+    Args:
+        held_out: False: of MIDI files all are in the training split.
+
+    Raises:
+        RunError: nothing usable.
+    """
+    if data.source.startswith("polyphonic:"):
+        found = polyphonic.read(data.source)
+        counts = corpus_lib.counts(found.outcomes)
+        screen.say("data", f"{data.source}: {counts['kept']} pieces kept, {counts['skipped']} skipped")
+        for outcome in found.skipped[: data_lib.LISTED]:
+            screen.say("skipped", f"{outcome.path}: {outcome.detail}")
+        return Rolls(found.frames, found.offsets, found.split, found.fingerprint, found.outcomes)
+    corpus, outcomes = data_lib.read(data)
+    data_lib.require_notes(corpus, outcomes, data.source)
+    made = [piano_roll.frames(corpus.piece(p), data.per_beat, data.onsets) for p in range(len(corpus))]
+    left_out = sum(count for _, count in made)
+    if left_out:
+        screen.say("left out", f"{left_out:,} of {len(corpus.notes):,} notes: not on the 88 keys of a piano")
+    lengths = [len(frames) for frames, _ in made]
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    long_enough = np.array(lengths) > 1
+    if not long_enough.all():
+        screen.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
+    out = corpus_lib.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
+    return Rolls(
+        np.concatenate([frames for frames, _ in made]), offsets, out.astype(np.int8), corpus.fingerprint, outcomes
+    )
+
+
+def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, int, float, str]:
+    """(windows of all pieces, scaled with constants from elsewhere; pieces; majority; "all").
+
+    Raises:
+        RunError: no piece is longer than a window.
+    """
+    corpus, outcomes = data_lib.read(data)
+    data_lib.require_notes(corpus, outcomes, data.source)
+    rows = np.concatenate([note_matrix.encode(corpus.piece(p), scaling) for p in range(len(corpus))])
+    starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
+    if not len(starts):
+        raise RunError(f"data {data.source}: no piece of more than {data.window} notes; add files")
+    shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
+    arrays: Any = (rows, starts)
+    return Windows(*arrays), len(corpus), float(shares.max()), "all"
+
+
+def all_frames(data: DataConfig) -> tuple[Lanes, int, float, str]:
+    """(the test pieces of a polyphonic data set, or all of MIDI files; how many; majority; which).
+
+    Raises:
+        RunError: no piece has two frames.
+    """
+    rolls, own = read_rolls(data, held_out=False), data.source.startswith("polyphonic:")
+    chosen = rolls.split == (2 if own else 0)
+    lanes = sequences_lib.lanes(rolls.frames, rolls.offsets, chosen)
+    if not lanes.weight.any():
+        raise RunError(f"data {data.source}: no piece of more than one frame; add files")
+    return lanes, int(chosen.sum()), _silence(lanes), "test" if own else "all"
+
+
+def _silence(lanes: Lanes) -> float:
+    """Share of the keys of all frames to be predicted that are off."""
+    return float(1 - np.asarray(lanes.rows)[np.asarray(lanes.seen)[np.asarray(lanes.weight) > 0] + 1].mean())
+
+
+def require_same(data: Data, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
+    """Raises RunError if the data are not those that the run in the workdir was trained on."""
+    if data.fingerprint != fingerprint:
+        moved = f"config.data.source is {saved_source!r} there, {source!r} here"
+        what = f"the files of {source} have changed" if source == saved_source else moved
+        raise RunError(
+            f"workdir {workdir} was trained on other data: {what}; "
+            "set --config.data.source to the files it had, or use another --workdir"
+        )
+
+
+def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndarray) -> None:
+    """Names the file whose one long rest squeezes all other intervals, seconds [N], towards 0."""
+    longest = int(np.argmax(np.where(in_training, interval, 0.0)))
+    usual = float(np.percentile(interval[in_training], 99.9))
+    if interval[longest] > OUTLIER * max(usual, 1e-3):
+        name = corpus.names[int(np.searchsorted(corpus.offsets, longest, side="right")) - 1]
+        screen.say(
+            "interval",
+            f"{name} rests for {interval[longest]:,.0f} s, and all intervals are scaled by it (99.9 % are below "
+            f"{usual:.2g} s); without that file the model would learn time better",
+        )
+
+
+def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and validation windows, and which rows training sees, bool [N]."""
+    if data.split == "windows":
+        train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
+        in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
+    else:
+        held_out = corpus_lib.held_out(corpus, data)
+        train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
+        in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
+    return train, validation, in_training

@@ -1,0 +1,121 @@
+"""Sequences whose every row is a target: windows of pieces for training, whole pieces side by side for scoring.
+
+Shape legend: N rows, C columns, W windows, B windows a batch, T rows a window, S steps, L lanes, H units.
+Columns are frames of KEYS keys, one or more frames side by side (such as sounding and beginning).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+KEYS = 88
+# Pieces scored side by side, and steps whose outputs are computed at once.
+LANES, CHUNK = 64, 16
+
+
+class Sequences(NamedTuple):
+    """Windows of pieces.
+
+    rows: uint8 [N, C], all pieces end to end; starts: int32 [W], first row of each window; first, end: int32 [W], of
+    its piece; down, up: int32 [W], keys by which the whole piece can be moved without losing a note.
+    """
+
+    rows: jax.Array
+    starts: jax.Array
+    first: jax.Array
+    end: jax.Array
+    down: jax.Array
+    up: jax.Array
+
+
+class Lanes(NamedTuple):
+    """Whole pieces, one behind the other in L lanes.
+
+    rows: uint8 [N, C]; seen: int32 [S, L], the row that each lane sees at each step; fresh: bool [S, L], whether a
+    piece begins with it; weight: float32 [S, L], 0 where no row of the piece follows.
+    """
+
+    rows: jax.Array
+    seen: jax.Array
+    fresh: jax.Array
+    weight: jax.Array
+
+
+def windows(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray, window: int, transpose: int) -> Sequences:
+    """Windows that tile the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1].
+
+    A window is T + 1 rows, of which the last T are targets; the last of a piece may be shorter. Every row of a piece
+    but its first is a target of one window. Pieces of one row give none.
+
+    Args:
+        transpose: most keys by which `gather` moves a window up or down.
+    """
+    found: list[tuple[int, int, int, int, int]] = []
+    for first, end in zip(offsets[:-1][chosen].tolist(), offsets[1:][chosen].tolist(), strict=True):
+        used = np.flatnonzero(rows[first:end].reshape(end - first, -1, KEYS).any(axis=(0, 1)))
+        down, up = (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)
+        room = min(down, transpose), min(up, transpose)
+        found += [(start, first, end, *room) for start in range(first, end - 1, window)]
+    columns = np.array(found, np.int32).reshape(-1, 5).T
+    arrays: Any = (rows, *columns)
+    return Sequences(*arrays)
+
+
+def gather(
+    sequences: Sequences, index: jax.Array, window: int, draws: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(inputs [B, T, C], targets [B, T, C], weight [B, T]) of the windows with these indices, [B].
+
+    Args:
+        draws: float32 [B, 2] in 0..1: where a window lies around its place, up to half a window to either side, and
+            by how many keys it is moved, among those that lose no note. Rows outside of the piece have weight 0.
+    """
+    starts, first, end, down, up = (field[index] for field in sequences[1:])
+    moved = starts + jnp.floor((draws[:, 0] - 0.5) * window).astype(jnp.int32)
+    starts = jnp.clip(moved, first, jnp.maximum(end - window - 1, first))
+    place = starts[:, None] + jnp.arange(window + 1)
+    inside = place < end[:, None]
+    rows = sequences.rows[jnp.minimum(place, end[:, None] - 1)] * inside[..., None].astype(sequences.rows.dtype)
+    keys = jnp.floor(draws[:, 1] * (down + up + 1)).astype(jnp.int32) - down
+    frames = rows.reshape(*rows.shape[:2], -1, KEYS)
+    source = (jnp.arange(KEYS) - keys[:, None]) % KEYS
+    shifted = jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(rows.shape).astype(jnp.float32)
+    return shifted[:, :-1], shifted[:, 1:], inside[:, 1:].astype(jnp.float32)
+
+
+def draws(key: jax.Array, epoch: jax.Array | int, count: int) -> jax.Array:
+    """What is random about each of the windows in an epoch, float32 [W, 2]."""
+    return jax.random.uniform(jax.random.fold_in(key, epoch), (count, 2))
+
+
+def lanes(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Lanes:
+    """The chosen pieces of more than one row, bool [P], in LANES lanes of about equal length."""
+    lengths = np.diff(offsets) * chosen
+    steps = [0] * LANES
+    placed: list[tuple[int, int, int]] = []
+    for piece in sorted(np.flatnonzero(lengths > 1).tolist(), key=lambda piece: (-lengths[piece], piece)):
+        lane = steps.index(min(steps))
+        placed.append((piece, lane, steps[lane]))
+        steps[lane] += int(lengths[piece]) - 1
+    longest = -(-max(steps) // CHUNK) * CHUNK
+    seen, fresh = np.zeros((longest, LANES), np.int32), np.zeros((longest, LANES), bool)
+    weight = np.zeros((longest, LANES), np.float32)
+    for piece, lane, step in placed:
+        inputs = np.arange(offsets[piece], offsets[piece + 1] - 1)
+        seen[step : step + len(inputs), lane] = inputs
+        fresh[step, lane] = True
+        weight[step : step + len(inputs), lane] = 1.0
+    arrays: Any = (rows, seen, fresh, weight)
+    return Lanes(*arrays)
+
+
+def part(lanes: Lanes, place: jax.Array | int, shares: int) -> Lanes:
+    """The place-th of `shares` equal parts of the lanes."""
+    size = lanes.seen.shape[1] // shares
+    columns = [lax.dynamic_slice_in_dim(array, place * size, size, axis=1) for array in lanes[1:]]
+    return Lanes(lanes.rows, *columns)
