@@ -14,6 +14,6 @@ def get_config() -> Config:
         data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
         model=ModelConfig(units=256, dropout=0.3, head="regression"),
         train=TrainConfig(
-            optimizer="adam", learning_rate=5e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
+            optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
         ),
     )

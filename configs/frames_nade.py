@@ -13,5 +13,5 @@ def get_config() -> Config:
         name="frames_nade",
         data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
         model=ModelConfig(units=256, dropout=0.3, head="nade", head_units=128),
-        train=TrainConfig(optimizer="adam", learning_rate=3e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300),
+        train=TrainConfig(optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300),
     )

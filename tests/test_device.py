@@ -112,7 +112,8 @@ def test_a_second_start_finds_the_compiled_programs_of_the_first(clips, tmp_path
 
 def test_without_a_cache_no_program_is_kept(clips, tmp_path):
     start(tmp_path / "cache", tmp_path / "w", f"--config.data.source={clips}", "--config.data.cache=off")
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / "musicjax").exists()
+    assert not programs(tmp_path / "cache")
 
 
 # An epoch ahead.
