@@ -1,7 +1,8 @@
 """Nats per frame of six models on four data sets, all on one protocol: the paper's Table I, made one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade] [--sets=jsb,...]
-                                    [--runs=runs/likelihood] [--save]
+                                    [--runs=runs/likelihood] [--seed=0] [--save]
+                                    [--epochs=1 --units=8, for a trial, instead of SETTINGS]
 
 DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Boulanger-Lewandowski et al. 2012), with
 their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
@@ -45,8 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model.units": 512,
         "train.batch_size": 32,
         "train.learning_rate": 1e-2,
-        "train.epochs": 40,
-        "train.half_life": 8.0,
+        "train.epochs": 50,
+        "train.half_life": 10.0,
     },
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
@@ -56,8 +57,9 @@ CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 def main() -> None:
     asked = alternate.arguments(
-        __doc__, data="", rows=",".join(ROWS), sets=",".join(SETS), runs="runs/likelihood", seed=0
+        __doc__, data="", rows=",".join(ROWS), sets=",".join(SETS), runs="runs/likelihood", seed=0, epochs=0, units=0
     )
+    trial = {"train.epochs": asked.epochs, "model.units": asked.units}
     rows, sets = asked.rows.split(","), asked.sets.split(",")
     for named, known in ((rows, ROWS), (sets, SETS)):
         if set(named) - set(known):
@@ -69,7 +71,8 @@ def main() -> None:
         data = polyphonic.read(f"polyphonic:{name}:{asked.data}")
         for row in rows:
             if row in NETWORKS:
-                one = of_network(row, name, data, asked.data, Path(asked.runs, f"{row}-{name}"), asked.seed)
+                config = config_of(row, name, asked.data, asked.seed, {path: n for path, n in trial.items() if n})
+                one = of_network(row, data, config, Path(asked.runs, f"{row}-{name}"))
             else:
                 one = of_baseline(row, data)
             found[row][name] = one
@@ -87,9 +90,8 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
     return scored(*costs)
 
 
-def of_network(row: str, name: str, data: Polyphonic, folder: str, workdir: Path, seed: int) -> dict[str, Any]:
+def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dict[str, Any]:
     """Nats per frame of the test split, by a network that is trained or restored."""
-    config = config_of(row, name, folder, seed)
     device.keep_programs(config)
     train.train(config, workdir)
     model = generate.load(workdir)
@@ -114,11 +116,11 @@ def of_network(row: str, name: str, data: Polyphonic, folder: str, workdir: Path
     }
 
 
-def config_of(row: str, name: str, folder: str, seed: int) -> Config:
-    """The config of a row for one data set."""
+def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]) -> Config:
+    """The config of a row for one data set, with the settings of a trial."""
     config = config_lib.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
-    for path, value in SETTINGS[name].items():
+    for path, value in {**SETTINGS[name], **trial}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)
 

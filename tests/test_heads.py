@@ -114,6 +114,29 @@ def test_nade_is_the_chain_of_its_keys_in_float64():
         assert float(head.log_prob(params, outputs, frame)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("most", [0, 3, 7, 8, 15, 16, 40])
+def test_every_way_through_nade_gives_the_same_logits_and_gradients(most):
+    head, rng = heads.Nade(6), np.random.default_rng(most)
+    params = head.init(jax.random.key(0), 40)
+    frames = np.zeros((9, 40), np.float32)
+    for number, row in enumerate(frames):
+        row[rng.choice(40, min(most, number) if number else most, replace=False)] = 1
+    outputs = jnp.asarray(rng.normal(size=(9, 46)), jnp.float32)
+
+    def one_by_one(params, outputs):
+        return outputs[:, :40] + heads._by_key(params, outputs[:, 40:], frames)
+
+    def loss(logits):
+        return lambda params, outputs: jnp.sum(jnp.sin(logits(params, outputs)))
+
+    def fast(params, outputs):
+        return head.logits(params, outputs, frames)
+
+    np.testing.assert_allclose(fast(params, outputs), one_by_one(params, outputs), atol=1e-5)
+    got, expected = (jax.grad(loss(way), argnums=(0, 1))(params, outputs) for way in (fast, one_by_one))
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=2e-5), got, expected)
+
+
 def test_nade_without_a_bond_between_keys_is_bernoulli():
     head = heads.Nade(5)
     params, outputs = _given(head)

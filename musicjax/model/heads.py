@@ -12,6 +12,7 @@ Shape legend: C columns of a row, O outputs, N hidden units of the head; [...] a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Protocol
 
 import jax
@@ -19,6 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 
 Params = dict[str, jax.Array]
+# Frames of at most so many keys take the fast way through NADE that has room for just them.
+FEW_KEYS = (7, 15)
 
 
 class Head(Protocol):
@@ -179,17 +182,17 @@ class Nade:
         return Bernoulli().agreement({}, self.logits(params, outputs, targets), targets)
 
     def logits(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """[..., C]: of each key, given the targets below it."""
+        """[..., C]: of each key, given the targets below it.
+
+        The hidden units change only above a key that is on, so a frame with few of them has few hidden states, and two
+        products give all logits at once.
+        """
         columns = targets.shape[-1]
         biases, hidden = outputs[..., :columns], outputs[..., columns:]
-
-        def key(a: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]):
-            into, out, target = now
-            logit = jnp.sum(jax.nn.sigmoid(a) * out, axis=-1)
-            return a + target[..., None] * into, logit
-
-        by_key = (params["in"], params["out"], jnp.moveaxis(targets, -1, 0))
-        return biases + jnp.moveaxis(lax.scan(key, hidden, by_key)[1], 0, -1)
+        most = jnp.max(jnp.sum(targets, axis=-1))
+        ways = [functools.partial(_by_state, fewest) for fewest in FEW_KEYS]
+        which = sum((most > fewest).astype(jnp.int32) for fewest in FEW_KEYS)
+        return biases + lax.switch(which, [*ways, _by_key], params, hidden, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         return _logistic(key, columns)
@@ -208,6 +211,27 @@ class Nade:
         biases, noise = (jnp.moveaxis(array, -1, 0) for array in (outputs[..., :columns], noise))
         by_key = (params["in"], params["out"], biases, noise)
         return jnp.moveaxis(lax.scan(key, outputs[..., columns:], by_key)[1], 0, -1)
+
+
+def _by_state(most: int, params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
+    """The logits without their biases [..., C], of frames with at most so many keys on."""
+    below = jnp.cumsum(targets, axis=-1) - targets  # [..., C], keys that are on below each
+    state = jnp.arange(most + 1, dtype=jnp.float32)[:, None]
+    seen = targets[..., None, :] * (below[..., None, :] < state)  # [..., most + 1, C], by each state
+    a = hidden[..., None, :] + jnp.matmul(seen, params["in"], precision=lax.Precision.HIGHEST)
+    of_states = jnp.matmul(jax.nn.sigmoid(a), params["out"].T, precision=lax.Precision.HIGHEST)
+    return jnp.sum(jnp.where(below[..., None, :] == state, of_states, 0.0), axis=-2)
+
+
+def _by_key(params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
+    """The same for any frames, one key after the other."""
+
+    def key(a: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]):
+        into, out, target = now
+        return a + target[..., None] * into, jnp.sum(jax.nn.sigmoid(a) * out, axis=-1)
+
+    by_key = (params["in"], params["out"], jnp.moveaxis(targets, -1, 0))
+    return jnp.moveaxis(lax.scan(key, hidden, by_key)[1], 0, -1)
 
 
 def make(name: str, units: int, frames: bool) -> Head:
