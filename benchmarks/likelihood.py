@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks import alternate, baselines
 from musicjax import config as config_lib
 from musicjax.config import Config
+from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, network
 from musicjax.music import polyphonic
 from musicjax.music.polyphonic import Polyphonic
@@ -40,7 +41,7 @@ ROWS = ("uniform", "marginal", "markov", *NETWORKS)
 # What differs between the sets, which have from 14,000 to 245,000 training frames. Chosen on validation.
 SETTINGS: dict[str, dict[str, Any]] = {
     "jsb": {"train.epochs": 300, "train.half_life": 80.0},
-    "nottingham": {"data.transpose": 0, "train.epochs": 30, "train.half_life": 8.0},
+    "nottingham": {"data.transpose": 0, "train.epochs": 60, "train.half_life": 15.0},
     "musedata": {
         "data.transpose": 0,
         "model.units": 512,
@@ -50,6 +51,25 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "train.half_life": 10.0,
     },
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
+}
+# As printed elsewhere: nats of the same four files' test splits and grids, and what is known of the rest.
+PUBLISHED: dict[str, tuple[dict[str, float | None], str]] = {
+    "LSTM, independent keys (Chung et al. 2014)": (
+        dict(zip(SETS, (8.67, 3.20, 6.23, 9.03), strict=True)),
+        "transposition and first frame: not known here",
+    ),
+    "LSTM, independent keys (Bai et al. 2018)": (
+        dict(zip(SETS, (8.45, 3.29, None, None), strict=True)),
+        "not transposed; first frame not predicted",
+    ),
+    "TCN, independent keys (Bai et al. 2018)": (
+        dict(zip(SETS, (8.10, 3.07, None, None), strict=True)),
+        "not transposed; first frame not predicted",
+    ),
+    "RNN-NADE (Boulanger-Lewandowski et al. 2012)": (
+        dict(zip(SETS, (5.56, 2.31, 5.60, 7.05), strict=True)),
+        "transposition and first frame: not known here; from memory, not checked",
+    ),
 }
 # What the outputs of the paper's loss are clipped to, when they are taken for probabilities; chosen on validation.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -66,21 +86,35 @@ def main() -> None:
             raise SystemExit(f"{','.join(named)}: expected some of {','.join(known)}")
     if not asked.data:
         raise SystemExit("--data is missing: expected the folder of the four .mat files")
+    trial = {path: number for path, number in trial.items() if number}
+    if asked.save and (trial or set(rows) != set(ROWS) or set(sets) != set(SETS)):
+        raise SystemExit("--save keeps the whole table: expected all rows and sets, and neither --epochs nor --units")
+    try:
+        runs = Path(asked.runs, *map(str, trial.values()))  # those of a trial lie apart
+        found = measured(rows, sets, asked.data, runs, asked.seed, trial)
+    except (UsageError, RunError) as error:
+        raise SystemExit(f"likelihood: {error}") from error
+    print(table(found, sets))
+    if asked.save:
+        keep({"rows": found, "settings": {"seed": asked.seed, "by_set": SETTINGS}})
+    print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
+
+
+def measured(
+    rows: list[str], sets: list[str], folder: str, runs: Path, seed: int, trial: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """{row: {set: its cell}}."""
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
-        data = polyphonic.read(f"polyphonic:{name}:{asked.data}")
+        data = polyphonic.read(f"polyphonic:{name}:{folder}")
         for row in rows:
             if row in NETWORKS:
-                config = config_of(row, name, asked.data, asked.seed, {path: n for path, n in trial.items() if n})
-                one = of_network(row, data, config, Path(asked.runs, f"{row}-{name}"))
+                one = of_network(row, data, config_of(row, name, folder, seed, trial), runs / f"{row}-{name}")
             else:
                 one = of_baseline(row, data)
             found[row][name] = one
             print(f"{row:<10}{name:<12}{one}", file=sys.stderr, flush=True)
-    print(table(found, sets))
-    if asked.save:
-        keep({"rows": found, "settings": {"seed": asked.seed}})
-    print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
+    return found
 
 
 def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
@@ -144,11 +178,17 @@ def scored(nats: np.ndarray, frames: np.ndarray) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
-    """The rows as text."""
+    """The rows as text: nats, interval, parameters and minutes of training steps; then what others published."""
     lines = [f"{'':<12}" + "".join(f"{name:>24}" for name in sets)]
     for row, of in found.items():
         cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
         lines.append(f"{row:<12}" + "".join(f"{cell:>24}" for cell in cells))
+        if row in NETWORKS:
+            sizes = [f"{of[name]['parameters']:,}, {of[name]['minutes']} min" for name in sets]
+            lines.append(f"{'':<12}" + "".join(f"{size:>24}" for size in sizes))
+    for what, (nats, how) in PUBLISHED.items():
+        cells = ["" if nats[name] is None else f"{nats[name]:.2f}" for name in sets]
+        lines.append(f"{what}: {how}\n{'':<12}" + "".join(f"{cell:>24}" for cell in cells))
     return "\n".join(lines)
 
 

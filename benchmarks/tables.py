@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import alternate
+from benchmarks.likelihood import PUBLISHED
 from musicjax.report.authors import AUTHORS
 
 NAMES = {
@@ -178,10 +179,19 @@ def likelihood(result: dict[str, Any]) -> str:
     for row, of in result["rows"].items():
         cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
         networks = [of[name] for name in sets if "parameters" in of[name]]
-        size = f"{networks[0]['parameters']:,}" if networks else ""
+        sizes = list(dict.fromkeys(f"{one['parameters'] / 1e6:.2f} M" for one in networks))
         minutes = ", ".join(f"{one['minutes']:.0f}" for one in networks)
-        body.append([LIKELIHOODS[row], *cells, size, minutes])
-    return markdown(["nats per frame", *sets.values(), "parameters", "minutes of training"], body)
+        body.append([LIKELIHOODS[row], *cells, ", ".join(sizes), minutes])
+    return markdown(["nats per frame", *sets.values(), "parameters", "minutes of training steps"], body)
+
+
+def published() -> str:
+    """What others printed of the same four sets."""
+    body = []
+    for what, (nats, how) in PUBLISHED.items():
+        cells = ["" if value is None else f"{value:.2f}" for value in nats.values()]
+        body.append([what, *cells, how])
+    return markdown(["published, nats per frame", "JSB", "Nottingham", "MuseData", "Piano-midi", "how"], body)
 
 
 def tables(machine: str) -> dict[str, str]:
@@ -199,6 +209,8 @@ def tables(machine: str) -> dict[str, str]:
     for name, make in (("ingest", ingest), ("reliability", reliability), ("likelihood", likelihood)):
         if name in kept:
             made[name] = make(kept[name])
+    if "likelihood" in kept:
+        made["published"] = published()
     if "trials" in kept:
         made["trials"] = trials(kept["trials"])
     if "scaling" in kept:

@@ -120,10 +120,10 @@ class SampleConfig:
     """The music written into the workdir when training ends."""
 
     num_outputs: int = knob(8, "files", low=0, high=10_000, may_change=True)
-    num_notes: int = knob(300, "notes in each", low=1, high=1_000_000, may_change=True)
+    num_notes: int = knob(300, "notes in each, or frames", low=1, high=1_000_000, may_change=True)
     temperature: float = knob(
         1.0,
-        "0: the mean prediction; above: noise, in validation residual deviations",
+        "0: the likeliest; above: noise, of regression in validation residual deviations, of frames divides the logits",
         low=0.0,
         high=100.0,
         may_change=True,

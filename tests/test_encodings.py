@@ -212,7 +212,7 @@ def test_a_past_that_was_not_learned_from_is_said(
 ) -> None:
     generate(runs["bernoulli"], tmp_path, "--num_outputs=2", "--num_notes=32", f"--decode={decode}")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("decode ")]
-    told = f"{decode}, but this model learned from whole pieces, whose state is carried on"
+    told = f"{decode}, but this model learned to predict with its state carried on"
     assert [line.removeprefix("decode").strip() for line in said] == [told] * (decode == "staggered")
 
 

@@ -51,15 +51,21 @@ def test_the_last_line_has_each_row_and_set_and_trained_networks_are_restored(fo
     assert nats["markov"] < nats["marginal"] < nats["uniform"]
     assert all(np.isfinite(value) for value in nats.values())
     assert f"{nats['markov']:.2f} (" in text
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoints/*/*")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/*/*")}
     again, _ = _run(monkeypatch, capsys, folder, tmp_path, "--rows=nade,uniform")
     assert again == {row: found[row] for row in ("nade", "uniform")}
-    assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoints/*/*")}
+    assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/*/*")}
 
 
 @pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"]])
 def test_an_unknown_row_or_set_is_told_the_known_ones(folder, tmp_path, monkeypatch, capsys, flags):
     with pytest.raises(SystemExit, match="expected some of"):
+        _run(monkeypatch, capsys, folder, tmp_path, *flags)
+
+
+@pytest.mark.parametrize(("flags", "message"), [(["--save"], "whole table"), (["--data=/nowhere"], "no such folder")])
+def test_what_cannot_be_kept_or_read_is_told_in_one_line(folder, tmp_path, monkeypatch, capsys, flags, message):
+    with pytest.raises(SystemExit, match=message):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
 
 

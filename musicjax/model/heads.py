@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 
 Params = dict[str, jax.Array]
+# The least probability of a key that is drawn.
+NEVER = 1e-6
 # Frames of at most so many keys take the fast way through NADE that has room for just them.
 FEW_KEYS = (7, 15)
 
@@ -114,7 +116,7 @@ class FrameRegression(Regression):
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        on = jnp.clip(outputs, self.clip, 1 - self.clip)
+        on = jnp.clip(outputs, NEVER, 1 - NEVER)  # not self.clip, or all 88 keys would sound now and then
         return _drawn(jnp.log(on) - jnp.log1p(-on), noise, temperature)
 
 

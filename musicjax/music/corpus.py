@@ -160,22 +160,24 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
     Files of equal content fall on the same side.
 
     Args:
-        long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window.
+        long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window. Given for
+            frames, those of more than one.
 
     Raises:
         RunError: fewer than two different pieces are long enough.
     """
+    needed, advice = "one frame", "add files"
     if long_enough is None:
-        long_enough = np.diff(corpus.offsets) > data.window
+        long_enough, needed = np.diff(corpus.offsets) > data.window, f"{data.window} notes"
+        advice = "add files, lower --config.data.window, or use --config.data.split=windows"
     hashes = sorted(
         {name for name, enough in zip(corpus.hashes, long_enough, strict=True) if enough},
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
     )
     if len(hashes) < 2:
         raise RunError(
-            f"data source {data.source}: pieces that differ and have more than {data.window} notes: {len(hashes)}, "
-            "and holding out whole pieces needs two; add files, lower --config.data.window, "
-            "or use --config.data.split=windows"
+            f"data source {data.source}: pieces that differ and have more than {needed}: {len(hashes)}, "
+            f"and holding out whole pieces needs two; {advice}"
         )
     count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
     chosen = set(hashes[:count])

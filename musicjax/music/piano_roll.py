@@ -12,12 +12,14 @@ from musicjax.music.notes import Notes, from_beats
 
 KEYS = 88
 LOWEST_PITCH = 21
+# Half a day in sixteenths: what is longer is a damaged time, and would take all memory.
+MOST_FRAMES = 2**18
 # In frames. A time this close below the middle of a frame is there but for the rounding of seconds and beats.
 NEGLIGIBLE = 1e-6
 
 
 def frames(notes: Notes, per_beat: int, onsets: bool = False) -> tuple[np.ndarray, int]:
-    """Notes as frames of zeros and ones.
+    """Notes as frames of zeros and ones, MOST_FRAMES at most: later notes are left out, longer ones are cut.
 
     Onsets and ends go to the nearest frame, from the middle upwards; a note lasts one frame at least. Notes
     of one key that overlap sound as one, in which an onset is still seen.
@@ -28,15 +30,16 @@ def frames(notes: Notes, per_beat: int, onsets: bool = False) -> tuple[np.ndarra
         onsets: whether the 88 columns of onsets follow those of sounding.
 
     Returns:
-        uint8 [F, 88 or 176], until the last note on the keys ends; and how many notes lie off the keys and are
-        left out.
+        uint8 [F, 88 or 176], until the last note on the keys ends; and how many notes lie off the keys, or too
+        late, and are left out.
     """
     _require_grid(per_beat)
     key = np.asarray(notes.pitch, np.int64) - LOWEST_PITCH
-    on_keys = (key >= 0) & (key < KEYS)
+    on_keys = (key >= 0) & (key < KEYS) & (notes.onset_beats * per_beat < MOST_FRAMES - 1)
     key = key[on_keys]
     start = _nearest(notes.onset_beats[on_keys] * per_beat)
     end = np.maximum(_nearest((notes.onset_beats + notes.duration_beats)[on_keys] * per_beat), start + 1)
+    end = np.minimum(end, MOST_FRAMES)
     length = int(end.max(initial=0))
     changes = np.zeros((length + 1, KEYS), np.int32)
     np.add.at(changes, (start, key), 1)

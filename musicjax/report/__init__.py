@@ -1,1 +1,1 @@
-"""What people look at: a run as curves and pictures. Imports music and config, never JAX."""
+"""What people look at: a run as curves and pictures. Imports music, never JAX."""

@@ -13,6 +13,7 @@ from musicjax.config import DataConfig
 from musicjax.errors import RunError
 from musicjax.music import corpus as corpus_lib
 from musicjax.music.corpus import Corpus, Outcome
+from musicjax.music.piano_roll import LOWEST_PITCH
 from musicjax.run import screen
 
 # Files recovered and files skipped that are listed on the screen; the report has them all.
@@ -93,13 +94,14 @@ def _show_polyphonic(source: str, report: Path | None, as_json: bool) -> None:
         write_report(outcomes, report)
         screen.say("report", str(report))
     pieces = {split: len(found.pieces(split)) for split in polyphonic.SPLITS}
-    pitches = {"pitch_low": int(sounding.min(initial=0)) + 21, "pitch_high": int(sounding.max(initial=0)) + 21}
+    lowest, highest = (int(key) + LOWEST_PITCH for key in (sounding.min(initial=87), sounding.max(initial=0)))
     summary: dict[str, Any] = corpus_lib.counts(outcomes) | {
-        "files": 1,
+        "files": len(outcomes),
         "source": source,
         "frames": len(found.frames),
         "pieces": pieces,
-        **pitches,
+        "pitch_low": lowest,
+        "pitch_high": highest,
         "reasons": {code: count for (_, code), count in sorted(reasons.items())},
         "fingerprint": found.fingerprint,
         "report": "" if report is None else str(report),

@@ -140,8 +140,8 @@ def generate(
     learned = ("carry",) if model.net.every else ("staggered", "window")
     decode = learned[0] if decode == "auto" else decode
     if decode not in learned:
-        whole, windows_alone = "whole pieces, whose state is carried on", "windows alone"
-        screen.say("decode", f"{decode}, but this model learned from {whole if model.net.every else windows_alone}")
+        way = "with its state carried on" if model.net.every else "from windows alone"
+        screen.say("decode", f"{decode}, but this model learned to predict {way}")
     more = functools.partial(
         sample_lib.sample, model.net, model.params, keys=keys, limits=limits, temperature=temperature, decode=decode
     )

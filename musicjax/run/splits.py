@@ -61,13 +61,17 @@ class Data:
         return {"train_windows": len(self.training.starts), **validation}
 
     def primers(self, chosen: np.ndarray, window: int) -> np.ndarray:
-        """Rows of the training windows `chosen`, int [M]: float32 [M, T, C]. Frames of a piece that is shorter come
-        after silence."""
+        """Rows of the training windows `chosen`, int [M]: float32 [M, T, C].
+
+        Of frames they end at least two windows, or half of a shorter piece, before the piece does, so that there is
+        something to go on with; what is missing before its beginning is silence.
+        """
         starts, rows = np.asarray(self.training.starts)[chosen], np.asarray(self.training.rows)
         if isinstance(self.training, Windows):
             return rows[starts[:, None] + np.arange(window)]
         first, end = (np.asarray(array)[chosen] for array in (self.training.first, self.training.end))
-        place = np.minimum(starts, end - window)[:, None] + np.arange(window)
+        latest = np.maximum(end - 2 * window, (first + end + 1) // 2) - window
+        place = np.minimum(starts, latest)[:, None] + np.arange(window)
         inside = (place >= first[:, None])[..., None]
         return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
 

@@ -50,12 +50,13 @@ def windows(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray, window: i
     """Windows that tile the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1].
 
     A window is T + 1 rows, of which the last T are targets; the last of a piece may be shorter. Every row of a piece
-    but its first is a target of one window. Pieces of one row give none.
+    but its first is a target of one window. Pieces of one row, or none, give no window.
 
     Args:
         transpose: most keys by which `gather` moves a window up or down.
     """
     found: list[tuple[int, int, int, int, int]] = []
+    chosen = chosen & (np.diff(offsets) > 1)
     for first, end in zip(offsets[:-1][chosen].tolist(), offsets[1:][chosen].tolist(), strict=True):
         used = np.flatnonzero(rows[first:end].reshape(end - first, -1, KEYS).any(axis=(0, 1)))
         down, up = (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)

@@ -192,18 +192,17 @@ def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> tuple[jax.Array, jax.A
         # As float32: XLA's CPU backend would convert a whole stack of bfloat16 at every step.
         return states, states[-1].h.astype(jnp.float32)
 
-    start = network.start(weights, lanes.seen.shape[1])
-    last = lax.scan(see, start, (lanes.seen, lanes.fresh))[1]
-
-    def score(now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        last, index = now
-        outputs, targets = network.read(params, last), lanes.rows[index + 1].astype(jnp.float32)
+    def score(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
+        states, last = lax.scan(see, states, now)
+        outputs, targets = network.read(params, last), lanes.rows[now[0] + 1].astype(jnp.float32)
         named = (net.head.loss, net.head.agreement, net.head.log_prob)
         loss, agreement, log_prob = (function(own, outputs, targets) for function in named)
-        return loss, agreement, -log_prob
+        return states, (loss, agreement, -log_prob)
 
-    chunks = [array.reshape(-1, sequences_lib.CHUNK, *array.shape[1:]) for array in (last, lanes.seen)]
-    return jax.tree.map(lambda array: array.reshape(lanes.seen.shape), lax.map(score, tuple(chunks)))
+    # In chunks, so that the outputs of a few steps are held at a time, not of all.
+    seen, fresh = (array.reshape(-1, sequences_lib.CHUNK, array.shape[1]) for array in (lanes.seen, lanes.fresh))
+    found = lax.scan(score, network.start(weights, lanes.seen.shape[1]), (seen, fresh))[1]
+    return jax.tree.map(lambda array: array.reshape(lanes.seen.shape), found)
 
 
 def _validation_of_pieces(net: MusicLSTM, params: dict, lanes: Lanes, axis_name: str | None) -> Validation:
