@@ -2,8 +2,9 @@
 
     python -m musicjax.main --config=frames_bernoulli --config.data.source=polyphonic:jsb:DIR
 
-On the JSB chorales 300 epochs take two minutes on two cores and end at 8.35 nats a frame on the test split. The settings
-are those of that set; what the benchmark of likelihoods changes for the three others stands in benchmarks/likelihood.py.
+On the JSB chorales 300 epochs take two minutes on two cores and end at 8.35 nats a frame on the test split. The
+settings are those of that set; what the benchmark of likelihoods changes for the three others stands in
+benchmarks/likelihood.py.
 """
 
 from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig

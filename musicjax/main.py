@@ -28,7 +28,7 @@ FLAGS = {
     "data": ("string", None, "builtin, a directory of MIDI files, or polyphonic:NAME:DIR", ("evaluate", "data")),
     "json": ("bool", False, "last line: the counts as one JSON object", ("data",)),
     "num_outputs": ("integer", 8, "how many files", ("generate",)),
-    "num_notes": ("integer", None, "notes in each (of a model of frames: frames); 300 if no --seconds is given", ("generate",)),
+    "num_notes": ("integer", None, "notes (or frames) in each; 300 if no --seconds is given", ("generate",)),
     "seconds": ("float", None, "length of each, instead of --num_notes", ("generate",)),
     "seed": ("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": ("float", 1.0, "0: the mean prediction; above: more varied", ("generate",)),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,9 @@ import pytest
 
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import sequences, step
+from musicjax.training import trials as trials_lib
 
 LENGTHS = [30, 2, 1, 0, 11, 75, 10]
 WINDOW = 10
@@ -149,3 +154,63 @@ def test_an_epoch_learns_and_its_loss_is_that_of_its_counted_rows(pieces, head):
         state, sums = epoch(state, made, keys, jnp.int32(number))
         losses.append(float(sums.loss.sum() / sums.weight.sum()))
     assert losses[-1] < 0.85 * losses[0]
+
+
+ON_SOME_DEVICES = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from musicjax.model import heads, network
+from musicjax.model.network import MusicLSTM
+from musicjax.training import mesh, optimizer, sequences, step
+
+rows = (np.random.default_rng(0).random((90, 88)) < 0.1).astype(np.uint8)
+offsets, everyone = np.array([0, 30, 41, 90]), np.ones(3, bool)
+net = MusicLSTM(8, 88, dropout=0.4, head=heads.Nade(5), every=True)
+adam, keys = optimizer.adam(1e-2, 3.0, 1.0), step.keys(1)
+learned, scored = sequences.windows(rows, offsets, everyone, 10, 4), sequences.lanes(rows, offsets, everyone)
+ends = {}
+for count in (1, int(sys.argv[1])):
+    devices = mesh.make(count)
+    state = mesh.replicate(step.init(net, adam, keys.init, 10), devices)
+    data = mesh.replicate((learned, scored, keys), devices)
+    epoch, validate = step.make_epoch(net, adam, 6, 10, devices), step.make_validation(net, 6, 10, devices)
+    state, sums = epoch(state, data[0], data[2], mesh.replicate(jnp.int32(0), devices))
+    ends[count] = jax.tree.map(np.asarray, (state.params, sums, validate(state.params, data[1])))
+jax.tree.map(lambda one, many: np.testing.assert_allclose(many, one, rtol=2e-4, atol=2e-5), *ends.values())
+print("agree")
+"""
+
+
+@pytest.mark.parametrize("count", ["2", "3"])  # of which 3 cannot divide the lanes
+def test_several_devices_learn_and_score_as_one(count):
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    command = [sys.executable, "-W", "error", "-c", ON_SOME_DEVICES, count]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "agree", done.stderr
+
+
+def test_trials_of_frames_are_the_runs_they_would_be_alone(pieces):
+    rows, offsets = pieces
+    net = MusicLSTM(8, 88, dropout=0.3, head=heads.Nade(5), every=True)
+    everyone = np.ones(len(LENGTHS), bool)
+    made = jax.tree.map(jnp.asarray, sequences.windows(rows, offsets, everyone, WINDOW, 3))
+    lanes = jax.tree.map(jnp.asarray, sequences.lanes(rows, offsets, everyone))
+    seeds, rates = [3, 4], [1e-2, 3e-3]
+    trials = trials_lib.make(seeds, rates, [0.3, 0.3])
+    states = trials_lib.init(net, optimizer_lib.adam(0.0, 5.0), trials, WINDOW)
+    epoch = trials_lib.make_epoch(net, lambda rate: optimizer_lib.adam(rate, 5.0), 4, WINDOW, 2)
+    states, sums = epoch(states, made, trials, jnp.int32(0))
+    scores = trials_lib.make_validation(net, 4, WINDOW, 2)(states.params, lanes)
+    for trial, (seed, rate) in enumerate(zip(seeds, rates, strict=True)):
+        adam, keys = optimizer_lib.adam(rate, 5.0), step.keys(seed)
+        state = step.init(net, adam, keys.init, WINDOW)
+        state, alone = step.make_epoch(net, adam, 4, WINDOW)(state, made, keys, jnp.int32(0))
+        np.testing.assert_allclose(sums.loss[trial], alone.loss, rtol=1e-4)
+        assert float(scores.nats[trial]) == pytest.approx(
+            float(step.make_validation(net, 4, WINDOW)(state.params, lanes).nats), rel=1e-4
+        )
