@@ -121,6 +121,23 @@ OTHERS = {
     "data.seconds_per_file": "20",
     "data.split": "windows",
     "model.precision": "bfloat16",
+    "data.encoding": "frames",
+    "data.onsets": "true",
+    "model.head": "bernoulli",
+    "train.optimizer": "adam",
+    "train.half_life": "5.0",
+    "train.clip_norm": "5.0",
+    "train.histograms": "false",
+}
+# What some of them only go with.
+FRAMES, ADAM = ("data.encoding=frames", "data.duration=false"), ("train.optimizer=adam",)
+COMPANIONS = {
+    "data.encoding": FRAMES,
+    "data.onsets": FRAMES,
+    "data.transpose": FRAMES,
+    "model.head": FRAMES,
+    "train.half_life": ADAM,
+    "train.clip_norm": ADAM,
 }
 
 
@@ -136,7 +153,7 @@ def changed(ground: Ground) -> Iterator[Case]:
         workdir = shutil.copytree(reference.workdir, ground.folder / "copy")
         before = tree(workdir)
         several = ("train.trials=2",) if "," in new else ()
-        told = call(*ground.tiny(workdir, f"{path}={new}", *several))
+        told = call(*ground.tiny(workdir, f"{path}={new}", *several, *COMPANIONS.get(path, ())))
         if field.metadata["may_change"]:
             yield f"{path}: harmless", wrong(told, 0)
         else:
