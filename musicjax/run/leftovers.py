@@ -10,7 +10,7 @@ from musicjax.run import disk, screen
 # A checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
 OF_WORKDIR = re.compile(r"(config\.json|data\.jsonl|metrics\.jsonl)\.partial")
-OF_SAMPLES = re.compile(r"\..*\.mid\.partial")
+OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg)\.partial")
 
 
 def remove(workdir: Path) -> int:

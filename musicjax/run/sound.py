@@ -1,0 +1,38 @@
+"""MIDI files -> sound files beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from musicjax.errors import RunError
+from musicjax.music.notes import Notes
+from musicjax.run import screen
+
+KINDS = ("wav", "flac", "ogg")
+
+
+def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = "") -> list[Path]:
+    """Renders the notes of each MIDI file into a file beside it and says with what; what cannot be written is said.
+
+    Args:
+        kind: one of KINDS.
+
+    Raises:
+        UsageError: the sound font that is named is none.
+    """
+    from musicjax.report import audio  # here, so that what makes no sound does not wait for it
+
+    audio.find_soundfont(soundfont)
+    written: list[Path] = []
+    told: dict[tuple[str, str], int] = {}
+    for notes, path in zip(pieces, paths, strict=True):
+        try:
+            rendered = audio.write(path, notes, path.with_suffix(f".{kind}"), soundfont)
+        except RunError as error:
+            screen.say("sound", f"none of {path.name}: {error}")
+            continue
+        written.append(rendered.path)
+        told[rendered.how, rendered.why] = told.get((rendered.how, rendered.why), 0) + 1
+    for (how, why), count in told.items():
+        screen.say("sound", f"{count} files by the {how}" + (f" ({why})" if why else ""))
+    return written

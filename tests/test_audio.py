@@ -1,0 +1,554 @@
+"""Listening: what the built-in synthesiser sounds like, and that sound comes out whatever is missing or broken."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
+import time
+import types
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicjax.errors import RunError, UsageError
+from musicjax.music import midi
+from musicjax.music.notes import Notes, from_seconds
+from musicjax.report import audio, synth
+
+REAL_FLUIDSYNTH = shutil.which("fluidsynth")
+REAL_FONT = audio.find_soundfont()
+NOTHING = from_seconds([], [], [], [])
+TUNE = from_seconds([60, 64, 67], [80, 90, 100], [0.0, 0.5, 1.0], [0.5, 0.5, 1.0])
+FONT = b"RIFF\0\0\0\0sfbk"  # as much of one as is looked at before it is loaded
+
+
+def _tone(pitch: int, velocity: int = 100, onset: float = 0.0, duration: float = 1.0) -> Notes:
+    return from_seconds([pitch], [velocity], [onset], [duration])
+
+
+def _loudness(sound: np.ndarray, start: float, stop: float) -> float:
+    """Root of the mean square between two times in seconds."""
+    part = sound[round(start * synth.RATE) : round(stop * synth.RATE)].astype(np.float64)
+    return float(np.sqrt(np.mean(part**2)))
+
+
+# The synthesiser.
+
+
+@pytest.mark.parametrize(("pitch", "hertz"), [(69, 440.0), (57, 220.0), (60, 261.6256), (21, 27.5), (108, 4186.009)])
+def test_the_strongest_frequency_of_a_key_is_its_pitch(pitch, hertz):
+    sound = synth.render(_tone(pitch, duration=4.0))
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 2**19))
+    strongest = np.argmax(spectrum) * synth.RATE / 2**19
+    assert strongest == pytest.approx(hertz, abs=0.2)
+
+
+def test_the_sum_of_partials_is_what_its_formula_says():
+    # The same partials, each computed by itself over all samples.
+    pitch, length = 50, 5000
+    n, expected = np.arange(length), np.zeros(length)
+    for k in range(1, synth.PARTIALS + 1):
+        hertz = 440 * 2 ** ((pitch - 69) / 12) * k * np.sqrt((1 + 3e-4 * k**2) / (1 + 3e-4))
+        ring = 1.2 * 2 ** ((69 - pitch) / 24) / (1 + 0.35 * (k - 1))
+        expected += k**-1.4 * np.exp(-n / synth.RATE / ring) * np.sin(2 * np.pi * hertz * n / synth.RATE)
+    after_attack = int(synth.ATTACK_SECONDS * synth.RATE)
+    found = synth._tone(pitch, length, synth.RATE)
+    np.testing.assert_allclose(found[after_attack:], expected[after_attack:], atol=2e-5)
+
+
+def test_a_harder_stroke_is_louder_and_a_held_key_dies_away():
+    velocities = [10, 40, 80, 127]
+    sound = synth.render(from_seconds([69] * 4, velocities, [0.0, 2.0, 4.0, 6.0], [1.0] * 4))
+    loudness = [_loudness(sound, start, start + 0.5) for start in (0, 2, 4, 6)]
+    assert all(soft * 1.5 < hard for soft, hard in itertools.pairwise(loudness))
+    held = synth.render(_tone(60, duration=6.0))
+    quarters = [_loudness(held, start, start + 1.0) for start in (0, 1, 2, 4)]
+    assert all(later < 0.8 * earlier for earlier, later in itertools.pairwise(quarters))
+
+
+def test_where_no_note_sounds_there_is_silence():
+    notes = from_seconds([60, 72], [100, 100], [1.0, 3.0], [0.5, 0.5])
+    sound = synth.render(notes)
+    release = synth.RELEASE_SECONDS
+    for start, stop in ((0.0, 0.999), (1.501 + release, 2.999)):
+        assert not sound[round(start * synth.RATE) : round(stop * synth.RATE)].any()
+    assert _loudness(sound, 1.0, 1.5) > 0.01
+    assert _loudness(sound, 3.0, 3.5) > 0.01
+    assert abs(sound[-1]) < 1e-6
+    # No clicks: it begins near 0, and the release makes no step that is larger than those of the tone.
+    assert np.abs(sound[synth.RATE : synth.RATE + 4]).max() < 0.05
+    steps = np.abs(np.diff(sound))
+    held, released = (steps[round(start * synth.RATE) :][: round(release * synth.RATE)] for start in (1.4, 1.5))
+    assert released.max() <= held.max()
+
+
+def test_a_piece_lasts_until_its_last_release_and_nothing_runs_over_its_end():
+    late = from_seconds([60, 62], [90, 90], [0.0, 2.0], [9.0, 0.25])
+    assert len(synth.render(late)) == np.ceil((9.0 + synth.RELEASE_SECONDS) * synth.RATE)
+    assert len(synth.render(late, rate=8000)) == np.ceil((9.0 + synth.RELEASE_SECONDS) * 8000)
+
+
+def test_no_notes_are_silence_and_a_note_of_no_duration_is_heard():
+    nothing = synth.render(NOTHING)
+    assert nothing.dtype == np.float32
+    assert len(nothing) == np.ceil(synth.RELEASE_SECONDS * synth.RATE)
+    assert not nothing.any()
+    assert _loudness(synth.render(_tone(60, duration=0.0)), 0.0, synth.RELEASE_SECONDS) > 0.01
+
+
+def test_a_key_struck_again_begins_anew_and_the_louder_of_two_at_once_sounds():
+    once = synth.render(_tone(60, velocity=100))
+    twice = synth.render(from_seconds([60, 60, 60], [30, 100, 50], [0.0] * 3, [2.0, 1.0, 0.5]))
+    np.testing.assert_array_equal(once, twice[: len(once)])
+    again = synth.render(from_seconds([60, 60], [100, 100], [0.0, 1.0], [3.0, 1.0]))
+    assert _loudness(again, 1.2, 1.3) == pytest.approx(_loudness(again, 0.2, 0.3), rel=0.02)
+
+
+note = st.tuples(st.integers(0, 127), st.integers(1, 127), st.floats(0, 3), st.floats(0, 2))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(note, min_size=1, max_size=15))
+def test_equal_notes_give_equal_bytes_below_full_scale(rows):
+    notes = from_seconds(*zip(*rows, strict=True))
+    sound = synth.render(notes, rate=8000)
+    assert sound.dtype == np.float32
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= synth.PEAK + 1e-6
+    assert sound.tobytes() == synth.render(notes, rate=8000).tobytes()
+
+
+def test_fifteen_loud_keys_at_once_stay_below_full_scale_and_are_all_heard():
+    pitches = 40 + 3 * np.arange(15)
+    sound = synth.render(from_seconds(pitches, [127] * 15, [0.0] * 15, [2.0] * 15))
+    assert np.abs(sound).max() == pytest.approx(synth.PEAK, abs=1e-6)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 2**18))
+    for hertz in 440.0 * 2.0 ** ((pitches - 69) / 12):
+        at = round(hertz * 2**18 / synth.RATE)
+        assert spectrum[at - 3 : at + 4].max() > 10 * np.median(spectrum[at - 60 : at + 60])
+
+
+def test_two_minutes_take_a_fraction_of_a_second_and_hours_are_cut():
+    rng = np.random.default_rng(0)
+    onset = np.sort(rng.uniform(0.0, 120.0, 500))
+    notes = from_seconds(rng.integers(21, 109, 500), rng.integers(1, 128, 500), onset, rng.uniform(0.1, 2.0, 500))
+    start = time.process_time()
+    synth.render(notes)
+    assert time.process_time() - start < 1.0  # 0.1 s, with room for a busy machine
+    hours = from_seconds([60, 60], [90, 90], [0.0, 40_000.0], [1.0, 1.0])
+    assert len(synth.render(hours, rate=100)) == np.ceil((synth.MOST_SECONDS + synth.RELEASE_SECONDS) * 100)
+
+
+# Files, and what is used to write them.
+
+
+class Machine:
+    """A machine with nothing on it but what a test puts there."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.programs, self.fonts, self.out = folder / "bin", folder / "fonts", folder / "out"
+        for place in (self.programs, self.fonts, self.out):
+            place.mkdir()
+        self._patch = patch
+        patch.setenv("PATH", str(self.programs))
+        patch.setattr(audio, "FONT_FOLDERS", (str(self.fonts),))
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        for library in ("midirenderer", "soundfile"):
+            patch.setitem(sys.modules, library, None)
+        self.mid = folder / "tune.mid"
+        midi.write(TUNE, self.mid)
+        self._canned = folder / "canned.wav"
+        _wav(self._canned, 0.5 * np.sin(np.arange(2 * 44_100) / 16.0))
+
+    def font(self, name: str = "piano.sf2", data: bytes = FONT) -> Path:
+        (self.fonts / name).write_bytes(data)
+        return self.fonts / name
+
+    def fluidsynth(self, script: str) -> None:
+        """A program of that name; in the script, $out is the file to write, $type its type and $canned a good WAV."""
+        arguments = 'echo "$@" >> "$0.log"; gain="$4" type="$6" out="$8" font="$9"'
+        program = self.programs / "fluidsynth"
+        program.write_text(f"#!/bin/sh\n{arguments}\ncanned={self._canned}\n{script}\n")
+        program.chmod(0o755)
+
+    def midirenderer(self, render) -> None:
+        self._patch.setitem(sys.modules, "midirenderer", types.SimpleNamespace(render_wave_from=render))
+
+    def calls(self) -> list[str]:
+        return (self.programs / "fluidsynth.log").read_text().splitlines()
+
+    def write(self, name: str = "tune.wav", notes: Notes = TUNE, soundfont: str = "") -> audio.Rendered:
+        """The result, after what holds of every one: the MIDI is untouched and one whole file is there."""
+        before = self.mid.read_bytes()
+        rendered = audio.write(self.mid, notes, self.out / name, soundfont)
+        assert self.mid.read_bytes() == before
+        assert [path.name for path in self.out.iterdir()] == [rendered.path.name]
+        assert rendered.path.stat().st_mode & 0o777 == 0o644
+        assert "\n" not in rendered.how + rendered.why
+        return rendered
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> Machine:
+    """Without programs, sound fonts and libraries."""
+    return Machine(tmp_path, monkeypatch)
+
+
+def _wav(path: Path, sound: np.ndarray) -> bytes:
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(44_100)
+        stream.writeframes(np.rint(sound * 32767).astype("<i2").tobytes())
+    return path.read_bytes()
+
+
+def _read(path: Path) -> np.ndarray:
+    """A 16 bit WAV file as float64 [S, channels]."""
+    with wave.open(str(path), "rb") as stream:
+        assert (stream.getsampwidth(), stream.getframerate()) in ((2, 44_100), (2, 48_000))
+        data = np.frombuffer(stream.readframes(stream.getnframes()), "<i2")
+        return data.reshape(-1, stream.getnchannels()) / 32767.0
+
+
+def test_with_nothing_there_the_synthesiser_is_heard_and_what_is_missing_is_said(machine):
+    rendered = machine.write()
+    assert rendered.path.name == "tune.wav"
+    assert rendered.how == "built-in synthesiser"
+    assert "no sound font" in rendered.why
+    assert "--soundfont=FILE" in rendered.why
+    np.testing.assert_allclose(_read(rendered.path)[:, 0], synth.render(TUNE), atol=1 / 32767)
+    machine.font()
+    without_programs = machine.write()
+    assert without_programs.how == "built-in synthesiser"
+    assert "fluidsynth: no such program on PATH; midirenderer: not installed" in without_programs.why
+
+
+def test_the_fluidsynth_program_is_used_first(machine):
+    font = machine.font()
+    machine.fluidsynth('/bin/cp "$canned" "$out"')
+    machine.midirenderer(lambda font, mid: pytest.fail("the program was there"))
+    rendered = machine.write()
+    assert rendered == audio.Rendered(machine.out / "tune.wav", "fluidsynth with piano.sf2", "")
+    assert rendered.path.read_bytes() == machine._canned.read_bytes()
+    (call,) = machine.calls()
+    assert call.startswith("-ni -q -g 1.0 -T wav -F /")
+    assert call.endswith(f" {font} {machine.mid}")
+
+
+def test_what_reaches_full_scale_is_played_again_more_softly(machine):
+    machine.font()
+    loud = machine.out.parent / "loud.wav"
+    _wav(loud, np.ones(2 * 44_100))
+    machine.fluidsynth(f'if test "$gain" = 1.0; then /bin/cp {loud} "$out"; else /bin/cp "$canned" "$out"; fi')
+    rendered = machine.write()
+    assert rendered.why == ""
+    assert np.abs(_read(rendered.path)).max() < 0.6
+    assert [call.split()[3] for call in machine.calls()] == ["1.0", "0.25"]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo no audio driver >&2; exit 3", "no audio driver"),
+        ("exit 3", "ended with status 3"),
+        ("kill -SEGV $$", "ended with status -11"),
+        (":", "wrote no WAV file"),
+        ('echo garbage > "$out"', "wrote no WAV file"),
+        ('/usr/bin/head -c 1000 "$canned" > "$out"', "wrote 0.0 s of 2.0 s"),
+        ('/usr/bin/head -c 44 "$canned" > "$out"; /usr/bin/head -c 176400 /dev/zero >> "$out"', "wrote silence"),
+        # Real ones end with 0 when they have played with another sound font than the one they were given.
+        ('/bin/cp "$canned" "$out"; echo "Parameter \'$font\' not a SoundFont" >&2', "not a SoundFont"),
+        ('/bin/cp "$canned" "$out"; echo "fluidsynth: error: broken font" >&2', "fluidsynth: error: broken font"),
+    ],
+)
+def test_a_fluidsynth_that_fails_is_said_and_the_next_is_used(machine, script, reason):
+    machine.font()
+    machine.fluidsynth(script)
+    good = machine._canned.read_bytes()
+    machine.midirenderer(lambda font, mid: good)
+    rendered = machine.write()
+    assert rendered.how == "midirenderer with piano.sf2"
+    assert rendered.why.startswith("fluidsynth: ")
+    assert reason in f"fluidsynth: {rendered.why}"
+    assert rendered.path.read_bytes() == good
+
+
+def test_a_warning_of_fluidsynth_is_no_failure(machine):
+    machine.font()
+    machine.fluidsynth('/bin/cp "$canned" "$out"; echo "fluidsynth: warning: no preset on channel 9" >&2')
+    assert machine.write().how == "fluidsynth with piano.sf2"
+
+
+def test_a_fluidsynth_that_hangs_is_ended_with_all_that_it_started(machine, monkeypatch):
+    machine.font()
+    monkeypatch.setattr(audio, "TIMEOUT_SECONDS", -1.5)  # beside the two seconds of the piece
+    machine.fluidsynth('/bin/sleep 60 & echo $! > "$0.pid"; wait')
+    start = time.monotonic()
+    rendered = machine.write()
+    assert time.monotonic() - start < 20.0
+    assert rendered.how == "built-in synthesiser"
+    assert "did not end within 0 s" in rendered.why
+    pid = int((machine.programs / "fluidsynth.pid").read_text())
+    for _ in range(100):  # until it has been reaped, or is a zombie that waits for it
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("the process that the program started is still running")
+
+
+def test_a_program_that_cannot_be_run_is_said(machine):
+    machine.font()
+    (machine.programs / "fluidsynth").write_bytes(b"\x7fELF and no more")
+    (machine.programs / "fluidsynth").chmod(0o755)
+    assert "fluidsynth: cannot be run: Exec format error" in machine.write().why
+
+
+class Panic(BaseException):
+    """As Rust code raises it: no Exception."""
+
+
+def _raise(error: BaseException):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("render", "reason"),
+    [
+        (lambda font, mid: _raise(RuntimeError("SoundFont error: no RIFF\nchunk")), "SoundFont error: no RIFF\\nchunk"),
+        (lambda font, mid: _raise(Panic("index out of bounds")), "Panic: index out of bounds"),
+        (lambda font, mid: b"", "wrote no WAV file"),
+        (lambda font, mid: b"junk" * 1000, "wrote no WAV file"),
+    ],
+)
+def test_a_midirenderer_that_fails_is_said_and_the_synthesiser_is_heard(machine, render, reason):
+    machine.font()
+    machine.midirenderer(render)
+    rendered = machine.write()
+    assert rendered.how == "built-in synthesiser"
+    assert reason in rendered.why
+    assert len(_read(rendered.path)) == len(synth.render(TUNE))
+
+
+def test_control_c_is_not_taken_for_a_failure_and_leaves_nothing(machine):
+    machine.font()
+    machine.midirenderer(lambda font, mid: _raise(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        machine.write()
+    assert not list(machine.out.iterdir())
+
+
+def test_pieces_beyond_the_limits_are_left_to_the_next_and_the_cut_is_said(machine, monkeypatch):
+    machine.font()
+    machine.fluidsynth('/bin/cp "$canned" "$out"')
+    machine.midirenderer(lambda font, mid: pytest.fail("too long for it"))
+    monkeypatch.setattr(synth, "MOST_SECONDS", 1.0)
+    rendered = machine.write(notes=from_seconds([60, 60], [90, 90], [0.0, 20_000.0], [0.5, 0.5]))
+    assert rendered.how == "built-in synthesiser"
+    assert "fluidsynth: the piece lasts longer than 4 hours" in rendered.why
+    assert "midirenderer: the piece lasts longer than 15 minutes" in rendered.why
+    assert "the built-in synthesiser stops after" in rendered.why
+    assert len(_read(rendered.path)) == np.ceil((1.0 + synth.RELEASE_SECONDS) * synth.RATE)
+
+
+def test_a_piece_without_notes_is_a_short_silence(machine):
+    machine.font()
+    silence = _wav(machine.out.parent / "silence.wav", np.zeros(100))
+    machine.midirenderer(lambda font, mid: silence)
+    assert machine.write(notes=NOTHING).how == "midirenderer with piano.sf2"
+
+
+# Sound fonts.
+
+
+def test_the_font_that_is_named_comes_first_then_the_default_one_then_any(machine):
+    assert audio.find_soundfont() is None
+    any_font = machine.font("a.sf2")
+    assert audio.find_soundfont() == any_font
+    machine.font("broken-default.sf2", b"no font")
+    default = machine.fonts / "default-GM.sf2"
+    default.symlink_to(machine.font("z.sf2"))
+    assert audio.find_soundfont() == machine.fonts / "z.sf2"  # the one that the link names
+    (machine.fonts / "z.sf2").unlink()
+    assert audio.find_soundfont() == any_font
+    named = machine.out.parent / "mine.sf2"
+    named.write_bytes(FONT)
+    assert audio.find_soundfont(str(named)) == named
+
+
+def test_the_font_that_pretty_midi_carries_is_found_without_importing_it(machine, monkeypatch):
+    package = machine.out.parent / "pretty_midi"
+    package.mkdir()
+    (package / "TimGM6mb.sf2").write_bytes(FONT)
+    spec = types.SimpleNamespace(origin=str(package / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "pretty_midi" else None)
+    assert audio.find_soundfont() == package / "TimGM6mb.sf2"
+    installed = machine.font()
+    assert audio.find_soundfont() == installed
+
+
+def test_a_named_font_that_is_none_is_refused_or_said_and_no_other_takes_its_place(machine):
+    machine.font()
+    machine.fluidsynth('/bin/cp "$canned" "$out"')
+    junk = machine.out.parent / "junk.sf2"
+    junk.write_bytes(b"junk")
+    for named in (str(junk), str(machine.out), "/no/such.sf2"):
+        with pytest.raises(UsageError, match=r"expected an \.sf2 file"):
+            audio.find_soundfont(named)
+        rendered = machine.write(soundfont=named)
+        assert rendered.how == "built-in synthesiser"
+        assert named in rendered.why
+
+
+# FLAC and Ogg.
+
+
+@pytest.mark.parametrize(("name", "kind", "magic"), [("tune.flac", "flac", "fLaC"), ("tune.ogg", "oga", "OggS")])
+def test_fluidsynth_encodes_where_soundfile_is_not_installed(machine, name, kind, magic):
+    machine.font()
+    machine.fluidsynth(f'if test "$type" = {kind}; then printf {magic}rest > "$out"; else /bin/cp "$canned" "$out"; fi')
+    rendered = machine.write(name)
+    assert (rendered.path.name, rendered.why) == (name, "")
+    assert rendered.path.read_bytes() == f"{magic}rest".encode()
+    first, second = machine.calls()
+    assert first.split(" -T ")[0] == second.split(" -T ")[0]
+    assert second.split()[-2:] == first.split()[-2:]
+
+
+def test_what_cannot_be_encoded_is_a_wav_file_and_the_reason_is_said(machine):
+    rendered = machine.write("tune.flac")
+    assert rendered.path.name == "tune.wav"
+    assert "tune.wav instead of tune.flac: soundfile is not installed" in rendered.why
+    assert len(_read(rendered.path)) == len(synth.render(TUNE))
+    machine.font()
+    machine.fluidsynth('if test "$type" = wav; then /bin/cp "$canned" "$out"; else echo junk > "$out"; fi')
+    rendered = machine.write("tune.ogg")
+    assert rendered.how == "fluidsynth with piano.sf2"
+    assert rendered.why == "tune.wav instead of tune.ogg: fluidsynth wrote no OGG file"
+
+
+def test_soundfile_encodes_minutes_of_what_the_synthesiser_plays(machine, monkeypatch):
+    monkeypatch.delitem(sys.modules, "soundfile")
+    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed: nothing is encoded with it")
+    notes = from_seconds([60, 64], [90, 90], [0.0, 150.0], [1.0, 1.0])
+    for name in ("tune.flac", "tune.ogg"):
+        rendered = audio.write(machine.mid, notes, machine.out / name)
+        assert rendered.path.name == name
+        sound, rate = soundfile.read(rendered.path)
+        expected = synth.render(notes)
+        assert (rate, len(sound)) == (synth.RATE, len(expected))
+        np.testing.assert_allclose(sound, expected, atol=2e-4 if name == "tune.flac" else 0.1)
+
+
+# What the user has to see to.
+
+
+def test_another_suffix_is_refused(machine):
+    for name in ("tune.mp3", "tune", "tune.mid"):
+        with pytest.raises(UsageError, match=r"expected a name that ends in \.wav, \.flac or \.ogg"):
+            audio.write(machine.mid, TUNE, machine.out / name)
+    assert not list(machine.out.iterdir())
+
+
+def _no_write_access(folder: Path) -> Path:
+    if os.geteuid() == 0:  # who may write everywhere
+        pytest.skip("runs as root, who may write everywhere")
+    folder.chmod(0o500)
+    return folder / "tune.wav"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda machine: machine.mid / "tune.wav",
+        lambda machine: machine.out / "absent" / "tune.wav",
+        lambda machine: machine.out,
+        lambda machine: _no_write_access(machine.out),
+    ],
+    ids=["in a file", "in no folder", "a folder", "without rights"],
+)
+def test_a_place_that_cannot_be_written_is_named_in_one_line(machine, place):
+    path = place(machine)
+    if path == machine.out:
+        path = machine.out / "taken.wav"
+        (path / "full").mkdir(parents=True)
+    with pytest.raises(RunError) as raised:
+        audio.write(machine.mid, TUNE, path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not [left for left in machine.out.iterdir() if left.name.startswith(".")]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(machine, monkeypatch):
+    def full(notes: Notes, wav: Path) -> None:
+        wav.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(audio, "_built_in", full)
+    with pytest.raises(RunError, match=r"tune\.wav cannot be written: No space left on device"):
+        machine.write()
+    assert not list(machine.out.iterdir())
+
+
+def test_what_was_there_is_replaced_only_by_a_whole_file(machine, monkeypatch):
+    old = machine.out / "tune.wav"
+    old.write_bytes(b"old")
+    seen = []
+    render = synth.render
+    monkeypatch.setattr(synth, "render", lambda notes: (seen.append(old.read_bytes()), render(notes))[1])
+    machine.write()
+    assert seen == [b"old"]
+    assert old.read_bytes()[:4] == b"RIFF"
+
+
+# The real ones, where they are.
+
+
+@pytest.fixture
+def real_font() -> Path:
+    """A sound font that is installed; skips without one."""
+    if REAL_FONT is None:
+        pytest.skip("no sound font is installed: install fluidsynth or pretty_midi")
+    return REAL_FONT
+
+
+@pytest.mark.skipif(REAL_FLUIDSYNTH is None, reason="no program fluidsynth: the real one is not tried")
+def test_the_real_fluidsynth_plays_and_a_broken_font_does_not_pass_for_a_good_one(machine, real_font, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(str(REAL_FLUIDSYNTH)).parent))
+    a4 = _tone(69)
+    midi.write(a4, machine.mid)
+    rendered = machine.write(notes=a4, soundfont=str(real_font))
+    assert (rendered.how, rendered.why) == (f"fluidsynth with {real_font.name}", "")
+    sound = _read(rendered.path)[:44_100].mean(axis=1)
+    assert np.argmax(np.abs(np.fft.rfft(sound))) == pytest.approx(440, abs=3)
+    for name, magic in (("tune.flac", b"fLaC"), ("tune.ogg", b"OggS")):
+        rendered.path.unlink()
+        rendered = machine.write(name, a4, str(real_font))
+        assert rendered.why == ""
+        assert rendered.path.read_bytes()[:4] == magic
+    rendered.path.unlink()
+    cut = machine.font("cut.sf2", real_font.read_bytes()[:100_000])
+    broken = machine.write(notes=a4, soundfont=str(cut))
+    assert broken.how == "built-in synthesiser"
+    assert "fluidsynth: error" in f"fluidsynth: {broken.why}"
+
+
+def test_the_real_midirenderer_plays(machine, real_font, monkeypatch):
+    monkeypatch.delitem(sys.modules, "midirenderer")
+    pytest.importorskip("midirenderer", reason="midirenderer is not installed: the real one is not tried")
+    a4 = _tone(69)
+    midi.write(a4, machine.mid)
+    rendered = machine.write(notes=a4, soundfont=str(real_font))
+    assert rendered.how == f"midirenderer with {real_font.name}"
+    sound = _read(rendered.path)[:48_000].mean(axis=1)
+    assert np.argmax(np.abs(np.fft.rfft(sound))) == pytest.approx(440, abs=3)
+    cut = machine.font("cut.sf2", real_font.read_bytes()[:100_000])
+    assert "midirenderer: RuntimeError: SoundFont error" in machine.write(notes=a4, soundfont=str(cut)).why
