@@ -1,0 +1,192 @@
+"use strict";
+(() => {
+const data = JSON.parse(document.getElementById("numbers").textContent);
+
+// Curves: the values at the epoch that is pointed at, or stepped to with the arrow keys.
+
+document.querySelectorAll(".plot").forEach((plot, number) => {
+  const { first, last, low, high, log, epochs, series } = data.charts[number];
+  const readout = plot.parentElement.querySelector(".readout"), cursor = plot.querySelector(".cursor");
+  const scale = log ? Math.log : (value) => value;
+  const height = (value) => 100 * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
+  const dots = [...plot.querySelectorAll(".dot")];
+  let place = epochs.length - 1;
+  const show = () => {
+    const x = `${100 * (epochs[place] - first) / (last - first)}%`, said = [];
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
+    series.forEach(({ label, values }, k) => {
+      const value = values[place];
+      dots[k].setAttribute("cx", x);
+      dots[k].setAttribute("cy", value === null ? "-999" : `${height(value)}%`);
+      said.push(`${label} ${value ?? "no number"}`);
+    });
+    readout.textContent = `epoch ${epochs[place]}: ${said.join(", ")}`;
+    plot.classList.add("asked");
+  };
+  const hide = () => { plot.classList.remove("asked"); readout.textContent = ""; };
+  const point = (event) => {
+    const box = plot.getBoundingClientRect();
+    const epoch = first + (event.clientX - box.left) / box.width * (last - first);
+    place = epochs.reduce((best, each, k) => (Math.abs(each - epoch) < Math.abs(epochs[best] - epoch) ? k : best), 0);
+    show();
+  };
+  plot.addEventListener("pointermove", point);
+  plot.addEventListener("pointerdown", point);
+  plot.addEventListener("pointerleave", hide);
+  plot.addEventListener("focus", show);
+  plot.addEventListener("blur", hide);
+  plot.addEventListener("keydown", (event) => {
+    const to = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: epochs.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    place = Math.min(Math.max(to, 0), epochs.length - 1);
+    show();
+  });
+});
+
+// Sound: a tone is a sum of decaying partials, made once for each pitch; a note is a tone with a velocity and an end.
+
+const PARTIALS = [1, 0.55, 0.3, 0.18, 0.1, 0.06, 0.04], TONE_SECONDS = 3, RELEASE_SECONDS = 0.06;
+const AHEAD_SECONDS = 1.5; // a hidden page's timer fires once a second
+const volume = document.querySelector(".volume input");
+const tones = new Map();
+let context = null, master = null;
+
+const setVolume = () => { if (master) master.gain.value = 0.5 * (volume.value / 100) ** 2; };
+
+function start() {
+  if (!context) {
+    context = new AudioContext();
+    master = context.createGain();
+    master.connect(context.createDynamicsCompressor()).connect(context.destination);
+    setVolume();
+  }
+  context.resume();
+}
+
+function tone(pitch) {
+  if (tones.has(pitch)) return tones.get(pitch);
+  const rate = context.sampleRate, length = TONE_SECONDS * rate;
+  const buffer = context.createBuffer(1, length, rate), samples = buffer.getChannelData(0);
+  PARTIALS.forEach((amplitude, k) => {
+    const hertz = 440 * 2 ** ((pitch - 69) / 12) * (k + 1) * Math.sqrt(1 + 4e-4 * (k + 1) ** 2); // a stiff string
+    if (hertz > 0.45 * rate) return;
+    const angle = 2 * Math.PI * hertz / rate, decay = Math.exp(-(0.9 + hertz / 600) / rate);
+    // decay^n sin(angle n) is a recurrence of two terms.
+    const once = 2 * decay * Math.cos(angle), twice = decay * decay;
+    let before = 0, now = amplitude * decay * Math.sin(angle);
+    for (let n = 0; n < length; n++) {
+      samples[n] += before * (1 - n / length);
+      const next = once * now - twice * before;
+      before = now;
+      now = next;
+    }
+  });
+  tones.set(pitch, buffer);
+  return buffer;
+}
+
+function strike(bus, pitch, velocity, at, seconds, into) {
+  const source = context.createBufferSource(), loudness = context.createGain();
+  source.buffer = tone(pitch);
+  loudness.gain.setValueAtTime(0, at);
+  loudness.gain.linearRampToValueAtTime((velocity / 127) ** 1.5, at + 0.004);
+  loudness.gain.setTargetAtTime(0, at + Math.max(seconds, 0.05), RELEASE_SECONDS);
+  source.connect(loudness).connect(bus);
+  source.start(at, into);
+  source.stop(at + Math.max(seconds, 0.05) + 6 * RELEASE_SECONDS);
+  source.onended = () => loudness.disconnect();
+}
+
+// Players: one sounds at a time; each keeps its place.
+
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+let sounding = null;
+
+document.querySelectorAll(".sample").forEach((card, number) => {
+  const { onset, duration, pitch, velocity } = data.samples[number]; // milliseconds
+  if (!onset.length) return;
+  const end = onset.reduce((latest, from, k) => Math.max(latest, from + duration[k]), 1) / 1000;
+  const [play, seek, time, roll, scroll, playhead, lit] =
+    [".play", ".seek", ".time", ".notes", ".scroll", ".playhead", ".now"].map((one) => card.querySelector(one));
+  const name = card.querySelector("h3").textContent, top = Number(roll.dataset.top);
+  let position = 0, origin = 0, next = 0, bus = null, timer = 0;
+
+  const draw = () => {
+    const share = `${100 * position / end}%`, at = 1000 * position;
+    playhead.setAttribute("x1", share);
+    playhead.setAttribute("x2", share);
+    seek.value = position;
+    seek.setAttribute("aria-valuetext", `${clock(position)} of ${clock(end)}`);
+    time.textContent = `${clock(position)} / ${clock(end)}`;
+    let path = "";
+    for (let k = 0; bus && k < onset.length && onset[k] <= at; k++) {
+      if (onset[k] + duration[k] > at) path += `M${onset[k]} ${top - pitch[k]}h${duration[k]}`;
+    }
+    lit.setAttribute("d", path);
+  };
+  const schedule = () => {
+    const until = context.currentTime - origin + AHEAD_SECONDS;
+    for (; next < onset.length && onset[next] / 1000 < until; next++) {
+      const into = Math.max(position - onset[next] / 1000, 0), seconds = duration[next] / 1000 - into;
+      if (into > 0 && seconds <= 0.05) continue; // over, where a seek has led to
+      const at = Math.max(origin + onset[next] / 1000, context.currentTime);
+      strike(bus, pitch[next], velocity[next], at, seconds, into);
+    }
+    if (context.currentTime - origin > end + 0.3) { stop(); position = 0; draw(); }
+  };
+  const frame = () => {
+    if (!bus) return;
+    position = Math.min(Math.max(context.currentTime - origin, 0), end);
+    draw();
+    const x = position / end * roll.clientWidth;
+    if (x < scroll.scrollLeft || x > scroll.scrollLeft + 0.9 * scroll.clientWidth) scroll.scrollLeft = x - 20;
+    requestAnimationFrame(frame);
+  };
+  const stop = () => {
+    if (!bus) return;
+    const silent = bus;
+    silent.gain.setTargetAtTime(0, context.currentTime, 0.02);
+    setTimeout(() => silent.disconnect(), 200);
+    clearInterval(timer);
+    bus = sounding = null;
+    card.classList.remove("playing");
+    play.setAttribute("aria-label", `Play ${name}`);
+    draw();
+  };
+  const begin = () => {
+    if (sounding) sounding();
+    start();
+    bus = context.createGain();
+    bus.connect(master);
+    sounding = stop;
+    origin = context.currentTime + 0.05 - position;
+    next = 0;
+    schedule();
+    timer = setInterval(schedule, 200);
+    card.classList.add("playing");
+    play.setAttribute("aria-label", `Pause ${name}`);
+    requestAnimationFrame(frame);
+  };
+  const go = (seconds) => {
+    const again = bus !== null;
+    stop();
+    position = Math.min(Math.max(seconds, 0), end);
+    if (again) begin();
+    draw();
+  };
+  play.disabled = seek.disabled = false;
+  play.addEventListener("click", () => {
+    if (bus) stop();
+    else { if (position >= end) position = 0; begin(); }
+  });
+  seek.addEventListener("input", () => go(Number(seek.value)));
+  roll.addEventListener("click", (event) => {
+    const box = roll.getBoundingClientRect();
+    go((event.clientX - box.left) / box.width * end);
+  });
+  draw();
+});
+if (volume) volume.addEventListener("input", setVolume);
+})();

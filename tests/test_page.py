@@ -1,0 +1,452 @@
+"""The page of a run: what it says, that nothing in it is obeyed, and, in a real browser, that it looks and plays."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import html.parser
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import Chromium
+
+from musicjax.errors import RunError
+from musicjax.music import composer
+from musicjax.music.notes import Notes, from_seconds
+from musicjax.report import curves, page, svg
+
+REPOSITORY = Path(__file__).parents[1]
+HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;$title ]]>\u202e\0"
+# Counts the notes that the page schedules, and when.
+SPY = """
+window.struck = [];
+const begin = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (at, into) {
+  const samples = this.buffer.getChannelData(0);
+  const loudest = samples.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
+  window.struck.push([at, into, this.context.currentTime, loudest]);
+  return begin.call(this, at, into);
+};
+"""
+
+
+def composed(number: int) -> Notes:
+    parts = np.concatenate([part.to_array() for part in composer.compose(11, number).parts], axis=1)
+    return Notes.from_array(parts[:, np.argsort(parts[2], kind="stable")])[:300]
+
+
+def sample(name: str, notes: Notes, copy: str = "The longest run from the data is 6 notes.") -> page.Sample:
+    return page.Sample(name, notes, (f"samples/{name}.mid", f"samples/{name}.wav"), {"polyphony": 3.25}, copy)
+
+
+def lines(epochs: int, **more: float) -> list[dict]:
+    both = []
+    for epoch in range(1, epochs + 1):
+        loss = {"loss": 3.0 / epoch, "accuracy": 1 - 0.5 / epoch, **more}
+        both += [{"split": split, "epoch": epoch, "step": 9 * epoch, **loss} for split in ("train", "valid")]
+    return both
+
+
+def a_page(**changes) -> page.Page:
+    whole = page.Page(
+        title="a run",
+        facts=[("trained", "an LSTM"), ("for", "20 epochs")],
+        settings={"name": "paper", "seed": 1, "model": {"units": 512, "head": {"name": "regression"}}},
+        records=lines(20),
+        data=[("kept", "125"), ("skipped", "1: notes.txt")],
+        samples=[sample(f"seed7-{k:03d}", composed(k)) for k in range(8)],
+        measures=[("pitch_class_entropy", 2.5, 2.625, 0.75), ("groove", float("nan"), 0.5, float("nan"))],
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+class Reader(html.parser.HTMLParser):
+    """Elements with their attributes, and the text of each kind of element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open = [""]
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        self._open.append("")
+
+    def handle_data(self, data):
+        self.texts.setdefault(self._open[-1], []).append(data)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def classed(self, name: str) -> list[dict]:
+        return [attributes for _, attributes in self.elements if name in (attributes.get("class") or "").split()]
+
+
+def numbers(text: str) -> dict:
+    """The JSON inside of the page."""
+    return json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', text, re.S)[1])
+
+
+# What it says.
+
+
+def test_all_that_is_told_of_a_run_is_in_the_page():
+    text = page.html(a_page())
+    found = Reader(text)
+    told = {one for texts in found.texts.values() for one in texts}
+    for expected in ("an LSTM", "20 epochs", "125", "1: notes.txt", "512", "head.name", "regression", "2.5", "2.625"):
+        assert expected in told, expected
+    assert {"pitch class entropy", "0.75", "seed7-007", "3.25", " The longest run from the data is 6 notes."} <= told
+    assert {"./samples/seed7-000.mid", "./samples/seed7-007.wav"} <= {one.get("href") for one in found.all("a")}
+    assert len(found.classed("play")) == len(found.classed("seek")) == len(found.classed("notes")) == 8
+    assert len(found.classed("plot")) == 2
+
+
+def test_the_player_has_the_notes_in_milliseconds():
+    notes = from_seconds([60, 64], [80, 1], [0.0, 1.0004], [0.25, 2.0])
+    data = numbers(page.html(a_page(samples=[sample("a", notes)])))["samples"]
+    assert data == [{"onset": [0, 1000], "duration": [250, 2000], "pitch": [60, 64], "velocity": [80, 1]}]
+
+
+def test_eight_samples_make_a_page_below_300_kilobytes(tmp_path):
+    page.write(a_page(records=lines(200, pitch_error=1.0)), tmp_path / "report.html")
+    assert 50_000 < (tmp_path / "report.html").stat().st_size < 300_000
+
+
+def test_a_roll_draws_every_note_at_its_place():
+    notes = from_seconds([60, 72, 60], [20, 127, 20], [0.0, 1.5, 3.0], [1.0, 0.5, 1.0])
+    text = svg.piano_roll(notes, "a")
+    top = int(re.search(r'data-top="(\d+)"', text)[1])
+    drawn = {kind: re.findall(r"M(\d+) (\d+)h(\d+)", path) for kind, path in re.findall(r'v(\d)" d="([^"]*)"', text)}
+    assert {kind: [(int(x), top - int(y)) for x, y, _ in path] for kind, path in drawn.items()} == {
+        "1": [(0, 60), (3000, 60)],
+        "7": [(1500, 72)],
+    }
+    assert all(0.9 * 500 < int(length) <= 1000 for path in drawn.values() for _, _, length in path)
+    assert 'viewBox="0 -0.5 4000 24"' in text  # milliseconds and two octaves
+
+
+# Curves.
+
+
+def test_a_curve_stands_where_its_values_are():
+    curve = curves.over_epochs(lines(2), "train", "loss")
+    text, data = svg.chart("Loss", "", {"train": curve}, None, is_loss=True)
+    assert (data["first"], data["last"], data["epochs"]) == (1, 2, [1, 2])
+    assert data["series"] == [{"label": "training", "values": [3.0, 1.5]}]
+    start, end = re.search(r'class="curve train" d="M(\d+) [\d.]+L(\d+) [\d.]+"', text).groups()
+    assert (start, end) == ("0", "1000")
+    heights = [float(y) for y in re.search(r'class="curve train" d="M0 ([\d.]+)L1000 ([\d.]+)"', text).groups()]
+    np.testing.assert_allclose(heights, [1000 * (1 - 1 / 1.12 * 1.06), 1000 * (1 - 0.06 / 1.12)], atol=0.1)
+
+
+def test_losses_of_more_than_a_factor_of_three_are_drawn_on_a_logarithmic_scale():
+    narrow, wide, negative = (lines(3) for _ in range(3))
+    for one in narrow:
+        one["loss"] = 1 + one["epoch"] / 10
+    for one in wide:
+        one["loss"] = 10.0 ** one["epoch"]
+    negative[0]["loss"] = -1.0
+    for records, log in ((narrow, False), (wide, True), (negative, False)):
+        assert numbers(page.html(a_page(records=records)))["charts"][0]["log"] is log
+
+
+def test_losses_that_are_no_numbers_break_the_line_and_are_counted():
+    records = lines(9)
+    for one in records:
+        if one["epoch"] in (4, 5):
+            one["loss"] = float("nan") if one["epoch"] == 4 else float("inf")
+    text = page.html(a_page(records=records))
+    assert "training is not a number in 2 of 9 epochs" in text
+    path = re.search(r'class="curve train" d="([^"]*)"', text)[1]
+    assert path.count("M") == 2 and path.count("L") == 5
+    assert numbers(text)["charts"][0]["series"][0]["values"][2:6] == [1.0, None, None, 0.5]
+
+
+@pytest.mark.parametrize("records", [[], lines(3, loss=float("nan"), accuracy=float("nan"))])
+def test_without_a_finite_loss_the_page_says_so(records):
+    text = page.html(a_page(records=records))
+    assert "No epoch with a finite loss is recorded." in text
+    assert numbers(text)["charts"] == []
+
+
+def test_thousands_of_epochs_are_thinned_and_their_extremes_kept():
+    records = lines(5000)
+    records[2 * 3210]["loss"], records[2 * 1234]["loss"] = 50.0, 1e-5  # training in epochs 3211 and 1235
+    text = page.html(a_page(records=records))
+    chart = numbers(text)["charts"][0]
+    assert len(chart["epochs"]) <= 4 * svg.STRETCHES + 2
+    assert {1, 1235, 3211, 5000} <= set(chart["epochs"])
+    assert chart["series"][0]["values"][chart["epochs"].index(3211)] == 50.0
+    assert f"{len(chart['epochs']):,} of 5,000 epochs drawn" in text
+    assert len(text) < 300_000
+
+
+def test_trials_are_a_mean_and_a_band():
+    records = [{**one, "trial": k, "loss": one["loss"] + k} for one in lines(4) for k in range(3)]
+    text = page.html(a_page(records=records))
+    assert text.count('class="band train"') == 2 and "mean of 3 trials, the band holds all" in text
+    assert numbers(text)["charts"][0]["series"][0]["values"] == [4.0, 2.5, 2.0, 1.75]
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e-300, 1e300, 5])
+def test_one_epoch_of_any_value_is_drawn(value):
+    chart = numbers(page.html(a_page(records=lines(1, loss=value))))["charts"][0]
+    assert chart["first"] < 1 < chart["last"] and chart["low"] < value < chart["high"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 2), (1, 5000), (-0.3, 0.001), (1e-9, 3e-9), (0.99, 1.01)])
+def test_ticks_are_round_and_not_too_many(low, high):
+    ticks = svg._nice(low, high, 5)
+    assert 1 <= len(ticks) <= 6 and low <= min(ticks) and max(ticks) <= high
+    assert all(len(f"{tick:.6g}".strip("-0.").replace(".", "")) <= 8 for tick in ticks)
+
+
+# What must work, whatever the run.
+
+
+def test_of_a_million_notes_some_are_shown_and_the_page_says_how_many():
+    count = 1_000_000
+    notes = from_seconds(np.full(count, 60), np.full(count, 90), np.arange(count) / 10, np.full(count, 0.1))
+    text = page.html(a_page(samples=[sample("long", notes)]))
+    assert f"the first {page.MOST_NOTES:,} of 1,000,000 notes are shown and played" in text
+    assert len(numbers(text)["samples"][0]["pitch"]) == page.MOST_NOTES
+    assert len(text) < 300_000
+
+
+def test_a_page_with_nothing_to_tell_is_a_page():
+    text = page.html(page.Page("", [], {}, [], [], [], []))
+    assert "No samples were written." in text
+    assert numbers(text) == {"charts": [], "samples": []}
+
+
+def test_a_sample_without_notes_has_no_roll():
+    text = page.html(a_page(samples=[page.Sample("empty", from_seconds([], [], [], []), (), {}, "")]))
+    assert "no notes" in text and not Reader(text).classed("notes") and "Copy meter" not in text
+
+
+def hostile_page() -> page.Page:
+    name = HOSTILE
+    record = {**lines(1)[1], f"x{name}": 1.0}
+    return page.Page(
+        title=name,
+        facts=[(name, name)],
+        settings={name: name, "part": {name: [name]}},
+        records=[*lines(2), record],
+        data=[(name, name)],
+        samples=[
+            page.Sample(
+                name, composed(0), (f"samples/{name}", "javascript:alert(3)", "//host/a.mid"), {name: 1.0}, name
+            )
+        ],
+        measures=[(name, 1.0, 1.0, 1.0)],
+    )
+
+
+def test_what_data_say_is_shown_and_not_obeyed():
+    found, plain = Reader(page.html(hostile_page())), Reader(page.html(a_page()))
+    assert len(found.all("script")) == len(plain.all("script")) == 2 and not found.all("img")
+    assert {name for _, attributes in found.elements for name in attributes if name.startswith("on")} == set()
+    shown = [one for texts in found.texts.values() for one in texts if "<img src=x onerror=alert(1)>" in one]
+    assert len(shown) >= 13 and not any("\0" in one or "\u202e" in one for one in shown)
+    for link in found.all("a"):
+        assert link["href"].startswith(("#", "./")) and ":" not in link["href"], link
+
+
+def test_the_policy_forbids_every_address_and_allows_this_style_and_this_script():
+    text = page.html(a_page())
+    policy = next(one["content"] for one in Reader(text).all("meta") if "http-equiv" in one)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["img-src"] == rules["media-src"] == "data:"
+    for tag, rule in (("style", "style-src"), ("script", "script-src")):
+        content = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.S)
+        assert len(content) == 1
+        assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(content[0].encode()).digest()).decode()}'"
+    assert set(rules) == {"default-src", "base-uri", "form-action", "img-src", "media-src", "style-src", "script-src"}
+
+
+def test_no_part_of_the_page_names_an_address():
+    for name in ("page.html", "page.css", "page.js"):
+        assert not re.findall(r"https?:|//\w+\.|url\(|@import|innerHTML|eval\(|fetch\(", page._part(name)), name
+
+
+# Writing.
+
+
+def test_a_page_is_written_whole_and_over_an_older_one(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("older")
+    page.write(a_page(), path)
+    assert path.read_bytes() == page.html(a_page()).encode()
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_told_in_one_line_and_the_older_one_stays(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("older")
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunError, match=rf"^{re.escape(str(path))} cannot be written: No space left on device; "):
+        page.write(a_page(), path)
+    assert path.read_text() == "older" and os.listdir(tmp_path) == ["report.html"]
+    missing = tmp_path / "absent" / "report.html"
+    with pytest.raises(RunError, match=re.escape(str(missing))):
+        page.write(a_page(), missing)
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    folder = tmp_path_factory.mktemp("browser")
+    browser = Chromium(folder / "user", folder / "net.json")
+    try:
+        browser.ask("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+        yield browser
+    finally:
+        browser.close()
+
+
+def opened(browser: Chromium, one: page.Page, path: Path) -> Chromium:
+    page.write(one, path)
+    browser.events.clear()
+    browser.open(path.as_uri())
+    return browser
+
+
+def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tmp_path):
+    shown = opened(browser, a_page(), tmp_path / "report.html")
+    first, second = ("document.querySelectorAll('.sample')[%d]" % k for k in (0, 1))  # noqa: UP031
+    at = "Number.parseFloat(%s.querySelector('.playhead').getAttribute('x1'))"
+    assert shown.value("document.querySelectorAll('.play:enabled').length") == 8
+    assert shown.value(at % first) == 0
+    shown.value(f"{first}.querySelector('.play').click()")
+    shown.wait(f"{at % first} > 1 && {first}.querySelector('.now').getAttribute('d') != ''")
+    label = f"{first}.querySelector('.play').getAttribute('aria-label')"
+    assert shown.value(label) == "Pause seed7-000"
+    notes = composed(0)
+    struck = shown.value("struck")
+    expected = np.rint(1000 * notes.onset[: len(struck)]) / 1000
+    assert len(struck) >= (notes.onset < 1.4).sum()
+    np.testing.assert_allclose([at - struck[0][0] for at, *_ in struck], expected - expected[0], atol=0.02)
+    assert all(0.1 < loudest < 4 for *_, loudest in struck)
+
+    shown.value(f"{second}.querySelector('.play').click()")
+    shown.wait(f"{at % second} > 0.5")
+    assert shown.value("document.querySelectorAll('.playing').length") == 1
+    assert shown.value(label) == "Play seed7-000"
+    shown.value(f"{second}.querySelector('.play').click()")
+    stands = shown.value(f"[{at % first}, {at % second}, struck.length]")
+    shown.value("new Promise((done) => setTimeout(done, 700))")
+    assert shown.value(f"[{at % first}, {at % second}, struck.length]") == stands and stands[0] > 0
+    assert shown.complaints() == []
+
+
+def test_in_a_browser_a_seek_leads_to_the_notes_there_and_the_end_to_the_start(browser, tmp_path):
+    notes = from_seconds([60, 62, 64], [80, 80, 80], [0.0, 10.0, 19.0], [1.0, 5.0, 0.5])
+    shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
+    seek = "const seek = document.querySelector('.seek'); seek.value = %s; seek.dispatchEvent(new Event('input'));"
+    shown.value(f"{{ {seek % 12} document.querySelector('.play').click(); }}")
+    shown.wait("struck.length == 1")
+    assert 2 <= shown.value("struck[0][1]") < 2.1  # the second note, from its middle
+    shown.value(f"{{ {seek % 18.9} }}")
+    shown.wait("struck.length == 2 && !document.querySelector('.playing')")
+    assert shown.value("document.querySelector('.playhead').getAttribute('x1')") == "0%"
+    box = "const box = document.querySelector('.notes').getBoundingClientRect();"
+    click = "new MouseEvent('click', { clientX: box.left + box.width / 2 })"
+    shown.value(f"{{ {box} document.querySelector('.notes').dispatchEvent({click}); }}")
+    assert abs(shown.value("Number(document.querySelector('.seek').value)") - 19.5 / 2) < 0.2
+    assert shown.complaints() == []
+
+
+def test_in_a_browser_a_curve_tells_its_values_by_pointer_and_by_key(browser, tmp_path):
+    shown = opened(browser, a_page(), tmp_path / "report.html")
+    plot, readout = "document.querySelector('.plot')", "document.querySelector('.readout').textContent"
+    shown.value(f"{plot}.focus()")
+    assert shown.value(readout) == "epoch 20: training 0.15, validation 0.15"
+    for key, expected in (("Home", "epoch 1: training 3"), ("ArrowRight", "epoch 2: training 1.5")):
+        shown.value(f"{plot}.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}' }}))")
+        assert shown.value(readout).startswith(expected)
+    box = f"const box = {plot}.getBoundingClientRect();"
+    event = "new PointerEvent('pointermove', { clientX: box.left + box.width * 9 / 19 })"
+    shown.value(f"{{ {box} {plot}.dispatchEvent({event}); }}")
+    assert shown.value(readout) == "epoch 10: training 0.3, validation 0.3"
+    line = "document.querySelector('.curve.train').getPointAtLength(0).y / 10"
+    shown.value(f"{plot}.dispatchEvent(new KeyboardEvent('keydown', {{ key: 'Home' }}))")
+    dot = "Number.parseFloat(document.querySelector('.dot.train').getAttribute('cy'))"
+    assert abs(shown.value(line) - shown.value(dot)) < 0.05  # the script's scale is the drawing's
+    assert shown.complaints() == []
+
+
+def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):
+    shown = opened(browser, hostile_page(), tmp_path / "report.html")
+    assert shown.value("document.querySelectorAll('img, script').length") == 2
+    assert shown.value("document.querySelectorAll('.play:enabled').length") == 1
+    assert "onerror" in shown.value("document.querySelector('.sample h3').textContent")
+    assert shown.complaints() == [] and shown.requests() == [(tmp_path / "report.html").as_uri()]
+
+
+def test_in_a_browser_the_policy_blocks_what_is_put_into_the_page(browser, tmp_path):
+    shown = opened(browser, a_page(), tmp_path / "report.html")
+    shown.value(
+        "{ const one = document.createElement('script'); one.text = 'window.ran = 1'; document.body.append(one); }"
+    )
+    assert shown.value("window.ran === undefined")
+    assert shown.value("fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'blocked')") == "blocked"
+    assert "Content Security Policy" in "".join(shown.complaints())
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_in_a_browser_no_width_scrolls_sideways(browser, tmp_path, width):
+    shown = opened(browser, hostile_page() if width == 390 else a_page(), tmp_path / "report.html")
+    shown.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500)
+    assert shown.value("document.documentElement.scrollWidth <= innerWidth")
+    shown.ask("Emulation.clearDeviceMetricsOverride")
+
+
+def test_in_a_browser_dark_is_dark_and_light_is_light(browser, tmp_path):
+    shown = opened(browser, a_page(), tmp_path / "report.html")
+    for scheme, (low, high) in {"light": (200, 256), "dark": (0, 60)}.items():
+        shown.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        ground = shown.value("getComputedStyle(document.body).backgroundColor")
+        assert all(low <= int(part) < high for part in re.findall(r"\d+", ground)[:3]), (scheme, ground)
+
+
+def test_no_request_leaves_the_browser(tmp_path):
+    path, log, asking = tmp_path / "report.html", tmp_path / "net.json", tmp_path / "asking.html"
+    asking.write_text("<!doctype html><img src='http://127.0.0.1:9/seen'>")
+    alone = Chromium(tmp_path / "user", log)
+    try:
+        opened(alone, hostile_page(), path)
+        alone.value("document.querySelector('.play').click()")
+        alone.wait("document.querySelector('.seek').value > 0")
+        asked = alone.requests()
+        alone.open(asking.as_uri())
+    finally:
+        alone.close()
+    assert asked == [path.as_uri()]
+    # What no page has begun is the browser's own; that a page's request would be seen, the other page shows.
+    begun = [line for line in log.read_text(errors="replace").splitlines() if '"initiator":' in line]
+    by_pages = [line for line in begun if '"initiator":"not an origin"' not in line]
+    assert {url for line in by_pages for url in re.findall(r'"url":"(\w+:[^"]*)"', line)} == {"http://127.0.0.1:9/seen"}
+
+
+def test_the_kept_picture_is_small():
+    png = (REPOSITORY / "docs" / "report.png").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n") and len(png) < 250_000
