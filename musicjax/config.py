@@ -26,8 +26,9 @@ class DataConfig:
 
     source: str = knob(
         "builtin",
-        "builtin (the composed corpus), a directory of MIDI files, or polyphonic:NAME:DIR with one of jsb, nottingham, "
-        "musedata, piano_midi",
+        "builtin (the composed corpus), a directory of MIDI or MusicXML files, bach (chorales, pip install "
+        "'musicjax[bach]'), pop_music_midi, pop909, maestro, lakh or lakh_matched (downloaded into the cache if not "
+        "there), or polyphonic:NAME:DIR with one of jsb, nottingham, musedata, piano_midi",
         may_change=True,
     )
     cache: str = knob(
@@ -40,12 +41,28 @@ class DataConfig:
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
     encoding: str = knob(
         "notes",
-        "notes: a row is a note, as in the paper; frames: a row is the 88 keys at a step of the beat",
-        choices=("notes", "frames"),
+        "notes: a row is a note, as in the paper; frames: a row is the 88 keys at a step of the beat; "
+        "events: a row is a note as bins, learned from the data",
+        choices=("notes", "frames", "events"),
     )
     per_beat: int = knob(2, "frames a quarter note; of polyphonic files what theirs are taken for", low=1, high=96)
     onsets: bool = knob(False, "88 more columns of a frame: which notes begin, so that repeated notes stay apart")
-    transpose: int = knob(0, "most keys by which training frames are moved up or down, anew each epoch", low=0, high=24)
+    transpose: int = knob(
+        0, "most keys by which training frames or events are moved up or down, anew each epoch", low=0, high=24
+    )
+    tempo_percent: int = knob(
+        0, "most percent by which training events are played faster or slower, anew each epoch", low=0, high=50
+    )
+    louder: int = knob(
+        0, "most bins of velocity by which training events are played louder or softer, each epoch", low=0, high=16
+    )
+    echo: float = knob(
+        0.9,
+        "share of training windows of events that are told what followed the last notes when they were played before "
+        "in the piece; 0: the model never is",
+        low=0.0,
+        high=1.0,
+    )
     duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
     window: int = knob(50, "rows the model sees: notes before it predicts the next, or frames", low=1, high=10_000)
     split: str = knob(
@@ -67,10 +84,12 @@ class ModelConfig:
     head: str = knob(
         "regression",
         "what the outputs are: regression: the next row itself (the paper); of frames also bernoulli: independent "
-        "keys; nade: keys in order, each given those below it",
-        choices=("regression", "bernoulli", "nade"),
+        "keys; nade: keys in order, each given those below it; of events categorical: a bin of each column, given "
+        "those before it",
+        choices=("regression", "bernoulli", "nade", "categorical"),
     )
-    head_units: int = knob(128, "hidden units of nade", low=1, high=65_536)
+    head_units: int = knob(128, "hidden units of nade, or for each column of categorical", low=1, high=65_536)
+    embedding: int = knob(128, "numbers that stand for an event's bins", low=1, high=65_536)
     dropout: float = knob(0.75, "share of the LSTM's outputs dropped in training", low=0.0, high=0.99)
     precision: str = knob(
         "auto",
@@ -128,6 +147,8 @@ class SampleConfig:
         high=100.0,
         may_change=True,
     )
+    audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
+    soundfont: str = knob("", "sound font for it; empty: one that is found, or none", may_change=True)
 
 
 @dataclasses.dataclass
@@ -200,30 +221,35 @@ def validate(config: Config, together: bool = True) -> Config:
 def _require_fit(config: Config) -> None:
     """Raises UsageError for fields that do not go together."""
     data, model, polyphonic = config.data, config.model, config.data.source.startswith("polyphonic:")
-    if data.encoding == "notes":
-        frames_only = (
-            ("model.head", model.head, "regression"),
-            ("data.transpose", data.transpose, 0),
-            ("data.onsets", data.onsets, False),
+    only: dict[str, dict[str, Any]] = {
+        "notes": {"data.transpose": 0, "data.onsets": False, "data.tempo_percent": 0, "data.louder": 0},
+        "frames": {"data.duration": False, "data.split": "piece", "data.tempo_percent": 0, "data.louder": 0},
+        "events": {"data.duration": False, "data.split": "piece", "data.onsets": False},
+    }
+    heads = {"notes": ("regression",), "frames": ("regression", "bernoulli", "nade"), "events": ("categorical",)}
+    if model.head not in heads[data.encoding]:
+        others = [encoding for encoding, names in heads.items() if model.head in names]
+        raise UsageError(
+            f"config.model.head={model.head!r}: expected {' or '.join(map(repr, heads[data.encoding]))} for "
+            f"{data.encoding}, or --config.data.encoding={' or '.join(others)} with it"
         )
-        for path, value, only in frames_only:
-            if value != only:
-                raise UsageError(
-                    f"config.{path}={value!r}: expected {only!r}, or --config.data.encoding=frames with it"
-                )
-        if polyphonic:
+    values = {path: value for path, _, value in fields(config)}
+    for path, value in only[data.encoding].items():
+        if values[path] != value:
+            others = [encoding for encoding in only if path not in only[encoding]]
             raise UsageError(
-                f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
-                "with it, as the configs frames_bernoulli, frames_nade and frames_mse have"
+                f"config.{path}={values[path]!r}: expected {value!r} for {data.encoding}, or "
+                f"--config.data.encoding={' or '.join(others)} with it"
             )
-    else:
-        for path, value, only in (("data.duration", data.duration, False), ("data.split", data.split, "piece")):
-            if value != only:
-                raise UsageError(f"config.{path}={value!r}: expected {only!r} for frames")
-        if polyphonic and data.onsets:
-            raise UsageError(
-                "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
-            )
+    if polyphonic and data.encoding != "frames":
+        raise UsageError(
+            f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
+            "with it, as the configs frames_bernoulli, frames_nade and frames_mse have"
+        )
+    if polyphonic and data.onsets:
+        raise UsageError(
+            "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
+        )
     if config.train.optimizer == "rmsprop" and (config.train.half_life or config.train.clip_norm):
         raise UsageError("config.train.half_life and clip_norm are adam's: expected --config.train.optimizer=adam too")
 
@@ -232,6 +258,8 @@ def columns(config: Config) -> int:
     """C, numbers in a row."""
     if config.data.encoding == "frames":
         return 176 if config.data.onsets else 88
+    if config.data.encoding == "events":
+        return 10
     return 4 if config.data.duration else 3
 
 

@@ -25,6 +25,8 @@ LISTS = [(path, field) for path, field, value in KNOBS if type(value) is tuple]
 COMPANIONS = {
     "data.transpose": ("data.encoding", "frames"),
     "data.onsets": ("data.encoding", "frames"),
+    "data.tempo_percent": ("data.encoding", "events"),
+    "data.louder": ("data.encoding", "events"),
     "model.head": ("data.encoding", "frames"),
     "train.half_life": ("train.optimizer", "adam"),
     "train.clip_norm": ("train.optimizer", "adam"),
@@ -36,6 +38,10 @@ def _set(path: str, value) -> Config:
     if path in COMPANIONS:
         config_lib.set_field(config, *COMPANIONS[path])
     config_lib.set_field(config, path, value)
+    if path == "model.head":
+        config.data.encoding = "events" if value == "categorical" else "frames"
+    elif config.data.encoding == "events":
+        config.model.head = "categorical"
     return config
 
 
@@ -178,7 +184,7 @@ def test_the_seed_of_the_last_trial_must_be_a_seed_too():
 @pytest.mark.parametrize(("path", "companion"), COMPANIONS.items())
 def test_a_knob_without_the_other_that_it_goes_with_is_refused(path, companion):
     field = next(field for name, field, _ in KNOBS if name == path)
-    other = field.metadata["choices"][-1] if field.metadata["choices"] else type(field.default)(1)
+    other = field.metadata["choices"][1] if field.metadata["choices"] else type(field.default)(1)
     config_lib.validate(_set(path, other))
     alone = Config()
     config_lib.set_field(alone, path, other)
@@ -192,6 +198,10 @@ def test_a_knob_without_the_other_that_it_goes_with_is_refused(path, companion):
         ("notes", "data.source", "polyphonic:jsb:DIR", "holds frames, not notes"),
         ("frames", "data.duration", True, "expected False for frames"),
         ("frames", "data.split", "windows", "expected 'piece' for frames"),
+        ("frames", "model.head", "categorical", "expected 'regression' or 'bernoulli' or 'nade' for frames"),
+        ("events", "model.head", "nade", "expected 'categorical' for events"),
+        ("events", "data.split", "windows", "expected 'piece' for events"),
+        ("events", "data.source", "polyphonic:jsb:DIR", "holds frames, not notes"),
     ],
 )
 def test_what_an_encoding_does_not_take_is_refused(encoding, path, value, message):
@@ -269,10 +279,19 @@ def _configs(draw) -> Config:
     pairs = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
     config.train.trials = max(config.train.trials, pairs)
     config.seed = min(config.seed, 2**31 - config.train.trials)
-    if config.data.encoding == "frames":
-        config.data.duration, config.data.split = False, "piece"
-    else:
-        config.data.transpose, config.data.onsets, config.model.head = 0, False, "regression"
+    data, model = config.data, config.model
+    if data.encoding != "notes":
+        data.duration, data.split = False, "piece"
+    if data.encoding != "events":
+        data.tempo_percent = data.louder = 0
+    if data.encoding == "notes":
+        data.transpose = 0
+    if data.encoding != "frames":
+        data.onsets = False
+    if data.encoding == "notes" or (data.encoding == "frames" and model.head == "categorical"):
+        model.head = "regression"
+    elif data.encoding == "events":
+        model.head = "categorical"
     if config.train.optimizer == "rmsprop":
         config.train.half_life = config.train.clip_norm = 0.0
     return config
@@ -380,7 +399,7 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, frames_bernoulli, frames_mse, frames_nade, paper, paper_code"),
+        ("zzz", "expected one of demo, events, frames_bernoulli, frames_mse, frames_nade, paper, paper_code"),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of demo"),
     ],

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from musicjax.model.categorical import Categorical
+
 Params = dict[str, jax.Array]
 # The least probability of a key that is drawn.
 NEVER = 1e-6
@@ -236,8 +238,21 @@ def _by_key(params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.moveaxis(lax.scan(key, hidden, by_key)[1], 0, -1)
 
 
-def make(name: str, units: int, frames: bool) -> Head:
-    """The head of a config: its name, hidden units (of nade), and whether rows are frames."""
+def make(
+    name: str,
+    units: int,
+    frames: bool,
+    sizes: tuple[int, ...] = (),
+    given: tuple[int, ...] = (),
+    precision: str = "float32",
+) -> Head:
+    """The head of a config: its name, hidden units (of nade and categorical), and whether rows are frames.
+
+    Args:
+        sizes, given, precision: of categorical, which see.
+    """
+    if name == "categorical":
+        return Categorical(sizes, given, units, precision)
     if name == "regression":
         return FrameRegression() if frames else Regression()
     return Bernoulli() if name == "bernoulli" else Nade(units)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import heads, lstm
+from musicjax.model import categorical, heads, lstm
 
 
 class MusicLSTM(nn.Module):
@@ -26,6 +26,8 @@ class MusicLSTM(nn.Module):
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
         every: outputs at every position of a window, each for the row after it, instead of the last alone.
+        sizes: where the columns are bins, how many each has: their embeddings' sum is what the LSTM sees.
+        embedding: E, numbers in an embedding.
     """
 
     units: int
@@ -35,6 +37,8 @@ class MusicLSTM(nn.Module):
     layers: int = 1
     head: heads.Head = heads.Regression()
     every: bool = False
+    sizes: tuple[int, ...] = ()
+    embedding: int = 0
 
     @nn.compact
     def __call__(
@@ -45,10 +49,12 @@ class MusicLSTM(nn.Module):
         With train, takes an rng `dropout`.
         """
         weights: list[lstm.Params] = []
-        for name in _layer_names(self):
-            inputs = self.units if weights else self.columns
-            weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
         below = windows
+        if self.sizes:
+            below = _embed(self, self.param("embedding", _init_embedding, sum(self.sizes), self.embedding), windows)
+        for name in _layer_names(self):
+            inputs = self.units if weights else below.shape[-1]
+            weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
         for params in weights[:-1]:
             below, _ = lstm.unroll(params, below, lstm.zero_state(windows.shape[0], self.units), self.precision)
         if self.every:
@@ -64,9 +70,25 @@ class MusicLSTM(nn.Module):
             self.head.outputs(self.columns),
             kernel_init=nn.initializers.glorot_uniform(),
             precision=lax.Precision.HIGHEST,
+            dot_general=_rounded_dot_general if self.sizes and self.precision == "bfloat16" else None,
             name="dense",
         )
         return dense(last)
+
+
+def _rounded_dot_general(a: jax.Array, b: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
+    """The product of operands rounded to bfloat16, summed in float32."""
+    rounded = (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+    return lax.dot_general(*rounded, dimensions, preferred_element_type=jnp.float32)
+
+
+def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
+    return 0.1 * jax.random.normal(key, (bins, units))
+
+
+def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Array:
+    """Rows of bins [..., C] -> float32 [..., E]. As a product: a scatter would do its gradient one row at a time."""
+    return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
 
 
 class _Dropout(nn.Module):
@@ -138,8 +160,13 @@ def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]
     )
 
 
+def inputs(network: MusicLSTM, params: dict, rows: jax.Array) -> jax.Array:
+    """What the first layer sees of rows float32 [..., C]: themselves, or embeddings of bins [..., E]."""
+    return _embed(network, params["embedding"], rows) if network.sizes else rows
+
+
 def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]) -> tuple[lstm.State, ...]:
-    """The states after one row each, float32 [B, C]."""
+    """The states after one row each, float32 [B, C]; of bins, what `inputs` makes of it."""
     below, after = rows, []
     for layer, state in zip(weights, states, strict=True):
         after.append(lstm.advance(layer, below, state))

@@ -24,6 +24,7 @@ from musicjax.config import Config
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.model import heads
 from musicjax.model.network import MusicLSTM
+from musicjax.music import note_bins
 from musicjax.run import disk, lock, manifest, screen
 from musicjax.run import facts as facts_lib
 from musicjax.run.facts import Facts
@@ -63,9 +64,20 @@ def network_of(config: Config) -> MusicLSTM:
     """
     if jax.config.read("jax_enable_x64"):
         raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
-    model, columns, frames = config.model, config_lib.columns(config), config.data.encoding == "frames"
-    head = heads.make(model.head, model.head_units, frames)
-    return MusicLSTM(model.units, columns, model.dropout, model.precision, model.layers, head, every=frames)
+    model, columns, encoding = config.model, config_lib.columns(config), config.data.encoding
+    sizes = note_bins.SIZES if encoding == "events" else ()
+    head = heads.make(model.head, model.head_units, encoding == "frames", sizes, note_bins.GIVEN, model.precision)
+    return MusicLSTM(
+        model.units,
+        columns,
+        model.dropout,
+        model.precision,
+        model.layers,
+        head,
+        every=encoding != "notes",
+        sizes=sizes,
+        embedding=model.embedding if sizes else 0,
+    )
 
 
 def optimizer_of(

@@ -149,7 +149,8 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
 
 def read(under_way: UnderWay, config: Config, data: Data, number: int, since: float) -> Epoch:
     """Waits for epoch `number`, from 0; `since`: when the devices were free for it, on the clock time.perf_counter."""
-    window = config.data.window if config.data.encoding == "frames" else 0
+    encoding = config.data.encoding
+    window = 0 if encoding == "notes" else config.data.window
     sums = _wait(under_way.sums)
     seconds = time.perf_counter() - since
     scores, histograms = _wait((under_way.scores, under_way.histograms))
@@ -162,8 +163,10 @@ def read(under_way: UnderWay, config: Config, data: Data, number: int, since: fl
         named = {"trial": trial, "seed": seed, "dropout": dropout} if config.train.trials > 1 else {}
         sums_of_one, scores_of_one = trials_lib.select((sums, scores), trial)
         rate = learning_rate * 0.5 ** (number / config.train.half_life) if config.train.half_life else learning_rate
-        train.append({**named, **metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window)})
-        valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling, data.majority, window > 0)})
+        train.append(
+            {**named, **metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window, encoding)}
+        )
+        valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling, data.majority, encoding)})
     with np.errstate(invalid="ignore"):  # of a trial that diverged
         variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
     deviation = np.sqrt(variance.clip(0))

@@ -11,6 +11,8 @@ from typing import Any
 import musicjax
 from musicjax import config as config_lib
 from musicjax.config import Config
+from musicjax.music import note_bins
+from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
 
 
@@ -35,6 +37,7 @@ class Facts:
         versions: of the program and what it computes with.
         best_trial: whose loss the best is.
         trials: of each trial; a run by itself is one.
+        bins: of events.
     """
 
     epoch: int
@@ -46,6 +49,7 @@ class Facts:
     versions: dict[str, str]
     best_trial: int = 0
     trials: tuple[Standing, ...] = (Standing(),)
+    bins: Bins | None = None
 
 
 def versions() -> dict[str, str]:
@@ -71,7 +75,8 @@ def from_saved(saved: Any) -> Facts:
         scaling = Scaling(**{name: tuple(map(float, values)) for name, values in saved["scaling"].items()})
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
         trials = tuple(Standing(**standing) for standing in saved.get("trials") or [alone])
-        facts = Facts(**{**saved, "config": config, "scaling": scaling, "trials": trials})
+        bins = note_bins.from_saved(saved["bins"]) if saved.get("bins") else None
+        facts = Facts(**{**saved, "config": config, "scaling": scaling, "trials": trials, "bins": bins})
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"its facts are not those of a run: {type(error).__name__}: {error}") from error
     wrong = next((what for what, right in _rules(facts) if not right), None)
@@ -95,5 +100,6 @@ def _rules(facts: Facts) -> list[tuple[str, bool]]:
         ("best trial", type(facts.best_trial) is int and 0 <= facts.best_trial < len(facts.trials)),
         ("scaling", all(len(values) == columns and all(map(math.isfinite, values)) for values in constants)),
         ("scaling.span", all(value > 0 for value in scaling.span)),
+        ("bins", (facts.bins is not None) == (facts.config.data.encoding == "events")),
         ("fingerprint or versions", all(type(text) is str for text in texts)),
     ]

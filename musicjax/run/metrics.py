@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from musicjax.music import note_bins
 from musicjax.music.note_matrix import Scaling
 from musicjax.training.step import StepMetrics, Validation
 
+# What the agreement of a row is called, by the encoding.
+AGREEMENT = {"notes": "argmax_agreement", "frames": "key_agreement", "events": "bin_agreement"}
+
 
 def of_training(
-    sums: StepMetrics, seconds: float, learning_rate: float, trials: int = 1, window: int = 0
+    sums: StepMetrics,
+    seconds: float,
+    learning_rate: float,
+    trials: int = 1,
+    window: int = 0,
+    encoding: str = "notes",
 ) -> dict[str, float]:
     """Means over an epoch from its sums by step; the speed is that of all trials together.
 
@@ -20,26 +29,32 @@ def of_training(
     return {
         "loss": float(loss / weight),
         "accuracy": float(agreement / weight),
-        "key_agreement" if window else "argmax_agreement": float(agreement / weight),
+        AGREEMENT[encoding]: float(agreement / weight),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 4),
         "windows_per_second": round(float(trials * weight / max(window, 1) / seconds), 2),
     }
 
 
-def of_validation(scores: Validation, scaling: Scaling, majority: float, frames: bool) -> dict[str, float]:
+def of_validation(scores: Validation, scaling: Scaling, majority: float, encoding: str) -> dict[str, float]:
     """Mean loss and agreement, beside the agreement of always the same answer.
 
-    Of notes also mean absolute errors in the columns' own units, of frames the negative log-likelihood of a frame.
+    Of notes also mean absolute errors in the columns' own units, of frames the negative log-likelihood of a frame, of
+    events that of a note and of each of its columns.
     """
     share = float(scores.agreement)
-    named = {"accuracy": share, "majority_agreement": majority}
-    if frames:
-        return {"loss": float(scores.loss), "nats_per_frame": float(scores.nats), "key_agreement": share, **named}
+    named = {"loss": float(scores.loss), AGREEMENT[encoding]: share, "accuracy": share, "majority_agreement": majority}
+    if encoding == "frames":
+        return named | {"nats_per_frame": float(scores.nats)}
+    if encoding == "events":
+        by_column = np.asarray(scores.by_column, np.float64).tolist()
+        of_columns = {f"{name}_nats": nats for name, nats in zip(note_bins.PREDICTED, by_column, strict=True)}
+        return named | {"nats_per_note": float(scores.nats)} | of_columns
     units = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
     sizes = np.asarray(scores.residual_size, np.float64) * scaling.span
-    errors = {f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)}
-    return {"loss": float(scores.loss), "argmax_agreement": share, **named, **errors}
+    return named | {
+        f"{name}_error_{units[name]}": float(size) for name, size in zip(scaling.columns, sizes, strict=True)
+    }
 
 
 def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:

@@ -69,6 +69,12 @@ class Recorder:
             for at, row in enumerate(zip(*(array.tolist() for array in values.values()), strict=True), first):
                 self._post(Event(step=at, summary=_scalars("batch", zip(values, row, strict=True))))
 
+    def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """A TensorBoard scalar `GROUP/NAME` for each value."""
+        with self._told():
+            self._post(Event(step=step, summary=_scalars(group, values.items())))
+            self._board.flush()
+
     def histograms(self, step: int, histograms: Mapping[str, Buckets]) -> None:
         """A histogram for each tag; on the disk with `write`. None of numbers that are not finite, which is said."""
         values = []

@@ -15,16 +15,23 @@ from musicjax import config as config_lib
 from musicjax.config import Config, DataConfig
 from musicjax.errors import RunError
 from musicjax.music import corpus as corpus_lib
-from musicjax.music import note_matrix, piano_roll, polyphonic
+from musicjax.music import note_bins, note_matrix, piano_roll, polyphonic
 from musicjax.music.corpus import Corpus, Outcome
+from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
+from musicjax.music.notes import Notes
 from musicjax.run import data as data_lib
 from musicjax.run import screen
+from musicjax.run.measures import Music
 from musicjax.training import sequences as sequences_lib
 from musicjax.training import windows as windows_lib
-from musicjax.training.sequences import Lanes, Sequences
+from musicjax.training.sequences import Lanes, Sequences, Tables
 from musicjax.training.windows import Windows
 
+# Column, lowest and highest number of the pitches that events may be moved to: the keys of a piano.
+PITCHES = (note_bins.COLUMNS.index("pitch"), 21, 108)
+# Tempos to either side of a piece's own that its training windows may get.
+TEMPOS = 3
 # A longest interval this many times above the 99.9th percentile is said.
 OUTLIER = 10
 
@@ -39,8 +46,10 @@ class Data:
         fingerprint: sha256 of the content.
         validation_pieces: how many pieces take part in the validation split.
         majority: agreement of always the same answer: of notes the commonest largest column of the training targets,
-            of frames no key at all.
+            of frames no key at all, of events the commonest bin of each column.
         outcomes: what became of each file.
+        bins: of events.
+        music: the pieces as notes; None where the source has frames alone.
     """
 
     training: Windows | Sequences
@@ -50,12 +59,15 @@ class Data:
     validation_pieces: int
     majority: float
     outcomes: list[Outcome]
+    bins: Bins | None = None
+    music: Music | None = None
 
     @property
     def counts(self) -> dict[str, int]:
         """How much is learned and validated, for a summary."""
         if isinstance(self.validating, Lanes):
-            validation = {"validation_frames": int(self.validating.weight.sum())}
+            rows = "validation_frames" if self.bins is None else "validation_notes"
+            validation = {rows: int(self.validating.weight.sum())}
         else:
             validation = {"validation_windows": len(self.validating.starts)}
         return {"train_windows": len(self.training.starts), **validation}
@@ -64,12 +76,16 @@ class Data:
         """Rows of the training windows `chosen`, int [M]: float32 [M, T, C].
 
         Of frames they end at least two windows, or half of a shorter piece, before the piece does, so that there is
-        something to go on with; what is missing before its beginning is silence.
+        something to go on with; what is missing before its beginning is silence. Of events they are whole windows of
+        a piece, one too short for that over and over.
         """
         starts, rows = np.asarray(self.training.starts)[chosen], np.asarray(self.training.rows)
         if isinstance(self.training, Windows):
             return rows[starts[:, None] + np.arange(window)]
         first, end = (np.asarray(array)[chosen] for array in (self.training.first, self.training.end))
+        if self.bins is not None:
+            place = np.maximum(np.minimum(starts, end - window), first)[:, None] + np.arange(window)
+            return rows[first[:, None] + (place - first[:, None]) % (end - first)[:, None]].astype(np.float32)
         latest = np.maximum(end - 2 * window, (first + end + 1) // 2) - window
         place = np.minimum(starts, latest)[:, None] + np.arange(window)
         inside = (place >= first[:, None])[..., None]
@@ -82,12 +98,27 @@ def prepare(config: Config) -> Data:
     Raises:
         RunError: nothing usable, or a split without a single window.
     """
-    return _of_frames(config) if config.data.encoding == "frames" else _of_notes(config)
+    return {"notes": _of_notes, "frames": _of_frames, "events": _of_events}[config.data.encoding](config)
+
+
+def _read(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
+    """The source; without the pieces of its test folder, unless they are asked for.
+
+    Raises:
+        RunError: nothing usable.
+    """
+    corpus, outcomes = data_lib.read(data)
+    data_lib.require_notes(corpus, outcomes, data.source)
+    if tests:
+        return corpus, outcomes
+    kept = corpus_lib.without_tests(corpus)
+    if len(kept) < len(corpus):
+        screen.say("split", f"by folder: {len(corpus) - len(kept)} pieces of test/ neither train nor validate")
+    return kept, outcomes
 
 
 def _of_notes(config: Config) -> Data:
-    corpus, outcomes = data_lib.read(config.data)
-    data_lib.require_notes(corpus, outcomes, config.data.source)
+    corpus, outcomes = _read(config.data)
     columns = config_lib.columns(config)
     unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
     train, validation, in_training = _split(corpus, config.data)
@@ -110,7 +141,11 @@ def _of_notes(config: Config) -> Data:
     majority = float((largest[validation + config.data.window] == commonest).mean())
     arrays: Any = (rows, train, validation)
     learned, validated = Windows(*arrays[:2]), Windows(*arrays[::2])
-    return Data(learned, validated, scaling, corpus.fingerprint, validating, majority, outcomes)
+    out = np.zeros(len(corpus), bool)
+    if config.data.split == "piece":
+        out = corpus_lib.held_out(corpus, config.data)
+    music = _music(corpus, out)
+    return Data(learned, validated, scaling, corpus.fingerprint, validating, majority, outcomes, music=music)
 
 
 def _of_frames(config: Config) -> Data:
@@ -123,21 +158,102 @@ def _of_frames(config: Config) -> Data:
         if not count:
             raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
     columns = config_lib.columns(config)
-    unscaled = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, (1.0,) * columns)
     screen.say(
         "frames",
         f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} train in {len(learned.starts):,} windows of up to "
         f"{data.window}, {predicted:,} validate; {data.per_beat} a quarter note, {columns} columns",
     )
     pieces = int((rolls.split == 1).sum())
-    return Data(learned, validated, unscaled, rolls.fingerprint, pieces, _silence(validated), rolls.outcomes)
+    scaling, silence = _unscaled(columns), _silence(validated)
+    return Data(learned, validated, scaling, rolls.fingerprint, pieces, silence, rolls.outcomes, music=rolls.music)
+
+
+def _of_events(config: Config) -> Data:
+    data = config.data
+    corpus, outcomes = _read(data)
+    long_enough = np.diff(corpus.offsets) > 1
+    out = corpus_lib.held_out(corpus, data, long_enough)
+    chosen = ~out
+    pieces = _pieces(corpus)
+    bins = note_bins.learn([piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen])
+    made = [note_bins.encode(piece, bins, data.echo > 0) for piece in pieces]
+    rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
+    learned = sequences_lib.windows(
+        rows, corpus.offsets, chosen, data.window, data.transpose, PITCHES, tables_of(bins, data)
+    )
+    validated = sequences_lib.lanes(rows, corpus.offsets, out)
+    predicted = int(validated.weight.sum())
+    if not len(learned.starts) or not predicted:
+        raise RunError(f"data source {data.source}: no training or validation piece of more than one note; add files")
+    screen.say(
+        "events",
+        f"{int(np.diff(corpus.offsets)[chosen].sum()):,} train in {len(learned.starts):,} windows of up to "
+        f"{data.window}, {predicted:,} validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} durations, "
+        f"{len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note",
+    )
+    _say_nearest(nearest)
+    majority = _commonest(rows[np.repeat(chosen, np.diff(corpus.offsets))], validated)
+    columns = len(note_bins.COLUMNS)
+    highest = tuple(float(size - 1) for size in note_bins.SIZES)
+    scaling = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, highest)
+    music = _music(corpus, out)
+    return Data(learned, validated, scaling, corpus.fingerprint, int(out.sum()), majority, outcomes, bins, music)
+
+
+def tables_of(bins: Bins, data: DataConfig) -> Tables:
+    """How training windows of events are changed."""
+    ways = 2 * TEMPOS + 1 if data.tempo_percent else 1
+    share = data.tempo_percent / 100
+    tempos = [note_bins.scaled(bins, factor) for factor in np.linspace(1 - share, 1 + share, ways)]
+    interval, duration = (np.stack(tables).astype(np.int32) for tables in zip(*tempos, strict=True))
+    numbers = (note_bins.steps_of(bins)[0], bins.steps_per_bar, len(bins.velocity), data.louder)
+    whole = (np.asarray(number, np.int32) for number in numbers)
+    arrays: Any = (interval, duration, *whole, np.float32(data.echo))
+    return Tables(*arrays)
+
+
+def all_events(data: DataConfig, bins: Bins) -> tuple[Lanes, list[Notes], float, str]:
+    """(all pieces of a source, in bins from elsewhere; as notes; majority; "all").
+
+    Raises:
+        RunError: no piece has two notes.
+    """
+    corpus, _ = _read(data, tests=True)
+    made = [note_bins.encode(corpus.piece(p), bins, data.echo > 0) for p in range(len(corpus))]
+    rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
+    lanes = sequences_lib.lanes(rows, corpus.offsets, np.ones(len(corpus), bool))
+    if not lanes.weight.any():
+        raise RunError(f"data {data.source}: no piece of more than one note; add files")
+    _say_nearest(nearest)
+    return lanes, _pieces(corpus), _commonest(rows, lanes), "all"
+
+
+def _say_nearest(nearest: np.ndarray) -> None:
+    """How many notes, bool [N], have a time or velocity for which only the nearest bin stands."""
+    if nearest.any():
+        count, share = int(nearest.sum()), nearest.mean()
+        screen.say(
+            "events", f"{count:,} notes ({share:.1%}) have a time or velocity without a bin: the nearest is used"
+        )
+
+
+def _commonest(learned: np.ndarray, lanes: Lanes) -> float:
+    """Agreement of the commonest bin of each predicted column, uint8 [M, C], with all that is to be predicted."""
+    targets = np.asarray(lanes.rows)[np.asarray(lanes.seen)[np.asarray(lanes.weight) > 0] + 1]
+    predicted = [column for column in range(learned.shape[1]) if column not in note_bins.GIVEN]
+    shares = [(targets[:, column] == np.bincount(learned[:, column]).argmax()).mean() for column in predicted]
+    return float(np.mean(shares))
+
+
+def _unscaled(columns: int) -> Scaling:
+    return Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, (1.0,) * columns)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rolls:
     """Frames of P pieces, uint8 [N, C], end to end: piece p is frames[offsets[p]:offsets[p + 1]].
 
-    split: int8 [P], 0 train, 1 validation, 2 test; fingerprint and outcomes as in `Data`.
+    split: int8 [P], 0 train, 1 validation, 2 test; fingerprint, outcomes and music as in `Data`.
     """
 
     frames: np.ndarray
@@ -145,6 +261,7 @@ class Rolls:
     split: np.ndarray
     fingerprint: str
     outcomes: list[Outcome]
+    music: Music | None = None
 
 
 def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
@@ -163,8 +280,7 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         for outcome in found.skipped[: data_lib.LISTED]:
             screen.say("skipped", f"{outcome.path}: {outcome.detail}")
         return Rolls(found.frames, found.offsets, found.split, found.fingerprint, found.outcomes)
-    corpus, outcomes = data_lib.read(data)
-    data_lib.require_notes(corpus, outcomes, data.source)
+    corpus, outcomes = _read(data, tests=not held_out)
     made = [piano_roll.frames(corpus.piece(p), data.per_beat, data.onsets) for p in range(len(corpus))]
     left_out = sum(count for _, count in made)
     if left_out:
@@ -175,30 +291,42 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     if not long_enough.all():
         screen.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
     out = corpus_lib.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
-    return Rolls(
-        np.concatenate([frames for frames, _ in made]), offsets, out.astype(np.int8), corpus.fingerprint, outcomes
-    )
+    every, split = np.concatenate([frames for frames, _ in made]), out.astype(np.int8)
+    return Rolls(every, offsets, split, corpus.fingerprint, outcomes, _music(corpus, out))
 
 
-def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, int, float, str]:
-    """(windows of all pieces, scaled with constants from elsewhere; pieces; majority; "all").
+def _pieces(corpus: Corpus) -> list[Notes]:
+    return [corpus.piece(piece) for piece in range(len(corpus))]
+
+
+def _music(corpus: Corpus, held_out: np.ndarray) -> Music:
+    """The pieces as notes, those held out, bool [P], apart."""
+    sides: tuple[list[int], list[int]] = ([], [])
+    for piece, out in enumerate(held_out.tolist()):
+        sides[out].append(piece)
+    pieces = _pieces(corpus)
+    training, apart = ([pieces[piece] for piece in side] for side in sides)
+    return Music(training, tuple(corpus.names[piece] for piece in sides[0]), apart)
+
+
+def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, list[Notes], float, str]:
+    """(windows of all pieces, scaled with constants from elsewhere; the pieces; majority; "all").
 
     Raises:
         RunError: no piece is longer than a window.
     """
-    corpus, outcomes = data_lib.read(data)
-    data_lib.require_notes(corpus, outcomes, data.source)
+    corpus, _ = _read(data, tests=True)
     rows = np.concatenate([note_matrix.encode(corpus.piece(p), scaling) for p in range(len(corpus))])
     starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
     if not len(starts):
         raise RunError(f"data {data.source}: no piece of more than {data.window} notes; add files")
     shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
     arrays: Any = (rows, starts)
-    return Windows(*arrays), len(corpus), float(shares.max()), "all"
+    return Windows(*arrays), _pieces(corpus), float(shares.max()), "all"
 
 
-def all_frames(data: DataConfig) -> tuple[Lanes, int, float, str]:
-    """(the test pieces of a polyphonic data set, or all of MIDI files; how many; majority; which).
+def all_frames(data: DataConfig) -> tuple[Lanes, int, list[Notes], float, str]:
+    """(the test pieces of a polyphonic data set, or all of MIDI files; how many; as notes; majority; which).
 
     Raises:
         RunError: no piece has two frames.
@@ -208,7 +336,8 @@ def all_frames(data: DataConfig) -> tuple[Lanes, int, float, str]:
     lanes = sequences_lib.lanes(rolls.frames, rolls.offsets, chosen)
     if not lanes.weight.any():
         raise RunError(f"data {data.source}: no piece of more than one frame; add files")
-    return lanes, int(chosen.sum()), _silence(lanes), "test" if own else "all"
+    notes = rolls.music.training if rolls.music else []
+    return lanes, int(chosen.sum()), notes, _silence(lanes), "test" if own else "all"
 
 
 def _silence(lanes: Lanes) -> float:

@@ -20,7 +20,7 @@ from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
 from musicjax.music.notes import Notes
-from musicjax.run import agreement, device, leftovers, lock, metrics, screen, signals, splits
+from musicjax.run import agreement, device, leftovers, lock, measures, metrics, screen, signals, sound, splits
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import facts as facts_lib
@@ -103,8 +103,7 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     )
     paths = generate_lib.write(pieces, workdir / "samples", config.seed)
     screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
-    if pieces:
-        _show(pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))
+    measured = _show(config, workdir, data, pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))
     return {
         "workdir": str(workdir),
         "epochs": facts.epoch,
@@ -114,16 +113,40 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
         **data.counts,
         "windows_per_second": speed,
         "samples": [str(path) for path in paths],
+        **measured,
         **summary,
     }
 
 
-def _show(pieces: list[Notes], paths: list[Path], recorder: Recorder, step: int) -> None:
-    """Piano rolls of the first samples on TensorBoard."""
-    from musicjax.report import pictures  # here, so that training does not wait for it to be imported
+def _show(
+    config: Config,
+    workdir: Path,
+    data: splits.Data,
+    pieces: list[Notes],
+    paths: list[Path],
+    recorder: Recorder,
+    step: int,
+) -> dict[str, Any]:
+    """Sound, metrics, pictures and the page of the samples; what the summary says of them."""
+    from musicjax.report import pictures, run_page  # here, so that training does not wait for them to be imported
 
+    told: dict[str, Any] = {}
+    if pieces and config.sample.audio != "none":
+        sound.write(pieces, paths, config.sample.audio, config.sample.soundfont)
+    if pieces and data.music is not None:
+        found = measures.of(pieces, [path.stem for path in paths], data.music)
+        measures.write(found, workdir / "samples" / "metrics.json")
+        measures.say(found)
+        if "mean_overlap_area" in found:
+            told["mean_overlap_area"] = found["mean_overlap_area"]
+            recorder.scalars("music", step, found["generated"] | {"overlap_area": found["mean_overlap_area"]})
     for number, (piece, path) in enumerate(zip(pieces[:PICTURES], paths, strict=False)):
         recorder.picture(f"samples/{number}", step, pictures.piano_roll_png(piece, path.stem))
+    page, left_out = run_page.write(workdir)
+    for fact in left_out:
+        screen.say("left out", fact)
+    screen.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
+    return told | {"report": str(page)}
 
 
 def _ready(
@@ -160,7 +183,9 @@ def _started(config: Config, data: splits.Data) -> Checkpoint:
     primers = jnp.asarray(data.primers(np.asarray(chosen), window))
     unknown = jnp.zeros(net.columns)
     standings = (Standing(),) * config.train.trials
-    facts = Facts(0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings)
+    facts = Facts(
+        0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings, bins=data.bins
+    )
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 

@@ -1,7 +1,8 @@
 """Sequences whose every row is a target: windows of pieces for training, whole pieces side by side for scoring.
 
 Shape legend: N rows, C columns, W windows, B windows a batch, T rows a window, S steps, L lanes, H units.
-Columns are frames of KEYS keys, one or more frames side by side (such as sounding and beginning).
+Columns are frames of KEYS keys, one or more frames side by side (such as sounding and beginning); or, where there are
+Tables, the bins (interval, place, pitch, duration, velocity, echo of four of them, its length) of a note.
 """
 
 from __future__ import annotations
@@ -18,11 +19,29 @@ KEYS = 88
 LANES, CHUNK = 64, 16
 
 
+class Tables(NamedTuple):
+    """How rows of bins are changed in training: looked up, not computed.
+
+    interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
+    interval; places: int32, steps of a bar; velocities: int32, bins of velocity; louder: int32, most bins by which a
+    window is played louder or softer; echo: float32, share of windows that keep their echo.
+    """
+
+    interval: jax.Array
+    duration: jax.Array
+    steps: jax.Array
+    places: jax.Array
+    velocities: jax.Array
+    louder: jax.Array
+    echo: jax.Array
+
+
 class Sequences(NamedTuple):
     """Windows of pieces.
 
     rows: uint8 [N, C], all pieces end to end; starts: int32 [W], first row of each window; first, end: int32 [W], of
-    its piece; down, up: int32 [W], keys by which the whole piece can be moved without losing a note.
+    its piece; down, up: int32 [W], keys by which the whole piece can be moved without losing a note; tables: of rows
+    that are bins.
     """
 
     rows: jax.Array
@@ -31,6 +50,7 @@ class Sequences(NamedTuple):
     end: jax.Array
     down: jax.Array
     up: jax.Array
+    tables: Tables | None = None
 
 
 class Lanes(NamedTuple):
@@ -46,7 +66,15 @@ class Lanes(NamedTuple):
     weight: jax.Array
 
 
-def windows(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray, window: int, transpose: int) -> Sequences:
+def windows(
+    rows: np.ndarray,
+    offsets: np.ndarray,
+    chosen: np.ndarray,
+    window: int,
+    transpose: int,
+    pitches: tuple[int, int, int] | None = None,
+    tables: Tables | None = None,
+) -> Sequences:
     """Windows that tile the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1].
 
     A window is T + 1 rows, of which the last T are targets; the last of a piece may be shorter. Every row of a piece
@@ -54,17 +82,26 @@ def windows(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray, window: i
 
     Args:
         transpose: most keys by which `gather` moves a window up or down.
+        pitches, tables: of rows of bins: the column of the pitch and its lowest and highest; how they are changed.
     """
     found: list[tuple[int, int, int, int, int]] = []
     chosen = chosen & (np.diff(offsets) > 1)
     for first, end in zip(offsets[:-1][chosen].tolist(), offsets[1:][chosen].tolist(), strict=True):
-        used = np.flatnonzero(rows[first:end].reshape(end - first, -1, KEYS).any(axis=(0, 1)))
-        down, up = (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)
+        down, up = _room(rows[first:end], pitches)
         room = min(down, transpose), min(up, transpose)
         found += [(start, first, end, *room) for start in range(first, end - 1, window)]
     columns = np.array(found, np.int32).reshape(-1, 5).T
-    arrays: Any = (rows, *columns)
+    arrays: Any = (rows, *columns, tables)
     return Sequences(*arrays)
+
+
+def _room(rows: np.ndarray, pitches: tuple[int, int, int] | None) -> tuple[int, int]:
+    """Keys by which a piece, uint8 [M, C], can be moved down and up without losing a note."""
+    if pitches is not None:
+        column, low, high = pitches
+        return max(int(rows[:, column].min()) - low, 0), max(high - int(rows[:, column].max()), 0)
+    used = np.flatnonzero(rows.reshape(len(rows), -1, KEYS).any(axis=(0, 1)))
+    return (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)
 
 
 def gather(
@@ -73,25 +110,53 @@ def gather(
     """(inputs [B, T, C], targets [B, T, C], weight [B, T]) of the windows with these indices, [B].
 
     Args:
-        draws: float32 [B, 2] in 0..1: where a window lies around its place, up to half a window to either side, and
-            by how many keys it is moved, among those that lose no note. Rows outside of the piece have weight 0.
+        draws: float32 [B, 2 or 5] in 0..1: where a window lies around its place, up to half a window to either side,
+            and by how many keys it is moved, among those that lose no note; of bins also its tempo, how loud it is
+            and whether it keeps its echo. Rows outside of the piece have weight 0.
     """
-    starts, first, end, down, up = (field[index] for field in sequences[1:])
+    starts, first, end, down, up = (field[index] for field in sequences[1:6])
     moved = starts + jnp.floor((draws[:, 0] - 0.5) * window).astype(jnp.int32)
     starts = jnp.clip(moved, first, jnp.maximum(end - window - 1, first))
     place = starts[:, None] + jnp.arange(window + 1)
     inside = place < end[:, None]
     rows = sequences.rows[jnp.minimum(place, end[:, None] - 1)] * inside[..., None].astype(sequences.rows.dtype)
     keys = jnp.floor(draws[:, 1] * (down + up + 1)).astype(jnp.int32) - down
+    if sequences.tables is None:
+        changed = _moved_frames(rows, keys)
+    else:
+        changed = _changed_bins(sequences.tables, rows.astype(jnp.int32), keys, draws[:, 2:])
+    return changed[:, :-1], changed[:, 1:], inside[:, 1:].astype(jnp.float32)
+
+
+def _moved_frames(rows: jax.Array, keys: jax.Array) -> jax.Array:
+    """uint8 [B, T + 1, C] moved up by keys [B]: float32."""
     frames = rows.reshape(*rows.shape[:2], -1, KEYS)
     source = (jnp.arange(KEYS) - keys[:, None]) % KEYS
-    shifted = jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(rows.shape).astype(jnp.float32)
-    return shifted[:, :-1], shifted[:, 1:], inside[:, 1:].astype(jnp.float32)
+    return jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(rows.shape).astype(jnp.float32)
 
 
-def draws(key: jax.Array, epoch: jax.Array | int, count: int) -> jax.Array:
-    """What is random about each of the windows in an epoch, float32 [W, 2]."""
-    return jax.random.uniform(jax.random.fold_in(key, epoch), (count, 2))
+def _changed_bins(tables: Tables, rows: jax.Array, keys: jax.Array, draws: jax.Array) -> jax.Array:
+    """int32 [B, T + 1, C] moved up by keys [B]; tempo, loudness and whether there is an echo as drawn, [B, 3]: float32."""
+    tempo, loud, echo = (draws[:, [kind]] for kind in range(3))
+    which = jnp.floor(tempo * tables.interval.shape[0]).astype(jnp.int32)
+    louder = jnp.floor(loud * (2 * tables.louder + 1)).astype(jnp.int32) - tables.louder
+
+    def changed(columns: tuple[int, int, int, int]) -> tuple[jax.Array, ...]:
+        interval, pitch, duration, velocity = (rows[..., column] for column in columns)
+        velocity = jnp.clip(velocity + louder, 0, tables.velocities - 1)
+        return tables.interval[which, interval], pitch + keys[:, None], tables.duration[which, duration], velocity
+
+    interval, *rest = changed((0, 2, 3, 4))
+    steps = jnp.cumsum(tables.steps[interval].at[:, 0].set(0), axis=1)
+    place, length = (rows[:, :1, 1] + steps) % tables.places, rows[..., 9]
+    heard = (length > 0) & (echo < tables.echo)
+    echoes = [jnp.where(heard, column, 0) for column in (*changed((5, 6, 7, 8)), length)]
+    return jnp.stack([interval, place, *rest, *echoes], axis=-1).astype(jnp.float32)
+
+
+def draws(key: jax.Array, epoch: jax.Array | int, count: int, kinds: int = 2) -> jax.Array:
+    """What is random about each of the windows in an epoch, float32 [W, kinds]; rows of bins want 5."""
+    return jax.random.uniform(jax.random.fold_in(key, epoch), (count, kinds))
 
 
 def lanes(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Lanes:

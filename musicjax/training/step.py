@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jax.stages import Wrapped
 
 from musicjax.model import lstm, network
+from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
 from musicjax.training import sequences as sequences_lib
@@ -54,7 +55,8 @@ class Validation(NamedTuple):
     """Means over all targets given: loss and agreement, and per column [C] of the residual target - output.
 
     residual: its mean; residual_square: mean of its square; residual_size: mean of its absolute value; nats: negative
-    log-likelihood. Of notes the last is 0, of frames the residuals are.
+    log-likelihood. Of notes the last is 0, of frames and bins the residuals are. by_column: nats of each column that a
+    categorical head predicts, [A].
     """
 
     loss: jax.Array
@@ -63,6 +65,17 @@ class Validation(NamedTuple):
     residual_square: jax.Array
     residual_size: jax.Array
     nats: jax.Array
+    by_column: jax.Array | None = None
+
+
+class Scores(NamedTuple):
+    """Of each row but a piece's first, given its piece so far: loss, agreement and nats, float32 [S, L] each; nats of
+    each column that a categorical head predicts, [S, L, A], of others A = 0."""
+
+    loss: jax.Array
+    agreement: jax.Array
+    nats: jax.Array
+    by_column: jax.Array
 
 
 def keys(seed: int | jax.Array) -> Keys:
@@ -136,7 +149,8 @@ def epoch(
     count = windows.starts.shape[0]
     index, weight = windows_lib.order(keys.order, number, count, batch_size, shares)
     part = index.shape[1] // shares
-    draws = sequences_lib.draws(keys.augment, number, count)
+    of_bins = isinstance(windows, Sequences) and windows.tables is not None
+    draws = sequences_lib.draws(keys.augment, number, count, 5 if of_bins else 2)
 
     def body(state, now):
         index, weight = (lax.dynamic_slice_in_dim(array, place * part, part) for array in now)
@@ -181,28 +195,32 @@ def validation(
     return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
 
 
-def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(loss, agreement, nats), float32 [S, L] each, of the row after each that a lane sees, given its piece so far."""
+def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> Scores:
+    """Of the row after each that a lane sees."""
     weights, own = network.prepare(net, params), network.head_params(params)
 
     def see(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
         index, fresh = now
         states = jax.tree.map(lambda array: jnp.where(fresh[:, None], jnp.zeros_like(array), array), states)
-        states = network.advance(weights, lanes.rows[index].astype(jnp.float32), states)
+        states = network.advance(weights, network.inputs(net, params, lanes.rows[index].astype(jnp.float32)), states)
         # As float32: XLA's CPU backend would convert a whole stack of bfloat16 at every step.
         return states, states[-1].h.astype(jnp.float32)
 
     def score(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
         states, last = lax.scan(see, states, now)
         outputs, targets = network.read(params, last), lanes.rows[now[0] + 1].astype(jnp.float32)
-        named = (net.head.loss, net.head.agreement, net.head.log_prob)
-        loss, agreement, log_prob = (function(own, outputs, targets) for function in named)
-        return states, (loss, agreement, -log_prob)
+        agreement = net.head.agreement(own, outputs, targets)
+        if isinstance(net.head, Categorical):
+            by_column = -net.head.log_probs(own, outputs, targets)
+            nats = jnp.sum(by_column, axis=-1)
+            return states, Scores(nats, agreement, nats, by_column)
+        loss, log_prob = net.head.loss(own, outputs, targets), net.head.log_prob(own, outputs, targets)
+        return states, Scores(loss, agreement, -log_prob, jnp.zeros((*loss.shape, 0)))
 
     # In chunks, so that the outputs of a few steps are held at a time, not of all.
     seen, fresh = (array.reshape(-1, sequences_lib.CHUNK, array.shape[1]) for array in (lanes.seen, lanes.fresh))
     found = lax.scan(score, network.start(weights, lanes.seen.shape[1]), (seen, fresh))[1]
-    return jax.tree.map(lambda array: array.reshape(lanes.seen.shape), found)
+    return jax.tree.map(lambda array: array.reshape(*lanes.seen.shape, *array.shape[3:]), found)
 
 
 def _validation_of_pieces(net: MusicLSTM, params: dict, lanes: Lanes, axis_name: str | None) -> Validation:
@@ -210,13 +228,15 @@ def _validation_of_pieces(net: MusicLSTM, params: dict, lanes: Lanes, axis_name:
     if lanes.seen.shape[1] % shares:  # then every device does all
         axis_name, place, shares = None, 0, 1
     lanes = sequences_lib.part(lanes, place, shares)
-    loss, agreement, nats = (jnp.sum(array * lanes.weight) for array in scores(net, params, lanes))
-    sums = (loss, agreement, nats, jnp.sum(lanes.weight))
+    found = scores(net, params, lanes)
+    weighted = [jnp.sum(array * lanes.weight) for array in found[:3]]
+    by_column = jnp.sum(found.by_column * lanes.weight[..., None], axis=(0, 1))
+    sums = (*weighted, by_column, jnp.sum(lanes.weight))
     if axis_name is not None:
         sums = lax.psum(sums, axis_name)
-    loss, agreement, nats = (value / sums[3] for value in sums[:3])
+    loss, agreement, nats, by_column = (value / sums[4] for value in sums[:4])
     none = jnp.zeros(net.columns)
-    return Validation(loss, agreement, none, none, none, nats)
+    return Validation(loss, agreement, none, none, none, nats, by_column)
 
 
 def make_epoch(

@@ -1,0 +1,177 @@
+"""Nats per note of the network and of n-grams over the same bins, on pieces that neither has seen.
+
+    python -m benchmarks.notes --data=DIR_OR_builtin [--config=events] [--runs=runs/notes] [--epochs=0] [--units=0]
+                               [--seed=0] [--save]
+
+A folder with train/, valid/ and test/ is taken as it is; of any other the first 6 of 7 pieces by name train, the next
+one of 14 validates, the last of 14 is the test: 600, 50 and 50 of POP909's 700. The bins are learned from the
+training pieces. Of each test piece every note but the first is predicted from those before it; nats are summed over
+interval, pitch, duration and velocity and averaged over notes; lower is better. The network is trained, or restored
+where --runs has it, and chosen on the validation pieces; the n-grams' contexts and smoothing are, too (benchmarks/
+ngrams.py). --epochs and --units are for a trial.
+
+Prints a table, the validation nats of the network by epoch, and as its last line one JSON object
+{model: {"nats_per_note", "interval", "pitch", "duration", "velocity"}, ..., "below_best_ngram": share}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import alternate, ngrams
+from musicjax import config as config_lib
+from musicjax.config import Config, DataConfig
+from musicjax.errors import RunError, UsageError
+from musicjax.music import composer, note_bins
+from musicjax.music import corpus as corpus_lib
+from musicjax.music.note_bins import Bins
+from musicjax.run import checkpoint, device, evaluate, train
+
+SPLITS = ("train", "valid", "test")
+# Of the pieces by name: where validation begins, and where the test does.
+SHARES = (6 / 7, 13 / 14)
+COLUMNS = note_bins.PREDICTED
+ORDERS = range(1, 7)
+
+
+def main() -> None:
+    asked = alternate.arguments(__doc__, data="", config="events", runs="runs/notes", epochs=0, units=0, seed=0)
+    if not asked.data:
+        raise SystemExit("--data is missing: expected a folder of MIDI files, or builtin")
+    trial = {path: n for path, n in {"train.epochs": asked.epochs, "model.units": asked.units}.items() if n}
+    if asked.save and trial:
+        raise SystemExit("--save keeps a whole result: expected neither --epochs nor --units")
+    runs = Path(asked.runs, asked.config, *map(str, trial.values()))  # those of a trial lie apart
+    try:
+        folder = split_folder(asked.data, runs / "data")
+        config = config_of(asked.config, folder, asked.seed, trial)
+        network = of_network(config, runs / "run")
+        bins = network.pop("bins")
+        found = {**of_ngrams(folder, bins, config.data), "lstm": network["nats"]}
+    except (UsageError, RunError) as error:
+        raise SystemExit(f"notes: {error}") from error
+    result = {**found, **below(found)}
+    curve = network.pop("curve")
+    print(table(found))
+    print("validation nats a note by epoch:", *(f"{nats:.3f}" for nats in curve))
+    print(", ".join(f"{name} {value}" for name, value in network.items() if name != "nats"))
+    if asked.save:
+        keep({"config": asked.config, "rows": found, **below(found), **network, "curve": curve, "bins": bins.used})
+    print(json.dumps(result))
+
+
+def split_folder(data: str, folder: Path) -> Path:
+    """The folder with train/, valid/ and test/: of the data, or made of their files once."""
+    source = Path(data).expanduser()
+    if data == "builtin":
+        source = folder.parent / "builtin"
+        composer.write_corpus(source)
+    names = [path.relative_to(source).as_posix() for path in corpus_lib.find_files(source)]
+    if corpus_lib.folders(names) is not None and any(name.startswith("test/") for name in names):
+        return source
+    shutil.rmtree(folder, ignore_errors=True)
+    for place, name in enumerate(sorted(names)):
+        split = SPLITS[sum(place >= round(share * len(names)) for share in SHARES)]
+        target = folder / split / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, target)
+    return folder
+
+
+def config_of(name: str, folder: Path, seed: int, trial: dict[str, Any]) -> Config:
+    """The config for a folder, with the settings of a trial."""
+    config = config_lib.load(name)
+    config.seed, config.data.source, config.sample.num_outputs = seed, str(folder), 2
+    for path, value in trial.items():
+        config_lib.set_field(config, path, value)
+    return config_lib.validate(config)
+
+
+def of_network(config: Config, workdir: Path) -> dict[str, Any]:
+    """Nats of the test pieces by a network that is trained or restored, and how it learned."""
+    device.keep_programs(config)
+    train.train(config, workdir)
+    facts = checkpoint.read_facts(workdir)
+    scores = evaluate.evaluate(workdir, str(Path(config.data.source) / "test"))
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    minutes = sum(line["seconds"] for line in lines if line["split"] == "train") / 60
+    assert facts.bins is not None
+    nats = {"nats_per_note": scores["nats_per_note"]} | {name: scores[f"{name}_nats"] for name in COLUMNS}
+    return {
+        "bins": facts.bins,
+        "nats": {name: round(value, 4) for name, value in nats.items()},
+        "minutes_of_training_steps": round(minutes, 1),
+        "best_epoch": facts.best_epoch,
+        "epochs": facts.epoch,
+        "test_notes": scores["notes"],
+        "curve": [round(line["loss"], 4) for line in lines if line["split"] == "valid"],
+    }
+
+
+def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str, float]]:
+    """Nats of the test pieces by n-grams: of each order the context and smoothing best on validation, and the
+    strongest that benchmarks/ngrams.py knows, which chooses its contexts."""
+    splits = {name: rows_of(folder / name, bins, data) for name in SPLITS}
+    sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in COLUMNS)
+    best = ngrams.best(splits["train"], splits["valid"], sizes)
+    found = {"uniform": named(np.log(sizes))}
+    for order in ORDERS:
+        choices = [one for one in best.table if one[0] == order and one[1] != "chosen"]
+        choice = min(choices, key=lambda one: best.table[one].sum())
+        model = ngrams.fit(splits["train"][0], splits["train"][1], sizes, *choice)
+        found[f"{order}-gram"] = named(ngrams.nats(model, *splits["test"]))
+        print(f"{order}-gram: {choice[1]}, {choice[2]}", file=sys.stderr, flush=True)
+    found["chosen contexts"] = named(ngrams.nats(best.model, *splits["test"]))
+    print(f"chosen contexts: {best.choices}", file=sys.stderr, flush=True)
+    return found
+
+
+def rows_of(folder: Path, bins: Bins, data: DataConfig) -> ngrams.Split:
+    """The predicted columns of a folder's pieces, int [N, 4], and their offsets."""
+    corpus, _ = corpus_lib.read(dataclasses.replace(data, source=str(folder)))
+    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, echo=False)[0] for p in range(len(corpus))])
+    return np.delete(rows, note_bins.GIVEN, axis=1).astype(np.int64), corpus.offsets
+
+
+def named(nats: np.ndarray) -> dict[str, float]:
+    """Nats by column [4], and their sum."""
+    by_column = {name: round(float(value), 4) for name, value in zip(COLUMNS, nats, strict=True)}
+    return {"nats_per_note": round(float(nats.sum()), 4), **by_column}
+
+
+def below(found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """By what share the network lies below the best n-gram of orders 1 to 6, and below the chosen contexts."""
+    nats = {name: one["nats_per_note"] for name, one in found.items()}
+    best = min((f"{order}-gram" for order in ORDERS), key=lambda name: nats[name])
+    return {
+        "best_ngram": best,
+        "below_best_ngram": round(1 - nats["lstm"] / nats[best], 4),
+        "below_chosen_contexts": round(1 - nats["lstm"] / nats["chosen contexts"], 4),
+    }
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """The rows as text."""
+    lines = [f"{'':<18}" + "".join(f"{name:>15}" for name in ("nats_per_note", *COLUMNS))]
+    lines += [f"{name:<18}" + "".join(f"{value:>15.3f}" for value in one.values()) for name, one in found.items()]
+    return "\n".join(lines)
+
+
+def keep(result: dict[str, Any]) -> None:
+    """Puts the result beside those of the other benchmarks, under the config's name."""
+    kept = {"benchmark": "notes", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
+    path = alternate.RESULTS / alternate.folder_name() / f"notes-{result['config']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Notes as bins that are predicted one after the other: the model of choice for music.
+
+    python -m musicjax.main --config=events --config.data.source=DIR
+"""
+
+from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="events",
+        data=DataConfig(encoding="events", window=128, transpose=6, louder=1),
+        model=ModelConfig(units=512, dropout=0.4, head="categorical", head_units=128, embedding=128),
+        train=TrainConfig(
+            optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=40, patience=8
+        ),
+    )

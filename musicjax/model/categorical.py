@@ -1,0 +1,120 @@
+"""The head for rows of bins: each column of the next row is one of some bins, given the past and the columns before it.
+
+Shape legend: C columns of a row, A of them predicted, V all bins of all columns, N hidden units, O = A N outputs;
+[...] any leading dimensions. Rows are whole numbers, as float32 where they pass through the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Params = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """One hidden layer and one softmax for each predicted column.
+
+    The dense layer gives N numbers for each; to them comes, for each column before it in the row, a vector of its
+    bin. So the row's joint likelihood is exact, whatever hangs together in it.
+
+    Attributes:
+        sizes: bins of each of the C columns.
+        given: columns that follow from the others and are never predicted.
+        units: N.
+        precision: of the products, float32 or bfloat16, as in `lstm`.
+    """
+
+    sizes: tuple[int, ...]
+    given: tuple[int, ...]
+    units: int
+    precision: str = "float32"
+
+    @property
+    def predicted(self) -> tuple[int, ...]:
+        """The A columns that are predicted, in their order."""
+        return tuple(column for column in range(len(self.sizes)) if column not in self.given)
+
+    def outputs(self, columns: int) -> int:
+        return len(self.predicted) * self.units
+
+    def init(self, key: jax.Array, columns: int) -> Params:
+        """For each predicted column c: into_c [bins of the columns before it, N], out_c [N, its bins], bias_c."""
+        params: Params = {}
+        for column in self.predicted:
+            into, out = jax.random.split(jax.random.fold_in(key, column))
+            before = sum(self.sizes[:column])
+            if before:
+                params[f"into_{column}"] = 0.1 * jax.random.normal(into, (before, self.units))
+            params[f"out_{column}"] = jax.nn.initializers.glorot_uniform()(out, (self.units, self.sizes[column]))
+            params[f"bias_{column}"] = jnp.zeros(self.sizes[column])
+        return params
+
+    def logits(self, params: Params, outputs: jax.Array, rows: jax.Array, column: int) -> jax.Array:
+        """[..., bins] of one column, given those before it in rows [..., C]."""
+        hidden = jnp.split(outputs, len(self.predicted), axis=-1)[self.predicted.index(column)]
+        if column:
+            before = one_hots(rows[..., :column], self.sizes[:column])
+            hidden = hidden + self._product(before, params[f"into_{column}"])
+        return self._product(jax.nn.relu(hidden), params[f"out_{column}"]) + params[f"bias_{column}"]
+
+    def log_probs(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Log-likelihood of each predicted column, nats, [..., A]."""
+        found = []
+        for column in self.predicted:
+            logits = self.logits(params, outputs, targets, column)
+            true = jax.nn.one_hot(targets[..., column].astype(jnp.int32), self.sizes[column])
+            found.append(jnp.sum(true * logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
+        return jnp.stack(found, axis=-1)
+
+    def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return jnp.sum(self.log_probs(params, outputs, targets), axis=-1)
+
+    def loss(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Negative log-likelihood, nats."""
+        return -self.log_prob(params, outputs, targets)
+
+    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Share of the predicted columns whose likeliest bin, given the true ones before it, is the true one."""
+        right = [
+            jnp.argmax(self.logits(params, outputs, targets, column), axis=-1) == targets[..., column]
+            for column in self.predicted
+        ]
+        return jnp.mean(jnp.stack(right, axis=-1), axis=-1)
+
+    def noise(self, key: jax.Array, columns: int) -> jax.Array:
+        """Gumbel noise, float32 [V]: the largest of logit + noise is bin b with the softmax's probability."""
+        return jax.random.gumbel(key, (sum(self.sizes),))
+
+    def sample(
+        self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
+    ) -> jax.Array:
+        """Rows [..., C] of bins, one column after the other; what follows from others stays 0 (see `controls.draw`)."""
+        rows, begins = jnp.zeros((*outputs.shape[:-1], len(self.sizes))), 0
+        for column, size in enumerate(self.sizes):
+            if column in self.predicted:
+                logits = self.logits(params, outputs, rows, column)
+                drawn = jnp.argmax(logits + temperature * noise[..., begins : begins + size], axis=-1)
+                rows = rows.at[..., column].set(drawn.astype(jnp.float32))
+            begins += size
+        return rows
+
+    def _product(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        return product(a, b, self.precision)
+
+
+def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
+    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both are rounded to it first."""
+    if precision == "bfloat16":
+        return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+
+
+def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """Each column of rows [..., C] as zeros and a one, end to end: float32 [..., V]."""
+    whole = rows.astype(jnp.int32)
+    return jnp.concatenate([jax.nn.one_hot(whole[..., c], size) for c, size in enumerate(sizes)], axis=-1)

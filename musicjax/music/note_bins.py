@@ -1,0 +1,252 @@
+"""Notes <-> rows of bins: (interval, place, pitch, duration, velocity, echo...), each a small whole number.
+
+Onsets go to a grid that is learned from the data, as are the bins of the other columns: where the data have few
+enough different values each has its own bin, and nothing is lost. A row's place is where its onset lies in the bar of
+four beats; it follows from the intervals, is never predicted, and tells the model where it is in time. Nor is its
+echo: where the last notes have been before in the piece, what followed there. Much of music is said twice, and a state
+of some hundred numbers cannot remember the notes.
+
+Shape legend: N notes, C = 10 columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from musicjax.music.notes import Notes, from_beats
+
+NOTE = ("interval", "place", "pitch", "duration", "velocity")
+ECHO = ("echo_interval", "echo_pitch", "echo_duration", "echo_velocity", "echo_length")
+COLUMNS = (*NOTE, *ECHO)
+# Columns that follow from others, and those that are predicted.
+GIVEN = tuple(COLUMNS.index(name) for name in ("place", *ECHO))
+PREDICTED = tuple(name for name in NOTE if name != "place")
+PLACE = COLUMNS.index("place")
+# The most bins of each column. Every model has them all, so that its shape does not depend on the data.
+SIZES = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
+# Rows before a note in which its echo is looked for; and where the bins of its length begin, after 0: none.
+HEARD = 2048
+LENGTHS = (1, 2, 3, 4, 6, 9, 16, 32, 64)
+BEATS_A_BAR = 4
+# Steps a beat: the coarsest grid is taken that has nearly all onsets, or the finest.
+GRIDS = (1, 2, 3, 4, 6, 8, 12)
+ON_GRID, GRID_TOLERANCE_BEATS = 0.995, 2e-3
+# Durations are told apart to this share of a beat before they are counted, so that rounding makes no new ones.
+TICKS_A_BEAT = 480
+# Bins of velocities that are too many for a bin each; and of times, those for the rare ones beside the common ones.
+VELOCITY_BINS, RARE_BINS = 16, 8
+# Durations on the grid that are too many for a bin each: bins to a doubling, up to what nearly all last.
+BINS_AN_OCTAVE, LONG_ENOUGH = 6, 0.999
+# A time this long is damage, and would take a table of its length.
+LONGEST_BEATS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """What each bin stands for.
+
+    Attributes:
+        steps_per_beat: steps of the grid in a quarter note.
+        interval: steps from one onset to the next, rising; the first is 0.
+        duration: beats, rising.
+        velocity: MIDI numbers, rising.
+        bpm: the pieces' median tempo, quarter notes a minute.
+    """
+
+    steps_per_beat: int
+    interval: tuple[int, ...]
+    duration: tuple[float, ...]
+    velocity: tuple[int, ...]
+    bpm: float
+
+    @property
+    def steps_per_bar(self) -> int:
+        """Different places."""
+        return BEATS_A_BAR * self.steps_per_beat
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """How many bins of each column stand for something."""
+        of_echo = (len(self.interval), SIZES[2], len(self.duration), len(self.velocity), SIZES[-1])
+        return len(self.interval), self.steps_per_bar, SIZES[2], len(self.duration), len(self.velocity), *of_echo
+
+
+def learn(pieces: Sequence[Notes]) -> Bins:
+    """The bins of some pieces, of which one at least has a note."""
+    pieces = [piece for piece in pieces if len(piece)]
+    onsets = np.concatenate([piece.onset_beats for piece in pieces])
+    grid = next((steps for steps in GRIDS if _share_on(onsets, steps) >= ON_GRID), GRIDS[-1])
+    intervals = [np.diff(_ordered(piece, grid)[1], prepend=0) for piece in pieces]
+    interval = _common(np.minimum(np.concatenate(intervals), LONGEST_BEATS * grid), SIZES[0], always=(0,))
+    beats = np.concatenate([piece.duration_beats for piece in pieces]).clip(0, LONGEST_BEATS)
+    ticks = np.maximum(np.rint(beats * TICKS_A_BEAT).astype(np.int64), 1)
+    if len(np.unique(ticks)) > SIZES[3]:
+        ticks = _spread(np.maximum(np.rint(beats * grid), 1)) * (TICKS_A_BEAT // grid)
+    duration = np.unique(ticks)
+    velocities = np.concatenate([piece.velocity for piece in pieces])
+    velocity = np.unique(velocities)
+    if len(velocity) > SIZES[4]:
+        middle = (np.arange(VELOCITY_BINS) + 0.5) / VELOCITY_BINS
+        velocity = np.unique(np.quantile(velocities, middle, method="nearest"))
+    tempos = [60 * piece.onset_beats[-1] / piece.onset[-1] for piece in pieces if piece.onset[-1] > 0]
+    return Bins(
+        grid,
+        tuple(interval.tolist()),
+        tuple((duration / TICKS_A_BEAT).tolist()),
+        tuple(velocity.tolist()),
+        round(float(np.median(tempos)), 3) if tempos else 120.0,
+    )
+
+
+def encode(notes: Notes, bins: Bins, echo: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Notes as rows, uint8 [N, C], in order of step and pitch; and for which of them some bin is only the nearest.
+
+    An interval that has no bin of its own is made up for by those after it, so that later notes keep their places in
+    the bar; notes of one step stay together.
+
+    Args:
+        echo: False: the columns of the echo are 0, as where nothing has been before.
+    """
+    order, step = _ordered(notes, bins.steps_per_beat)
+    interval, exact = _intervals(step, bins)
+    ticks = np.rint(notes.duration_beats[order] * TICKS_A_BEAT)
+    ticks_of_bins = np.rint(np.asarray(bins.duration) * TICKS_A_BEAT)
+    duration = _nearest(ticks, ticks_of_bins)
+    velocity = _nearest(notes.velocity[order], np.asarray(bins.velocity))
+    place = np.cumsum(np.asarray(bins.interval)[interval]) % bins.steps_per_bar
+    rows = np.zeros((len(order), len(COLUMNS)), np.uint8)
+    rows[:, : len(NOTE)] = np.stack([interval, place, notes.pitch[order], duration, velocity], axis=1)
+    if echo:
+        rows[:, len(NOTE) :] = echoes(rows)
+    exact &= np.abs(notes.onset_beats[order] - step / bins.steps_per_beat) <= GRID_TOLERANCE_BEATS
+    exact &= (ticks_of_bins[duration] == ticks) & (np.asarray(bins.velocity)[velocity] == notes.velocity[order])
+    return rows, ~exact
+
+
+def echoes(rows: np.ndarray) -> np.ndarray:
+    """The columns of ECHO for rows uint8 [N, C]: uint8 [N, 5].
+
+    Of all earlier rows, at most HEARD, that end a run of intervals and pitches equal to the run that the row ends, the
+    one with the longest run is taken, the latest of several; its echo is the row that followed it, and the length of
+    the run, by LENGTHS. No run: zeros.
+    """
+    code = rows[:, 0].astype(np.int32) * SIZES[2] + rows[:, 2]
+    found = np.zeros((len(rows), len(ECHO)), np.uint8)
+    lengths = np.zeros(len(rows) + 1, np.int32)  # of the run that each earlier row ends, one place later
+    for now in range(1, len(rows)):
+        first = max(now - HEARD, 0)
+        before = lengths[first:now]
+        lengths[first + 1 : now + 1] = np.where(code[first:now] == code[now], before + 1, 0)
+        own = lengths[first + 1 : now + 1]
+        latest = now - 1 - int(own[::-1].argmax())
+        longest = int(lengths[latest + 1])
+        if longest:
+            found[now, :4] = rows[latest + 1, [0, 2, 3, 4]]
+            found[now, 4] = np.searchsorted(LENGTHS, longest, side="right")
+    return found
+
+
+def decode(rows: np.ndarray, bins: Bins, bpm: float | None = None) -> Notes:
+    """Rows, whole numbers [N, C], as Notes at a tempo; None: that of the bins. The inverse of `encode` on its bins."""
+    rows = np.asarray(rows).astype(np.int64)
+    onset = np.cumsum(np.asarray(bins.interval)[rows[:, 0]]) / bins.steps_per_beat
+    duration, velocity = np.asarray(bins.duration)[rows[:, 3]], np.asarray(bins.velocity)[rows[:, 4]]
+    return from_beats(rows[:, 2], velocity, onset, duration, bpm or bins.bpm)
+
+
+def from_saved(saved: Mapping[str, Any]) -> Bins:
+    """Bins from JSON values, as dataclasses.asdict gives them.
+
+    Raises:
+        ValueError: they are not bins.
+    """
+    times = (tuple(map(int, saved["interval"])), tuple(map(float, saved["duration"])))
+    bins = Bins(int(saved["steps_per_beat"]), *times, tuple(map(int, saved["velocity"])), float(saved["bpm"]))
+    rising = all(all(a < b for a, b in itertools.pairwise(one)) for one in (*times, bins.velocity))
+    fit = all(0 < used <= size for used, size in zip(bins.used, SIZES, strict=True))
+    positive = times[0][:1] == (0,) and min(times[1], default=0) > 0 and min(bins.velocity, default=0) > 0 and 0 < bins.bpm < 10_000
+    if not (rising and fit and positive and max(bins.velocity) < 128):
+        raise ValueError("its bins do not rise, or are too many")
+    return bins
+
+
+def scaled(bins: Bins, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which bins intervals and durations fall in when time runs by this factor slower: int [SIZES[0]], [SIZES[3]]."""
+    interval = _nearest(np.rint(np.asarray(bins.interval) * factor), np.asarray(bins.interval))
+    # A chord stays a chord, and what is no chord does not become one.
+    interval[1:] = np.maximum(interval[1:], min(1, len(interval) - 1))
+    duration = _nearest(np.asarray(bins.duration) * factor, np.asarray(bins.duration))
+    return np.pad(interval, (0, SIZES[0] - len(interval))), np.pad(duration, (0, SIZES[3] - len(duration)))
+
+
+def steps_of(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of each interval, int [SIZES[0]], and steps for which a note of each duration sounds, int [SIZES[3]]."""
+    duration = np.maximum(np.ceil(np.asarray(bins.duration) * bins.steps_per_beat - 1e-6), 1).astype(np.int64)
+    interval = np.asarray(bins.interval)
+    return np.pad(interval, (0, SIZES[0] - len(interval))), np.pad(duration, (0, SIZES[3] - len(duration)))
+
+
+def valid(bins: Bins) -> np.ndarray:
+    """Which bins stand for something, all columns end to end: bool [sum(SIZES)]."""
+    return np.concatenate([np.arange(size) < used for size, used in zip(SIZES, bins.used, strict=True)])
+
+
+def _share_on(onsets: np.ndarray, steps: int) -> float:
+    return float((np.abs(onsets - np.rint(onsets * steps) / steps) <= GRID_TOLERANCE_BEATS).mean())
+
+
+def _ordered(notes: Notes, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray]:
+    """(order of the notes by step and pitch; their steps in that order), int64 [N] each."""
+    step = np.floor(notes.onset_beats * steps_per_beat + 0.5 + 1e-6).astype(np.int64)
+    order = np.lexsort((notes.pitch, step))
+    return order, step[order]
+
+
+def _common(values: np.ndarray, most: int, always: tuple[int, ...] = ()) -> np.ndarray:
+    """The different values if they are few enough; else the commonest, and some of the rest, evenly by count."""
+    distinct, counts = np.unique(np.append(values, always), return_counts=True)
+    if len(distinct) <= most:
+        return distinct
+    counts[np.isin(distinct, always)] = len(values) + 1
+    by_count = distinct[np.lexsort((distinct, -counts))]
+    common = by_count[: most - RARE_BINS]
+    rest = values[~np.isin(values, common)]
+    rare = np.quantile(rest, (np.arange(RARE_BINS) + 0.5) / RARE_BINS, method="nearest")
+    return np.unique(np.concatenate([common, rare]))
+
+
+def _spread(steps: np.ndarray) -> np.ndarray:
+    """Whole steps, one by one while they are few, then about BINS_AN_OCTAVE to a doubling: as the ear tells durations."""
+    octaves = np.log2(np.quantile(steps, LONG_ENOUGH))
+    return np.unique(np.rint(2.0 ** (np.arange(int(octaves * BINS_AN_OCTAVE) + 2) / BINS_AN_OCTAVE)).astype(np.int64))
+
+
+def _nearest(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """Index of the nearest of the rising bins, the lower one of two: int64 [N]."""
+    middles = (bins[1:] + bins[:-1]) / 2
+    return np.searchsorted(middles, values, side="left")
+
+
+def _intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """(bins of the intervals between rising steps [N], whether each is exact)."""
+    interval = np.asarray(bins.interval)
+    true = np.diff(step, prepend=0)
+    found = _nearest(true, interval)
+    exact = interval[found] == true
+    if exact.all():
+        return found, exact
+    longest = int(interval[-1])
+    table = _nearest(np.arange(longest + 1), interval).tolist()
+    chosen: list[int] = []
+    at, last = 0, 0
+    for now in step.tolist():
+        which = 0 if now == last and chosen else table[min(max(now - at, 0), longest)]
+        at, last = at + bins.interval[which], now
+        chosen.append(which)
+    found = np.array(chosen, np.int64)
+    return found, interval[found] == true

@@ -1,0 +1,108 @@
+"""What generated music is like: its metrics beside those of real pieces, and what it shares with the training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax.errors import RunError
+from musicjax.music import copies, metrics
+from musicjax.music.notes import Notes
+from musicjax.run import disk, screen
+
+# Real pieces that are measured, and training notes among which copies are looked for.
+MOST_REAL, MOST_KNOWN_NOTES = 200, 3_000_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Music:
+    """Pieces of the data as notes: `training` with their names, and `held_out`, which training did not see."""
+
+    training: list[Notes]
+    names: tuple[str, ...]
+    held_out: list[Notes]
+
+
+def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
+    """Metrics and copies of K generated pieces with notes, as JSON values.
+
+    Generated and real pieces are compared by their first notes, as many of each as half of either have: most metrics
+    depend on the length.
+
+    Returns:
+        {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
+        "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
+        "mean_overlap_area": share, "compared_notes": notes}; without the last six where there are no two real pieces, or nothing generated.
+    """
+    known = _known(music)
+    samples: dict[str, Any] = {}
+    for name, piece in zip(names, pieces, strict=True):
+        if len(piece):
+            samples[name] = {**metrics.of_piece(piece), "copy": dataclasses.asdict(copies.longest(piece, known))}
+    others = [piece for piece in _spread(music.held_out or music.training, MOST_REAL) if len(piece)]
+    ours = [piece for piece in pieces if len(piece)]
+    if len(others) < 2 or not ours:
+        return {"samples": samples}
+    length = min(int(np.median([len(piece) for piece in side])) for side in (ours, others))
+    generated, real = ([metrics.of_piece(piece[:length]) for piece in side] for side in (ours, others))
+    overlaps = metrics.compare(generated, real)
+    return {
+        "samples": samples,
+        "generated": means(generated),
+        "real": means(real),
+        "overlap_area": {name: overlap.overlap_area for name, overlap in overlaps.items()},
+        "kl_nats": {name: overlap.kl_nats for name, overlap in overlaps.items()},
+        "mean_overlap_area": metrics.mean_overlap_area(overlaps),
+        "compared_notes": length,
+    }
+
+
+def of_data(pieces: list[Notes]) -> dict[str, float]:
+    """The mean of each metric over pieces, of which at most MOST_REAL are measured; nothing of none."""
+    return means([metrics.of_piece(piece) for piece in _spread([piece for piece in pieces if len(piece)], MOST_REAL)])
+
+
+def means(measured: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean."""
+    return {name: float(np.mean([one[name] for one in measured])) for name in measured[0]} if measured else {}
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Raises RunError if the file cannot be written."""
+    try:
+        disk.write(path, json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; see to its folder, its rights and space"
+        ) from error
+
+
+def say(found: dict[str, Any]) -> None:
+    """The overlap with real pieces, and the longest copy."""
+    if "mean_overlap_area" in found:
+        screen.say(
+            "metrics",
+            f"mean overlap with held-out pieces {found['mean_overlap_area']:.2f} of 1, by {found['compared_notes']} notes of each",
+        )
+    copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
+    if copied:
+        length, name, copy = max(copied, key=lambda one: one[0])
+        whose = f", as in {copy['piece']} from its note {copy['at'] + 1}" if length else ""
+        screen.say("copies", f"longest run of notes shared with the training data: {length} in {name}{whose}")
+
+
+def _known(music: Music) -> copies.Known:
+    lengths = np.cumsum([len(piece) for piece in music.training])
+    count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
+    if count < len(music.training):
+        screen.say("copies", f"looked for among the first {count} of {len(music.training)} training pieces")
+    return copies.index(music.training[:count], music.names[:count])
+
+
+def _spread(pieces: list[Notes], most: int) -> list[Notes]:
+    """At most so many, evenly from all."""
+    return pieces if len(pieces) <= most else [pieces[k] for k in np.linspace(0, len(pieces) - 1, most).astype(int)]
