@@ -1,0 +1,177 @@
+"""What generated pieces are like beside real ones: repetition, overlap of the metrics of music, copies.
+
+    python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
+                                 [--top_p=1.0] [--seed=0] [--save]
+
+The workdir is of a model of events that was trained on a folder with train/ and test/, such as benchmarks.notes
+leaves; --paper is one of the paper's regression on the same folder. Each model, and the trigram of benchmarks.ngrams
+over the same bins, writes so many pieces of so many notes. They are compared with the test pieces, cut to as many
+notes. Overlap areas are Yang and Lerch's, their mean is over all metrics of musicjax.music.metrics; copies are the
+longest runs shared with the training pieces, in any key.
+
+Prints a table, then what was asked of the model of events, and as its last line one JSON object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import alternate, ngrams, notes
+from musicjax.errors import RunError, UsageError
+from musicjax.music import copies, metrics, note_bins
+from musicjax.music import corpus as corpus_lib
+from musicjax.music.notes import Notes
+from musicjax.run import device, splits
+from musicjax.run import generate as generate_lib
+from musicjax.run.generate import Model
+from musicjax.run.setting import Setting
+
+GRAM = "most_repeated_8gram"
+
+
+def main() -> None:
+    asked = alternate.arguments(__doc__, workdir="", paper="", pieces=64, notes=500, temperature=1.0, top_p=1.0, seed=0)
+    if not asked.workdir:
+        raise SystemExit("--workdir is missing: expected that of a model of events")
+    try:
+        started = time.perf_counter()
+        model = generate_lib.load(asked.workdir)
+        device.keep_programs(model.facts.config)
+        setting = Setting(temperature=asked.temperature, top_p=asked.top_p)
+        size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
+        written = {"events": generate_lib.generate(model, settings=setting, **size)}
+        seconds = time.perf_counter() - started
+        folder = Path(model.facts.config.data.source)
+        written["trigram"] = of_trigram(model, folder, asked.pieces, asked.notes, asked.seed)
+        if asked.paper:
+            written["paper"] = generate_lib.generate(asked.paper, **size)
+        found = compared(written, model, folder, asked.notes)
+    except (UsageError, RunError) as error:
+        raise SystemExit(f"quality: {error}") from error
+    found["seconds_of_generating"] = round(seconds, 1)
+    print(table(found))
+    for claim, (is_so, said) in claims(found).items():
+        print(f"{'yes' if is_so else 'NO '}  {claim}: {said}")
+    if asked.save:
+        setting_used = {"temperature": asked.temperature, "top_p": asked.top_p, "pieces": asked.pieces}
+        keep({**found, **setting_used, "notes": asked.notes, "claims": claims(found)})
+    print(json.dumps(found))
+
+
+def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) -> list[Notes]:
+    """Pieces by the trigram whose context and smoothing are the best on the validation pieces."""
+    bins, data = model.facts.bins, model.facts.config.data
+    assert bins is not None
+    train, valid = (notes.rows_of(folder / name, bins, data) for name in ("train", "valid"))
+    sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in note_bins.PREDICTED)
+    models = [
+        ngrams.fit(train[0], train[1], sizes, 3, kind, smoothing)
+        for kind in ngrams.KINDS
+        for smoothing in ngrams.SMOOTHINGS
+    ]
+    best = min(models, key=lambda one: float(ngrams.nats(one, *valid).sum()))
+    generator = np.random.default_rng(seed)
+    starts = train[1][:-1][np.diff(train[1]) > 4]
+    first = generator.choice(starts, pieces)[:, None] + np.arange(4)
+    drawn = ngrams.sample(best, seed, length, train[0][first])
+    rows = np.zeros((*drawn.shape[:2], len(note_bins.COLUMNS)), np.int64)
+    rows[..., [note_bins.COLUMNS.index(name) for name in note_bins.PREDICTED]] = drawn
+    return [note_bins.decode(piece, bins) for piece in rows]
+
+
+def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
+    """Of each model, and of the test pieces, what they are like."""
+    data = splits.prepare(model.facts.config)
+    assert data.music is not None
+    known = copies.index(data.music.training, data.music.names)
+    corpus, _ = corpus_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))
+    real = [corpus.piece(p)[:length] for p in range(len(corpus))]
+    of_real = [metrics.of_piece(piece) for piece in real]
+    found: dict[str, Any] = {"test pieces": {**summed(of_real), "median_copy_notes": median_copy(real, known)}}
+    found["test pieces"]["whole_most_repeated_8gram"] = max(
+        metrics.of_piece(piece)[GRAM]
+        for piece in [*data.music.training, *(corpus.piece(p) for p in range(len(corpus)))]
+    )
+    for name, pieces in written.items():
+        measured = [metrics.of_piece(piece) for piece in pieces]
+        overlaps = metrics.compare(measured, of_real)
+        found[name] = {
+            **summed(measured),
+            "mean_overlap_area": round(metrics.mean_overlap_area(overlaps), 4),
+            "overlap_area": {metric: round(overlap.overlap_area, 3) for metric, overlap in overlaps.items()},
+            "median_copy_notes": median_copy(pieces, known),
+        }
+    return found
+
+
+def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
+    """The extremes that are asked for, and all means."""
+    return {
+        "highest_most_frequent_pitch": round(max(one["most_frequent_pitch"] for one in measured), 3),
+        "highest_most_repeated_8gram": max(one[GRAM] for one in measured),
+        "means": {name: round(float(np.mean([one[name] for one in measured])), 3) for name in metrics.NAMES},
+    }
+
+
+def median_copy(pieces: list[Notes], known: copies.Known) -> float:
+    """Notes of the longest run that a piece shares with the training pieces, the median over pieces."""
+    return float(np.median([copies.longest(piece, known).length for piece in pieces]))
+
+
+def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
+    """{what is asked of the model of events: (whether it is so, the numbers)}."""
+    mine, real = found["events"], found["test pieces"]
+    others = {name: found[name]["mean_overlap_area"] for name in ("trigram", "paper") if name in found}
+    frequent, gram, area = (
+        mine["highest_most_frequent_pitch"],
+        mine["highest_most_repeated_8gram"],
+        mine["mean_overlap_area"],
+    )
+    copied, own = mine["median_copy_notes"], real["median_copy_notes"]
+    most = real["whole_most_repeated_8gram"]
+    return {
+        "no pitch above 30 % of a piece": (frequent <= 0.3, f"{frequent:.1%}"),
+        "no 8-gram repeated more than in a real piece": (gram <= most, f"{gram:g} against {most:g}"),
+        "mean overlap area at least .75": (area >= 0.75, f"{area:.3f}"),
+        "higher than the others'": (area > max(others.values(), default=0.0), f"{area:.3f} against {others}"),
+        "copies no longer than a real piece's, plus 4": (copied < own + 4, f"{copied:g} against {own:g}"),
+        "within 60 s, start included": (found["seconds_of_generating"] < 60, f"{found['seconds_of_generating']} s"),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """Means of all metrics, and overlap areas, by model."""
+    names = [name for name in found if isinstance(found[name], dict)]
+    lines = [f"{'':<22}" + "".join(f"{name:>20}" for name in names)]
+    for metric in metrics.NAMES:
+        cells = []
+        for name in names:
+            area = found[name].get("overlap_area", {}).get(metric)
+            cells.append(f"{found[name]['means'][metric]:.3f}" + (f" ({area:.2f})" if area is not None else ""))
+        lines.append(f"{metric:<22}" + "".join(f"{cell:>20}" for cell in cells))
+    for field in (
+        "mean_overlap_area",
+        "median_copy_notes",
+        "highest_most_frequent_pitch",
+        "highest_most_repeated_8gram",
+    ):
+        lines.append(f"{field:<28}" + "".join(f"{found[name].get(field, ''):>20}" for name in names))
+    return "\n".join(lines)
+
+
+def keep(result: dict[str, Any]) -> None:
+    """Puts the result beside those of the other benchmarks."""
+    kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
+    path = alternate.RESULTS / alternate.folder_name() / "quality.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
