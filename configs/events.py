@@ -1,9 +1,9 @@
 """Notes as bins that are predicted one after the other: the model of choice for music.
 
-    python -m musicjax.main --config=events --config.data.source=DIR
+python -m musicjax.main --config=events --config.data.source=DIR
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
 
 
 def get_config() -> Config:
@@ -12,6 +12,7 @@ def get_config() -> Config:
         data=DataConfig(encoding="events", window=128, transpose=6, louder=1),
         model=ModelConfig(units=512, dropout=0.4, head="categorical", head_units=128, embedding=128),
         train=TrainConfig(
-            optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=40, patience=8
+            optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=24, patience=8
         ),
+        sample=SampleConfig(min_p=0.03, no_repeat=16),
     )

@@ -147,6 +147,23 @@ class SampleConfig:
         high=100.0,
         may_change=True,
     )
+    top_p: float = knob(
+        1.0,
+        "of events: only the likeliest bins that together have this probability; 1: all",
+        low=0.001,
+        high=1.0,
+        may_change=True,
+    )
+    min_p: float = knob(
+        0.0,
+        "of events: only bins with this share of the likeliest one's probability; 0: all",
+        low=0.0,
+        high=1.0,
+        may_change=True,
+    )
+    no_repeat: int = knob(
+        0, "of events: no run of so many pitches, 2..32, comes twice; 0: runs may", low=0, high=32, may_change=True
+    )
     audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
     soundfont: str = knob("", "sound font for it; empty: one that is found, or none", may_change=True)
 
@@ -221,9 +238,16 @@ def validate(config: Config, together: bool = True) -> Config:
 def _require_fit(config: Config) -> None:
     """Raises UsageError for fields that do not go together."""
     data, model, polyphonic = config.data, config.model, config.data.source.startswith("polyphonic:")
+    of_events = {
+        "data.tempo_percent": 0,
+        "data.louder": 0,
+        "sample.top_p": 1.0,
+        "sample.min_p": 0.0,
+        "sample.no_repeat": 0,
+    }
     only: dict[str, dict[str, Any]] = {
-        "notes": {"data.transpose": 0, "data.onsets": False, "data.tempo_percent": 0, "data.louder": 0},
-        "frames": {"data.duration": False, "data.split": "piece", "data.tempo_percent": 0, "data.louder": 0},
+        "notes": {"data.transpose": 0, "data.onsets": False, **of_events},
+        "frames": {"data.duration": False, "data.split": "piece", **of_events},
         "events": {"data.duration": False, "data.split": "piece", "data.onsets": False},
     }
     heads = {"notes": ("regression",), "frames": ("regression", "bernoulli", "nade"), "events": ("categorical",)}
@@ -250,6 +274,8 @@ def _require_fit(config: Config) -> None:
         raise UsageError(
             "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
         )
+    if config.sample.no_repeat == 1:
+        raise UsageError("config.sample.no_repeat=1: expected 2..32, or 0 where runs may repeat")
     if config.train.optimizer == "rmsprop" and (config.train.half_life or config.train.clip_norm):
         raise UsageError("config.train.half_life and clip_norm are adam's: expected --config.train.optimizer=adam too")
 

@@ -93,7 +93,7 @@ def test_one_hots_are_end_to_end():
     assert hot.tolist() == [[0, 1, 1, 0, 0, 0, 1]]
 
 
-# In training: rows (interval, place, pitch, duration, velocity).
+# In training: rows (interval, place, pitch, duration, velocity, echo of four of them, its length).
 
 TABLES = sequences.Tables(
     np.int32([[0, 1, 1], [0, 1, 2], [0, 2, 2]]),
@@ -102,6 +102,7 @@ TABLES = sequences.Tables(
     np.int32(8),
     np.int32(4),
     np.int32(1),
+    np.float32(0.75),
 )
 OFFSETS = np.array([0, 30, 31, 60])
 
@@ -111,8 +112,11 @@ def _rows() -> np.ndarray:
     interval = rng.integers(0, 3, 60)
     interval[[0, 30, 31]] = 0
     place = np.concatenate([np.cumsum(TABLES.steps[interval[a:b]]) % 8 for a, b in itertools.pairwise(OFFSETS)])
-    rest = (rng.integers(40, 80, 60), rng.integers(0, 2, 60), rng.integers(0, 4, 60))
-    return np.stack([interval, place, *rest], axis=1).astype(np.uint8)
+    rest = [rng.integers(40, 80, 60), rng.integers(0, 2, 60), rng.integers(0, 4, 60)]
+    length = rng.integers(0, 3, 60)
+    echoes = [rng.integers(0, 3, 60), rng.integers(40, 80, 60), rng.integers(0, 2, 60), rng.integers(0, 4, 60)]
+    columns = [interval, place, *rest, *(column * (length > 0) for column in echoes), length]
+    return np.stack(columns, axis=1).astype(np.uint8)
 
 
 def _gathered(draws) -> tuple[np.ndarray, np.ndarray, np.ndarray, sequences.Sequences]:
@@ -124,8 +128,8 @@ def _gathered(draws) -> tuple[np.ndarray, np.ndarray, np.ndarray, sequences.Sequ
 
 
 def test_in_the_middle_of_all_draws_nothing_is_changed():
-    inputs, targets, weight, made = _gathered([0.5, 0.5, 0.5, 0.5])
-    assert int(weight.sum()) == 29 + 28 and len(made.starts) == 6
+    inputs, targets, weight, made = _gathered([0.5, 0.5, 0.5, 0.5, 0.5])
+    assert int(weight.sum()) == 30 + 30 and len(made.starts) == 6
     for start, one, two, counted in zip(made.starts, inputs, targets, weight, strict=True):
         first = max(min(start, made.end[list(made.starts).index(start)] - 11), 0)
         inside = int(counted.sum())
@@ -135,34 +139,49 @@ def test_in_the_middle_of_all_draws_nothing_is_changed():
 
 @pytest.mark.parametrize(("tempo", "which"), [(0.0, 0), (0.99, 2)])
 def test_tempo_looks_up_times_and_the_place_follows(tempo, which):
-    plain, _, _, _ = _gathered([0.5, 0.5, 0.5, 0.5])
-    changed, _, weight, _ = _gathered([0.5, 0.5, tempo, 0.5])
+    plain, _, _, _ = _gathered([0.5, 0.5, 0.5, 0.5, 0.5])
+    changed, _, weight, _ = _gathered([0.5, 0.5, tempo, 0.5, 0.5])
     inside = weight > 0
     np.testing.assert_array_equal(changed[..., 0][inside], TABLES.interval[which][plain[..., 0].astype(int)][inside])
     np.testing.assert_array_equal(changed[..., 3][inside], TABLES.duration[which][plain[..., 3].astype(int)][inside])
+    heard = inside & (plain[..., 9] > 0)
+    np.testing.assert_array_equal(changed[..., 5][heard], TABLES.interval[which][plain[..., 5].astype(int)][heard])
+    np.testing.assert_array_equal(changed[..., 7][heard], TABLES.duration[which][plain[..., 7].astype(int)][heard])
     steps = np.array(TABLES.steps)[changed[:, 1:, 0].astype(int)]
     expected = (changed[:, :1, 1] + np.cumsum(steps, axis=1)) % 8
     np.testing.assert_array_equal(changed[:, 1:, 1][inside[:, 1:]], expected[inside[:, 1:]])
 
 
 def test_transposition_and_loudness_move_whole_windows_within_their_bounds():
-    plain, _, weight, _ = _gathered([0.5, 0.5, 0.5, 0.5])
+    plain, _, weight, _ = _gathered([0.5, 0.5, 0.5, 0.5, 0.5])
     inside = weight > 0
     seen = set()
     for draw in np.linspace(0, 0.999, 30):
-        changed, _, _, _ = _gathered([0.5, draw, 0.5, draw])
+        changed, _, _, _ = _gathered([0.5, draw, 0.5, draw, 0.5])
         keys = (changed[..., 2] - plain[..., 2])[inside]
         assert len(np.unique(keys)) == 1
         seen.add(int(keys[0]))
         louder = np.floor(draw * 3) - 1
         np.testing.assert_array_equal(changed[..., 4][inside], np.clip(plain[..., 4] + louder, 0, 3)[inside])
+        heard = inside & (plain[..., 9] > 0)
+        np.testing.assert_array_equal((changed[..., 6] - plain[..., 6])[heard], keys[0])
+        np.testing.assert_array_equal(changed[..., 8][heard], np.clip(plain[..., 8] + louder, 0, 3)[heard])
+        assert (changed[..., 5:][inside & ~heard] == 0).all(), "where nothing was before, nothing is told"
     assert seen == set(range(-6, 7))
 
 
+@pytest.mark.parametrize(("draw", "kept"), [(0.74, True), (0.76, False)])
+def test_so_many_windows_are_told_their_echoes(draw, kept):
+    plain, _, _, _ = _gathered([0.5, 0.5, 0.5, 0.5, 0.5])
+    changed, _, _, _ = _gathered([0.5, 0.5, 0.5, 0.5, draw])
+    np.testing.assert_array_equal(changed[..., :5], plain[..., :5])
+    np.testing.assert_array_equal(changed[..., 5:], plain[..., 5:] * kept)
+
+
 def test_whole_pieces_are_scored_as_windows_from_their_first_row_are():
-    sizes = (3, 8, 128, 2, 4)
-    head = Categorical(sizes, (1,), 6)
-    net = MusicLSTM(8, 5, 0.0, head=head, every=True, sizes=sizes, embedding=4)
+    sizes = (3, 8, 128, 2, 4, 3, 128, 2, 4, 3)
+    head = Categorical(sizes, (1, 5, 6, 7, 8, 9), 6)
+    net = MusicLSTM(8, 10, 0.0, head=head, every=True, sizes=sizes, embedding=4)
     params = network.init(net, jax.random.key(0), 10)
     lanes = sequences.lanes(_rows(), OFFSETS, np.ones(3, bool))
     scores = step.scores(net, params, jax.tree.map(jnp.asarray, lanes))

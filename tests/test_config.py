@@ -27,6 +27,9 @@ COMPANIONS = {
     "data.onsets": ("data.encoding", "frames"),
     "data.tempo_percent": ("data.encoding", "events"),
     "data.louder": ("data.encoding", "events"),
+    "sample.top_p": ("data.encoding", "events"),
+    "sample.min_p": ("data.encoding", "events"),
+    "sample.no_repeat": ("data.encoding", "events"),
     "model.head": ("data.encoding", "frames"),
     "train.half_life": ("train.optimizer", "adam"),
     "train.clip_norm": ("train.optimizer", "adam"),
@@ -184,7 +187,8 @@ def test_the_seed_of_the_last_trial_must_be_a_seed_too():
 @pytest.mark.parametrize(("path", "companion"), COMPANIONS.items())
 def test_a_knob_without_the_other_that_it_goes_with_is_refused(path, companion):
     field = next(field for name, field, _ in KNOBS if name == path)
-    other = field.metadata["choices"][1] if field.metadata["choices"] else type(field.default)(1)
+    others = {"sample.top_p": 0.5, "sample.no_repeat": 2}
+    other = field.metadata["choices"][1] if field.metadata["choices"] else others.get(path, type(field.default)(1))
     config_lib.validate(_set(path, other))
     alone = Config()
     config_lib.set_field(alone, path, other)
@@ -282,8 +286,10 @@ def _configs(draw) -> Config:
     data, model = config.data, config.model
     if data.encoding != "notes":
         data.duration, data.split = False, "piece"
+    config.sample.no_repeat += config.sample.no_repeat == 1
     if data.encoding != "events":
-        data.tempo_percent = data.louder = 0
+        data.tempo_percent = data.louder = config.sample.no_repeat = 0
+        config.sample.top_p, config.sample.min_p = 1.0, 0.0
     if data.encoding == "notes":
         data.transpose = 0
     if data.encoding != "frames":
@@ -444,6 +450,11 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "name",
         "data.source",  # what it holds is compared by its fingerprint
         "data.cache",
+        "sample.top_p",
+        "sample.min_p",
+        "sample.no_repeat",
+        "sample.audio",
+        "sample.soundfont",
         "data.workers",
         "data.seconds_per_file",
         "train.epochs",

@@ -55,7 +55,8 @@ def test_place_follows_from_the_intervals_and_all_bins_are_within_their_sizes(no
 def test_the_grid_is_the_coarsest_that_has_the_onsets():
     for steps in note_bins.GRIDS:
         onset = np.arange(300) / steps
-        assert note_bins.learn([_piece(np.full(300, 60), np.full(300, 80), onset, np.ones(300))]).steps_per_beat == steps
+        piece = _piece(np.full(300, 60), np.full(300, 80), onset, np.ones(300))
+        assert note_bins.learn([piece]).steps_per_beat == steps
 
 
 def test_of_too_many_values_the_nearest_bins_are_used_and_chords_stay_together():
@@ -74,7 +75,7 @@ def test_of_too_many_values_the_nearest_bins_are_used_and_chords_stay_together()
     assert np.median(np.abs(at - onset)) <= 0.5 / bins.steps_per_beat + 1e-9
     ratio = np.array(bins.duration)[rows[:, 3]] / notes.duration_beats
     long = (notes.duration_beats > 0.5) & (notes.duration_beats < bins.duration[-1])
-    assert 0.85 < ratio[long].min() and ratio[long].max() < 1.15
+    assert ratio[long].min() > 0.85 and ratio[long].max() < 1.15
 
 
 def test_scaled_bins_keep_chords_and_are_the_same_at_the_same_tempo():

@@ -2,8 +2,8 @@
 
 The counterpart, inside the sampling scan, of `echoes` in musicjax.music.note_bins, and equal to it.
 
-Shape legend: G outputs; C columns (interval, place, pitch, duration, velocity, echo of four of them, its length); M rows
-remembered.
+Shape legend: G outputs; C columns (interval, place, pitch, duration, velocity, echo of four of them, its length);
+M rows remembered.
 """
 
 from __future__ import annotations

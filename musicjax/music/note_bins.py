@@ -169,8 +169,8 @@ def from_saved(saved: Mapping[str, Any]) -> Bins:
     bins = Bins(int(saved["steps_per_beat"]), *times, tuple(map(int, saved["velocity"])), float(saved["bpm"]))
     rising = all(all(a < b for a, b in itertools.pairwise(one)) for one in (*times, bins.velocity))
     fit = all(0 < used <= size for used, size in zip(bins.used, SIZES, strict=True))
-    positive = times[0][:1] == (0,) and min(times[1], default=0) > 0 and min(bins.velocity, default=0) > 0 and 0 < bins.bpm < 10_000
-    if not (rising and fit and positive and max(bins.velocity) < 128):
+    positive = times[0][:1] == (0,) and min(times[1], default=0) > 0 and min(bins.velocity, default=0) > 0
+    if not (rising and fit and positive and max(bins.velocity) < 128 and 0 < bins.bpm < 10_000):
         raise ValueError("its bins do not rise, or are too many")
     return bins
 
@@ -221,7 +221,7 @@ def _common(values: np.ndarray, most: int, always: tuple[int, ...] = ()) -> np.n
 
 
 def _spread(steps: np.ndarray) -> np.ndarray:
-    """Whole steps, one by one while they are few, then about BINS_AN_OCTAVE to a doubling: as the ear tells durations."""
+    """Whole steps, one by one while few, then about BINS_AN_OCTAVE to a doubling: as the ear tells durations."""
     octaves = np.log2(np.quantile(steps, LONG_ENOUGH))
     return np.unique(np.rint(2.0 ** (np.arange(int(octaves * BINS_AN_OCTAVE) + 2) / BINS_AN_OCTAVE)).astype(np.int64))
 

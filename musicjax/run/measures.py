@@ -36,7 +36,8 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     Returns:
         {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
         "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
-        "mean_overlap_area": share, "compared_notes": notes}; without the last six where there are no two real pieces, or nothing generated.
+        "mean_overlap_area": share, "compared_notes": notes}; of the samples alone where there are no two real pieces,
+        or nothing generated.
     """
     known = _known(music)
     samples: dict[str, Any] = {}
@@ -84,10 +85,8 @@ def write(found: dict[str, Any], path: Path) -> None:
 def say(found: dict[str, Any]) -> None:
     """The overlap with real pieces, and the longest copy."""
     if "mean_overlap_area" in found:
-        screen.say(
-            "metrics",
-            f"mean overlap with held-out pieces {found['mean_overlap_area']:.2f} of 1, by {found['compared_notes']} notes of each",
-        )
+        area, count = found["mean_overlap_area"], found["compared_notes"]
+        screen.say("metrics", f"mean overlap with held-out pieces {area:.2f} of 1, by {count} notes of each")
     copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
     if copied:
         length, name, copy = max(copied, key=lambda one: one[0])

@@ -26,6 +26,7 @@ from musicjax.run import epoch as epoch_lib
 from musicjax.run import facts as facts_lib
 from musicjax.run import generate as generate_lib
 from musicjax.run import graph as graph_lib
+from musicjax.run import setting as setting_lib
 from musicjax.run import workdir as workdir_lib
 from musicjax.run.checkpoint import Arrays, Checkpoint
 from musicjax.run.facts import Facts, Standing
@@ -94,13 +95,11 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     best_params, best_deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
     model = generate_lib.Model(net, best_params, best_deviation, arrays.primers, facts)
     sample = config.sample
-    pieces = generate_lib.generate(
-        model,
-        num_outputs=sample.num_outputs,
-        num_notes=sample.num_notes,
-        seed=config.seed,
-        temperature=sample.temperature,
-    )
+    size = {"num_outputs": sample.num_outputs, "num_notes": sample.num_notes, "seed": config.seed}
+    if facts.bins is None:
+        pieces = generate_lib.generate(model, **size, temperature=sample.temperature)
+    else:
+        pieces = generate_lib.generate(model, **size, settings=setting_lib.of_config(sample))
     paths = generate_lib.write(pieces, workdir / "samples", config.seed)
     screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
     measured = _show(config, workdir, data, pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))

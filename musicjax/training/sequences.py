@@ -136,7 +136,7 @@ def _moved_frames(rows: jax.Array, keys: jax.Array) -> jax.Array:
 
 
 def _changed_bins(tables: Tables, rows: jax.Array, keys: jax.Array, draws: jax.Array) -> jax.Array:
-    """int32 [B, T + 1, C] moved up by keys [B]; tempo, loudness and whether there is an echo as drawn, [B, 3]: float32."""
+    """int32 [B, T + 1, C] moved up by keys [B]; tempo, loudness and whether it is told echoes as drawn, [B, 3]."""
     tempo, loud, echo = (draws[:, [kind]] for kind in range(3))
     which = jnp.floor(tempo * tables.interval.shape[0]).astype(jnp.int32)
     louder = jnp.floor(loud * (2 * tables.louder + 1)).astype(jnp.int32) - tables.louder

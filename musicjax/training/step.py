@@ -70,12 +70,12 @@ class Validation(NamedTuple):
 
 class Scores(NamedTuple):
     """Of each row but a piece's first, given its piece so far: loss, agreement and nats, float32 [S, L] each; nats of
-    each column that a categorical head predicts, [S, L, A], of others A = 0."""
+    each column that a categorical head predicts, [S, L, A]."""
 
     loss: jax.Array
     agreement: jax.Array
     nats: jax.Array
-    by_column: jax.Array
+    by_column: jax.Array | None
 
 
 def keys(seed: int | jax.Array) -> Keys:
@@ -215,7 +215,7 @@ def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> Scores:
             nats = jnp.sum(by_column, axis=-1)
             return states, Scores(nats, agreement, nats, by_column)
         loss, log_prob = net.head.loss(own, outputs, targets), net.head.log_prob(own, outputs, targets)
-        return states, Scores(loss, agreement, -log_prob, jnp.zeros((*loss.shape, 0)))
+        return states, Scores(loss, agreement, -log_prob, None)
 
     # In chunks, so that the outputs of a few steps are held at a time, not of all.
     seen, fresh = (array.reshape(-1, sequences_lib.CHUNK, array.shape[1]) for array in (lanes.seen, lanes.fresh))
@@ -228,15 +228,17 @@ def _validation_of_pieces(net: MusicLSTM, params: dict, lanes: Lanes, axis_name:
     if lanes.seen.shape[1] % shares:  # then every device does all
         axis_name, place, shares = None, 0, 1
     lanes = sequences_lib.part(lanes, place, shares)
-    found = scores(net, params, lanes)
-    weighted = [jnp.sum(array * lanes.weight) for array in found[:3]]
-    by_column = jnp.sum(found.by_column * lanes.weight[..., None], axis=(0, 1))
-    sums = (*weighted, by_column, jnp.sum(lanes.weight))
+
+    def total(array: jax.Array) -> jax.Array:
+        weight = lanes.weight.reshape(*lanes.weight.shape, *(1,) * (array.ndim - 2))
+        return jnp.sum(array * weight, axis=(0, 1))
+
+    sums, weight = jax.tree.map(total, scores(net, params, lanes)), jnp.sum(lanes.weight)
     if axis_name is not None:
-        sums = lax.psum(sums, axis_name)
-    loss, agreement, nats, by_column = (value / sums[4] for value in sums[:4])
+        sums, weight = lax.psum((sums, weight), axis_name)
+    mean = jax.tree.map(lambda value: value / weight, sums)
     none = jnp.zeros(net.columns)
-    return Validation(loss, agreement, none, none, none, nats, by_column)
+    return Validation(mean.loss, mean.agreement, none, none, none, mean.nats, mean.by_column)
 
 
 def make_epoch(

@@ -1,0 +1,70 @@
+"""What is told of generated pieces: their metrics beside real ones, and what they copy."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from musicjax.errors import RunError
+from musicjax.music import metrics
+from musicjax.music.notes import Notes, from_beats
+from musicjax.run import measures
+from musicjax.run.measures import Music
+
+
+def _piece(seed: int, count: int = 60) -> Notes:
+    rng = np.random.default_rng(seed)
+    onset = np.cumsum(rng.integers(0, 3, count)) / 4
+    return from_beats(rng.integers(50, 80, count), rng.integers(40, 100, count), onset, rng.integers(1, 5, count) / 4)
+
+
+TRAINING = [_piece(seed) for seed in range(4)]
+MUSIC = Music(TRAINING, ("a.mid", "b.mid", "c.mid", "d.mid"), [_piece(seed) for seed in range(10, 14)])
+
+
+def _moved(notes: Notes, keys: int) -> Notes:
+    return from_beats(notes.pitch + keys, notes.velocity, notes.onset_beats, notes.duration_beats)
+
+
+def test_a_transposed_excerpt_is_told_with_its_piece():
+    found = measures.of([_moved(TRAINING[2][10:40], 3), _piece(99)], ["copy", "own"], MUSIC)
+    copy = found["samples"]["copy"]["copy"]
+    assert (copy["length"], copy["piece"]) == (30, "c.mid")
+    assert found["samples"]["own"]["copy"]["length"] < 10
+
+
+def test_the_real_pieces_themselves_overlap_wholly():
+    same = measures.of(MUSIC.held_out, list("wxyz"), MUSIC)
+    assert same["generated"] == same["real"] == measures.of_data(MUSIC.held_out)
+    assert 0.8 < same["mean_overlap_area"] < 1, "distances to oneself are among those between the sets"
+    assert set(same["overlap_area"]) == set(metrics.NAMES)
+    json.dumps(same, allow_nan=False)
+
+
+def test_pieces_are_compared_by_as_many_notes():
+    long = measures.of([_piece(50, 500), _piece(51, 500)], ["x", "y"], MUSIC)
+    short = measures.of([_piece(50, 500)[:60], _piece(51, 500)[:60]], ["x", "y"], MUSIC)
+    assert long["compared_notes"] == short["compared_notes"] == 60
+    assert long["generated"] == short["generated"]
+    assert long["samples"]["x"] != short["samples"]["x"], "a sample's own metrics are of all of it"
+
+
+@pytest.mark.parametrize("held_out", [[], [_piece(10)]])
+def test_without_real_pieces_there_is_no_overlap(held_out):
+    alone = Music(TRAINING[:1], ("a.mid",), held_out)
+    assert set(measures.of([_piece(3)], ["x"], alone)) == {"samples"}
+
+
+def test_pieces_without_notes_are_left_out():
+    empty = TRAINING[0][:0]
+    found = measures.of([empty, _piece(98)], ["none", "some"], MUSIC)
+    assert list(found["samples"]) == ["some"]
+    assert measures.of_data([empty]) == {} == measures.means([])
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"metrics\.json cannot be written"):
+        measures.write({}, tmp_path / "file" / "metrics.json")
