@@ -59,8 +59,14 @@ ONLY = {
     "tensorboardX": {"run/graph.py", "run/record.py", "report/events.py"},
     "matplotlib": {"report/pictures.py"},
     "PIL": {"report/pictures.py"},
+    "midirenderer": {"report/audio.py"},
+    "soundfile": {"report/audio.py"},
     "rich": {"run/screen.py"},
     "scipy": {"music/polyphonic.py"},
+    "xml": {"music/musicxml.py"},
+    "urllib.request": {"music/download.py"},
+    "tarfile": {"music/archives.py"},
+    "zipfile": {"music/archives.py", "music/musicxml.py"},
     "absl": {"main.py"},
     "ml_collections": {"main.py"},
 }
@@ -166,6 +172,8 @@ UNSAFE_CALLS += ("subprocess.getoutput", "subprocess.getstatusoutput", "tempfile
 NUMPY_LOADS = ("np.load", "numpy.load", "np.lib.format.read_array", "np.memmap")
 # The one place where a file is run: a config that the user names, which is said to be Python.
 RUNS_A_FILE = {"config.py": "runpy.run_path"}
+# Where archives are opened, which the tests of these files try to trick: members are read one by one, within bounds.
+OPENS_ARCHIVES = {"music/archives.py": ["tarfile", "zipfile"], "music/musicxml.py": ["zipfile"]}
 
 
 def _unsafe(tree: ast.Module) -> list[str]:
@@ -209,7 +217,8 @@ def test_what_is_unsafe_is_seen(code):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_file_runs_or_unpacks_what_comes_from_data(name):
-    assert _unsafe(_tree(name)) == ([RUNS_A_FILE[name]] if name in RUNS_A_FILE else [])
+    allowed = OPENS_ARCHIVES.get(name, []) + ([RUNS_A_FILE[name]] if name in RUNS_A_FILE else [])
+    assert _unsafe(_tree(name)) == allowed
 
 
 def _undocumented(tree: ast.Module) -> list[str]:

@@ -31,7 +31,7 @@ class Known:
         names: P names.
         starts: int64 [P], index of the first move of each piece.
         alphabet: int64 [A], the different moves, sorted; move a is stored as P + a.
-        moves: M moves of 4 bytes; piece p ends with the mark p, which no other piece has.
+        moves: M moves of 4 bytes; piece p ends with the mark p, its own, beyond which no sorting needs to look.
         order: int64 [M], byte at which each suffix of `moves` begins, in the order of the suffixes.
     """
 

@@ -1,4 +1,4 @@
-"""Folder of MIDI files -> Corpus, and one outcome for each file found.
+"""Folder of MIDI and MusicXML files -> Corpus, and one outcome for each file found.
 
 Files are read by a pool of processes with a time limit each, and kept in a cache under the hash of
 their content, so that a second start reads no MIDI at all.
@@ -21,11 +21,11 @@ import numpy as np
 from musicjax.config import DataConfig
 from musicjax.errors import RunError
 from musicjax.music import cache as cache_lib
-from musicjax.music import midi, pool, reader
+from musicjax.music import datasets, midi, musicxml, pool, reader
 from musicjax.music.cache import cache_folder
 from musicjax.music.notes import FIELDS, Notes
 
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi", *musicxml.SUFFIXES)
 OnProgress = Callable[[int, int], None]
 
 
@@ -93,9 +93,12 @@ def read(data: DataConfig, on_progress: OnProgress = lambda done, total: None) -
         The corpus of all files that gave notes (perhaps none), and an Outcome for each file found, by path.
 
     Raises:
-        RunError: no such source, no MIDI file in it, or no way to write the cache.
+        RunError: no such source, no file of music in it, a data set that is not here, or no way to write the cache.
     """
     cache = cache_folder(data)
+    if datasets.is_name(data.source):
+        place, paths = datasets.find(data.source, cache)
+        return _read_source(place, cache, data, on_progress, paths)
     if data.source != "builtin":
         return _read_source(Path(data.source).expanduser(), cache, data, on_progress)
     if cache is not None:
@@ -108,7 +111,7 @@ def read(data: DataConfig, on_progress: OnProgress = lambda done, total: None) -
 
 
 def find_files(source: Path) -> list[Path]:
-    """The MIDI files below a folder (or the one file named), each once, sorted by path.
+    """The files of music below a folder (or the one file named), each once, sorted by path.
 
     Raises:
         RunError: nothing is there.
@@ -117,7 +120,8 @@ def find_files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise RunError(
-            f"data source {source}: no such folder; expected builtin or a folder with {' '.join(SUFFIXES)} files"
+            f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
+            f"folder with {' '.join(SUFFIXES)} files"
         )
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -157,7 +161,7 @@ def find_files(source: Path) -> list[Path]:
 def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = None) -> np.ndarray:
     """Which pieces validate, bool [P]: a share of those long enough for a window, chosen by content.
 
-    Files of equal content fall on the same side.
+    Files of equal content fall on the same side. Where the source has folders for it (see `folders`), they decide.
 
     Args:
         long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window. Given for
@@ -166,6 +170,9 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
     Raises:
         RunError: fewer than two different pieces are long enough.
     """
+    own = folders(corpus.names)
+    if own is not None:
+        return own == 1
     needed, advice = "one frame", "add files"
     if long_enough is None:
         long_enough, needed = np.diff(corpus.offsets) > data.window, f"{data.window} notes"
@@ -182,6 +189,27 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
     count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
     chosen = set(hashes[:count])
     return np.array([name in chosen for name in corpus.hashes]) & long_enough
+
+
+def folders(names: Sequence[str]) -> np.ndarray | None:
+    """The split that P paths have of themselves, int8 [P]: 0 below train/, 1 below valid/ or validation/, 2 test/.
+
+    None unless all of them lie in these folders, and some in each of the first two.
+    """
+    kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+    found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
+    return np.array(found, np.int8) if {0, 1} <= set(found) <= {0, 1, 2} else None
+
+
+def without_tests(corpus: Corpus) -> Corpus:
+    """The corpus without the pieces of its test folder, which neither train nor validate."""
+    own = folders(corpus.names)
+    if own is None or not (own == 2).any():
+        return corpus
+    kept, lengths = own != 2, np.diff(corpus.offsets)
+    offsets = np.cumsum([0, *lengths[kept].tolist()], dtype=np.int64)
+    names, hashes = (tuple(np.array(of, object)[kept].tolist()) for of in (corpus.names, corpus.hashes))
+    return Corpus(corpus.notes[np.repeat(kept, lengths)], offsets, names, hashes)
 
 
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -218,9 +246,9 @@ def _builtin_folder(cache: Path) -> Path:
 
 
 def _read_source(
-    source: Path, cache: Path | None, data: DataConfig, on_progress: OnProgress
+    source: Path, cache: Path | None, data: DataConfig, on_progress: OnProgress, paths: list[Path] | None = None
 ) -> tuple[Corpus, list[Outcome]]:
-    paths = find_files(source)
+    paths = find_files(source) if paths is None else paths
     root = source if source.is_dir() else source.parent
     hashes: dict[Path, str] = {}
     known: dict[Path, tuple[reader.Reading, Notes | None]] = {}
@@ -229,7 +257,7 @@ def _read_source(
     for path, outcome, notes in pool.read_files(waiting, data.workers, data.seconds_per_file, data.percussion):
         known[path] = (outcome, notes)
         if cache is not None:
-            cache_lib.store(cache, hashes.get(path, ""), data.percussion, outcome, notes)
+            cache_lib.store(cache, _key(path, hashes), data.percussion, outcome, notes)
         on_progress(len(known), len(paths))
     outcomes, pieces = [], []
     for path in paths:
@@ -259,6 +287,12 @@ def _join(pieces: list[tuple[str, str, Notes]]) -> Corpus:
     return Corpus(flat, offsets, names, hashes)
 
 
+def _key(path: Path, hashes: dict[Path, str]) -> str:
+    """What a file is cached under; empty if it could not be read. How bytes are read depends on the file's name too."""
+    content = hashes.get(path, "")
+    return f"{content}-musicxml" if content and path.suffix.lower() in musicxml.SUFFIXES else content
+
+
 def _look_up(
     paths: list[Path],
     cache: Path | None,
@@ -273,7 +307,7 @@ def _look_up(
         except OSError as error:
             known[path] = (reader.skipped("unreadable", error.strerror or str(error)), None)
             continue
-        found = None if cache is None else cache_lib.load(cache, hashes[path], percussion)
+        found = None if cache is None else cache_lib.load(cache, _key(path, hashes), percussion)
         if found is None:
             yield path
         else:

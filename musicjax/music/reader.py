@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from musicjax.music import midi
+from musicjax.music import midi, musicxml
 from musicjax.music.notes import FIELDS, Notes
 
 _HEAD = struct.Struct("<III")  # bytes of JSON, notes, crc32 of both parts
@@ -55,8 +55,12 @@ def skipped(code: str, detail: str) -> Reading:
 def read_file(path: str, percussion: bool) -> tuple[Reading, Notes | None]:
     """The outcome and the notes of one file, its pieces one behind the other; never raises for what the file holds."""
     try:
-        pieces, mended = midi.read_pieces(path, percussion=percussion)
-    except midi.MidiError as error:
+        if path.lower().endswith(musicxml.SUFFIXES):
+            score, mended = musicxml.read(path)
+            pieces = [score]
+        else:
+            pieces, mended = midi.read_pieces(path, percussion=percussion)
+    except (midi.MidiError, musicxml.MusicXmlError) as error:
         return skipped(error.code, str(error)), None
     except OSError as error:
         return skipped("unreadable", str(error)), None

@@ -12,12 +12,16 @@ import numpy as np
 from musicjax.config import DataConfig
 from musicjax.errors import RunError
 from musicjax.music import corpus as corpus_lib
+from musicjax.music import datasets
 from musicjax.music.corpus import Corpus, Outcome
 from musicjax.music.piano_roll import LOWEST_PITCH
 from musicjax.run import screen
 
 # Files recovered and files skipped that are listed on the screen; the report has them all.
 LISTED = 20
+# How often a download says how far it is: so many times, or each so many bytes where its size is not known.
+LINES_A_DOWNLOAD = 25
+UNKNOWN_STEP_BYTES = 2**24
 
 
 def write_report(outcomes: list[Outcome], path: Path) -> None:
@@ -30,7 +34,8 @@ def write_report(outcomes: list[Outcome], path: Path) -> None:
 
 
 def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
-    """Reads the source, showing progress and what became of the files."""
+    """Reads the source, fetched if need be, showing progress and what became of the files."""
+    _fetch(data)
     with screen.bar("reading", 0) as update:
         corpus, outcomes = corpus_lib.read(data, lambda done, total: update(done, "", total))
     counts = corpus_lib.counts(outcomes)
@@ -46,6 +51,24 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
         if len(some) > LISTED:
             screen.say(label, f"and {len(some) - LISTED} more")
     return corpus, outcomes
+
+
+def _fetch(data: DataConfig) -> None:
+    """Downloads the data set that the source names, unless it is in the cache."""
+    if data.source in datasets.NAMES and not datasets.is_name(data.source):
+        screen.say("data", f"{data.source}: the folder {Path(data.source).absolute()}, not the data set of that name")
+    if not datasets.is_name(data.source) or not datasets.is_missing(data.source, corpus_lib.cache_folder(data)):
+        return
+    next_at = 0
+    with screen.bar("download") as update:
+
+        def progress(done: int, total: int) -> None:
+            nonlocal next_at
+            if done >= next_at:
+                update(done >> 20, "MiB", total >> 20)
+                next_at = done + (total // LINES_A_DOWNLOAD or UNKNOWN_STEP_BYTES)
+
+        datasets.fetch(data.source, corpus_lib.cache_folder(data), progress, screen.say)
 
 
 def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
@@ -116,5 +139,5 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
         first = outcomes[0]
         raise RunError(
             f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
-            "expected MIDI files with notes; name another folder"
+            "expected MIDI or MusicXML files with notes; name another folder"
         )
