@@ -73,6 +73,7 @@ def split_folder(data: str, folder: Path) -> Path:
     source = Path(data).expanduser()
     if data == "builtin":
         source = folder.parent / "builtin"
+        source.mkdir(parents=True, exist_ok=True)
         composer.write_corpus(source)
     names = [path.relative_to(source).as_posix() for path in corpus_lib.find_files(source)]
     if corpus_lib.folders(names) is not None and any(name.startswith("test/") for name in names):

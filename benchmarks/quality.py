@@ -1,7 +1,7 @@
 """What generated pieces are like beside real ones: repetition, overlap of the metrics of music, copies.
 
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
-                                 [--top_p=1.0] [--seed=0] [--save]
+                                 [--top_p=1.0] [--min_p=0.0] [--no_repeat=0] [--seed=0] [--save]
 
 The workdir is of a model of events that was trained on a folder with train/ and test/, such as benchmarks.notes
 leaves; --paper is one of the paper's regression on the same folder. Each model, and the trigram of benchmarks.ngrams
@@ -36,14 +36,26 @@ GRAM = "most_repeated_8gram"
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, workdir="", paper="", pieces=64, notes=500, temperature=1.0, top_p=1.0, seed=0)
+    asked = alternate.arguments(
+        __doc__,
+        workdir="",
+        paper="",
+        pieces=64,
+        notes=500,
+        temperature=1.0,
+        top_p=1.0,
+        min_p=0.0,
+        no_repeat=0,
+        seed=0,
+    )
     if not asked.workdir:
         raise SystemExit("--workdir is missing: expected that of a model of events")
     try:
         started = time.perf_counter()
         model = generate_lib.load(asked.workdir)
         device.keep_programs(model.facts.config)
-        setting = Setting(temperature=asked.temperature, top_p=asked.top_p)
+        drawn = {"temperature": asked.temperature, "top_p": asked.top_p, "min_p": asked.min_p}
+        setting = Setting(**drawn, no_repeat=asked.no_repeat)
         size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
         written = {"events": generate_lib.generate(model, settings=setting, **size)}
         seconds = time.perf_counter() - started
@@ -59,8 +71,8 @@ def main() -> None:
     for claim, (is_so, said) in claims(found).items():
         print(f"{'yes' if is_so else 'NO '}  {claim}: {said}")
     if asked.save:
-        setting_used = {"temperature": asked.temperature, "top_p": asked.top_p, "pieces": asked.pieces}
-        keep({**found, **setting_used, "notes": asked.notes, "claims": claims(found)})
+        used = {**drawn, "no_repeat": asked.no_repeat, "pieces": asked.pieces, "notes": asked.notes}
+        keep({**found, "settings": used, "claims": claims(found)})
     print(json.dumps(found))
 
 

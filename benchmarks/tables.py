@@ -185,6 +185,43 @@ def likelihood(result: dict[str, Any]) -> str:
     return markdown(["nats per frame", *sets.values(), "parameters", "minutes of training steps"], body)
 
 
+def notes(result: dict[str, Any]) -> str:
+    """Nats per note of each model, and by how much the network is below the others."""
+    columns = ("nats_per_note", "interval", "pitch", "duration", "velocity")
+    named = {"lstm": "LSTM of events", "chosen contexts": "n-gram that chooses its contexts"}
+    rows = result["rows"]
+    body = []
+    for name, of in rows.items():
+        below = "" if name == "lstm" else f"{1 - rows['lstm']['nats_per_note'] / of['nats_per_note']:.0%}"
+        body.append([named.get(name, name), *(f"{of[column]:.3f}" for column in columns), below])
+    minutes, epochs = result["minutes_of_training_steps"], result["epochs"]
+    head = f"`{result['config']}`: {epochs} epochs, {minutes:g} minutes of steps"
+    return markdown([head, "nats a note", *columns[1:], "the LSTM is below by"], body)
+
+
+def quality(result: dict[str, Any]) -> str:
+    """What the generated pieces of each model are like, beside the test pieces."""
+    named = {"events": "model of events", "trigram": "trigram", "paper": "the paper's regression"}
+    body = []
+    for name, of in result.items():
+        if isinstance(of, dict) and "median_copy_notes" in of:
+            area = of.get("mean_overlap_area")
+            shown = ("scale_consistency", "pitch_class_entropy", "polyphony", "longest_repeat")
+            body.append(
+                [
+                    named.get(name, name),
+                    "" if area is None else f"{area:.3f}",
+                    f"{of['highest_most_frequent_pitch']:.0%}",
+                    f"{of['highest_most_repeated_8gram']:g}",
+                    f"{of['median_copy_notes']:g}",
+                    *(f"{of['means'][metric]:.2f}" for metric in shown),
+                ]
+            )
+    header = ["500 notes each", "mean overlap area", "commonest pitch, at most", "8-gram repeated, at most"]
+    header += ["longest copy, median", "scale consistency", "pitch-class entropy", "polyphony", "longest repeat"]
+    return markdown(header, body)
+
+
 def published() -> str:
     """What others printed of the same four sets."""
     body = []
@@ -206,9 +243,11 @@ def tables(machine: str) -> dict[str, str]:
         made["start"] = start(kept["start"])
     if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
         made["paper"] = paper(machine)
-    for name, make in (("ingest", ingest), ("reliability", reliability), ("likelihood", likelihood)):
+    makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
+    makers |= {"notes-events": notes, "notes-demo": notes}
+    for name, make in makers.items():
         if name in kept:
-            made[name] = make(kept[name])
+            made[name.replace("-", "_")] = make(kept[name])
     if "likelihood" in kept:
         made["published"] = published()
     if "trials" in kept:

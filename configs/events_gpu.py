@@ -1,0 +1,20 @@
+"""The model of events, for one GPU: 2 layers of 1024 units.
+
+    python -m musicjax.main --config=events_gpu --config.data.source=DIR
+
+Not measured yet: its sizes are a start.
+"""
+
+from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="events_gpu",
+        data=DataConfig(encoding="events", window=256, transpose=6, louder=1),
+        model=ModelConfig(units=1024, layers=2, dropout=0.4, head="categorical", head_units=256, embedding=256),
+        train=TrainConfig(
+            optimizer="adam", learning_rate=1e-3, half_life=6.0, clip_norm=1.0, batch_size=128, epochs=24, patience=8
+        ),
+        sample=SampleConfig(min_p=0.03, no_repeat=16),
+    )
