@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes as Notes
     from musicjax.run.evaluate import evaluate as evaluate
     from musicjax.run.generate import generate as generate
+    from musicjax.run.setting import Setting as Setting
     from musicjax.run.train import train as train
 
 __version__ = "0.1.0"
@@ -27,8 +28,9 @@ _HOMES = {
     "train": ("musicjax.run.train", "train"),
     "generate": ("musicjax.run.generate", "generate"),
     "evaluate": ("musicjax.run.evaluate", "evaluate"),
+    "Setting": ("musicjax.run.setting", "Setting"),
 }
-__all__ = ["Config", "Notes", "evaluate", "generate", "load_config", "read_midi", "train", "write_midi"]
+__all__ = ["Config", "Notes", "Setting", "evaluate", "generate", "load_config", "read_midi", "train", "write_midi"]
 
 
 def __getattr__(name: str) -> Any:

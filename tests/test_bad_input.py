@@ -39,6 +39,7 @@ def _own_folder(tmp_path, monkeypatch) -> None:
 def _tiny(clips: Path) -> list[str]:
     """Fields of a run of one second."""
     return [
+        "--config=small",
         f"--config.data.source={clips}",
         "--config.data.cache=off",
         "--config.data.workers=1",
@@ -47,6 +48,7 @@ def _tiny(clips: Path) -> list[str]:
         "--config.train.epochs=1",
         "--config.sample.num_outputs=1",
         "--config.sample.num_notes=4",
+        "--config.sample.audio=none",
     ]
 
 
@@ -141,6 +143,48 @@ WRONG_USAGE = {
     "temperature negative": (["generate", "--workdir=run", "--temperature=-1"], ["temperature=-1.0", "0.0..100.0"]),
     "seed of generate negative": (["generate", "--workdir=run", "--seed=-1"], ["seed=-1", "0..2147483647"]),
     "too many outputs": (["generate", "--workdir=run", "--num_outputs=10001"], ["num_outputs=10001", "0..10000"]),
+    **{
+        f"generate {' '.join(flags)}": (["generate", "--workdir=run", *flags], words)
+        for flags, words in (
+            (["--temperature=1,x"], ["temperature=1,x", "expected numbers", "commas"]),
+            (["--temperature="], ["temperature=", "expected numbers"]),
+            (["--temperature=1,101"], ["temperature=101.0", "0.0..100.0"]),
+            (["--temperature=1,1,1,101", "--num_outputs=2"], ["temperature=101.0", "0.0..100.0"]),
+            (["--pitch_temperature=-1"], ["pitch_temperature=-1.0", "0.0..100.0"]),
+            (["--top_k=-1"], ["top_k=-1", "0..1000"]),
+            (["--top_k=2.5"], ["top_k=2.5", "whole numbers"]),
+            (["--top_p=0"], ["top_p=0.0", "above 0, at most 1"]),
+            (["--top_p=1.1"], ["top_p=1.1", "at most 1"]),
+            (["--top_p=nan"], ["top_p=nan", "at most 1"]),
+            (["--min_p=2"], ["min_p=2.0", "0.0..1.0"]),
+            (["--key=H"], ["key='H'", "A to G"]),
+            (["--key=C", "--scale=majr"], ["scale='majr'", "major, minor"]),
+            (["--scale=minor"], ["scale=minor without a key", "--key=C"]),
+            (["--pitch_range=60"], ["pitch_range=60", "LOW,HIGH"]),
+            (["--pitch_range=70,60"], ["pitch_range=70,60", "LOW not above HIGH"]),
+            (["--pitch_range=0,128"], ["pitch_range=0,128", "0..127"]),
+            (["--key=C", "--pitch_range=61,61"], ["key=C scale=major", "pitch_range=61,61", "no pitch"]),
+            (["--polyphony=-1"], ["polyphony=-1", "0..64"]),
+            (["--no_repeat=1"], ["no_repeat=1", "2..32"]),
+            (["--bpm=0"], ["bpm=0.0", "10.0..1000.0"]),
+            (["--program=128"], ["program=128", "0..127"]),
+            (["--bars=-1"], ["bars=-1.0", "0.0..100000.0"]),
+            (["--num_notes=3", "--bars=2"], ["num_notes=3", "bars=2", "exactly one"]),
+            (["--seconds=3", "--bars=2"], ["seconds=3", "bars=2", "exactly one"]),
+            (["--seconds=3", "--num_steps=32"], ["seconds=3", "bars=2", "exactly one"]),
+            (["--bars=2", "--num_steps=32"], ["--bars and --num_steps", "one of them"]),
+            (["--qpm=90", "--bpm=90"], ["--bpm and --qpm", "one of them"]),
+            (["--run_dir=run"], ["--workdir and --run_dir", "one of them"]),
+            (["--primer=a.mid", "--primer_midi=a.mid"], ["--primer and --primer_midi", "one of them"]),
+            (["--primer_midi=a.mid", "--primer_melody=[60]"], ["--primer_midi and --primer_melody", "one of them"]),
+            (["--primer=[60,x]"], ["primer '[60,x]'", "-2 where nothing happens"]),
+            (["--primer=[-2,-1]"], ["primer '[-2,-1]'", "holds no notes"]),
+            (["--sweep"], ["sweep of nothing", "--temperature=0.8,1.0"]),
+            (["--sweep", "--top_k=5"], ["sweep of nothing", "several values"]),
+            (["--sweep", "--top_k=5,6", "--num_outputs=6000"], ["2 settings", "num_outputs=6000", "1..10000"]),
+            (["--sweep", "--top_k=5,6", "--num_outputs=0"], ["2 settings", "num_outputs=0", "1..10000"]),
+        )
+    },
 }
 
 
@@ -166,10 +210,13 @@ for words in ("--config=nope", "sing", "--config.train.epoch=3", "--config.train
     assert main.main(words.split()) == 2, words
 slow = {"jax", "jaxlib", "flax", "optax", "orbax", "mido", "numpy", "rich", "tensorboardX", "musicjax.run"}
 assert not slow & set(sys.modules), slow & set(sys.modules)
+for words in ("--top_p=2", "--key=H", "--bpm=1", "--primer=[]", "--sweep"):
+    assert main.main(["generate", "--workdir=w", words]) == 2, words
+assert not (slow - {"numpy", "musicjax.run"}) & set(sys.modules), slow & set(sys.modules)
 """
     ran = _run_program("-c", script)
     assert ran.returncode == 0, ran.stderr
-    assert len(ran.stderr.splitlines()) == 6
+    assert len(ran.stderr.splitlines()) == 11
 
 
 def test_the_program_ends_with_the_status_that_main_gives():
@@ -297,6 +344,31 @@ def test_a_checkpoint_that_is_neither_best_nor_latest(capsys, trained, command):
 
 
 # Generating.
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--temperature=0.5,1",
+        "--velocity_temperature=1",
+        "--top_k=3",
+        "--top_p=0.5",
+        "--min_p=0.1",
+        "--key=C",
+        "--scale=chromatic",
+        "--pitch_range=60,70",
+        "--polyphony=1",
+        "--no_repeat=4",
+        "--bpm=100",
+        "--bars=2",
+        "--sweep",
+    ],
+)
+def test_what_only_models_of_events_know_is_refused_of_others(capsys, trained, flag):
+    argv = ["generate", f"--workdir={trained}", flag, *["--top_k=1,2"] * (flag == "--sweep")]
+    told = _fails(capsys, argv, USAGE, flag.split("=")[0], "a model of events (--config=events)", "of notes")
+    assert "top_k" in told or flag != "--sweep"
+    assert not (trained / "generated").exists()
 
 
 def test_a_primer_that_cannot_be_used(capsys, trained, tmp_path):

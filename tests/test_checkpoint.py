@@ -35,7 +35,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workdir of a run of three epochs; tests that change it take a copy."""
-    config = musicjax.load_config("demo")
+    config = musicjax.load_config("small")
     for path, value in {**TINY, "data.source": str(clips)}.items():
         config_lib.set_field(config, path, value)
     workdir = tmp_path_factory.mktemp("trained") / "w"

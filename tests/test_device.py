@@ -20,10 +20,11 @@ from musicjax.run import device
 from musicjax.run import epoch as epoch_lib
 
 TINY = ("--config.model.units=8", "--config.train.epochs=2", "--config.data.window=8", "--config.sample.num_notes=4")
+TINY += ("--config.sample.audio=none",)
 
 
 def config_of(**fields: Any) -> config_lib.Config:
-    config = musicjax.load_config("demo")
+    config = musicjax.load_config("small")
     for path, value in fields.items():
         config_lib.set_field(config, path, value)
     return config
@@ -71,7 +72,7 @@ def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("device") / "w"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "_fast_precision", lambda units: "bfloat16")
-        assert main([f"--workdir={workdir}", f"--config.data.source={clips}", *TINY]) == 0
+        assert main(["--config=small", f"--workdir={workdir}", f"--config.data.source={clips}", *TINY]) == 0
     return workdir
 
 
@@ -81,7 +82,7 @@ def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(run, clips, 
     capsys.readouterr()
     assert main([f"--workdir={run}", f"--config.data.source={clips}", "--config.train.epochs=3"]) == 0
     assert ", bfloat16, jax" in capsys.readouterr().err
-    assert main(["generate", f"--workdir={run}", "--config=demo", *TINY[:1], f"--output_dir={tmp_path}"]) == 0
+    assert main(["generate", f"--workdir={run}", "--config=small", *TINY[:1], f"--output_dir={tmp_path}"]) == 0
 
 
 # Compiled programs.
@@ -93,7 +94,7 @@ def start(cache: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess
         "XDG_CACHE_HOME": str(cache),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    command = [sys.executable, "-m", "musicjax.main", "--config=demo", f"--workdir={workdir}", *TINY, *more]
+    command = [sys.executable, "-m", "musicjax.main", "--config=small", f"--workdir={workdir}", *TINY, *more]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
 
@@ -132,7 +133,8 @@ def test_an_epoch_is_started_before_the_numbers_of_the_one_before_it_are_read(cl
 
     monkeypatch.setattr(epoch_lib, "start", started)
     monkeypatch.setattr(epoch_lib, "read", was_read)
-    argv = [f"--workdir={tmp_path / 'w'}", f"--config.data.source={clips}", *TINY, "--config.train.epochs=3"]
+    argv = ["--config=small", f"--workdir={tmp_path / 'w'}", f"--config.data.source={clips}", *TINY]
+    argv += ["--config.train.epochs=3"]
     assert main(argv) == 0
     assert done == [("start", 0), ("start", 1), ("read", 0), ("start", 2), ("read", 1), ("read", 2)]
 

@@ -25,6 +25,7 @@ from musicjax.run import generate as generate_lib
 TINY = ("--config=frames_bernoulli", "--config.model.units=12", "--config.model.precision=float32")
 TINY += ("--config.model.head_units=8", "--config.data.window=16", "--config.sample.num_outputs=2")
 TINY += ("--config.sample.num_notes=32", "--config.train.learning_rate=0.01", "--config.train.histograms=false")
+TINY += ("--config.sample.audio=none",)
 # Frames in each piece, of which the one with a single frame is skipped.
 LENGTHS = {"train": (30, 21, 40, 17, 25, 33), "valid": (24, 30), "test": (26, 1, 26, 26)}
 # How each run differs: its data, and what else is set.
@@ -262,7 +263,7 @@ def test_polyphonic_data_is_refused_for_models_of_notes_and_of_onsets(
     said = refused(capsys, argv, 2)
     assert jsb in said and "expected" in said and "MIDI files" in said
     of_notes = dataclasses.replace(
-        generate_lib.load(runs["bernoulli"]), net=checkpoint_lib.network_of(config_lib.load("demo"))
+        generate_lib.load(runs["bernoulli"]), net=checkpoint_lib.network_of(config_lib.load("small"))
     )
     monkeypatch.setattr(generate_lib, "load", lambda *_: of_notes)
     assert refused(capsys, argv, 2) == said
@@ -306,9 +307,9 @@ def test_a_run_goes_on_when_its_polyphonic_file_has_moved_and_not_with_another(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--config=demo", "--config.model.head=nade"], "config.model.head='nade'"),
+        (["--config=small", "--config.model.head=nade"], "config.model.head='nade'"),
         (["--config.model.head=bernoulli"], "config.model.head='bernoulli'"),
-        (["--config=demo", "--config.data.source=polyphonic:jsb:x"], "holds frames, not notes"),
+        (["--config=small", "--config.data.source=polyphonic:jsb:x"], "holds frames, not notes"),
         (["--config=paper", "--config.data.onsets=true"], "config.data.onsets=True"),
         (["--config=paper", "--config.data.transpose=2"], "config.data.transpose=2"),
         (["--config=frames_bernoulli", "--config.data.duration=true"], "config.data.duration=True"),

@@ -18,6 +18,7 @@ from musicjax.music.notes import from_seconds
 from musicjax.run import checkpoint as checkpoint_lib
 
 TINY = ("--config.model.units=24", "--config.train.epochs=3", "--config.train.batch_size=64", "--config.data.window=20")
+TINY += ("--config.sample.audio=none",)
 
 
 def workdir_of(clips: Path, workdir: Path, *more: str) -> Path:
@@ -27,7 +28,7 @@ def workdir_of(clips: Path, workdir: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workdir_of(clips, tmp_path_factory.mktemp("run") / "w", "--config=demo")
+    return workdir_of(clips, tmp_path_factory.mktemp("run") / "w", "--config=small")
 
 
 def metrics(workdir: Path) -> list[dict]:
@@ -63,8 +64,8 @@ def test_training_lowers_the_loss(run: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_numbers_and_music(clips: Path, run: Path, tmp_path: Path) -> None:
-    again = workdir_of(clips, tmp_path / "again", "--config=demo")
-    other = workdir_of(clips, tmp_path / "other", "--config=demo", "--config.seed=1")
+    again = workdir_of(clips, tmp_path / "again", "--config=small")
+    other = workdir_of(clips, tmp_path / "other", "--config=small", "--config.seed=1")
     timed = ("seconds", "windows_per_second")
 
     def untimed(workdir: Path) -> list[dict]:
@@ -142,6 +143,7 @@ def test_early_stop_ends_training_when_validation_no_longer_improves(clips: Path
     workdir = workdir_of(
         clips,
         tmp_path / "w",
+        "--config=small",
         "--config.train.epochs=50",
         "--config.train.patience=2",
         "--config.train.learning_rate=1e-12",
@@ -152,8 +154,8 @@ def test_early_stop_ends_training_when_validation_no_longer_improves(clips: Path
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    argv = [f"--workdir={tmp_path / 'w'}", f"--config.data.source={clips}", *TINY, "--config.train.learning_rate=10"]
-    argv += ["--config.model.dropout=0", "--config.train.epochs=30"]
+    argv = ["--config=small", f"--workdir={tmp_path / 'w'}", f"--config.data.source={clips}", *TINY]
+    argv += ["--config.train.learning_rate=10", "--config.model.dropout=0", "--config.train.epochs=30"]
     from musicjax.model import heads
 
     original = heads.Regression.loss
@@ -200,7 +202,7 @@ def test_evaluating_on_a_folder_that_has_changed_is_refused(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     music = shutil.copytree(clips, tmp_path / "music")
-    workdir = workdir_of(music, tmp_path / "w", "--config.train.epochs=1")
+    workdir = workdir_of(music, tmp_path / "w", "--config=small", "--config.train.epochs=1")
     sorted(music.iterdir())[0].unlink()
     assert main(["evaluate", f"--workdir={workdir}"]) == 1
     assert "was trained on other data" in capsys.readouterr().err
@@ -216,7 +218,7 @@ def test_one_long_rest_is_named(clips: Path, tmp_path: Path, capsys: pytest.Capt
     for name in ("rest1.mid", "rest2.mid"):  # two, so that one of them trains
         onset = np.arange(40) * 0.25 + np.where(np.arange(40) < 20, 0.0, 550.0 if name == "rest1.mid" else 540.0)
         musicjax.write_midi(from_seconds(np.full(40, 60), np.full(40, 80), onset, np.full(40, 0.2)), music / name)
-    workdir_of(music, tmp_path / "w", "--config.train.epochs=1")
+    workdir_of(music, tmp_path / "w", "--config=small", "--config.train.epochs=1")
     assert "rests for 5" in capsys.readouterr().err
 
 

@@ -24,6 +24,7 @@ TINY: dict[str, Any] = {
     "seed": 3,
     "data.workers": 1,
     "data.window": 8,
+    "sample.audio": "none",
     "model.units": 8,
     "model.dropout": 0.5,
     "model.precision": "float32",
@@ -97,13 +98,13 @@ def environment(devices: int) -> dict[str, str]:
 def command(clips: Path, workdir: Path, **fields: Any) -> list[str]:
     values = {**TINY, "data.source": str(clips), **fields}
     listed = {path: ",".join(map(str, value)) if type(value) is tuple else value for path, value in values.items()}
-    return ["--config=demo", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
+    return ["--config=small", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
 
 
 def on_one_device(clips: Path, workdir: Path, **fields: Any) -> Path:
     """The same run in this process, which has one device."""
     assert jax.device_count() == 1
-    config = musicjax.load_config("demo")
+    config = musicjax.load_config("small")
     for path, value in {**TINY, "data.source": str(clips), **fields}.items():
         config_lib.set_field(config, path, value)
     musicjax.train(config, workdir)

@@ -66,7 +66,7 @@ def test_the_python_example_runs(folder: Path) -> None:
 def test_the_eight_names_are_the_interface() -> None:
     import musicjax
 
-    assert len(musicjax.__all__) == 8
+    assert len(musicjax.__all__) == 9
     for name in musicjax.__all__:
         assert f"`{name}`" in README
         assert getattr(musicjax, name).__doc__

@@ -395,7 +395,7 @@ TAGS = ["dense/bias", "dense/kernel", "lstm/bias", "lstm/kernel", "lstm/recurren
 
 
 def config_of(clips: Path, **more: Any) -> config_lib.Config:
-    config = config_lib.load("demo")
+    config = config_lib.load("small")
     for path, value in {**FIELDS, "data.source": str(clips), **more}.items():
         config_lib.set_field(config, path, value)
     return config

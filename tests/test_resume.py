@@ -28,7 +28,7 @@ def command(clips: Path, workdir: Path) -> list[str]:
         "sample.num_outputs=1",
     )
     return [
-        *(sys.executable, "-m", "musicjax.main", "--config=demo", f"--workdir={workdir}"),
+        *(sys.executable, "-m", "musicjax.main", "--config=small", f"--workdir={workdir}"),
         *(f"--config.{field}" for field in (*fields, f"data.source={clips}", "sample.num_notes=10")),
     ]
 

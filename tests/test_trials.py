@@ -35,6 +35,7 @@ TINY: dict[str, Any] = {
     "seed": SEED,
     "data.workers": 1,
     "data.window": 8,
+    "sample.audio": "none",
     "model.units": 8,
     "model.precision": "float32",
     "train.epochs": EPOCHS,
@@ -56,7 +57,7 @@ class Run(NamedTuple):
 
 
 def config_of(clips: Path, **fields: Any) -> Config:
-    config = musicjax.load_config("demo")
+    config = musicjax.load_config("small")
     for path, value in {**TINY, "data.source": str(clips), **fields}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)
@@ -80,7 +81,7 @@ def flags(clips: Path, workdir: Path, **fields: Any) -> list[str]:
     """The command line of `run_of`."""
     values = {**TINY, "data.source": str(clips), **fields}
     listed = {path: ",".join(map(str, value)) if type(value) is tuple else value for path, value in values.items()}
-    return ["--config=demo", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
+    return ["--config=small", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
 
 
 def losses_of(lines: list[dict], split: str, trial: int | None = None) -> dict[int, float]:
@@ -226,7 +227,7 @@ def test_values_with_commas_are_the_lists_of_the_trials(dashes):
     words = ["config.train.learning_rate=1e-3,1e-4", "config.model.dropout=0.1,0.5", "config.train.trials=4"]
     _, _, config, overrides = main.parse([dashes + word for word in words])
     assert (config.train.learning_rates, config.train.dropouts) == ((1e-3, 1e-4), (0.1, 0.5))
-    demo = musicjax.load_config("demo")
+    demo = musicjax.load_config("small")
     assert (config.train.learning_rate, config.model.dropout) == (demo.train.learning_rate, demo.model.dropout)
     assert overrides is not None and set(overrides) == {"train.learning_rates", "train.dropouts", "train.trials"}
 

@@ -18,7 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from musicjax.model import controls as controls_lib
+from musicjax.model import echo as echo_lib
 from musicjax.model import lstm, network
+from musicjax.model.controls import Clock, Controls
+from musicjax.model.echo import Heard
 from musicjax.model.network import MusicLSTM
 
 Weights = tuple[lstm.Gates, ...]
@@ -38,8 +42,16 @@ class Limits(NamedTuple):
     deviation: jax.Array
 
 
+class Steering(NamedTuple):
+    """How rows of bins are drawn: see `controls`."""
+
+    controls: Controls
+    clock: Clock
+
+
 class Past(NamedTuple):
-    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None."""
+    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None; where
+    rows are steered, also what is remembered of them."""
 
     windows: jax.Array
     states: Any = None
@@ -85,6 +97,7 @@ def sample(
     num_notes: int,
     first_note: int = 0,
     decode: str = "staggered",
+    steering: Steering | None = None,
 ) -> Sampled:
     """Continues K pasts by L = num_notes rows each.
 
@@ -97,10 +110,13 @@ def sample(
         temperature: 0: the network's prediction itself, the paper's way.
         first_note: number of the first note, where an earlier call is continued.
         decode: one of DECODES.
+        steering: of rows of bins, with Controls of K outputs; it takes the place of the temperature.
     """
     outputs, group = past.windows.shape[0], group_size(decode)
     # The last group is filled up with copies of the last output, which are dropped again.
     place = jnp.minimum(jnp.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
+    if steering is not None:
+        steering = steering._replace(controls=jax.tree.map(lambda one: one[place], steering.controls))
     rows, clamped, (windows, states) = _sample_groups(
         net,
         decode,
@@ -108,6 +124,7 @@ def sample(
         params,
         Past(past.windows[place], past.states),
         keys[place],
+        steering,
         limits,
         jnp.float32(temperature),
         jnp.int32(first_note),
@@ -117,38 +134,61 @@ def sample(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample_groups(net, decode, num_notes, params, past, keys, limits, temperature, first_note) -> Sampled:
-    """As `sample`, for windows [groups, G, T, C] and keys [groups, G]."""
+def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits, temperature, first_note) -> Sampled:
+    """As `sample`, for windows [groups, G, T, C], keys [groups, G] and controls [groups, G, ...]."""
     weights, own = network.prepare(net, params), network.head_params(params)
 
     def one_group(past_and_keys):
-        past, keys = past_and_keys
+        past, keys, controls = past_and_keys
         group, window, columns = past.windows.shape
         noise = _noise(net, keys, first_note, num_notes, columns)
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
-        states = _warm(decode, weights, past.windows, first_note) if past.states is None else past.states
+        if past.states is None:
+            states = _warm(decode, net, params, weights, past.windows, first_note)
+            memory = None if controls is None else (controls_lib.start(group), echo_lib.start(group))
+            if controls is not None and steering.clock.lengths is not None:
+                memory = (memory[0], _heard(past.windows, memory[1], steering.clock.lengths))
+        else:
+            states, memory = past.states
 
         def note(carry, now):
-            (history, clamped, states), (number, noise_now) = carry, now
+            (history, clamped, states, memory), (number, noise_now) = carry, now
             if decode == "window":
                 outputs = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
                 outputs = outputs[:, -1] if net.every else outputs
             else:
                 row = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
-                states, last = _see(decode, weights, row, first_note + number + window - 1, states)
+                seen = network.inputs(net, params, row)
+                states, last = _see(decode, weights, seen, first_note + number + window - 1, states)
                 outputs = network.read(params, last)
-            rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
+            if controls is None:
+                rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
+            else:
+                before = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
+                drawing = (net.head, own, outputs, noise_now, before, controls, steering.clock, memory[0])
+                rows, drawn = controls_lib.draw(*drawing)
+                heard = memory[1]
+                if steering.clock.lengths is not None:
+                    rows, heard = echo_lib.hear(rows, heard, steering.clock.lengths, controls.echo)
+                memory = (drawn, heard)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
-            return (history, clamped, states), None
+            return (history, clamped, states, memory), None
 
-        carry = (history, jnp.zeros(group, jnp.int32), states)
-        (history, clamped, states), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
-        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], states))
+        carry = (history, jnp.zeros(group, jnp.int32), states, memory)
+        (history, clamped, states, memory), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
+        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory)))
 
-    return lax.map(one_group, (past, keys))
+    return lax.map(one_group, (past, keys, None if steering is None else steering.controls))
+
+
+def _heard(windows: jax.Array, heard: Heard, lengths: jax.Array) -> Heard:
+    """What is remembered after all rows of the windows [G, T, C]."""
+    return lax.scan(
+        lambda heard, rows: (echo_lib.hear(rows, heard, lengths, None)[1], None), heard, windows.swapaxes(0, 1)
+    )[0]
 
 
 def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:
@@ -162,18 +202,21 @@ def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: in
     return jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))(numbers)
 
 
-def _warm(decode: str, weights: Weights, windows: jax.Array, first_note: jax.Array) -> States:
+def _warm(
+    decode: str, net: MusicLSTM, params: dict, weights: Weights, windows: jax.Array, first_note: jax.Array
+) -> States:
     """The states after all rows of the windows [G, T, C] but the last."""
     group, window, _ = windows.shape
     if decode == "window":
         return ()
-    rows, numbers = windows[:, :-1].swapaxes(0, 1), first_note + jnp.arange(window - 1)
+    rows, numbers = network.inputs(net, params, windows[:, :-1]).swapaxes(0, 1), first_note + jnp.arange(window - 1)
     states = network.start(weights, group if decode == "carry" else window * group)
     return lax.scan(lambda states, now: (_see(decode, weights, *now, states)[0], None), states, (rows, numbers))[0]
 
 
 def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, states: States) -> tuple[States, jax.Array]:
-    """The states after row [G, C], the `number`-th since the primer's first; and the output to predict from, [G, H].
+    """The states after row [G, C], or what `network.inputs` makes of it, and the output to predict from, [G, H]. The
+    row is the `number`-th since the primer's first.
 
     Staggered states are [T G, H], slot by slot; the slot of a row is its number modulo T. The one that has seen
     T rows is the next to begin anew.

@@ -6,8 +6,9 @@ Shape legend of musicjax.report: E epochs, U updates, B buckets, S steps with a 
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from PIL import Image
 
@@ -48,6 +50,8 @@ ROLL_BOX = (64, 52, 740, 266)
 LOUDNESS = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1.0, 8)))
 VELOCITY_STEP, ROLL_COLOURS = 16, 64
 MOST_LETTERS = 90
+# Piano rolls of a contact sheet: how many beside each other, the height of each, letters of a line.
+SHEET_COLUMNS, SHEET_HEIGHT, SHEET_LETTERS = 2, 270, 74
 # Of a legend in pixels: a letter, on average; a label's mark with the space around it.
 LETTER, HANDLE = 7.5, 66
 # Blue and vermillion are told apart with any colour vision (Okabe and Ito).
@@ -187,20 +191,7 @@ def piano_roll_png(notes: Notes, title: str = "") -> bytes:
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no notes", transform=axes.transAxes, ha="center", va="center", fontsize=16)
             return
-        lowest, highest = _pitch_range(notes)
-        seconds = max(notes.seconds, 1.0)
-        image = axes.imshow(
-            _loudest(notes, lowest, highest, seconds, columns=ROLL_BOX[2]),
-            cmap=LOUDNESS,
-            norm=BoundaryNorm(np.arange(0, 129, VELOCITY_STEP), LOUDNESS.N),
-            extent=(0.0, seconds, lowest - 0.5, highest + 0.5),
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            zorder=2,  # above the grid
-        )
-        octaves = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 == 0]
-        axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+        image = _roll(axes, notes, columns=ROLL_BOX[2])
         bar_box = (ROLL_BOX[0] + ROLL_BOX[2] + 20, ROLL_BOX[1], 12, ROLL_BOX[3])
         bar = figure.add_axes(_share_of_figure(bar_box))
         figure.colorbar(image, cax=bar, label="velocity", ticks=[0, 32, 64, 96, 128])
@@ -209,6 +200,49 @@ def piano_roll_png(notes: Notes, title: str = "") -> bytes:
     file = io.BytesIO()
     picture.quantize(ROLL_COLOURS, dither=Image.Dither.NONE).save(file, "png", optimize=True)
     return file.getvalue()
+
+
+def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> bytes:
+    """Small piano rolls beside each other, each with the text above it and that below it.
+
+    panels: (above, a line or two; below, wrapped; notes), one at least.
+    """
+    rows = -(-len(panels) // SHEET_COLUMNS)
+
+    def draw(figure: Figure) -> None:
+        for place, (above, below, notes) in enumerate(panels, 1):
+            axes = figure.add_subplot(rows, SHEET_COLUMNS, place)
+            lines = [line for part in above.split("\n") for line in textwrap.wrap(part, SHEET_LETTERS)]
+            axes.set_title("\n".join(map(printable, lines)), loc="left", fontsize=9)
+            axes.set_xlabel("\n".join(map(printable, textwrap.wrap(below, SHEET_LETTERS))), fontsize=7, loc="left")
+            axes.tick_params(labelsize=7)
+            if len(notes):
+                _roll(axes, notes, columns=WIDTH // SHEET_COLUMNS)
+            else:
+                axes.set(xticks=[], yticks=[])
+                axes.text(0.5, 0.5, "no notes", transform=axes.transAxes, ha="center", va="center")
+        _finish(figure, title, legend=False)
+
+    return _png(draw, height=60 + SHEET_HEIGHT * rows)
+
+
+def _roll(axes: Axes, notes: Notes, columns: int) -> AxesImage:
+    """Draws notes as an image of so many columns over seconds and pitch."""
+    lowest, highest = _pitch_range(notes)
+    seconds = max(notes.seconds, 1.0)
+    image = axes.imshow(
+        _loudest(notes, lowest, highest, seconds, columns=columns),
+        cmap=LOUDNESS,
+        norm=BoundaryNorm(np.arange(0, 129, VELOCITY_STEP), LOUDNESS.N),
+        extent=(0.0, seconds, lowest - 0.5, highest + 0.5),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        zorder=2,  # above the grid
+    )
+    octaves = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 == 0]
+    axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+    return image
 
 
 def _line(axes: Axes, curve: Curve, colour: str, label: str) -> None:

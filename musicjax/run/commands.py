@@ -12,6 +12,9 @@ from musicjax.config import Config
 from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
+# Up to so many pieces have sound files that nobody asked for.
+FEW_OUTPUTS = 16
+
 
 def run(command: str, options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> int:
     """Runs one command with its flags; overrides is None where the config was named, not assumed.
@@ -47,22 +50,66 @@ def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | 
 
 
 def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    if options["num_notes"] is None and options["seconds"] is None:
-        options["num_notes"] = 300
-    numbers = ("num_outputs", "num_notes", "seconds", "seed", "temperature")
-    request: dict[str, Any] = {name: options[name] or 0 for name in numbers} | {"decode": options["decode"]}
-    from musicjax.run import device, generate
+    from musicjax.run import request as request_lib
 
-    generate.check(**request)
-    workdir, saved = _existing_workdir(options, config, overrides)
-    device.keep_programs(saved)
-    model = generate.load(workdir, options["checkpoint"])
+    request = request_lib.of(options)
+    kind = _sound_kind(options["audio"], request)
+    from musicjax.run import device, generate, pretrained, screen, sound
+
+    if options["workdir"]:
+        workdir, saved = _existing_workdir(options, config, overrides)
+        device.keep_programs(saved)
+        model, folder = generate.load(workdir, options["checkpoint"]), workdir / "generated"
+    else:
+        if overrides is None or overrides:
+            raise UsageError("--workdir is missing: expected the folder of the model that the config is of")
+        generate.check_which(options["checkpoint"])
+        model, folder = pretrained.load(), Path("generated")
+        saved = model.facts.config
+        device.keep_programs(saved)
+        screen.say("model", "no --workdir: the small model that comes with musicjax, of the built-in corpus")
+    request_lib.require_events(saved.data.encoding, request.of_events)
+    request = request_lib.filled(request, saved.sample)
     primer = generate.read_primer(options["primer"], model) if options["primer"] else None
-    folder = Path(options["output_dir"] or workdir / "generated")
+    folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
-    pieces = generate.generate(model, **request, primer=primer)
-    for path in generate.write(pieces, folder, options["seed"]):
+    if request.sweep:
+        from musicjax.run import sweep
+
+        for path in sweep.sweep(model, request, primer, folder):
+            print(printable(str(path)))
+        return
+    of_events = {"settings": request.settings, "bpm": request.bpm, "bars": request.bars}
+    pieces = generate.generate(
+        model,
+        num_outputs=request.num_outputs,
+        num_notes=request.num_notes,
+        seconds=request.seconds,
+        seed=request.seed,
+        decode=request.decode,
+        primer=primer,
+        **(of_events if saved.data.encoding == "events" else {"temperature": request.temperature}),
+    )
+    paths = generate.write(pieces, folder, request.seed, request.program)
+    for path in paths:
         print(printable(str(path)))
+    if kind != "none" and pieces:
+        sound.write(pieces, paths, kind, options["soundfont"])
+
+
+def _sound_kind(asked: str, request: Any) -> str:
+    """The kind of sound file; auto: WAV for a few pieces, none for many.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    from musicjax.run import sound
+
+    if asked not in ("auto", "none", *sound.KINDS):
+        raise UsageError(f"audio={asked!r}: expected auto, none, {', '.join(sound.KINDS)}")
+    if asked != "auto":
+        return asked
+    return "wav" if request.num_outputs <= FEW_OUTPUTS and not request.sweep else "none"
 
 
 def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:

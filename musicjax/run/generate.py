@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -17,20 +17,25 @@ from musicjax.config import DataConfig
 from musicjax.errors import RunError, UsageError
 from musicjax.model import sample as sample_lib
 from musicjax.model.network import MusicLSTM
-from musicjax.model.sample import DECODES, Limits, Past, Sampled
-from musicjax.music import midi, note_matrix, piano_roll
+from musicjax.model.sample import Limits, Past
+from musicjax.music import midi, note_bins, note_matrix, piano_roll
+from musicjax.music import primer as primer_lib
+from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
-from musicjax.music.notes import Notes, from_seconds
+from musicjax.music.notes import Notes
 from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import screen
+from musicjax.run import length, polyphony, screen
+from musicjax.run import request as request_lib
+from musicjax.run import setting as setting_lib
+from musicjax.run import steering as steering_lib
 from musicjax.run.checkpoint import Arrays
 from musicjax.run.facts import Facts
+from musicjax.run.setting import Setting
 from musicjax.training import trials as trials_lib
 
-# Notes sampled at a time when a length in seconds is asked for, and the most that any output gets.
-CHUNK_NOTES = 100
-MOST_NOTES_PER_SECOND = 50
-# Frames are counted in beats; this is the tempo they are written at.
+# Notes of a training window that a model of events goes on from, where there is no primer.
+PRIMER_NOTES = 16
+# Frames are counted in beats; this is the tempo they are written at, and that of a file whose notes tell none.
 BPM = 120.0
 
 
@@ -77,92 +82,139 @@ def check_which(which: str) -> None:
         raise UsageError(f"checkpoint {which!r}: expected best or latest")
 
 
-def check(
-    num_outputs: int, num_notes: int, seconds: float, seed: int, temperature: float, decode: str = "auto"
-) -> None:
-    """Raises UsageError for a request out of range; num_notes or seconds is 0 where not asked for."""
-    if decode not in ("auto", *DECODES):
-        raise UsageError(f"decode={decode!r}: expected one of auto, {', '.join(DECODES)}")
-    for name, value, low, high in (
-        ("num_outputs", num_outputs, 0, 10_000),
-        ("num_notes", num_notes, 0, 1_000_000),
-        ("seconds", seconds, 0.0, 86_400.0),
-        ("seed", seed, 0, 2**31 - 1),
-        ("temperature", temperature, 0.0, 100.0),
-    ):
-        if not low <= value <= high:  # also refuses nan
-            raise UsageError(f"{name}={value}: expected {low}..{high}")
-    if bool(num_notes) == bool(seconds):
-        raise UsageError(f"num_notes={num_notes}, seconds={seconds:g}: expected exactly one of the two lengths above 0")
-
-
 def generate(
     model: Model | str | Path,
     *,
     num_outputs: int = 8,
     num_notes: int = 0,
     seconds: float = 0.0,
+    bars: float = 0.0,
     seed: int = 0,
-    temperature: float = 1.0,
+    temperature: float | None = None,
+    settings: Setting | Sequence[Setting] | None = None,
+    bpm: float | None = None,
     primer: Notes | str | Path | None = None,
     decode: str = "auto",
+    numbers: Sequence[int] | None = None,
 ) -> list[Notes]:
     """New music, K = num_outputs pieces; piece k depends on seed and k, not on how many are asked for.
 
     Args:
         model: from `load`, or a workdir, whose best parameters are used.
         num_notes: length of each in notes, of a model of frames in frames; or
-        seconds: length of each in seconds, notes that sound on are cut there.
-        temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations.
-        primer: notes, or a MIDI file, to go on from; None: windows of the training data, chosen by seed and k.
+        seconds: length of each in seconds, notes that sound on are cut there; or, of a model of events,
+        bars: length of each in bars of four beats.
+        temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations. Not given: 1.
+        settings: of a model of events how outputs are drawn: one for all, or several that they take in turn.
+        bpm: tempo of events, quarter notes a minute; None: their data's.
+        primer: notes, a MIDI file or the text of a melody, to go on from; None: windows of the training data, chosen
+            by seed and k, and moved to the pitches that a setting allows.
         decode: how the past is seen, one of `sample.DECODES`; auto: the fastest that predicts as was trained.
+        numbers: the k of each piece, instead of 0 to K - 1.
 
     Raises:
         UsageError: a value is out of range.
         RunError: the model or the primer cannot be read.
     """
-    check(num_outputs, num_notes, seconds, seed, temperature, decode)
+    request_lib.check(num_outputs, num_notes, seconds, bars, seed, decode, bpm)
+    chosen = _settings(settings, temperature, num_outputs)
     model = model if isinstance(model, Model) else load(model)
+    asked = {"settings": settings is not None, "bpm": bpm is not None, "bars": bars > 0}
+    request_lib.require_events(model.facts.config.data.encoding, [name for name, given in asked.items() if given])
     if num_outputs == 0:
         return []
-    scaling = model.facts.scaling
-    keys = sample_lib.output_keys(seed, num_outputs)
-    limits = Limits(_lowest(scaling), jnp.asarray(scaling.high, jnp.float32), model.deviation)
-    if primer is None:
-        windows = model.primers[sample_lib.choose(keys, len(model.primers))]
-    else:
-        if temperature == 0 and num_outputs > 1:
-            screen.say("primer", f"all {num_outputs} files will be the same: with --temperature=0 nothing else differs")
-        window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
-        windows = jnp.broadcast_to(window, (num_outputs, *window.shape))
-    # Of the two that predict from windows, the staggered states were never slower for one output and never much slower
-    # for many (benchmarks/results/*/sample.json).
-    learned = ("carry",) if model.net.every else ("staggered", "window")
-    decode = learned[0] if decode == "auto" else decode
-    if decode not in learned:
-        way = "with its state carried on" if model.net.every else "from windows alone"
-        screen.say("decode", f"{decode}, but this model learned to predict {way}")
+    numbers = range(num_outputs) if numbers is None else numbers
+    if len(numbers) != num_outputs:
+        raise UsageError(f"{len(numbers)} numbers for num_outputs={num_outputs}: expected one for each")
+    keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
+    scaling, bins, echo = model.facts.scaling, model.facts.bins, model.facts.config.data.echo > 0
+    if bins is not None and bpm is None:
+        bpm = bins.bpm
+    past, tempo = Past(_primers(model, keys, primer, chosen)), bpm or BPM
     more = functools.partial(
-        sample_lib.sample, model.net, model.params, keys=keys, limits=limits, temperature=temperature, decode=decode
+        sample_lib.sample,
+        model.net,
+        model.params,
+        keys=keys,
+        limits=Limits(_lowest(scaling), jnp.asarray(scaling.high, jnp.float32), model.deviation),
+        temperature=chosen[0].temperature,
+        decode=_decode(decode, model.net),
+        steering=None if bins is None else steering_lib.steering(bins, chosen, echo),
     )
-    if seconds and model.net.every:
+    seconds = bars * request_lib.BEATS_A_BAR * 60 / tempo if bars else seconds
+    if seconds and model.facts.config.data.encoding == "frames":
         num_notes = math.ceil(seconds * BPM / 60 * model.facts.config.data.per_beat)
     if num_notes:
-        sampled = more(Past(windows), num_notes=num_notes)
+        sampled = more(past, num_notes=num_notes)
         rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
     else:
-        rows, clamped = _rows_for_seconds(more, Past(windows), scaling, seconds)
+        rows, clamped = length.rows_for_seconds(more, past, model.facts, seconds, tempo)
     if clamped:
         screen.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
+    pieces = [_notes(piece, model, tempo) for piece in rows]
+    pieces = polyphony.limited_each(pieces, [setting.polyphony for setting in chosen])
+    return [length.cut(piece, seconds) for piece in pieces] if seconds else pieces
+
+
+def _settings(
+    settings: Setting | Sequence[Setting] | None, temperature: float | None, outputs: int
+) -> tuple[Setting, ...]:
+    """One for each output; raises UsageError for those out of range."""
+    if settings is not None and temperature is not None:
+        raise UsageError(f"temperature={temperature} beside settings: expected it in the settings")
+    several = [settings] if isinstance(settings, Setting) else settings
+    if several is None:
+        several = [Setting(temperature=1.0 if temperature is None else temperature)]
+    if outputs and not several:
+        raise UsageError("settings: expected at least one")
+    for setting in several:
+        setting_lib.check(setting)
+    return tuple(several[k % len(several)] for k in range(outputs))
+
+
+def _decode(decode: str, net: MusicLSTM) -> str:
+    """How the past is seen; what the model did not learn is done, and said.
+
+    Of the two that predict from windows, the staggered states were never slower for one output and never much slower
+    for many (benchmarks/results/*/sample.json).
+    """
+    learned = ("carry",) if net.every else ("staggered", "window")
+    decode = learned[0] if decode == "auto" else decode
+    if decode not in learned:
+        way = "with its state carried on" if net.every else "from windows alone"
+        screen.say("decode", f"{decode}, but this model learned to predict {way}")
+    return decode
+
+
+def _primers(
+    model: Model, keys: jax.Array, primer: Notes | str | Path | None, settings: Sequence[Setting]
+) -> jax.Array:
+    """What each output goes on from, float32 [K, T, C]."""
+    if primer is None:
+        windows = model.primers[sample_lib.choose(keys, len(model.primers))]
+        if model.facts.bins is None:
+            return windows
+        return jnp.asarray(steering_lib.fitted(np.asarray(windows[:, -PRIMER_NOTES:]), settings))
+    if len(keys) > 1 and len(set(settings)) == 1 and not any(settings[0].temperatures):
+        screen.say("primer", f"all {len(keys)} files will be the same: with --temperature=0 nothing else differs")
+    window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
+    return jnp.broadcast_to(window, (len(keys), *window.shape))
+
+
+def _notes(rows: np.ndarray, model: Model, bpm: float) -> Notes:
+    """Sampled rows [L, C] as Notes; of events at this tempo."""
+    if model.facts.bins is not None:
+        return note_bins.decode(rows, model.facts.bins, bpm)
     if model.net.every:
-        pieces = [piano_roll.notes_of(piece > 0.5, model.facts.config.data.per_beat, BPM) for piece in rows]
-    else:
-        pieces = [note_matrix.decode(piece, scaling) for piece in rows]
-    return [_cut(piece, seconds) for piece in pieces] if seconds else pieces
+        return piano_roll.notes_of(rows > 0.5, model.facts.config.data.per_beat, BPM)
+    return note_matrix.decode(rows, model.facts.scaling)
 
 
-def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
+def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> list[Path]:
     """Writes piece k as seed<seed>-<k>.mid and returns the paths; says how many files it replaced.
+
+    Args:
+        program: General MIDI number, 0 (piano) to 127.
 
     Raises:
         RunError: the folder or a file cannot be written.
@@ -172,7 +224,7 @@ def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
     replaced, left_out = sum(path.exists() for path in paths), 0
     for notes, path in zip(pieces, paths, strict=True):
         try:
-            left_out += midi.write(notes, path)
+            left_out += midi.write(notes, path, bpm=_bpm(notes), programs=(program,))
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
@@ -180,6 +232,14 @@ def write(pieces: list[Notes], folder: Path, seed: int) -> list[Path]:
     if left_out:
         screen.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths
+
+
+def _bpm(notes: Notes) -> float:
+    """The tempo that the notes' seconds and beats tell."""
+    if not len(notes) or notes.onset[-1] <= 0:
+        return BPM
+    bpm = float(60 * notes.onset_beats[-1] / notes.onset[-1])
+    return bpm if request_lib.LOWEST_BPM <= bpm <= request_lib.HIGHEST_BPM else BPM
 
 
 def prepare_folder(folder: Path) -> None:
@@ -193,7 +253,16 @@ def prepare_folder(folder: Path) -> None:
 
 
 def read_primer(path: str | Path, model: Model) -> Notes:
-    """The notes of a primer, read as the model's training data were; raises RunError if there are none."""
+    """The notes of a primer, read as the model's training data were.
+
+    Raises:
+        UsageError: it is the text of a melody, and wrong.
+        RunError: it is a file that gives no notes.
+    """
+    if primer_lib.is_melody(str(path)):
+        bins = model.facts.bins
+        loudness = {} if bins is None else {"velocity": bins.velocity[len(bins.velocity) // 2]}
+        return primer_lib.notes_of(primer_lib.entries(str(path)), **loudness)
     try:
         return midi.read(path, percussion=model.facts.config.data.percussion)
     except (midi.MidiError, OSError) as error:
@@ -224,6 +293,8 @@ def _lowest(scaling: Scaling) -> jax.Array:
 
 def _primer_window(notes: Notes, model: Model) -> jax.Array:
     """The last T notes, or frames, as rows float32 [T, C], within the range of the training data."""
+    if model.facts.bins is not None:
+        return _primer_events(notes, model.facts.bins, model.facts.config.data)
     if model.net.every:
         return _primer_frames(notes, model.facts.config.data)
     scaling, window = model.facts.scaling, model.facts.config.data.window
@@ -250,28 +321,9 @@ def _primer_frames(notes: Notes, data: DataConfig) -> jax.Array:
     return jnp.asarray(np.pad(frames, ((data.window - len(frames), 0), (0, 0))), jnp.float32)
 
 
-def _rows_for_seconds(
-    more: Callable[..., Sampled], past: Past, scaling: Scaling, seconds: float
-) -> tuple[np.ndarray, int]:
-    """Rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; and values clamped."""
-    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
-    chunks: list[np.ndarray] = []
-    clamped, reached = 0, np.zeros(len(past.windows))
-    while reached.min() < seconds and len(chunks) * CHUNK_NOTES < most:
-        first = len(chunks) * CHUNK_NOTES
-        rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=first)
-        chunks.append(np.asarray(rows))
-        clamped += int(moved.sum())
-        reached += (chunks[-1][:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0).sum(axis=1)
-    short = int((reached < seconds).sum())
-    if short:
-        screen.say(
-            "length", f"{short} outputs end before {seconds:g} s, at the limit of {len(chunks) * CHUNK_NOTES:,} notes"
-        )
-    return np.concatenate(chunks, axis=1), clamped
-
-
-def _cut(notes: Notes, seconds: float) -> Notes:
-    inside = notes[notes.onset < seconds]
-    duration = np.minimum(inside.duration, seconds - inside.onset)
-    return from_seconds(inside.pitch, inside.velocity, inside.onset, duration)
+def _primer_events(notes: Notes, bins: Bins, data: DataConfig) -> jax.Array:
+    """The last notes, at most T, as rows of bins."""
+    rows, nearest = note_bins.encode(notes, bins, data.echo > 0)
+    if nearest.any():
+        screen.say("primer", f"{int(nearest.sum())} of {len(rows)} notes have no bin of their own: the nearest is used")
+    return jnp.asarray(rows[-data.window :], jnp.float32)

@@ -71,10 +71,11 @@ class Ground:
             "train.epochs": "3",
             "sample.num_outputs": "1",
             "sample.num_notes": "4",
+            "sample.audio": "none",
         }
         fields |= dict(word.split("=", 1) for word in more)
         return [
-            "--config=demo",
+            "--config=small",
             f"--workdir={workdir}",
             *(f"--config.{name}={value}" for name, value in fields.items()),
         ]

@@ -1,0 +1,175 @@
+"""What may be asked of an output of a model of events, as numbers or as the text of flags. Without JAX: wrong values
+are told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from musicjax.config import SampleConfig
+from musicjax.errors import UsageError
+from musicjax.music import scales
+
+TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
+# Of each field the type of its values, where flags may list several, and its range; both ends are allowed.
+LISTS = {
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "key": str,
+    "scale": str,
+    "polyphony": int,
+    "no_repeat": int,
+    "echo": int,
+}
+# What a run's config says of its samples.
+OF_CONFIG = ("temperature", "top_p", "min_p", "no_repeat")
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 100.0),
+    **dict.fromkeys(TEMPERATURES, (0.0, 100.0)),
+    "top_k": (0, 1000),
+    "min_p": (0.0, 1.0),
+    "polyphony": (0, 64),
+    "echo": (0, 1_000_000),
+}
+LONGEST_RUN, LONGEST_ECHO = 32, 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How one output is drawn.
+
+    Attributes:
+        temperature: divides the logits; 0: the likeliest bin of each column.
+        interval_temperature, ...: of that column alone; None: the temperature.
+        top_k: only so many likeliest bins of a column; 0: all.
+        top_p: only the likeliest that together have this probability, above 0; 1: all.
+        min_p: only bins with this share of the likeliest one's probability; 0: all.
+        key, scale: the notes' pitches; a key alone is major, neither: all.
+        pitch_range: lowest and highest pitch, MIDI numbers.
+        polyphony: most notes that sound at once; 0: any number.
+        no_repeat: no run of so many pitches, 2..32, comes twice; 0: runs may.
+        echo: of what has been before in the piece, the model is told while at most so many notes are the same; 0: never.
+    """
+
+    temperature: float = 1.0
+    interval_temperature: float | None = None
+    pitch_temperature: float | None = None
+    duration_temperature: float | None = None
+    velocity_temperature: float | None = None
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    key: str = ""
+    scale: str = ""
+    pitch_range: tuple[int, int] = (0, 127)
+    polyphony: int = 0
+    no_repeat: int = 0
+    echo: int = LONGEST_ECHO
+
+    @property
+    def pitches(self) -> tuple[int, ...]:
+        """MIDI numbers that may be drawn; raises UsageError for a key or scale that there is not."""
+        return scales.pitches(self.key, self.scale, *self.pitch_range)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of interval, pitch, duration and velocity."""
+        own = [getattr(self, name) for name in TEMPERATURES]
+        return tuple(self.temperature if value is None else value for value in own)
+
+    def text(self) -> str:
+        """What differs from the defaults, as flags write it; empty where nothing does."""
+        fields = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        shown = {name: value for name, (value, default) in fields.items() if value != default}
+        return " ".join(f"{name}={_shown(value)}" for name, value in shown.items())
+
+
+def of_config(sample: SampleConfig) -> Setting:
+    """How the samples of a run are drawn."""
+    return Setting(**{name: getattr(sample, name) for name in OF_CONFIG})
+
+
+def check(setting: Setting) -> None:
+    """Raises UsageError for values out of range, or that leave no pitch."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(setting, name)
+        if value is not None and not low <= value <= high:  # also refuses nan
+            raise UsageError(f"{name}={value}: expected {low}..{high}")
+    if not 0 < setting.top_p <= 1:
+        raise UsageError(f"top_p={setting.top_p}: expected above 0, at most 1 (1: all)")
+    if setting.no_repeat and not 2 <= setting.no_repeat <= LONGEST_RUN:
+        raise UsageError(f"no_repeat={setting.no_repeat}: expected 2..{LONGEST_RUN}, or 0 where runs may repeat")
+    low, high = setting.pitch_range
+    if not 0 <= low <= high <= 127:
+        raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")
+    if not setting.pitches:
+        raise UsageError(
+            f"key={setting.key} scale={setting.scale or 'major'} has no pitch in pitch_range={low},{high}: expected a "
+            "wider range or another key"
+        )
+
+
+def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Values of each field that a flag was given for, in the flag's order; flags: {name: text, number or None}.
+
+    Raises:
+        UsageError: a text that is no list of such values.
+    """
+    values: dict[str, list[Any]] = {}
+    for name in [field.name for field in dataclasses.fields(Setting)]:
+        given = flags.get(name)
+        if given is None:
+            continue
+        if name == "pitch_range":
+            values[name] = [_pitch_range(given)]
+        elif name in LISTS:
+            values[name] = _listed(name, given, LISTS[name])
+        else:
+            values[name] = [given]
+    return values
+
+
+def in_turn(values: Mapping[str, Sequence[Any]], outputs: int) -> list[Setting]:
+    """Output k has the k-th of each field's values, which begin anew when they are over."""
+    return [Setting(**{name: several[k % len(several)] for name, several in values.items()}) for k in range(outputs)]
+
+
+def grid(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
+    """Every combination of the values, the last field's changing fastest.
+
+    Raises:
+        UsageError: no field has several values.
+    """
+    if all(len(several) < 2 for several in values.values()):
+        raise UsageError(
+            "sweep of nothing: expected several values of one flag at least, such as --temperature=0.8,1.0; flags that "
+            f"take them: {', '.join(LISTS)}"
+        )
+    return [Setting(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
+
+
+def _shown(value: Any) -> str:
+    return (
+        ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if type(value) is float else f"{value}"
+    )
+
+
+def _listed(name: str, text: Any, kind: type) -> list[Any]:
+    words = [word.strip() for word in str(text).split(",")]
+    try:
+        return [kind(word) for word in words]
+    except ValueError as error:
+        kinds = "whole numbers" if kind is int else "numbers"
+        raise UsageError(f"{name}={text}: expected {kinds}, several of them parted by commas") from error
+
+
+def _pitch_range(text: Any) -> tuple[int, int]:
+    try:
+        low, high = map(int, str(text).split(","))
+    except ValueError as error:
+        raise UsageError(f"pitch_range={text}: expected LOW,HIGH, two whole numbers in 0..127") from error
+    return low, high

@@ -1,0 +1,59 @@
+"""The model that comes along: there, small, and the same music from the same seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicjax import main
+from musicjax.errors import RunError
+from musicjax.music import midi
+from musicjax.run import generate, pretrained
+from musicjax.run.setting import Setting
+
+# Of the first piece of seed 0 at temperature 0: pitches and onsets in sixteenths.
+PITCHES = [72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69, 72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69]
+STEPS = [2, 4, 4, 4, 4, 6, 6, 8, 8, 8, 8, 8, 10, 12, 12, 12, 12, 14, 14, 16, 16, 16, 16, 16]
+
+
+def test_it_is_small_and_has_a_card():
+    files = list(pretrained.FOLDER.iterdir())
+    assert sum(path.stat().st_size for path in files) <= 4_000_000
+    card = (pretrained.FOLDER / "README.md").read_text()
+    facts = json.loads((pretrained.FOLDER / pretrained.FACTS).read_text())
+    assert facts["config"]["data"]["source"] == "builtin"
+    assert f"{facts['best_loss']:.2f} nats" in card and f"seed {facts['config']['seed']}" in card
+
+
+def test_its_sample_is_remade_from_its_seed():
+    model = pretrained.load()
+    (notes,) = generate.generate(model, num_outputs=1, num_notes=len(PITCHES), settings=Setting(temperature=0.0))
+    assert notes.pitch.tolist() == PITCHES
+    assert np.rint(notes.onset_beats * 4).astype(int).tolist() == STEPS
+
+
+def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--num_outputs=2", "--num_notes=40", "--key=D", "--seed=3", "--audio=wav"]
+    assert main.main(["generate", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert out.split() == ["generated/seed3-000.mid", "generated/seed3-001.mid"]
+    assert "no --workdir: the small model that comes with musicjax" in err
+    for path in map(Path, out.split()):
+        assert {int(pitch) % 12 for pitch in midi.read(path).pitch} <= {2, 4, 6, 7, 9, 11, 1}
+        assert path.with_suffix(".wav").stat().st_size > 44_100
+
+
+@pytest.mark.parametrize("name", [pretrained.ARRAYS, pretrained.FACTS])
+def test_damaged_or_missing_files_are_told(tmp_path, name):
+    folder = shutil.copytree(pretrained.FOLDER, tmp_path / "model")
+    (folder / name).write_bytes(b"{}")
+    with pytest.raises(RunError, match="install musicjax again"):
+        pretrained.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(RunError, match="install musicjax again"):
+        pretrained.load(folder)

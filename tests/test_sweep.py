@@ -1,0 +1,109 @@
+"""A sweep: every combination of settings, ranked, as a table and as a contact sheet."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_events
+from PIL import Image
+
+from musicjax.main import main
+from musicjax.music import metrics, midi
+from musicjax.music.notes import from_seconds
+from musicjax.report import pictures
+from musicjax.run import generate as generate_lib
+from musicjax.run import setting as setting_lib
+from musicjax.run import sweep as sweep_lib
+
+NOTES = 16
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_events.save(tmp_path_factory.mktemp("sweep") / "run")
+
+
+@pytest.fixture(scope="module")
+def folder(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a sweep of 2 x 2 settings, 2 pieces of each, writes."""
+    folder = tmp_path_factory.mktemp("swept")
+    argv = ["generate", f"--workdir={workdir}", f"--output_dir={folder}", "--num_outputs=2", f"--num_notes={NOTES}"]
+    assert main([*argv, "--seed=5", "--sweep", "--temperature=0.2,1.5", "--key=C,", "--polyphony=4"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> dict:
+    return json.loads((folder / "sweep-seed5.json").read_text())
+
+
+def test_every_combination_has_its_pieces(folder: Path, table: dict) -> None:
+    expected = {f"{heat}polyphony=4" for heat in ("temperature=0.2 key=C ", "temperature=0.2 ")}
+    expected |= {f"{heat}polyphony=4" for heat in ("temperature=1.5 key=C ", "temperature=1.5 ")}
+    assert {line["setting"] for line in table["settings"]} == expected
+    pairs = [(line["setting"], line["number"]) for line in table["pieces"]]
+    assert sorted(pairs) == sorted((setting, number) for setting in expected for number in (0, 1))
+    assert sorted(path.name for path in folder.glob("*.mid")) == sorted(line["file"] for line in table["pieces"])
+    for line in table["pieces"]:
+        assert len(midi.read(folder / line["file"])) == NOTES
+        assert set(line["metrics"]) == set(metrics.NAMES)
+        if "key=C" in line["setting"]:
+            assert not {pitch % 12 for pitch in midi.read(folder / line["file"]).pitch.tolist()} & {1, 3, 6, 8, 10}
+
+
+def test_pieces_and_settings_are_ranked_by_a_score_that_is_told(table: dict) -> None:
+    scores = [line["score"] for line in table["pieces"]]
+    assert (
+        scores == sorted(scores)
+        and len(set(scores)) > 4
+        and [line["rank"] for line in table["pieces"]] == [*range(1, 9)]
+    )
+    assert "standard deviations" in table["score"] and table["notes_compared"] == tiny_events.WINDOW
+    means = [line["mean_score"] for line in table["settings"]]
+    assert means == sorted(means)
+    for line in table["settings"]:
+        own = [piece["score"] for piece in table["pieces"] if piece["setting"] == line["setting"]]
+        assert line["mean_score"] == pytest.approx(np.mean(own), abs=2e-4)
+
+
+def test_a_piece_of_a_sweep_is_the_one_that_its_setting_gives_alone(workdir: Path, folder: Path, table: dict) -> None:
+    line = table["pieces"][3]
+    fields = {"temperature", "key", "polyphony"}
+    asked = dict(word.split("=") for word in line["setting"].split())
+    assert set(asked) <= fields
+    setting = setting_lib.in_turn(setting_lib.from_flags(asked), 1)[0]
+    pieces = generate_lib.generate(workdir, num_outputs=2, num_notes=NOTES, seed=5, settings=setting)
+    alone, swept = pieces[line["number"]], midi.read(folder / line["file"])
+    assert sorted(alone.pitch.tolist()) == sorted(swept.pitch.tolist())
+    np.testing.assert_allclose(np.sort(alone.onset), np.sort(swept.onset), atol=2e-3)
+
+
+def test_the_distance_is_in_deviations_of_the_data_and_bounded() -> None:
+    real = [{"a": 1.0, "b": 7.0, "c": 0.0}, {"a": 3.0, "b": 7.0, "c": 2.0}]  # means 2, 7, 1; deviations 1, 0, 1
+    found = [{"a": 2.0, "b": 7.0, "c": 1.5}, {"a": 4.5, "b": 8.0, "c": 100.0}]
+    assert sweep_lib.distances_of(found, real).tolist() == [[0, 0, 0.5], [2.5, 5, 5]]
+
+
+def test_windows_of_the_data_themselves_score_better_than_noise() -> None:
+    model, generator = tiny_events.model(), np.random.default_rng(0)
+    noise = from_seconds(generator.integers(0, 128, 40), [1] * 40, np.arange(40) * 3.0, [9.0] * 40)
+    silence = from_seconds([], [], [], [])
+    scores, _, notes = sweep_lib.score([noise, *tiny_events.pieces(), silence], model)
+    assert notes == tiny_events.WINDOW and scores[1:-1].max() < 1.5 < scores[0] <= scores[-1] == sweep_lib.FARTHEST
+
+
+def test_the_contact_sheet_shows_every_piece(folder: Path) -> None:
+    picture = Image.open(folder / "sweep-seed5.png").convert("RGB")
+    assert picture.width == pictures.WIDTH and picture.height == 60 + 4 * pictures.SHEET_HEIGHT
+    loud, silent = from_seconds([60], [120], [0.0], [1.0]), from_seconds([], [], [], [])
+    shown = [
+        np.asarray(Image.open(io.BytesIO(pictures.contact_sheet_png("a", [("b", "c", loud), ("b", "c", notes)]))))
+        for notes in (loud, silent)
+    ]
+    half = pictures.WIDTH // 2
+    assert shown[0].shape == shown[1].shape
+    assert (shown[0][:, half:] != shown[1][:, half:]).any()

@@ -1,0 +1,70 @@
+"""A model of events with random parameters, and a workdir that holds it: nothing is trained, nothing is compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from musicjax import config as config_lib
+from musicjax.music import note_bins
+from musicjax.music.note_matrix import Scaling
+from musicjax.music.notes import Notes, from_beats
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run.checkpoint import Arrays, Checkpoint
+from musicjax.run.facts import Facts
+from musicjax.run.generate import Model
+from musicjax.training import step as step_lib
+
+WINDOW, PIECES, NOTES = 12, 8, 80
+
+
+def pieces() -> list[Notes]:
+    """Chords and lines on a grid of sixteenths, in C major, at 97 quarter notes a minute."""
+    generator = np.random.default_rng(5)
+    made = []
+    for _ in range(PIECES):
+        onset = np.cumsum(generator.choice([0, 0, 1, 2, 4], NOTES)) / 4
+        pitch = generator.choice([48, 52, 55, 60, 62, 64, 65, 67, 69, 71, 72], NOTES)
+        duration, velocity = generator.choice([0.25, 0.5, 1.0, 4.0], NOTES), generator.choice([60, 80, 100], NOTES)
+        made.append(from_beats(pitch, velocity, onset, duration, 97.0))
+    return made
+
+
+def checkpoint() -> Checkpoint:
+    """What a run would have saved."""
+    config = config_lib.load("events")
+    config.model.units, config.model.head_units, config.model.embedding = 8, 8, 8
+    config.model.precision, config.data.window = "float32", WINDOW
+    config = config_lib.validate(config)
+    bins = note_bins.learn(pieces())
+    optimizer, net = checkpoint_lib.optimizer_of(config, 1e-3), checkpoint_lib.network_of(config)
+    shapes = jax.eval_shape(lambda: step_lib.init(net, optimizer, jax.random.key(0), WINDOW))
+    generator = np.random.default_rng(1)
+    state = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
+    rows = [note_bins.encode(piece, bins)[0] for piece in pieces()]
+    starts = generator.integers(0, NOTES - WINDOW, checkpoint_lib.PRIMERS)
+    windows = [rows[k % PIECES][start : start + WINDOW] for k, start in enumerate(starts)]
+    columns = config_lib.columns(config)
+    scaling = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, tuple(s - 1.0 for s in note_bins.SIZES))
+    ones = np.ones(columns, np.float32)
+    arrays = Arrays(state, state.params, ones, ones, np.stack(windows).astype(np.float32))
+    facts = Facts(1, 1, 3.0, config, scaling, "none", {}, bins=bins)
+    return Checkpoint(arrays, facts)
+
+
+def model() -> Model:
+    """As `generate.load` gives it."""
+    arrays, facts = checkpoint()
+    net = checkpoint_lib.network_of(facts.config)
+    return Model(net, arrays.best_params, arrays.best_deviation, jax.numpy.asarray(arrays.primers), facts)
+
+
+def save(workdir: Path) -> Path:
+    """A workdir that holds the model."""
+    workdir.mkdir(parents=True)
+    store = checkpoint_lib.Store(workdir)
+    store.save(checkpoint())
+    store.close()
+    return workdir
