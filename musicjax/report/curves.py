@@ -27,6 +27,10 @@ ACCURACIES = {
         "always naming the commonest column, validation",
     ),
     "key_agreement": ("key agreement (share of the keys that are right)", "no key at all, validation"),
+    "bin_agreement": (
+        "bin agreement (share of the bins whose likeliest is the true one)",
+        "always the commonest bins, validation",
+    ),
     "accuracy": ("accuracy", "always the same answer, validation"),
 }
 # Shares of a normal distribution below -1.5, -1, ... +1.5 deviations, between the least and the greatest value: the
@@ -113,8 +117,10 @@ def _number(line: dict, field: str) -> float | None:
 def loss_field(lines: list[dict]) -> tuple[str, str]:
     """(the field that training makes small, its unit).
 
-    Of frames it is their nats, or else the mean square of errors, which is far below.
+    Of events it is the nats of a note, of frames their nats, or else the mean square of errors, which is far below.
     """
+    if any(_number(line, "nats_per_note") is not None for line in lines):
+        return "loss", "nats per note"
     scored = [(_number(line, "loss"), nats) for line in lines if (nats := _number(line, "nats_per_frame")) is not None]
     if any(loss is None for loss, _ in scored):
         return "nats_per_frame", "nats per frame"

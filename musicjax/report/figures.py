@@ -76,7 +76,7 @@ def _by_epoch(lines: list[dict], name: str | None, suffix: str, left_out: list[s
         drawn["accuracy.png"] = pictures.epochs_png(f"Accuracy per epoch{suffix}", called, found, points, baseline)
     else:
         left_out.append("accuracy.png: no accuracy in metrics.jsonl")
-    same = {loss, "nats_per_frame"} if unit == "nats per frame" else {loss}
+    same = {loss, unit.replace(" ", "_")}
     if others := curves.other_fields(lines, same):
         by_field = {field: curve for field in others if (curve := curves.over_epochs(lines, "valid", field))}
         drawn["validation.png"] = pictures.panels_png(f"Validation metrics per epoch{suffix}", by_field)

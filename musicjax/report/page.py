@@ -96,8 +96,8 @@ def html(page: Page) -> str:
     figures, charts = _curves(page.records)
     shown = [sample.notes[:MOST_NOTES] for sample in page.samples]
     sections = {
-        "Curves": figures,
         "Samples": _samples(page.samples, shown),
+        "Curves": figures,
         "Against the real data": _measures(page.measures),
         "Settings": _settings(page.settings),
         "Data": f'<div class="card">{_pairs(page.data)}</div>' if page.data else "",
@@ -162,7 +162,7 @@ def _curves(records: list[dict]) -> tuple[str, list[dict]]:
         drawn.append(("Accuracy", called, _splits(records, field), curves.majority(records, field), False))
     small = [
         (field.replace("_", " ").capitalize(), "", {"valid": curve}, None, "error" in field or "nats" in field)
-        for field in curves.other_fields(records, {loss, "nats_per_frame"} if unit == "nats per frame" else {loss})
+        for field in curves.other_fields(records, {loss, unit.replace(" ", "_")})
         if (curve := curves.over_epochs(records, "valid", field))
     ]
     figures, charts = {"grid": "", "grid small": ""}, []

@@ -32,9 +32,11 @@ def load(folder: Path = FOLDER) -> Model:
         facts.config.model.precision = "float32"
         net = checkpoint_lib.network_of(facts.config)
         shapes = jax.eval_shape(
-            lambda: step_lib.init(
-                net, checkpoint_lib.optimizer_of(facts.config, 1e-3), jax.random.key(0), facts.config.data.window
-            ).params
+            lambda: (
+                step_lib.init(
+                    net, checkpoint_lib.optimizer_of(facts.config, 1e-3), jax.random.key(0), facts.config.data.window
+                ).params
+            )
         )
         with np.load(folder / ARRAYS, allow_pickle=False) as saved:
             leaves = [jnp.asarray(saved[tag]) for tag in histograms.tags(shapes)]
@@ -57,6 +59,8 @@ def write(workdir: Path, folder: Path) -> int:
     tags = histograms.tags(model.params)
     arrays = {tag: np.asarray(leaf) for tag, leaf in zip(tags, jax.tree.leaves(model.params), strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / ARRAYS, primers=np.asarray(model.primers).astype(np.uint8), **arrays)
+    arrays["primers"] = np.asarray(model.primers).astype(np.uint8)
+    with (folder / ARRAYS).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     (folder / FACTS).write_text(json.dumps(facts_lib.to_saved(model.facts), indent=1) + "\n")
     return sum((folder / name).stat().st_size for name in (ARRAYS, FACTS))

@@ -52,7 +52,7 @@ class Setting:
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: no run of so many pitches, 2..32, comes twice; 0: runs may.
-        echo: of what has been before in the piece, the model is told while at most so many notes are the same; 0: never.
+        echo: while at most so many notes are as before in the piece, the model is told what followed; 0: never.
     """
 
     temperature: float = 1.0

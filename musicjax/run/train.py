@@ -95,11 +95,15 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     best_params, best_deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
     model = generate_lib.Model(net, best_params, best_deviation, arrays.primers, facts)
     sample = config.sample
-    size = {"num_outputs": sample.num_outputs, "num_notes": sample.num_notes, "seed": config.seed}
-    if facts.bins is None:
-        pieces = generate_lib.generate(model, **size, temperature=sample.temperature)
-    else:
-        pieces = generate_lib.generate(model, **size, settings=setting_lib.of_config(sample))
+    of_events = facts.bins is not None
+    pieces = generate_lib.generate(
+        model,
+        num_outputs=sample.num_outputs,
+        num_notes=sample.num_notes,
+        seed=config.seed,
+        temperature=None if of_events else sample.temperature,
+        settings=setting_lib.of_config(sample) if of_events else None,
+    )
     paths = generate_lib.write(pieces, workdir / "samples", config.seed)
     screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
     measured = _show(config, workdir, data, pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))
