@@ -4,7 +4,7 @@
                                [--seed=0] [--save]
 
 A folder with train/, valid/ and test/ is taken as it is; of any other the first 6 of 7 pieces by name train, the next
-one of 14 validates, the last of 14 is the test: 600, 50 and 50 of POP909's 700. The bins are learned from the
+one of 14 validates, the last of 14 is the test: 600, 50 and 50 of POP909's songs 001 to 700. Bins are learned from the
 training pieces. Of each test piece every note but the first is predicted from those before it; nats are summed over
 interval, pitch, duration and velocity and averaged over notes; lower is better. The network is trained, or restored
 where --runs has it, and chosen on the validation pieces; the n-grams' contexts and smoothing are, too (benchmarks/

@@ -149,7 +149,10 @@ def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
     most = real["whole_most_repeated_8gram"]
     return {
         "no pitch above 30 % of a piece": (frequent <= 0.3, f"{frequent:.1%}"),
-        "no 8-gram repeated more than in a real piece": (gram <= most, f"{gram:g} against {most:g}"),
+        "no 8-gram repeated more than in the most repetitive whole real piece": (
+            gram <= most,
+            f"{gram:g} against {most:g}",
+        ),
         "mean overlap area at least .75": (area >= 0.75, f"{area:.3f}"),
         "higher than the others'": (area > max(others.values(), default=0.0), f"{area:.3f} against {others}"),
         "copies no longer than a real piece's, plus 4": (copied < own + 4, f"{copied:g} against {own:g}"),

@@ -201,7 +201,7 @@ def notes(result: dict[str, Any]) -> str:
 
 def quality(result: dict[str, Any]) -> str:
     """What the generated pieces of each model are like, beside the test pieces."""
-    named = {"events": "model of events", "trigram": "trigram", "paper": "the paper's regression"}
+    named = {"events": "model of events", "trigram": "trigram", "paper": "the paper's regression, in small"}
     body = []
     for name, of in result.items():
         if isinstance(of, dict) and "median_copy_notes" in of:

@@ -51,7 +51,11 @@ class DataConfig:
         0, "most keys by which training frames or events are moved up or down, anew each epoch", low=0, high=24
     )
     tempo_percent: int = knob(
-        0, "most percent by which training events are played faster or slower, anew each epoch", low=0, high=50
+        0,
+        "most percent by which the times of training events, in beats, are stretched before they go to their nearest "
+        "bins, anew each epoch",
+        low=0,
+        high=50,
     )
     louder: int = knob(
         0, "most bins of velocity by which training events are played louder or softer, each epoch", low=0, high=16

@@ -25,7 +25,12 @@ COMMANDS = ("train", "generate", "evaluate", "data", "report")
 FLAGS = {
     "workdir": ("string", "", "folder of the run; train: runs/NAME of the config if not given", COMMANDS),
     "checkpoint": ("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
-    "data": ("string", None, "builtin, a directory of MIDI files, or polyphonic:NAME:DIR", ("evaluate", "data")),
+    "data": (
+        "string",
+        None,
+        "builtin, a data set by name, a directory of MIDI or MusicXML, or polyphonic:NAME:DIR",
+        ("evaluate", "data"),
+    ),
     "json": ("bool", False, "last line: the counts as one JSON object", ("data",)),
     "num_outputs": ("integer", 8, "how many files", ("generate",)),
     "num_notes": ("integer", None, "notes (or frames) in each; 300 if no other length is given", ("generate",)),

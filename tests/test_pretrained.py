@@ -51,9 +51,11 @@ def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path,
 @pytest.mark.parametrize("name", [pretrained.ARRAYS, pretrained.FACTS])
 def test_damaged_or_missing_files_are_told(tmp_path, name):
     folder = shutil.copytree(pretrained.FOLDER, tmp_path / "model")
-    (folder / name).write_bytes(b"{}")
-    with pytest.raises(RunError, match="install musicjax again"):
-        pretrained.load(folder)
+    whole = (folder / name).read_bytes()
+    for damaged in (b"{}", whole[: len(whole) // 2], whole[:1000] + bytes([whole[1000] ^ 255]) + whole[1001:]):
+        (folder / name).write_bytes(damaged)
+        with pytest.raises(RunError, match="install musicjax again"):
+            pretrained.load(folder)
     (folder / name).unlink()
     with pytest.raises(RunError, match="install musicjax again"):
         pretrained.load(folder)

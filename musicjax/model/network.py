@@ -175,7 +175,7 @@ def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm
 
 
 def read(params: dict, last: jax.Array) -> jax.Array:
-    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O]."""
+    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O], of unrounded operands."""
     dense = params["dense"]
     return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
 

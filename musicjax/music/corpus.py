@@ -78,7 +78,9 @@ class Corpus:
     @property
     def fingerprint(self) -> str:
         """sha256 over the content of all pieces in order and the reader's version."""
-        text = "\n".join([str(midi.READER_VERSION), str(len(self.notes)), *self.hashes])
+        own = folders(self.names)
+        split = [] if own is None else ["".join(map(str, own))]
+        text = "\n".join([str(midi.READER_VERSION), str(len(self.notes)), *self.hashes, *split])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -194,11 +196,22 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
 def folders(names: Sequence[str]) -> np.ndarray | None:
     """The split that P paths have of themselves, int8 [P]: 0 below train/, 1 below valid/ or validation/, 2 test/.
 
-    None unless all of them lie in these folders, and some in each of the first two.
+    None if none of them lies in a folder valid/ or test/.
+
+    Raises:
+        RunError: some do, and others lie elsewhere, or there is none in train/ or valid/.
     """
     kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
     found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
-    return np.array(found, np.int8) if {0, 1} <= set(found) <= {0, 1, 2} else None
+    if not {1, 2} & set(found):
+        return None
+    advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; rename the folders if not"
+    if -1 in found:
+        raise RunError(f"{names[found.index(-1)]} lies beside folders that are a split: {advice}")
+    for kind, folder in enumerate(("train", "valid")):
+        if kind not in found:
+            raise RunError(f"no piece in {folder}/, but folders that are a split: {advice}")
+    return np.array(found, np.int8)
 
 
 def without_tests(corpus: Corpus) -> Corpus:
@@ -290,7 +303,8 @@ def _join(pieces: list[tuple[str, str, Notes]]) -> Corpus:
 def _key(path: Path, hashes: dict[Path, str]) -> str:
     """What a file is cached under; empty if it could not be read. How bytes are read depends on the file's name too."""
     content = hashes.get(path, "")
-    return f"{content}-musicxml" if content and path.suffix.lower() in musicxml.SUFFIXES else content
+    suffix = path.suffix.lower()
+    return f"{content}-{suffix[1:]}" if content and suffix in musicxml.SUFFIXES else content
 
 
 def _look_up(

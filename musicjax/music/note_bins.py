@@ -42,6 +42,8 @@ TICKS_A_BEAT = 480
 VELOCITY_BINS, RARE_BINS = 16, 8
 # Durations on the grid that are too many for a bin each: bins to a doubling, up to what nearly all last.
 BINS_AN_OCTAVE, LONG_ENOUGH = 6, 0.999
+# Quarter notes a minute within which music is written.
+TEMPOS = (10.0, 1000.0)
 # A time this long is damage, and would take a table of its length.
 LONGEST_BEATS = 64
 
@@ -99,7 +101,7 @@ def learn(pieces: Sequence[Notes]) -> Bins:
         tuple(interval.tolist()),
         tuple((duration / TICKS_A_BEAT).tolist()),
         tuple(velocity.tolist()),
-        round(float(np.median(tempos)), 3) if tempos else 120.0,
+        round(float(np.median(tempos).clip(*TEMPOS)), 3) if tempos else 120.0,
     )
 
 

@@ -17,19 +17,22 @@ MOST_SAMPLES = 24
 REASONS = 12
 
 
-def write(workdir: Path) -> tuple[Path, list[str]]:
+def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str]]:
     """Writes WORKDIR/report.html: (the file, what is left out and why).
+
+    Args:
+        names: of the samples to be shown; None: all that lie in the workdir.
 
     Raises:
         RunError: the workdir has no metrics, or the page cannot be written.
     """
     left_out: list[str] = []
-    made = of_workdir(workdir, left_out)
+    made = of_workdir(workdir, left_out, names)
     page.write(made, workdir / NAME)
     return workdir / NAME, left_out
 
 
-def of_workdir(workdir: Path, left_out: list[str]) -> Page:
+def of_workdir(workdir: Path, left_out: list[str], names: list[str] | None = None) -> Page:
     """The page of a workdir; adds to `left_out` what cannot be read."""
     records = curves.read_metrics(workdir)
     settings = _json(workdir / "config.json", left_out)
@@ -42,7 +45,7 @@ def of_workdir(workdir: Path, left_out: list[str]) -> Page:
         settings=settings,
         records=records,
         data=data,
-        samples=_samples(workdir, measures.get("samples", {}), left_out),
+        samples=_samples(workdir, names, measures.get("samples", {}), left_out),
         measures=[
             (metric, measures["generated"][metric], measures["real"][metric], share)
             for metric, share in measures.get("overlap_area", {}).items()
@@ -51,17 +54,17 @@ def of_workdir(workdir: Path, left_out: list[str]) -> Page:
 
 
 def _facts(records: list[dict], settings: dict, data: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    valid = [line for line in records if line["split"] == "valid"]
-    train = [line for line in records if line["split"] == "train"]
-    unit = next((unit for unit in ("nats_per_note", "nats_per_frame") if valid and unit in valid[0]), "loss")
-    model, best = settings.get("model", {}), min(valid, key=lambda line: line["loss"], default=None)
+    field, unit = curves.loss_field(records)
+    valid = [line for line in records if line["split"] == "valid" and isinstance(line.get(field), float)]
+    # Of several trials each has a line, with the seconds of all.
+    seconds = {line["epoch"]: line.get("seconds") or 0.0 for line in records if line["split"] == "train"}
+    model, best = settings.get("model", {}), min(valid, key=lambda line: line[field], default=None)
     facts = [("model", f"LSTM of {model.get('units', '?')} units, {model.get('head', '?')}")]
     facts += [data[0]] if data else []
-    if train:
-        minutes = sum(line.get("seconds", 0.0) for line in train) / 60
-        facts.append(("trained", f"{max(line['epoch'] for line in records)} epochs, {minutes:.1f} minutes"))
+    if seconds:
+        facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))
     if best:
-        facts.append((f"best validation {unit.replace('_', ' ')}", f"{best['loss']:.4g} at epoch {best['epoch']}"))
+        facts.append((f"lowest validation loss, {unit}", f"{best[field]:.4g} at epoch {best['epoch']}"))
     return facts
 
 
@@ -81,8 +84,8 @@ def _data(path: Path) -> list[tuple[str, str]]:
     return found + [(f"{status}: {code}", f"{count:,}") for (status, code), count in reasons.most_common(REASONS)]
 
 
-def _samples(workdir: Path, measures: dict[str, Any], left_out: list[str]) -> list[Sample]:
-    paths = sorted((workdir / "samples").glob("*.mid"))
+def _samples(workdir: Path, names: list[str] | None, measures: dict[str, Any], left_out: list[str]) -> list[Sample]:
+    paths = [path for path in sorted((workdir / "samples").glob("*.mid")) if names is None or path.stem in names]
     if len(paths) > MOST_SAMPLES:
         left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")
     samples = []

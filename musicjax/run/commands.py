@@ -54,7 +54,11 @@ def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
 
     request = request_lib.of(options)
     kind = _sound_kind(options["audio"], request)
-    from musicjax.run import device, generate, pretrained, screen, sound
+    from musicjax.run import sound
+
+    if kind != "none":
+        sound.require_soundfont(options["soundfont"])
+    from musicjax.run import device, generate, pretrained, screen
 
     if options["workdir"]:
         workdir, saved = _existing_workdir(options, config, overrides)
@@ -107,6 +111,8 @@ def _sound_kind(asked: str, request: Any) -> str:
 
     if asked not in ("auto", "none", *sound.KINDS):
         raise UsageError(f"audio={asked!r}: expected auto, none, {', '.join(sound.KINDS)}")
+    if request.sweep and asked not in ("auto", "none"):
+        raise UsageError(f"--sweep and --audio={asked}: expected one of them; a sweep writes MIDI files and pictures")
     if asked != "auto":
         return asked
     return "wav" if request.num_outputs <= FEW_OUTPUTS and not request.sweep else "none"

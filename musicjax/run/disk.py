@@ -10,6 +10,11 @@ PARTIAL = ".partial"
 
 
 def write(path: Path, text: str) -> None:
+    """`write_bytes` of a text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Gives a file this content, whole or not at all.
 
     Raises:
@@ -18,7 +23,7 @@ def write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + PARTIAL)
     partial.unlink(missing_ok=True)  # a link left there would be written through
     try:
-        partial.write_text(text)
+        partial.write_bytes(content)
         sync(partial)
         partial.replace(path)
     except BaseException:

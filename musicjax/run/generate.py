@@ -24,7 +24,7 @@ from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes
 from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import length, polyphony, screen
+from musicjax.run import length, polyphony, screen, sound
 from musicjax.run import request as request_lib
 from musicjax.run import setting as setting_lib
 from musicjax.run import steering as steering_lib
@@ -121,6 +121,8 @@ def generate(
     model = model if isinstance(model, Model) else load(model)
     asked = {"settings": settings is not None, "bpm": bpm is not None, "bars": bars > 0}
     request_lib.require_events(model.facts.config.data.encoding, [name for name, given in asked.items() if given])
+    if not model.facts.config.data.echo and any(setting.echo < setting_lib.LONGEST_ECHO for setting in chosen):
+        screen.say("echo", "this model was trained without one: what is asked of it changes nothing")
     if num_outputs == 0:
         return []
     numbers = range(num_outputs) if numbers is None else numbers
@@ -142,6 +144,8 @@ def generate(
         steering=None if bins is None else steering_lib.steering(bins, chosen, echo),
     )
     seconds = bars * request_lib.BEATS_A_BAR * 60 / tempo if bars else seconds
+    if seconds > (most := request_lib.MOST_SECONDS):
+        raise UsageError(f"bars={bars:g} at bpm={tempo:g} last {seconds:,.0f} seconds: expected at most {most:,.0f}")
     if seconds and model.facts.config.data.encoding == "frames":
         num_notes = math.ceil(seconds * BPM / 60 * model.facts.config.data.per_beat)
     if num_notes:
@@ -197,7 +201,10 @@ def _primers(
         return jnp.asarray(steering_lib.fitted(np.asarray(windows[:, -PRIMER_NOTES:]), settings))
     if len(keys) > 1 and len(set(settings)) == 1 and not any(settings[0].temperatures):
         screen.say("primer", f"all {len(keys)} files will be the same: with --temperature=0 nothing else differs")
-    window = _primer_window(primer if isinstance(primer, Notes) else read_primer(primer, model), model)
+    notes = primer if isinstance(primer, Notes) else read_primer(primer, model)
+    if not len(notes):
+        raise UsageError("primer without notes: expected some")
+    window = _primer_window(notes, model)
     return jnp.broadcast_to(window, (len(keys), *window.shape))
 
 
@@ -224,6 +231,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
     replaced, left_out = sum(path.exists() for path in paths), 0
     for notes, path in zip(pieces, paths, strict=True):
         try:
+            sound.remove_old(path)
             left_out += midi.write(notes, path, bpm=_bpm(notes), programs=(program,))
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
@@ -322,8 +330,8 @@ def _primer_frames(notes: Notes, data: DataConfig) -> jax.Array:
 
 
 def _primer_events(notes: Notes, bins: Bins, data: DataConfig) -> jax.Array:
-    """The last notes, at most T, as rows of bins."""
+    """The last notes as rows of bins, as many as an echo reaches back."""
     rows, nearest = note_bins.encode(notes, bins, data.echo > 0)
     if nearest.any():
         screen.say("primer", f"{int(nearest.sum())} of {len(rows)} notes have no bin of their own: the nearest is used")
-    return jnp.asarray(rows[-data.window :], jnp.float32)
+    return jnp.asarray(rows[-note_bins.HEARD :], jnp.float32)

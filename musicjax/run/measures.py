@@ -36,7 +36,8 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     Returns:
         {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
         "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
-        "mean_overlap_area": share, "compared_notes": notes}; of the samples alone where there are no two real pieces,
+        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; of the samples
+        alone where there are no two real pieces,
         or nothing generated.
     """
     known = _known(music)
@@ -59,6 +60,7 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
         "kl_nats": {name: overlap.kl_nats for name, overlap in overlaps.items()},
         "mean_overlap_area": metrics.mean_overlap_area(overlaps),
         "compared_notes": length,
+        "compared_with": "held-out pieces" if music.held_out else "training pieces",
     }
 
 
@@ -85,8 +87,8 @@ def write(found: dict[str, Any], path: Path) -> None:
 def say(found: dict[str, Any]) -> None:
     """The overlap with real pieces, and the longest copy."""
     if "mean_overlap_area" in found:
-        area, count = found["mean_overlap_area"], found["compared_notes"]
-        screen.say("metrics", f"mean overlap with held-out pieces {area:.2f} of 1, by {count} notes of each")
+        area, count, which = (found[name] for name in ("mean_overlap_area", "compared_notes", "compared_with"))
+        screen.say("metrics", f"mean overlap with {which} {area:.2f} of 1, by {count} notes of each")
     copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
     if copied:
         length, name, copy = max(copied, key=lambda one: one[0])

@@ -17,7 +17,7 @@ LENGTHS = ("num_notes", "seconds", "bars")
 DECODES = ("staggered", "window", "carry")
 BEATS_A_BAR = 4
 LOWEST_BPM, HIGHEST_BPM = 10.0, 1000.0
-MOST_OUTPUTS = 10_000
+MOST_OUTPUTS, MOST_SECONDS = 10_000, 86_400.0
 # Flags that steer how bins are drawn, or are counted in beats, which other models do not know.
 OF_EVENTS = (*(name for name in setting_lib.LISTS if name != "temperature"), *setting_lib.TEMPERATURES)
 OF_EVENTS += ("pitch_range", "bpm", "bars", "sweep")
@@ -125,7 +125,7 @@ def check(
     for name, value, low, high in (
         ("num_outputs", num_outputs, 0, MOST_OUTPUTS),
         ("num_notes", num_notes, 0, 1_000_000),
-        ("seconds", seconds, 0.0, 86_400.0),
+        ("seconds", seconds, 0.0, MOST_SECONDS),
         ("bars", bars, 0.0, 100_000.0),
         ("seed", seed, 0, 2**31 - 1),
         ("bpm", 120.0 if bpm is None else bpm, LOWEST_BPM, HIGHEST_BPM),

@@ -11,6 +11,21 @@ from musicjax.run import screen
 KINDS = ("wav", "flac", "ogg")
 
 
+def require_soundfont(soundfont: str) -> None:
+    """Raises UsageError if a sound font is named and is none."""
+    from musicjax.report import audio
+
+    audio.find_soundfont(soundfont)
+
+
+def remove_old(path: Path) -> int:
+    """Removes sound that lies beside a MIDI file, whose music it will not be any more: how many files."""
+    old = [beside for kind in KINDS if (beside := path.with_suffix(f".{kind}")).is_file()]
+    for beside in old:
+        beside.unlink()
+    return len(old)
+
+
 def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = "") -> list[Path]:
     """Renders the notes of each MIDI file into a file beside it and says with what; what cannot be written is said.
 
@@ -22,7 +37,7 @@ def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = ""
     """
     from musicjax.report import audio  # here, so that what makes no sound does not wait for it
 
-    audio.find_soundfont(soundfont)
+    require_soundfont(soundfont)
     written: list[Path] = []
     told: dict[tuple[str, str], int] = {}
     for notes, path in zip(pieces, paths, strict=True):

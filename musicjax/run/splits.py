@@ -13,7 +13,7 @@ import numpy as np
 
 from musicjax import config as config_lib
 from musicjax.config import Config, DataConfig
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.music import corpus as corpus_lib
 from musicjax.music import note_bins, note_matrix, piano_roll, polyphonic
 from musicjax.music.corpus import Corpus, Outcome
@@ -30,6 +30,8 @@ from musicjax.training.windows import Windows
 
 # Column, lowest and highest number of the pitches that events may be moved to: the keys of a piano.
 PITCHES = (note_bins.COLUMNS.index("pitch"), 21, 108)
+# Of more notes it is said that looking for echoes takes its time.
+MANY_NOTES = 1_000_000
 # Tempos to either side of a piece's own that its training windows may get.
 TEMPOS = 3
 # A longest interval this many times above the 99.9th percentile is said.
@@ -174,6 +176,10 @@ def _of_events(config: Config) -> Data:
     long_enough = np.diff(corpus.offsets) > 1
     out = corpus_lib.held_out(corpus, data, long_enough)
     chosen = ~out
+    if data.echo > 0 and len(corpus.notes) > MANY_NOTES:
+        screen.say(
+            "events", f"looking for echoes in {len(corpus.notes):,} notes: about {len(corpus.notes) // 60_000} s"
+        )
     pieces = _pieces(corpus)
     bins = note_bins.learn([piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen])
     made = [note_bins.encode(piece, bins, data.echo > 0) for piece in pieces]
@@ -372,6 +378,11 @@ def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndar
 def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts of training and validation windows, and which rows training sees, bool [N]."""
     if data.split == "windows":
+        if corpus_lib.folders(corpus.names) is not None:
+            raise UsageError(
+                f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
+                "--config.data.split=piece, or the files in one folder"
+            )
         train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
         in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
     else:

@@ -67,7 +67,7 @@ def fitted(windows: np.ndarray, settings: Sequence[Setting]) -> np.ndarray:
         shifts = sorted(range(-int(pitch.min()), PITCHES - int(pitch.max())), key=lambda shift: (abs(shift), shift))
         shift = max(shifts, key=lambda shift: int(allowed[pitch + shift].sum()))
         window[:, PITCH] += shift
-        # An echo is of the same piece, so it moves along; out of range it is none.
+        # An echo is of the same piece, so it moves along, at most to the end of the range.
         echoed = window[:, ECHO_LENGTH] > 0
         window[echoed, ECHO_PITCH] = (window[echoed, ECHO_PITCH] + shift).clip(0, PITCHES - 1)
     return moved

@@ -14,8 +14,8 @@ import numpy as np
 from musicjax.errors import RunError
 from musicjax.music import metrics, note_bins
 from musicjax.music.notes import Notes
+from musicjax.run import disk, screen
 from musicjax.run import generate as generate_lib
-from musicjax.run import screen
 from musicjax.run.generate import Model
 from musicjax.run.request import Request
 
@@ -147,6 +147,6 @@ def _metrics_text(line: Mapping[str, Any]) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        disk.write_bytes(path, content)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error

@@ -145,7 +145,7 @@ def _show(
             recorder.scalars("music", step, found["generated"] | {"overlap_area": found["mean_overlap_area"]})
     for number, (piece, path) in enumerate(zip(pieces[:PICTURES], paths, strict=False)):
         recorder.picture(f"samples/{number}", step, pictures.piano_roll_png(piece, path.stem))
-    page, left_out = run_page.write(workdir)
+    page, left_out = run_page.write(workdir, [path.stem for path in paths])
     for fact in left_out:
         screen.say("left out", fact)
     screen.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
@@ -157,6 +157,8 @@ def _ready(
 ) -> tuple[splits.Data, Arrays, Facts]:
     """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
     workdir_lib.require_folder(workdir)
+    if config.sample.audio != "none":
+        sound.require_soundfont(config.sample.soundfont)
     if jax.process_index():
         screen.silence()
     else:
@@ -198,6 +200,11 @@ def _restored(config: Config, workdir: Path, data: splits.Data) -> Checkpoint:
     splits.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
     screen.say("resume", f"{facts.epoch} epochs are done, {best}")
+    if data.bins != facts.bins:
+        raise RunError(
+            f"workdir {workdir} was trained with other bins than are learned from its data now; go on with the version "
+            "of musicjax that it was trained with, or use another --workdir"
+        )
     versions = facts_lib.versions()
     for name, version in versions.items():
         if facts.versions.get(name) != version:

@@ -1,0 +1,180 @@
+"""The model of events as a user meets it: trained, cut off and gone on with, scored, trials, and folders as splits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from musicjax import config as config_lib
+from musicjax.config import Config
+from musicjax.errors import RunError, UsageError
+from musicjax.main import main
+from musicjax.music import corpus as corpus_lib
+from musicjax.music import note_bins
+from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import evaluate as evaluate_lib
+from musicjax.run import splits
+from musicjax.run import train as train_lib
+
+FIELDS = {
+    "data.workers": 1,
+    "data.window": 16,
+    "data.louder": 1,
+    "data.tempo_percent": 10,
+    "model.units": 12,
+    "model.head_units": 8,
+    "model.embedding": 8,
+    "model.precision": "float32",
+    "train.batch_size": 16,
+    "train.epochs": 4,
+    "sample.num_outputs": 3,
+    "sample.num_notes": 20,
+    "sample.audio": "none",
+}
+TIMED = ("seconds", "windows_per_second")
+
+
+def _config(source: Path, **more) -> Config:
+    config = config_lib.load("events")
+    config.data.source = str(source)
+    for path, value in {**FIELDS, **{name.replace("__", "."): value for name, value in more.items()}}.items():
+        config_lib.set_field(config, path, value)
+    return config_lib.validate(config)
+
+
+@pytest.fixture(scope="module")
+def folders(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips in train/, valid/ and test/."""
+    folder = tmp_path_factory.mktemp("splits")
+    paths = sorted(clips.iterdir())
+    for number, path in enumerate(paths):
+        split = "test" if number < 2 else "valid" if number < 4 else "train"
+        (folder / split).mkdir(exist_ok=True)
+        shutil.copy(path, folder / split / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    workdir = tmp_path_factory.mktemp("events") / "w"
+    return workdir, train_lib.train(_config(folders), workdir)
+
+
+def _lines(workdir: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
+
+
+def test_it_learns_and_leaves_music_metrics_and_a_page(run):
+    workdir, summary = run
+    valid = [line for line in _lines(workdir) if line["split"] == "valid"]
+    assert valid[-1]["nats_per_note"] < valid[0]["nats_per_note"]
+    columns = sum(valid[-1][f"{name}_nats"] for name in note_bins.PREDICTED)
+    assert columns == pytest.approx(valid[-1]["nats_per_note"], rel=1e-5)
+    assert valid[-1]["loss"] == valid[-1]["nats_per_note"] and 0 < valid[-1]["majority_agreement"] < 1
+    found = json.loads((workdir / "samples" / "metrics.json").read_text())
+    assert len(found["samples"]) == len(summary["samples"]) == 3
+    assert found["compared_with"] == "held-out pieces"
+    assert (
+        Path(summary["report"]).read_text().count("data-sample") or "seed0-000" in Path(summary["report"]).read_text()
+    )
+
+
+def test_cut_off_and_gone_on_with_it_ends_byte_for_byte_as_one_left_alone(run, folders, tmp_path):
+    workdir, _ = run
+    train_lib.train(_config(folders, train__epochs=2), tmp_path / "w")
+    train_lib.train(_config(folders), tmp_path / "w")
+    whole, resumed = (checkpoint_lib.restore(place) for place in (workdir, tmp_path / "w"))
+    leaves = zip(jax.tree.leaves(whole.arrays), jax.tree.leaves(resumed.arrays), strict=True)
+    assert all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in leaves)
+    assert whole.facts.bins == resumed.facts.bins is not None
+    assert _lines(workdir) == _lines(tmp_path / "w")
+    for path in (workdir / "samples").glob("*.mid"):
+        assert path.read_bytes() == (tmp_path / "w" / "samples" / path.name).read_bytes()
+
+
+def test_evaluating_gives_the_validation_loss_again_and_that_of_any_folder(run, folders, capsys):
+    workdir, _ = run
+    best = min(line["loss"] for line in _lines(workdir) if line["split"] == "valid")
+    own = evaluate_lib.evaluate(workdir)
+    assert own["nats_per_note"] == pytest.approx(best, rel=1e-5)
+    assert own["split"] == "validation" and own["pieces"] == 2 and set(own["music"]) > {"polyphony"}
+    assert main(["evaluate", f"--workdir={workdir}", f"--data={folders / 'test'}"]) == 0
+    other = json.loads(capsys.readouterr().out)
+    assert other["pieces"] == 2 and other["nats_per_note"] != own["nats_per_note"]
+
+
+def test_bins_and_training_are_of_the_training_pieces_alone(folders):
+    config = _config(folders)
+    data, (corpus, _) = splits.prepare(config), corpus_lib.read(config.data)
+    own = corpus_lib.folders(corpus.names)
+    training = [corpus.piece(p) for p in np.flatnonzero(own == 0)]
+    assert data.bins == note_bins.learn(training)
+    assert data.music is not None and len(data.music.training) == len(training) and len(data.music.held_out) == 2
+    seen = np.zeros(len(np.asarray(data.training.rows)), bool)
+    for first, end in zip(data.training.first, data.training.end, strict=True):
+        seen[first:end] = True
+    assert seen.sum() == sum(map(len, training))
+
+
+def test_trials_side_by_side_are_the_runs_they_would_be_alone(folders, tmp_path):
+    both = _config(folders, train__trials=2, train__epochs=2, seed=7)
+    train_lib.train(both, tmp_path / "both")
+    train_lib.train(_config(folders, train__epochs=2, seed=8), tmp_path / "second")
+    alone = [line["loss"] for line in _lines(tmp_path / "second")]
+    together = [line["loss"] for line in _lines(tmp_path / "both") if line["trial"] == 1]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+# Folders that are a split.
+
+
+def test_folders_decide_and_test_pieces_take_no_part(folders):
+    corpus, _ = corpus_lib.read(_config(folders).data)
+    own = corpus_lib.folders(corpus.names)
+    assert own is not None and sorted(set(own.tolist())) == [0, 1, 2]
+    kept = corpus_lib.without_tests(corpus)
+    assert len(kept) == (own != 2).sum() and not any(name.startswith("test/") for name in kept.names)
+    assert sum(len(kept.piece(p)) for p in range(len(kept))) == len(kept.notes)
+    np.testing.assert_array_equal(
+        corpus_lib.held_out(kept, _config(folders).data), [n.startswith("valid") for n in kept.names]
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("train/a.mid", "valid/b.mid", "c.mid"), "c.mid lies beside"),
+        (("train/a.mid", "test/b.mid"), "no piece in valid/"),
+        (("valid/a.mid", "test/b.mid"), "no piece in train/"),
+        (("train/a.mid", "valid/b.mid", "more/c.mid"), "more/c.mid lies beside"),
+    ],
+)
+def test_half_a_split_is_refused(names, told):
+    with pytest.raises(RunError, match=told):
+        corpus_lib.folders(names)
+
+
+@pytest.mark.parametrize("names", [("a.mid", "b.mid"), ("train/a.mid", "train/b.mid"), ("x/a.mid", "train.mid")])
+def test_other_folders_are_no_split(names):
+    assert corpus_lib.folders(names) is None
+
+
+def test_pieces_that_change_sides_are_other_data(folders, tmp_path):
+    moved = shutil.copytree(folders, tmp_path / "moved")
+    last = sorted((moved / "valid").iterdir())[-1]
+    before = corpus_lib.read(_config(folders).data)[0].fingerprint
+    last.rename(moved / "train" / f"0{last.name}")
+    assert corpus_lib.read(_config(moved).data)[0].fingerprint != before
+
+
+def test_windows_across_files_do_not_go_with_folders(folders):
+    config = config_lib.load("small")
+    config.data.source, config.data.split, config.data.workers = str(folders), "windows", 1
+    with pytest.raises(UsageError, match="has folders train/ and valid/"):
+        splits.prepare(config_lib.validate(config))
