@@ -130,7 +130,13 @@ WRONG_USAGE = {
     "epochs a fraction": (["--config.train.epochs=1.5"], ["config.train.epochs", "1.5"]),
     "boolean a word": (["--config.data.duration=maybe"], ["config.data.duration", "maybe"]),
     "no such choice": (["--config.model.precision=float64"], ["config.model.precision='float64'", "bfloat16"]),
-    "generate without workdir": (["generate"], ["--workdir is missing"]),
+    "generate of a config without workdir": (["generate", "--config=paper"], ["--workdir is missing"]),
+    "no such sound": (["generate", "--audio=mp3"], ["audio='mp3'", "wav, flac, ogg"]),
+    "a sound font that is none": (["generate", "--soundfont=none.sf2"], ["none.sf2"]),
+    "sound of a sweep": (
+        ["generate", "--workdir=run", "--sweep", "--temperature=1,2", "--audio=wav"],
+        ["--sweep and --audio=wav"],
+    ),
     "evaluate without workdir": (["evaluate"], ["--workdir is missing"]),
     "num_notes a word": (["generate", "--num_notes=few"], ["num_notes", "few"]),
     "num_notes and seconds": (
@@ -258,7 +264,7 @@ def test_fewer_notes_than_a_window(capsys, tmp_path, split):
     (tmp_path / "short").mkdir()
     for number in range(3):
         midi.write(from_seconds([60 + number] * 5, [90] * 5, range(5), [0.5] * 5), tmp_path / f"short/{number}.mid")
-    argv = ["train", "--workdir=run", "--config.data.source=short", "--config.data.cache=off"]
+    argv = ["train", "--config=small", "--workdir=run", "--config.data.source=short", "--config.data.cache=off"]
     _fails(capsys, [*argv, f"--config.data.split={split}"], FAILED, "short", "50", "--config.data.window")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -266,7 +272,7 @@ def test_fewer_notes_than_a_window(capsys, tmp_path, split):
 def test_one_piece_cannot_be_split_by_piece(capsys, tmp_path):
     (tmp_path / "one").mkdir()
     midi.write(from_seconds([60] * 100, [90] * 100, range(100), [0.5] * 100), tmp_path / "one" / "a.mid")
-    argv = ["train", "--workdir=run", "--config.data.source=one", "--config.data.cache=off"]
+    argv = ["train", "--config=small", "--workdir=run", "--config.data.source=one", "--config.data.cache=off"]
     _fails(capsys, argv, FAILED, "more than 50 notes: 1", "--config.data.split=windows")
 
 
@@ -520,7 +526,7 @@ def test_a_folder_named_like_a_checkpoint_that_holds_nothing_does_not_win(capsys
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert len(told) == 1
     assert "checkpoints/7 is damaged: sha256.json is missing; epoch 1" in told[0]
-    assert len(list((workdir / "generated").iterdir())) == 1
+    assert len(list((workdir / "generated").glob("*.mid"))) == 1
 
 
 def test_a_workdir_with_nothing_but_an_empty_checkpoint_is_not_trained_from_zero(capsys, clips, tmp_path):

@@ -260,12 +260,17 @@ def test_notes_are_cut_where_one_too_many_begins() -> None:
 
 
 def test_what_an_output_goes_on_from_is_moved_to_its_key() -> None:
-    window = np.zeros((3, 5, 5), np.float32)
+    window = np.zeros((3, 5, 10), np.float32)
     window[:, :, 2] = [60, 62, 64, 65, 71]  # of C major alone
+    window[:, 3:, 6], window[:, 3:, 9] = 62, 1  # two of them have echoes
     asked = [Setting(), Setting(key="D"), Setting(key="C", pitch_range=(80, 100))]
     moved = steering.fitted(window, asked)
     assert moved[0, 0, 2] == 60 and moved[1, 0, 2] == 62 and moved[2, 0, 2] == 84
-    np.testing.assert_array_equal(moved[:, :, [0, 1, 3, 4]], window[:, :, [0, 1, 3, 4]])
+    others = [0, 1, 3, 4, 5, 7, 8, 9]
+    np.testing.assert_array_equal(moved[:, :, others], window[:, :, others])
+    shift = moved[:, 0, 2] - 60
+    np.testing.assert_array_equal(moved[:, 3:, 6], np.tile(62 + shift[:, None], (1, 2)))
+    assert (moved[:, :3, 6] == 0).all(), "no echo, no pitch"
     assert (window[:, 0, 2] == 60).all()
 
 
@@ -289,6 +294,7 @@ def test_what_is_checked_without_jax_is_what_holds_there() -> None:
 def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = tiny_events.save(tmp_path / "run")
     argv = ["generate", f"--run_dir={workdir}", f"--output_dir={tmp_path / 'out'}", "--num_outputs=2", "--seed=7"]
+    argv += ["--audio=none"]
     argv += ["--num_steps=24", "--qpm=90", "--program=40", "--key=C,Db", "--scale=major", "--pitch_range=40,90"]
     assert main([*argv, "--primer_melody=[60,-2,67]"]) == 0
     out, err = capsys.readouterr()

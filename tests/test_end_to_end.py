@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def generate(run: Path, folder: Path, *flags: str) -> dict[str, bytes]:
-    assert main(["generate", f"--workdir={run}", f"--output_dir={folder}", *flags]) == 0
+    assert main(["generate", f"--workdir={run}", f"--output_dir={folder}", "--audio=none", *flags]) == 0
     return contents(folder)
 
 

@@ -344,7 +344,7 @@ def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tm
     struck = shown.value("struck")
     expected = np.rint(1000 * notes.onset[: len(struck)]) / 1000
     assert len(struck) >= (notes.onset < 1.4).sum()
-    np.testing.assert_allclose([at - struck[0][0] for at, *_ in struck], expected - expected[0], atol=0.02)
+    np.testing.assert_allclose([at - struck[0][0] for at, *_ in struck], expected - expected[0], atol=0.05)
     assert all(0.1 < loudest < 4 for *_, loudest in struck)
 
     shown.value(f"{second}.querySelector('.play').click()")

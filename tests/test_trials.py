@@ -227,7 +227,7 @@ def test_values_with_commas_are_the_lists_of_the_trials(dashes):
     words = ["config.train.learning_rate=1e-3,1e-4", "config.model.dropout=0.1,0.5", "config.train.trials=4"]
     _, _, config, overrides = main.parse([dashes + word for word in words])
     assert (config.train.learning_rates, config.train.dropouts) == ((1e-3, 1e-4), (0.1, 0.5))
-    demo = musicjax.load_config("small")
+    demo = musicjax.load_config("demo")
     assert (config.train.learning_rate, config.model.dropout) == (demo.train.learning_rate, demo.model.dropout)
     assert overrides is not None and set(overrides) == {"train.learning_rates", "train.dropouts", "train.trials"}
 

@@ -37,6 +37,7 @@ def checkpoint() -> Checkpoint:
     config = config_lib.load("events")
     config.model.units, config.model.head_units, config.model.embedding = 8, 8, 8
     config.model.precision, config.data.window = "float32", WINDOW
+    config.sample.min_p, config.sample.no_repeat = 0.0, 0
     config = config_lib.validate(config)
     bins = note_bins.learn(pieces())
     optimizer, net = checkpoint_lib.optimizer_of(config, 1e-3), checkpoint_lib.network_of(config)

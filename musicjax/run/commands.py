@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
-from musicjax.config import Config
+from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
@@ -132,8 +132,9 @@ def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | N
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     config_lib.set_field(config, "data.source", source)
-    if source.startswith("polyphonic:"):
-        config.data.encoding, config.data.duration, config.data.split = "frames", False, "piece"
+    if source.startswith("polyphonic:"):  # whatever the config would train on it
+        place = {"source": source, "cache": config.data.cache}
+        config = Config(data=DataConfig(**place, encoding="frames"))
     data.show(config_lib.validate(config).data, report, options["json"])
 
 

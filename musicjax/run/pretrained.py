@@ -40,7 +40,7 @@ def load(folder: Path = FOLDER) -> Model:
                 ).params
             )
         )
-        with np.load(folder / ARRAYS, allow_pickle=False) as saved:
+        with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as saved:
             leaves = [jnp.asarray(saved[tag]) for tag in histograms.tags(shapes)]
             primers = jnp.asarray(saved["primers"], jnp.float32)
         wanted = jax.tree.leaves(shapes)

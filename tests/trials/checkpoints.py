@@ -128,13 +128,22 @@ OTHERS = {
     "train.half_life": "5.0",
     "train.clip_norm": "5.0",
     "train.histograms": "false",
+    "data.echo": "0.5",
+    "sample.top_p": "1.0",  # these three are of events, notes take no other
+    "sample.min_p": "0.0",
+    "sample.no_repeat": "0",
+    "sample.audio": "wav",
+    "sample.soundfont": "",
 }
 # What some of them only go with.
 FRAMES, ADAM = ("data.encoding=frames", "data.duration=false"), ("train.optimizer=adam",)
+EVENTS = ("data.encoding=events", "data.duration=false", "model.head=categorical")
 COMPANIONS = {
     "data.encoding": FRAMES,
     "data.onsets": FRAMES,
     "data.transpose": FRAMES,
+    "data.tempo_percent": EVENTS,
+    "data.louder": EVENTS,
     "model.head": FRAMES,
     "train.half_life": ADAM,
     "train.clip_norm": ADAM,
