@@ -133,8 +133,7 @@ def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | N
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     config_lib.set_field(config, "data.source", source)
     if source.startswith("polyphonic:"):  # whatever the config would train on it
-        place = {"source": source, "cache": config.data.cache}
-        config = Config(data=DataConfig(**place, encoding="frames"))
+        config = Config(data=DataConfig(source, config.data.cache, encoding="frames"))
     data.show(config_lib.validate(config).data, report, options["json"])
 
 
