@@ -207,7 +207,7 @@ def taken_away(ground: Ground) -> Iterator[Case]:
             if not fault and number < 4 and epoch < max(reference.digests):
                 done = finish(start(*ground.tiny(moved, *reference.fields)))
                 fault = wrong(done, 0) or reference.wrong_end(moved)
-        elif not fault and workdir.is_dir() and [path.name for path in workdir.glob("checkpoints/*")]:
+        elif not fault and checkpoint_lib.exists(workdir):
             fault = "a checkpoint was made in a new folder"
         yield way, fault
 
