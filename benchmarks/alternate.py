@@ -211,7 +211,12 @@ def finish(name: str, result: dict[str, Any], save: bool) -> None:
     """Prints the result as the last line; with save keeps it."""
     result = {"benchmark": name, **result, "machine": machine()}
     if save:
-        folder = RESULTS / folder_name()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        keep(name, result)
     print(json.dumps(result))
+
+
+def keep(name: str, result: dict[str, Any]) -> None:
+    """Writes a result beside the others of this machine, as NAME.json."""
+    path = RESULTS / folder_name() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")

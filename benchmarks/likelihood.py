@@ -200,9 +200,7 @@ def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
 def keep(result: dict[str, Any]) -> None:
     """Puts the result beside those of the other benchmarks."""
     kept = {"benchmark": "likelihood", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    path = alternate.RESULTS / alternate.folder_name() / "likelihood.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    alternate.keep("likelihood", kept)
 
 
 if __name__ == "__main__":

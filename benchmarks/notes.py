@@ -169,9 +169,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
 def keep(result: dict[str, Any]) -> None:
     """Puts the result beside those of the other benchmarks, under the config's name."""
     kept = {"benchmark": "notes", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    path = alternate.RESULTS / alternate.folder_name() / f"notes-{result['config']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    alternate.keep(f"notes-{result['config']}", kept)
 
 
 if __name__ == "__main__":

@@ -183,9 +183,7 @@ def table(found: dict[str, Any]) -> str:
 def keep(result: dict[str, Any]) -> None:
     """Puts the result beside those of the other benchmarks."""
     kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    path = alternate.RESULTS / alternate.folder_name() / "quality.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    alternate.keep("quality", kept)
 
 
 if __name__ == "__main__":

@@ -383,7 +383,7 @@ def _link_in_tar(kind: bytes, name: str = "top/a.mid") -> bytes:
         (_zip({"C:/evil.mid": b"x"}), ".zip", "outside of itself"),
         (_zip({"top\\..\\evil.mid": b"x"}), ".zip", "outside of itself"),
         (_tar({"top/../../evil.mid": b"x"}), ".tar.gz", "outside of itself"),
-        (_tar({"/tmp/evil.mid": b"x"}), ".tar.gz", "outside of itself"),
+        (_tar({"/evil.mid": b"x"}), ".tar.gz", "outside of itself"),
         (_link_in_zip(), ".zip", "holds a link"),
         (_link_in_tar(tarfile.SYMTYPE), ".tar.gz", "holds a link"),
         (_link_in_tar(tarfile.LNKTYPE), ".tar.gz", "holds a link"),
