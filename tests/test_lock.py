@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_not_believed(tmp_path, monke
         assert len(opened) == 2
         with pytest.raises(RunError, match="is in use"), lock.held(tmp_path / "w"):
             pass
+
+
+@pytest.mark.parametrize(("said", "told"), [("process 7 on there\n", "process 7 on there"), ("", "another process")])
+def test_one_who_has_just_taken_the_lock_is_given_a_moment_to_say_who_it_is(tmp_path, monkeypatch, said, told):
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.5)
+    path = tmp_path / lock.NAME
+    path.touch()
+    with path.open() as taken:
+        lock._lock(taken.fileno(), path)
+        late = threading.Timer(0.1, lambda: path.write_text(said))
+        late.start()
+        with pytest.raises(RunError, match=f"{told} trains in it"), lock.held(tmp_path):
+            pass
+        late.join()
 
 
 def test_a_lock_is_not_written_through_a_link(tmp_path):

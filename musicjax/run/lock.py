@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock"
+# How long we look for the name of one who holds a lock and has not yet written who it is.
+PATIENCE_S = 1.0
 
 
 class Gone(Exception):
@@ -136,6 +139,12 @@ def _is_still(handle: int, path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return printable(path.read_text(errors="replace")[:200].strip()) or "another process"
-    return "another process"
+    """Who has the lock, as its file says; one who has just taken it writes that a moment later."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(OSError):
+            if said := printable(path.read_text(errors="replace")[:200].strip()):
+                return said
+        if time.monotonic() > until:
+            return "another process"
+        time.sleep(PATIENCE_S / 50)
