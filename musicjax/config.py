@@ -140,7 +140,7 @@ class TrainConfig:
 
 @dataclasses.dataclass
 class SampleConfig:
-    """The music written into the workdir when training ends."""
+    """The music written into the workdir when training ends, and looked at before."""
 
     num_outputs: int = knob(8, "files", low=0, high=10_000, may_change=True)
     num_notes: int = knob(300, "notes in each, or frames", low=1, high=1_000_000, may_change=True)
@@ -167,6 +167,13 @@ class SampleConfig:
     )
     no_repeat: int = knob(
         0, "of events: no run of so many pitches, 2..32, comes twice; 0: runs may", low=0, high=32, may_change=True
+    )
+    every: int = knob(
+        0,
+        "epochs after which up to 8 samples are drawn and measured on TensorBoard in training; 0: at its end alone",
+        low=0,
+        high=1_000_000,
+        may_change=True,
     )
     audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
     soundfont: str = knob("", "sound font for it; empty: one that is found, or none", may_change=True)

@@ -15,7 +15,7 @@ from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
 from musicjax.music import corpus as corpus_lib
-from musicjax.music import note_bins
+from musicjax.music import midi, note_bins
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import evaluate as evaluate_lib
 from musicjax.run import splits
@@ -107,6 +107,24 @@ def test_evaluating_gives_the_validation_loss_again_and_that_of_any_folder(run, 
     assert main(["evaluate", f"--workdir={workdir}", f"--data={folders / 'test'}"]) == 0
     other = json.loads(capsys.readouterr().out)
     assert other["pieces"] == 2 and other["nats_per_note"] != own["nats_per_note"]
+    assert own["copies"]["pieces"] == other["copies"]["pieces"] == 2
+
+
+def test_evaluating_tells_what_was_copied_from_the_training_data(run, folders, tmp_path, capsys):
+    workdir, _ = run
+    path = min((folders / "train").glob("*.mid"))
+    shutil.copy(path, tmp_path / "stolen.mid")
+    told = evaluate_lib.evaluate(workdir, str(tmp_path))["copies"]
+    assert told["longest"]["name"] == "stolen.mid" and told["longest"]["piece"] == f"train/{path.name}"
+    assert told["longest"]["length"] == told["median_notes"] == len(midi.read(path))
+    hidden = folders.rename(folders.with_name("hidden"))
+    try:
+        capsys.readouterr()
+        alone = evaluate_lib.evaluate(workdir, str(tmp_path))
+    finally:
+        hidden.rename(folders)
+    assert "music" in alone and "copies" not in alone
+    assert "copies   not looked for: " in capsys.readouterr().err
 
 
 def test_bins_and_training_are_of_the_training_pieces_alone(folders):

@@ -21,7 +21,7 @@ def _piece(seed: int, count: int = 60) -> Notes:
 
 
 TRAINING = [_piece(seed) for seed in range(4)]
-MUSIC = Music(TRAINING, ("a.mid", "b.mid", "c.mid", "d.mid"), [_piece(seed) for seed in range(10, 14)])
+MUSIC = Music(TRAINING, ("a.mid", "b.mid", "c.mid", "d.mid"), [_piece(seed) for seed in range(10, 14)], tuple("wxyz"))
 
 
 def _moved(notes: Notes, keys: int) -> Notes:
@@ -53,8 +53,16 @@ def test_pieces_are_compared_by_as_many_notes():
 
 @pytest.mark.parametrize("held_out", [[], [_piece(10)]])
 def test_without_real_pieces_there_is_no_overlap(held_out):
-    alone = Music(TRAINING[:1], ("a.mid",), held_out)
+    alone = Music(TRAINING[:1], ("a.mid",), held_out, tuple("x" * len(held_out)))
     assert set(measures.of([_piece(3)], ["x"], alone)) == {"samples"}
+
+
+def test_what_many_pieces_share_with_the_training_data_is_told_with_the_piece_that_shares_most():
+    pieces = [_piece(99), _moved(TRAINING[2][10:40], 3), TRAINING[0][:0], _piece(98)]
+    told = measures.copied(pieces, ("own", "copy", "empty", "other"), MUSIC)
+    assert told["pieces"] == 3 and told["median_notes"] < 10
+    assert told["longest"] == {"name": "copy", "length": 30, "piece": "c.mid", "at": 10, "own": 0}
+    assert measures.copied(pieces[2:3], ("empty",), MUSIC) == {}
 
 
 def test_pieces_without_notes_are_left_out():

@@ -495,6 +495,28 @@ def test_the_first_samples_of_a_run_are_shown(trained):
     assert shapes == {(900, 360)}
 
 
+def test_samples_are_shown_and_measured_while_a_run_trains(clips, tmp_path):
+    config = config_of(clips, **{"train.epochs": 3, "sample.every": 1, "sample.num_outputs": 9})
+    musicjax.train(config, tmp_path / "w")
+    on_board, steps = shown(tmp_path / "w"), [line["step"] for line in lines_of(tmp_path / "w", "train")]
+    assert {place for place in on_board if place[0].startswith("samples/")} == {
+        (f"samples/{k}", step) for k in range(4) for step in steps
+    }
+    for name in ("polyphony", "overlap_area", "longest_copy_notes"):
+        assert {step for tag, step in on_board if tag == f"music/{name}"} == set(steps), name
+    # What was best after the first epoch is what a run of one epoch ends with.
+    musicjax.train(config_of(clips, **{"train.epochs": 1, "sample.num_outputs": 8}), tmp_path / "one")
+    first = {place: value for place, value in shown(tmp_path / "one").items() if place[0].startswith("music/")}
+    assert first and all(on_board[place] == value for place, value in first.items())
+
+
+def test_looking_at_samples_changes_nothing_that_is_trained(trained, clips, tmp_path):
+    musicjax.train(config_of(clips, **{"train.epochs": 3, "sample.every": 2}), tmp_path / "w")
+    states = (checkpoint_lib.restore(workdir).arrays.state for workdir in (trained, tmp_path / "w"))
+    leaves = [[np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.params)] for state in states]
+    assert leaves[0] == leaves[1]
+
+
 def test_of_several_trials_the_histograms_are_of_the_first_and_the_batches_means(clips, tmp_path):
     config = config_of(clips, **{"train.trials": 2, "train.learning_rates": (1e-3, 1e-4), "sample.num_outputs": 0})
     musicjax.train(config, tmp_path / "w")

@@ -259,12 +259,14 @@ def test_a_run_gives_all_figures_and_their_paths(tmp_path, capsys):
     workdir = workdir_of(tmp_path / "run", epochs(4))
     assert main(["report", f"--workdir={workdir}"]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines() == [str(workdir / "report" / name) for name in FROM_METRICS + FROM_EVENTS]
+    *figure_paths, page = out.splitlines()
+    assert figure_paths == [str(workdir / "report" / name) for name in FROM_METRICS + FROM_EVENTS]
     assert err == ""
-    for path in out.splitlines():
+    for path in figure_paths:
         width, height = size(Path(path).read_bytes())
         assert width == 900 and height >= 360
-    assert sorted(out.splitlines()) == sorted(map(str, (workdir / "report").iterdir()))
+    assert sorted(figure_paths) == sorted(map(str, (workdir / "report").iterdir()))
+    assert page == str(workdir / "report.html") and "No samples were written" in Path(page).read_text()
 
 
 def test_what_is_drawn_by_epoch_is_the_curves_the_authors_points_and_the_baseline(tmp_path, monkeypatch):
@@ -344,7 +346,7 @@ def test_without_event_files_the_rest_is_drawn_and_the_lack_is_said(tmp_path, ca
     assert out.splitlines() == [str(tmp_path / "out" / name) for name in FROM_METRICS]
     for word in ("batch_loss.png", "batch_accuracy.png", "distributions and histograms"):
         assert sum(word in told and told.startswith("left out ") for told in err.splitlines()) == 1
-    assert not (workdir / "report").exists()
+    assert not (workdir / "report").exists() and not (workdir / "report.html").exists()
 
 
 def test_an_event_file_that_is_cut_off_counts_up_to_there(tmp_path, capsys):
@@ -353,7 +355,7 @@ def test_an_event_file_that_is_cut_off_counts_up_to_there(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-3])
     assert main(["report", f"--workdir={workdir}"]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == len(FROM_METRICS + FROM_EVENTS)
+    assert len(out.splitlines()) == len([*FROM_METRICS, *FROM_EVENTS, "report.html"])
     assert "the file is cut off" in err and path.name in err
 
 

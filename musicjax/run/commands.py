@@ -142,11 +142,14 @@ def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] |
         raise UsageError("--workdir is missing: expected the folder of a run")
     if overrides is None or overrides:
         raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
-    from musicjax.report import figures
+    from musicjax.report import figures, run_page
     from musicjax.run import screen
 
     workdir = Path(options["workdir"])
     paths, left_out = figures.write(workdir, Path(options["output_dir"] or workdir / "report"))
+    if not options["output_dir"]:  # the page names the files of samples as seen from the workdir
+        page, missing = run_page.write(workdir)
+        paths, left_out = [*paths, page], left_out + missing
     for fact in left_out:
         screen.say("left out", fact)
     for path in paths:

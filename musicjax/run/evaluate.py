@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from musicjax.errors import UsageError
+from musicjax.errors import RunError, UsageError
 from musicjax.run import generate as generate_lib
-from musicjax.run import measures, metrics, splits
+from musicjax.run import measures, metrics, screen, splits
+from musicjax.run.generate import Model
+from musicjax.run.measures import Music
 from musicjax.training import step as step_lib
 from musicjax.training.sequences import Lanes
 
@@ -27,7 +29,8 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
 
     Returns:
         {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows" or "frames", "pieces", "data",
-        "epoch", "checkpoint"}; of notes also "music": the mean of each metric of music over the pieces.
+        "epoch", "checkpoint"}; of notes also "music": the mean of each metric of music over the pieces, and "copies":
+        what they share with the training data, if those are still there.
 
     Raises:
         UsageError, RunError: as for training and generating.
@@ -37,9 +40,9 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
     if data is None:
         prepared = splits.prepare(config)
         source = config.data.source
-        splits.require_same(prepared, source, model.facts.fingerprint, source, Path(workdir))
+        splits.require_same(prepared.fingerprint, source, model.facts.fingerprint, source, Path(workdir))
         windows, pieces, majority = prepared.validating, prepared.validation_pieces, prepared.majority
-        split, notes = "validation", prepared.music.held_out if prepared.music else []
+        split, music = "validation", prepared.music
     else:
         if data.startswith("polyphonic:") and (config.data.onsets or encoding != "frames"):
             raise UsageError(
@@ -49,13 +52,13 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
         other = dataclasses.replace(config.data, source=data)
         if encoding == "events":
             assert model.facts.bins is not None
-            windows, notes, majority, split = splits.all_events(other, model.facts.bins)
-            pieces = len(notes)
+            windows, music, majority, split = splits.all_events(other, model.facts.bins)
+            pieces = len(music.held_out)
         elif encoding == "frames":
-            windows, pieces, notes, majority, split = splits.all_frames(other)
+            windows, pieces, music, majority, split = splits.all_frames(other)
         else:
-            windows, notes, majority, split = splits.all_notes(other, scaling)
-            pieces = len(notes)
+            windows, music, majority, split = splits.all_notes(other, scaling)
+            pieces = len(music.held_out)
     placed: Any = jax.tree.map(jnp.asarray, windows)
     scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, placed)
     if isinstance(windows, Lanes):
@@ -69,5 +72,27 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
         "split": split,
         "epoch": model.facts.best_epoch if which == "best" else model.facts.epoch,
         "checkpoint": which,
-        **({"music": measures.of_data(notes)} if notes else {}),
+        **_heard(music, model, None if data is None else Path(workdir)),
     }
+
+
+def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str, Any]:
+    """What the pieces measure, and what they share with the training data.
+
+    Args:
+        workdir: whose training data they are compared with; None: those are in `music` too.
+    """
+    if music is None or not music.held_out:
+        return {}
+    told: dict[str, Any] = {"music": measures.of_data(music.held_out)}
+    known: Music | None = music
+    if workdir is not None:
+        screen.say("copies", f"are looked for in the training data, {model.facts.config.data.source}")
+        try:
+            known = splits.music(model.facts.config, model.facts.fingerprint, workdir)
+        except (UsageError, RunError) as error:
+            screen.say("copies", f"not looked for: {error}")
+            return told
+    if known is not None and (found := measures.copied(music.held_out, music.held_out_names, known)):
+        told["copies"] = found
+    return told

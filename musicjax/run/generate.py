@@ -217,8 +217,13 @@ def _notes(rows: np.ndarray, model: Model, bpm: float) -> Notes:
     return note_matrix.decode(rows, model.facts.scaling)
 
 
+def names(seed: int, count: int) -> list[str]:
+    """What pieces 0 to count - 1 of a seed are called, and their files."""
+    return [f"seed{seed}-{k:03d}" for k in range(count)]
+
+
 def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> list[Path]:
-    """Writes piece k as seed<seed>-<k>.mid and returns the paths; says how many files it replaced.
+    """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
     Args:
         program: General MIDI number, 0 (piano) to 127.
@@ -227,7 +232,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
         RunError: the folder or a file cannot be written.
     """
     prepare_folder(folder)
-    paths = [folder / f"seed{seed}-{k:03d}.mid" for k in range(len(pieces))]
+    paths = [folder / f"{name}.mid" for name in names(seed, len(pieces))]
     replaced, left_out = sum(path.exists() for path in paths), 0
     for notes, path in zip(pieces, paths, strict=True):
         try:

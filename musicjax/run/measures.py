@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,17 +15,28 @@ from musicjax.music import copies, metrics
 from musicjax.music.notes import Notes
 from musicjax.run import disk, screen
 
-# Real pieces that are measured, and training notes among which copies are looked for.
-MOST_REAL, MOST_KNOWN_NOTES = 200, 3_000_000
+T = TypeVar("T")
+# Real pieces that are measured, those in which copies are looked for, and training notes among which.
+MOST_REAL, MOST_COPIED, MOST_KNOWN_NOTES = 200, 50, 3_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Music:
-    """Pieces of the data as notes: `training` with their names, and `held_out`, which training did not see."""
+    """Pieces of the data as notes with their names: `training`, and `held_out`, which training did not see."""
 
     training: list[Notes]
     names: tuple[str, ...]
     held_out: list[Notes]
+    held_out_names: tuple[str, ...]
+
+    @functools.cached_property
+    def known(self) -> copies.Known:
+        """The training pieces, ready for looking for copies."""
+        lengths = np.cumsum([len(piece) for piece in self.training])
+        count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
+        if count < len(self.training):
+            screen.say("copies", f"looked for among the first {count} of {len(self.training)} training pieces")
+        return copies.index(self.training[:count], self.names[:count])
 
 
 def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
@@ -36,15 +48,13 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     Returns:
         {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
         "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
-        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; of the samples
-        alone where there are no two real pieces,
-        or nothing generated.
+        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; of the samples alone where there
+        are no two real pieces, or nothing generated.
     """
-    known = _known(music)
     samples: dict[str, Any] = {}
     for name, piece in zip(names, pieces, strict=True):
         if len(piece):
-            samples[name] = {**metrics.of_piece(piece), "copy": dataclasses.asdict(copies.longest(piece, known))}
+            samples[name] = {**metrics.of_piece(piece), "copy": dataclasses.asdict(copies.longest(piece, music.known))}
     others = [piece for piece in _spread(music.held_out or music.training, MOST_REAL) if len(piece)]
     ours = [piece for piece in pieces if len(piece)]
     if len(others) < 2 or not ours:
@@ -67,6 +77,26 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
 def of_data(pieces: list[Notes]) -> dict[str, float]:
     """The mean of each metric over pieces, of which at most MOST_REAL are measured; nothing of none."""
     return means([metrics.of_piece(piece) for piece in _spread([piece for piece in pieces if len(piece)], MOST_REAL)])
+
+
+def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[str, Any]:
+    """What pieces share with the training data, as JSON values; at most MOST_COPIED of those with notes are looked at.
+
+    Returns:
+        {"pieces": looked at, "median_notes": length of the longest common run, "longest": {"name", "length", "piece",
+        "at", "own"} of the piece that shares most}; nothing where there are no pieces.
+    """
+    named = _spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
+    found = [(name, copies.longest(piece, music.known)) for name, piece in named]
+    if not found:
+        return {}
+    name, longest = max(found, key=lambda one: one[1].length)
+    median = float(np.median([copy.length for _, copy in found]))
+    return {
+        "pieces": len(found),
+        "median_notes": median,
+        "longest": {"name": name, **dataclasses.asdict(longest)},
+    }
 
 
 def means(measured: list[dict[str, float]]) -> dict[str, float]:
@@ -96,14 +126,6 @@ def say(found: dict[str, Any]) -> None:
         screen.say("copies", f"longest run of notes shared with the training data: {length} in {name}{whose}")
 
 
-def _known(music: Music) -> copies.Known:
-    lengths = np.cumsum([len(piece) for piece in music.training])
-    count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
-    if count < len(music.training):
-        screen.say("copies", f"looked for among the first {count} of {len(music.training)} training pieces")
-    return copies.index(music.training[:count], music.names[:count])
-
-
-def _spread(pieces: list[Notes], most: int) -> list[Notes]:
+def _spread(pieces: list[T], most: int) -> list[T]:
     """At most so many, evenly from all."""
     return pieces if len(pieces) <= most else [pieces[k] for k in np.linspace(0, len(pieces) - 1, most).astype(int)]

@@ -123,7 +123,8 @@ def _of_notes(config: Config) -> Data:
     corpus, outcomes = _read(config.data)
     columns = config_lib.columns(config)
     unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
-    train, validation, in_training = _split(corpus, config.data)
+    out = _held_out(corpus, config.data)
+    train, validation, in_training = _split(corpus, config.data, out)
     for name, starts in (("training", train), ("validation", validation)):
         if not len(starts):
             raise RunError(
@@ -143,9 +144,6 @@ def _of_notes(config: Config) -> Data:
     majority = float((largest[validation + config.data.window] == commonest).mean())
     arrays: Any = (rows, train, validation)
     learned, validated = Windows(*arrays[:2]), Windows(*arrays[::2])
-    out = np.zeros(len(corpus), bool)
-    if config.data.split == "piece":
-        out = corpus_lib.held_out(corpus, config.data)
     music = _music(corpus, out)
     return Data(learned, validated, scaling, corpus.fingerprint, validating, majority, outcomes, music=music)
 
@@ -173,8 +171,7 @@ def _of_frames(config: Config) -> Data:
 def _of_events(config: Config) -> Data:
     data = config.data
     corpus, outcomes = _read(data)
-    long_enough = np.diff(corpus.offsets) > 1
-    out = corpus_lib.held_out(corpus, data, long_enough)
+    out = _held_out(corpus, data)
     chosen = ~out
     if data.echo > 0 and len(corpus.notes) > MANY_NOTES:
         screen.say(
@@ -218,8 +215,8 @@ def tables_of(bins: Bins, data: DataConfig) -> Tables:
     return Tables(*arrays)
 
 
-def all_events(data: DataConfig, bins: Bins) -> tuple[Lanes, list[Notes], float, str]:
-    """(all pieces of a source, in bins from elsewhere; as notes; majority; "all").
+def all_events(data: DataConfig, bins: Bins) -> tuple[Lanes, Music, float, str]:
+    """(all pieces of a source, in bins from elsewhere; as notes, held out; majority; "all").
 
     Raises:
         RunError: no piece has two notes.
@@ -231,7 +228,7 @@ def all_events(data: DataConfig, bins: Bins) -> tuple[Lanes, list[Notes], float,
     if not lanes.weight.any():
         raise RunError(f"data {data.source}: no piece of more than one note; add files")
     _say_nearest(nearest)
-    return lanes, _pieces(corpus), _commonest(rows, lanes), "all"
+    return lanes, _all(corpus), _commonest(rows, lanes), "all"
 
 
 def _say_nearest(nearest: np.ndarray) -> None:
@@ -298,7 +295,8 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         screen.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
     out = corpus_lib.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
     every, split = np.concatenate([frames for frames, _ in made]), out.astype(np.int8)
-    return Rolls(every, offsets, split, corpus.fingerprint, outcomes, _music(corpus, out))
+    as_notes = _music(corpus, out) if held_out else _all(corpus)
+    return Rolls(every, offsets, split, corpus.fingerprint, outcomes, as_notes)
 
 
 def _pieces(corpus: Corpus) -> list[Notes]:
@@ -312,11 +310,33 @@ def _music(corpus: Corpus, held_out: np.ndarray) -> Music:
         sides[out].append(piece)
     pieces = _pieces(corpus)
     training, apart = ([pieces[piece] for piece in side] for side in sides)
-    return Music(training, tuple(corpus.names[piece] for piece in sides[0]), apart)
+    names, names_apart = (tuple(corpus.names[piece] for piece in side) for side in sides)
+    return Music(training, names, apart, names_apart)
 
 
-def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, list[Notes], float, str]:
-    """(windows of all pieces, scaled with constants from elsewhere; the pieces; majority; "all").
+def _all(corpus: Corpus) -> Music:
+    """No piece is of the training data."""
+    return _music(corpus, np.ones(len(corpus), bool))
+
+
+def music(config: Config, fingerprint: str, workdir: Path) -> Music | None:
+    """What a run was trained on, as notes; None where its source has frames alone.
+
+    Raises:
+        RunError: the source is gone, or not what the run in the workdir was trained on.
+    """
+    data = config.data
+    if data.encoding == "frames":
+        rolls = read_rolls(data)
+        require_same(rolls.fingerprint, data.source, fingerprint, data.source, workdir)
+        return rolls.music
+    corpus, _ = _read(data)
+    require_same(corpus.fingerprint, data.source, fingerprint, data.source, workdir)
+    return _music(corpus, _held_out(corpus, data))
+
+
+def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, Music, float, str]:
+    """(windows of all pieces, scaled with constants from elsewhere; the pieces, held out; majority; "all").
 
     Raises:
         RunError: no piece is longer than a window.
@@ -328,11 +348,11 @@ def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, list[Notes],
         raise RunError(f"data {data.source}: no piece of more than {data.window} notes; add files")
     shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
     arrays: Any = (rows, starts)
-    return Windows(*arrays), _pieces(corpus), float(shares.max()), "all"
+    return Windows(*arrays), _all(corpus), float(shares.max()), "all"
 
 
-def all_frames(data: DataConfig) -> tuple[Lanes, int, list[Notes], float, str]:
-    """(the test pieces of a polyphonic data set, or all of MIDI files; how many; as notes; majority; which).
+def all_frames(data: DataConfig) -> tuple[Lanes, int, Music | None, float, str]:
+    """(the test pieces of a polyphonic data set, or all of MIDI files; how many; as notes, held out; majority; which).
 
     Raises:
         RunError: no piece has two frames.
@@ -342,8 +362,7 @@ def all_frames(data: DataConfig) -> tuple[Lanes, int, list[Notes], float, str]:
     lanes = sequences_lib.lanes(rolls.frames, rolls.offsets, chosen)
     if not lanes.weight.any():
         raise RunError(f"data {data.source}: no piece of more than one frame; add files")
-    notes = rolls.music.training if rolls.music else []
-    return lanes, int(chosen.sum()), notes, _silence(lanes), "test" if own else "all"
+    return lanes, int(chosen.sum()), rolls.music, _silence(lanes), "test" if own else "all"
 
 
 def _silence(lanes: Lanes) -> float:
@@ -351,9 +370,9 @@ def _silence(lanes: Lanes) -> float:
     return float(1 - np.asarray(lanes.rows)[np.asarray(lanes.seen)[np.asarray(lanes.weight) > 0] + 1].mean())
 
 
-def require_same(data: Data, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
-    """Raises RunError if the data are not those that the run in the workdir was trained on."""
-    if data.fingerprint != fingerprint:
+def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
+    """Raises RunError if the data of fingerprint `found` are not those that the run in the workdir was trained on."""
+    if found != fingerprint:
         moved = f"config.data.source is {saved_source!r} there, {source!r} here"
         what = f"the files of {source} have changed" if source == saved_source else moved
         raise RunError(
@@ -375,8 +394,16 @@ def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndar
         )
 
 
-def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts of training and validation windows, and which rows training sees, bool [N]."""
+def _held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
+    """Pieces of notes or events that only validate, bool [P]; none where windows are split, not pieces."""
+    if data.split == "windows":
+        return np.zeros(len(corpus), bool)
+    long_enough = np.diff(corpus.offsets) > 1 if data.encoding == "events" else None
+    return corpus_lib.held_out(corpus, data, long_enough)
+
+
+def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and validation windows, and which rows training sees, bool [N]; pieces held out, bool [P]."""
     if data.split == "windows":
         if corpus_lib.folders(corpus.names) is not None:
             raise UsageError(
@@ -386,7 +413,6 @@ def _split(corpus: Corpus, data: DataConfig) -> tuple[np.ndarray, np.ndarray, np
         train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
         in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
     else:
-        held_out = corpus_lib.held_out(corpus, data)
         train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
         in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
     return train, validation, in_training

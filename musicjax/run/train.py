@@ -19,24 +19,19 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.music.notes import Notes
-from musicjax.run import agreement, device, leftovers, lock, measures, metrics, screen, signals, sound, splits
+from musicjax.run import agreement, device, leftovers, lock, metrics, samples, screen, signals, sound, splits
 from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import facts as facts_lib
-from musicjax.run import generate as generate_lib
 from musicjax.run import graph as graph_lib
-from musicjax.run import setting as setting_lib
 from musicjax.run import workdir as workdir_lib
 from musicjax.run.checkpoint import Arrays, Checkpoint
 from musicjax.run.facts import Facts, Standing
+from musicjax.run.generate import Model
 from musicjax.run.record import Recorder
 from musicjax.training import mesh
 from musicjax.training import step as step_lib
 from musicjax.training import trials as trials_lib
-
-# Samples whose piano rolls are shown on TensorBoard.
-PICTURES = 4
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -92,21 +87,8 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     summary = of_trials(config, facts)
 
     # 3. Music.
-    best_params, best_deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
-    model = generate_lib.Model(net, best_params, best_deviation, arrays.primers, facts)
-    sample = config.sample
-    of_events = facts.bins is not None
-    pieces = generate_lib.generate(
-        model,
-        num_outputs=sample.num_outputs,
-        num_notes=sample.num_notes,
-        seed=config.seed,
-        temperature=None if of_events else sample.temperature,
-        settings=setting_lib.of_config(sample) if of_events else None,
-    )
-    paths = generate_lib.write(pieces, workdir / "samples", config.seed)
-    screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
-    measured = _show(config, workdir, data, pieces, paths, recorder, int(np.asarray(arrays.state.step).max()))
+    step = int(np.asarray(arrays.state.step).max())
+    written = samples.write(_model(arrays, facts, devices), data.music, workdir, recorder, step)
     return {
         "workdir": str(workdir),
         "epochs": facts.epoch,
@@ -115,41 +97,15 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
         "parameters": parameters,
         **data.counts,
         "windows_per_second": speed,
-        "samples": [str(path) for path in paths],
-        **measured,
+        **written,
         **summary,
     }
 
 
-def _show(
-    config: Config,
-    workdir: Path,
-    data: splits.Data,
-    pieces: list[Notes],
-    paths: list[Path],
-    recorder: Recorder,
-    step: int,
-) -> dict[str, Any]:
-    """Sound, metrics, pictures and the page of the samples; what the summary says of them."""
-    from musicjax.report import pictures, run_page  # here, so that training does not wait for them to be imported
-
-    told: dict[str, Any] = {}
-    if pieces and config.sample.audio != "none":
-        sound.write(pieces, paths, config.sample.audio, config.sample.soundfont)
-    if pieces and data.music is not None:
-        found = measures.of(pieces, [path.stem for path in paths], data.music)
-        measures.write(found, workdir / "samples" / "metrics.json")
-        measures.say(found)
-        if "mean_overlap_area" in found:
-            told["mean_overlap_area"] = found["mean_overlap_area"]
-            recorder.scalars("music", step, found["generated"] | {"overlap_area": found["mean_overlap_area"]})
-    for number, (piece, path) in enumerate(zip(pieces[:PICTURES], paths, strict=False)):
-        recorder.picture(f"samples/{number}", step, pictures.piano_roll_png(piece, path.stem))
-    page, left_out = run_page.write(workdir, [path.stem for path in paths])
-    for fact in left_out:
-        screen.say("left out", fact)
-    screen.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
-    return told | {"report": str(page)}
+def _model(arrays: Arrays, facts: Facts, devices: Mesh) -> Model:
+    """The best parameters so far, ready to make music."""
+    params, deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
+    return Model(checkpoint_lib.network_of(facts.config), params, deviation, arrays.primers, facts)
 
 
 def _ready(
@@ -197,7 +153,7 @@ def _started(config: Config, data: splits.Data) -> Checkpoint:
 def _restored(config: Config, workdir: Path, data: splits.Data) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
     arrays, facts = checkpoint_lib.restore(workdir)
-    splits.require_same(data, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
+    splits.require_same(data.fingerprint, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
     screen.say("resume", f"{facts.epoch} epochs are done, {best}")
     if data.bins != facts.bins:
@@ -267,6 +223,10 @@ def _epochs(
                 free = epoch.finished
                 if epoch_lib.may_end(facts, 0):
                     break
+                every, more = config.sample.every, facts.epoch < settings.epochs
+                if recorder is not None and every and more and facts.epoch % every == 0:
+                    step = int(np.asarray(arrays.state.step).max())
+                    samples.preview(_model(arrays, facts, devices), data.music, recorder, step)
             elif next_one is None:
                 break
             under_way = next_one
