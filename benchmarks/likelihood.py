@@ -30,13 +30,19 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, network
-from musicjax.music import polyphonic
+from musicjax.music import piano_roll, polyphonic
 from musicjax.music.polyphonic import Polyphonic
 from musicjax.run import device, generate, train
 from musicjax.training import sequences, step
 
 SETS = tuple(polyphonic.NAMES)
-NETWORKS = {"mse": "frames_mse", "bernoulli": "frames_bernoulli", "nade": "frames_nade"}
+NETWORKS = {
+    "mse": "frames_mse",
+    "bernoulli": "frames_bernoulli",
+    "nade": "frames_nade",
+    "bernoulli_echo": "frames_bernoulli_echo",
+    "nade_echo": "frames_nade_echo",
+}
 ROWS = ("uniform", "marginal", "markov", *NETWORKS)
 # What differs between the sets, which have from 14,000 to 245,000 training frames. Chosen on validation.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -55,7 +61,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 # Of one row and set alone: with independent keys the largest set needs more pieces than it has, NADE less so.
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
-MORE: dict[tuple[str, str], dict[str, Any]] = {("bernoulli", "musedata"): LONGER, ("mse", "musedata"): LONGER}
+MORE: dict[tuple[str, str], dict[str, Any]] = {
+    (row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_echo", "nade_echo")
+}
 # As printed elsewhere: nats of the same four files' test splits and grids, and what is known of the rest.
 PUBLISHED: dict[str, tuple[dict[str, float | None], str]] = {
     "LSTM, independent keys (Chung et al. 2014)": (
@@ -166,7 +174,8 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
 
 def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
-    lanes = sequences.lanes(data.frames, data.offsets, data.split == polyphonic.SPLITS.index(split))
+    rows = piano_roll.with_echoes(data.frames, data.offsets) if net.echo else data.frames
+    lanes = sequences.lanes(rows, data.offsets, data.split == polyphonic.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, lanes)
     nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)
     counted = np.asarray(lanes.weight) > 0

@@ -169,6 +169,8 @@ LIKELIHOODS = {
     "mse": "LSTM, the paper's linear outputs and squared error",
     "bernoulli": "LSTM, independent keys",
     "nade": "LSTM, NADE over the keys",
+    "bernoulli_echo": "LSTM told its echo, independent keys",
+    "nade_echo": "LSTM told its echo, NADE over the keys",
 }
 
 

@@ -11,7 +11,7 @@ from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, Train
 def get_config() -> Config:
     return Config(
         name="demo",
-        data=DataConfig(encoding="events", window=64, transpose=6, louder=0, validation_fraction=0.1),
+        data=DataConfig(encoding="events", echo=0.9, window=64, transpose=6, louder=0, validation_fraction=0.1),
         model=ModelConfig(units=256, dropout=0.4, head="categorical", head_units=64, embedding=64),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=12.0, clip_norm=1.0, batch_size=16, epochs=60, patience=12

@@ -9,7 +9,7 @@ from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, Train
 def get_config() -> Config:
     return Config(
         name="events",
-        data=DataConfig(encoding="events", window=128, transpose=6, louder=1),
+        data=DataConfig(encoding="events", echo=0.9, window=128, transpose=6, louder=1),
         model=ModelConfig(units=512, dropout=0.4, head="categorical", head_units=128, embedding=128),
         train=TrainConfig(
             optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=24, patience=8

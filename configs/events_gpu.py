@@ -11,7 +11,7 @@ from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, Train
 def get_config() -> Config:
     return Config(
         name="events_gpu",
-        data=DataConfig(encoding="events", window=256, transpose=6, louder=1),
+        data=DataConfig(encoding="events", echo=0.9, window=256, transpose=6, louder=1),
         model=ModelConfig(units=1024, layers=2, dropout=0.4, head="categorical", head_units=256, embedding=256),
         train=TrainConfig(
             optimizer="adam", learning_rate=1e-3, half_life=6.0, clip_norm=1.0, batch_size=128, epochs=24, patience=8

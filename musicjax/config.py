@@ -61,9 +61,9 @@ class DataConfig:
         0, "most bins of velocity by which training events are played louder or softer, each epoch", low=0, high=16
     )
     echo: float = knob(
-        0.9,
-        "share of training windows of events that are told what followed the last notes when they were played before "
-        "in the piece; 0: the model never is",
+        0.0,
+        "share of training windows of events or frames that are told what followed the last rows when those were "
+        "played before in the piece; 0: the model never is",
         low=0.0,
         high=1.0,
     )
@@ -257,7 +257,7 @@ def _require_fit(config: Config) -> None:
         "sample.no_repeat": 0,
     }
     only: dict[str, dict[str, Any]] = {
-        "notes": {"data.transpose": 0, "data.onsets": False, **of_events},
+        "notes": {"data.transpose": 0, "data.onsets": False, "data.echo": 0.0, **of_events},
         "frames": {"data.duration": False, "data.split": "piece", **of_events},
         "events": {"data.duration": False, "data.split": "piece", "data.onsets": False},
     }
@@ -294,7 +294,8 @@ def _require_fit(config: Config) -> None:
 def columns(config: Config) -> int:
     """C, numbers in a row."""
     if config.data.encoding == "frames":
-        return 176 if config.data.onsets else 88
+        keys = 176 if config.data.onsets else 88
+        return 2 * keys + 9 if config.data.echo else keys
     if config.data.encoding == "events":
         return 10
     return 4 if config.data.duration else 3

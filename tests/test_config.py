@@ -25,6 +25,7 @@ LISTS = [(path, field) for path, field, value in KNOBS if type(value) is tuple]
 COMPANIONS = {
     "data.transpose": ("data.encoding", "frames"),
     "data.onsets": ("data.encoding", "frames"),
+    "data.echo": ("data.encoding", "frames"),
     "data.tempo_percent": ("data.encoding", "events"),
     "data.louder": ("data.encoding", "events"),
     "sample.top_p": ("data.encoding", "events"),
@@ -291,7 +292,7 @@ def _configs(draw) -> Config:
         data.tempo_percent = data.louder = config.sample.no_repeat = 0
         config.sample.top_p, config.sample.min_p = 1.0, 0.0
     if data.encoding == "notes":
-        data.transpose = 0
+        data.transpose, data.echo = 0, 0.0
     if data.encoding != "frames":
         data.onsets = False
     if data.encoding == "notes" or (data.encoding == "frames" and model.head == "categorical"):
@@ -405,7 +406,7 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_mse, frames_nade, "),
+        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_echo, "),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of demo"),
     ],
@@ -465,6 +466,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.num_outputs",
         "sample.num_notes",
         "sample.temperature",
+        "sample.every",
     }
 
 

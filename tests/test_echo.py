@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicjax import config as config_lib
 from musicjax.model import echo
-from musicjax.music import note_bins
+from musicjax.music import echoes, note_bins, piano_roll
+from musicjax.run import checkpoint
+from musicjax.training import sequences
 
-LENGTHS = jnp.asarray(note_bins.LENGTHS, jnp.int32)
+LENGTHS = jnp.asarray(echoes.LENGTHS, jnp.int32)
 
 
 def _rows(codes, seed: int = 0) -> np.ndarray:
@@ -36,7 +39,7 @@ def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
             best, at = run, end
     if not best:
         return [0] * 5
-    length = sum(best >= least for least in note_bins.LENGTHS)
+    length = sum(best >= least for least in echoes.LENGTHS)
     return [*(int(value) for value in rows[at + 1, [0, 2, 3, 4]]), length]
 
 
@@ -62,18 +65,18 @@ def test_a_section_that_comes_again_is_echoed_note_for_note():
     found = note_bins.echoes(rows)
     # After two of its notes the echo is the note that follows.
     np.testing.assert_array_equal(found[55:-1, :4], rows[56:][:, [0, 2, 3, 4]])
-    assert found[-1, 4] == sum(least <= 50 for least in note_bins.LENGTHS)
+    assert found[-1, 4] == sum(least <= 50 for least in echoes.LENGTHS)
 
 
 def _heard(rows: np.ndarray, longest=None) -> np.ndarray:
     """The echoes that the sampling scan finds, [N, 5]."""
 
     def hear(heard, row):
-        told, heard = echo.hear(row[None], heard, LENGTHS, longest)
+        told, heard = echo.hear_bins(row[None], heard, LENGTHS, longest)
         return heard, told[0]
 
     rows = jnp.asarray(rows, jnp.float32).at[:, echo.FIRST :].set(0)
-    return np.asarray(jax.jit(lambda rows: jax.lax.scan(hear, echo.start(1), rows)[1])(rows))
+    return np.asarray(jax.jit(lambda rows: jax.lax.scan(hear, echo.of_bins(1), rows)[1])(rows))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -85,12 +88,10 @@ def test_note_by_note_the_echo_is_the_same_as_in_whole_pieces(seed):
 
 
 def test_both_remember_as_much(monkeypatch):
-    assert echo.REMEMBERED == note_bins.HEARD
+    assert echo.REMEMBERED == echoes.HEARD
     assert note_bins.COLUMNS[echo.FIRST :] == note_bins.ECHO
-    assert [note_bins.COLUMNS[c] for c in (echo.INTERVAL, echo.PITCH, echo.DURATION, echo.VELOCITY)] == list(
-        note_bins.PREDICTED
-    )
-    monkeypatch.setattr(note_bins, "HEARD", 20)
+    assert [note_bins.COLUMNS[column] for column in echo.BINS] == list(note_bins.PREDICTED)
+    monkeypatch.setattr(echoes, "HEARD", 20)
     monkeypatch.setattr(echo, "REMEMBERED", 20)
     rows = _rows(np.random.default_rng(9).integers(0, 3, 200))
     rows[0] = _rows([59])[0]
@@ -106,3 +107,76 @@ def test_of_longer_runs_nothing_is_told():
     assert (all_of_it[5:9, -1] > 0).all()
     np.testing.assert_array_equal(some[:7], all_of_it[:7])
     assert (some[7:, echo.FIRST :] == 0).all()
+
+
+# Of frames.
+
+
+def _frames(count: int, seed: int = 0, keys: int = 88) -> np.ndarray:
+    """uint8 [count, keys] of five different frames."""
+    rng = np.random.default_rng(seed)
+    return (rng.random((5, keys)) < 0.05).astype(np.uint8)[rng.integers(0, 5, count)]
+
+
+def _frames_by_hand(frames: np.ndarray) -> np.ndarray:
+    rows = []
+    for now in range(len(frames)):
+        differs = [
+            [k > end or (frames[end - k] != frames[now - k]).any() for k in range(end + 2)] for end in range(now)
+        ]
+        runs = [row.index(True) for row in differs]
+        run = max(runs, default=0)
+        followed = frames[max(end for end in range(now) if runs[end] == run) + 1] if run else np.zeros_like(frames[0])
+        rows.append(np.concatenate([frames[now], followed, [run >= least for least in echoes.LENGTHS]]))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_have_the_echo_found_by_comparing_everything_each_piece_its_own(seed):
+    frames = _frames(70, seed)
+    rows = piano_roll.with_echoes(frames, np.array([0, 40, 40, 70]))
+    np.testing.assert_array_equal(rows[:40], _frames_by_hand(frames[:40]))
+    np.testing.assert_array_equal(rows[40:], _frames_by_hand(frames[40:]))
+
+
+@pytest.mark.parametrize("keys", [88, 176])
+def test_frame_by_frame_the_echo_is_the_same_as_in_whole_pieces(keys):
+    frames = _frames(200, 4, keys)
+
+    def hear(heard, frame):
+        told, heard = echo.hear_frames(frame[None], heard, echoes.LENGTHS)
+        return heard, told[0]
+
+    found = jax.lax.scan(hear, echo.of_frames(1, keys), jnp.asarray(frames, jnp.float32))[1]
+    np.testing.assert_array_equal(found, piano_roll.with_echoes(frames, np.array([0, 200])))
+    assert found.shape[1] == 2 * keys + len(echoes.LENGTHS)
+
+
+def test_the_columns_of_frames_with_an_echo_are_as_many_as_the_config_says():
+    config = config_lib.load("frames_nade_echo")
+    net = checkpoint.network_of(config)
+    assert net.columns == config_lib.columns(config) == 2 * 88 + len(echoes.LENGTHS) and net.predicted == 88
+    config.data.onsets = True
+    assert checkpoint.network_of(config).predicted == 176
+    config.data.echo = 0.0
+    assert checkpoint.network_of(config).predicted == config_lib.columns(config) == 176
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_training_windows_of_frames_move_with_their_echo_and_so_many_keep_it(share):
+    frames = _frames(64)
+    frames[:, [0, 1, 2, 85, 86, 87]] = 0
+    rows = piano_roll.with_echoes(frames, np.array([0, 64]))
+    found = sequences.windows(rows, np.array([0, 64]), np.array([True]), 16, 3, echo=share)
+    assert sequences.kinds(found) == 3
+    draws = np.stack([np.full(400, 0.5), np.repeat([0.0, 0.999], 200), (np.arange(400) + 0.5) / 400], axis=1)
+    inputs, targets, _ = sequences.gather(found, jnp.full(400, 2), 16, jnp.asarray(draws, jnp.float32))
+    kept = np.asarray(inputs)[:, :, 88:].any(axis=(1, 2))
+    assert kept.mean() == share
+    for window, keys in ((inputs[0], -3), (inputs[399], 3)):
+        own = np.roll(rows[32:48, :88], keys, axis=1)
+        np.testing.assert_array_equal(window[:, :88], own)
+    if share == 1.0:
+        np.testing.assert_array_equal(inputs[0][:, 88:176], np.roll(rows[32:48, 88:176], -3, axis=1))
+        np.testing.assert_array_equal(inputs[0][:, 176:], rows[32:48, 176:])
+    assert targets.shape == inputs.shape

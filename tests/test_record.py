@@ -502,7 +502,7 @@ def test_samples_are_shown_and_measured_while_a_run_trains(clips, tmp_path):
     assert {place for place in on_board if place[0].startswith("samples/")} == {
         (f"samples/{k}", step) for k in range(4) for step in steps
     }
-    for name in ("polyphony", "overlap_area", "longest_copy_notes"):
+    for name in ("polyphony", "longest_copy_notes"):
         assert {step for tag, step in on_board if tag == f"music/{name}"} == set(steps), name
     # What was best after the first epoch is what a run of one epoch ends with.
     musicjax.train(config_of(clips, **{"train.epochs": 1, "sample.num_outputs": 8}), tmp_path / "one")

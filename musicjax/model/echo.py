@@ -1,9 +1,10 @@
-"""The echo of rows of bins, note by note: what followed the longest run that is like the last notes.
+"""The echo of rows, one by one: what followed the longest run that is like the last rows.
 
-The counterpart, inside the sampling scan, of `echoes` in musicjax.music.note_bins, and equal to it.
+The counterpart, inside the sampling scan, of musicjax.music.echoes, and equal to what `note_bins` and `piano_roll` make
+of it.
 
-Shape legend: G outputs; C columns (interval, place, pitch, duration, velocity, echo of four of them, its length);
-M rows remembered.
+Shape legend: G outputs; C columns of a row: of bins (interval, place, pitch, duration, velocity, echo of four of them,
+its length), of frames the keys, those that followed, how long the run is; K columns remembered; M rows remembered.
 """
 
 from __future__ import annotations
@@ -13,26 +14,39 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-INTERVAL, PITCH, DURATION, VELOCITY = 0, 2, 3, 4
-# Where the echo's columns begin; rows remembered before the last one.
-FIRST, REMEMBERED = 5, 2048
+# Of bins, the columns that are remembered, of which the first two tell whether rows are the same; and where the
+# echo's columns begin.
+BINS, SAME, FIRST = (0, 2, 3, 4), 2, 5
+# Rows remembered before the last one.
+REMEMBERED = 2048
 
 
 class Heard(NamedTuple):
-    """rows: int32 [G, M, 4], the last ones' interval, pitch, duration and velocity, -1 before the first; runs: int32
-    [G, M], the length of the run that each ends and the last one ends too."""
+    """rows: [G, M, K], what the last ones were, -1 before the first; runs: int32 [G, M], the length of the run that
+    each ends and the last one ends too."""
 
     rows: jax.Array
     runs: jax.Array
 
 
-def start(outputs: int) -> Heard:
-    """Before the first row."""
-    rows = jnp.full((outputs, REMEMBERED + 1, 4), -1, jnp.int32)
+def of_bins(outputs: int) -> Heard:
+    """Before the first row of bins."""
+    return _start(outputs, len(BINS), jnp.int32)
+
+
+def of_frames(outputs: int, keys: int) -> Heard:
+    """Before the first frame of so many keys."""
+    return _start(outputs, keys, jnp.int8)
+
+
+def _start(outputs: int, columns: int, kind: jnp.dtype) -> Heard:
+    rows = jnp.full((outputs, REMEMBERED + 1, columns), -1, kind)
     return Heard(rows, jnp.zeros((outputs, REMEMBERED + 1), jnp.int32))
 
 
-def hear(rows: jax.Array, heard: Heard, lengths: jax.Array, longest: jax.Array | None) -> tuple[jax.Array, Heard]:
+def hear_bins(
+    rows: jax.Array, heard: Heard, lengths: jax.Array, longest: jax.Array | None = None
+) -> tuple[jax.Array, Heard]:
     """The rows float32 [G, C] with their echo's columns, and what is then remembered.
 
     Args:
@@ -40,16 +54,33 @@ def hear(rows: jax.Array, heard: Heard, lengths: jax.Array, longest: jax.Array |
         longest: int32 [G]: of runs longer than this, nothing is told, so that no output echoes itself for ever; None:
             any are.
     """
-    whole = rows.astype(jnp.int32)
-    now = jnp.stack([whole[:, column] for column in (INTERVAL, PITCH, DURATION, VELOCITY)], axis=-1)
+    now = jnp.stack([rows[:, column].astype(jnp.int32) for column in BINS], axis=-1)
+    followed, run, heard = _hear(now, heard, SAME)
+    told = run > 0 if longest is None else (run > 0) & (run <= longest)
+    length = jnp.searchsorted(lengths, run, side="right").astype(jnp.int32)
+    echo = jnp.where(told[:, None], jnp.concatenate([followed, length[:, None]], axis=1), 0)
+    return rows.at[:, FIRST:].set(echo.astype(jnp.float32)), heard
+
+
+def hear_frames(frames: jax.Array, heard: Heard, lengths: tuple[int, ...]) -> tuple[jax.Array, Heard]:
+    """Frames float32 [G, keys] followed by their echo's columns, [G, C], and what is then remembered.
+
+    Args:
+        lengths: of runs, each with a column that is one where the run reaches it.
+    """
+    followed, run, heard = _hear(frames.astype(jnp.int8), heard, frames.shape[1])
+    reached = (run[:, None] >= jnp.asarray(lengths)).astype(jnp.float32)
+    return jnp.concatenate([frames, followed.astype(jnp.float32) * reached[:, :1], reached], axis=1), heard
+
+
+def _hear(now: jax.Array, heard: Heard, same: int) -> tuple[jax.Array, jax.Array, Heard]:
+    """Of rows [G, K], the same where their first columns, so many, are: (what followed [G, K], the run's length, int32
+    [G], what is then remembered)."""
     past = jnp.concatenate([heard.rows[:, 1:], now[:, None]], axis=1)
-    same = (past[..., 0] == now[:, None, 0]) & (past[..., 1] == now[:, None, 1])
-    runs = jnp.where(same, heard.runs + 1, 0).at[:, -1].set(0)
+    is_same = jnp.all(past[..., :same] == now[:, None, :same], axis=-1)
+    runs = jnp.where(is_same, heard.runs + 1, 0).at[:, -1].set(0)
     # The latest of the longest.
     at = runs.shape[1] - 1 - jnp.argmax(runs[:, ::-1], axis=1)
     run = jnp.take_along_axis(runs, at[:, None], axis=1)[:, 0]
-    told = run > 0 if longest is None else (run > 0) & (run <= longest)
     followed = jnp.take_along_axis(past, jnp.minimum(at + 1, past.shape[1] - 1)[:, None, None], axis=1)[:, 0]
-    length = jnp.searchsorted(lengths, run, side="right")
-    echo = jnp.where(told[:, None], jnp.concatenate([followed, length[:, None].astype(jnp.int32)], axis=1), 0)
-    return rows.at[:, FIRST:].set(echo.astype(jnp.float32)), Heard(past, runs)
+    return followed, run, Heard(past, runs)

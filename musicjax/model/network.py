@@ -28,6 +28,8 @@ class MusicLSTM(nn.Module):
         every: outputs at every position of a window, each for the row after it, instead of the last alone.
         sizes: where the columns are bins, how many each has: their embeddings' sum is what the LSTM sees.
         embedding: E, numbers in an embedding.
+        echo: where rows are frames with an echo, the lengths of runs that its last columns tell apart; a row is then a
+            frame, the one that followed, and these.
     """
 
     units: int
@@ -39,6 +41,12 @@ class MusicLSTM(nn.Module):
     every: bool = False
     sizes: tuple[int, ...] = ()
     embedding: int = 0
+    echo: tuple[int, ...] = ()
+
+    @property
+    def predicted(self) -> int:
+        """How many of the columns, the first, are predicted; the rest is told."""
+        return (self.columns - len(self.echo)) // 2 if self.echo else self.columns
 
     @nn.compact
     def __call__(
@@ -64,10 +72,10 @@ class MusicLSTM(nn.Module):
             last = lstm.last_output(weights[-1], below, self.precision)
         if train:
             last = _Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
-        if self.head.outputs(self.columns) != self.columns:
-            self.param("head", self.head.init, self.columns)
+        if self.head.outputs(self.predicted) != self.predicted:
+            self.param("head", self.head.init, self.predicted)
         dense = nn.Dense(
-            self.head.outputs(self.columns),
+            self.head.outputs(self.predicted),
             kernel_init=nn.initializers.glorot_uniform(),
             precision=lax.Precision.HIGHEST,
             dot_general=_rounded_dot_general if self.sizes and self.precision == "bfloat16" else None,

@@ -141,17 +141,18 @@ def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits,
     def one_group(past_and_keys):
         past, keys, controls = past_and_keys
         group, window, columns = past.windows.shape
-        noise = _noise(net, keys, first_note, num_notes, columns)
+        clock = None if steering is None else steering.clock
+        noise = _noise(net, keys, first_note, num_notes)
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         if past.states is None:
             states = _warm(decode, net, params, weights, past.windows, first_note)
-            memory = None if controls is None else _memory(past.windows, steering.clock)
+            memory, heard = _remembered(net, past.windows, clock)
         else:
-            states, memory = past.states
+            states, memory, heard = past.states
 
         def note(carry, now):
-            (history, clamped, states, memory), (number, noise_now) = carry, now
+            (history, clamped, states, memory, heard), (number, noise_now) = carry, now
             if decode == "window":
                 outputs = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
                 outputs = outputs[:, -1] if net.every else outputs
@@ -160,45 +161,49 @@ def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits,
                 seen = network.inputs(net, params, row)
                 states, last = _see(decode, weights, seen, first_note + number + window - 1, states)
                 outputs = network.read(params, last)
-            if controls is None:
+            if clock is None:
                 rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
+                if net.echo:
+                    rows, heard = echo_lib.hear_frames(rows, heard, net.echo)
             else:
                 before = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
-                drawing = (net.head, own, outputs, noise_now, before, controls, steering.clock, memory[0])
-                rows, drawn = controls_lib.draw(*drawing)
-                heard = memory[1]
-                if steering.clock.lengths is not None:
-                    rows, heard = echo_lib.hear(rows, heard, steering.clock.lengths, controls.echo)
-                memory = (drawn, heard)
+                rows, memory = controls_lib.draw(net.head, own, outputs, noise_now, before, controls, clock, memory)
+                if clock.lengths is not None:
+                    rows, heard = echo_lib.hear_bins(rows, heard, clock.lengths, controls.echo)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
-            return (history, clamped, states, memory), None
+            return (history, clamped, states, memory, heard), None
 
-        carry = (history, jnp.zeros(group, jnp.int32), states, memory)
-        (history, clamped, states, memory), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
-        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory)))
+        carry = (history, jnp.zeros(group, jnp.int32), states, memory, heard)
+        (history, clamped, states, memory, heard), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
+        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory, heard)))
 
     return lax.map(one_group, (past, keys, None if steering is None else steering.controls))
 
 
-def _memory(windows: jax.Array, clock: Clock) -> tuple[Memory, Heard]:
-    """What is remembered after all rows of the windows [G, T, C]: nothing sounds, and what they were is heard."""
-    heard, lengths = echo_lib.start(len(windows)), clock.lengths
-    if lengths is not None:
-        heard = lax.scan(
-            lambda heard, rows: (echo_lib.hear(rows, heard, lengths, None)[1], None), heard, windows.swapaxes(0, 1)
-        )[0]
-    return controls_lib.start(len(windows)), heard
+def _remembered(net: MusicLSTM, windows: jax.Array, clock: Clock | None) -> tuple[Memory | None, Heard | None]:
+    """What is remembered after all rows of the windows [G, T, C]: nothing sounds; what they were, where it is told."""
+    group, rows, hear = len(windows), windows.swapaxes(0, 1), None
+    if net.echo:
+        heard = echo_lib.of_frames(group, net.predicted)
+        hear = functools.partial(echo_lib.hear_frames, lengths=net.echo)
+        rows = rows[..., : net.predicted]
+    elif clock is not None and clock.lengths is not None:
+        heard, hear = echo_lib.of_bins(group), functools.partial(echo_lib.hear_bins, lengths=clock.lengths)
+    memory = None if clock is None else controls_lib.start(group)
+    if hear is None:
+        return memory, None
+    return memory, lax.scan(lambda heard, rows: (hear(rows, heard)[1], None), heard, rows)[0]
 
 
-def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int, columns: int) -> jax.Array:
-    """float32 [L, G, C], all at once: drawn note by note, the many small operations of it would take the longer."""
+def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
+    """float32 [L, G, predicted columns], all at once: drawn note by note, small operations take longer."""
     numbers = first_note + jnp.arange(num_notes)
 
     def draw(number: jax.Array, key: jax.Array) -> jax.Array:
         note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), number)
-        return net.head.noise(note_key, columns)
+        return net.head.noise(note_key, net.predicted)
 
     return jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))(numbers)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from musicjax.music import echoes as echoes_lib
 from musicjax.music.notes import Notes, from_beats
 
 NOTE = ("interval", "place", "pitch", "duration", "velocity")
@@ -29,9 +30,6 @@ PREDICTED = tuple(name for name in NOTE if name != "place")
 PLACE = COLUMNS.index("place")
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
 SIZES = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
-# Rows before a note in which its echo is looked for; and where the bins of its length begin, after 0: none.
-HEARD = 2048
-LENGTHS = (1, 2, 3, 4, 6, 9, 16, 32, 64)
 BEATS_A_BAR = 4
 # Steps a beat: the coarsest grid is taken that has nearly all onsets, or the finest.
 GRIDS = (1, 2, 3, 4, 6, 8, 12)
@@ -133,24 +131,13 @@ def encode(notes: Notes, bins: Bins, echo: bool = True) -> tuple[np.ndarray, np.
 def echoes(rows: np.ndarray) -> np.ndarray:
     """The columns of ECHO for rows uint8 [N, C]: uint8 [N, 5].
 
-    Of all earlier rows, at most HEARD, that end a run of intervals and pitches equal to the run that the row ends, the
-    one with the longest run is taken, the latest of several; its echo is the row that followed it, and the length of
-    the run, by LENGTHS. No run: zeros.
+    Rows are the same where intervals and pitches are; the echo is the row that followed, and the length of the run by
+    `echoes.LENGTHS`. No run: zeros.
     """
-    code = rows[:, 0].astype(np.int32) * SIZES[2] + rows[:, 2]
-    found = np.zeros((len(rows), len(ECHO)), np.uint8)
-    lengths = np.zeros(len(rows) + 1, np.int32)  # of the run that each earlier row ends, one place later
-    for now in range(1, len(rows)):
-        first = max(now - HEARD, 0)
-        before = lengths[first:now]
-        lengths[first + 1 : now + 1] = np.where(code[first:now] == code[now], before + 1, 0)
-        own = lengths[first + 1 : now + 1]
-        latest = now - 1 - int(own[::-1].argmax())
-        longest = int(lengths[latest + 1])
-        if longest:
-            found[now, :4] = rows[latest + 1, [0, 2, 3, 4]]
-            found[now, 4] = np.searchsorted(LENGTHS, longest, side="right")
-    return found
+    followed, run = echoes_lib.of(rows[:, 0].astype(np.int32) * SIZES[2] + rows[:, 2])
+    length = np.searchsorted(echoes_lib.LENGTHS, run, side="right")
+    found = np.concatenate([rows[followed][:, [0, 2, 3, 4]], length[:, None].astype(np.uint8)], axis=1)
+    return np.where(run[:, None] > 0, found, np.uint8(0))
 
 
 def decode(rows: np.ndarray, bins: Bins, bpm: float | None = None) -> Notes:

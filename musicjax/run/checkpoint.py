@@ -24,7 +24,7 @@ from musicjax.config import Config
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.model import heads
 from musicjax.model.network import MusicLSTM
-from musicjax.music import note_bins
+from musicjax.music import echoes, note_bins
 from musicjax.run import disk, lock, manifest, screen
 from musicjax.run import facts as facts_lib
 from musicjax.run.facts import Facts
@@ -77,6 +77,7 @@ def network_of(config: Config) -> MusicLSTM:
         every=encoding != "notes",
         sizes=sizes,
         embedding=model.embedding if sizes else 0,
+        echo=echoes.LENGTHS if encoding == "frames" and config.data.echo else (),
     )
 
 

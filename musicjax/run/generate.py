@@ -18,7 +18,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model import sample as sample_lib
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Limits, Past
-from musicjax.music import midi, note_bins, note_matrix, piano_roll
+from musicjax.music import echoes, midi, note_bins, note_matrix, piano_roll
 from musicjax.music import primer as primer_lib
 from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
@@ -213,7 +213,7 @@ def _notes(rows: np.ndarray, model: Model, bpm: float) -> Notes:
     if model.facts.bins is not None:
         return note_bins.decode(rows, model.facts.bins, bpm)
     if model.net.every:
-        return piano_roll.notes_of(rows > 0.5, model.facts.config.data.per_beat, BPM)
+        return piano_roll.notes_of(rows[:, : model.net.predicted] > 0.5, model.facts.config.data.per_beat, BPM)
     return note_matrix.decode(rows, model.facts.scaling)
 
 
@@ -324,14 +324,16 @@ def _primer_window(notes: Notes, model: Model) -> jax.Array:
 
 
 def _primer_frames(notes: Notes, data: DataConfig) -> jax.Array:
-    """The last T frames, after silence where they are fewer."""
+    """The last T frames, after silence where they are fewer; with echoes as many as those reach back."""
     frames, left_out = piano_roll.frames(notes, data.per_beat, data.onsets)
     if left_out:
         screen.say("primer", f"{left_out} notes left out: not on the 88 keys of a piano")
     if not len(frames):
         raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; take another primer")
-    frames = frames[-data.window :]
-    return jnp.asarray(np.pad(frames, ((data.window - len(frames), 0), (0, 0))), jnp.float32)
+    rows, most = frames, data.window
+    if data.echo:
+        rows, most = piano_roll.with_echoes(frames, np.array([0, len(frames)])), max(data.window, echoes.HEARD)
+    return jnp.asarray(np.pad(rows[-most:], ((max(data.window - len(rows), 0), 0), (0, 0))), jnp.float32)
 
 
 def _primer_events(notes: Notes, bins: Bins, data: DataConfig) -> jax.Array:
@@ -339,4 +341,4 @@ def _primer_events(notes: Notes, bins: Bins, data: DataConfig) -> jax.Array:
     rows, nearest = note_bins.encode(notes, bins, data.echo > 0)
     if nearest.any():
         screen.say("primer", f"{int(nearest.sum())} of {len(rows)} notes have no bin of their own: the nearest is used")
-    return jnp.asarray(rows[-note_bins.HEARD :], jnp.float32)
+    return jnp.asarray(rows[-echoes.HEARD :], jnp.float32)

@@ -67,13 +67,11 @@ def _play(model: Model, most: int) -> list[Notes]:
 
 def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, float]:
     """Metrics on TensorBoard; returns the mean overlap area, if there is one."""
-    copied = [sample["copy"]["length"] for sample in found["samples"].values()]
-    values = {"longest_copy_notes": float(max(copied))} if copied else {}
-    told = {}
-    if "mean_overlap_area" in found:
-        told["mean_overlap_area"] = found["mean_overlap_area"]
-        values |= found["generated"] | {"overlap_area": found["mean_overlap_area"]}
-    recorder.scalars("music", step, values)
+    measured = [dict(sample) for sample in found["samples"].values()]
+    copied = [sample.pop("copy")["length"] for sample in measured]
+    values = measures.means(measured) | {"longest_copy_notes": float(max(copied, default=0))}
+    told = {name: found[name] for name in ("mean_overlap_area",) if name in found}
+    recorder.scalars("music", step, values | told)
     return told
 
 

@@ -30,8 +30,8 @@ from musicjax.training.windows import Windows
 
 # Column, lowest and highest number of the pitches that events may be moved to: the keys of a piano.
 PITCHES = (note_bins.COLUMNS.index("pitch"), 21, 108)
-# Of more notes it is said that looking for echoes takes its time.
-MANY_NOTES = 1_000_000
+# Of more notes or frames it is said that looking for echoes takes its time.
+MANY_ROWS = 1_000_000
 # Tempos to either side of a piece's own that its training windows may get.
 TEMPOS = 3
 # A longest interval this many times above the 99.9th percentile is said.
@@ -151,20 +151,22 @@ def _of_notes(config: Config) -> Data:
 def _of_frames(config: Config) -> Data:
     data = config.data
     rolls = read_rolls(data)
-    learned = sequences_lib.windows(rolls.frames, rolls.offsets, rolls.split == 0, data.window, data.transpose)
-    validated = sequences_lib.lanes(rolls.frames, rolls.offsets, rolls.split == 1)
+    rows, echo = rows_of(rolls, data), data.echo or None
+    learned = sequences_lib.windows(rows, rolls.offsets, rolls.split == 0, data.window, data.transpose, echo=echo)
+    validated = sequences_lib.lanes(rows, rolls.offsets, rolls.split == 1)
     predicted = int(validated.weight.sum())
     for name, count in (("training", len(learned.starts)), ("validation", predicted)):
         if not count:
             raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
-    columns = config_lib.columns(config)
+    columns, keys = config_lib.columns(config), rolls.frames.shape[1]
     screen.say(
         "frames",
         f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} train in {len(learned.starts):,} windows of up to "
-        f"{data.window}, {predicted:,} validate; {data.per_beat} a quarter note, {columns} columns",
+        f"{data.window}, {predicted:,} validate; {data.per_beat} a quarter note, {keys} columns"
+        f"{', and their echo' * (columns > keys)}",
     )
     pieces = int((rolls.split == 1).sum())
-    scaling, silence = _unscaled(columns), _silence(validated)
+    scaling, silence = _unscaled(columns), _silence(validated, keys)
     return Data(learned, validated, scaling, rolls.fingerprint, pieces, silence, rolls.outcomes, music=rolls.music)
 
 
@@ -173,10 +175,8 @@ def _of_events(config: Config) -> Data:
     corpus, outcomes = _read(data)
     out = _held_out(corpus, data)
     chosen = ~out
-    if data.echo > 0 and len(corpus.notes) > MANY_NOTES:
-        screen.say(
-            "events", f"looking for echoes in {len(corpus.notes):,} notes: about {len(corpus.notes) // 60_000} s"
-        )
+    if data.echo > 0:
+        _say_if_many(len(corpus.notes), "notes")
     pieces = _pieces(corpus)
     bins = note_bins.learn([piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen])
     made = [note_bins.encode(piece, bins, data.echo > 0) for piece in pieces]
@@ -201,6 +201,11 @@ def _of_events(config: Config) -> Data:
     scaling = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, highest)
     music = _music(corpus, out)
     return Data(learned, validated, scaling, corpus.fingerprint, int(out.sum()), majority, outcomes, bins, music)
+
+
+def _say_if_many(rows: int, what: str) -> None:
+    if rows > MANY_ROWS:
+        screen.say("echo", f"looking for echoes in {rows:,} {what}: about {rows // 60_000} s")
 
 
 def tables_of(bins: Bins, data: DataConfig) -> Tables:
@@ -299,6 +304,14 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     return Rolls(every, offsets, split, corpus.fingerprint, outcomes, as_notes)
 
 
+def rows_of(rolls: Rolls, data: DataConfig) -> np.ndarray:
+    """The frames uint8 [N, C], each with its echo if the config has it so."""
+    if not data.echo:
+        return rolls.frames
+    _say_if_many(len(rolls.frames), "frames")
+    return piano_roll.with_echoes(rolls.frames, rolls.offsets)
+
+
 def _pieces(corpus: Corpus) -> list[Notes]:
     return [corpus.piece(piece) for piece in range(len(corpus))]
 
@@ -359,15 +372,15 @@ def all_frames(data: DataConfig) -> tuple[Lanes, int, Music | None, float, str]:
     """
     rolls, own = read_rolls(data, held_out=False), data.source.startswith("polyphonic:")
     chosen = rolls.split == (2 if own else 0)
-    lanes = sequences_lib.lanes(rolls.frames, rolls.offsets, chosen)
+    lanes = sequences_lib.lanes(rows_of(rolls, data), rolls.offsets, chosen)
     if not lanes.weight.any():
         raise RunError(f"data {data.source}: no piece of more than one frame; add files")
-    return lanes, int(chosen.sum()), rolls.music, _silence(lanes), "test" if own else "all"
+    return lanes, int(chosen.sum()), rolls.music, _silence(lanes, rolls.frames.shape[1]), "test" if own else "all"
 
 
-def _silence(lanes: Lanes) -> float:
+def _silence(lanes: Lanes, keys: int) -> float:
     """Share of the keys of all frames to be predicted that are off."""
-    return float(1 - np.asarray(lanes.rows)[np.asarray(lanes.seen)[np.asarray(lanes.weight) > 0] + 1].mean())
+    return float(1 - np.asarray(lanes.rows)[np.asarray(lanes.seen)[np.asarray(lanes.weight) > 0] + 1, :keys].mean())
 
 
 def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:

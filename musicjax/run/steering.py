@@ -12,7 +12,7 @@ import numpy as np
 
 from musicjax.model.controls import PITCH, Clock, Controls
 from musicjax.model.sample import Steering
-from musicjax.music import note_bins
+from musicjax.music import echoes, note_bins
 from musicjax.music.note_bins import Bins
 from musicjax.run.setting import Setting
 
@@ -44,7 +44,7 @@ def controls(bins: Bins, settings: Sequence[Setting]) -> Controls:
 def steering(bins: Bins, settings: Sequence[Setting], echo: bool = True) -> Steering:
     """The controls, and the time that the bins stand for; and whether the model knows its echo."""
     steps, sounds = (jnp.asarray(table, jnp.int32) for table in note_bins.steps_of(bins))
-    lengths = jnp.asarray(note_bins.LENGTHS, jnp.int32) if echo else None
+    lengths = jnp.asarray(echoes.LENGTHS, jnp.int32) if echo else None
     return Steering(controls(bins, settings), Clock(steps, sounds, jnp.int32(bins.steps_per_bar), lengths))
 
 

@@ -69,7 +69,7 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
     screen.say(
         "model",
-        f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.head.outputs(net.columns)}{own}: {parameters:,} "
+        f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "
         "parameters",
     )
 

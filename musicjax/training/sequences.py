@@ -1,8 +1,9 @@
 """Sequences whose every row is a target: windows of pieces for training, whole pieces side by side for scoring.
 
 Shape legend: N rows, C columns, W windows, B windows a batch, T rows a window, S steps, L lanes, H units.
-Columns are frames of KEYS keys, one or more frames side by side (such as sounding and beginning); or, where there are
-Tables, the bins (interval, place, pitch, duration, velocity, echo of four of them, its length) of a note.
+Columns are frames of KEYS keys, one or more frames side by side (such as sounding and beginning), and where they have
+an echo as many again and fewer than KEYS for its length; or, where there are Tables, the bins (interval, place, pitch,
+duration, velocity, echo of four of them, its length) of a note.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Sequences(NamedTuple):
 
     rows: uint8 [N, C], all pieces end to end; starts: int32 [W], first row of each window; first, end: int32 [W], of
     its piece; down, up: int32 [W], keys by which the whole piece can be moved without losing a note; tables: of rows
-    that are bins.
+    that are bins; echo: float32, share of windows that keep their echo, of frames that have one.
     """
 
     rows: jax.Array
@@ -51,6 +52,7 @@ class Sequences(NamedTuple):
     down: jax.Array
     up: jax.Array
     tables: Tables | None = None
+    echo: jax.Array | None = None
 
 
 class Lanes(NamedTuple):
@@ -74,6 +76,7 @@ def windows(
     transpose: int,
     pitches: tuple[int, int, int] | None = None,
     tables: Tables | None = None,
+    echo: float | None = None,
 ) -> Sequences:
     """Windows that tile the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1].
 
@@ -83,6 +86,7 @@ def windows(
     Args:
         transpose: most keys by which `gather` moves a window up or down.
         pitches, tables: of rows of bins: the column of the pitch and its lowest and highest; how they are changed.
+        echo: of frames that have one: the share of windows that keep it.
     """
     found: list[tuple[int, int, int, int, int]] = []
     chosen = chosen & (np.diff(offsets) > 1)
@@ -91,7 +95,7 @@ def windows(
         room = min(down, transpose), min(up, transpose)
         found += [(start, first, end, *room) for start in range(first, end - 1, window)]
     columns = np.array(found, np.int32).reshape(-1, 5).T
-    arrays: Any = (rows, *columns, tables)
+    arrays: Any = (rows, *columns, tables, None if echo is None else np.float32(echo))
     return Sequences(*arrays)
 
 
@@ -100,7 +104,7 @@ def _room(rows: np.ndarray, pitches: tuple[int, int, int] | None) -> tuple[int, 
     if pitches is not None:
         column, low, high = pitches
         return max(int(rows[:, column].min()) - low, 0), max(high - int(rows[:, column].max()), 0)
-    used = np.flatnonzero(rows.reshape(len(rows), -1, KEYS).any(axis=(0, 1)))
+    used = np.flatnonzero(_frames(rows).any(axis=(0, 1)))
     return (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)
 
 
@@ -110,9 +114,9 @@ def gather(
     """(inputs [B, T, C], targets [B, T, C], weight [B, T]) of the windows with these indices, [B].
 
     Args:
-        draws: float32 [B, 2 or 5] in 0..1: where a window lies around its place, up to half a window to either side,
-            and by how many keys it is moved, among those that lose no note; of bins also its tempo, how loud it is
-            and whether it keeps its echo. Rows outside of the piece have weight 0.
+        draws: float32 [B, kinds] in 0..1: where a window lies around its place, up to half a window to either side,
+            and by how many keys it is moved, among those that lose no note; of bins also its tempo and how loud it
+            is; then whether it keeps its echo. Rows outside of the piece have weight 0.
     """
     starts, first, end, down, up = (field[index] for field in sequences[1:6])
     moved = starts + jnp.floor((draws[:, 0] - 0.5) * window).astype(jnp.int32)
@@ -123,16 +127,26 @@ def gather(
     keys = jnp.floor(draws[:, 1] * (down + up + 1)).astype(jnp.int32) - down
     if sequences.tables is None:
         changed = _moved_frames(rows, keys)
+        if sequences.echo is not None:
+            is_own = jnp.arange(changed.shape[-1]) < (changed.shape[-1] - changed.shape[-1] % KEYS) // 2
+            changed = changed * (is_own | (draws[:, 2] < sequences.echo)[:, None, None])
     else:
         changed = _changed_bins(sequences.tables, rows.astype(jnp.int32), keys, draws[:, 2:])
     return changed[:, :-1], changed[:, 1:], inside[:, 1:].astype(jnp.float32)
 
 
+def _frames(rows: Any) -> Any:
+    """The columns [..., C] that are keys, [..., frames, KEYS]."""
+    whole = rows.shape[-1] // KEYS
+    return rows[..., : whole * KEYS].reshape(*rows.shape[:-1], whole, KEYS)
+
+
 def _moved_frames(rows: jax.Array, keys: jax.Array) -> jax.Array:
     """uint8 [B, T + 1, C] moved up by keys [B]: float32."""
-    frames = rows.reshape(*rows.shape[:2], -1, KEYS)
+    frames = _frames(rows)
     source = (jnp.arange(KEYS) - keys[:, None]) % KEYS
-    return jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(rows.shape).astype(jnp.float32)
+    moved = jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(*rows.shape[:-1], -1)
+    return jnp.concatenate([moved, rows[..., moved.shape[-1] :]], axis=-1).astype(jnp.float32)
 
 
 def _changed_bins(tables: Tables, rows: jax.Array, keys: jax.Array, draws: jax.Array) -> jax.Array:
@@ -154,8 +168,15 @@ def _changed_bins(tables: Tables, rows: jax.Array, keys: jax.Array, draws: jax.A
     return jnp.stack([interval, place, *rest, *echoes], axis=-1).astype(jnp.float32)
 
 
+def kinds(sequences: Sequences) -> int:
+    """How many things are random about each window."""
+    if sequences.tables is not None:
+        return 5
+    return 2 if sequences.echo is None else 3
+
+
 def draws(key: jax.Array, epoch: jax.Array | int, count: int, kinds: int = 2) -> jax.Array:
-    """What is random about each of the windows in an epoch, float32 [W, kinds]; rows of bins want 5."""
+    """What is random about each of the windows in an epoch, float32 [W, kinds]."""
     return jax.random.uniform(jax.random.fold_in(key, epoch), (count, kinds))
 
 

@@ -114,6 +114,8 @@ def train_step(
     dropout_key = jax.random.fold_in(dropout_key, state.step)
     share = _share(axis_name)
 
+    targets = targets[..., : net.predicted]
+
     def total_loss(params: dict):
         outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
         own = network.head_params(params)
@@ -149,8 +151,8 @@ def epoch(
     count = windows.starts.shape[0]
     index, weight = windows_lib.order(keys.order, number, count, batch_size, shares)
     part = index.shape[1] // shares
-    of_bins = isinstance(windows, Sequences) and windows.tables is not None
-    draws = sequences_lib.draws(keys.augment, number, count, 5 if of_bins else 2)
+    kinds = sequences_lib.kinds(windows) if isinstance(windows, Sequences) else 0
+    draws = sequences_lib.draws(keys.augment, number, count, kinds)
 
     def body(state, now):
         index, weight = (lax.dynamic_slice_in_dim(array, place * part, part) for array in now)
@@ -208,7 +210,8 @@ def scores(net: MusicLSTM, params: dict, lanes: Lanes) -> Scores:
 
     def score(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
         states, last = lax.scan(see, states, now)
-        outputs, targets = network.read(params, last), lanes.rows[now[0] + 1].astype(jnp.float32)
+        outputs, following = network.read(params, last), lanes.rows[now[0] + 1].astype(jnp.float32)
+        targets = following[..., : net.predicted]
         agreement = net.head.agreement(own, outputs, targets)
         if isinstance(net.head, Categorical):
             by_column = -net.head.log_probs(own, outputs, targets)
