@@ -1,8 +1,8 @@
 """How long a stranger waits: from the command to its first epoch, with empty and with filled caches; and peak memory.
 
-    python -m benchmarks.start [--repeats=5] [--memory=paper] [--save]
+    python -m benchmarks.start [--repeats=5] [--config=demo] [--memory=paper] [--save]
 
-Each start is a process of its own: `--config=small` in a new workdir, ended when it has shown its first epoch. A cold
+Each start is a process of its own: `--config` in a new workdir, ended when it has shown its first epoch. A cold
 start has an empty cache folder (it composes, reads and compiles), a warm one the cache of a start before it; cold and
 warm take turns. Peak memory is that of two epochs of `--memory` and its samples, reading included. Prints a table and,
 as its last line, one JSON object.
@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks import alternate
 
 
-def seconds_to_first_epoch(cache: Path, workdir: Path) -> float:
+def seconds_to_first_epoch(config: str, cache: Path, workdir: Path) -> float:
     """From the start of the process to the line of the first epoch."""
-    command = [sys.executable, "-m", "musicjax.main", "--config=small", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "musicjax.main", f"--config={config}", f"--workdir={workdir}"]
     started = time.perf_counter()
     process = subprocess.Popen(
         command, env={**os.environ, "XDG_CACHE_HOME": str(cache)}, stderr=subprocess.PIPE, text=True
@@ -56,16 +56,16 @@ def peak_mb(config: str, workdir: Path) -> float:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, repeats=5, memory="paper")
+    asked = alternate.arguments(__doc__, repeats=5, config="demo", memory="paper")
     seconds: dict[str, list[float]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(asked.repeats):
             cache = Path(folder, f"cache{number}")
             for kind in seconds:
-                seconds[kind].append(seconds_to_first_epoch(cache, Path(folder, f"{kind}{number}")))
+                seconds[kind].append(seconds_to_first_epoch(asked.config, cache, Path(folder, f"{kind}{number}")))
         memory = peak_mb(asked.memory, Path(folder, "memory"))
-    result: dict[str, object] = {}
-    print(f"{'start of --config=small':<26}{'seconds to its first epoch':>28}{'quartiles':>16}")
+    result: dict[str, object] = {"config": asked.config}
+    print(f"{f'start of --config={asked.config}':<26}{'seconds to its first epoch':>28}{'quartiles':>16}")
     for kind, values in seconds.items():
         low, median, high = np.percentile(values, [25, 50, 75])
         result[f"{kind}_seconds"] = {"median": round(median, 2), "low": round(low, 2), "high": round(high, 2)}

@@ -108,7 +108,7 @@ def scaling(result: dict[str, Any]) -> str:
 def start(result: dict[str, Any]) -> str:
     body = [
         [
-            f"`--config=small` to its first epoch, {kind} cache",
+            f"`--config={result['config']}` to its first epoch, {kind} cache",
             f"{one['median']:.1f} s ({one['low']:.1f}..{one['high']:.1f})",
         ]
         for kind, one in (("empty", result["cold_seconds"]), ("filled", result["warm_seconds"]))

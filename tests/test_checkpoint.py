@@ -315,14 +315,3 @@ def test_facts_that_are_not_those_of_a_run_are_refused(workdir, change):
     shutil.rmtree(workdir / "checkpoints" / "2")
     with pytest.raises(RunError, match="checkpoints/3 cannot be restored: it"):
         checkpoint_lib.read_facts(workdir)
-
-
-def test_the_echo_that_stood_in_configs_of_notes_without_effect_is_none(workdir):
-    place = workdir / "checkpoints" / "3"
-    metadata, before = place / "facts" / "metadata", checkpoint_lib.read_facts(workdir)
-    saved = json.loads(metadata.read_text())
-    assert saved["config"]["data"]["echo"] == 0
-    saved["config"]["data"]["echo"] = 0.9
-    metadata.write_text(json.dumps(saved))
-    manifest.write(place)
-    assert checkpoint_lib.read_facts(workdir) == before

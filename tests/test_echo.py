@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config as config_lib
-from musicjax.model import echo
+from musicjax.model import echo, network, sample
+from musicjax.model.heads import Bernoulli
+from musicjax.model.network import MusicLSTM
 from musicjax.music import echoes, note_bins, piano_roll
 from musicjax.run import checkpoint
 from musicjax.training import sequences
@@ -180,3 +182,28 @@ def test_training_windows_of_frames_move_with_their_echo_and_so_many_keep_it(sha
         np.testing.assert_array_equal(inputs[0][:, 88:176], np.roll(rows[32:48, 88:176], -3, axis=1))
         np.testing.assert_array_equal(inputs[0][:, 176:], rows[32:48, 176:])
     assert targets.shape == inputs.shape
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_sampled_frames_are_told_the_echo_of_the_piece_that_they_become(temperature):
+    net = MusicLSTM(8, 185, head=Bernoulli(), every=True, echo=echoes.LENGTHS)
+    params = network.init(net, jax.random.key(1), 20)
+    params["dense"]["bias"] = jnp.where(jnp.arange(88) < 3, 0.0, -50.0)  # few frames are possible, so they come again
+    pieces = [piano_roll.with_echoes(_frames(20, seed), np.array([0, 20])) for seed in range(3)]
+    past, keys = sample.Past(jnp.asarray(np.stack(pieces), jnp.float32)), sample.output_keys(5, 3)
+    limits = sample.Limits(jnp.zeros(185), jnp.ones(185), jnp.ones(185))
+
+    def more(past, rows, first=0, decode="carry"):
+        return sample.sample(net, params, past, keys, limits, temperature, rows, first, decode)
+
+    whole = more(past, 40)
+    rows = np.concatenate([past.windows, whole.rows], axis=1)
+    assert rows[:, 20:, 88:].any(), "nothing came twice"
+    for piece in rows:
+        np.testing.assert_array_equal(piece, piano_roll.with_echoes(piece[:, :88].astype(np.uint8), np.array([0, 60])))
+    # Silence before a piece begins is none of it.
+    padded = sample.Past(jnp.pad(past.windows[:, :9], ((0, 0), (11, 0), (0, 0))))
+    for piece in np.concatenate([padded.windows, more(padded, 30).rows], axis=1)[:, 11:]:
+        np.testing.assert_array_equal(piece, piano_roll.with_echoes(piece[:, :88].astype(np.uint8), np.array([0, 39])))
+    first = more(past, 15)
+    np.testing.assert_array_equal(np.concatenate([first.rows, more(first.past, 25, 15).rows], axis=1), whole.rows)

@@ -35,6 +35,8 @@ RUNS = {
     "regression": ("jsb", "--config.model.head=regression"),
     "bernoulli": ("jsb", "--config.model.head=bernoulli"),
     "nade": ("jsb", "--config.model.head=nade"),
+    "echo": ("clips", "--config.data.per_beat=4", "--config.data.onsets=true", "--config.data.echo=0.9"),
+    "nade_echo": ("jsb", "--config.model.head=nade", "--config.data.echo=0.5"),
 }
 PER_BEAT = {"clips": 4, "jsb": 1}
 HEADS = ["regression", "bernoulli", "nade"]
@@ -139,10 +141,11 @@ def test_every_epoch_is_scored_in_nats_and_in_keys(runs: Trained, name: str) -> 
     assert lines[-1]["loss"] < lines[1]["loss"]
 
 
-def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, tmp_path: Path) -> None:
-    alone, workdir = runs["nade"], runs.train("nade", tmp_path / "w", epochs=1)
+@pytest.mark.parametrize("name", ["nade", "nade_echo"])
+def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, tmp_path: Path, name: str) -> None:
+    alone, workdir = runs[name], runs.train(name, tmp_path / "w", epochs=1)
     assert [line["epoch"] for line in metrics(workdir)] == [1, 1]
-    runs.train("nade", workdir, epochs=2)
+    runs.train(name, workdir, epochs=2)
 
     def untimed(folder: Path) -> list[dict]:
         return [{key: value for key, value in line.items() if key not in TIMED} for line in metrics(folder)]
@@ -201,6 +204,21 @@ def test_a_primer_shorter_than_the_window_comes_after_silence(runs: Trained, tmp
     assert np.argwhere(window).tolist() == [[12, 39], [12, 88 + 39], [13, 39], [14, 39], [15, 39]]
 
 
+def test_frames_with_an_echo_go_on_from_a_primer_of_any_length(runs: Trained, clips: Path, tmp_path: Path) -> None:
+    musicjax.write_midi(from_seconds([60] * 3, [80] * 3, [0.0, 0.5, 1.0], [0.5] * 3), tmp_path / "short.mid")
+    model = generate_lib.load(runs["echo"])
+    assert model.net.columns == 361 and model.net.predicted == 176
+    for path in (tmp_path / "short.mid", max(clips.glob("*.mid"))):
+        seen, _ = piano_roll.frames(musicjax.read_midi(path), 4, onsets=True)
+        window = np.asarray(generate_lib._primer_window(generate_lib.read_primer(path, model), model))
+        assert len(window) == max(len(seen), 16)
+        rows = piano_roll.with_echoes(seen, np.array([0, len(seen)]))
+        np.testing.assert_array_equal(window[len(window) - len(seen) :], rows)
+        assert not window[: len(window) - len(seen)].any() and window[:, 176:].any()
+        generate(runs["echo"], tmp_path / path.stem, "--num_outputs=2", "--num_notes=32", f"--primer={path}")
+        assert all(len(notes) for notes in notes_in(tmp_path / path.stem))
+
+
 def test_a_primer_beside_the_keys_is_refused(runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     musicjax.write_midi(from_seconds([5], [80], [0.0], [1.0]), tmp_path / "low.mid")
     argv = ["generate", f"--workdir={runs['midi']}", f"--output_dir={tmp_path}", f"--primer={tmp_path / 'low.mid'}"]
@@ -220,8 +238,11 @@ def test_a_past_that_was_not_learned_from_is_said(
 # Evaluating.
 
 
-def test_evaluating_repeats_the_recorded_validation(runs: Trained, capsys: pytest.CaptureFixture[str]) -> None:
-    workdir = runs["onsets"]
+@pytest.mark.parametrize("name", ["onsets", "echo"])
+def test_evaluating_repeats_the_recorded_validation(
+    runs: Trained, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = runs[name]
     capsys.readouterr()
     assert main(["evaluate", f"--workdir={workdir}", "--checkpoint=latest"]) == 0
     scores, recorded = json.loads(capsys.readouterr().out), metrics(workdir)[-1]
@@ -230,7 +251,7 @@ def test_evaluating_repeats_the_recorded_validation(runs: Trained, capsys: pytes
         assert scores[field] == pytest.approx(recorded[field], rel=1e-5)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [*HEADS, "nade_echo"])
 def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     runs: Trained, jsb: str, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,7 +261,10 @@ def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["data"], scores["pieces"], scores["frames"]) == ("test", jsb, 3, 3 * 25)
     model, pieces = generate_lib.load(workdir), np.stack(polyphonic.read(jsb).pieces("test")).astype(np.float32)
-    outputs = network.apply(model.net, model.params, jnp.asarray(pieces[:, :-1]))
+    seen = pieces
+    if model.net.echo:
+        seen = np.stack([piano_roll.with_echoes(piece.astype(np.uint8), np.array([0, len(piece)])) for piece in pieces])
+    outputs = network.apply(model.net, model.params, jnp.asarray(seen[:, :-1], jnp.float32))
     own = network.head_params(model.params)
     nats = -model.net.head.log_prob(own, outputs, jnp.asarray(pieces[:, 1:]))
     assert scores["nats_per_frame"] == pytest.approx(float(nats.mean()), rel=1e-4)

@@ -108,6 +108,9 @@ def test_evaluating_gives_the_validation_loss_again_and_that_of_any_folder(run, 
     other = json.loads(capsys.readouterr().out)
     assert other["pieces"] == 2 and other["nats_per_note"] != own["nats_per_note"]
     assert own["copies"]["pieces"] == other["copies"]["pieces"] == 2
+    assert main(["evaluate", f"--workdir={workdir}", f"--data={folders}"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["pieces"] > 2 and "pieces outside of test/ count too" in err
 
 
 def test_evaluating_tells_what_was_copied_from_the_training_data(run, folders, tmp_path, capsys):

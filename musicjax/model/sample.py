@@ -50,8 +50,8 @@ class Steering(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None; where
-    rows are steered, also what is remembered of them."""
+    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None; and
+    what is remembered of rows that are steered or told their echo."""
 
     windows: jax.Array
     states: Any = None
@@ -189,6 +189,8 @@ def _remembered(net: MusicLSTM, windows: jax.Array, clock: Clock | None) -> tupl
         heard = echo_lib.of_frames(group, net.predicted)
         hear = functools.partial(echo_lib.hear_frames, lengths=net.echo)
         rows = rows[..., : net.predicted]
+        # The silence that fills a window up before a piece begins is none of it: -1 is like no frame.
+        rows = jnp.where(jnp.cumsum(rows.any(axis=-1), axis=0)[..., None] > 0, rows, -1)
     elif clock is not None and clock.lengths is not None:
         heard, hear = echo_lib.of_bins(group), functools.partial(echo_lib.hear_bins, lengths=clock.lengths)
     memory = None if clock is None else controls_lib.start(group)

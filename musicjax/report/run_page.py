@@ -21,7 +21,7 @@ def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str
     """Writes WORKDIR/report.html: (the file, what is left out and why).
 
     Args:
-        names: of the samples to be shown; None: all that lie in the workdir.
+        names: of the samples to be shown; None: those last measured, or else all that lie in the workdir.
 
     Raises:
         RunError: the workdir has no metrics, or the page cannot be written.
@@ -37,6 +37,8 @@ def of_workdir(workdir: Path, left_out: list[str], names: list[str] | None = Non
     records = curves.read_metrics(workdir)
     settings = _json(workdir / "config.json", left_out)
     measures = _json(workdir / "samples" / "metrics.json", left_out)
+    if names is None and measures.get("samples"):
+        names = list(measures["samples"])
     data, sources = _data(workdir / "data.jsonl"), settings.get("data", {})
     name = settings.get("name", workdir.name)
     return Page(

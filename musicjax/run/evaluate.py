@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from musicjax.errors import RunError, UsageError
+from musicjax.music import corpus, datasets
 from musicjax.run import generate as generate_lib
 from musicjax.run import measures, metrics, screen, splits
 from musicjax.run.generate import Model
@@ -87,7 +88,14 @@ def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str,
     told: dict[str, Any] = {"music": measures.of_data(music.held_out)}
     known: Music | None = music
     if workdir is not None:
-        screen.say("copies", f"are looked for in the training data, {model.facts.config.data.source}")
+        data = model.facts.config.data
+        if data.source.startswith("polyphonic:"):
+            screen.say("copies", "not looked for: what the model was trained on is frames alone")
+            return told
+        if datasets.is_name(data.source) and datasets.is_missing(data.source, corpus.cache_folder(data)):
+            screen.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
+            return told
+        screen.say("copies", f"are looked for in the training data, {data.source}")
         try:
             known = splits.music(model.facts.config, model.facts.fingerprint, workdir)
         except (UsageError, RunError) as error:

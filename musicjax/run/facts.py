@@ -15,9 +15,6 @@ from musicjax.music import note_bins
 from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
 
-# Columns of notes, and of frames that have no echo.
-WITHOUT_ECHO = (3, 4, 88, 176)
-
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
@@ -74,7 +71,7 @@ def from_saved(saved: Any) -> Facts:
         ValueError: something is missing, unknown, of the wrong type or does not fit the rest.
     """
     try:
-        config = config_lib.from_dict(_without_mute_echo(saved))
+        config = config_lib.from_dict(saved["config"])
         scaling = Scaling(**{name: tuple(map(float, values)) for name, values in saved["scaling"].items()})
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
         trials = tuple(Standing(**standing) for standing in saved.get("trials") or [alone])
@@ -86,15 +83,6 @@ def from_saved(saved: Any) -> Facts:
     if wrong:
         raise ValueError(f"its facts are not those of a run: {wrong}")
     return facts
-
-
-def _without_mute_echo(saved: Any) -> dict[str, Any]:
-    """The saved config; when only events had an echo, it stood in that of notes and frames too, without effect."""
-    config = saved["config"]
-    data = config.get("data", {})
-    if "echo" in data and data.get("encoding") != "events" and len(saved["scaling"]["low"]) in WITHOUT_ECHO:
-        return {**config, "data": {**data, "echo": 0.0}}
-    return config
 
 
 def _rules(facts: Facts) -> list[tuple[str, bool]]:

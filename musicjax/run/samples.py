@@ -69,7 +69,7 @@ def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, f
     """Metrics on TensorBoard; returns the mean overlap area, if there is one."""
     measured = [dict(sample) for sample in found["samples"].values()]
     copied = [sample.pop("copy")["length"] for sample in measured]
-    values = measures.means(measured) | {"longest_copy_notes": float(max(copied, default=0))}
+    values = found.get("generated", measures.means(measured)) | {"longest_copy_notes": float(max(copied, default=0))}
     told = {name: found[name] for name in ("mean_overlap_area",) if name in found}
     recorder.scalars("music", step, values | told)
     return told

@@ -112,6 +112,8 @@ def _read(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]
     corpus, outcomes = data_lib.read(data)
     data_lib.require_notes(corpus, outcomes, data.source)
     if tests:
+        if any(name.lower().startswith("test/") for name in corpus.names):
+            screen.say("split", f"pieces outside of test/ count too; --data={data.source}/test is those in it alone")
         return corpus, outcomes
     kept = corpus_lib.without_tests(corpus)
     if len(kept) < len(corpus):
@@ -333,7 +335,7 @@ def _all(corpus: Corpus) -> Music:
 
 
 def music(config: Config, fingerprint: str, workdir: Path) -> Music | None:
-    """What a run was trained on, as notes; None where its source has frames alone.
+    """What a run was trained on, as notes; None where its source has frames alone. Downloads what is not here.
 
     Raises:
         RunError: the source is gone, or not what the run in the workdir was trained on.

@@ -198,7 +198,15 @@ def _epochs(
         free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
         while True:
             next_one, ahead = None, started - facts.epoch
-            if started < settings.epochs and ahead <= may_lead and not epoch_lib.may_end(facts, ahead):
+            looked_at = ahead > 0 and _looked_at(
+                config, facts.epoch + ahead
+            )  # its samples are made before the next epoch
+            if (
+                started < settings.epochs
+                and ahead <= may_lead
+                and not looked_at
+                and not epoch_lib.may_end(facts, ahead)
+            ):
                 next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
@@ -223,10 +231,10 @@ def _epochs(
                 free = epoch.finished
                 if epoch_lib.may_end(facts, 0):
                     break
-                every, more = config.sample.every, facts.epoch < settings.epochs
-                if recorder is not None and every and more and facts.epoch % every == 0:
+                if recorder is not None and _looked_at(config, facts.epoch):
                     step = int(np.asarray(arrays.state.step).max())
                     samples.preview(_model(arrays, facts, devices), data.music, recorder, step)
+                    free = time.perf_counter()
             elif next_one is None:
                 break
             under_way = next_one
@@ -235,6 +243,11 @@ def _epochs(
     whose = f", of trial {facts.best_trial}" if settings.trials > 1 else ""
     screen.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}{whose}")
     return arrays, facts, float(np.median(speeds)) if speeds else 0.0
+
+
+def _looked_at(config: Config, epoch: int) -> bool:
+    """Whether samples are recorded after this epoch, counted from 1, while training goes on."""
+    return config.sample.every > 0 and epoch % config.sample.every == 0 and epoch < config.train.epochs
 
 
 def of_trials(config: Config, facts: Facts) -> dict[str, Any]:

@@ -142,6 +142,7 @@ COMPANIONS = {
     "data.encoding": FRAMES,
     "data.onsets": FRAMES,
     "data.transpose": FRAMES,
+    "data.echo": FRAMES,
     "data.tempo_percent": EVENTS,
     "data.louder": EVENTS,
     "model.head": FRAMES,
