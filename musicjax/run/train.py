@@ -135,7 +135,8 @@ def _started(config: Config, data: splits.Data) -> Checkpoint:
     net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
     optimizer = checkpoint_lib.optimizer_of(config, config.train.learning_rate)
     if config.train.trials == 1:
-        state = step_lib.init(net, optimizer, keys.init, window)
+        # As one program: operation by operation it takes three times as long, and the cache of programs does not help.
+        state = jax.jit(step_lib.init, static_argnums=(0, 1, 3))(net, optimizer, keys.init, window)
         best = state.params
     else:
         state = jax.jit(trials_lib.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
