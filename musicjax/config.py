@@ -384,8 +384,21 @@ def from_dict(values: dict) -> Config:
             else:
                 set_field(config, path, value)
 
-    fill(values, "")
+    fill(_without_mute_echo(values), "")
     return validate(config)
+
+
+def _without_mute_echo(values: dict) -> dict:
+    """Before frames had an echo, every saved config named one, which changed nothing but for events: it is none.
+
+    What was saved then is known by its having the newest knob of that time, and not the next one.
+    """
+    data, sample = values.get("data"), values.get("sample")
+    if not isinstance(data, dict) or not isinstance(sample, dict) or "echo" not in data:
+        return values
+    if "soundfont" not in sample or "every" in sample or data.get("encoding") == "events":
+        return values
+    return {**values, "data": {**data, "echo": 0.0}}
 
 
 def names() -> list[str]:

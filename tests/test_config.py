@@ -313,6 +313,21 @@ def test_any_valid_config_comes_back_from_json_as_it_was(config):
         assert type(value) is type({name: default for name, _, default in KNOBS}[path])
 
 
+@pytest.mark.parametrize(("name", "echo"), [("small", 0.0), ("frames_nade", 0.0), ("events", 0.9)])
+def test_the_echo_that_runs_saved_without_effect_is_none(name, echo):
+    saved = config_lib.to_dict(config_lib.load(name))
+    saved["data"]["echo"] = 0.9
+    del saved["sample"]["every"]
+    assert config_lib.from_dict(saved).data.echo == echo
+
+
+def test_an_echo_that_somebody_asks_for_is_kept():
+    config = config_lib.load("frames_nade_echo")
+    assert config_lib.from_dict(config_lib.to_dict(config)) == config
+    asked = {"data": {"encoding": "frames", "echo": 0.9}, "model": {"head": "nade"}}
+    assert config_lib.from_dict(asked).data.echo == 0.9
+
+
 def test_knobs_that_a_file_leaves_out_keep_their_defaults():
     assert config_lib.from_dict({"train": {"epochs": 3}}) == Config(train=TrainConfig(epochs=3))
 
