@@ -1,7 +1,7 @@
 """What frames cost without a network: independent keys that know nothing, their share, or their last frame.
 
 Nats per frame of 88 independent keys, summed over the keys, of frames 2..T of each piece: the measure in which
-networks are compared on the sets of musicjax.music.polyphonic. A figure for a split is the sum over its pieces
+networks are compared on the sets of musicjax.corpus.frame_sets. A figure for a split is the sum over its pieces
 divided by all predicted frames, so that long pieces count for more.
 
 Shape legend: P pieces; T frames of one piece.

@@ -28,14 +28,16 @@ import numpy as np
 from benchmarks import alternate, baselines
 from musicjax import config as config_lib
 from musicjax.config import Config
+from musicjax.corpus import frame_sets
+from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.errors import RunError, UsageError
+from musicjax.generation import generate
 from musicjax.model import heads, network
-from musicjax.music import piano_roll, polyphonic
-from musicjax.music.polyphonic import Polyphonic
-from musicjax.run import device, generate, train
+from musicjax.music import piano_roll
+from musicjax.run import device, train
 from musicjax.training import sequences, step
 
-SETS = tuple(polyphonic.NAMES)
+SETS = tuple(frame_sets.NAMES)
 NETWORKS = {
     "mse": "frames_mse",
     "bernoulli": "frames_bernoulli",
@@ -119,7 +121,7 @@ def measured(
     """{row: {set: its cell}}."""
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
-        data = polyphonic.read(f"polyphonic:{name}:{folder}")
+        data = frame_sets.read(f"polyphonic:{name}:{folder}")
         for row in rows:
             if row in NETWORKS:
                 one = of_network(row, data, config_of(row, name, folder, seed, trial), runs / f"{row}-{name}")
@@ -175,7 +177,7 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
 def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
     rows = piano_roll.with_echoes(data.frames, data.offsets) if net.echo else data.frames
-    lanes = sequences.lanes(rows, data.offsets, data.split == polyphonic.SPLITS.index(split))
+    lanes = sequences.lanes(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, lanes)
     nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)
     counted = np.asarray(lanes.weight) > 0

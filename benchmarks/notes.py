@@ -29,11 +29,12 @@ import numpy as np
 from benchmarks import alternate, ngrams
 from musicjax import config as config_lib
 from musicjax.config import Config, DataConfig
+from musicjax.corpus import corpus as corpus_lib
 from musicjax.errors import RunError, UsageError
 from musicjax.music import composer, note_bins
-from musicjax.music import corpus as corpus_lib
 from musicjax.music.note_bins import Bins
-from musicjax.run import checkpoint, device, evaluate, train
+from musicjax.run import device, evaluate, train
+from musicjax.store import checkpoint
 
 SPLITS = ("train", "valid", "test")
 # Of the pieces by name: where validation begins, and where the test does.

@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks import alternate, ngrams, notes
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
+from musicjax.generation import generate as generate_lib
+from musicjax.generation.generate import Model
+from musicjax.generation.sampling_params import Setting
 from musicjax.music import copies, metrics, note_bins
-from musicjax.music import corpus as corpus_lib
 from musicjax.music.notes import Notes
-from musicjax.run import device, splits
-from musicjax.run import generate as generate_lib
-from musicjax.run.generate import Model
-from musicjax.run.setting import Setting
+from musicjax.run import device
 
 GRAM = "most_repeated_8gram"
 
@@ -99,7 +100,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
     """Of each model, and of the test pieces, what they are like."""
-    data = splits.prepare(model.facts.config)
+    data = dataset.prepare(model.facts.config)
     assert data.music is not None
     known = copies.index(data.music.training, data.music.names)
     corpus, _ = corpus_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))

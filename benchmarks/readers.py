@@ -97,7 +97,7 @@ def parser(name: str) -> Callable[[str], object]:
 def work_of_ours(name: str, folder: str) -> Callable[[str], dict[str, Any]]:
     """Reads the folder once, as the name says."""
     from musicjax.config import DataConfig
-    from musicjax.music import corpus
+    from musicjax.corpus import corpus
 
     _, how, state = name.split("-")
     kept = tempfile.mkdtemp(prefix="musicjax-ingest-")

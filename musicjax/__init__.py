@@ -7,18 +7,19 @@ package, as the reading processes do, starts neither JAX nor mido.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from musicjax.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from musicjax.config import Config as Config
     from musicjax.config import load as load_config
+    from musicjax.generation.generate import generate as generate
+    from musicjax.generation.sampling_params import Setting as Setting
     from musicjax.music.midi import read as read_midi
     from musicjax.music.midi import write as write_midi
     from musicjax.music.notes import Notes as Notes
     from musicjax.run.evaluate import evaluate as evaluate
-    from musicjax.run.generate import generate as generate
-    from musicjax.run.setting import Setting as Setting
     from musicjax.run.train import train as train
 
-__version__ = "0.1.0"
 _HOMES = {
     "Config": ("musicjax.config", "Config"),
     "load_config": ("musicjax.config", "load"),
@@ -26,9 +27,9 @@ _HOMES = {
     "read_midi": ("musicjax.music.midi", "read"),
     "write_midi": ("musicjax.music.midi", "write"),
     "train": ("musicjax.run.train", "train"),
-    "generate": ("musicjax.run.generate", "generate"),
+    "generate": ("musicjax.generation.generate", "generate"),
     "evaluate": ("musicjax.run.evaluate", "evaluate"),
-    "Setting": ("musicjax.run.setting", "Setting"),
+    "Setting": ("musicjax.generation.sampling_params", "Setting"),
 }
 __all__ = ["Config", "Notes", "Setting", "evaluate", "generate", "load_config", "read_midi", "train", "write_midi"]
 

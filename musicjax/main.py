@@ -167,10 +167,11 @@ def main(argv: list[str] | None = None) -> int:
             print(__doc__, *flag_lines, *alias_lines, *notes, "", *config_lib.describe(), sep="\n", flush=True)
             return 0
         request = parse(argv)
-        from musicjax.run import commands, screen  # not before: wrong usage is told without waiting for JAX
+        from musicjax import console  # not before: wrong usage is told without waiting for JAX
+        from musicjax.cli import commands
 
         if is_program:
-            screen.hush()
+            console.hush()
         return commands.run(*request)
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)

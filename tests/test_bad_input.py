@@ -16,7 +16,7 @@ import pytest
 from musicjax import main
 from musicjax.music import midi
 from musicjax.music.notes import from_seconds
-from musicjax.run import manifest
+from musicjax.store import manifest
 
 USAGE, FAILED = 2, 1
 
@@ -418,7 +418,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from musicjax.errors import RunError
-from musicjax.run import checkpoint
+from musicjax.store import checkpoint
 
 def flip(path):
     content = bytearray(path.read_bytes())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import baselines
-from musicjax.music import polyphonic
+from musicjax.corpus import frame_sets
 
 # Nats per frame of the test splits, computed on these files before and apart from this code.
 KNOWN = {
@@ -72,9 +72,9 @@ def test_the_interval_is_of_whole_pieces_drawn_anew():
     assert baselines.bootstrap(nats, frames, seed=1, draws=4000) != (low, high)
 
 
-@pytest.mark.parametrize("name", polyphonic.NAMES)
+@pytest.mark.parametrize("name", frame_sets.NAMES)
 def test_the_figures_of_the_four_data_sets(shared_data: Path, name: str):
-    data = polyphonic.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
+    data = frame_sets.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
     train, test = data.pieces("train"), data.pieces("test")
     assert baselines.per_frame(*baselines.uniform(test)) == pytest.approx(88 * math.log(2), rel=1e-12)
     for baseline, known in zip((baselines.marginal, baselines.markov), KNOWN[name], strict=True):
@@ -88,8 +88,8 @@ def test_the_figures_of_the_four_data_sets(shared_data: Path, name: str):
 def test_the_smoothing_is_the_best_of_three_on_the_valid_splits(shared_data: Path):
     candidates = (baselines.SMOOTHING, 1.0, 1e-6)
     costs = []
-    for name in polyphonic.NAMES:
-        data = polyphonic.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
+    for name in frame_sets.NAMES:
+        data = frame_sets.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
         train, valid = data.pieces("train"), data.pieces("valid")
         for baseline in (baselines.marginal, baselines.markov):
             costs.append([baselines.per_frame(*baseline(train, valid, smoothing)) for smoothing in candidates])

@@ -15,10 +15,12 @@ import pytest
 
 import musicjax
 from musicjax import config as config_lib
+from musicjax import files
 from musicjax.errors import RunError
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import disk, facts, leftovers, lock, manifest
-from musicjax.run.checkpoint import Checkpoint, Store
+from musicjax.run import partial_files
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import lock, manifest, metadata
+from musicjax.store.checkpoint import Checkpoint, Store
 
 TINY = {
     "data.window": 8,
@@ -55,7 +57,7 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
 
 def of_epoch(checkpoint: Checkpoint, epoch: int) -> Checkpoint:
     """The same arrays under another number, so that they can be saved again."""
-    return Checkpoint(checkpoint.arrays, facts.Facts(**{**vars(checkpoint.facts), "epoch": epoch}))
+    return Checkpoint(checkpoint.arrays, metadata.Facts(**{**vars(checkpoint.facts), "epoch": epoch}))
 
 
 def names(workdir: Path) -> list[str]:
@@ -125,11 +127,11 @@ def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_sta
     for name in ("config.json.partial", "metrics.jsonl.partial", "samples/.abc.mid.partial", "film.partial"):
         (workdir / name).write_text("half")
     assert checkpoint_lib.restore(workdir).facts.epoch == 3
-    assert leftovers.remove(workdir) == 6
+    assert partial_files.remove(workdir) == 6
     assert "6 leftovers" in capsys.readouterr().err
     assert names(workdir) == ["2", "3"]
     assert (workdir / "film.partial").exists(), "not ours"
-    assert leftovers.remove(workdir) == 0
+    assert partial_files.remove(workdir) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -204,7 +206,7 @@ def test_a_save_that_fails_leaves_what_was_there(workdir, monkeypatch, at):
         elif at == "rename":
             patch.setattr(Path, "rename", full)
         else:
-            calls_of(patch, disk, "sync", lambda count: full() if count == at else None)
+            calls_of(patch, files, "sync", lambda count: full() if count == at else None)
         with pytest.raises(RunError, match=r"epoch 4 could not be saved.*No space left on device.*start again"):
             store.save(of_epoch(before, 4))
     assert names(workdir) == ["2", "3"]

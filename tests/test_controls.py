@@ -12,6 +12,10 @@ import pytest
 import tiny_events
 
 from musicjax.errors import UsageError
+from musicjax.generation import generate as generate_lib
+from musicjax.generation import polyphony, request, sampling_params, steering
+from musicjax.generation.generate import Model
+from musicjax.generation.sampling_params import Setting
 from musicjax.main import main
 from musicjax.model import controls, sample
 from musicjax.model.categorical import Categorical
@@ -19,10 +23,6 @@ from musicjax.model.controls import Clock, Controls
 from musicjax.model.sample import Past
 from musicjax.music import midi, note_bins
 from musicjax.music.notes import Notes, from_seconds
-from musicjax.run import generate as generate_lib
-from musicjax.run import polyphony, request, setting, steering
-from musicjax.run.generate import Model
-from musicjax.run.setting import Setting
 
 # Of the slow draw: bins of each column; steps of intervals and durations, and of a bar.
 SIZES, STEPS, SOUNDS, PLACES = (4, 8, 12, 3, 2), (0, 1, 2, 4), (1, 3, 9), 8
@@ -278,17 +278,19 @@ def test_what_an_output_goes_on_from_is_moved_to_its_key() -> None:
 
 
 def test_lists_go_to_the_outputs_in_turn() -> None:
-    values = setting.from_flags({"temperature": "0.5,1", "key": "C, D,", "top_k": None, "pitch_range": "40,50"})
-    made = setting.in_turn(values, 4)
+    values = sampling_params.from_flags({"temperature": "0.5,1", "key": "C, D,", "top_k": None, "pitch_range": "40,50"})
+    made = sampling_params.in_turn(values, 4)
     assert [one.temperature for one in made] == [0.5, 1, 0.5, 1] and [one.key for one in made] == ["C", "D", "", "C"]
     assert {one.pitch_range for one in made} == {(40, 50)} and {one.top_k for one in made} == {0}
-    assert len(setting.grid(values)) == 6 and setting.grid(values)[1] == Setting(0.5, key="D", pitch_range=(40, 50))
-    assert setting.in_turn({}, 2) == [Setting(), Setting()]
+    assert len(sampling_params.grid(values)) == 6 and sampling_params.grid(values)[1] == Setting(
+        0.5, key="D", pitch_range=(40, 50)
+    )
+    assert sampling_params.in_turn({}, 2) == [Setting(), Setting()]
 
 
 def test_what_is_checked_without_jax_is_what_holds_there() -> None:
-    assert request.DECODES == sample.DECODES and setting.LONGEST_RUN == controls.LONGEST_RUN
-    assert setting.RANGES["polyphony"][1] <= controls.SOUNDING and request.BEATS_A_BAR == note_bins.BEATS_A_BAR
+    assert request.DECODES == sample.DECODES and sampling_params.LONGEST_RUN == controls.LONGEST_RUN
+    assert sampling_params.RANGES["polyphony"][1] <= controls.SOUNDING and request.BEATS_A_BAR == note_bins.BEATS_A_BAR
 
 
 def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

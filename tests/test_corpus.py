@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax.config import Config, DataConfig
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import pool
+from musicjax.corpus.corpus import Corpus
+from musicjax.encodings import dataset
 from musicjax.errors import RunError
-from musicjax.music import corpus as corpus_lib
-from musicjax.music import midi, note_matrix, pool
-from musicjax.music.corpus import Corpus
+from musicjax.music import midi, note_matrix
 from musicjax.music.notes import Notes, from_seconds
-from musicjax.run import splits
 from musicjax.training.windows import starts_by_piece
 
 
@@ -205,7 +206,8 @@ def test_several_processes_read_the_same_as_one(clips):
 # A reading process in which files named hang-* never end, and files named kill-* take the process with them.
 HOSTILE_READER = """
 import os, time
-from musicjax.music import midi, reader
+from musicjax.music import midi
+from musicjax.corpus import worker
 
 read = midi.read_pieces
 
@@ -217,7 +219,7 @@ def hostile(path, **options):
     return read(path, **options)
 
 midi.read_pieces = hostile
-reader.main()
+worker.main()
 """
 
 
@@ -291,7 +293,7 @@ def test_a_reading_process_that_cannot_be_started_is_a_run_error(tmp_path, monke
 
 
 def test_the_reading_process_imports_numpy_alone():
-    script = "import sys, musicjax.music.reader; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    script = "import sys, musicjax.corpus.worker; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     root = str(Path(corpus_lib.__file__).parents[2])
     ran = subprocess.run(
         [sys.executable, "-c", script],
@@ -549,7 +551,7 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
         corpus, _ = corpus_lib.read(config.data)
         held_out = corpus_lib.held_out(corpus, config.data)
         training = np.concatenate([note_matrix.values(corpus.piece(p), 3) for p in np.flatnonzero(~held_out)])
-        scaling = splits.prepare(config).scaling
+        scaling = dataset.prepare(config).scaling
         assert scaling == note_matrix.fit(training)
         longest.append(scaling.span[2])
     assert min(longest) < max(longest), "the piece with the longest interval was never held out"
@@ -563,7 +565,7 @@ def test_linked_folders_are_read_and_loops_are_not(tmp_path, clips):
 
 def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):
     """Its alarm is set for each file: the limit, rounded up, and a second."""
-    script = "import time\nfrom musicjax.music import midi, reader\n"
+    script = "import time\nfrom musicjax.corpus import worker as reader\nfrom musicjax.music import midi\n"
     script += "midi.read_pieces = lambda *_, **__: time.sleep(60)\nreader.main()\n"
     request = json.dumps({"path": "x.mid", "percussion": True, "seconds": 0.5}) + "\n"
     ran = subprocess.run(

@@ -22,7 +22,8 @@ from midi_dumps import chunk, from_hex, midi_file
 from benchmarks import edge_cases
 from benchmarks.readers import read_mido, read_musicjax
 from musicjax.config import DataConfig
-from musicjax.music import chunks, corpus, events, midi, reader
+from musicjax.corpus import corpus, worker
+from musicjax.music import midi, midi_chunks, midi_events
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
 
@@ -31,10 +32,10 @@ NOTES = "00 90 3c 40  60 3c 00  00 3e 50  60 3e 00"  # middle C for a beat, then
 
 
 @pytest.fixture
-def read(tmp_path) -> Callable[..., tuple[list[Notes], chunks.Mended]]:
+def read(tmp_path) -> Callable[..., tuple[list[Notes], midi_chunks.Mended]]:
     """read(content): the pieces of a file, and what was mended."""
 
-    def read(content: bytes, **options) -> tuple[list[Notes], chunks.Mended]:
+    def read(content: bytes, **options) -> tuple[list[Notes], midi_chunks.Mended]:
         path = tmp_path / "damaged.mid"
         path.write_bytes(content)
         return midi.read_pieces(path, **options)
@@ -164,15 +165,15 @@ def test_many_events_at_once_are_read_as_one_at_a_time(tmp_path_factory, _unlimi
     data = bytes(content)
 
     def outcome() -> object:
-        mended: chunks.Mended = {}
-        found = events.read(data, chunks.find(data, mended).tracks, mended)
+        mended: midi_chunks.Mended = {}
+        found = midi_events.read(data, midi_chunks.find(data, mended).tracks, mended)
         return [column.tolist() for column in found[:5]], found.tempos, mended
 
     at_once = outcome()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "BLOCK_BYTES", block)
+        patch.setattr(midi_events, "BLOCK_BYTES", block)
         assert outcome() == at_once
-        patch.setattr(events._PlainEvents, "follow", lambda self, first, stop: np.array([first]))
+        patch.setattr(midi_events._PlainEvents, "follow", lambda self, first, stop: np.array([first]))
         assert outcome() == at_once
 
 
@@ -606,7 +607,7 @@ def test_no_file_takes_ten_seconds_or_two_gigabytes(tmp_path, bomb):
 def test_a_file_that_would_take_more_memory_is_skipped(tmp_path):
     pytest.importorskip("resource")
     script = (
-        "import sys, numpy as np\nfrom musicjax.music import midi, reader\n"
+        "import sys, numpy as np\nfrom musicjax.corpus import worker as reader\nfrom musicjax.music import midi\n"
         "midi.read_pieces = lambda *_, **__: np.ones(3 * 2**30, np.uint8)\nreader.main()\n"
     )
     request = b'{"path": "x.mid", "percussion": true, "seconds": 20}\n'
@@ -624,8 +625,8 @@ def test_what_the_reader_raises_by_mistake_skips_one_file(tmp_path, monkeypatch)
         raise ZeroDivisionError("oh")
 
     (tmp_path / "a.mid").write_bytes(GOOD)
-    monkeypatch.setattr(chunks, "find", fail)
-    outcome, notes = reader.read_file(str(tmp_path / "a.mid"), True)
+    monkeypatch.setattr(midi_chunks, "find", fail)
+    outcome, notes = worker.read_file(str(tmp_path / "a.mid"), True)
     assert (outcome.status, outcome.code, notes) == ("skipped", "reader_error", None)
 
 

@@ -23,10 +23,11 @@ import numpy as np
 import pytest
 
 from musicjax.config import DataConfig
+from musicjax.corpus import archives, corpus, datasets, download
+from musicjax.corpus import load as data_lib
 from musicjax.errors import RunError, UsageError
-from musicjax.music import archives, corpus, datasets, download, midi
+from musicjax.music import midi
 from musicjax.music.notes import from_seconds
-from musicjax.run import data as data_lib
 
 
 @dataclasses.dataclass

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from musicjax.run import disk
+from musicjax import files
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
-    disk.write(path, "before")
+    files.write(path, "before")
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        disk.write(path, "after")
+        files.write(path, "after")
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"config.json": "before"}
 
 
@@ -33,7 +33,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", logged)
-    disk.write(tmp_path / "a", "text")
+    files.write(tmp_path / "a", "text")
     assert seen == [str(tmp_path / "a.partial")]
     assert (tmp_path / "a").read_text() == "text"
 
@@ -42,7 +42,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 def test_a_file_is_not_written_through_a_link(tmp_path, name):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / name).symlink_to(tmp_path / "mine")
-    disk.write(tmp_path / "a", "text")
+    files.write(tmp_path / "a", "text")
     assert (tmp_path / "mine").read_text() == "precious"
     assert (tmp_path / "a").read_text() == "text" and not (tmp_path / "a").is_symlink()
 
@@ -56,6 +56,6 @@ def test_what_is_removed_leaves_what_it_links_to(tmp_path):
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "link").symlink_to(kept)
     for path in (tmp_path / "link", folder, Path(tmp_path, "absent")):
-        disk.remove(path)
+        files.remove(path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (kept / "file").read_text() == "precious"

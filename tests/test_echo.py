@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config as config_lib
-from musicjax.model import echo, network, sample
+from musicjax.model import network, running_match, sample
 from musicjax.model.heads import Bernoulli
 from musicjax.model.network import MusicLSTM
-from musicjax.music import echoes, note_bins, piano_roll
-from musicjax.run import checkpoint
+from musicjax.music import longest_match, note_bins, piano_roll
+from musicjax.store import checkpoint
 from musicjax.training import sequences
 
-LENGTHS = jnp.asarray(echoes.LENGTHS, jnp.int32)
+LENGTHS = jnp.asarray(longest_match.LENGTHS, jnp.int32)
 
 
 def _rows(codes, seed: int = 0) -> np.ndarray:
@@ -41,7 +41,7 @@ def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
             best, at = run, end
     if not best:
         return [0] * 5
-    length = sum(best >= least for least in echoes.LENGTHS)
+    length = sum(best >= least for least in longest_match.LENGTHS)
     return [*(int(value) for value in rows[at + 1, [0, 2, 3, 4]]), length]
 
 
@@ -67,40 +67,40 @@ def test_a_section_that_comes_again_is_echoed_note_for_note():
     found = note_bins.echoes(rows)
     # After two of its notes the echo is the note that follows.
     np.testing.assert_array_equal(found[55:-1, :4], rows[56:][:, [0, 2, 3, 4]])
-    assert found[-1, 4] == sum(least <= 50 for least in echoes.LENGTHS)
+    assert found[-1, 4] == sum(least <= 50 for least in longest_match.LENGTHS)
 
 
 def _heard(rows: np.ndarray, longest=None) -> np.ndarray:
     """The echoes that the sampling scan finds, [N, 5]."""
 
     def hear(heard, row):
-        told, heard = echo.hear_bins(row[None], heard, LENGTHS, longest)
+        told, heard = running_match.hear_bins(row[None], heard, LENGTHS, longest)
         return heard, told[0]
 
-    rows = jnp.asarray(rows, jnp.float32).at[:, echo.FIRST :].set(0)
-    return np.asarray(jax.jit(lambda rows: jax.lax.scan(hear, echo.of_bins(1), rows)[1])(rows))
+    rows = jnp.asarray(rows, jnp.float32).at[:, running_match.FIRST :].set(0)
+    return np.asarray(jax.jit(lambda rows: jax.lax.scan(hear, running_match.of_bins(1), rows)[1])(rows))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_note_by_note_the_echo_is_the_same_as_in_whole_pieces(seed):
     rows = _rows(np.random.default_rng(seed).integers(0, 5, 300), seed)
     found = _heard(rows)
-    np.testing.assert_array_equal(found[:, echo.FIRST :], note_bins.echoes(rows))
-    np.testing.assert_array_equal(found[:, : echo.FIRST], rows[:, : echo.FIRST])
+    np.testing.assert_array_equal(found[:, running_match.FIRST :], note_bins.echoes(rows))
+    np.testing.assert_array_equal(found[:, : running_match.FIRST], rows[:, : running_match.FIRST])
 
 
 def test_both_remember_as_much(monkeypatch):
-    assert echo.REMEMBERED == echoes.HEARD
-    assert note_bins.COLUMNS[echo.FIRST :] == note_bins.ECHO
-    assert [note_bins.COLUMNS[column] for column in echo.BINS] == list(note_bins.PREDICTED)
-    monkeypatch.setattr(echoes, "HEARD", 20)
-    monkeypatch.setattr(echo, "REMEMBERED", 20)
+    assert running_match.REMEMBERED == longest_match.HEARD
+    assert note_bins.COLUMNS[running_match.FIRST :] == note_bins.ECHO
+    assert [note_bins.COLUMNS[column] for column in running_match.BINS] == list(note_bins.PREDICTED)
+    monkeypatch.setattr(longest_match, "HEARD", 20)
+    monkeypatch.setattr(running_match, "REMEMBERED", 20)
     rows = _rows(np.random.default_rng(9).integers(0, 3, 200))
     rows[0] = _rows([59])[0]
     rows[100] = rows[0]
     found = note_bins.echoes(rows)
     assert found[100].tolist() == [0] * 5, "what was longer ago is forgotten"
-    np.testing.assert_array_equal(_heard(rows)[:, echo.FIRST :], found)
+    np.testing.assert_array_equal(_heard(rows)[:, running_match.FIRST :], found)
 
 
 def test_of_longer_runs_nothing_is_told():
@@ -108,7 +108,7 @@ def test_of_longer_runs_nothing_is_told():
     all_of_it, some = _heard(rows), _heard(rows, jnp.int32([2]))
     assert (all_of_it[5:9, -1] > 0).all()
     np.testing.assert_array_equal(some[:7], all_of_it[:7])
-    assert (some[7:, echo.FIRST :] == 0).all()
+    assert (some[7:, running_match.FIRST :] == 0).all()
 
 
 # Of frames.
@@ -129,7 +129,7 @@ def _frames_by_hand(frames: np.ndarray) -> np.ndarray:
         runs = [row.index(True) for row in differs]
         run = max(runs, default=0)
         followed = frames[max(end for end in range(now) if runs[end] == run) + 1] if run else np.zeros_like(frames[0])
-        rows.append(np.concatenate([frames[now], followed, [run >= least for least in echoes.LENGTHS]]))
+        rows.append(np.concatenate([frames[now], followed, [run >= least for least in longest_match.LENGTHS]]))
     return np.array(rows)
 
 
@@ -146,18 +146,18 @@ def test_frame_by_frame_the_echo_is_the_same_as_in_whole_pieces(keys):
     frames = _frames(200, 4, keys)
 
     def hear(heard, frame):
-        told, heard = echo.hear_frames(frame[None], heard, echoes.LENGTHS)
+        told, heard = running_match.hear_frames(frame[None], heard, longest_match.LENGTHS)
         return heard, told[0]
 
-    found = jax.lax.scan(hear, echo.of_frames(1, keys), jnp.asarray(frames, jnp.float32))[1]
+    found = jax.lax.scan(hear, running_match.of_frames(1, keys), jnp.asarray(frames, jnp.float32))[1]
     np.testing.assert_array_equal(found, piano_roll.with_echoes(frames, np.array([0, 200])))
-    assert found.shape[1] == 2 * keys + len(echoes.LENGTHS)
+    assert found.shape[1] == 2 * keys + len(longest_match.LENGTHS)
 
 
 def test_the_columns_of_frames_with_an_echo_are_as_many_as_the_config_says():
     config = config_lib.load("frames_nade_echo")
     net = checkpoint.network_of(config)
-    assert net.columns == config_lib.columns(config) == 2 * 88 + len(echoes.LENGTHS) and net.predicted == 88
+    assert net.columns == config_lib.columns(config) == 2 * 88 + len(longest_match.LENGTHS) and net.predicted == 88
     config.data.onsets = True
     assert checkpoint.network_of(config).predicted == 176
     config.data.echo = 0.0
@@ -186,7 +186,7 @@ def test_training_windows_of_frames_move_with_their_echo_and_so_many_keep_it(sha
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_sampled_frames_are_told_the_echo_of_the_piece_that_they_become(temperature):
-    net = MusicLSTM(8, 185, head=Bernoulli(), every=True, echo=echoes.LENGTHS)
+    net = MusicLSTM(8, 185, head=Bernoulli(), every=True, echo=longest_match.LENGTHS)
     params = network.init(net, jax.random.key(1), 20)
     params["dense"]["bias"] = jnp.where(jnp.arange(88) < 3, 0.0, -50.0)  # few frames are possible, so they come again
     pieces = [piano_roll.with_echoes(_frames(20, seed), np.array([0, 20])) for seed in range(3)]

@@ -15,12 +15,13 @@ import scipy.io
 
 import musicjax
 from musicjax import config as config_lib
+from musicjax.corpus import frame_sets
+from musicjax.generation import generate as generate_lib
 from musicjax.main import main
 from musicjax.model import network
-from musicjax.music import piano_roll, polyphonic
+from musicjax.music import piano_roll
 from musicjax.music.notes import Notes, from_seconds
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import generate as generate_lib
+from musicjax.store import checkpoint as checkpoint_lib
 
 TINY = ("--config=frames_bernoulli", "--config.model.units=12", "--config.model.precision=float32")
 TINY += ("--config.model.head_units=8", "--config.data.window=16", "--config.sample.num_outputs=2")
@@ -59,7 +60,7 @@ def jsb(tmp_path_factory: pytest.TempPathFactory) -> str:
         cells = np.empty((1, len(lengths)), object)
         cells[0, :] = [piece(generator, length) for length in lengths]
         variables[f"{split}data"] = cells
-    scipy.io.savemat(folder / polyphonic.NAMES["jsb"], variables)
+    scipy.io.savemat(folder / frame_sets.NAMES["jsb"], variables)
     return f"polyphonic:jsb:{folder}"
 
 
@@ -260,7 +261,7 @@ def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     assert main(["evaluate", f"--workdir={workdir}", f"--data={jsb}"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["data"], scores["pieces"], scores["frames"]) == ("test", jsb, 3, 3 * 25)
-    model, pieces = generate_lib.load(workdir), np.stack(polyphonic.read(jsb).pieces("test")).astype(np.float32)
+    model, pieces = generate_lib.load(workdir), np.stack(frame_sets.read(jsb).pieces("test")).astype(np.float32)
     seen = pieces
     if model.net.echo:
         seen = np.stack([piano_roll.with_echoes(piece.astype(np.uint8), np.array([0, len(piece)])) for piece in pieces])
@@ -318,8 +319,8 @@ def test_a_run_goes_on_when_its_polyphonic_file_has_moved_and_not_with_another(
     moved = Path(shutil.copytree(jsb.removeprefix("polyphonic:jsb:"), tmp_path / "moved"))
     argv = [f"--workdir={workdir}", f"--config.data.source=polyphonic:jsb:{moved}"]
     assert main(argv) == 0
-    path = moved / polyphonic.NAMES["jsb"]
-    variables = {name: cells for name, cells in scipy.io.loadmat(path).items() if name in polyphonic.VARIABLES}
+    path = moved / frame_sets.NAMES["jsb"]
+    variables = {name: cells for name, cells in scipy.io.loadmat(path).items() if name in frame_sets.VARIABLES}
     variables["testdata"][0, 0][3, 50] ^= 1
     scipy.io.savemat(path, variables)
     assert "was trained on other data" in refused(capsys, argv, 1)

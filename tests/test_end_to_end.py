@@ -15,7 +15,7 @@ import pytest
 import musicjax
 from musicjax.main import main
 from musicjax.music.notes import from_seconds
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.store import checkpoint as checkpoint_lib
 
 TINY = ("--config.model.units=24", "--config.train.epochs=3", "--config.train.batch_size=64", "--config.data.window=20")
 TINY += ("--config.sample.audio=none",)
@@ -185,7 +185,7 @@ def test_a_model_trained_on_another_device_is_restored_on_this_one(run: Path, tm
     script = """
 import sys, jax
 from pathlib import Path
-from musicjax.run import checkpoint
+from musicjax.store import checkpoint
 arrays, facts = checkpoint.restore(Path(sys.argv[1]))
 arrays = jax.device_put(arrays, jax.devices()[1])
 store = checkpoint.Store(Path(sys.argv[2]))

@@ -12,14 +12,14 @@ import pytest
 
 from musicjax import config as config_lib
 from musicjax.config import Config
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
-from musicjax.music import corpus as corpus_lib
 from musicjax.music import midi, note_bins
-from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import evaluate as evaluate_lib
-from musicjax.run import splits
 from musicjax.run import train as train_lib
+from musicjax.store import checkpoint as checkpoint_lib
 
 FIELDS = {
     "data.workers": 1,
@@ -132,7 +132,7 @@ def test_evaluating_tells_what_was_copied_from_the_training_data(run, folders, t
 
 def test_bins_and_training_are_of_the_training_pieces_alone(folders):
     config = _config(folders)
-    data, (corpus, _) = splits.prepare(config), corpus_lib.read(config.data)
+    data, (corpus, _) = dataset.prepare(config), corpus_lib.read(config.data)
     own = corpus_lib.folders(corpus.names)
     training = [corpus.piece(p) for p in np.flatnonzero(own == 0)]
     assert data.bins == note_bins.learn(training)
@@ -198,4 +198,4 @@ def test_windows_across_files_do_not_go_with_folders(folders):
     config = config_lib.load("small")
     config.data.source, config.data.split, config.data.workers = str(folders), "windows", 1
     with pytest.raises(UsageError, match="has folders train/ and valid/"):
-        splits.prepare(config_lib.validate(config))
+        dataset.prepare(config_lib.validate(config))

@@ -11,7 +11,7 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
-from musicjax.run import graph as graph_lib
+from musicjax.store import tensorboard_graph as graph_lib
 from musicjax.training import histograms
 
 UNITS, COLUMNS, BATCH, WINDOW = 8, 3, 4, 5

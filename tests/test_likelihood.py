@@ -12,9 +12,9 @@ import pytest
 from scipy.io import savemat
 
 from benchmarks import likelihood
+from musicjax.corpus import frame_sets
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
-from musicjax.music import polyphonic
 
 LENGTHS = {"train": [40, 25, 30, 9], "valid": [12, 2, 30], "test": [20, 3, 8]}
 
@@ -69,9 +69,9 @@ def test_what_cannot_be_kept_or_read_is_told_in_one_line(folder, tmp_path, monke
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
 
 
-@pytest.mark.parametrize("split", polyphonic.SPLITS)
+@pytest.mark.parametrize("split", frame_sets.SPLITS)
 def test_costs_are_those_of_frames_2_to_the_last_of_each_piece(folder, split):
-    data = polyphonic.read(f"polyphonic:jsb:{folder}")
+    data = frame_sets.read(f"polyphonic:jsb:{folder}")
     net = MusicLSTM(8, 88, head=heads.Nade(4), every=True)
     params = network.init(net, jax.random.key(0), 5)
     nats, frames = likelihood.costs_of(net, params, data, split)

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from musicjax.errors import RunError
-from musicjax.run import lock
+from musicjax.store import lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from musicjax.run import lock
+from musicjax.store import lock
 with lock.held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

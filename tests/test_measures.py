@@ -10,8 +10,8 @@ import pytest
 from musicjax.errors import RunError
 from musicjax.music import metrics
 from musicjax.music.notes import Notes, from_beats
-from musicjax.run import measures
-from musicjax.run.measures import Music
+from musicjax.run import sample_metrics
+from musicjax.run.sample_metrics import Music
 
 
 def _piece(seed: int, count: int = 60) -> Notes:
@@ -29,23 +29,23 @@ def _moved(notes: Notes, keys: int) -> Notes:
 
 
 def test_a_transposed_excerpt_is_told_with_its_piece():
-    found = measures.of([_moved(TRAINING[2][10:40], 3), _piece(99)], ["copy", "own"], MUSIC)
+    found = sample_metrics.of([_moved(TRAINING[2][10:40], 3), _piece(99)], ["copy", "own"], MUSIC)
     copy = found["samples"]["copy"]["copy"]
     assert (copy["length"], copy["piece"]) == (30, "c.mid")
     assert found["samples"]["own"]["copy"]["length"] < 10
 
 
 def test_the_real_pieces_themselves_overlap_wholly():
-    same = measures.of(MUSIC.held_out, list("wxyz"), MUSIC)
-    assert same["generated"] == same["real"] == measures.of_data(MUSIC.held_out)
+    same = sample_metrics.of(MUSIC.held_out, list("wxyz"), MUSIC)
+    assert same["generated"] == same["real"] == sample_metrics.of_data(MUSIC.held_out)
     assert 0.8 < same["mean_overlap_area"] < 1, "distances to oneself are among those between the sets"
     assert set(same["overlap_area"]) == set(metrics.NAMES)
     json.dumps(same, allow_nan=False)
 
 
 def test_pieces_are_compared_by_as_many_notes():
-    long = measures.of([_piece(50, 500), _piece(51, 500)], ["x", "y"], MUSIC)
-    short = measures.of([_piece(50, 500)[:60], _piece(51, 500)[:60]], ["x", "y"], MUSIC)
+    long = sample_metrics.of([_piece(50, 500), _piece(51, 500)], ["x", "y"], MUSIC)
+    short = sample_metrics.of([_piece(50, 500)[:60], _piece(51, 500)[:60]], ["x", "y"], MUSIC)
     assert long["compared_notes"] == short["compared_notes"] == 60
     assert long["generated"] == short["generated"]
     assert long["samples"]["x"] != short["samples"]["x"], "a sample's own metrics are of all of it"
@@ -54,25 +54,25 @@ def test_pieces_are_compared_by_as_many_notes():
 @pytest.mark.parametrize("held_out", [[], [_piece(10)]])
 def test_without_real_pieces_there_is_no_overlap(held_out):
     alone = Music(TRAINING[:1], ("a.mid",), held_out, tuple("x" * len(held_out)))
-    assert set(measures.of([_piece(3)], ["x"], alone)) == {"samples"}
+    assert set(sample_metrics.of([_piece(3)], ["x"], alone)) == {"samples"}
 
 
 def test_what_many_pieces_share_with_the_training_data_is_told_with_the_piece_that_shares_most():
     pieces = [_piece(99), _moved(TRAINING[2][10:40], 3), TRAINING[0][:0], _piece(98)]
-    told = measures.copied(pieces, ("own", "copy", "empty", "other"), MUSIC)
+    told = sample_metrics.copied(pieces, ("own", "copy", "empty", "other"), MUSIC)
     assert told["pieces"] == 3 and told["median_notes"] < 10
     assert told["longest"] == {"name": "copy", "length": 30, "piece": "c.mid", "at": 10, "own": 0}
-    assert measures.copied(pieces[2:3], ("empty",), MUSIC) == {}
+    assert sample_metrics.copied(pieces[2:3], ("empty",), MUSIC) == {}
 
 
 def test_pieces_without_notes_are_left_out():
     empty = TRAINING[0][:0]
-    found = measures.of([empty, _piece(98)], ["none", "some"], MUSIC)
+    found = sample_metrics.of([empty, _piece(98)], ["none", "some"], MUSIC)
     assert list(found["samples"]) == ["some"]
-    assert measures.of_data([empty]) == {} == measures.means([])
+    assert sample_metrics.of_data([empty]) == {} == sample_metrics.means([])
 
 
 def test_what_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"metrics\.json cannot be written"):
-        measures.write({}, tmp_path / "file" / "metrics.json")
+        sample_metrics.write({}, tmp_path / "file" / "metrics.json")

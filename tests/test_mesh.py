@@ -18,7 +18,7 @@ import pytest
 import musicjax
 from musicjax import config as config_lib
 from musicjax import main
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.store import checkpoint as checkpoint_lib
 
 TINY: dict[str, Any] = {
     "seed": 3,

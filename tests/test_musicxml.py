@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax.config import DataConfig
-from musicjax.music import corpus, datasets, midi, musicxml, reader
+from musicjax.corpus import corpus, datasets, worker
+from musicjax.music import midi, musicxml
 from musicjax.music.musicxml import MusicXmlError
 
 HEAD = '<?xml version="1.0"?><!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 3.0 Partwise//EN" "x.dtd">'
@@ -329,7 +330,7 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
 def test_the_reading_process_tells_why_a_score_is_skipped(tmp_path):
     path = tmp_path / "a.mxl"
     path.write_bytes(b"PK no archive")
-    outcome, notes = reader.read_file(str(path), percussion=True)
+    outcome, notes = worker.read_file(str(path), percussion=True)
     assert (outcome.status, outcome.code, notes) == ("skipped", "bad_archive", None)
 
 

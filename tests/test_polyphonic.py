@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from musicjax.corpus import corpus, frame_sets
+from musicjax.corpus.frame_sets import NAMES, SPLITS, VARIABLES, Polyphonic
 from musicjax.errors import RunError, UsageError
-from musicjax.music import corpus, polyphonic
-from musicjax.music.polyphonic import NAMES, SPLITS, VARIABLES, Polyphonic
 
 
 def _piece(seed: int, length: int, kind: type = np.uint8) -> np.ndarray:
@@ -46,7 +46,7 @@ def _write(folder: Path, variables: dict[str, np.ndarray], compressed: bool = Tr
 
 def _refused(source: str) -> str:
     with pytest.raises(RunError) as caught:
-        polyphonic.read(source)
+        frame_sets.read(source)
     message = str(caught.value)
     assert "\n" not in message and "expected" in message
     return message
@@ -56,11 +56,11 @@ def _refused(source: str) -> str:
 
 
 def test_a_source_names_a_data_set_and_a_folder():
-    assert polyphonic.parse("polyphonic:jsb:/some/where") == ("jsb", Path("/some/where"))
-    assert polyphonic.parse("polyphonic:piano_midi:C:\\music") == ("piano_midi", Path("C:\\music"))
-    assert polyphonic.parse("polyphonic:nottingham:~/x") == ("nottingham", Path.home() / "x")
+    assert frame_sets.parse("polyphonic:jsb:/some/where") == ("jsb", Path("/some/where"))
+    assert frame_sets.parse("polyphonic:piano_midi:C:\\music") == ("piano_midi", Path("C:\\music"))
+    assert frame_sets.parse("polyphonic:nottingham:~/x") == ("nottingham", Path.home() / "x")
     for source in ("builtin", "jsb", "/polyphonic:jsb:x", "polyphonic", "folder/polyphonic:jsb:."):
-        assert polyphonic.parse(source) is None
+        assert frame_sets.parse(source) is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_source_names_a_data_set_and_a_folder():
     ],
 )
 def test_a_source_written_wrongly_is_a_wrong_use(source, told):
-    for function in (polyphonic.parse, polyphonic.read):
+    for function in (frame_sets.parse, frame_sets.read):
         with pytest.raises(UsageError) as caught:
             function(source)
         assert told in str(caught.value) and "\n" not in str(caught.value)
@@ -85,7 +85,7 @@ def test_a_source_written_wrongly_is_a_wrong_use(source, told):
 
 def test_reading_a_source_of_another_kind_is_a_wrong_use():
     with pytest.raises(UsageError, match="expected polyphonic:NAME:DIR"):
-        polyphonic.read("builtin")
+        frame_sets.read("builtin")
 
 
 # What is read.
@@ -106,7 +106,7 @@ def test_pieces_come_in_the_order_of_the_file_end_to_end(tmp_path, kind, compres
     variables = {name: _cells(*(piece.astype(kind) for piece in cells[0])) for name, cells in _variables().items()} | {
         "another": np.arange(3)
     }
-    data = polyphonic.read(_write(tmp_path, variables, compressed))
+    data = frame_sets.read(_write(tmp_path, variables, compressed))
     _assert_as_written(data)
     assert len(data) == 5
     for split, lengths in zip(SPLITS, ([5, 9], [4], [2, 3]), strict=True):
@@ -115,11 +115,11 @@ def test_pieces_come_in_the_order_of_the_file_end_to_end(tmp_path, kind, compres
 
 
 def test_cells_in_a_column_are_the_same_as_cells_in_a_row(tmp_path):
-    _assert_as_written(polyphonic.read(_write(tmp_path, {name: cells.T for name, cells in _variables().items()})))
+    _assert_as_written(frame_sets.read(_write(tmp_path, {name: cells.T for name, cells in _variables().items()})))
 
 
 def test_pieces_with_nothing_to_predict_are_left_out_and_said_so(tmp_path):
-    data = polyphonic.read(_write(tmp_path, _variables()))
+    data = frame_sets.read(_write(tmp_path, _variables()))
     assert [(left.path, left.status, left.code, left.notes) for left in data.skipped] == [
         ("train/002", "skipped", "one-frame", 0),
         ("train/004", "skipped", "empty", 0),
@@ -133,7 +133,7 @@ def test_the_outcomes_add_up_to_the_pieces_of_the_file_in_its_order(tmp_path):
     held = np.zeros((6, 88))
     held[[0, 1, 3], 10] = held[2:, 11] = held[5, 87] = 1  # two notes, one note, one note
     variables["validdata"] = _cells(held)
-    data = polyphonic.read(_write(tmp_path, variables))
+    data = frame_sets.read(_write(tmp_path, variables))
     names = ["train/001", "train/002", "train/003", "train/004", "valid/001", "test/001", "test/002", "test/003"]
     assert [outcome.path for outcome in data.outcomes] == names
     kept = {outcome.path: outcome for outcome in data.outcomes if outcome.status == "kept"}
@@ -149,7 +149,7 @@ def test_the_outcomes_add_up_to_the_pieces_of_the_file_in_its_order(tmp_path):
 def test_more_than_999_pieces_keep_their_order(tmp_path):
     variables = _variables()
     variables["traindata"] = _cells(*[_piece(0, 2), _piece(1, 1)] * 510)
-    data = polyphonic.read(_write(tmp_path, variables))
+    data = frame_sets.read(_write(tmp_path, variables))
     assert [outcome.path for outcome in data.outcomes][997:1001] == [
         "train/998",
         "train/999",
@@ -160,7 +160,7 @@ def test_more_than_999_pieces_keep_their_order(tmp_path):
 
 def test_the_fingerprint_is_of_the_content_alone(tmp_path):
     def fingerprint(variables: dict[str, np.ndarray], **knobs) -> str:
-        return polyphonic.read(_write(tmp_path, variables, **knobs)).fingerprint
+        return frame_sets.read(_write(tmp_path, variables, **knobs)).fingerprint
 
     first = fingerprint(_variables())
     assert len(first) == 64 and first == fingerprint(_variables(), compressed=False)
@@ -268,7 +268,7 @@ def test_damage_is_refused_in_one_line_or_changes_no_more_than_frames(tmp_path, 
     for content in _damaged(path.read_bytes()):
         path.write_bytes(content)
         try:
-            data = polyphonic.read(source)
+            data = frame_sets.read(source)
         except RunError as error:
             assert "\n" not in str(error) and str(path) in str(error)
             refused.append(str(error))
@@ -279,11 +279,11 @@ def test_damage_is_refused_in_one_line_or_changes_no_more_than_frames(tmp_path, 
 
 def test_a_file_that_ends_its_reader_is_an_error_of_the_run(tmp_path, monkeypatch):
     source = _write(tmp_path, _variables())
-    monkeypatch.setattr(polyphonic.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(frame_sets.sys, "executable", shutil.which("false"))
     assert "damaged: its reader ended with status 1" in _refused(source)
-    monkeypatch.setattr(polyphonic.sys, "executable", str(tmp_path / "absent"))
+    monkeypatch.setattr(frame_sets.sys, "executable", str(tmp_path / "absent"))
     with pytest.raises(RunError, match=r"process that reads .*JSB_Chorales.mat could not be run"):
-        polyphonic.read(source)
+        frame_sets.read(source)
 
 
 def test_a_file_that_may_not_be_read_is_an_error_of_the_run(tmp_path, monkeypatch):
@@ -294,12 +294,12 @@ def test_a_file_that_may_not_be_read_is_an_error_of_the_run(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(RunError, match=r"JSB_Chorales.mat cannot be read: Permission denied"):
-        polyphonic.read(source)
+        frame_sets.read(source)
 
 
 def test_scipy_is_loaded_only_to_read():
     code = (
-        "import sys; import musicjax.music.polyphonic as p; p.parse('polyphonic:jsb:x'); print('scipy' in sys.modules)"
+        "import sys; import musicjax.corpus.frame_sets as p; p.parse('polyphonic:jsb:x'); print('scipy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
@@ -311,7 +311,7 @@ def test_scipy_is_loaded_only_to_read():
 def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, name: str):
     folder = shared_data / "polyphonic"
     plain = scipy.io.loadmat(folder / NAMES[name])
-    data = polyphonic.read(f"polyphonic:{name}:{folder}")
+    data = frame_sets.read(f"polyphonic:{name}:{folder}")
     assert len(data) + len(data.skipped) == sum(plain[variable].size for variable in VARIABLES)
     place, total = 0, 0
     for part, variable in enumerate(VARIABLES):
@@ -331,7 +331,7 @@ def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, nam
 def test_the_data_sets_have_the_sizes_that_were_published(shared_data: Path):
     counts = {}
     for name in NAMES:
-        data = polyphonic.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
+        data = frame_sets.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
         assert not data.skipped
         counts[name] = tuple(np.bincount(data.split).tolist())
     assert counts == {

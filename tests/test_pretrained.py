@@ -11,9 +11,10 @@ import pytest
 
 from musicjax import main
 from musicjax.errors import RunError
+from musicjax.generation import generate
+from musicjax.generation.sampling_params import Setting
 from musicjax.music import midi
-from musicjax.run import generate, pretrained
-from musicjax.run.setting import Setting
+from musicjax.store import pretrained
 
 # Of the first piece of seed 0 at temperature 0: pitches and onsets in sixteenths.
 PITCHES = [72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69, 72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69]

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicjax.errors import UsageError
-from musicjax.music import primer
+from musicjax.music import melody_text
 
 
 def notes(text: str) -> list[tuple[int, float, float]]:
     """(pitch, onset, duration) in quarter notes."""
-    made = primer.notes_of(primer.entries(text))
+    made = melody_text.notes_of(melody_text.entries(text))
     return list(zip(made.pitch.tolist(), made.onset_beats.tolist(), made.duration_beats.tolist(), strict=True))
 
 
@@ -46,7 +46,7 @@ def test_the_melody_sounds_at_every_step_as_its_entries_tell(entries: list[int])
 
 
 def test_velocity_and_tempo_are_as_asked() -> None:
-    made = primer.notes_of((60, -2), velocity=33, bpm=60.0)
+    made = melody_text.notes_of((60, -2), velocity=33, bpm=60.0)
     assert made.velocity.tolist() == [33] and made.duration.tolist() == [0.5]
 
 
@@ -66,9 +66,9 @@ def test_velocity_and_tempo_are_as_asked() -> None:
 )
 def test_what_is_no_melody_is_refused(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=r"primer .*expected such as") as refused:
-        primer.entries(text)
+        melody_text.entries(text)
     assert told in str(refused.value)
 
 
 def test_a_melody_is_told_from_a_file() -> None:
-    assert primer.is_melody("[60]") and primer.is_melody(" [") and not primer.is_melody("song.mid")
+    assert melody_text.is_melody("[60]") and melody_text.is_melody(" [") and not melody_text.is_melody("song.mid")

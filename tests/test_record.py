@@ -22,13 +22,14 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 
 import musicjax
 from musicjax import config as config_lib
+from musicjax import console
+from musicjax.encodings import dataset
 from musicjax.errors import RunError
 from musicjax.model import network
 from musicjax.report import pictures
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import graph as graph_lib
-from musicjax.run import screen, splits
-from musicjax.run.record import Recorder
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import tensorboard_graph as graph_lib
+from musicjax.store.recorder import Recorder
 from musicjax.training import histograms as histograms_lib
 
 # Written by hand, each in a way that json.dumps would not write it: what is kept must not be written anew.
@@ -321,7 +322,7 @@ def test_a_histogram_is_read_back_as_it_was_counted(tmp_path):
 
 
 def test_what_is_not_finite_is_left_out_and_said_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(screen, "_said", set())
+    monkeypatch.setattr(console, "_said", set())
     recorder = Recorder(tmp_path, 0, 0)
     for step in (1, 2):
         recorder.histograms(step, {"a/kernel": buckets([0.0, np.nan]), "b": buckets([1.0]), "c": buckets([np.inf])})
@@ -426,7 +427,7 @@ def assert_histograms_of_the_last_epoch(workdir: Path, config: config_lib.Config
         params = jax.tree.map(lambda leaf: leaf[0], params)
     for tag, leaf in zip(histograms_lib.tags(params), jax.tree.leaves(params), strict=True):
         assert_counted_by_numpy(on_board[tag, step], np.asarray(leaf).ravel())
-    rows, starts = splits.prepare(config).validating[:2]
+    rows, starts = dataset.prepare(config).validating[:2]
     seen = rows[starts[:200, None] + np.arange(config.data.window)]
     outputs = network.apply(checkpoint_lib.network_of(facts.config), params, seen)
     assert_counted_by_numpy(on_board["outputs", step], np.asarray(outputs).ravel())
@@ -551,7 +552,7 @@ def test_a_run_of_frames_has_the_histograms_of_its_head_and_of_every_position(cl
     on_board = shown(tmp_path / "w")
     step = max(step for _, step in on_board)
     counts = {tag: on_board[tag, step].histo.num for tag in [*TAGS, "head/in", "head/out"]}
-    lanes = splits.prepare(config).validating
+    lanes = dataset.prepare(config).validating
     assert counts["head/in"] == counts["head/out"] == 88 * 6
     assert counts["outputs"] == lanes.seen.shape[1] * 8 * (88 + 6)
     arrays, _ = checkpoint_lib.restore(tmp_path / "w")

@@ -26,7 +26,7 @@ from musicjax.main import main
 from musicjax.music.notes import from_seconds
 from musicjax.report import curves, figures, pictures
 from musicjax.report.authors import AUTHORS
-from musicjax.report.events import Histogram
+from musicjax.report.event_files import Histogram
 
 REPOSITORY = Path(__file__).parents[1]
 FROM_METRICS = ["loss.png", "accuracy.png", "validation.png"]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.training import optimizer as optimizer_lib
 
 EPOCHS = 12

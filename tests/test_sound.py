@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from musicjax.errors import UsageError
+from musicjax.generation import sound
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
 from musicjax.report import audio
-from musicjax.run import sound
 
 
 @pytest.fixture

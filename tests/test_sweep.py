@@ -11,13 +11,13 @@ import pytest
 import tiny_events
 from PIL import Image
 
+from musicjax.generation import generate as generate_lib
+from musicjax.generation import sampling_params as setting_lib
+from musicjax.generation import sweep as sweep_lib
 from musicjax.main import main
 from musicjax.music import metrics, midi
 from musicjax.music.notes import from_seconds
 from musicjax.report import pictures
-from musicjax.run import generate as generate_lib
-from musicjax.run import setting as setting_lib
-from musicjax.run import sweep as sweep_lib
 
 NOTES = 16
 

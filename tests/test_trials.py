@@ -20,10 +20,10 @@ import musicjax
 from musicjax import config as config_lib
 from musicjax import main
 from musicjax.config import Config
+from musicjax.generation import generate as generate_lib
 from musicjax.model.network import MusicLSTM
-from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
-from musicjax.run import generate as generate_lib
+from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib
 from musicjax.training.windows import Windows
@@ -460,16 +460,16 @@ def test_a_trial_may_diverge_when_the_others_have_run_out_of_patience(clips, tmp
 KILLED = """
 import os, signal, sys
 from musicjax import main
-from musicjax.run import record
+from musicjax.store import recorder
 
-write = record.Recorder.write
+write = recorder.Recorder.write
 
 def write_and_die(self, split, epoch, *rest):
     write(self, split, epoch, *rest)
     if (split, epoch) == ("valid", int(sys.argv[1])):
         os.kill(os.getpid(), signal.SIGKILL)
 
-record.Recorder.write = write_and_die
+recorder.Recorder.write = write_and_die
 sys.exit(main.main(sys.argv[2:]))
 """
 

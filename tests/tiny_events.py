@@ -8,13 +8,13 @@ import jax
 import numpy as np
 
 from musicjax import config as config_lib
+from musicjax.generation.generate import Model
 from musicjax.music import note_bins
 from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_beats
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run.checkpoint import Arrays, Checkpoint
-from musicjax.run.facts import Facts
-from musicjax.run.generate import Model
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store.checkpoint import Arrays, Checkpoint
+from musicjax.store.metadata import Facts
 from musicjax.training import step as step_lib
 
 WINDOW, PIECES, NOTES = 12, 8, 80

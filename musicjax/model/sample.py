@@ -19,11 +19,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from musicjax.model import controls as controls_lib
-from musicjax.model import echo as echo_lib
-from musicjax.model import lstm, network
+from musicjax.model import lstm, network, running_match
 from musicjax.model.controls import Clock, Controls, Memory
-from musicjax.model.echo import Heard
 from musicjax.model.network import MusicLSTM
+from musicjax.model.running_match import Heard
 
 Weights = tuple[lstm.Gates, ...]
 States = tuple[lstm.State, ...]
@@ -164,12 +163,12 @@ def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits,
             if clock is None:
                 rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
                 if net.echo:
-                    rows, heard = echo_lib.hear_frames(rows, heard, net.echo)
+                    rows, heard = running_match.hear_frames(rows, heard, net.echo)
             else:
                 before = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
                 rows, memory = controls_lib.draw(net.head, own, outputs, noise_now, before, controls, clock, memory)
                 if clock.lengths is not None:
-                    rows, heard = echo_lib.hear_bins(rows, heard, clock.lengths, controls.echo)
+                    rows, heard = running_match.hear_bins(rows, heard, clock.lengths, controls.echo)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
@@ -186,13 +185,13 @@ def _remembered(net: MusicLSTM, windows: jax.Array, clock: Clock | None) -> tupl
     """What is remembered after all rows of the windows [G, T, C]: nothing sounds; what they were, where it is told."""
     group, rows, hear = len(windows), windows.swapaxes(0, 1), None
     if net.echo:
-        heard = echo_lib.of_frames(group, net.predicted)
-        hear = functools.partial(echo_lib.hear_frames, lengths=net.echo)
+        heard = running_match.of_frames(group, net.predicted)
+        hear = functools.partial(running_match.hear_frames, lengths=net.echo)
         rows = rows[..., : net.predicted]
         # The silence that fills a window up before a piece begins is none of it: -1 is like no frame.
         rows = jnp.where(jnp.cumsum(rows.any(axis=-1), axis=0)[..., None] > 0, rows, -1)
     elif clock is not None and clock.lengths is not None:
-        heard, hear = echo_lib.of_bins(group), functools.partial(echo_lib.hear_bins, lengths=clock.lengths)
+        heard, hear = running_match.of_bins(group), functools.partial(running_match.hear_bins, lengths=clock.lengths)
     memory = None if clock is None else controls_lib.start(group)
     if hear is None:
         return memory, None

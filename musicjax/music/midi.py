@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicjax.music import chunks, events, pairing
-from musicjax.music.chunks import Mended, MidiError
+from musicjax.music import midi_chunks, midi_events, midi_notes
+from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import Notes
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[li
         data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
-    layout = chunks.find(data, mended)
-    found = events.read(data, layout.tracks, mended)
-    table = pairing.pair(found)
+    layout = midi_chunks.find(data, mended)
+    found = midi_events.read(data, layout.tracks, mended)
+    table = midi_notes.pair(found)
     if not len(table.onset):
         code, why = next(iter(mended.items()), ("no_notes", ""))
         raise MidiError(code, f"holds no notes{why and ': '}{why}")
@@ -84,7 +84,7 @@ def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[li
     return pieces, mended
 
 
-def _notes(table: pairing.Table, tempos: list[tuple[int, int]], layout: chunks.Layout, mended: Mended) -> Notes:
+def _notes(table: midi_notes.Table, tempos: list[tuple[int, int]], layout: midi_chunks.Layout, mended: Mended) -> Notes:
     """Notes from ticks, the tempo changes (tick, microseconds per beat) and the time division."""
     table = table.select(np.argsort(table.onset, kind="stable"))  # ties stay in file order
     ticks_per_beat: float = layout.ticks_per_beat

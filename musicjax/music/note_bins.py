@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from musicjax.music import echoes as echoes_lib
+from musicjax.music import longest_match as echoes_lib
 from musicjax.music.notes import Notes, from_beats
 
 NOTE = ("interval", "place", "pitch", "duration", "velocity")

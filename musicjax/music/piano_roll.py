@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicjax.music import echoes
+from musicjax.music import longest_match
 from musicjax.music.notes import Notes, from_beats
 
 KEYS = 88
@@ -59,13 +59,13 @@ def with_echoes(frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
     Piece p is frames[offsets[p]:offsets[p + 1]], offsets int [P + 1]. Behind the frame's own columns stand those of the
     frame that followed the longest run which is like the last frames of the piece, then a one for each of
-    `echoes.LENGTHS` that the run reaches; all zeros where there is none.
+    `longest_match.LENGTHS` that the run reaches; all zeros where there is none.
     """
     codes = np.unique(frames, axis=0, return_inverse=True)[1].reshape(-1)
     made = []
     for first, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        followed, run = echoes.of(codes[first:end])
-        reached = run[:, None] >= np.array(echoes.LENGTHS)
+        followed, run = longest_match.of(codes[first:end])
+        reached = run[:, None] >= np.array(longest_match.LENGTHS)
         made.append(np.concatenate([frames[first + followed] * reached[:, :1], reached], axis=1, dtype=np.uint8))
     return np.concatenate([frames, np.concatenate(made)], axis=1)
 

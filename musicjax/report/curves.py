@@ -13,7 +13,7 @@ import numpy as np
 
 from musicjax.errors import RunError
 from musicjax.report.authors import AUTHORS
-from musicjax.report.events import Histogram
+from musicjax.report.event_files import Histogram
 
 # Configs whose runs are held against the authors' printed curve.
 PAPER_CONFIGS = ("paper", "paper_code")

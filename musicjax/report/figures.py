@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from musicjax.errors import RunError
-from musicjax.report import curves, events, pictures
-from musicjax.report.events import Board, Histogram
+from musicjax.report import curves, event_files, pictures
+from musicjax.report.event_files import Board, Histogram
 
 MOST_BINS = 300
 MOST_RIDGES = 24
@@ -51,7 +51,7 @@ def draw(workdir: Path) -> tuple[dict[str, bytes], list[str]]:
 def _board(workdir: Path, left_out: list[str]) -> Board:
     folder = workdir / "tensorboard"
     try:
-        board = events.read(folder)
+        board = event_files.read(folder)
     except OSError as error:
         raise RunError(f"event files in {folder} cannot be read: {error.strerror}; see to their rights") from error
     left_out += board.complaints

@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
+from musicjax import console
 from musicjax.config import Config
+from musicjax.corpus import corpus
 from musicjax.errors import RunError
-from musicjax.music import corpus
-from musicjax.run import screen
 
 # What a CPU needs to multiply bfloat16 faster than float32; and the units from which it does
 # (benchmarks/results/*/scaling.json).
@@ -55,7 +55,7 @@ def say(config: Config, devices: Mesh) -> None:
     """One line: devices, precision, version."""
     first = devices.devices.flat[0]
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    screen.say(
+    console.say(
         "device",
         f"{devices.size} of {jax.device_count()} {first.platform} ({first.device_kind}){processes}, "
         f"{config.model.precision}, jax {jax.__version__}",

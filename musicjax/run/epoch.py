@@ -20,15 +20,16 @@ from jax import lax
 from jax.sharding import Mesh
 
 from musicjax import config as config_lib
+from musicjax import console
 from musicjax.config import Config
+from musicjax.encodings.dataset import Data
 from musicjax.errors import RunError
 from musicjax.model import network
 from musicjax.model.network import MusicLSTM
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import device, metrics, screen
-from musicjax.run.checkpoint import Arrays
-from musicjax.run.facts import Facts, Standing
-from musicjax.run.splits import Data
+from musicjax.run import device, epoch_metrics
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store.checkpoint import Arrays
+from musicjax.store.metadata import Facts, Standing
 from musicjax.training import histograms as histograms_lib
 from musicjax.training import mesh, step
 from musicjax.training import trials as trials_lib
@@ -101,7 +102,7 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
             config, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
         )
         group = mesh.of_the_first(group)
-        screen.say("trials", f"{settings.trials}, {group} at a time")
+        console.say("trials", f"{settings.trials}, {group} at a time")
         epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, group, devices)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
     train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
@@ -110,7 +111,7 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
     if settings.histograms:
         show = functools.partial(_histograms, net, window, settings.trials)
         show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
-    screen.say("compile", f"{time.perf_counter() - started:.1f} s")
+    console.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
         lambda state, number: train_program(state, training, keys, number),
         lambda params: validate_program(params, validating),
@@ -164,9 +165,9 @@ def read(under_way: UnderWay, config: Config, data: Data, number: int, since: fl
         sums_of_one, scores_of_one = trials_lib.select((sums, scores), trial)
         rate = learning_rate * 0.5 ** (number / config.train.half_life) if config.train.half_life else learning_rate
         train.append(
-            {**named, **metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window, encoding)}
+            {**named, **epoch_metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window, encoding)}
         )
-        valid.append({**named, **metrics.of_validation(scores_of_one, data.scaling, data.majority, encoding)})
+        valid.append({**named, **epoch_metrics.of_validation(scores_of_one, data.scaling, data.majority, encoding)})
     with np.errstate(invalid="ignore"):  # of a trial that diverged
         variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
     deviation = np.sqrt(variance.clip(0))
@@ -242,7 +243,7 @@ def _say_diverged(
     said = f"epoch {number}: loss {losses[0]}, validation loss {losses[1]}, expected finite numbers"
     if len(facts.trials) > 1:
         rate = epoch.train[trial]["learning_rate"]
-        screen.say("trial", f"{trial} (learning rate {rate:g}) ends, the others go on: {said}")
+        console.say("trial", f"{trial} (learning rate {rate:g}) ends, the others go on: {said}")
         return
     raise RunError(
         f"{said}; {_kept(number, workdir)}; start anew in another --workdir with a lower --config.train.learning_rate"

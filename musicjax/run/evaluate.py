@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from musicjax import console
+from musicjax.corpus import corpus, datasets
+from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
-from musicjax.music import corpus, datasets
-from musicjax.run import generate as generate_lib
-from musicjax.run import measures, metrics, screen, splits
-from musicjax.run.generate import Model
-from musicjax.run.measures import Music
+from musicjax.generation import generate as generate_lib
+from musicjax.generation.generate import Model
+from musicjax.run import epoch_metrics, sample_metrics
+from musicjax.run.sample_metrics import Music
 from musicjax.training import step as step_lib
 from musicjax.training.sequences import Lanes
 
@@ -39,9 +41,9 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
     model = generate_lib.load(workdir, which)
     config, scaling, encoding = model.facts.config, model.facts.scaling, model.facts.config.data.encoding
     if data is None:
-        prepared = splits.prepare(config)
+        prepared = dataset.prepare(config)
         source = config.data.source
-        splits.require_same(prepared.fingerprint, source, model.facts.fingerprint, source, Path(workdir))
+        dataset.require_same(prepared.fingerprint, source, model.facts.fingerprint, source, Path(workdir))
         windows, pieces, majority = prepared.validating, prepared.validation_pieces, prepared.majority
         split, music = "validation", prepared.music
     else:
@@ -53,12 +55,12 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
         other = dataclasses.replace(config.data, source=data)
         if encoding == "events":
             assert model.facts.bins is not None
-            windows, music, majority, split = splits.all_events(other, model.facts.bins)
+            windows, music, majority, split = dataset.all_events(other, model.facts.bins)
             pieces = len(music.held_out)
         elif encoding == "frames":
-            windows, pieces, music, majority, split = splits.all_frames(other)
+            windows, pieces, music, majority, split = dataset.all_frames(other)
         else:
-            windows, music, majority, split = splits.all_notes(other, scaling)
+            windows, music, majority, split = dataset.all_notes(other, scaling)
             pieces = len(music.held_out)
     placed: Any = jax.tree.map(jnp.asarray, windows)
     scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, placed)
@@ -66,7 +68,7 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
         count = {"notes" if encoding == "events" else "frames": int(windows.weight.sum())}
     else:
         count = {"windows": len(windows.starts)}
-    return metrics.of_validation(scores, scaling, majority, encoding) | {
+    return epoch_metrics.of_validation(scores, scaling, majority, encoding) | {
         **count,
         "pieces": pieces,
         "data": data or config.data.source,
@@ -85,22 +87,22 @@ def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str,
     """
     if music is None or not music.held_out:
         return {}
-    told: dict[str, Any] = {"music": measures.of_data(music.held_out)}
+    told: dict[str, Any] = {"music": sample_metrics.of_data(music.held_out)}
     known: Music | None = music
     if workdir is not None:
         data = model.facts.config.data
         if data.source.startswith("polyphonic:"):
-            screen.say("copies", "not looked for: what the model was trained on is frames alone")
+            console.say("copies", "not looked for: what the model was trained on is frames alone")
             return told
         if datasets.is_name(data.source) and datasets.is_missing(data.source, corpus.cache_folder(data)):
-            screen.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
+            console.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
             return told
-        screen.say("copies", f"are looked for in the training data, {data.source}")
+        console.say("copies", f"are looked for in the training data, {data.source}")
         try:
-            known = splits.music(model.facts.config, model.facts.fingerprint, workdir)
+            known = dataset.music(model.facts.config, model.facts.fingerprint, workdir)
         except (UsageError, RunError) as error:
-            screen.say("copies", f"not looked for: {error}")
+            console.say("copies", f"not looked for: {error}")
             return told
-    if known is not None and (found := measures.copied(music.held_out, music.held_out_names, known)):
+    if known is not None and (found := sample_metrics.copied(music.held_out, music.held_out_names, known)):
         told["copies"] = found
     return told

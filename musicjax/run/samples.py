@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from musicjax import console
+from musicjax.generation import generate, sampling_params, sound
+from musicjax.generation.generate import Model
 from musicjax.music.notes import Notes
-from musicjax.run import generate, measures, screen, setting, sound
-from musicjax.run.generate import Model
-from musicjax.run.measures import Music
-from musicjax.run.record import Recorder
+from musicjax.run import sample_metrics
+from musicjax.run.sample_metrics import Music
+from musicjax.store.recorder import Recorder
 
 # Samples whose piano rolls are shown on TensorBoard, and those made at an epoch in between.
 PICTURES, MOST_IN_BETWEEN = 4, 8
@@ -20,7 +22,7 @@ def preview(model: Model, music: Music | None, recorder: Recorder, step: int) ->
     pieces = _play(model, MOST_IN_BETWEEN)
     names = generate.names(model.facts.config.seed, len(pieces))
     if pieces and music is not None:
-        _record(measures.of(pieces, names, music), recorder, step)
+        _record(sample_metrics.of(pieces, names, music), recorder, step)
     _draw(pieces, names, recorder, step)
 
 
@@ -36,19 +38,19 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     pieces = _play(model, sample.num_outputs)
     paths = generate.write(pieces, workdir / "samples", model.facts.config.seed)
     names = [path.stem for path in paths]
-    screen.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
+    console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
     if pieces and sample.audio != "none":
         sound.write(pieces, paths, sample.audio, sample.soundfont)
     if pieces and music is not None:
-        found = measures.of(pieces, names, music)
-        measures.write(found, workdir / "samples" / "metrics.json")
-        measures.say(found)
+        found = sample_metrics.of(pieces, names, music)
+        sample_metrics.write(found, workdir / "samples" / "metrics.json")
+        sample_metrics.say(found)
         told = _record(found, recorder, step)
     _draw(pieces, names, recorder, step)
     page, left_out = run_page.write(workdir, names)
     for fact in left_out:
-        screen.say("left out", fact)
-    screen.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
+        console.say("left out", fact)
+    console.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
     return {"samples": [str(path) for path in paths], **told, "report": str(page)}
 
 
@@ -61,7 +63,7 @@ def _play(model: Model, most: int) -> list[Notes]:
         num_notes=config.sample.num_notes,
         seed=config.seed,
         temperature=None if of_events else config.sample.temperature,
-        settings=setting.of_config(config.sample) if of_events else None,
+        settings=sampling_params.of_config(config.sample) if of_events else None,
     )
 
 
@@ -69,7 +71,9 @@ def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, f
     """Metrics on TensorBoard; returns the mean overlap area, if there is one."""
     measured = [dict(sample) for sample in found["samples"].values()]
     copied = [sample.pop("copy")["length"] for sample in measured]
-    values = found.get("generated", measures.means(measured)) | {"longest_copy_notes": float(max(copied, default=0))}
+    values = found.get("generated", sample_metrics.means(measured)) | {
+        "longest_copy_notes": float(max(copied, default=0))
+    }
     told = {name: found[name] for name in ("mean_overlap_area",) if name in found}
     recorder.scalars("music", step, values | told)
     return told

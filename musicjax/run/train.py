@@ -14,24 +14,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-import musicjax
 from musicjax import config as config_lib
+from musicjax import console
 from musicjax.config import Config
+from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
+from musicjax.generation import sound
+from musicjax.generation.generate import Model
 from musicjax.model import network
-from musicjax.run import agreement, device, leftovers, lock, metrics, samples, screen, signals, sound, splits
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.run import device, epoch_metrics, partial_files, processes, samples, signals
 from musicjax.run import epoch as epoch_lib
-from musicjax.run import facts as facts_lib
-from musicjax.run import graph as graph_lib
 from musicjax.run import workdir as workdir_lib
-from musicjax.run.checkpoint import Arrays, Checkpoint
-from musicjax.run.facts import Facts, Standing
-from musicjax.run.generate import Model
-from musicjax.run.record import Recorder
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import lock
+from musicjax.store import metadata as facts_lib
+from musicjax.store import tensorboard_graph as graph_lib
+from musicjax.store.checkpoint import Arrays, Checkpoint
+from musicjax.store.metadata import Facts, Standing
+from musicjax.store.recorder import Recorder
 from musicjax.training import mesh
 from musicjax.training import step as step_lib
 from musicjax.training import trials as trials_lib
+from musicjax.version import __version__
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -58,16 +62,16 @@ def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitSt
     try:
         data, arrays, facts = _ready(config, workdir, devices, held)
     except (UsageError, RunError, OSError):
-        mesh.gather(agreement.FAILED)  # the others wait for this process
+        mesh.gather(processes.FAILED)  # the others wait for this process
         raise
     config, net = facts.config, checkpoint_lib.network_of(facts.config)
-    agreement.require(arrays, facts)
+    processes.require(arrays, facts)
     if jax.process_index() == 0:
         workdir_lib.write_settings(workdir, config, data.outcomes)
     parameters = network.count(arrays.best_params)
     own = "" if config.model.head == "regression" else f" -> {config.model.head}"
     layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
-    screen.say(
+    console.say(
         "model",
         f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "
         "parameters",
@@ -110,27 +114,27 @@ def _model(arrays: Arrays, facts: Facts, devices: Mesh) -> Model:
 
 def _ready(
     config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
-) -> tuple[splits.Data, Arrays, Facts]:
+) -> tuple[dataset.Data, Arrays, Facts]:
     """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none":
         sound.require_soundfont(config.sample.soundfont)
     if jax.process_index():
-        screen.silence()
+        console.silence()
     else:
         held.enter_context(lock.held(workdir))
-        leftovers.remove(workdir)
+        partial_files.remove(workdir)
     saved = workdir_lib.saved_config(workdir)
     config = device.with_precision(config, saved)
     if saved is not None:
         workdir_lib.require_same_config(saved, config, workdir)
-    screen.say("musicjax", f"{musicjax.__version__}  config {config.name}  workdir {workdir}")
+    console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
     device.say(config, devices)
-    data = splits.prepare(config)
+    data = dataset.prepare(config)
     return data, *(_started(config, data) if saved is None else _restored(config, workdir, data))
 
 
-def _started(config: Config, data: splits.Data) -> Checkpoint:
+def _started(config: Config, data: dataset.Data) -> Checkpoint:
     """What a run has before its first step."""
     net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
     optimizer = checkpoint_lib.optimizer_of(config, config.train.learning_rate)
@@ -151,12 +155,12 @@ def _started(config: Config, data: splits.Data) -> Checkpoint:
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
 
 
-def _restored(config: Config, workdir: Path, data: splits.Data) -> Checkpoint:
+def _restored(config: Config, workdir: Path, data: dataset.Data) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
     arrays, facts = checkpoint_lib.restore(workdir)
-    splits.require_same(data.fingerprint, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
+    dataset.require_same(data.fingerprint, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
     best = f"best validation loss {facts.best_loss:.5f}"
-    screen.say("resume", f"{facts.epoch} epochs are done, {best}")
+    console.say("resume", f"{facts.epoch} epochs are done, {best}")
     if data.bins != facts.bins:
         raise RunError(
             f"workdir {workdir} was trained with other bins than are learned from its data now; go on with the version "
@@ -166,14 +170,14 @@ def _restored(config: Config, workdir: Path, data: splits.Data) -> Checkpoint:
     for name, version in versions.items():
         if facts.versions.get(name) != version:
             before = facts.versions.get(name, "unknown")
-            screen.say("resume", f"{name} {before} then, {version} now: the last bits of numbers may differ")
+            console.say("resume", f"{name} {before} then, {version} now: the last bits of numbers may differ")
     return Checkpoint(arrays, dataclasses.replace(facts, config=config, versions=versions))
 
 
 def _epochs(
     config: Config,
     workdir: Path,
-    data: splits.Data,
+    data: dataset.Data,
     arrays: Arrays,
     facts: Facts,
     devices: Mesh,
@@ -186,13 +190,13 @@ def _epochs(
     """
     settings = config.train
     if facts.epoch >= settings.epochs:
-        screen.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
+        console.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
         return arrays, facts, 0.0
     state, started, under_way = mesh.replicate(arrays.state, devices), facts.epoch, None
     programs = epoch_lib.compiled(config, data, state, devices)
     # Programs on several simulated devices are not run in the background.
     may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
-    with contextlib.ExitStack() as closing, screen.bar("train", settings.epochs, facts.epoch) as update:
+    with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, facts.epoch) as update:
         store = None
         if recorder is not None:
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
@@ -228,7 +232,7 @@ def _epochs(
                 speeds.append(epoch.windows_per_second)
                 seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)
                 if counted:
-                    update(facts.epoch, metrics.line(train, valid, seconds_left))
+                    update(facts.epoch, epoch_metrics.line(train, valid, seconds_left))
                 free = epoch.finished
                 if epoch_lib.may_end(facts, 0):
                     break
@@ -240,9 +244,9 @@ def _epochs(
                 break
             under_way = next_one
     if facts.epoch < settings.epochs:
-        screen.say("train", f"stopped early: no lower validation loss since epoch {facts.best_epoch}")
+        console.say("train", f"stopped early: no lower validation loss since epoch {facts.best_epoch}")
     whose = f", of trial {facts.best_trial}" if settings.trials > 1 else ""
-    screen.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}{whose}")
+    console.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}{whose}")
     return arrays, facts, float(np.median(speeds)) if speeds else 0.0
 
 
@@ -266,7 +270,7 @@ def of_trials(config: Config, facts: Facts) -> dict[str, Any]:
         settings.append({**named, "trials": len(standings), "diverged": len(standings) - len(losses)})
     losses = [standing.best_loss for standing in facts.trials if not standing.diverged]
     mean, deviation = trials_lib.mean_and_deviation(losses)
-    screen.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
+    console.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
     return {
         "trials": config.train.trials,
         "diverged": sum(bool(standing.diverged) for standing in facts.trials),

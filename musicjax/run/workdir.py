@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from musicjax import config as config_lib
+from musicjax import files
 from musicjax.config import Config
+from musicjax.corpus import load as data_lib
+from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
-from musicjax.music.corpus import Outcome
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import data as data_lib
-from musicjax.run import disk
+from musicjax.store import checkpoint as checkpoint_lib
 
 
 def require_folder(workdir: Path) -> None:
@@ -41,7 +41,7 @@ def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> No
     """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        disk.write(workdir / "config.json", json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+        files.write(workdir / "config.json", json.dumps(config_lib.to_dict(config), indent=2) + "\n")
     except OSError as error:
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"

@@ -103,10 +103,10 @@ def main() -> int:
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "programs")
+        from musicjax import console
         from musicjax.music import composer
-        from musicjax.run import screen
 
-        screen.hush()  # many commands run in this process, as a program of its own would run one
+        console.hush()  # many commands run in this process, as a program of its own would run one
 
         clips = folder / "clips"
         clips.mkdir()

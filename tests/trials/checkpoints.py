@@ -9,9 +9,9 @@ from pathlib import Path
 from musicjax import config as config_lib
 from musicjax.errors import RunError
 from musicjax.music import midi
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import facts as facts_lib
-from musicjax.run import lock, manifest
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import lock, manifest
+from musicjax.store import metadata as facts_lib
 from tests.trials.ground import Case, Ground, Result, call, finish, start, tree, wrong
 from tests.trials.reference import Reference, left_alone, wait_for
 from tests.trials.victim import digest

@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from musicjax import main
-from musicjax.run import screen
+from musicjax import console, main
 
 REPOSITORY = Path(__file__).parents[2]
 # (what was tried, what went wrong or nothing)
@@ -84,7 +83,7 @@ class Ground:
 def call(*argv: str) -> Result:
     """Runs a command in this process."""
     out, err, started = io.StringIO(), io.StringIO(), time.monotonic()
-    screen._said.clear()
+    console._said.clear()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = main.main(list(argv))

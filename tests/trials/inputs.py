@@ -14,8 +14,8 @@ from typing import Any
 from musicjax import config as config_lib
 from musicjax.music import midi
 from musicjax.music.notes import from_seconds
-from musicjax.run import checkpoint as checkpoint_lib
-from musicjax.run import lock, manifest
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import lock, manifest
 from tests.trials.ground import Case, Ground, call, tree, wrong
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.store import checkpoint as checkpoint_lib
 from tests.trials.ground import Case, Ground, call, finish, start, tree, wrong
 from tests.trials.reference import VICTIM, Reference, left_alone, untimed, wait_for
 from tests.trials.victim import digest

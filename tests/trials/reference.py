@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from musicjax.errors import RunError
-from musicjax.run import checkpoint as checkpoint_lib
+from musicjax.store import checkpoint as checkpoint_lib
 from tests.trials.ground import Ground, finish, start, tree
 from tests.trials.victim import digest
 

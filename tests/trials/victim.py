@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax import main
-from musicjax.run import checkpoint as checkpoint_lib
 from musicjax.run import epoch as epoch_lib
-from musicjax.run import lock, train
+from musicjax.run import train
+from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import lock
 from musicjax.training import optimizer
 
 # What Python tells of a process' dealings with files.

@@ -1,0 +1,1 @@
+"""From a folder to pieces: find, read, keep, split. NumPy and the standard library; never JAX."""

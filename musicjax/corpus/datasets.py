@@ -1,0 +1,264 @@
+"""Data sets by name: where they are, how they are checked, and their way into the cache folder.
+
+A name stands for a folder DATASETS/NAME of the cache: if it is there it is read, and nothing is asked of any
+network; else `fetch` downloads it. `bach` is read from the installed package music21 and never copied.
+An archive is checked by the sha256 that its publisher states; those of GitHub are packed anew for each who asks, so
+their files are checked instead, against those of the git commit. Only what passed its check gets the folder's name.
+
+The variable MUSICJAX_DATA_MIRROR names another place for the archives: BASE/NAME.zip or BASE/NAME.tar.gz, checked
+against the same hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from musicjax.corpus import archives
+from musicjax.errors import RunError, UsageError
+from musicjax.music import musicxml
+
+OnProgress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: not known)
+Say = Callable[[str, str], None]  # what it is about, the fact
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """One archive.
+
+    Attributes:
+        url, suffix: where it is, and how its kind is named.
+        licence: under which its publisher gives it.
+        wanted: pattern of the files in it that are music, see `archives.unpack`.
+        archive_bytes, sha256: of the archive; 0 and empty where it is not always the same.
+        files_sha256: then sha256 over a line "SHA256  PATH" for each file, as sha256sum writes them, sorted by path.
+    """
+
+    url: str
+    suffix: str
+    licence: str
+    wanted: str
+    archive_bytes: int = 0
+    sha256: str = ""
+    files_sha256: str = ""
+
+
+DATA_SETS = {
+    "pop_music_midi": DataSet(  # the paper's own
+        "https://codeload.github.com/dshieble/Musical_Matrices/zip/8195f227e99ebe69c2d9e313794f398cf85744f5",
+        ".zip",
+        "none stated",
+        r"[^/]+/Pop_Music_Midi/([^/]+\.midi?)",
+        files_sha256="746fb389f378a989798169c047ba3e26e03eb625d8e5e738e98609a97b92da45",
+    ),
+    "pop909": DataSet(  # without the other versions of each song
+        "https://codeload.github.com/music-x-lab/POP909-Dataset/zip/d83e6edba6872a704f5d3b8b32f5cb540088dae6",
+        ".zip",
+        "MIT",
+        r"[^/]+/POP909/\d{3}/(\d{3}\.mid)",
+        files_sha256="abaa1aa6e89c6a140a426cee0d1510b247de81a037d64e156aff834b6322bec4",
+    ),
+    "maestro": DataSet(
+        "https://storage.googleapis.com/magentadata/datasets/maestro/v3.0.0/maestro-v3.0.0-midi.zip",
+        ".zip",
+        "CC BY-NC-SA 4.0",
+        r"[^/]+/(.+\.(?:midi?|csv)|LICENSE|README)",
+        58_416_533,
+        "70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
+    ),
+    "lakh": DataSet(
+        "http://hog.ee.columbia.edu/craffel/lmd/lmd_full.tar.gz",
+        ".tar.gz",
+        "CC BY 4.0",
+        r"[^/]+/(.+\.midi?)",
+        1_768_163_879,
+        "6fcfe2ac49ca08f3f214cec86ab138d4fc4dabcd7f27f491a838dae6db45a12b",
+    ),
+    "lakh_matched": DataSet(
+        "http://hog.ee.columbia.edu/craffel/lmd/lmd_matched.tar.gz",
+        ".tar.gz",
+        "CC BY 4.0",
+        r"[^/]+/(.+\.midi?)",
+        1_407_072_670,
+        "621ff830aed771f469e5bfa13dc12a33c6ed69090adeda63d0b5c47783af0191",
+    ),
+}
+NAMES = ("bach", *DATA_SETS)
+VOICES = 4  # of a chorale; what else is in that folder has other parts too
+MIRROR = "MUSICJAX_DATA_MIRROR"
+MOST_BYTES = 2**33  # of an archive whose size is not known
+OTHERWISE = "or get it in another way and name its folder with --config.data.source=DIR"
+
+
+def is_name(source: str) -> bool:
+    """Whether a source is a data set's name, and no folder here is called so, which would come first."""
+    return source in NAMES and not Path(source).is_dir()
+
+
+def find(name: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
+    """The folder of a data set that is here already, and which files of it count (None: all that are music).
+
+    Raises:
+        UsageError, RunError: it is not here.
+    """
+    if name == "bach":
+        return _bach()
+    folder = _folder(name, cache)
+    if not folder.is_dir():
+        raise RunError(f"data set {name}: not in {folder.parent}; `musicjax data --data={name}` downloads it")
+    return folder, None
+
+
+def is_missing(name: str, cache: Path | None) -> bool:
+    """Whether `fetch` has something to do; raises UsageError if it would have no place for it."""
+    return name in DATA_SETS and not _folder(name, cache).is_dir()
+
+
+def fetch(name: str, cache: Path | None, on_progress: OnProgress, say: Say) -> None:
+    """Downloads a data set into the cache, checks and unpacks it; goes on with what a killed one left.
+
+    Raises:
+        UsageError: there is no cache.
+        RunError: it could not be had whole, and what to do.
+    """
+    folder = _folder(name, cache)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.parent / f"{name}.lock", lambda: say("download", f"{name}: another process is at it")):
+            if not folder.is_dir():
+                archive = folder.parent / (name + DATA_SETS[name].suffix)
+                if not archive.is_file():
+                    _download(name, archive, on_progress, say)
+                _unpack(name, archive, folder, say)
+    except OSError as error:
+        raise RunError(
+            f"data set {name}: {folder.parent} cannot be written: {error.strerror or error}; expected room for it; "
+            "make some and start again to go on, or name another folder with --config.data.cache=DIR"
+        ) from error
+
+
+def _bach() -> tuple[Path, list[Path]]:
+    found = importlib.util.find_spec("music21")  # not imported, which takes seconds
+    if found is None or not found.submodule_search_locations:
+        raise RunError(
+            "data set bach: the package music21, which holds the chorales, is not installed; "
+            "`pip install 'musicjax[bach]'` installs it"
+        )
+    folder = Path(found.submodule_search_locations[0], "corpus", "bach")
+    paths = sorted(folder.glob("*.mxl"))
+    if not paths:
+        raise RunError(
+            f"data set bach: no .mxl file in {folder}; expected the chorales that music21 comes with; "
+            "`pip install --force-reinstall 'musicjax[bach]'` puts them there"
+        )
+    return folder, [path for path in paths if _has_four_voices(path)]
+
+
+def _has_four_voices(path: Path) -> bool:
+    try:
+        return musicxml.count_parts(path) == VOICES
+    except (musicxml.MusicXmlError, OSError):
+        return True  # whoever reads it reports what is wrong
+
+
+def _folder(name: str, cache: Path | None) -> Path:
+    if cache is None:
+        raise UsageError(
+            f"config.data.cache=off: data set {name} is kept in the cache; "
+            "leave it out, name a folder with --config.data.cache=DIR, or the music's own with --config.data.source=DIR"
+        )
+    return cache / "datasets" / name
+
+
+@contextlib.contextmanager
+def _alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Waits until no other process is inside, where the system can tell."""
+    with path.open("a") as stream:
+        with contextlib.suppress(ImportError):  # Windows
+            import fcntl
+
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
+def _download(name: str, archive: Path, on_progress: OnProgress, say: Say) -> None:
+    data_set, mirror = DATA_SETS[name], os.environ.get(MIRROR)
+    url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else data_set.url
+    part = archive.with_name(f"{archive.name}.part")
+    size = f"{data_set.archive_bytes / 1e6:,.1f} MB" if data_set.archive_bytes else "size not known"
+    say("download", f"{name}: {url} ({size}) into {archive.parent}")
+    say("licence", f"{name}: {data_set.licence}")
+    if not data_set.sha256:
+        say("check", f"{name}: the archive's sha256 is not known beforehand; its files are checked, once unpacked")
+    limit = data_set.archive_bytes or MOST_BYTES
+    if not part.is_file() or part.stat().st_size != limit:  # else only its check is missing
+        from musicjax.corpus.download import DownloadError, download  # only here: http's imports take time
+
+        try:
+            download(url, part, limit, on_progress)
+        except DownloadError as error:
+            raise RunError(f"data set {name}: {url} {error}; start again to go on, {OTHERWISE}") from error
+    if data_set.sha256:
+        _require_same(name, part, _sha256(part), data_set.sha256)
+    part.replace(archive)
+
+
+def _require_same(name: str, path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        path.unlink()
+        raise RunError(
+            f"data set {name}: what was downloaded is not the data set: sha256 {found}, expected {expected}; "
+            f"it was removed; start again, {OTHERWISE}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unpack(name: str, archive: Path, folder: Path, say: Say) -> None:
+    """Aside, then renamed, so that what is cut off leaves no half data set."""
+    data_set = DATA_SETS[name]
+    for left in folder.parent.glob(f".{name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
+    try:
+        count = archives.unpack(archive, aside, data_set.wanted)
+        if not count:
+            raise archives.ArchiveError(f"has no file like {data_set.wanted}")
+        if data_set.files_sha256:
+            _require_same(name, archive, files_sha256(aside), data_set.files_sha256)
+        if hasattr(os, "sync"):  # the name must not be on the disk before the files are
+            os.sync()
+        aside.chmod(0o755)
+        aside.rename(folder)
+    except archives.ArchiveError as error:
+        archive.unlink()
+        raise RunError(
+            f"data set {name}: the archive {error}; expected the data set's own; it was removed; "
+            f"start again, {OTHERWISE}"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    archive.unlink()
+    say("unpacked", f"{name}: {count:,} files in {folder}")
+
+
+def files_sha256(folder: Path) -> str:
+    """sha256 over a line "SHA256  PATH" for each file below a folder, sorted by path."""
+    paths = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256("".join(f"{_sha256(path)}  {name}\n" for name, path in paths).encode()).hexdigest()

@@ -1,0 +1,167 @@
+"""A pool of reading processes: paths in, outcomes out, each file within a time limit."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from musicjax.corpus import worker
+from musicjax.errors import RunError
+from musicjax.music.notes import Notes
+
+# Starting a process costs about as much as reading this many files.
+FILES_A_PROCESS = 8
+# Room for the notes of a file, so that a process goes on while they wait (where the system can do that).
+PIPE_BYTES = 2**20
+VARIABLES = {
+    # No product of matrices is computed, and each thread would reserve memory that counts.
+    "OPENBLAS_NUM_THREADS": "1",
+    # The C library of Linux would give each file's memory back, and the next file would fetch it anew, page by page.
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+    "MALLOC_MMAP_THRESHOLD_": str(2**24),
+}
+# How often files that take too long are looked for.
+WATCH_SECONDS = 0.05
+# Outcomes of which another try may make something else, so that they are not remembered.
+PASSING = ("time_limit", "memory_limit", "reader_died")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_files(
+    paths: Iterable[Path], workers: int, seconds_per_file: float, percussion: bool
+) -> Iterator[tuple[Path, worker.Reading, Notes | None]]:
+    """Yields (path, outcome, notes or None) of each file as it is done, in no fixed order.
+
+    Args:
+        paths: taken one by one, while what was taken before is being read.
+        workers: processes at most; 0: one for each core.
+        seconds_per_file: a file that takes longer is given up, with its process.
+        percussion: see `midi.read`.
+
+    Raises:
+        RunError: a reading process cannot be started.
+    """
+    workers = workers or cores()
+    waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue = queue.SimpleQueue()
+    processes: list[_ReadingProcess] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(WATCH_SECONDS):
+            for process in processes:
+                process.kill_if_late()
+
+    def work(process: _ReadingProcess) -> None:
+        try:
+            path = waiting.get()
+            while path is not None:
+                following = waiting.get()
+                results.put((path, *process.read(path, following)))
+                path = following
+        except BaseException as error:
+            results.put(error)
+        finally:
+            process.end()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        count = 0
+        for path in paths:
+            waiting.put(path)
+            if count % FILES_A_PROCESS == 0 and len(processes) < workers:
+                processes.append(_ReadingProcess(seconds_per_file, percussion))
+                threading.Thread(target=work, args=(processes[-1],), daemon=True).start()
+            count += 1
+        for _ in processes:
+            waiting.put(None)
+        for _ in range(count):
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise RunError(f"the reading process could not be run: {result}") from result
+            yield result
+    finally:
+        done.set()
+
+
+class _ReadingProcess:
+    """A `reader` process that is ended, and replaced, when a file takes too long or kills it."""
+
+    def __init__(self, seconds_per_file: float, percussion: bool):
+        self._seconds_per_file = seconds_per_file
+        self._percussion = percussion
+        self._process: subprocess.Popen | None = None
+        self._late_at = math.inf  # seconds of the monotonic clock
+        self._timed_out = False
+        self._lock = threading.Lock()  # a process is not killed once its answer is there
+        self._asked: Path | None = None  # the last file that the process was asked for
+
+    def read(self, path: Path, following: Path | None) -> tuple[worker.Reading, Notes | None]:
+        """The outcome of a file; the next one is asked for at once, so that the process never waits."""
+        self._timed_out = False
+        try:
+            if self._asked != path:  # the first one, or the process that was asked for it is gone
+                self._ask(path)
+            if following is not None:
+                self._ask(following)
+            self._late_at = time.monotonic() + self._seconds_per_file
+            process = self._process
+            assert process is not None and process.stdout is not None
+            return worker.receive(process.stdout)
+        except (EOFError, BrokenPipeError):
+            self.end()
+            if self._timed_out:
+                return worker.skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), None
+            return worker.skipped("reader_died", "the reading process died on it"), None
+        finally:
+            with self._lock:
+                self._late_at = math.inf
+            if self._timed_out:  # also where the reply came just before
+                self.end()
+
+    def _ask(self, path: Path) -> None:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        request = {"path": str(path), "percussion": self._percussion, "seconds": self._seconds_per_file}
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        self._asked = path
+
+    def kill_if_late(self) -> None:
+        """Called from another thread; `read` then finds the process gone."""
+        with self._lock:
+            process = self._process
+            if process is not None and time.monotonic() > self._late_at:
+                self._timed_out = True
+                process.kill()
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = self._asked = None
+
+    def _start(self) -> subprocess.Popen:
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "musicjax.corpus.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pipesize=PIPE_BYTES,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **VARIABLES},
+            start_new_session=True,  # Ctrl-C is for the parent alone, which then closes the pipe
+        )
+        return self._process

@@ -1,0 +1,152 @@
+"""Every combination of some settings: pieces, a table that ranks them, and their piano rolls."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax import console, files
+from musicjax.errors import RunError
+from musicjax.generation import generate as generate_lib
+from musicjax.generation.generate import Model
+from musicjax.generation.request import Request
+from musicjax.music import metrics, note_bins
+from musicjax.music.notes import Notes
+
+MOST_ROLLS = 60
+# No metric says more than this about a piece, so that one that hardly varies in the data does not drown the others.
+FARTHEST = 5.0
+SCORE = (
+    "mean over the metrics of how many standard deviations, 5 at most, a piece lies from the mean of windows of the "
+    "training data; less is nearer. Both are cut to the same number of notes."
+)
+
+
+def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) -> list[Path]:
+    """Pieces of all settings from one call; the paths written: MIDI files, best first, then table and contact sheet.
+
+    Piece j of each setting has the seed's j-th key, so that pieces differ by their settings alone. The table,
+    sweep-seed<seed>.json, holds what the score is, the settings and the pieces, ranked.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    each = range(request.num_outputs)
+    settings = [setting for setting in request.settings for _ in each]
+    numbers = [number for _ in request.settings for number in each]
+    pieces = generate_lib.generate(
+        model,
+        num_outputs=len(settings),
+        num_notes=request.num_notes,
+        seconds=request.seconds,
+        bars=request.bars,
+        seed=request.seed,
+        settings=settings,
+        bpm=request.bpm,
+        primer=primer,
+        decode=request.decode,
+        numbers=numbers,
+    )
+    paths = generate_lib.write(pieces, folder, request.seed, request.program)
+    scores, found, notes = score(pieces, model)
+    lines: list[dict[str, Any]] = [
+        {
+            "rank": rank,
+            "file": paths[k].name,
+            "score": round(float(scores[k]), 4),
+            "setting": settings[k].text(),
+            "number": numbers[k],
+            "metrics": {name: round(value, 4) for name, value in found[k].items()},
+        }
+        for rank, k in enumerate(np.argsort(scores, kind="stable").tolist(), 1)
+    ]
+    ranked = [
+        {**by_text, **dataclasses.asdict(setting)}
+        for by_text, setting in _ranked_settings(lines, {setting.text(): setting for setting in request.settings})
+    ]
+    _say(ranked)
+    table, sheet = folder / f"sweep-seed{request.seed}.json", folder / f"sweep-seed{request.seed}.png"
+    content = {"score": SCORE, "notes_compared": notes, "seed": request.seed, "settings": ranked, "pieces": lines}
+    by_name = dict(zip((path.name for path in paths), pieces, strict=True))
+    from musicjax.report import pictures  # here, so that what is sampled does not wait for it to be imported
+
+    shown = [(_title(line), _metrics_text(line), by_name[line["file"]]) for line in lines[:MOST_ROLLS]]
+    _write(table, (json.dumps(content, indent=1) + "\n").encode())
+    _write(sheet, pictures.contact_sheet_png(f"{len(lines)} pieces of {len(ranked)} settings, the best first", shown))
+    if len(lines) > MOST_ROLLS:
+        console.say("left out", f"{len(lines) - MOST_ROLLS} pieces of {sheet.name}; {table.name} has them all")
+    return [*(folder / line["file"] for line in lines), table, sheet]
+
+
+def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[str, float]], int]:
+    """(score of each piece as SCORE says, its metrics, from how many first notes).
+
+    A piece without notes has the worst score.
+    """
+    assert model.facts.bins is not None
+    rows = np.asarray(model.primers)
+    notes = min(rows.shape[1], int(np.median([len(piece) for piece in pieces])))
+    real = [metrics.of_piece(_beginning(note_bins.decode(window, model.facts.bins), notes)) for window in rows]
+    found = [metrics.of_piece(_beginning(piece, notes)) for piece in pieces]
+    distances = distances_of(found, real)
+    return np.where([len(piece) > 0 for piece in pieces], distances.mean(axis=1), FARTHEST), found, notes
+
+
+def distances_of(found: Sequence[Mapping[str, float]], real: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Standard deviations, FARTHEST at most, from the mean of the real pieces: float64 [pieces, metrics].
+
+    Of metrics that are the same in all of them: 0 where it is that, FARTHEST elsewhere.
+    """
+    values, known = (np.array([list(piece.values()) for piece in several]) for several in (found, real))
+    off, deviation = np.abs(values - known.mean(axis=0)), known.std(axis=0)
+    varies = deviation > metrics.ALIKE
+    size = np.divide(off, deviation, out=np.where(off > metrics.ALIKE, FARTHEST, 0.0), where=varies[None])
+    return np.minimum(size, FARTHEST)
+
+
+def _beginning(notes: Notes, count: int) -> Notes:
+    """The first notes, the first of them at time 0."""
+    first = notes[:count]
+    if not len(first):
+        return first
+    return dataclasses.replace(
+        first, onset=first.onset - first.onset[0], onset_beats=first.onset_beats - first.onset_beats[0]
+    )
+
+
+def _ranked_settings(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[tuple[dict, Any]]:
+    """(mean score and text, setting), the best first."""
+    ordered = sorted(lines, key=lambda line: line["setting"])
+    means = {
+        text: float(np.mean([line["score"] for line in several]))
+        for text, several in itertools.groupby(ordered, key=lambda line: line["setting"])
+    }
+    by_mean = sorted(means, key=lambda text: means[text])
+    return [({"mean_score": round(means[text], 4), "setting": text}, settings[text]) for text in by_mean]
+
+
+def _say(ranked: Sequence[Mapping[str, Any]]) -> None:
+    console.say("score", SCORE)
+    rows = [(f"{line['mean_score']:.3f}", line["setting"] or "as the model is") for line in ranked]
+    console.table(rows, ("score", "setting"))
+
+
+def _title(line: Mapping[str, Any]) -> str:
+    return f"{line['rank']}. score {line['score']:.3f}  {line['file']}\n{line['setting'] or 'as the model is'}"
+
+
+def _metrics_text(line: Mapping[str, Any]) -> str:
+    return "   ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in line["metrics"].items())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        files.write_bytes(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error

@@ -1,0 +1,1 @@
+"""What older versions called things, and what they are called now."""

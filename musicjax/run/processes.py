@@ -1,0 +1,47 @@
+"""Whether the processes of one training start from the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+
+from musicjax import config as config_lib
+from musicjax.errors import RunError
+from musicjax.store.checkpoint import Arrays
+from musicjax.store.metadata import Facts
+from musicjax.training import mesh
+
+# What a process that cannot begin says instead of a digest.
+FAILED = bytes(32)
+
+
+def require(arrays: Arrays, facts: Facts) -> None:
+    """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
+    if jax.process_count() == 1:
+        return
+    # What may change within a run, but not between its processes: it decides which programs they run, and when.
+    deciding = ("train.epochs", "train.patience", "train.trial_group", "train.devices", "train.histograms")
+    settings = {
+        path: value
+        for path, field, value in config_lib.fields(facts.config)
+        if not field.metadata["may_change"] or path in deciding
+    }
+    same = hashlib.sha256(json.dumps([settings, facts.fingerprint, facts.epoch, facts.versions]).encode())
+    for leaf in jax.tree.leaves(arrays.state.params):
+        same.update(np.asarray(leaf).tobytes())
+    digests = mesh.gather(same.digest())
+    failed = [str(process) for process, digest in enumerate(digests) if digest == FAILED]
+    if failed:
+        raise RunError(
+            f"process {', '.join(failed)} failed before training and said why; mend that, and start all again"
+        )
+    others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        raise RunError(
+            f"processes {', '.join(others)} do not agree with process 0 on config, data, epoch, versions or first "
+            "parameters; start all with the same flags, on the same files and kind of machine, and with one workdir "
+            "that all share"
+        )

@@ -1,0 +1,131 @@
+"""What generated music is like: its metrics beside those of real pieces, and what it shares with the training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from musicjax import console, files
+from musicjax.errors import RunError
+from musicjax.music import copies, metrics
+from musicjax.music.notes import Notes
+
+T = TypeVar("T")
+# Real pieces that are measured, those in which copies are looked for, and training notes among which.
+MOST_REAL, MOST_COPIED, MOST_KNOWN_NOTES = 200, 50, 3_000_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Music:
+    """Pieces of the data as notes with their names: `training`, and `held_out`, which training did not see."""
+
+    training: list[Notes]
+    names: tuple[str, ...]
+    held_out: list[Notes]
+    held_out_names: tuple[str, ...]
+
+    @functools.cached_property
+    def known(self) -> copies.Known:
+        """The training pieces, ready for looking for copies."""
+        lengths = np.cumsum([len(piece) for piece in self.training])
+        count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
+        if count < len(self.training):
+            console.say("copies", f"looked for among the first {count} of {len(self.training)} training pieces")
+        return copies.index(self.training[:count], self.names[:count])
+
+
+def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
+    """Metrics and copies of K generated pieces with notes, as JSON values.
+
+    Generated and real pieces are compared by their first notes, as many of each as half of either have: most metrics
+    depend on the length.
+
+    Returns:
+        {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
+        "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
+        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; of the samples alone where there
+        are no two real pieces, or nothing generated.
+    """
+    samples: dict[str, Any] = {}
+    for name, piece in zip(names, pieces, strict=True):
+        if len(piece):
+            samples[name] = {**metrics.of_piece(piece), "copy": dataclasses.asdict(copies.longest(piece, music.known))}
+    others = [piece for piece in _spread(music.held_out or music.training, MOST_REAL) if len(piece)]
+    ours = [piece for piece in pieces if len(piece)]
+    if len(others) < 2 or not ours:
+        return {"samples": samples}
+    length = min(int(np.median([len(piece) for piece in side])) for side in (ours, others))
+    generated, real = ([metrics.of_piece(piece[:length]) for piece in side] for side in (ours, others))
+    overlaps = metrics.compare(generated, real)
+    return {
+        "samples": samples,
+        "generated": means(generated),
+        "real": means(real),
+        "overlap_area": {name: overlap.overlap_area for name, overlap in overlaps.items()},
+        "kl_nats": {name: overlap.kl_nats for name, overlap in overlaps.items()},
+        "mean_overlap_area": metrics.mean_overlap_area(overlaps),
+        "compared_notes": length,
+        "compared_with": "held-out pieces" if music.held_out else "training pieces",
+    }
+
+
+def of_data(pieces: list[Notes]) -> dict[str, float]:
+    """The mean of each metric over pieces, of which at most MOST_REAL are measured; nothing of none."""
+    return means([metrics.of_piece(piece) for piece in _spread([piece for piece in pieces if len(piece)], MOST_REAL)])
+
+
+def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[str, Any]:
+    """What pieces share with the training data, as JSON values; at most MOST_COPIED of those with notes are looked at.
+
+    Returns:
+        {"pieces": looked at, "median_notes": length of the longest common run, "longest": {"name", "length", "piece",
+        "at", "own"} of the piece that shares most}; nothing where there are no pieces.
+    """
+    named = _spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
+    found = [(name, copies.longest(piece, music.known)) for name, piece in named]
+    if not found:
+        return {}
+    name, longest = max(found, key=lambda one: one[1].length)
+    median = float(np.median([copy.length for _, copy in found]))
+    return {
+        "pieces": len(found),
+        "median_notes": median,
+        "longest": {"name": name, **dataclasses.asdict(longest)},
+    }
+
+
+def means(measured: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean."""
+    return {name: float(np.mean([one[name] for one in measured])) for name in measured[0]} if measured else {}
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Raises RunError if the file cannot be written."""
+    try:
+        files.write(path, json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; see to its folder, its rights and space"
+        ) from error
+
+
+def say(found: dict[str, Any]) -> None:
+    """The overlap with real pieces, and the longest copy."""
+    if "mean_overlap_area" in found:
+        area, count, which = (found[name] for name in ("mean_overlap_area", "compared_notes", "compared_with"))
+        console.say("metrics", f"mean overlap with {which} {area:.2f} of 1, by {count} notes of each")
+    copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
+    if copied:
+        length, name, copy = max(copied, key=lambda one: one[0])
+        whose = f", as in {copy['piece']} from its note {copy['at'] + 1}" if length else ""
+        console.say("copies", f"longest run of notes shared with the training data: {length} in {name}{whose}")
+
+
+def _spread(pieces: list[T], most: int) -> list[T]:
+    """At most so many, evenly from all."""
+    return pieces if len(pieces) <= most else [pieces[k] for k in np.linspace(0, len(pieces) - 1, most).astype(int)]

@@ -1,0 +1,285 @@
+"""Checkpoints of a run: everything needed to go on with it or to use its model. The only importer of orbax.
+
+One checkpoint holds the latest state and the best parameters together, so that they never belong to different
+moments. It is written aside and gets its name, the number of its epoch, when all of it and its manifest are on the
+disk. The two newest are kept: where the newest is damaged, the one before it is used, and that is said.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+
+from musicjax import config as config_lib
+from musicjax import console, files
+from musicjax.config import Config
+from musicjax.errors import RunError, SaveError, UsageError
+from musicjax.model import heads
+from musicjax.model.network import MusicLSTM
+from musicjax.music import longest_match, note_bins
+from musicjax.store import lock, manifest
+from musicjax.store import metadata as facts_lib
+from musicjax.store.metadata import Facts
+from musicjax.training import optimizer as optimizer_lib
+from musicjax.training import step as step_lib
+from musicjax.training.step import TrainState
+
+KEPT = 2
+# Windows of the training data that travel with the model, for generating without a primer of one's own.
+PRIMERS = 128
+T = TypeVar("T")
+
+
+class Arrays(NamedTuple):
+    """state: the latest, of several trials with the number of trials in front; best_params: those of the lowest
+    validation loss of all; deviation: float32 [C], of the best trial's latest; primers: float32 [PRIMERS, T, C]."""
+
+    state: TrainState
+    best_params: dict
+    deviation: jax.Array
+    best_deviation: jax.Array
+    primers: jax.Array
+
+
+class Checkpoint(NamedTuple):
+    """Arrays and Facts of one moment."""
+
+    arrays: Arrays
+    facts: Facts
+
+
+def network_of(config: Config) -> MusicLSTM:
+    """The network that a config describes.
+
+    Raises:
+        UsageError: JAX computes in float64 here, so that the numbers would not be those of any other run.
+    """
+    if jax.config.read("jax_enable_x64"):
+        raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
+    model, columns, encoding = config.model, config_lib.columns(config), config.data.encoding
+    sizes = note_bins.SIZES if encoding == "events" else ()
+    head = heads.make(model.head, model.head_units, encoding == "frames", sizes, note_bins.GIVEN, model.precision)
+    return MusicLSTM(
+        model.units,
+        columns,
+        model.dropout,
+        model.precision,
+        model.layers,
+        head,
+        every=encoding != "notes",
+        sizes=sizes,
+        embedding=model.embedding if sizes else 0,
+        echo=longest_match.LENGTHS if encoding == "frames" and config.data.echo else (),
+    )
+
+
+def optimizer_of(
+    config: Config, learning_rate: float | jax.Array, steps_per_epoch: int = 1
+) -> optax.GradientTransformation:
+    """The optimizer that a config describes, at this rate."""
+    train = config.train
+    if train.optimizer == "adam":
+        return optimizer_lib.adam(learning_rate, train.half_life * steps_per_epoch, train.clip_norm)
+    return optimizer_lib.rmsprop(learning_rate, train.epsilon_in_root)
+
+
+def folder(workdir: Path) -> Path:
+    """Where the checkpoints of a workdir lie."""
+    return workdir.resolve() / "checkpoints"
+
+
+def exists(workdir: Path) -> bool:
+    """Whether the workdir holds a checkpoint, be it a damaged one."""
+    return bool(_newest_first(folder(workdir)))
+
+
+class Store:
+    """Writes the checkpoints of one run; close it when done."""
+
+    def __init__(self, workdir: Path):
+        self._folder = folder(workdir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Kept open, so that no other folder gets its number.
+        self._handle = None if os.name == "nt" else os.open(self._folder, os.O_RDONLY)
+        self._orbax = _orbax()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Raises RunError if it cannot be written; what was there before stays."""
+        epoch = checkpoint.facts.epoch
+        partial = self._folder / f"{epoch}{files.PARTIAL}"
+        # This process' copies: of what several processes share, each could only save a part.
+        arrays = jax.tree.map(np.asarray, checkpoint.arrays)
+        facts = ocp.args.JsonSave(facts_lib.to_saved(checkpoint.facts))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=facts)
+        try:
+            self._require_folder()
+            self._orbax.save(partial, args=items, force=True)
+            manifest.write(partial)
+            self._require_folder()
+            finished = self._folder / str(epoch)
+            if finished.exists():  # a damaged one, whose epoch was trained again
+                files.remove(_set_aside(finished))
+            partial.rename(finished)
+            files.sync(self._folder)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            for leftover in self._folder.glob(f"{epoch}{files.PARTIAL}*"):
+                files.remove(leftover)
+            raise SaveError(
+                f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; see to space and "
+                "rights there and start again: the run goes on after the last epoch that was saved"
+            ) from error
+        for old in [path for path in _newest_first(self._folder) if int(path.name) < epoch][KEPT - 1 :]:
+            with lock.removing(old) as nobody_reads_it:
+                aside = _set_aside(old) if nobody_reads_it else None
+            if aside is not None:  # else it is removed after a later epoch
+                files.remove(aside)
+
+    def close(self) -> None:
+        """Releases what orbax holds; nothing is saved after it."""
+        self._orbax.close()
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def _require_folder(self) -> None:
+        """Raises OSError if the folder is gone: orbax would make it anew, somewhere under an old name."""
+        if self._handle is not None and not os.path.samestat(os.stat(self._folder), os.fstat(self._handle)):
+            raise OSError("it is another folder than at the start")
+
+
+def read_facts(workdir: Path) -> Facts:
+    """The facts of the latest checkpoint that is whole, without its arrays.
+
+    Raises:
+        RunError: there is none.
+    """
+    with _orbax() as orbax:
+        return _of_newest_whole(workdir, lambda place: _facts_of(orbax, place))
+
+
+def restore(workdir: Path) -> Checkpoint:
+    """The latest checkpoint that is whole; says which newer ones are damaged.
+
+    Raises:
+        RunError: there is none, or its shapes are not those of its config.
+        UsageError: see `network_of`.
+    """
+    with _orbax() as orbax:
+
+        def checkpoint_of(place: Path) -> Checkpoint:
+            facts = _facts_of(orbax, place)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(facts.config)))
+            return Checkpoint(orbax.restore(place, args=items).state, facts)
+
+        return _of_newest_whole(workdir, checkpoint_of)
+
+
+def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of the newest checkpoint that is whole.
+
+    Raises:
+        RunError: there is none.
+    """
+    while True:
+        places, damaged = _newest_first(folder(workdir)), []
+        if not places:
+            raise RunError(
+                f"workdir {workdir} holds no checkpoint; expected one under {folder(workdir)}; "
+                "train first, or name another --workdir"
+            )
+        for place in places:
+            what = "is damaged"
+            try:
+                with lock.reading(place):
+                    manifest.verify(place)
+                    what = "cannot be restored"
+                    found = read(place)
+            except UsageError:
+                raise
+            except lock.Gone:
+                break
+            except Exception as error:  # orbax and tensorstore raise many kinds
+                if not place.is_dir():  # a training beside us has newer ones and has removed it: look again
+                    break
+                damaged.append(f"checkpoint {place} {what}: {_reason(error)}")
+                continue
+            for line in damaged:
+                console.say_once("warning", f"{line}; epoch {place.name}, saved before it, is used instead")
+            return found
+        else:
+            raise RunError(
+                f"{'; '.join(damaged)}; expected a complete checkpoint of this run's model, written by this version; "
+                f"put back a copy of one, or remove {folder(workdir)} to start anew"
+            )
+
+
+def _newest_first(place: Path) -> list[Path]:
+    """The folders named like an epoch."""
+    try:
+        found = [path for path in place.iterdir() if path.name.isdecimal() and path.name.isascii() and path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def _facts_of(orbax: ocp.Checkpointer, place: Path) -> Facts:
+    """Raises ValueError if they are not those of a checkpoint of this name."""
+    saved = orbax.restore(place, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+    facts = facts_lib.from_saved(saved)
+    if facts.epoch != int(place.name):
+        raise ValueError(f"it is of epoch {facts.epoch}")
+    return facts
+
+
+def _shapes(config: Config) -> Arrays:
+    """Shapes and types of the arrays of a run, placed on the device that is here, wherever it was trained."""
+    net = network_of(config)
+
+    def template() -> Arrays:
+        optimizer = optimizer_of(config, config.train.learning_rate)
+        state = step_lib.init(net, optimizer, jax.random.key(0), config.data.window)
+        trials = config.train.trials
+        states = state if trials == 1 else jax.tree.map(lambda leaf: jnp.stack([leaf] * trials), state)
+        deviation = jnp.zeros(net.columns)
+        primers = jnp.zeros((PRIMERS, config.data.window, net.columns))
+        return Arrays(states, state.params, deviation, deviation, primers)
+
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), jax.eval_shape(template)
+    )
+
+
+def _orbax() -> ocp.Checkpointer:
+    """Each process reads for itself and the first alone writes; none waits for the others in here."""
+    me, alone = jax.process_index(), ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+        )
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _set_aside(place: Path) -> Path:
+    """Its new name; under it nobody finds it any more."""
+    return place.rename(place.with_name(f"{place.name}.deleting"))
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f" ({error.filename})" if error.filename else "")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if re.match(r"[A-Z_]+: ", lines[0]):  # tensorstore's, which names all paths and settings around the reason
+        return lines[0].split(" [")[0].rsplit(": ", 1)[-1]
+    return lines[0][:300]

@@ -1,0 +1,150 @@
+"""Locks between processes: one training in a workdir, and no checkpoint removed while it is read.
+
+They are the operating system's (flock), which lets go of them when a process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from musicjax import console
+from musicjax.errors import RunError, printable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = "lock"
+# How long we look for the name of one who holds a lock and has not yet written who it is.
+PATIENCE_S = 1.0
+
+
+class Gone(Exception):
+    """The folder that was to be read is not there any more."""
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """The workdir, made if need be, is this process' alone; a workdir in which nothing was written is removed again.
+
+    Raises:
+        RunError: another process trains there, which is named, or the workdir cannot be written.
+    """
+    path = workdir / NAME
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        handle = _taken(path)
+    except BlockingIOError as error:
+        raise RunError(
+            f"workdir {workdir} is in use: {_holder(path)} trains in it; wait for its end, or use another --workdir"
+        ) from error
+    except OSError as error:
+        raise RunError(f"workdir {workdir} cannot be written: {error.strerror}; name another --workdir=DIR") from error
+    try:
+        yield
+    finally:
+        # While it is held, so that it is never another process' file.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            workdir.rmdir()
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Whoever removes the folder with `removing` waits until we are done.
+
+    Raises:
+        Gone: it has been removed, or is another folder by now.
+    """
+    if fcntl is None:
+        yield
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError as error:
+        raise Gone(str(folder)) from error
+    try:
+        # Some network file systems have no locks; whoever reads there looks again if files go missing.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if not _is_still(handle, folder):
+            raise Gone(str(folder))
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def removing(folder: Path) -> Iterator[bool]:
+    """Whether nobody is reading the folder; if so, whoever comes to read it waits meanwhile."""
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:  # no locks here
+            yield True
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _taken(path: Path) -> int:
+    """An open file that holds the lock; raises BlockingIOError if another process has it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            _lock(handle, path)
+            if _is_still(handle, path):
+                os.truncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its last holder has just removed it
+
+
+def _lock(handle: int, path: Path) -> None:
+    if fcntl is None:
+        console.say("lock", f"{path} cannot be locked on this system; see that nothing else trains there")
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        console.say("lock", f"{path} cannot be locked: {error.strerror}; see that nothing else trains there")
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    """Whether what was opened is what the path names."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    """Who has the lock, as its file says; one who has just taken it writes that a moment later."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(OSError):
+            if said := printable(path.read_text(errors="replace")[:200].strip()):
+                return said
+        if time.monotonic() > until:
+            return "another process"
+        time.sleep(PATIENCE_S / 50)

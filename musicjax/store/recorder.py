@@ -1,0 +1,163 @@
+"""metrics.jsonl and TensorBoard: scalars, histograms, the graph, pictures. The only importer of the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.graph_pb2 import GraphDef
+from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
+
+from musicjax import console, files
+from musicjax.errors import RunError
+from musicjax.run import epoch_metrics as metrics_lib
+from musicjax.training.histograms import Buckets
+
+# Fields of a line that tell which trial it is of.
+NAMES_OF_TRIALS = ("trial", "seed", "dropout")
+# A PNG file begins so; then come width and height, 4 bytes each, the bits of a channel and the kind of pixels.
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+
+class Recorder:
+    """Appends the metrics of each epoch to the workdir; close it when done.
+
+    What was recorded after `epoch` (by a run that was cut off before its checkpoint) is taken back.
+
+    Raises:
+        RunError: here and in all that records, if it cannot be done; metrics.jsonl then holds whole lines all the same.
+    """
+
+    def __init__(self, workdir: Path, epoch: int, step: int):
+        self._workdir = workdir
+        path = workdir / "metrics.jsonl"
+        with self._told():
+            lines = path.read_text(errors="replace").splitlines() if epoch and path.is_file() else []
+            files.write(path, "".join(line + "\n" for line in lines if _is_of(line, epoch)))
+            # Without a buffer, so that nothing is left over from a write that failed.
+            self._file = path.open("ab", buffering=0)
+            self._size = path.stat().st_size
+            (workdir / "tensorboard").mkdir(exist_ok=True)
+            # tensorboardX's SummaryWriter leaves events to a thread, which a killed run takes with it. Its names tell
+            # seconds apart; the file of a recorder of the same second would be written over.
+            self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}.{time.time_ns()}")
+            self._post(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
+        """For each trial a line {"split", "epoch" from 1, "step", ...}; for each metric's mean a TensorBoard scalar."""
+        records = [json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n" for metrics in lines]
+        means = {name: value for name, value in metrics_lib.means(lines).items() if name not in NAMES_OF_TRIALS}
+        with self._told():
+            self._append("".join(records).encode())
+            self._post(Event(step=step, summary=_scalars(split, means.items())))
+            self._board.flush()
+
+    def batches(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """A scalar `batch/NAME` at each of the S steps up to `step`, from arrays [S]; on the disk with `write`."""
+        first = step + 1 - len(next(iter(values.values())))
+        with self._told():
+            for at, row in enumerate(zip(*(array.tolist() for array in values.values()), strict=True), first):
+                self._post(Event(step=at, summary=_scalars("batch", zip(values, row, strict=True))))
+
+    def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """A TensorBoard scalar `GROUP/NAME` for each value."""
+        with self._told():
+            self._post(Event(step=step, summary=_scalars(group, values.items())))
+            self._board.flush()
+
+    def histograms(self, step: int, histograms: Mapping[str, Buckets]) -> None:
+        """A histogram for each tag; on the disk with `write`. None of numbers that are not finite, which is said."""
+        values = []
+        for tag, buckets in histograms.items():
+            if np.isfinite(buckets.sum_of_squares):
+                values.append(Summary.Value(tag=tag, histo=_histogram(buckets)))
+            else:
+                console.say_once("board", f"no histogram of {tag}: its numbers or their squares are not all finite")
+        with self._told():
+            self._post(Event(step=step, summary=Summary(value=values)))
+
+    def graph(self, graph: GraphDef) -> None:
+        """The network's graph, which belongs to the run and not to a step."""
+        with self._told():
+            self._post(Event(graph_def=graph.SerializeToString()))
+            self._board.flush()
+
+    def picture(self, tag: str, step: int, png: bytes) -> None:
+        """A picture, from the bytes of a PNG file; raises ValueError if they are not that."""
+        if not png.startswith(PNG) or len(png) < len(PNG) + 13:
+            raise ValueError(f"{tag}: expected the bytes of a PNG file, found {png[:16]!r}")
+        width, height, _, kind = struct.unpack_from(">IIBB", png, len(PNG))
+        image = Summary.Image(width=width, height=height, colorspace=CHANNELS[kind], encoded_image_string=png)
+        with self._told():
+            self._post(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)])))
+            self._board.flush()
+
+    def sync(self) -> None:
+        """Returns when the lines are on the disk: a checkpoint must not be there without them."""
+        with self._told():
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Nothing is recorded after it."""
+        self._file.close()
+        with contextlib.suppress(OSError):  # every write has been flushed; what failed then was told then
+            self._board.close()
+
+    def _post(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._board.write_event(event)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            written = self._file.write(data)
+            if written != len(data):  # the disk is full in the middle of a line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise
+        self._size += len(data)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"metrics cannot be recorded in {self._workdir}: {error.strerror or error}; see to space and rights "
+                "there and start again: the run goes on after the last epoch that was saved"
+            ) from error
+
+
+def _scalars(group: str, values: Iterable[tuple[str, float]]) -> Summary:
+    return Summary(value=[Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in values])
+
+
+def _histogram(buckets: Buckets) -> HistogramProto:
+    return HistogramProto(
+        min=float(buckets.low),
+        max=float(buckets.high),
+        num=float(buckets.counts.sum()),
+        sum=float(buckets.sum),
+        sum_squares=float(buckets.sum_of_squares),
+        bucket_limit=buckets.edges[1:].tolist(),
+        bucket=buckets.counts.tolist(),
+    )
+
+
+def _is_of(line: str, epoch: int) -> bool:
+    """Whether a line is of a finished epoch. One that was cut off is not; its epoch is trained again."""
+    try:
+        return json.loads(line)["epoch"] <= epoch
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
