@@ -8,8 +8,10 @@ paper's 126 files, 17,456 training windows, 200 epochs take as long as those of 
     python -m musicjax.main --config=paper [--config.data.source=DIR]
 """
 
-from musicjax.config import Config, DataConfig, TrainConfig
+from musicjax.config import Config, DataConfig, NotesData, TrainConfig
 
 
 def get_config() -> Config:
-    return Config(name="paper", data=DataConfig(split="windows"), train=TrainConfig(epsilon_in_root=False))
+    return Config(
+        name="paper", data=DataConfig(own=NotesData(split="windows")), train=TrainConfig(epsilon_in_root=False)
+    )
