@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # The names that `whole` writes under. A process that is killed leaves such a file or folder behind.
-PARTIAL = re.compile(r"\.[0-9a-f]{8}-.+\.partial")
+PARTIAL = ".partial"
+PARTIAL_NAME = re.compile(rf"\.[0-9a-f]{{8}}-.+\{PARTIAL}")
 
 
 @contextlib.contextmanager
 def whole(path: Path, durable: bool = False) -> Iterator[Path]:
     """Gives a file or folder its name only once it is whole.
 
-    Yields a path beside it, of a name that nothing has (see PARTIAL), to write to; renames it at the end, and removes
+    Yields a path beside it, of a name that nothing has (see PARTIAL_NAME), to write to; renames it at the end, and removes
     it if anything is raised, so that what was there before stays.
 
     Args:
@@ -29,7 +30,7 @@ def whole(path: Path, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written or renamed.
     """
-    partial = path.with_name(f".{os.urandom(4).hex()}-{path.name}.partial")
+    partial = path.with_name(f".{os.urandom(4).hex()}-{path.name}{PARTIAL}")
     try:
         yield partial
         if durable:

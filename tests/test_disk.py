@@ -34,7 +34,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", logged)
     files.write(tmp_path / "a", "text")
-    assert [files.PARTIAL.fullmatch(Path(name).name) is not None for name in seen] == [True]
+    assert [files.PARTIAL_NAME.fullmatch(Path(name).name) is not None for name in seen] == [True]
     assert (tmp_path / "a").read_text() == "text"
 
 

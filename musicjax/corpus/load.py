@@ -14,7 +14,7 @@ from musicjax import console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import datasets, pool
+from musicjax.corpus import pool
 from musicjax.corpus.corpus import Corpus, Outcome, ReadFile
 from musicjax.corpus.find import SUFFIXES, find_files
 from musicjax.corpus.read import Reading, skipped
@@ -82,28 +82,35 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
 @contextlib.contextmanager
 def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     """The folder (or the file) that a source names, and its files of music."""
-    folder = Path(source).expanduser()
-    if source == "builtin" and cache is None:
-        with tempfile.TemporaryDirectory() as name:
-            folder = _compose(Path(name) / source)
-            yield folder, find_files(folder)
-    elif source == "builtin" and cache is not None:
+    if source != "builtin":
+        yield _named(source, cache)
+    elif cache is not None:
         folder = _compose(cache / f"builtin-v{COMPOSER_VERSION}")
         yield folder, find_files(folder)
-    elif source in datasets.NAMES and not folder.is_dir():
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = _compose(Path(name, source))
+            yield folder, find_files(folder)
+
+
+def _named(source: str, cache: Path | None) -> tuple[Path, list[Path]]:
+    """The same of a data set, a folder or a file."""
+    from musicjax.corpus import datasets  # the built-in corpus does without
+
+    folder = Path(source).expanduser()
+    if source in datasets.NAMES and not folder.is_dir():
         if datasets.is_missing(source, cache):
             _download(source, cache)
         folder, paths = datasets.find(source, cache)
-        yield folder, find_files(folder) if paths is None else paths
-    elif folder.is_dir() or folder.is_file():
-        if source in datasets.NAMES:
-            console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
-        yield folder, find_files(folder)
-    else:
+        return folder, find_files(folder) if paths is None else paths
+    if not folder.is_dir() and not folder.is_file():
         raise RunError(
             f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
             f"folder with {' '.join(SUFFIXES)} files"
         )
+    if source in datasets.NAMES:
+        console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
+    return folder, find_files(folder)
 
 
 def _compose(folder: Path) -> Path:
@@ -123,6 +130,8 @@ def _compose(folder: Path) -> Path:
 
 
 def _download(name: str, cache: Path | None) -> None:
+    from musicjax.corpus import datasets
+
     next_at = 0
     with console.bar("download") as update:
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicjax import files
 from musicjax.music import midi_chunks, midi_events, midi_notes
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import Notes
@@ -139,7 +138,9 @@ def write(
             f"bpm={bpm}, ticks_per_beat={ticks_per_beat}, programs={tuple(programs)}: "
             "expected 4..60,000,000, 1..32767 and 0..127"
         )
-    import mido  # only here, so that a reading process starts in a blink
+    import mido  # both only here, so that a reading process starts in a blink
+
+    from musicjax import files
 
     parts = [parts] if isinstance(parts, Notes) else list(parts)
     tempo_us = mido.bpm2tempo(bpm)
