@@ -49,7 +49,7 @@ def test_place_follows_from_the_intervals_and_all_bins_are_within_their_sizes(no
     rows, _ = note_bins.encode(moved, bins)
     assert (rows < np.array(bins.used)).all() and (np.array(bins.used) <= note_bins.SIZES).all()
     steps = np.cumsum(np.array(bins.interval)[rows[:, 0]])
-    np.testing.assert_array_equal(rows[:, note_bins.PLACE], steps % bins.steps_per_bar)
+    np.testing.assert_array_equal(rows[:, note_bins.BAR_POSITION], steps % bins.steps_per_bar)
 
 
 def test_the_grid_is_the_coarsest_that_has_the_onsets():
