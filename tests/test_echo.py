@@ -29,7 +29,7 @@ def _rows(codes, seed: int = 0) -> np.ndarray:
     return rows
 
 
-def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
+def _match_by_hand(rows: np.ndarray, now: int) -> list[int]:
     """Of one row, by comparing everything with everything."""
     same = [tuple(row) for row in rows[:, [0, 2]]]
     best, at = 0, -1
@@ -47,25 +47,25 @@ def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_echoes_are_those_found_by_comparing_everything(codes):
+def test_matches_are_those_found_by_comparing_everything(codes):
     rows = _rows(codes)
-    assert note_bins.matches(rows).tolist() == [_echo_by_hand(rows, now) for now in range(len(rows))]
+    assert note_bins.matches(rows).tolist() == [_match_by_hand(rows, now) for now in range(len(rows))]
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=2, max_size=40), cut=st.integers(1, 39))
-def test_an_echo_knows_only_what_was_before(codes, cut):
+def test_a_match_knows_only_what_came_before(codes, cut):
     rows = _rows(codes)
     whole, part = note_bins.matches(rows), note_bins.matches(rows[:cut])
     np.testing.assert_array_equal(whole[:cut], part)
 
 
-def test_a_section_that_comes_again_is_echoed_note_for_note():
+def test_a_section_that_comes_again_is_matched_note_for_note():
     section = np.random.default_rng(1).integers(0, 60, 50)
     rows = _rows(np.concatenate([section, [61, 62, 63], section]))
     rows[53:] = rows[:50]
     found = note_bins.matches(rows)
-    # After two of its notes the echo is the note that follows.
+    # After two of its notes the match is the note that follows.
     np.testing.assert_array_equal(found[55:-1, :4], rows[56:][:, [0, 2, 3, 4]])
     assert found[-1, 4] == sum(least <= 50 for least in longest_match.LENGTHS)
 
@@ -134,7 +134,7 @@ def _frames_by_hand(frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_frames_have_the_echo_found_by_comparing_everything_each_piece_its_own(seed):
+def test_matches_of_frames_are_those_found_by_comparing_everything_in_their_own_piece(seed):
     frames = _frames(70, seed)
     rows = piano_roll.with_matches(frames, np.array([0, 40, 40, 70]))
     np.testing.assert_array_equal(rows[:40], _frames_by_hand(frames[:40]))

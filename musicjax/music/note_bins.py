@@ -174,18 +174,18 @@ def scaled(bins: Bins, factor: float) -> tuple[np.ndarray, np.ndarray]:
     # A chord stays a chord, and notes that are none do not become one.
     interval[1:] = np.maximum(interval[1:], min(1, len(interval) - 1))
     duration = _nearest(np.asarray(bins.duration) * factor, np.asarray(bins.duration))
-    return np.pad(interval, (0, SIZES[INTERVAL] - len(interval))), np.pad(
-        duration, (0, SIZES[DURATION] - len(duration))
-    )
+    return _padded(interval, INTERVAL), _padded(duration, DURATION)
 
 
 def steps_of(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     """Steps of each bin of intervals, and steps for which a note of each bin of durations sounds: int [48] and [48]."""
     duration = np.maximum(np.ceil(np.asarray(bins.duration) * bins.steps_per_beat - 1e-6), 1).astype(np.int64)
-    interval = np.asarray(bins.interval)
-    return np.pad(interval, (0, SIZES[INTERVAL] - len(interval))), np.pad(
-        duration, (0, SIZES[DURATION] - len(duration))
-    )
+    return _padded(np.asarray(bins.interval), INTERVAL), _padded(duration, DURATION)
+
+
+def _padded(of_bins: np.ndarray, column: int) -> np.ndarray:
+    """A number for each bin in use, then 0 for each of the rest of the column's."""
+    return np.pad(of_bins, (0, SIZES[column] - len(of_bins)))
 
 
 def valid(bins: Bins) -> np.ndarray:
