@@ -141,7 +141,7 @@ def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str,
 def rows_of(folder: Path, bins: Bins, data: DataConfig) -> ngrams.Split:
     """The predicted columns of a folder's pieces, int [N, 4], and their offsets."""
     corpus, _ = data_lib.read(dataclasses.replace(data, source=str(folder)))
-    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, echo=False)[0] for p in range(len(corpus))])
+    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, match=False)[0] for p in range(len(corpus))])
     return np.delete(rows, note_bins.GIVEN, axis=1).astype(np.int64), corpus.offsets
 
 

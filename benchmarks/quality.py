@@ -94,7 +94,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
     first = generator.choice(starts, pieces)[:, None] + np.arange(4)
     drawn = ngrams.sample(best, seed, length, train[0][first])
     rows = np.zeros((*drawn.shape[:2], len(note_bins.COLUMNS)), np.int64)
-    rows[..., [note_bins.COLUMNS.index(name) for name in note_bins.PREDICTED]] = drawn
+    rows[..., note_bins.PREDICTED_COLUMNS] = drawn
     return [note_bins.decode(piece, bins) for piece in rows]
 
 

@@ -19,8 +19,8 @@ PARTIAL_NAME = re.compile(rf"\.[0-9a-f]{{8}}-.+\{PARTIAL}")
 def whole(path: Path, durable: bool = False) -> Iterator[Path]:
     """Gives a file or folder its name only once it is whole.
 
-    Yields a path beside it, of a name that nothing has (see PARTIAL_NAME), to write to; renames it at the end, and removes
-    it if anything is raised, so that what was there before stays.
+    Yields a path beside it to write to, whose name (see PARTIAL_NAME) nothing else has. Renames it at the end; if
+    anything is raised, removes it, so that what was there before stays.
 
     Args:
         path: the name; a file that has it is replaced, a folder that has it is not unless it is empty.

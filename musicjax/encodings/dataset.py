@@ -30,7 +30,7 @@ from musicjax.training.sequences import Lanes, Sequences, Tables
 from musicjax.training.windows import Windows
 
 # Column, lowest and highest number of the pitches that events may be moved to: the keys of a piano.
-PITCHES = (note_bins.COLUMNS.index("pitch"), 21, 108)
+PITCHES = (note_bins.PITCH, 21, 108)
 # Of more notes or frames it is said that looking for echoes takes its time.
 MANY_ROWS = 1_000_000
 # Tempos to either side of a piece's own that its training windows may get.
@@ -294,7 +294,7 @@ def rows_of(rolls: Rolls, data: DataConfig) -> np.ndarray:
     if not data.echo:
         return rolls.frames
     _say_if_many(len(rolls.frames), "frames")
-    return piano_roll.with_echoes(rolls.frames, rolls.offsets)
+    return piano_roll.with_matches(rolls.frames, rolls.offsets)
 
 
 def music(config: Config, fingerprint: str, workdir: Path) -> Music | None:
