@@ -7,13 +7,14 @@ package, as the reading processes do, starts neither JAX nor mido.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from musicjax import renamed
 from musicjax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from musicjax.config import Config as Config
-    from musicjax.config import load as load_config
+    from musicjax.config_files import load as load_config
+    from musicjax.encodings.sampling_params import SamplingParams as SamplingParams
     from musicjax.generation.generate import generate as generate
-    from musicjax.generation.sampling_params import Setting as Setting
     from musicjax.music.midi import read as read_midi
     from musicjax.music.midi import write as write_midi
     from musicjax.music.notes import Notes as Notes
@@ -22,19 +23,35 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": ("musicjax.config", "Config"),
-    "load_config": ("musicjax.config", "load"),
+    "load_config": ("musicjax.config_files", "load"),
     "Notes": ("musicjax.music.notes", "Notes"),
     "read_midi": ("musicjax.music.midi", "read"),
     "write_midi": ("musicjax.music.midi", "write"),
     "train": ("musicjax.run.train", "train"),
     "generate": ("musicjax.generation.generate", "generate"),
     "evaluate": ("musicjax.run.evaluate", "evaluate"),
-    "Setting": ("musicjax.generation.sampling_params", "Setting"),
+    "SamplingParams": ("musicjax.encodings.sampling_params", "SamplingParams"),
 }
-__all__ = ["Config", "Notes", "Setting", "evaluate", "generate", "load_config", "read_midi", "train", "write_midi"]
+__all__ = [
+    "Config",
+    "Notes",
+    "SamplingParams",
+    "evaluate",
+    "generate",
+    "load_config",
+    "read_midi",
+    "train",
+    "write_midi",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name in renamed.PYTHON:
+        present = renamed.PYTHON[name]
+        from musicjax import console
+
+        console.say_once("renamed", f"musicjax.{name} is now musicjax.{present}")
+        name = present
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]

@@ -390,10 +390,15 @@ def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
     ]
 
 
+def kinds() -> dict[str, type]:
+    """The type of every knob of every encoding, by its path, in the order of their declaration."""
+    configs = [Config(data=DataConfig(encoding=encoding)) for encoding in ENCODINGS]
+    return {path: type(field.default) for config in configs for path, field, _ in fields(config)}
+
+
 def paths() -> list[str]:
-    """The paths of all knobs of all encodings, in the order of their declaration."""
-    every = [path for encoding in ENCODINGS for path, _, _ in fields(Config(data=DataConfig(encoding=encoding)))]
-    return list(dict.fromkeys(every))
+    """The paths of all knobs of all encodings."""
+    return list(kinds())
 
 
 def require_field(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import runpy
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,14 @@ def _of_its_encoding(found: dict[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in found.items() if renamed.FIELDS.get(path, path) in own | {"model.head"}}
 
 
-def describe(config: Config) -> list[str]:
-    """One line for each knob: its flag, value and meaning."""
+def describe(config: Config, without: Collection[str] = ()) -> list[str]:
+    """Two lines for each knob that is not in `without`: its flag with its value, and its meaning."""
     lines = []
     for path, field, value in config_lib.fields(config):
-        allowed = " or ".join(field.metadata["choices"])
-        lines.append(f"  --config.{path}={value}\n      {field.metadata['meaning']}{f' ({allowed})' if allowed else ''}")
+        if path not in without:
+            allowed = " or ".join(field.metadata["choices"])
+            meaning = f"{field.metadata['meaning']}{f' ({allowed})' if allowed else ''}"
+            lines += [f"  --config.{path}={value}", f"      {meaning}"]
     return lines
 
 

@@ -52,7 +52,7 @@ class Section:
         path, parts = f"{self.NAME}.{name}", self.PARTS
         present = present_path(path, say=True).split(".")[1]
         encoding = next(encoding for encoding in parts if type(self.own) is parts[encoding])
-        others = [other for other in parts if present in parts[other].__dataclass_fields__]
+        others = [other for other in parts if present in parts[other].__dataclass_fields__]  # type: ignore[attr-defined]
         if present in vars(self.own):
             setattr(self.own, present, value)
         elif path == "model.head" and value == ONLY_HEAD.get(encoding):
@@ -75,7 +75,7 @@ class Section:
 
 def takes_own_fields(section: type[T]) -> type[T]:
     """Lets a section's constructor take the fields of its own part as keywords, as that of 0.1.0 did."""
-    init, names = section.__init__, section.__dataclass_fields__  # type: ignore[misc,attr-defined]
+    init, names = section.__init__, section.__dataclass_fields__  # type: ignore[attr-defined]
 
     def with_own_fields(self: Any, *values: Any, **named: Any) -> None:
         waiting = {name: named.pop(name) for name in list(named) if name not in names}
@@ -88,6 +88,7 @@ def takes_own_fields(section: type[T]) -> type[T]:
 
 
 def fields_of(owner: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """(path, declaration, value) of every knob below a prefix; those of an own part have their section's path."""
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         if field.name == "own":

@@ -1,4 +1,4 @@
-"""What version 0.1.0 called things, and what they are called now: the one table for flags, configs, runs and metrics."""
+"""What 0.1.0 called things, and what they are called now: one table for flags, configs, runs and metrics."""
 
 from __future__ import annotations
 

@@ -8,150 +8,148 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
+from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
-# Up to so many pieces have sound files that nobody asked for.
-FEW_OUTPUTS = 16
 
-
-def run(command: str, options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> int:
-    """Runs one command with its flags; overrides is None where the config was named, not assumed.
+def run(call: Call) -> int:
+    """Runs one command with its flags; returns the exit status.
 
     SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
     """
-    signals.install("; the same command goes on after the last finished epoch, if there is one" * (command == "train"))
+    goes_on = "; the same command goes on after the last finished epoch, if there is one"
+    signals.install(goes_on * (call.command == "train"))
     commands = {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data, "report": _report}
-    commands[command](options, config, overrides)
+    commands[call.command](call)
     return 0
 
 
-def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    from musicjax import console
-    from musicjax.training import mesh
-
-    if options["distributed"] not in ("off", "auto"):
-        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
-    if options["coordinator"] or options["distributed"] == "auto":
-        mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
-        console.keep_results_apart()
-    elif options["num_processes"] is not None or options["process_id"] is not None:
-        raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
+def _train(call: Call) -> None:
+    options, config = call.options, call.config
+    _join_processes(options)
     from musicjax.run import device, train
     from musicjax.store import checkpoint
 
     workdir = Path(options["workdir"] or Path("runs", config.name))
-    if overrides is not None and checkpoint.exists(workdir):
-        config = _with(checkpoint.read_facts(workdir).config, overrides)
-    device.keep_programs(config)
+    if call.overrides is not None:
+        saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else config
+        config = _with(saved, call.overrides)
+    device.keep_programs(config.data)
     summary = train.train(config, workdir)
     if summary:
         print(json.dumps(summary))
 
 
-def _generate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+def _join_processes(options: dict[str, Any]) -> None:
+    from musicjax import console
+
+    if options["distributed"] not in ("off", "auto"):
+        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
+    if options["coordinator"] or options["distributed"] == "auto":
+        from musicjax.training import mesh
+
+        mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
+        console.keep_results_apart()
+    elif options["num_processes"] is not None or options["process_id"] is not None:
+        raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
+
+
+def _generate(call: Call) -> None:
     from musicjax.generation import request as request_lib
 
+    options = call.options
     request = request_lib.of(options)
-    kind = _sound_kind(options["audio"], request)
-    from musicjax.generation import sound
+    if request.audio != "none":
+        from musicjax.generation import sound
 
-    if kind != "none":
-        sound.require_soundfont(options["soundfont"])
-    from musicjax import console
-    from musicjax.generation import generate
-    from musicjax.run import device
-    from musicjax.store import pretrained
+        sound.require_soundfont(request.soundfont)
+    from musicjax.generation import generate, primer
 
-    if options["workdir"]:
-        workdir, saved = _existing_workdir(options, config, overrides)
-        device.keep_programs(saved)
-        model, folder = generate.load(workdir, options["checkpoint"]), workdir / "generated"
-    else:
-        if overrides is None or overrides:
-            raise UsageError("--workdir is missing: expected the folder of the model that the config is of")
-        generate.check_which(options["checkpoint"])
-        model, folder = pretrained.load(), Path("generated")
-        saved = model.facts.config
-        device.keep_programs(saved)
-        console.say("model", "no --workdir: the small model that comes with musicjax, of the built-in corpus")
-    request_lib.require_events(saved.data.encoding, request.of_events)
+    model, saved, folder = _model(call)
+    request_lib.require_controls(model.encoding, request.need_controls)
     request = request_lib.filled(request, saved.sample)
-    primer = generate.read_primer(options["primer"], model) if options["primer"] else None
+    notes = primer.read(options["primer"], model) if options["primer"] else None
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
     if request.sweep:
         from musicjax.generation import sweep
 
-        for path in sweep.sweep(model, request, primer, folder):
+        for path in sweep.sweep(model, request, notes, folder):
             print(printable(str(path)))
         return
-    of_events = {"settings": request.settings, "bpm": request.bpm, "bars": request.bars}
+    temperature = {"temperature": request.sampling[0].temperature if request.sampling else 1.0}
     pieces = generate.generate(
         model,
         num_outputs=request.num_outputs,
-        num_notes=request.num_notes,
-        seconds=request.seconds,
+        **request.length._asdict(),
         seed=request.seed,
+        bpm=request.bpm,
         decode=request.decode,
-        primer=primer,
-        **(of_events if saved.data.encoding == "events" else {"temperature": request.temperature}),
+        primer=notes,
+        **({"sampling": request.sampling} if model.encoding.has_controls else temperature),
     )
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:
         print(printable(str(path)))
-    if kind != "none" and pieces:
-        sound.write(pieces, paths, kind, options["soundfont"])
+    if request.audio != "none" and pieces:
+        sound.write(pieces, paths, request.audio, request.soundfont)
 
 
-def _sound_kind(asked: str, request: Any) -> str:
-    """The kind of sound file; auto: WAV for a few pieces, none for many.
+def _model(call: Call) -> tuple[Any, Config, Path]:
+    """(the model of the workdir, or the one that comes along; its config with what is overridden; its own folder)."""
+    from musicjax import console
+    from musicjax.run import device
+    from musicjax.store import model as model_lib
 
-    Raises:
-        UsageError: there is no such kind.
-    """
-    from musicjax.generation import sound
+    which = call.options["checkpoint"]
+    if call.options["workdir"]:
+        workdir, saved = _existing_workdir(call)
+        device.keep_programs(saved.data)
+        return model_lib.load(workdir, which), saved, workdir / "generated"
+    if call.overrides is None or call.overrides:
+        raise UsageError("--workdir is missing: expected the folder of the model that the config is of")
+    from musicjax.store import pretrained
 
-    if asked not in ("auto", "none", *sound.KINDS):
-        raise UsageError(f"audio={asked!r}: expected auto, none, {', '.join(sound.KINDS)}")
-    if request.sweep and asked not in ("auto", "none"):
-        raise UsageError(f"--sweep and --audio={asked}: expected one of them; a sweep writes MIDI files and pictures")
-    if asked != "auto":
-        return asked
-    return "wav" if request.num_outputs <= FEW_OUTPUTS and not request.sweep else "none"
+    model_lib.check_which(which)
+    model = pretrained.load()
+    device.keep_programs(model.config.data)
+    console.say("model", "no --workdir: the small model that comes with musicjax, of the built-in corpus")
+    return model, model.config, Path("generated")
 
 
-def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
+def _evaluate(call: Call) -> None:
     from musicjax.run import device, evaluate
 
-    workdir, saved = _existing_workdir(options, config, overrides)
-    device.keep_programs(saved)
-    print(json.dumps(evaluate.evaluate(workdir, options["data"], options["checkpoint"])))
+    workdir, saved = _existing_workdir(call)
+    device.keep_programs(saved.data)
+    print(json.dumps(evaluate.evaluate(workdir, call.options["data"], call.options["checkpoint"])))
 
 
-def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    from musicjax.cli import data as data_command
+def _data(call: Call) -> None:
+    from musicjax.cli import data
 
+    options, config = call.options, call.config
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
-    config_lib.set_field(config, "data.source", source)
     if source.startswith("polyphonic:"):  # whatever the config would train on it
-        config = Config(data=DataConfig(source, config.data.cache, encoding="frames"))
-    data_command.show(config_lib.validate(config).data, report, options["json"])
+        config = Config(data=DataConfig(cache=config.data.cache, encoding="frames"))
+    config_lib.set_field(config, "data.source", source)
+    data.show(config_lib.validate(config).data, report, options["json"])
 
 
-def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    if not options["workdir"]:
+def _report(call: Call) -> None:
+    if not call.options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a run")
-    if overrides is None or overrides:
+    if call.overrides is None or call.overrides:
         raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
     from musicjax import console
     from musicjax.report import figures, run_page
 
-    workdir = Path(options["workdir"])
-    paths, left_out = figures.write(workdir, Path(options["output_dir"] or workdir / "report"))
-    if not options["output_dir"]:  # the page names the files of samples as seen from the workdir
+    workdir, output_dir = Path(call.options["workdir"]), call.options["output_dir"]
+    paths, left_out = figures.write(workdir, Path(output_dir or workdir / "report"))
+    if not output_dir:  # the page names the files of samples as seen from the workdir
         page, missing = run_page.write(workdir)
         paths, left_out = [*paths, page], left_out + missing
     for fact in left_out:
@@ -160,33 +158,34 @@ def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] |
         print(printable(str(path)))
 
 
-def _existing_workdir(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> tuple[Path, Config]:
+def _existing_workdir(call: Call) -> tuple[Path, Config]:
     """The workdir of a trained model, and its config with what is overridden.
 
     Raises:
         UsageError: a config or field that is named beside it describes another model.
         RunError: there is no trained model.
     """
-    from musicjax.generation import generate
+    from musicjax.encodings import encoding
     from musicjax.store import checkpoint
+    from musicjax.store import model as model_lib
 
-    generate.check_which(options["checkpoint"])
-    if not options["workdir"]:
+    model_lib.check_which(call.options["checkpoint"])
+    if not call.options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a trained model")
-    workdir = Path(options["workdir"])
-    saved = checkpoint.read_facts(workdir).config
-    present = config if overrides is None else _with(saved, overrides)
+    workdir = Path(call.options["workdir"])
+    saved = checkpoint.read_metadata(workdir).config
+    present = call.config if call.overrides is None else _with(saved, call.overrides)
     if present.model.precision == "auto":
         present.model.precision = saved.model.precision
-    if saved.model != present.model or config_lib.columns(saved) != config_lib.columns(present):
+    if encoding.of(saved).network() != encoding.of(present).network():
         raise UsageError(
-            f"workdir {workdir} holds another model than config {config.name}; leave out --config to use what was saved"
+            f"workdir {workdir} holds another model than config {call.config.name}; leave out --config to use what was "
+            "saved"
         )
-    return workdir, saved if overrides is None else present
+    return workdir, saved if call.overrides is None else present
 
 
 def _with(config: Config, overrides: dict[str, Any]) -> Config:
     config = copy.deepcopy(config)
-    for path, value in overrides.items():
-        config_lib.set_field(config, path, value)
+    config_lib.set_fields(config, overrides)
     return config_lib.validate(config)

@@ -1,26 +1,50 @@
-"""A call of `generate` as its flags give it: checked before anything that is slow. Without JAX."""
+"""A call of `generate` as its flags make it, checked before anything slow. Without JAX."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from musicjax.config import SampleConfig
+from musicjax.encodings import sampling_params
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.generation import sampling_params as setting_lib
-from musicjax.generation.sampling_params import Setting
-from musicjax.music import melody_text as primer_lib
+from musicjax.music.note_bins import BEATS_A_BAR
 
 NOTES_IF_NO_LENGTH = 300
-LENGTHS = ("num_notes", "seconds", "bars")
 DECODES = ("staggered", "window", "carry")
-BEATS_A_BAR = 4
+AUDIO_KINDS = ("wav", "flac", "ogg")
+# So many pieces at most have sound files that nobody asked for.
+FEW_OUTPUTS = 16
 LOWEST_BPM, HIGHEST_BPM = 10.0, 1000.0
 MOST_OUTPUTS, MOST_SECONDS = 10_000, 86_400.0
-# Flags that steer how bins are drawn, or are counted in beats, which other models do not know.
-OF_EVENTS = (*(name for name in setting_lib.LISTS if name != "temperature"), *setting_lib.TEMPERATURES)
-OF_EVENTS += ("pitch_range", "bpm", "bars", "sweep")
+# Flags that only a model with controls obeys: those that say how bins are drawn, and what counts in beats.
+NEED_CONTROLS = (
+    *(name for name in sampling_params.LISTS if name != "temperature"),
+    *sampling_params.TEMPERATURES,
+    "pitch_range",
+    "bpm",
+    "bars",
+    "sweep",
+)
+
+
+class Length(NamedTuple):
+    """The length of a piece: one of the three is above 0."""
+
+    num_notes: int
+    seconds: float
+    bars: float
+
+    def in_seconds(self, bpm: float) -> float:
+        """The length in seconds at a tempo, 0 where it is in notes; raises UsageError if bars last too long."""
+        seconds = self.bars * BEATS_A_BAR * 60 / bpm if self.bars else self.seconds
+        if seconds > MOST_SECONDS:
+            raise UsageError(
+                f"bars={self.bars:g} at bpm={bpm:g} last {seconds:,.0f} seconds: expected at most {MOST_SECONDS:,.0f}"
+            )
+        return seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,34 +52,29 @@ class Request:
     """What is asked for.
 
     Attributes:
-        num_outputs: how many pieces; of a sweep, of each setting.
-        num_notes, seconds, bars: the length, the other two 0.
-        seed, decode: as `generate.generate` takes them.
-        settings: one for each output; of a sweep the grid.
-        sweep: whether settings are a grid.
-        bpm: quarter notes a minute; None: the data's.
+        num_outputs: how many pieces; of a sweep, of each combination.
+        length, seed, decode, bpm: as `generate.generate` takes them.
+        sampling: one for each output; of a sweep the grid.
+        sweep: whether `sampling` is a grid.
         program: General MIDI number.
-        of_events: flags given that need a model of events.
-        given: fields of the settings that flags give.
+        audio: kind of sound file beside each piece, or none.
+        soundfont: for it; empty: one that is found.
+        need_controls: flags given that only a model with controls obeys.
+        given: sampling parameters that flags give.
     """
 
     num_outputs: int
-    num_notes: int
-    seconds: float
-    bars: float
+    length: Length
     seed: int
     decode: str
-    settings: tuple[Setting, ...]
-    sweep: bool
     bpm: float | None
+    sampling: tuple[SamplingParams, ...]
+    sweep: bool
     program: int
-    of_events: tuple[str, ...]
+    audio: str
+    soundfont: str
+    need_controls: tuple[str, ...]
     given: tuple[str, ...] = ()
-
-    @property
-    def temperature(self) -> float:
-        """Of models that know no other control."""
-        return self.settings[0].temperature if self.settings else 1.0
 
 
 def of(options: Mapping[str, Any]) -> Request:
@@ -64,85 +83,86 @@ def of(options: Mapping[str, Any]) -> Request:
     Raises:
         UsageError: a value that is out of range, or does not go with another.
     """
-    num_notes, seconds, bars = (options[name] or 0 for name in LENGTHS)
-    if all(options[name] is None for name in LENGTHS):
-        num_notes = NOTES_IF_NO_LENGTH
+    length = Length(*(options[name] or 0 for name in Length._fields))
+    if all(options[name] is None for name in Length._fields):
+        length = Length(NOTES_IF_NO_LENGTH, 0, 0)
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
-    check(outputs, num_notes, seconds, bars, seed, decode, bpm)
+    check(outputs, length, seed, decode, bpm)
     program = options["program"] or 0
     if not 0 <= program <= 127:
         raise UsageError(f"program={program}: expected a General MIDI number, 0..127 (0: piano)")
-    values = setting_lib.from_flags(options)
-    sweep = bool(options["sweep"])
-    settings = setting_lib.grid(values) if sweep else setting_lib.in_turn(values, outputs)
-    # Also what no output comes to, as where there are more values than outputs.
-    for setting in [*settings, *setting_lib.in_turn(values, max(map(len, values.values()), default=0))]:
-        setting_lib.check(setting)
-    if sweep and not 0 < len(settings) * outputs <= MOST_OUTPUTS:
+    values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
+    sampling = sampling_params.grid(values) if sweep else sampling_params.in_turn(values, outputs)
+    # Also what no output takes, as where there are more values than outputs.
+    for one in [*sampling, *sampling_params.in_turn(values, max(map(len, values.values()), default=0))]:
+        sampling_params.check(one)
+    if sweep and not 0 < len(sampling) * outputs <= MOST_OUTPUTS:
         raise UsageError(
-            f"sweep of {len(settings)} settings, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
+            f"sweep of {len(sampling)} combinations, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
         )
-    if primer_lib.is_melody(options["primer"]):
-        primer_lib.entries(options["primer"])
-    given = [f"--{name}" for name in OF_EVENTS if options[name] not in (None, False)]
-    given += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
+    if options["primer"].lstrip().startswith("["):
+        from musicjax.music import melody_text
+
+        melody_text.entries(options["primer"])
+    need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
+    need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
+    audio = _audio(options["audio"], outputs, sweep)
+    given = tuple(values)
+    soundfont = options["soundfont"]
     return Request(
-        outputs,
-        num_notes,
-        seconds,
-        bars,
-        seed,
-        decode,
-        tuple(settings),
-        sweep,
-        bpm,
-        program,
-        tuple(given),
-        tuple(values),
+        outputs, length, seed, decode, bpm, tuple(sampling), sweep, program, audio, soundfont, tuple(need), given
     )
 
 
 def filled(request: Request, sample: SampleConfig) -> Request:
-    """The request, in which what no flag gives is as a run's config says of its samples."""
-    own = setting_lib.of_config(sample)
-    left = {name: getattr(own, name) for name in setting_lib.OF_CONFIG if name not in request.given}
-    settings = tuple(dataclasses.replace(setting, **left) for setting in request.settings)
-    return dataclasses.replace(request, settings=settings)
+    """The request, with what no flag gives as a run's config has it for its samples."""
+    own = sampling_params.of_config(sample)
+    names = ("temperature", *(field.name for field in dataclasses.fields(sample.own)))
+    left = {name: getattr(own, name) for name in names if name not in request.given}
+    sampling = tuple(dataclasses.replace(one, **left) for one in request.sampling)
+    return dataclasses.replace(request, sampling=sampling)
 
 
-def check(
-    num_outputs: int,
-    num_notes: int,
-    seconds: float,
-    bars: float,
-    seed: int,
-    decode: str = "auto",
-    bpm: float | None = None,
-) -> None:
-    """Raises UsageError for a request out of range; num_notes, seconds or bars is 0 where not asked for."""
+def check(num_outputs: int, length: Length, seed: int, decode: str = "auto", bpm: float | None = None) -> None:
+    """Raises UsageError for a request out of range."""
     if decode not in ("auto", *DECODES):
         raise UsageError(f"decode={decode!r}: expected one of auto, {', '.join(DECODES)}")
     for name, value, low, high in (
         ("num_outputs", num_outputs, 0, MOST_OUTPUTS),
-        ("num_notes", num_notes, 0, 1_000_000),
-        ("seconds", seconds, 0.0, MOST_SECONDS),
-        ("bars", bars, 0.0, 100_000.0),
+        ("num_notes", length.num_notes, 0, 1_000_000),
+        ("seconds", length.seconds, 0.0, MOST_SECONDS),
+        ("bars", length.bars, 0.0, 100_000.0),
         ("seed", seed, 0, 2**31 - 1),
         ("bpm", 120.0 if bpm is None else bpm, LOWEST_BPM, HIGHEST_BPM),
     ):
         if not low <= value <= high:  # also refuses nan
             raise UsageError(f"{name}={value}: expected {low}..{high}")
-    if sum(map(bool, (num_notes, seconds, bars))) != 1:
+    if sum(map(bool, length)) != 1:
         raise UsageError(
-            f"num_notes={num_notes}, seconds={seconds:g}, bars={bars:g}: expected exactly one of the three lengths "
-            "above 0"
+            f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}: expected exactly one of "
+            "the three lengths above 0"
         )
 
 
-def require_events(encoding: str, of_events: Sequence[str]) -> None:
-    """Raises UsageError where flags are given that a model of this encoding has no use for."""
-    if encoding != "events" and of_events:
+def require_controls(encoding: Any, asked: Sequence[str]) -> None:
+    """Raises UsageError if something is asked that a model of this encoding does not obey."""
+    if asked and not encoding.has_controls:
         raise UsageError(
-            f"{', '.join(of_events)}: expected a model of events (--config=events), and this one is of {encoding}; "
-            "leave it out"
+            f"{', '.join(asked)}: expected a model of events (--config=events), and this one is of "
+            f"{encoding.config.data.encoding}; leave it out"
         )
+
+
+def _audio(asked: str, outputs: int, sweep: bool) -> str:
+    """The kind of sound file; auto: WAV for a few pieces, none for many.
+
+    Raises:
+        UsageError: there is no such kind, or a sweep cannot have it.
+    """
+    if asked not in ("auto", "none", *AUDIO_KINDS):
+        raise UsageError(f"audio={asked!r}: expected auto, none, {', '.join(AUDIO_KINDS)}")
+    if sweep and asked not in ("auto", "none"):
+        raise UsageError(f"--sweep and --audio={asked}: expected one of them; a sweep writes MIDI files and pictures")
+    if asked != "auto":
+        return asked
+    return "wav" if outputs <= FEW_OUTPUTS and not sweep else "none"

@@ -14,10 +14,10 @@ import numpy as np
 from musicjax import console, files
 from musicjax.errors import RunError
 from musicjax.generation import generate as generate_lib
-from musicjax.generation.generate import Model
 from musicjax.generation.request import Request
-from musicjax.music import metrics, note_bins
+from musicjax.music import metrics
 from musicjax.music.notes import Notes
+from musicjax.store.model import Model
 
 MOST_ROLLS = 60
 # No metric says more than this about a piece, so that one that hardly varies in the data does not drown the others.
@@ -38,16 +38,14 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
         RunError: a file cannot be written.
     """
     each = range(request.num_outputs)
-    settings = [setting for setting in request.settings for _ in each]
-    numbers = [number for _ in request.settings for number in each]
+    sampling = [one for one in request.sampling for _ in each]
+    numbers = [number for _ in request.sampling for number in each]
     pieces = generate_lib.generate(
         model,
-        num_outputs=len(settings),
-        num_notes=request.num_notes,
-        seconds=request.seconds,
-        bars=request.bars,
+        num_outputs=len(sampling),
+        **request.length._asdict(),
         seed=request.seed,
-        settings=settings,
+        sampling=sampling,
         bpm=request.bpm,
         primer=primer,
         decode=request.decode,
@@ -60,15 +58,15 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
             "rank": rank,
             "file": paths[k].name,
             "score": round(float(scores[k]), 4),
-            "setting": settings[k].text(),
+            "setting": sampling[k].text(),
             "number": numbers[k],
             "metrics": {name: round(value, 4) for name, value in found[k].items()},
         }
         for rank, k in enumerate(np.argsort(scores, kind="stable").tolist(), 1)
     ]
     ranked = [
-        {**by_text, **dataclasses.asdict(setting)}
-        for by_text, setting in _ranked_settings(lines, {setting.text(): setting for setting in request.settings})
+        {**by_text, **dataclasses.asdict(one)}
+        for by_text, one in _ranked_settings(lines, {one.text(): one for one in request.sampling})
     ]
     _say(ranked)
     table, sheet = folder / f"sweep-seed{request.seed}.json", folder / f"sweep-seed{request.seed}.png"
@@ -89,10 +87,9 @@ def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[
 
     A piece without notes has the worst score.
     """
-    assert model.facts.bins is not None
     rows = np.asarray(model.primers)
     notes = min(rows.shape[1], int(np.median([len(piece) for piece in pieces])))
-    real = [metrics.of_piece(_beginning(note_bins.decode(window, model.facts.bins), notes)) for window in rows]
+    real = [metrics.of_piece(_beginning(model.encoding.decode(window), notes)) for window in rows]
     found = [metrics.of_piece(_beginning(piece, notes)) for piece in pieces]
     distances = distances_of(found, real)
     return np.where([len(piece) > 0 for piece in pieces], distances.mean(axis=1), FARTHEST), found, notes

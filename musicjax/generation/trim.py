@@ -1,56 +1,57 @@
-"""Music of a length in seconds: notes are sampled until it is reached, and end there.
-
-Shape legend: K outputs, L rows sampled, C columns.
-"""
+"""Music cut to what was asked for: to a length in seconds, and to a number of notes at once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
 from musicjax import console
-from musicjax.model.sample import Past, Sampled
 from musicjax.music.notes import Notes
-from musicjax.store.metadata import Facts
 
-# Notes sampled at a time, and the most that any output gets.
-CHUNK_NOTES = 100
-MOST_NOTES_PER_SECOND = 50
-# A note that begins within this of the end would be none.
+# Times of notes that meet differ by rounding; a note that begins within this of the end would be none.
 NEGLIGIBLE_SECONDS = 1e-6
 
 
-def rows_for_seconds(
-    more: Callable[..., Sampled], past: Past, facts: Facts, seconds: float, bpm: float
-) -> tuple[np.ndarray, int]:
-    """Rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; and values clamped."""
-    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
-    chunks: list[np.ndarray] = []
-    clamped, reached = 0, np.zeros(len(past.windows))
-    while reached.min() < seconds and len(chunks) * CHUNK_NOTES < most:
-        first = len(chunks) * CHUNK_NOTES
-        rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=first)
-        chunks.append(np.asarray(rows))
-        clamped += int(moved.sum())
-        reached += interval_seconds(chunks[-1], facts, bpm).sum(axis=1)
-    short = int((reached < seconds).sum())
-    if short:
-        console.say(
-            "length", f"{short} outputs end before {seconds:g} s, at the limit of {len(chunks) * CHUNK_NOTES:,} notes"
-        )
-    return np.concatenate(chunks, axis=1), clamped
+def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: float) -> list[Notes]:
+    """Each piece with at most its number of notes at once (0: any), and none after `seconds` (0: no limit).
+
+    Says how many notes were cut for others.
+    """
+    limits = [limited(piece, limit) for piece, limit in zip(pieces, polyphony, strict=True)]
+    cut = sum(count for _, count in limits)
+    if cut:
+        console.say("cut", f"{cut:,} notes, where another begins and --polyphony leaves no room for both")
+    return [shortened(piece, seconds) if seconds else piece for piece, _ in limits]
 
 
-def interval_seconds(rows: np.ndarray, facts: Facts, bpm: float) -> np.ndarray:
-    """Seconds from the onset before each row [K, L, C] to its own, float64 [K, L]; of events at this tempo."""
-    if facts.bins is not None:
-        return np.asarray(facts.bins.interval)[rows[:, :, 0].astype(int)] / facts.bins.steps_per_beat * 60 / bpm
-    return (rows[:, :, 2].astype(np.float64) * facts.scaling.span[2] + facts.scaling.shift[2]).clip(0)
+def limited(notes: Notes, most: int) -> tuple[Notes, int]:
+    """Notes of which at most `most` sound at once, 0: any number; and how many were cut to that end.
+
+    Where one too many begins, the note that would have ended first ends there; one that has only just begun is left
+    out.
+    """
+    if not most:
+        return notes, 0
+    onset, end = notes.onset.tolist(), (notes.onset + notes.duration).tolist()
+    ended_by = np.full(len(notes), -1)
+    sounding: list[int] = []
+    for new, now in enumerate(onset):
+        sounding = [note for note in sounding if end[note] > now + NEGLIGIBLE_SECONDS]
+        while len(sounding) >= most:
+            first = min(sounding, key=lambda note: end[note])
+            sounding.remove(first)
+            ended_by[first] = new
+        sounding.append(new)
+    cut = ended_by >= 0
+    duration = np.where(cut, notes.onset[ended_by] - notes.onset, notes.duration)
+    beats = np.where(cut, notes.onset_beats[ended_by] - notes.onset_beats, notes.duration_beats)
+    shorter = dataclasses.replace(notes, duration=duration, duration_beats=beats)
+    return shorter[~cut | (duration > NEGLIGIBLE_SECONDS)], int(cut.sum())
 
 
-def cut(notes: Notes, seconds: float) -> Notes:
+def shortened(notes: Notes, seconds: float) -> Notes:
     """The notes that begin before this time, none sounding on after it."""
     inside = notes[notes.onset < seconds - NEGLIGIBLE_SECONDS]
     duration = np.minimum(inside.duration, seconds - inside.onset)

@@ -100,7 +100,7 @@ class Categorical:
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        """Rows [..., C] of bins, one column after the other; what follows from others stays 0 (`encodings.event_controls` fills it in)."""
+        """Rows [..., C] of bins, one column after the other; given columns stay 0."""
         rows, begins = jnp.zeros((*outputs.shape[:-1], len(self.sizes))), 0
         for column, size in enumerate(self.sizes):
             if column in self.predicted:

@@ -27,8 +27,8 @@ FEW_KEYS = (7, 15)
 
 
 class Score(NamedTuple):
-    """Of each target: loss, accuracy and nats (negative log-likelihood), [...]; nats of each predicted column, [..., A],
-    where the head predicts columns one by one."""
+    """Of each target, [...]: loss, accuracy and nats (negative log-likelihood); nats of each predicted column,
+    [..., A], if the head predicts columns one by one."""
 
     loss: jax.Array
     accuracy: jax.Array
@@ -261,7 +261,8 @@ def _by_key(params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
 
 def of_frames(name: str, units: int) -> Head:
     """A head for frames: regression, bernoulli, or nade with hidden units."""
-    return {"regression": FrameRegression(), "bernoulli": Bernoulli(), "nade": Nade(units)}[name]
+    heads: dict[str, Head] = {"regression": FrameRegression(), "bernoulli": Bernoulli(), "nade": Nade(units)}
+    return heads[name]
 
 
 def _score(head: Head, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:

@@ -12,17 +12,14 @@ Three ways to see the past, `DECODES`:
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import controls as controls_lib
-from musicjax.model import lstm, network, running_match
-from musicjax.model.controls import Clock, Controls, Memory
+from musicjax.model import heads, lstm, network
 from musicjax.model.network import MusicLSTM
-from musicjax.model.running_match import Heard
 
 Weights = tuple[lstm.Gates, ...]
 States = tuple[lstm.State, ...]
@@ -34,23 +31,49 @@ NOISE, PRIMER = 2**32 - 1, 2**32 - 2
 
 
 class Limits(NamedTuple):
-    """What is fed back is clamped to low..high, float32 [C] each; deviation [C] scales the noise."""
+    """What is fed back is clamped to low..high, float32 [C] each."""
 
     low: jax.Array
     high: jax.Array
+
+
+class Draw(Protocol):
+    """How the next rows come from the network's outputs. A pytree; `controls` are arrays with K outputs in front."""
+
+    @property
+    def controls(self) -> Any: ...
+
+    def start(self, net: MusicLSTM, windows: jax.Array) -> Any:
+        """What is remembered after all rows of the windows [G, T, C]."""
+        ...
+
+    def __call__(
+        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
+    ) -> tuple[jax.Array, Any]:
+        """(next rows [G, C], what is then remembered), after rows last [G, C]; own: the head's parameters."""
+        ...
+
+
+class HeadDraw(NamedTuple):
+    """The head's own sample. deviation: float32 [C], scales the noise of regression; temperature: float32."""
+
     deviation: jax.Array
+    temperature: jax.Array
+    controls: tuple = ()
 
+    def start(self, net: MusicLSTM, windows: jax.Array) -> None:
+        """Nothing is remembered."""
 
-class Steering(NamedTuple):
-    """How rows of bins are drawn: see `controls`."""
-
-    controls: Controls
-    clock: Clock
+    def __call__(
+        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: None
+    ) -> tuple[jax.Array, None]:
+        """As `Draw`."""
+        return net.head.sample(own, outputs, noise, self.deviation, self.temperature), None
 
 
 class Past(NamedTuple):
-    """What to go on from: windows [K, T, C], the last rows; states of each group, of a shape by decode, or None; and
-    what is remembered of rows that are steered or told their echo."""
+    """What to go on from: windows [K, T, C], the last rows; of each group the states, whose shape depends on
+    decode, and what `Draw` remembers; None: nothing yet."""
 
     windows: jax.Array
     states: Any = None
@@ -92,30 +115,25 @@ def sample(
     past: Past,
     keys: jax.Array,
     limits: Limits,
-    temperature: float,
+    draw: Draw,
     num_notes: int,
     first_note: int = 0,
     decode: str = "staggered",
-    steering: Steering | None = None,
 ) -> Sampled:
     """Continues K pasts by L = num_notes rows each.
 
-    A row is predicted, noise is added, the row is clamped and fed back. Note n draws from
-    fold_in(fold_in(key k, NOISE), n).
+    A row is drawn, clamped and fed back. Note n draws from fold_in(fold_in(key k, NOISE), n).
 
     Args:
         past: Past(primers [K, T, C]); or that of an earlier call with as many outputs, to go on.
         keys: K keys, see `output_keys`.
-        temperature: 0: the network's prediction itself, the paper's way.
         first_note: number of the first note, where an earlier call is continued.
         decode: one of DECODES.
-        steering: of rows of bins, with Controls of K outputs; it takes the place of the temperature.
     """
     outputs, group = past.windows.shape[0], group_size(decode)
     # The last group is filled up with copies of the last output, which are dropped again.
     place = jnp.minimum(jnp.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
-    if steering is not None:
-        steering = steering._replace(controls=jax.tree.map(lambda one: one[place], steering.controls))
+    controls = jax.tree.map(lambda one: one[place], draw.controls)
     rows, clamped, (windows, states) = _sample_groups(
         net,
         decode,
@@ -123,9 +141,9 @@ def sample(
         params,
         Past(past.windows[place], past.states),
         keys[place],
-        steering,
+        controls,
+        draw._replace(controls=()),  # type: ignore[attr-defined]
         limits,
-        jnp.float32(temperature),
         jnp.int32(first_note),
     )
     rows, clamped, windows = (array.reshape(-1, *array.shape[2:])[:outputs] for array in (rows, clamped, windows))
@@ -133,69 +151,44 @@ def sample(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample_groups(net, decode, num_notes, params, past, keys, steering, limits, temperature, first_note) -> Sampled:
+def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, limits, first_note) -> Sampled:
     """As `sample`, for windows [groups, G, T, C], keys [groups, G] and controls [groups, G, ...]."""
     weights, own = network.prepare(net, params), network.head_params(params)
 
     def one_group(past_and_keys):
         past, keys, controls = past_and_keys
         group, window, columns = past.windows.shape
-        clock = None if steering is None else steering.clock
+        next_rows = draw._replace(controls=controls)
         noise = _noise(net, keys, first_note, num_notes)
         # Rows are written here and read from here: what is returned is to the bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         if past.states is None:
             states = _warm(decode, net, params, weights, past.windows, first_note)
-            memory, heard = _remembered(net, past.windows, clock)
+            memory = next_rows.start(net, past.windows)
         else:
-            states, memory, heard = past.states
+            states, memory = past.states
 
         def note(carry, now):
-            (history, clamped, states, memory, heard), (number, noise_now) = carry, now
+            (history, clamped, states, memory), (number, noise_now) = carry, now
+            last = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
             if decode == "window":
-                outputs = network.apply(net, params, lax.dynamic_slice_in_dim(history, number, window, axis=1))
-                outputs = outputs[:, -1] if net.every else outputs
+                seen = lax.dynamic_slice_in_dim(history, number, window, axis=1)
+                outputs = network.predict_next(net, params, seen)
             else:
-                row = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
-                seen = network.inputs(net, params, row)
-                states, last = _see(decode, weights, seen, first_note + number + window - 1, states)
-                outputs = network.read(params, last)
-            if clock is None:
-                rows = net.head.sample(own, outputs, noise_now, limits.deviation, temperature)
-                if net.echo:
-                    rows, heard = running_match.hear_frames(rows, heard, net.echo)
-            else:
-                before = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
-                rows, memory = controls_lib.draw(net.head, own, outputs, noise_now, before, controls, clock, memory)
-                if clock.lengths is not None:
-                    rows, heard = running_match.hear_bins(rows, heard, clock.lengths, controls.echo)
+                seen = network.inputs(net, params, last)
+                states, read = _see(decode, weights, seen, first_note + number + window - 1, states)
+                outputs = network.read(params, read)
+            rows, memory = next_rows(net, own, outputs, noise_now, last, memory)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
-            return (history, clamped, states, memory, heard), None
+            return (history, clamped, states, memory), None
 
-        carry = (history, jnp.zeros(group, jnp.int32), states, memory, heard)
-        (history, clamped, states, memory, heard), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
-        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory, heard)))
+        carry = (history, jnp.zeros(group, jnp.int32), states, memory)
+        (history, clamped, states, memory), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
+        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory)))
 
-    return lax.map(one_group, (past, keys, None if steering is None else steering.controls))
-
-
-def _remembered(net: MusicLSTM, windows: jax.Array, clock: Clock | None) -> tuple[Memory | None, Heard | None]:
-    """What is remembered after all rows of the windows [G, T, C]: nothing sounds; what they were, where it is told."""
-    group, rows, hear = len(windows), windows.swapaxes(0, 1), None
-    if net.echo:
-        heard = running_match.of_frames(group, net.predicted)
-        hear = functools.partial(running_match.hear_frames, lengths=net.echo)
-        rows = rows[..., : net.predicted]
-        # The silence that fills a window up before a piece begins is none of it: -1 is like no frame.
-        rows = jnp.where(jnp.cumsum(rows.any(axis=-1), axis=0)[..., None] > 0, rows, -1)
-    elif clock is not None and clock.lengths is not None:
-        heard, hear = running_match.of_bins(group), functools.partial(running_match.hear_bins, lengths=clock.lengths)
-    memory = None if clock is None else controls_lib.start(group)
-    if hear is None:
-        return memory, None
-    return memory, lax.scan(lambda heard, rows: (hear(rows, heard)[1], None), heard, rows)[0]
+    return lax.map(one_group, (past, keys, controls))
 
 
 def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:

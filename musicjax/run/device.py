@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from musicjax import console
-from musicjax.config import Config
+from musicjax.config import Config, DataConfig, TrainConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.errors import RunError
 
@@ -27,12 +27,12 @@ MEMORY_SHARE = 0.5
 CPU_GROUP = 1
 
 
-def keep_programs(config: Config) -> None:
+def keep_programs(data: DataConfig) -> None:
     """Compiled programs are kept in the cache, so that the next start need not compile them again."""
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # the user's own choice, in JAX's way
         return
     try:
-        cache = cache_lib.cache_folder(config.data)
+        cache = cache_lib.cache_folder(data)
     except (OSError, RunError):  # said by the reading of the data, which needs it more
         return
     if cache is None:
@@ -51,18 +51,18 @@ def with_precision(config: Config, saved: Config | None) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
 
 
-def say(config: Config, devices: Mesh) -> None:
+def say(precision: str, devices: Mesh) -> None:
     """One line: devices, precision, version."""
     first = devices.devices.flat[0]
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     console.say(
         "device",
         f"{devices.size} of {jax.device_count()} {first.platform} ({first.device_kind}){processes}, "
-        f"{config.model.precision}, jax {jax.__version__}",
+        f"{precision}, jax {jax.__version__}",
     )
 
 
-def trials_at_once(config: Config, bytes_of_states: int, bytes_of_one: Callable[[], int | None]) -> int:
+def trials_at_once(train: TrainConfig, bytes_of_states: int, bytes_of_one: Callable[[], int | None]) -> int:
     """How many trials are computed together: what the config says, or as many as pay and fit in memory.
 
     Args:
@@ -70,17 +70,16 @@ def trials_at_once(config: Config, bytes_of_states: int, bytes_of_one: Callable[
             trained, and as it is trained next.
         bytes_of_one: working memory for one trial, None if unknown.
     """
-    settings = config.train
-    if settings.trial_group:
-        return min(settings.trial_group, settings.trials)
+    if train.trial_group:
+        return min(train.trial_group, train.trials)
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        return min(CPU_GROUP, settings.trials)
+        return min(CPU_GROUP, train.trials)
     stats, one = device.memory_stats() or {}, bytes_of_one()
     if not one:
         return 1
     free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0) - 2 * bytes_of_states
-    return max(1, min(settings.trials, int(MEMORY_SHARE * free) // one))
+    return max(1, min(train.trials, int(MEMORY_SHARE * free) // one))
 
 
 def _fast_precision(units: int) -> str:

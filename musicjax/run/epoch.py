@@ -1,6 +1,6 @@
 """One epoch of a run: started on the devices, read back as metrics, and what follows from its numbers.
 
-A run is one model, or several trials side by side; then the arrays have the trials in front.
+A run is one model or several trials; then the arrays have the trials in front.
 """
 
 from __future__ import annotations
@@ -22,26 +22,22 @@ from jax.sharding import Mesh
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
-from musicjax.encodings.dataset import Data
+from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError
 from musicjax.model import network
 from musicjax.model.network import MusicLSTM
-from musicjax.run import device, epoch_metrics
-from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.run import device
 from musicjax.store.checkpoint import Arrays
-from musicjax.store.metadata import Facts, Standing
+from musicjax.store.metadata import Metadata, Progress
 from musicjax.training import histograms as histograms_lib
 from musicjax.training import mesh, step
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.histograms import Buckets
-from musicjax.training.sequences import Lanes
-from musicjax.training.step import StepMetrics, TrainState, Validation
+from musicjax.training.step import StepMetrics, TrainState
 from musicjax.training.trials import Trials
-from musicjax.training.windows import Windows
-
-# Validation windows whose outputs have a histogram.
-WINDOWS_SHOWN = 200
+from musicjax.training.windows import ScoringSet, Validation
 
 
 class Programs(NamedTuple):
@@ -81,14 +77,15 @@ def trials_of(config: Config) -> Trials:
     return trials_lib.make(list(seeds), list(rates), list(dropouts))
 
 
-def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Programs:
+def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh) -> Programs:
     """The programs of a run, with its data on every device; says how long compiling took."""
     settings, window = config.train, config.data.window
-    net, started = checkpoint_lib.network_of(config), time.perf_counter()
-    training, *rest = mesh.replicate((data.training, *data.validating[1:]), devices)
-    validating = type(data.validating)(training.rows, *rest)  # one copy of the rows for both
-    steps = windows_lib.steps_per_epoch(len(data.training.starts), settings.batch_size)
-    optimizer_of = functools.partial(checkpoint_lib.optimizer_of, config, steps_per_epoch=steps)
+    net, started = dataset.encoding.network(), time.perf_counter()
+    scored = dataset.validation.rows
+    training, *rest = mesh.replicate((dataset.training, *scored[1:]), devices)  # type: ignore[index]
+    validating = type(scored)(training.rows, *rest)  # type: ignore[call-arg]  # one copy of the rows for both
+    steps = windows_lib.steps_per_epoch(len(dataset.training.starts), settings.batch_size)
+    optimizer_of = functools.partial(optimizer_lib.of, settings, steps_per_epoch=steps)
     if settings.trials == 1:
         keys = mesh.replicate(step.keys(config.seed), devices)
         optimizer = optimizer_of(settings.learning_rate)
@@ -99,7 +96,7 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
         alone = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(
-            config, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
+            settings, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
         )
         group = mesh.of_the_first(group)
         console.say("trials", f"{settings.trials}, {group} at a time")
@@ -120,19 +117,14 @@ def compiled(config: Config, data: Data, state: TrainState, devices: Mesh) -> Pr
 
 
 def _histograms(
-    net: MusicLSTM, window: int, trials: int, params: dict, validating: Windows | Lanes, axis_name: str | None = None
+    net: MusicLSTM, window: int, trials: int, params: dict, scored: ScoringSet, axis_name: str | None = None
 ) -> dict[str, Buckets]:
-    """Of the parameters, and of the outputs for the first validation windows, the same after every epoch.
+    """Of the parameters, and of the outputs for the first validation music, the same after every epoch.
 
     Of several trials, trial 0: one after the other the histograms show how one model changes.
     """
-    params = params if trials == 1 else trials_lib.select(params, 0)
-    if isinstance(validating, Lanes):  # the first rows of each lane
-        inputs = validating.rows[validating.seen[:window].T].astype(jnp.float32)
-    else:
-        count = min(WINDOWS_SHOWN, validating.starts.shape[0])
-        inputs, _ = windows_lib.gather(validating, jnp.arange(count), window)
-    return histograms_lib.histograms(params, network.apply(net, params, inputs))
+    params = params if trials == 1 else jax.tree.map(lambda leaf: leaf[0], params)
+    return histograms_lib.histograms(params, network.apply(net, params, scored.first_inputs(window)))
 
 
 def start(programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None) -> UnderWay:
@@ -148,100 +140,137 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
     return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
 
 
-def read(under_way: UnderWay, config: Config, data: Data, number: int, since: float) -> Epoch:
+def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Epoch:
     """Waits for epoch `number`, from 0; `since`: when the devices were free for it, on the clock time.perf_counter."""
-    encoding = config.data.encoding
-    window = 0 if encoding == "notes" else config.data.window
+    config = dataset.encoding.config
+    trials, half_life = config_lib.trials(config), config.train.half_life
     sums = _wait(under_way.sums)
     seconds = time.perf_counter() - since
     scores, histograms = _wait((under_way.scores, under_way.histograms))
     finished = time.perf_counter()
     sums, scores, histograms = jax.tree.map(np.asarray, (sums, scores, histograms))
-    if config.train.trials == 1:
+    if len(trials) == 1:
         sums, scores = jax.tree.map(lambda leaf: leaf[None], (sums, scores))
     train, valid = [], []
-    for trial, (seed, learning_rate, dropout) in enumerate(config_lib.trials(config)):
-        named = {"trial": trial, "seed": seed, "dropout": dropout} if config.train.trials > 1 else {}
-        sums_of_one, scores_of_one = trials_lib.select((sums, scores), trial)
-        rate = learning_rate * 0.5 ** (number / config.train.half_life) if config.train.half_life else learning_rate
-        train.append(
-            {**named, **epoch_metrics.of_training(sums_of_one, seconds, rate, config.train.trials, window, encoding)}
-        )
-        valid.append({**named, **epoch_metrics.of_validation(scores_of_one, data.scaling, data.majority, encoding)})
+    for trial, (seed, learning_rate, dropout) in enumerate(trials):
+        named = {"trial": trial, "seed": seed, "dropout": dropout} if len(trials) > 1 else {}
+        sums_of_one, scores_of_one = jax.tree.map(lambda leaf: leaf[trial], (sums, scores))  # noqa: B023
+        means = _means(sums_of_one)
+        windows = len(trials) * means.pop("weight") / dataset.training.targets(config.data.window)
+        rate = learning_rate * 0.5 ** (number / half_life) if half_life else learning_rate
+        timed = {"seconds": round(seconds, 4), "windows_per_second": round(float(windows / seconds), 2)}
+        train.append({**named, **means, "learning_rate": rate, **timed})
+        valid.append({**named, **scores_as_metrics(dataset.encoding, scores_of_one, dataset.validation.majority)})
     with np.errstate(invalid="ignore"):  # of a trial that diverged
         variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
     deviation = np.sqrt(variance.clip(0))
     return Epoch(train, valid, deviation, train[0]["windows_per_second"], finished, sums, histograms)
 
 
+def _means(sums: StepMetrics) -> dict[str, float]:
+    """Loss and accuracy over an epoch, and the weight of its targets, from sums by step, [S]."""
+    loss, accuracy, weight = (np.asarray(values, np.float64).sum() for values in sums)
+    return {"loss": float(loss / weight), "accuracy": float(accuracy / weight), "weight": float(weight)}
+
+
+def scores_as_metrics(encoding: Encoding, scores: Validation, majority: float) -> dict[str, float]:
+    """Mean loss, accuracy beside that of the best constant answer, and what the encoding measures."""
+    own = encoding.metrics(scores)
+    return {
+        "loss": float(scores.loss),
+        "accuracy": float(scores.accuracy),
+        "majority_accuracy": majority,
+        **own,
+    }
+
+
+def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:
+    """An epoch in a line: its losses (of several trials means and deviations), speed and time left."""
+    minutes, seconds = divmod(round(seconds_left), 60)
+    return (
+        f"loss {_mean_loss(train)}  validation {_mean_loss(valid)}  "
+        f"{train[0]['windows_per_second']:,.0f} windows/s  {minutes}:{seconds:02d} left"
+    )
+
+
+def _mean_loss(lines: list[dict[str, float]]) -> str:
+    losses = [line["loss"] for line in lines]
+    deviation = f" ± {np.std(losses, ddof=1):.5f}" if len(losses) > 1 else ""
+    return f"{np.mean(losses):.5f}{deviation}"
+
+
 def by_batch(epoch: Epoch, trials: list[int]) -> dict[str, np.ndarray]:
     """Loss and accuracy of each step, [S], means over these trials."""
-    loss, agreement, weight = (np.asarray(values, np.float64)[trials] for values in epoch.sums)
-    return {"loss": (loss / weight).mean(axis=0), "accuracy": (agreement / weight).mean(axis=0)}
+    loss, accuracy, weight = (np.asarray(values, np.float64)[trials] for values in epoch.sums)
+    return {"loss": (loss / weight).mean(axis=0), "accuracy": (accuracy / weight).mean(axis=0)}
 
 
-def advance(arrays: Arrays, facts: Facts, state: TrainState, epoch: Epoch, workdir: Path) -> tuple[Arrays, Facts]:
+def advance(
+    arrays: Arrays, metadata: Metadata, state: TrainState, epoch: Epoch, workdir: Path
+) -> tuple[Arrays, Metadata]:
     """What the next checkpoint holds after an epoch that ended in `state`.
 
     Raises:
         RunError: no trial has a loss that is finite.
     """
-    number, patience = facts.epoch + 1, facts.config.train.patience
-    standings = list(facts.trials)
-    for trial, standing in enumerate(facts.trials):
+    number, patience = metadata.epoch + 1, metadata.config.train.patience
+    progress_of_each = list(metadata.trials)
+    for trial, progress in enumerate(metadata.trials):
         losses = epoch.train[trial]["loss"], epoch.valid[trial]["loss"]
-        if ended(standing, facts.epoch, patience):
+        if ended(progress, metadata.epoch, patience):
             continue
         if not all(map(math.isfinite, losses)):
-            standings[trial] = dataclasses.replace(standing, diverged=number)
-            _say_diverged(number, trial, losses, epoch, facts, workdir)
-        elif losses[1] < standing.best_loss:
-            standings[trial] = Standing(number, losses[1])
-    if all(standing.diverged for standing in standings):
+            progress_of_each[trial] = dataclasses.replace(progress, diverged=number)
+            _say_diverged(number, trial, losses, epoch, metadata, workdir)
+        elif losses[1] < progress.best_loss:
+            progress_of_each[trial] = Progress(number, losses[1])
+    if all(progress.diverged for progress in progress_of_each):
         raise RunError(
             f"no trial is left at epoch {number}; {_kept(number, workdir)}; start anew in another --workdir with lower "
             "learning rates"
         )
-    best = min(range(len(standings)), key=lambda trial: standings[trial].best_loss)
-    facts = dataclasses.replace(facts, epoch=number, trials=tuple(standings), best_trial=best)
+    best = min(range(len(progress_of_each)), key=lambda trial: progress_of_each[trial].best_loss)
+    metadata = dataclasses.replace(metadata, epoch=number, trials=tuple(progress_of_each), best_trial=best)
     # Of a trial that has diverged since, the last that can be used.
     deviation = arrays.deviation
     if np.isfinite(epoch.deviation[best]).all():
         deviation = jnp.asarray(epoch.deviation[best], jnp.float32)
     best_params, best_deviation = arrays.best_params, arrays.best_deviation
-    if standings[best].best_loss < facts.best_loss:
-        facts = dataclasses.replace(facts, best_epoch=number, best_loss=standings[best].best_loss)
-        best_params = state.params if len(standings) == 1 else trials_lib.select(state.params, best)
+    if progress_of_each[best].best_loss < metadata.best_loss:
+        metadata = dataclasses.replace(metadata, best_epoch=number, best_loss=progress_of_each[best].best_loss)
+        best_params = (
+            state.params if len(progress_of_each) == 1 else jax.tree.map(lambda leaf: leaf[best], state.params)
+        )
         best_deviation = deviation
-    return Arrays(state, best_params, deviation, best_deviation, arrays.primers), facts
+    return Arrays(state, best_params, deviation, best_deviation, arrays.primers), metadata
 
 
-def counted(epoch: Epoch, facts: Facts) -> list[int]:
+def counted(epoch: Epoch, metadata: Metadata) -> list[int]:
     """The trials that have not ended before this epoch and have finite losses in it."""
     return [
         trial
-        for trial, standing in enumerate(facts.trials)
-        if not ended(standing, facts.epoch, facts.config.train.patience)
+        for trial, progress in enumerate(metadata.trials)
+        if not ended(progress, metadata.epoch, metadata.config.train.patience)
         and math.isfinite(epoch.train[trial]["loss"] + epoch.valid[trial]["loss"])
     ]
 
 
-def ended(standing: Standing, epoch: int, patience: int) -> bool:
+def ended(progress: Progress, epoch: int, patience: int) -> bool:
     """Whether a trial no longer counts after so many epochs: it diverged, or ran out of patience."""
-    return bool(standing.diverged) or (patience > 0 and epoch - standing.best_epoch >= patience)
+    return bool(progress.diverged) or (patience > 0 and epoch - progress.best_epoch >= patience)
 
 
-def may_end(facts: Facts, ahead: int) -> bool:
+def may_end(metadata: Metadata, ahead: int) -> bool:
     """Whether all trials may have ended once `ahead` more epochs are read."""
-    return all(ended(standing, facts.epoch + ahead, facts.config.train.patience) for standing in facts.trials)
+    return all(ended(progress, metadata.epoch + ahead, metadata.config.train.patience) for progress in metadata.trials)
 
 
 def _say_diverged(
-    number: int, trial: int, losses: tuple[float, float], epoch: Epoch, facts: Facts, workdir: Path
+    number: int, trial: int, losses: tuple[float, float], epoch: Epoch, metadata: Metadata, workdir: Path
 ) -> None:
     """Raises RunError if the run is this trial alone; else says that the others go on."""
     said = f"epoch {number}: loss {losses[0]}, validation loss {losses[1]}, expected finite numbers"
-    if len(facts.trials) > 1:
+    if len(metadata.trials) > 1:
         rate = epoch.train[trial]["learning_rate"]
         console.say("trial", f"{trial} (learning rate {rate:g}) ends, the others go on: {said}")
         return

@@ -12,22 +12,20 @@ import jax.numpy as jnp
 from musicjax import console
 from musicjax.corpus import cache, datasets
 from musicjax.corpus.split import Music
-from musicjax.encodings import dataset
+from musicjax.encodings.encoding import require_same
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import generate as generate_lib
-from musicjax.generation.generate import Model
-from musicjax.run import epoch_metrics, sample_metrics
-from musicjax.training import step as step_lib
-from musicjax.training.sequences import Lanes
+from musicjax.run import epoch, sample_metrics
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
+from musicjax.training import step
 
 
 def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") -> dict[str, Any]:
-    """The model of a workdir on its own validation windows, or on every window of other data.
+    """The model of a workdir on its own validation data, or on all of other data.
 
     Args:
-        data: builtin or a directory; its windows stay inside their pieces and are scaled with the
-            constants saved with the model. A polyphonic data set: its test split. None: the validation split of the
-            run's own data.
+        data: a source; its windows stay inside their pieces, and rows are made with the constants saved with the
+            model. A polyphonic data set: its test split. None: the validation split of the run's own data.
         which: best or latest parameters.
 
     Returns:
@@ -38,48 +36,28 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
     Raises:
         UsageError, RunError: as for training and generating.
     """
-    model = generate_lib.load(workdir, which)
-    config, scaling, encoding = model.facts.config, model.facts.scaling, model.facts.config.data.encoding
+    model = model_lib.load(workdir, which)
+    config, metadata = model.config, model.metadata
     if data is None:
-        prepared = dataset.prepare(config)
-        source = config.data.source
-        dataset.require_same(prepared.fingerprint, source, model.facts.fingerprint, source, Path(workdir))
-        windows, pieces, majority = prepared.validating, prepared.validation_pieces, prepared.majority
-        split, music = "validation", prepared.music
+        dataset, source = model.encoding.dataset(), config.data.source
+        require_same(dataset.fingerprint, source, metadata.fingerprint, source, Path(workdir))
+        scored = dataset.validation
     else:
-        if data.startswith("polyphonic:") and (config.data.onsets or encoding != "frames"):
-            raise UsageError(
-                f"data {data} do not tell where notes begin, and this model was trained on that; expected builtin or a "
-                "directory of MIDI files"
-            )
-        other = dataclasses.replace(config.data, source=data)
-        if encoding == "events":
-            assert model.facts.bins is not None
-            windows, music, majority, split = dataset.all_events(other, model.facts.bins)
-            pieces = len(music.held_out)
-        elif encoding == "frames":
-            windows, pieces, music, majority, split = dataset.all_frames(other)
-        else:
-            windows, music, majority, split = dataset.all_notes(other, scaling)
-            pieces = len(music.held_out)
-    placed: Any = jax.tree.map(jnp.asarray, windows)
-    scores = step_lib.make_validation(model.net, config.train.batch_size, config.data.window)(model.params, placed)
-    if isinstance(windows, Lanes):
-        count = {"notes" if encoding == "events" else "frames": int(windows.weight.sum())}
-    else:
-        count = {"windows": len(windows.starts)}
-    return epoch_metrics.of_validation(scores, scaling, majority, encoding) | {
-        **count,
-        "pieces": pieces,
+        scored = model.encoding.scored(dataclasses.replace(config.data, source=data))
+    validate = step.make_validation(model.net, config.train.batch_size, config.data.window)
+    rows: Any = jax.tree.map(jnp.asarray, scored.rows)
+    return epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority) | {
+        **model.encoding.count(scored.rows),
+        "pieces": scored.pieces,
         "data": data or config.data.source,
-        "split": split,
-        "epoch": model.facts.best_epoch if which == "best" else model.facts.epoch,
+        "split": scored.split,
+        "epoch": metadata.best_epoch if which == "best" else metadata.epoch,
         "checkpoint": which,
-        **_heard(music, model, None if data is None else Path(workdir)),
+        **_of_music(scored.music, model, None if data is None else Path(workdir)),
     }
 
 
-def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str, Any]:
+def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[str, Any]:
     """What the pieces measure, and what they share with the training data.
 
     Args:
@@ -87,22 +65,27 @@ def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str,
     """
     if music is None or not music.held_out:
         return {}
-    told: dict[str, Any] = {"music": sample_metrics.of_data(music.held_out)}
-    known: Music | None = music
-    if workdir is not None:
-        data = model.facts.config.data
-        if data.source.startswith("polyphonic:"):
-            console.say("copies", "not looked for: what the model was trained on is frames alone")
-            return told
-        if datasets.is_missing(data.source, cache.cache_folder(data)):
-            console.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
-            return told
-        console.say("copies", f"are looked for in the training data, {data.source}")
-        try:
-            known = dataset.music(model.facts.config, model.facts.fingerprint, workdir)
-        except (UsageError, RunError) as error:
-            console.say("copies", f"not looked for: {error}")
-            return told
-    if known is not None and (found := sample_metrics.copied(music.held_out, music.held_out_names, known)):
-        told["copies"] = found
-    return told
+    found: dict[str, Any] = {"music": sample_metrics.of_data(music.held_out)}
+    known = music if workdir is None else _training_music(model, workdir)
+    if known is not None and (copies := sample_metrics.copied(music.held_out, music.held_out_names, known)):
+        found["copies"] = copies
+    return found
+
+
+def _training_music(model: Model, workdir: Path) -> Music | None:
+    """The training data of a model as notes; None if they are not at hand, which it says."""
+    data = model.config.data
+    if data.source.startswith("polyphonic:"):
+        console.say("copies", "not looked for: the model was trained on frames alone")
+        return None
+    if not Path(data.source).is_dir() and datasets.is_missing(data.source, cache.cache_folder(data)):
+        console.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
+        return None
+    console.say("copies", f"looks for them in the training data, {data.source}")
+    try:
+        music, fingerprint = model.encoding.music()
+        require_same(fingerprint, data.source, model.metadata.fingerprint, data.source, workdir)
+    except (UsageError, RunError) as error:
+        console.say("copies", f"not looked for: {error}")
+        return None
+    return music

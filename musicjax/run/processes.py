@@ -11,14 +11,11 @@ import numpy as np
 from musicjax import config as config_lib
 from musicjax.errors import RunError
 from musicjax.store.checkpoint import Arrays
-from musicjax.store.metadata import Facts
+from musicjax.store.metadata import Metadata
 from musicjax.training import mesh
 
-# What a process that cannot begin says instead of a digest.
-FAILED = bytes(32)
 
-
-def require(arrays: Arrays, facts: Facts) -> None:
+def require(arrays: Arrays, metadata: Metadata) -> None:
     """Raises RunError unless all processes of this training start from the same config, data, epoch and parameters."""
     if jax.process_count() == 1:
         return
@@ -26,14 +23,14 @@ def require(arrays: Arrays, facts: Facts) -> None:
     deciding = ("train.epochs", "train.patience", "train.trial_group", "train.devices", "train.histograms")
     settings = {
         path: value
-        for path, field, value in config_lib.fields(facts.config)
+        for path, field, value in config_lib.fields(metadata.config)
         if not field.metadata["may_change"] or path in deciding
     }
-    same = hashlib.sha256(json.dumps([settings, facts.fingerprint, facts.epoch, facts.versions]).encode())
+    same = hashlib.sha256(json.dumps([settings, metadata.fingerprint, metadata.epoch, metadata.versions]).encode())
     for leaf in jax.tree.leaves(arrays.state.params):
         same.update(np.asarray(leaf).tobytes())
     digests = mesh.gather(same.digest())
-    failed = [str(process) for process, digest in enumerate(digests) if digest == FAILED]
+    failed = [str(process) for process, digest in enumerate(digests) if digest == mesh.FAILED]
     if failed:
         raise RunError(
             f"process {', '.join(failed)} failed before training and said why; mend that, and start all again"

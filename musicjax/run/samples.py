@@ -7,10 +7,11 @@ from typing import Any
 
 from musicjax import console
 from musicjax.corpus.split import Music
-from musicjax.generation import generate, sampling_params, sound
-from musicjax.generation.generate import Model
+from musicjax.encodings import sampling_params
+from musicjax.generation import generate
 from musicjax.music.notes import Notes
 from musicjax.run import sample_metrics
+from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 
 # Samples whose piano rolls are shown on TensorBoard, and those made at an epoch in between.
@@ -20,7 +21,7 @@ PICTURES, MOST_IN_BETWEEN = 4, 8
 def preview(model: Model, music: Music | None, recorder: Recorder, step: int) -> None:
     """Records what music from the best parameters so far looks like and measures; writes no file of music."""
     pieces = _play(model, MOST_IN_BETWEEN)
-    names = generate.names(model.facts.config.seed, len(pieces))
+    names = generate.names(model.config.seed, len(pieces))
     if pieces and music is not None:
         _record(sample_metrics.of(pieces, names, music), recorder, step)
     _draw(pieces, names, recorder, step)
@@ -34,12 +35,14 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     """
     from musicjax.report import run_page  # here, so that training does not wait for it to be imported
 
-    sample, told = model.facts.config.sample, dict[str, Any]()
+    sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
-    paths = generate.write(pieces, workdir / "samples", model.facts.config.seed)
+    paths = generate.write(pieces, workdir / "samples", model.config.seed)
     names = [path.stem for path in paths]
     console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
     if pieces and sample.audio != "none":
+        from musicjax.generation import sound  # music without sound does without
+
         sound.write(pieces, paths, sample.audio, sample.soundfont)
     if pieces and music is not None:
         found = sample_metrics.of(pieces, names, music)
@@ -56,14 +59,14 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
 
 def _play(model: Model, most: int) -> list[Notes]:
     """As many pieces as the config asks for, or `most` of them."""
-    config, of_events = model.facts.config, model.facts.bins is not None
+    sample = model.config.sample
+    sampling = sampling_params.of_config(sample)
     return generate.generate(
         model,
-        num_outputs=min(config.sample.num_outputs, most),
-        num_notes=config.sample.num_notes,
-        seed=config.seed,
-        temperature=None if of_events else config.sample.temperature,
-        settings=sampling_params.of_config(config.sample) if of_events else None,
+        num_outputs=min(sample.num_outputs, most),
+        num_notes=sample.num_notes,
+        seed=model.config.seed,
+        **({"sampling": sampling} if model.encoding.has_controls else {"temperature": sample.temperature}),
     )
 
 

@@ -1,4 +1,4 @@
-"""The one visible loop: read data, restore or start, then epoch, validate, record, save; at last samples."""
+"""The one visible loop: read data, restore or start, then epoch, validate, record, save; samples at the end."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from jax.sharding import Mesh
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
-from musicjax.encodings import dataset
+from musicjax.encodings import encoding as encoding_lib
+from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import sound
-from musicjax.generation.generate import Model
 from musicjax.model import network
-from musicjax.run import device, epoch_metrics, partial_files, processes, samples, signals
+from musicjax.run import device, samples, signals
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import workdir as workdir_lib
 from musicjax.store import checkpoint as checkpoint_lib
-from musicjax.store import lock
-from musicjax.store import metadata as facts_lib
-from musicjax.store import tensorboard_graph as graph_lib
+from musicjax.store import lock, tensorboard_graph
+from musicjax.store import metadata as metadata_lib
+from musicjax.store import model as model_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint
-from musicjax.store.metadata import Facts, Standing
+from musicjax.store.metadata import Metadata, Progress
+from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 from musicjax.training import mesh
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
-from musicjax.training import trials as trials_lib
 from musicjax.version import __version__
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
-    """Trains in a workdir, going on from its checkpoint if there is one, and writes samples into it.
+    """Trains in a workdir, goes on from its checkpoint if there is one, and writes samples into it.
 
     Returns:
         {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; nothing in
@@ -59,195 +59,220 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
 
 def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack) -> dict[str, Any]:
     # 1. Restore or start.
-    try:
-        data, arrays, facts = _ready(config, workdir, devices, held)
-    except (UsageError, RunError, OSError):
-        mesh.gather(processes.FAILED)  # the others wait for this process
-        raise
-    config, net = facts.config, checkpoint_lib.network_of(facts.config)
-    processes.require(arrays, facts)
+    with _together():
+        dataset, arrays, metadata = _ready(config, workdir, devices, held)
+    _require_agreement(arrays, metadata)
+    encoding = dataset.encoding
     if jax.process_index() == 0:
-        workdir_lib.write_settings(workdir, config, data.outcomes)
-    parameters = network.count(arrays.best_params)
-    own = "" if config.model.head == "regression" else f" -> {config.model.head}"
-    layers = f"LSTM {config.model.units}" + f" x {net.layers}" * (net.layers > 1)
-    console.say(
-        "model",
-        f"{layers} -> dropout {config.model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "
-        "parameters",
-    )
+        workdir_lib.write_settings(workdir, encoding.config, dataset.outcomes)
+    parameters = _say_model(encoding, arrays.best_params)
 
     # 2. Epochs.
     recorder = None
     if jax.process_index() == 0:
         step = int(np.asarray(arrays.state.step).max())
-        recorder = held.enter_context(contextlib.closing(Recorder(workdir, facts.epoch, step)))
-        if facts.epoch == 0:
-            recorder.graph(graph_lib.of_network(net, arrays.best_params, config.train.batch_size, config.data.window))
-    arrays, facts, speed = _epochs(config, workdir, data, arrays, facts, devices, recorder)
+        recorder = held.enter_context(contextlib.closing(Recorder(workdir, metadata.epoch, step)))
+        if metadata.epoch == 0:
+            batch_size, window = encoding.config.train.batch_size, encoding.config.data.window
+            recorder.graph(tensorboard_graph.of_network(encoding.network(), arrays.best_params, batch_size, window))
+    arrays, metadata, speed = _epochs(dataset, workdir, arrays, metadata, devices, recorder)
     if recorder is None:
         return {}
 
-    summary = of_trials(config, facts)
-
     # 3. Music.
+    of_trials = _of_trials(metadata)
     step = int(np.asarray(arrays.state.step).max())
-    written = samples.write(_model(arrays, facts, devices), data.music, workdir, recorder, step)
+    written = samples.write(_model(arrays, metadata, devices), dataset.validation.music, workdir, recorder, step)
+    validated = encoding.count(dataset.validation.rows)
     return {
         "workdir": str(workdir),
-        "epochs": facts.epoch,
-        "best_epoch": facts.best_epoch,
-        "best_validation_loss": facts.best_loss,
+        "epochs": metadata.epoch,
+        "best_epoch": metadata.best_epoch,
+        "best_validation_loss": metadata.best_loss,
         "parameters": parameters,
-        **data.counts,
+        "train_windows": len(dataset.training.starts),
+        **{f"validation_{name}": count for name, count in validated.items()},
         "windows_per_second": speed,
         **written,
-        **summary,
+        **of_trials,
     }
 
 
-def _model(arrays: Arrays, facts: Facts, devices: Mesh) -> Model:
+@contextlib.contextmanager
+def _together():
+    """A process that cannot begin tells the others, which wait for it."""
+    try:
+        yield
+    except (UsageError, RunError, OSError):
+        mesh.gather(mesh.FAILED)
+        raise
+
+
+def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
+    """Raises RunError unless all processes of this training start from the same."""
+    if jax.process_count() > 1:
+        from musicjax.run import processes  # a process by itself does without
+
+        processes.require(arrays, metadata)
+
+
+def _say_model(encoding: Encoding, params: dict) -> int:
+    """The layers in a line; returns how many parameters there are."""
+    net, model = encoding.network(), encoding.config.model
+    parameters, head = network.count(params), type(net.head).__name__.lower()
+    layers = f"LSTM {model.units}" + f" x {net.layers}" * (net.layers > 1)
+    own = "" if "regression" in head else f" -> {head}"
+    console.say(
+        "model",
+        f"{layers} -> dropout {model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "
+        "parameters",
+    )
+    return parameters
+
+
+def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
     """The best parameters so far, ready to make music."""
     params, deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
-    return Model(checkpoint_lib.network_of(facts.config), params, deviation, arrays.primers, facts)
+    return model_lib.of(arrays._replace(best_params=params, best_deviation=deviation), metadata)
 
 
 def _ready(
     config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
-) -> tuple[dataset.Data, Arrays, Facts]:
+) -> tuple[Dataset, Arrays, Metadata]:
     """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
     workdir_lib.require_folder(workdir)
-    if config.sample.audio != "none":
+    if config.sample.audio != "none" and config.sample.soundfont:
+        from musicjax.generation import sound  # a run without a sound font of its own does without
+
         sound.require_soundfont(config.sample.soundfont)
     if jax.process_index():
         console.silence()
     else:
         held.enter_context(lock.held(workdir))
-        partial_files.remove(workdir)
+        workdir_lib.remove_partial_files(workdir)
     saved = workdir_lib.saved_config(workdir)
     config = device.with_precision(config, saved)
     if saved is not None:
         workdir_lib.require_same_config(saved, config, workdir)
     console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
-    device.say(config, devices)
-    data = dataset.prepare(config)
-    return data, *(_started(config, data) if saved is None else _restored(config, workdir, data))
+    device.say(config.model.precision, devices)
+    dataset = encoding_lib.of(config).dataset()
+    return dataset, *(_started(dataset) if saved is None else _restored(dataset, workdir))
 
 
-def _started(config: Config, data: dataset.Data) -> Checkpoint:
+def _started(dataset: Dataset) -> Checkpoint:
     """What a run has before its first step."""
-    net, keys, window = checkpoint_lib.network_of(config), step_lib.keys(config.seed), config.data.window
-    optimizer = checkpoint_lib.optimizer_of(config, config.train.learning_rate)
+    config, net = dataset.encoding.config, dataset.encoding.network()
+    keys, window = step_lib.keys(config.seed), config.data.window
+    optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
     if config.train.trials == 1:
         # As one program: operation by operation it takes three times as long, and the cache of programs does not help.
         state = jax.jit(step_lib.init, static_argnums=(0, 1, 3))(net, optimizer, keys.init, window)
         best = state.params
     else:
-        state = jax.jit(trials_lib.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
-        best = trials_lib.select(state.params, 0)
-    chosen = jax.random.choice(keys.primers, len(data.training.starts), (checkpoint_lib.PRIMERS,))
-    primers = jnp.asarray(data.primers(np.asarray(chosen), window))
+        from musicjax.training import trials  # one model does without
+
+        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
+        best = jax.tree.map(lambda leaf: leaf[0], state.params)
+    chosen = jax.random.choice(keys.primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,))
+    primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))
     unknown = jnp.zeros(net.columns)
-    standings = (Standing(),) * config.train.trials
-    facts = Facts(
-        0, 0, math.inf, config, data.scaling, data.fingerprint, facts_lib.versions(), trials=standings, bins=data.bins
-    )
-    return Checkpoint(Arrays(state, best, unknown, unknown, primers), facts)
+    learned, versions = dataset.encoding.learned, metadata_lib.versions()
+    trials_of = (Progress(),) * config.train.trials
+    metadata = Metadata(0, 0, math.inf, config, learned, dataset.fingerprint, versions, trials=trials_of)
+    return Checkpoint(Arrays(state, best, unknown, unknown, primers), metadata)
 
 
-def _restored(config: Config, workdir: Path, data: dataset.Data) -> Checkpoint:
+def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
-    arrays, facts = checkpoint_lib.restore(workdir)
-    dataset.require_same(data.fingerprint, config.data.source, facts.fingerprint, facts.config.data.source, workdir)
-    best = f"best validation loss {facts.best_loss:.5f}"
-    console.say("resume", f"{facts.epoch} epochs are done, {best}")
-    if data.bins != facts.bins:
+    arrays, metadata = checkpoint_lib.restore(workdir)
+    config, saved = dataset.encoding.config, metadata.config
+    source = config.data.source
+    encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir)
+    best = f"best validation loss {metadata.best_loss:.5f}"
+    console.say("resume", f"{metadata.epoch} epochs are done, {best}")
+    if dataset.encoding.learned != metadata.learned:
+        names = " and ".join(metadata.learned)
         raise RunError(
-            f"workdir {workdir} was trained with other bins than are learned from its data now; go on with the version "
+            f"workdir {workdir} was trained with other {names} than its data give now; go on with the version "
             "of musicjax that it was trained with, or use another --workdir"
         )
-    versions = facts_lib.versions()
+    versions = metadata_lib.versions()
     for name, version in versions.items():
-        if facts.versions.get(name) != version:
-            before = facts.versions.get(name, "unknown")
+        if metadata.versions.get(name) != version:
+            before = metadata.versions.get(name, "unknown")
             console.say("resume", f"{name} {before} then, {version} now: the last bits of numbers may differ")
-    return Checkpoint(arrays, dataclasses.replace(facts, config=config, versions=versions))
+    return Checkpoint(arrays, dataclasses.replace(metadata, config=config, versions=versions))
 
 
 def _epochs(
-    config: Config,
-    workdir: Path,
-    data: dataset.Data,
-    arrays: Arrays,
-    facts: Facts,
-    devices: Mesh,
-    recorder: Recorder | None,
-) -> tuple[Arrays, Facts, float]:
+    dataset: Dataset, workdir: Path, arrays: Arrays, metadata: Metadata, devices: Mesh, recorder: Recorder | None
+) -> tuple[Arrays, Metadata, float]:
     """Trains until the config's last epoch or early stop; returns the last checkpoint and windows/s (median).
 
-    An epoch is started before the numbers of the one before it are read, so that the devices do not wait for
-    recording and saving; unless the training may end with those numbers.
+    An epoch starts before the numbers of the one before it are read, so that the devices do not wait for recording
+    and saving; unless the training may end with those numbers.
     """
+    config = dataset.encoding.config
     settings = config.train
-    if facts.epoch >= settings.epochs:
+    if metadata.epoch >= settings.epochs:
         console.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
-        return arrays, facts, 0.0
-    state, started, under_way = mesh.replicate(arrays.state, devices), facts.epoch, None
-    programs = epoch_lib.compiled(config, data, state, devices)
-    # Programs on several simulated devices are not run in the background.
+        return arrays, metadata, 0.0
+    state, started, under_way = mesh.replicate(arrays.state, devices), metadata.epoch, None
+    programs = epoch_lib.compiled(config, dataset, state, devices)
+    # Programs on several simulated devices do not run in the background.
     may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
-    with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, facts.epoch) as update:
+    with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, metadata.epoch) as update:
         store = None
         if recorder is not None:
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
         free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
         while True:
-            next_one, ahead = None, started - facts.epoch
-            looked_at = ahead > 0 and _looked_at(
-                config, facts.epoch + ahead
-            )  # its samples are made before the next epoch
+            next_one, ahead = None, started - metadata.epoch
+            # Samples of an epoch come before the next one.
+            looked_at = ahead > 0 and _looked_at(config, metadata.epoch + ahead)
             if (
                 started < settings.epochs
                 and ahead <= may_lead
                 and not looked_at
-                and not epoch_lib.may_end(facts, ahead)
+                and not epoch_lib.may_end(metadata, ahead)
             ):
                 next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
-                epoch = epoch_lib.read(under_way, config, data, facts.epoch, free)
-                counted = epoch_lib.counted(epoch, facts)
+                epoch = epoch_lib.read(under_way, dataset, metadata.epoch, free)
+                counted = epoch_lib.counted(epoch, metadata)
                 train, valid = ([side[trial] for trial in counted] for side in (epoch.train, epoch.valid))
-                arrays, facts = epoch_lib.advance(arrays, facts, under_way.state, epoch, workdir)
+                arrays, metadata = epoch_lib.advance(arrays, metadata, under_way.state, epoch, workdir)
                 if recorder is not None and store is not None:
                     step = int(np.asarray(arrays.state.step).max())
                     with signals.held():
                         if counted:
                             recorder.batches(step, epoch_lib.by_batch(epoch, counted))
                             recorder.histograms(step, epoch.histograms)
-                            recorder.write("train", facts.epoch, step, train)
-                            recorder.write("valid", facts.epoch, step, valid)
+                            recorder.write("train", metadata.epoch, step, train)
+                            recorder.write("valid", metadata.epoch, step, valid)
                             recorder.sync()
-                        store.save(Checkpoint(arrays, facts))
+                        store.save(Checkpoint(arrays, metadata))
                 speeds.append(epoch.windows_per_second)
-                seconds_left = (settings.epochs - facts.epoch) * (epoch.finished - free)
+                seconds_left = (settings.epochs - metadata.epoch) * (epoch.finished - free)
                 if counted:
-                    update(facts.epoch, epoch_metrics.line(train, valid, seconds_left))
+                    update(metadata.epoch, epoch_lib.line(train, valid, seconds_left))
                 free = epoch.finished
-                if epoch_lib.may_end(facts, 0):
+                if epoch_lib.may_end(metadata, 0):
                     break
-                if recorder is not None and _looked_at(config, facts.epoch):
+                if recorder is not None and _looked_at(config, metadata.epoch):
                     step = int(np.asarray(arrays.state.step).max())
-                    samples.preview(_model(arrays, facts, devices), data.music, recorder, step)
+                    samples.preview(_model(arrays, metadata, devices), dataset.validation.music, recorder, step)
                     free = time.perf_counter()
             elif next_one is None:
                 break
             under_way = next_one
-    if facts.epoch < settings.epochs:
-        console.say("train", f"stopped early: no lower validation loss since epoch {facts.best_epoch}")
-    whose = f", of trial {facts.best_trial}" if settings.trials > 1 else ""
-    console.say("train", f"best validation loss {facts.best_loss:.5f} at epoch {facts.best_epoch}{whose}")
-    return arrays, facts, float(np.median(speeds)) if speeds else 0.0
+    if metadata.epoch < settings.epochs:
+        console.say("train", f"stopped early: no lower validation loss since epoch {metadata.best_epoch}")
+    whose = f", of trial {metadata.best_trial}" if settings.trials > 1 else ""
+    console.say("train", f"best validation loss {metadata.best_loss:.5f} at epoch {metadata.best_epoch}{whose}")
+    return arrays, metadata, float(np.median(speeds)) if speeds else 0.0
 
 
 def _looked_at(config: Config, epoch: int) -> bool:
@@ -255,27 +280,30 @@ def _looked_at(config: Config, epoch: int) -> bool:
     return config.sample.every > 0 and epoch % config.sample.every == 0 and epoch < config.train.epochs
 
 
-def of_trials(config: Config, facts: Facts) -> dict[str, Any]:
+def _of_trials(metadata: Metadata) -> dict[str, Any]:
     """What the summary says of several trials, over the lowest validation loss of each; nothing of one."""
-    if config.train.trials == 1:
+    if len(metadata.trials) == 1:
         return {}
-    by_setting: dict[tuple[float, float], list[Standing]] = {}
-    for (_, rate, dropout), standing in zip(config_lib.trials(config), facts.trials, strict=True):
-        by_setting.setdefault((rate, dropout), []).append(standing)
+    from musicjax.training import trials  # one model does without
+
+    config = metadata.config
+    by_pair: dict[tuple[float, float], list[Progress]] = {}
+    for (_, rate, dropout), progress in zip(config_lib.trials(config), metadata.trials, strict=True):
+        by_pair.setdefault((rate, dropout), []).append(progress)
     settings = []
-    for (rate, dropout), standings in by_setting.items():
-        losses = [standing.best_loss for standing in standings if not standing.diverged]
-        mean, deviation = trials_lib.mean_and_deviation(losses) if losses else (None, None)
+    for (rate, dropout), several in by_pair.items():
+        losses = [progress.best_loss for progress in several if not progress.diverged]
+        mean, deviation = trials.mean_and_deviation(losses) if losses else (None, None)
         named = {"learning_rate": rate, "dropout": dropout, "mean": mean, "deviation": deviation}
-        settings.append({**named, "trials": len(standings), "diverged": len(standings) - len(losses)})
-    losses = [standing.best_loss for standing in facts.trials if not standing.diverged]
-    mean, deviation = trials_lib.mean_and_deviation(losses)
+        settings.append({**named, "trials": len(several), "diverged": len(several) - len(losses)})
+    losses = [progress.best_loss for progress in metadata.trials if not progress.diverged]
+    mean, deviation = trials.mean_and_deviation(losses)
     console.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
     return {
-        "trials": config.train.trials,
-        "diverged": sum(bool(standing.diverged) for standing in facts.trials),
-        "best_trial": facts.best_trial,
-        "best_seed": config.seed + facts.best_trial,
+        "trials": len(metadata.trials),
+        "diverged": sum(bool(progress.diverged) for progress in metadata.trials),
+        "best_trial": metadata.best_trial,
+        "best_seed": config.seed + metadata.best_trial,
         "validation_loss_mean": mean,
         "validation_loss_deviation": deviation,
         "settings": settings,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from musicjax import config as config_lib
-from musicjax import files
+from musicjax import config_files, console, files
 from musicjax.config import Config
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.store import checkpoint as checkpoint_lib
+
+# A checkpoint while it is written (by orbax, then by us) and while it is removed.
+OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
+OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl)\.partial")
+OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg)\.partial")
 
 
 def require_folder(workdir: Path) -> None:
@@ -34,14 +40,14 @@ def saved_config(workdir: Path) -> Config | None:
     Raises:
         RunError: no checkpoint of those that are there is whole.
     """
-    return checkpoint_lib.read_facts(workdir).config if checkpoint_lib.exists(workdir) else None
+    return checkpoint_lib.read_metadata(workdir).config if checkpoint_lib.exists(workdir) else None
 
 
 def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
     """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        files.write(workdir / "config.json", json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+        files.write(workdir / "config.json", json.dumps(config_files.to_dict(config), indent=2) + "\n")
     except OSError as error:
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
@@ -55,3 +61,24 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
     if differing:
         named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
         raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
+
+
+def remove_partial_files(workdir: Path) -> int:
+    """Removes what saves left that were cut off, says so, and returns how many files there were.
+
+    Such files are never read. Nothing may be training in the workdir.
+    """
+    found: list[Path] = []
+    for folder, pattern in (
+        (workdir / "checkpoints", OF_CHECKPOINTS),
+        (workdir, OF_WORKDIR),
+        (workdir / "samples", OF_SAMPLES),
+    ):
+        if folder.is_dir():
+            found += sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    for path in found:
+        files.remove(path)
+    if found:
+        names = ", ".join(str(path.relative_to(workdir)) for path in found)
+        console.say("removed", f"{len(found)} partial files of saves that were cut off: {names}")
+    return len(found)

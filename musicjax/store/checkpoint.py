@@ -16,19 +16,15 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
 
-from musicjax import config as config_lib
-from musicjax import console, files
+from musicjax import console, files, renamed
 from musicjax.config import Config
+from musicjax.encodings import encoding
 from musicjax.errors import RunError, SaveError, UsageError
-from musicjax.model import heads
-from musicjax.model.network import MusicLSTM
-from musicjax.music import longest_match, note_bins
 from musicjax.store import lock, manifest
-from musicjax.store import metadata as facts_lib
-from musicjax.store.metadata import Facts
+from musicjax.store import metadata as metadata_lib
+from musicjax.store.metadata import Metadata
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 from musicjax.training.step import TrainState
@@ -51,45 +47,10 @@ class Arrays(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Arrays and Facts of one moment."""
+    """Arrays and Metadata of one moment."""
 
     arrays: Arrays
-    facts: Facts
-
-
-def network_of(config: Config) -> MusicLSTM:
-    """The network that a config describes.
-
-    Raises:
-        UsageError: JAX computes in float64 here, so that the numbers would not be those of any other run.
-    """
-    if jax.config.read("jax_enable_x64"):
-        raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
-    model, columns, encoding = config.model, config_lib.columns(config), config.data.encoding
-    sizes = note_bins.SIZES if encoding == "events" else ()
-    head = heads.make(model.head, model.head_units, encoding == "frames", sizes, note_bins.GIVEN, model.precision)
-    return MusicLSTM(
-        model.units,
-        columns,
-        model.dropout,
-        model.precision,
-        model.layers,
-        head,
-        every=encoding != "notes",
-        sizes=sizes,
-        embedding=model.embedding if sizes else 0,
-        echo=longest_match.LENGTHS if encoding == "frames" and config.data.echo else (),
-    )
-
-
-def optimizer_of(
-    config: Config, learning_rate: float | jax.Array, steps_per_epoch: int = 1
-) -> optax.GradientTransformation:
-    """The optimizer that a config describes, at this rate."""
-    train = config.train
-    if train.optimizer == "adam":
-        return optimizer_lib.adam(learning_rate, train.half_life * steps_per_epoch, train.clip_norm)
-    return optimizer_lib.rmsprop(learning_rate, train.epsilon_in_root)
+    metadata: Metadata
 
 
 def folder(workdir: Path) -> Path:
@@ -114,12 +75,12 @@ class Store:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Raises RunError if it cannot be written; what was there before stays."""
-        epoch = checkpoint.facts.epoch
+        epoch = checkpoint.metadata.epoch
         partial = self._folder / f"{epoch}{files.PARTIAL}"
         # This process' copies: of what several processes share, each could only save a part.
         arrays = jax.tree.map(np.asarray, checkpoint.arrays)
-        facts = ocp.args.JsonSave(facts_lib.to_saved(checkpoint.facts))
-        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), facts=facts)
+        metadata = ocp.args.JsonSave(metadata_lib.to_saved(checkpoint.metadata))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), metadata=metadata)
         try:
             self._require_folder()
             self._orbax.save(partial, args=items, force=True)
@@ -155,14 +116,14 @@ class Store:
             raise OSError("it is another folder than at the start")
 
 
-def read_facts(workdir: Path) -> Facts:
-    """The facts of the latest checkpoint that is whole, without its arrays.
+def read_metadata(workdir: Path) -> Metadata:
+    """The metadata of the latest whole checkpoint, without its arrays.
 
     Raises:
         RunError: there is none.
     """
     with _orbax() as orbax:
-        return _of_newest_whole(workdir, lambda place: _facts_of(orbax, place))
+        return _of_newest_whole(workdir, lambda place: _metadata_of(orbax, place))
 
 
 def restore(workdir: Path) -> Checkpoint:
@@ -170,14 +131,14 @@ def restore(workdir: Path) -> Checkpoint:
 
     Raises:
         RunError: there is none, or its shapes are not those of its config.
-        UsageError: see `network_of`.
+        UsageError: see `Encoding.network`.
     """
     with _orbax() as orbax:
 
         def checkpoint_of(place: Path) -> Checkpoint:
-            facts = _facts_of(orbax, place)
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(facts.config)))
-            return Checkpoint(orbax.restore(place, args=items).state, facts)
+            metadata = _metadata_of(orbax, place)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(metadata.config)))
+            return Checkpoint(orbax.restore(place, args=items).state, metadata)
 
         return _of_newest_whole(workdir, checkpoint_of)
 
@@ -230,21 +191,22 @@ def _newest_first(place: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def _facts_of(orbax: ocp.Checkpointer, place: Path) -> Facts:
-    """Raises ValueError if they are not those of a checkpoint of this name."""
-    saved = orbax.restore(place, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
-    facts = facts_lib.from_saved(saved)
-    if facts.epoch != int(place.name):
-        raise ValueError(f"it is of epoch {facts.epoch}")
-    return facts
+def _metadata_of(orbax: ocp.Checkpointer, place: Path) -> Metadata:
+    """Raises ValueError if it is not that of a checkpoint of this name."""
+    item = next((old for old, new in renamed.CHECKPOINT.items() if (place / old).is_dir()), "metadata")
+    saved = orbax.restore(place, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
+    metadata = metadata_lib.from_saved(saved)
+    if metadata.epoch != int(place.name):
+        raise ValueError(f"it is of epoch {metadata.epoch}")
+    return metadata
 
 
 def _shapes(config: Config) -> Arrays:
     """Shapes and types of the arrays of a run, placed on the device that is here, wherever it was trained."""
-    net = network_of(config)
+    net = encoding.of(config).network()
 
     def template() -> Arrays:
-        optimizer = optimizer_of(config, config.train.learning_rate)
+        optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
         state = step_lib.init(net, optimizer, jax.random.key(0), config.data.window)
         trials = config.train.trials
         states = state if trials == 1 else jax.tree.map(lambda leaf: jnp.stack([leaf] * trials), state)

@@ -1,4 +1,4 @@
-"""The facts of a run: what goes beside the arrays of a checkpoint, as JSON, and is checked when it comes back."""
+"""The metadata of a run: what goes beside the arrays of a checkpoint, as JSON, and is checked when it comes back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import math
 import platform
 from typing import Any
 
-from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.config import Config
-from musicjax.music import note_bins
-from musicjax.music.note_bins import Bins
-from musicjax.music.note_matrix import Scaling
+from musicjax.encodings import encoding
+from musicjax.errors import UsageError
 from musicjax.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class Progress:
     """How far a trial has come: its lowest validation loss, and the epoch at which a loss was not finite, or 0."""
 
     best_epoch: int = 0
@@ -26,30 +25,29 @@ class Standing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What goes beside the arrays, as JSON.
 
     Attributes:
         epoch: epochs finished.
         best_epoch, best_loss: of the lowest validation loss of all trials.
-        config, scaling: of the run.
+        config: of the run.
+        learned: constants that its encoding learned from the training data, as JSON values.
         fingerprint: of the data.
-        versions: of the program and what it computes with.
-        best_trial: whose loss the best is.
+        versions: of the program and of what it computes with.
+        best_trial: the one with the lowest loss.
         trials: of each trial; a run by itself is one.
-        bins: of events.
     """
 
     epoch: int
     best_epoch: int
     best_loss: float
     config: Config
-    scaling: Scaling
+    learned: dict[str, Any]
     fingerprint: str
     versions: dict[str, str]
     best_trial: int = 0
-    trials: tuple[Standing, ...] = (Standing(),)
-    bins: Bins | None = None
+    trials: tuple[Progress, ...] = (Progress(),)
 
 
 def versions() -> dict[str, str]:
@@ -59,47 +57,59 @@ def versions() -> dict[str, str]:
     return found | {package: importlib.metadata.version(package) for package in packages}
 
 
-def to_saved(facts: Facts) -> dict[str, Any]:
-    """The facts as JSON values."""
-    return dataclasses.asdict(facts)
+def to_saved(metadata: Metadata) -> dict[str, Any]:
+    """The metadata as JSON values."""
+    fields = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
+    trials = [dataclasses.asdict(progress) for progress in metadata.trials]
+    return fields | {"config": config_files.to_dict(metadata.config), "trials": trials}
 
 
-def from_saved(saved: Any) -> Facts:
-    """The inverse of `to_saved`.
+def from_saved(saved: Any) -> Metadata:
+    """The inverse of `to_saved`; reads what 0.1.0 saved too.
 
     Raises:
         ValueError: something is missing, unknown, of the wrong type or does not fit the rest.
     """
     try:
-        config = config_lib.from_dict(saved["config"])
-        scaling = Scaling(**{name: tuple(map(float, values)) for name, values in saved["scaling"].items()})
+        config = _config_of(saved)
+        fields = {name: value for name, value in saved.items() if name not in ("scaling", "bins")}
+        fields["learned"] = encoding.of(config, saved["learned"] if "learned" in saved else _learned_0_1(saved)).learned
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
-        trials = tuple(Standing(**standing) for standing in saved.get("trials") or [alone])
-        bins = note_bins.from_saved(saved["bins"]) if saved.get("bins") else None
-        facts = Facts(**{**saved, "config": config, "scaling": scaling, "trials": trials, "bins": bins})
+        trials = tuple(Progress(**progress) for progress in saved.get("trials") or [alone])
+        metadata = Metadata(**{**fields, "config": config, "trials": trials})
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ValueError(f"its facts are not those of a run: {type(error).__name__}: {error}") from error
-    wrong = next((what for what, right in _rules(facts) if not right), None)
+        raise ValueError(f"its metadata are not those of a run: {type(error).__name__}: {error}") from error
+    wrong = next((what for what, right in _rules(metadata) if not right), None)
     if wrong:
-        raise ValueError(f"its facts are not those of a run: {wrong}")
-    return facts
+        raise ValueError(f"its metadata are not those of a run: {wrong}")
+    return metadata
 
 
-def _rules(facts: Facts) -> list[tuple[str, bool]]:
+def _config_of(saved: Any) -> Config:
+    """Raises ValueError that names the version which wrote a config that cannot be read."""
+    try:
+        return config_files.from_dict(saved["config"])
+    except UsageError as error:
+        versions = saved.get("versions")
+        writer = versions.get("musicjax", "unknown") if isinstance(versions, dict) else "unknown"
+        raise ValueError(f"{error} (written by musicjax {writer}, this is {__version__})") from error
+
+
+def _learned_0_1(saved: Any) -> dict[str, Any]:
+    """The constants as 0.1.0 saved them: scaling for every encoding, bins for note events."""
+    return {"bins": saved["bins"]} if saved.get("bins") else {"scaling": saved["scaling"]}
+
+
+def _rules(metadata: Metadata) -> list[tuple[str, bool]]:
     """(what, whether it is as it must be)."""
-    scaling, columns = facts.scaling, config_lib.columns(facts.config)
-    constants = (scaling.shift, scaling.span, scaling.low, scaling.high)
-    standings = [(facts.best_epoch, facts.best_loss), *((one.best_epoch, one.best_loss) for one in facts.trials)]
-    texts = [facts.fingerprint, *facts.versions.values()] if isinstance(facts.versions, dict) else [None]
+    each = [(metadata.best_epoch, metadata.best_loss), *((one.best_epoch, one.best_loss) for one in metadata.trials)]
+    texts = [metadata.fingerprint, *metadata.versions.values()] if isinstance(metadata.versions, dict) else [None]
     return [
-        ("epoch", type(facts.epoch) is int and facts.epoch >= 0),
-        ("best epoch", all(type(epoch) is int for epoch, _ in standings)),
-        ("best loss", all(type(loss) is float and not math.isnan(loss) for _, loss in standings)),
-        ("diverged", all(type(one.diverged) is int for one in facts.trials)),
-        ("trials", len(facts.trials) == facts.config.train.trials),
-        ("best trial", type(facts.best_trial) is int and 0 <= facts.best_trial < len(facts.trials)),
-        ("scaling", all(len(values) == columns and all(map(math.isfinite, values)) for values in constants)),
-        ("scaling.span", all(value > 0 for value in scaling.span)),
-        ("bins", (facts.bins is not None) == (facts.config.data.encoding == "events")),
+        ("epoch", type(metadata.epoch) is int and metadata.epoch >= 0),
+        ("best epoch", all(type(epoch) is int for epoch, _ in each)),
+        ("best loss", all(type(loss) is float and not math.isnan(loss) for _, loss in each)),
+        ("diverged", all(type(one.diverged) is int for one in metadata.trials)),
+        ("trials", len(metadata.trials) == metadata.config.train.trials),
+        ("best trial", type(metadata.best_trial) is int and 0 <= metadata.best_trial < len(metadata.trials)),
         ("fingerprint or versions", all(type(text) is str for text in texts)),
     ]

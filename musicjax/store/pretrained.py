@@ -1,4 +1,4 @@
-"""The small model that travels with the package: one .npz of its arrays, one .json of its facts, and a card."""
+"""The small model that travels with the package: one .npz of its arrays, one .json of its metadata, and a card."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicjax.encodings import encoding
 from musicjax.errors import RunError
-from musicjax.generation import generate as generate_lib
-from musicjax.generation.generate import Model
-from musicjax.store import checkpoint as checkpoint_lib
-from musicjax.store import metadata as facts_lib
-from musicjax.training import histograms
+from musicjax.store import metadata as metadata_lib
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
+from musicjax.training import histograms, optimizer
 from musicjax.training import step as step_lib
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
-ARRAYS, FACTS = "builtin.npz", "builtin.json"
+ARRAYS, METADATA = "builtin.npz", "builtin.json"
 
 
 def load(folder: Path = FOLDER) -> Model:
@@ -28,13 +28,14 @@ def load(folder: Path = FOLDER) -> Model:
         RunError: its files are missing or damaged.
     """
     try:
-        facts = facts_lib.from_saved(json.loads((folder / FACTS).read_text()))
-        facts.config.model.precision = "float32"
-        net = checkpoint_lib.network_of(facts.config)
+        metadata = metadata_lib.from_saved(json.loads((folder / METADATA).read_text()))
+        metadata.config.model.precision = "float32"
+        own = encoding.of(metadata.config, metadata.learned)
+        net = own.network()
         shapes = jax.eval_shape(
             lambda: (
                 step_lib.init(
-                    net, checkpoint_lib.optimizer_of(facts.config, 1e-3), jax.random.key(0), facts.config.data.window
+                    net, optimizer.of(metadata.config.train, 1e-3), jax.random.key(0), metadata.config.data.window
                 ).params
             )
         )
@@ -50,17 +51,17 @@ def load(folder: Path = FOLDER) -> Model:
             "name a trained one with --workdir=DIR"
         ) from error
     params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-    return Model(net, params, jnp.zeros(net.columns), primers, facts)
+    return Model(own, net, params, jnp.zeros(net.columns), primers, metadata)
 
 
 def write(workdir: Path, folder: Path) -> int:
-    """Writes the best model of a workdir, one of events, as such files; returns their bytes."""
-    model = generate_lib.load(workdir)
+    """Writes the best model of a workdir, whose rows are small whole numbers, as such files; returns their bytes."""
+    model = model_lib.load(workdir)
     tags = histograms.tags(model.params)
     arrays = {tag: np.asarray(leaf) for tag, leaf in zip(tags, jax.tree.leaves(model.params), strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
     arrays["primers"] = np.asarray(model.primers).astype(np.uint8)
     with (folder / ARRAYS).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    (folder / FACTS).write_text(json.dumps(facts_lib.to_saved(model.facts), indent=1) + "\n")
-    return sum((folder / name).stat().st_size for name in (ARRAYS, FACTS))
+    (folder / METADATA).write_text(json.dumps(metadata_lib.to_saved(model.metadata), indent=1) + "\n")
+    return sum((folder / name).stat().st_size for name in (ARRAYS, METADATA))

@@ -17,9 +17,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
 
-from musicjax import console, files
+from musicjax import console, files, renamed
 from musicjax.errors import RunError
-from musicjax.run import epoch_metrics as metrics_lib
 from musicjax.training.histograms import Buckets
 
 # Fields of a line that tell which trial it is of.
@@ -43,7 +42,7 @@ class Recorder:
         path = workdir / "metrics.jsonl"
         with self._told():
             lines = path.read_text(errors="replace").splitlines() if epoch and path.is_file() else []
-            files.write(path, "".join(line + "\n" for line in lines if _is_of(line, epoch)))
+            files.write(path, "".join(line + "\n" for line in map(_present, lines) if _is_of(line, epoch)))
             # Without a buffer, so that nothing is left over from a write that failed.
             self._file = path.open("ab", buffering=0)
             self._size = path.stat().st_size
@@ -56,10 +55,10 @@ class Recorder:
     def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
         """For each trial a line {"split", "epoch" from 1, "step", ...}; for each metric's mean a TensorBoard scalar."""
         records = [json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n" for metrics in lines]
-        means = {name: value for name, value in metrics_lib.means(lines).items() if name not in NAMES_OF_TRIALS}
+        of_all = {name: value for name, value in means(lines).items() if name not in NAMES_OF_TRIALS}
         with self._told():
             self._append("".join(records).encode())
-            self._post(Event(step=step, summary=_scalars(split, means.items())))
+            self._post(Event(step=step, summary=_scalars(split, of_all.items())))
             self._board.flush()
 
     def batches(self, step: int, values: Mapping[str, np.ndarray]) -> None:
@@ -139,6 +138,11 @@ class Recorder:
             ) from error
 
 
+def means(lines: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean over trials."""
+    return {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
+
+
 def _scalars(group: str, values: Iterable[tuple[str, float]]) -> Summary:
     return Summary(value=[Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in values])
 
@@ -153,6 +157,16 @@ def _histogram(buckets: Buckets) -> HistogramProto:
         bucket_limit=buckets.edges[1:].tolist(),
         bucket=buckets.counts.tolist(),
     )
+
+
+def _present(line: str) -> str:
+    """A line that 0.1.0 wrote, under the present names; any other as it is."""
+    try:
+        metrics = json.loads(line)
+        present = renamed.metrics(metrics)
+    except (ValueError, AttributeError, RecursionError):
+        return line
+    return line if present == metrics else json.dumps(present)
 
 
 def _is_of(line: str, epoch: int) -> bool:

@@ -21,6 +21,8 @@ from jax.stages import Wrapped
 from musicjax.errors import RunError, UsageError
 
 AXIS = "data"
+# What a process that cannot begin says instead of a digest.
+FAILED = bytes(32)
 # How long the processes of one training wait for each other to start.
 START_SECONDS = 120
 

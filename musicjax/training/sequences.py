@@ -103,8 +103,9 @@ def windows(
     for first, end in zip(offsets[:-1][chosen].tolist(), offsets[1:][chosen].tolist(), strict=True):
         down, up = (min(semitones, transpose) for semitones in room(rows[first:end]))
         found += [(start, first, end, down, up) for start in range(first, end - 1, window)]
-    columns: Any = np.array(found, np.int32).reshape(-1, 5).T
-    return Sequences(rows, *columns, augment)  # type: ignore[arg-type]
+    columns = np.array(found, np.int32).reshape(-1, 5).T
+    arrays: Any = (rows, *columns, augment)
+    return Sequences(*arrays)
 
 
 def semitones(down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:

@@ -57,7 +57,9 @@ def make_epoch(
     The states of all are updated in place, those of `group` trials at a time; optimizer_of takes a learning rate.
     """
 
-    def epoch(states: TrainState, windows: TrainingSet, trials: Trials, number: jax.Array, axis_name: str | None = None):
+    def epoch(
+        states: TrainState, windows: TrainingSet, trials: Trials, number: jax.Array, axis_name: str | None = None
+    ):
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
             state, trial = state_and_trial
             optimizer = optimizer_of(trial.learning_rate)

@@ -170,9 +170,7 @@ def order(
     return shuffled[place % windows], (place < windows).astype(jnp.float32)
 
 
-def batch(
-    windows: Windows, key: jax.Array, step: int, batch_size: int, window: int
-) -> Batch:
+def batch(windows: Windows, key: jax.Array, step: int, batch_size: int, window: int) -> Batch:
     """Inputs [B, T, C], targets [B, C] and weight [B] of a training step counted from 0."""
     count = windows.starts.shape[0]
     epoch, within = divmod(step, steps_per_epoch(count, batch_size))

@@ -1,5 +1,7 @@
-"""What may be asked of an output of a model of events, as numbers or as the text of flags. Without JAX: wrong values
-are told at once."""
+"""Sampling parameters: how an output of a model of note events is drawn, as numbers or as the text of flags.
+
+Nothing here needs JAX, so that a wrong value is reported at once.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from musicjax.config import SampleConfig
+from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
 from musicjax.music import scales
 
 TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
-# Of each field the type of its values, where flags may list several, and its range; both ends are allowed.
+# Fields for which flags may list several values, and their type; then the range of each, both ends included.
 LISTS = {
     "temperature": float,
     "top_k": int,
@@ -23,36 +25,43 @@ LISTS = {
     "scale": str,
     "polyphony": int,
     "no_repeat": int,
-    "echo": int,
+    "longest_match": int,
 }
-# What a run's config says of its samples.
-OF_CONFIG = ("temperature", "top_p", "min_p", "no_repeat")
+
+
+def _declared(section: type, name: str) -> tuple[float, float]:
+    """The range of a config's field."""
+    rules = section.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    return rules["low"], rules["high"]
+
+
 RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 100.0),
-    **dict.fromkeys(TEMPERATURES, (0.0, 100.0)),
+    **dict.fromkeys(("temperature", *TEMPERATURES), _declared(SampleConfig, "temperature")),
     "top_k": (0, 1000),
-    "min_p": (0.0, 1.0),
+    "top_p": _declared(EventsSample, "top_p"),
+    "min_p": _declared(EventsSample, "min_p"),
+    "no_repeat": _declared(EventsSample, "no_repeat"),
     "polyphony": (0, 64),
-    "echo": (0, 1_000_000),
+    "longest_match": (0, 1_000_000),
 }
-LONGEST_RUN, LONGEST_ECHO = 32, 1_000_000
+LONGEST_RUN, LONGEST_MATCH = int(RANGES["no_repeat"][1]), int(RANGES["longest_match"][1])
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class SamplingParams:
     """How one output is drawn.
 
     Attributes:
         temperature: divides the logits; 0: the likeliest bin of each column.
         interval_temperature, ...: of that column alone; None: the temperature.
-        top_k: only so many likeliest bins of a column; 0: all.
+        top_k: only the k likeliest bins of a column; 0: all.
         top_p: only the likeliest that together have this probability, above 0; 1: all.
         min_p: only bins with this share of the likeliest one's probability; 0: all.
-        key, scale: the notes' pitches; a key alone is major, neither: all.
+        key, scale: only their pitches; a key alone is major; neither: all pitches.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
-        no_repeat: no run of so many pitches, 2..32, comes twice; 0: runs may.
-        echo: while at most so many notes are as before in the piece, the model is told what followed; 0: never.
+        no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
+        longest_match: the model sees what followed a match of at most this many notes; 0: never.
     """
 
     temperature: float = 1.0
@@ -68,7 +77,7 @@ class Setting:
     pitch_range: tuple[int, int] = (0, 127)
     polyphony: int = 0
     no_repeat: int = 0
-    echo: int = LONGEST_ECHO
+    longest_match: int = LONGEST_MATCH
 
     @property
     def pitches(self) -> tuple[int, ...]:
@@ -88,27 +97,26 @@ class Setting:
         return " ".join(f"{name}={_shown(value)}" for name, value in shown.items())
 
 
-def of_config(sample: SampleConfig) -> Setting:
+def of_config(sample: SampleConfig) -> SamplingParams:
     """How the samples of a run are drawn."""
-    return Setting(**{name: getattr(sample, name) for name in OF_CONFIG})
+    own = {field.name: getattr(sample.own, field.name) for field in dataclasses.fields(sample.own)}
+    return SamplingParams(temperature=sample.temperature, **own)
 
 
-def check(setting: Setting) -> None:
+def check(params: SamplingParams) -> None:
     """Raises UsageError for values out of range, or that leave no pitch."""
     for name, (low, high) in RANGES.items():
-        value = getattr(setting, name)
+        value = getattr(params, name)
         if value is not None and not low <= value <= high:  # also refuses nan
             raise UsageError(f"{name}={value}: expected {low}..{high}")
-    if not 0 < setting.top_p <= 1:
-        raise UsageError(f"top_p={setting.top_p}: expected above 0, at most 1 (1: all)")
-    if setting.no_repeat and not 2 <= setting.no_repeat <= LONGEST_RUN:
-        raise UsageError(f"no_repeat={setting.no_repeat}: expected 2..{LONGEST_RUN}, or 0 where runs may repeat")
-    low, high = setting.pitch_range
+    if params.no_repeat == 1:
+        raise UsageError(f"no_repeat=1: expected 2..{LONGEST_RUN}, or 0 where runs may repeat")
+    low, high = params.pitch_range
     if not 0 <= low <= high <= 127:
         raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")
-    if not setting.pitches:
+    if not params.pitches:
         raise UsageError(
-            f"key={setting.key} scale={setting.scale or 'major'} has no pitch in pitch_range={low},{high}: expected a "
+            f"key={params.key} scale={params.scale or 'major'} has no pitch in pitch_range={low},{high}: expected a "
             "wider range or another key"
         )
 
@@ -120,7 +128,7 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
         UsageError: a text that is no list of such values.
     """
     values: dict[str, list[Any]] = {}
-    for name in [field.name for field in dataclasses.fields(Setting)]:
+    for name in [field.name for field in dataclasses.fields(SamplingParams)]:
         given = flags.get(name)
         if given is None:
             continue
@@ -133,12 +141,14 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
     return values
 
 
-def in_turn(values: Mapping[str, Sequence[Any]], outputs: int) -> list[Setting]:
+def in_turn(values: Mapping[str, Sequence[Any]], outputs: int) -> list[SamplingParams]:
     """Output k has the k-th of each field's values, which begin anew when they are over."""
-    return [Setting(**{name: several[k % len(several)] for name, several in values.items()}) for k in range(outputs)]
+    return [
+        SamplingParams(**{name: several[k % len(several)] for name, several in values.items()}) for k in range(outputs)
+    ]
 
 
-def grid(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
+def grid(values: Mapping[str, Sequence[Any]]) -> list[SamplingParams]:
     """Every combination of the values, the last field's changing fastest.
 
     Raises:
@@ -149,7 +159,7 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[Setting]:
             "sweep of nothing: expected several values of one flag at least, such as --temperature=0.8,1.0; flags that "
             f"take them: {', '.join(LISTS)}"
         )
-    return [Setting(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
+    return [SamplingParams(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,265 @@
+"""Flags: their names per command, what they mean, and the line of words that becomes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from musicjax import config as config_lib
+from musicjax import config_files, console, renamed
+from musicjax.config import Config
+from musicjax.errors import UsageError
+
+
+class Flag(NamedTuple):
+    """type of its value (of absl), default, meaning, commands that take it."""
+
+    kind: str
+    default: Any
+    meaning: str
+    commands: tuple[str, ...]
+
+
+COMMANDS = {
+    "train": "read data, train, save, write samples and the page; goes on if the workdir holds a checkpoint",
+    "generate": "new music from a trained model, or from the one that comes along, as MIDI files",
+    "evaluate": "metrics of a trained model on held-out or other data, as one JSON object",
+    "data": "what is kept of a folder of music files, what is skipped, and why",
+    "report": "the figures and the page of a run, made anew",
+}
+SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
+# In the order in which help shows them: the common ones first. All commands take --config and its fields too.
+FLAGS = {
+    "data": Flag("string", None, SOURCES, ("train", "evaluate", "data")),
+    "workdir": Flag("string", "", "folder of the run; train: runs/NAME of the config if not given", tuple(COMMANDS)),
+    "json": Flag("bool", False, "last line: the counts as one JSON object", ("data",)),
+    "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
+    "num_notes": Flag("integer", None, "notes (or frames) in each; 300 if no other length is given", ("generate",)),
+    "seconds": Flag("float", None, "length of each, instead of --num_notes", ("generate",)),
+    "bars": Flag("float", None, "length of each in bars of four beats, instead of --num_notes *", ("generate",)),
+    "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
+    "temperature": Flag("string", None, "0: the mean or the likeliest; above: more varied +", ("generate",)),
+    "key": Flag("string", None, "C, F#, Bb, ...: only pitches of this key *+", ("generate",)),
+    "scale": Flag("string", None, "of the key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
+    "bpm": Flag("float", None, "tempo in quarter notes a minute; the data's if not given *", ("generate",)),
+    "primer": Flag("string", "", "MIDI file to go on from, or pitches: [60,-2,67], one a sixteenth", ("generate",)),
+    "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
+    "audio": Flag("string", "auto", "sound beside each file: wav, flac, ogg, none; auto: wav for a few", ("generate",)),
+    "output_dir": Flag("string", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
+    "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),
+    "top_p": Flag("string", None, "draw from the likeliest bins with this probability together *+", ("generate",)),
+    "min_p": Flag("string", None, "draw from bins with this share of the likeliest's probability *+", ("generate",)),
+    "interval_temperature": Flag("float", None, "of the times between notes alone *", ("generate",)),
+    "pitch_temperature": Flag("float", None, "of pitches alone *", ("generate",)),
+    "duration_temperature": Flag("float", None, "of durations alone *", ("generate",)),
+    "velocity_temperature": Flag("float", None, "of velocities alone *", ("generate",)),
+    "pitch_range": Flag("string", None, "LOW,HIGH: MIDI numbers *", ("generate",)),
+    "polyphony": Flag("string", None, "most notes that sound at once; 0: any number *+", ("generate",)),
+    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
+    "longest_match": Flag("string", None, "follow earlier passages for at most this many notes *+", ("generate",)),
+    "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
+    "decode": Flag("string", "auto", "how the past is seen: auto, staggered, window or carry", ("generate",)),
+    "soundfont": Flag("string", "", "sound font for the sound; one that is found if not given", ("generate",)),
+    "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
+    "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
+    "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
+    "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
+    "distributed": Flag("string", "off", "auto: find the processes from Slurm, TPU or Kubernetes", ("train",)),
+}
+# Names that Magenta's generators have for flags of generate: (type, ours, how many of theirs are one of ours).
+ALIASES = {
+    "run_dir": ("string", "workdir", 1),
+    "primer_midi": ("string", "primer", 1),
+    "primer_melody": ("string", "primer", 1),
+    "qpm": ("float", "bpm", 1),
+    "num_steps": ("integer", "bars", 16),
+}
+# A list of values is for the trials, whose fields are named in the plural.
+PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
+KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
+NOTES = "  * models of events only   + takes several values, separated by commas: file k takes the k-th in turn"
+
+
+class Call(NamedTuple):
+    """command; options: value of each of its flags; config; overrides: fields given, None if the config was named."""
+
+    command: str
+    options: dict[str, Any]
+    config: Config
+    overrides: dict[str, Any] | None
+
+
+def parse(argv: list[str]) -> Call:
+    """What a line of words asks for.
+
+    Raises:
+        UsageError: a command, flag, config, field or value that there is not.
+    """
+    command, words = command_of(argv)
+    values = flags.FlagValues()
+    try:
+        _define(command, values)
+        unexpected = values(["musicjax", *_with_plurals(words)])[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise _unknown(command, error.flagname, str(error)) from error
+    except flags.Error as error:
+        raise UsageError(_plain(str(error))) from error
+    if unexpected:
+        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
+    options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
+    overrides = {
+        name.removeprefix("config."): _typed(name.removeprefix("config."), values[name].value)
+        for name in values
+        if name.startswith("config.") and values[name].present
+    }
+    if command == "train" and options["data"] is not None:
+        if "data.source" in overrides:
+            raise UsageError("--data and --config.data.source are the same: expected one of them")
+        overrides["data.source"] = options["data"]
+    config = config_files.load(values["config"].value or "demo")
+    # Fields without a config may belong to that of the workdir.
+    in_workdir = not values["config"].present and bool(options["workdir"])
+    if not in_workdir or not overrides:
+        config_lib.set_fields(config, overrides)
+    else:
+        for path in overrides:
+            config_lib.require_field(path)
+    config_lib.validate(config, together=not in_workdir)
+    return Call(command, options, config, None if values["config"].present else overrides)
+
+
+def command_of(argv: list[str]) -> tuple[str, list[str]]:
+    """(the command, train if none is named; the words after it); raises UsageError for one that there is not."""
+    command, *words = argv if argv and not argv[0].startswith("-") else ["train", *argv]
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
+    return command, words
+
+
+def help_of(argv: list[str]) -> list[str]:
+    """What --help shows: the commands; of a command its flags; with --helpfull the fields of its config too."""
+    if not argv or argv[0].startswith("-"):
+        lines = [
+            "Train an LSTM on a folder of MIDI and generate music with it.",
+            "",
+            "musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE ...]",
+            "",
+            *(f"  {name:<10}{meaning}{' (default)' * (name == 'train')}" for name, meaning in COMMANDS.items()),
+            "",
+            "musicjax COMMAND --help shows the flags of a command, --helpfull the fields of its config too;",
+            "musicjax --version prints the version.",
+            "",
+            *(_flag_line(name) for name in ("data", "workdir")),
+            f"  --config=NAME          {', '.join(config_files.names())},",
+            "                         or a .py or .json file; demo if not given",
+        ]
+        return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
+    command, _ = command_of(argv)
+    lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
+    lines += [_flag_line(name) for name, flag in FLAGS.items() if command in flag.commands]
+    lines += ["  --config=NAME          the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
+    if command == "generate":
+        lines += [NOTES, f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
+    return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
+
+
+def _flag_line(name: str) -> str:
+    shown = f"--{name}" if FLAGS[name].kind == "bool" else f"--{name}="
+    return f"  {shown:<23}{FLAGS[name].meaning}"
+
+
+def _fields() -> list[str]:
+    lines = ["Fields of a config, with their values in demo; those of other encodings below:"]
+    demo = config_files.load("demo")
+    lines += config_files.describe(demo)
+    known = {path for path, _, _ in config_lib.fields(demo)}
+    for encoding in config_lib.ENCODINGS:
+        other = Config(data=config_lib.DataConfig(encoding=encoding))
+        own = config_files.describe(other, without=known)
+        lines += [f"with --config.data.encoding={encoding}:", *own] if own else []
+    return lines
+
+
+def _define(command: str, values: flags.FlagValues) -> None:
+    """Defines the flags of a command, the config's fields of all encodings, and the names of 0.1.0."""
+    for name, flag in FLAGS.items():
+        if command in flag.commands:
+            getattr(flags, f"DEFINE_{flag.kind}")(name, flag.default, flag.meaning, flag_values=values)
+    if command == "generate":
+        for alias, (kind, name, _) in ALIASES.items():
+            getattr(flags, f"DEFINE_{kind}")(alias, None, f"the same as --{name}", flag_values=values)
+        for old, name in renamed.FLAGS.items():
+            flags.DEFINE_string(old, None, f"now --{name}", flag_values=values)
+    flags.DEFINE_string("config", "", "name or path", flag_values=values)
+    kinds = config_lib.kinds()
+    for path in [*kinds, *renamed.FIELDS, "model.head"]:
+        kind = KINDS[kinds.get(renamed.FIELDS.get(path, path), str)]
+        if f"config.{path}" not in values:
+            getattr(flags, f"DEFINE_{kind}")(f"config.{path}", None, "", flag_values=values)
+
+
+def _with_plurals(words: list[str]) -> list[str]:
+    """The words, with each list of values given to the field that takes lists."""
+    line = "\0".join(words)
+    for one, several in PLURALS.items():
+        line = re.sub(rf"(^|\0)--?config\.{one}[\0=](?=[^\0]*,)", rf"\1--config.{several}=", line)
+        if len(re.findall(rf"(?:^|\0)--?config\.{several}[\0=]", line)) > 1:
+            raise UsageError(f"config.{several} is given more than once: expected one list")
+    return line.split("\0") if words else []
+
+
+def _typed(path: str, value: Any) -> Any:
+    """A flag's value as the field's; raises UsageError for a list that holds no numbers."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return tuple(float(item.strip().strip("()[]")) for item in value if item.strip().strip("()[]"))
+    except ValueError as error:
+        raise UsageError(f"config.{path}={','.join(value)}: expected numbers, separated by commas") from error
+
+
+def _aliased(values: flags.FlagValues) -> dict[str, Any]:
+    """What is given under other names, under ours; raises UsageError for what is given under two names."""
+    found: dict[str, Any] = {}
+    known = {alias: (name, count) for alias, (_, name, count) in ALIASES.items()}
+    known |= {old: (name, 1) for old, name in renamed.FLAGS.items()}
+    taken = {name: f"--{name}" for name, _ in known.values() if name in values and values[name].present}
+    for alias, (name, of_theirs) in known.items():
+        if alias not in values or not values[alias].present:
+            continue
+        if name in taken:
+            raise UsageError(f"{taken[name]} and --{alias} are the same: expected one of them")
+        if alias in renamed.FLAGS:
+            console.say_once("renamed", f"--{alias} is now --{name}")
+        value: Any = values[alias].value
+        taken[name], found[name] = f"--{alias}", value if of_theirs == 1 else value / of_theirs
+    return found
+
+
+def _unknown(command: str, name: str, said: str) -> UsageError:
+    if name.startswith("config."):
+        path = name.removeprefix("config.")
+        try:
+            config_lib.require_field(path)
+        except UsageError as error:
+            return error
+        return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
+    paths = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
+    if paths:
+        said = f"{command} takes no flag --{name}; did you mean --config.{paths[0]}?"
+    elif name in FLAGS:
+        said = f"{command} takes no flag --{name}, {' and '.join(FLAGS[name].commands)} do"
+    return UsageError(f"{said} (musicjax {command} --help lists the flags)")
+
+
+def _plain(error: str) -> str:
+    """What the flag library says, in words for people who do not write Python."""
+    for said, meant in (
+        ("invalid literal for int.*", "expected a whole number"),
+        ("could not convert string to float.*", "expected a number"),
+        (r"\('Non-boolean argument.*", "expected true or false"),
+    ):
+        error = re.sub(said, meant, error)
+    return error

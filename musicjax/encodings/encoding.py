@@ -1,0 +1,202 @@
+"""What every encoding gives the rest of the program, and the one place where its name becomes one.
+
+An encoding turns music into rows of numbers for a network, and rows back into music. Nothing outside this room asks
+which one it is. A new encoding is a file here with a function `make`, and its parts in `config.PARTS`.
+
+Shape legend: N rows, C columns, T rows a window, K outputs, L rows sampled, M primers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import jax
+import numpy as np
+
+from musicjax.config import Config, DataConfig
+from musicjax.corpus.corpus import Outcome
+from musicjax.corpus.split import Music
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import RunError, UsageError
+from musicjax.model.network import MusicLSTM
+from musicjax.model.sample import Draw, Limits
+from musicjax.music.notes import Notes
+from musicjax.training.windows import ScoringSet, TrainingSet, Validation
+
+# The tempo, in quarter notes a minute, of music whose encoding knows none.
+BPM = 120.0
+# Music of more rows takes long enough to search for matches that the console says so; and rows searched a second.
+MANY_ROWS, ROWS_A_SECOND = 1_000_000, 60_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scored:
+    """Music that a model is scored on.
+
+    Attributes:
+        rows: arrays on the host.
+        pieces: how many pieces take part.
+        majority: accuracy of the constant answer that fits best, see `config.accuracy_meaning`.
+        split: which part of the source it is.
+        music: the pieces as notes; None where the source has frames alone.
+    """
+
+    rows: ScoringSet
+    pieces: int
+    majority: float
+    split: str
+    music: Music | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """The data of a run.
+
+    Attributes:
+        encoding: with the constants that it learned from the training pieces.
+        training: windows to learn from, arrays on the host.
+        validation: what is held out.
+        fingerprint: sha256 of the content.
+        outcomes: what became of each file.
+    """
+
+    encoding: Encoding
+    training: TrainingSet
+    validation: Scored
+    fingerprint: str
+    outcomes: list[Outcome]
+
+
+class Encoding(Protocol):
+    """One way to write music as rows, with the constants that it learned from training data."""
+
+    # How a model of this encoding may see its past when it samples, see `model.sample.DECODES`; the first by default.
+    decodes: ClassVar[tuple[str, ...]]
+    # Whether outputs obey sampling parameters other than the temperature, and have bars and a tempo.
+    has_controls: ClassVar[bool]
+
+    @property
+    def config(self) -> Config:
+        """Of the run."""
+        ...
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """The constants learned, as JSON values; empty before there are any."""
+        ...
+
+    def network(self) -> MusicLSTM:
+        """The network of the config.
+
+        Raises:
+            UsageError: JAX computes in float64 here.
+        """
+        ...
+
+    def dataset(self) -> Dataset:
+        """Reads the source, splits it and learns constants from its training part; says what it found.
+
+        Raises:
+            RunError: nothing usable, or a split without a single window.
+        """
+        ...
+
+    def scored(self, data: DataConfig) -> Scored:
+        """All music of a source, as rows under the constants learned, for a model that never saw it.
+
+        Raises:
+            UsageError: the source cannot be written in this encoding.
+            RunError: no piece is long enough.
+        """
+        ...
+
+    def music(self) -> tuple[Music | None, str]:
+        """What the run learns from and validates on, as notes, and its fingerprint; downloads what is not here.
+
+        Raises:
+            RunError: the source is gone.
+        """
+        ...
+
+    def count(self, scored: ScoringSet) -> dict[str, int]:
+        """How much is scored, such as {"notes": 100}."""
+        ...
+
+    def metrics(self, validation: Validation) -> dict[str, float]:
+        """What a validation says besides loss and accuracy, in units that people know."""
+        ...
+
+    def primers(self, training: TrainingSet, chosen: np.ndarray) -> np.ndarray:
+        """Windows to generate from, float32 [M, T, C], for training windows with these indices, [M]."""
+        ...
+
+    def primer_of(self, notes: Notes) -> np.ndarray:
+        """The end of a piece as rows to go on from, float32 [T, C]; says what it had to change.
+
+        Raises:
+            RunError: none of the notes can be written in this encoding.
+        """
+        ...
+
+    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+        """What outputs go on from that have no primer of their own: of windows [K, T, C] the rows that they take."""
+        ...
+
+    def melody_velocity(self) -> int:
+        """MIDI velocity of a melody that comes as text."""
+        ...
+
+    def tempo(self, bpm: float | None) -> float:
+        """The tempo asked for, or that of the encoding; quarter notes a minute."""
+        ...
+
+    def rows_of(self, seconds: float) -> int | None:
+        """How many rows last this long; None where only the rows themselves tell."""
+        ...
+
+    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+        """Seconds from the onset before each row [K, L, C] to its own, float64 [K, L]."""
+        ...
+
+    def limits(self) -> Limits:
+        """What sampled rows are clamped to."""
+        ...
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+        """How the next rows are drawn; deviation: float32 [C], of the validation residual."""
+        ...
+
+    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+        """Rows [L, C] as notes, at this tempo where the encoding has one."""
+        ...
+
+
+def of(config: Config, learned: Mapping[str, Any] | None = None) -> Encoding:
+    """The encoding that a config names, with the constants saved with a model.
+
+    Raises:
+        ValueError: the constants are not those of this encoding.
+    """
+    module = importlib.import_module(f"musicjax.encodings.{config.data.encoding}")
+    return module.make(config, learned or {})
+
+
+def require_float32() -> None:
+    """Raises UsageError if JAX computes in float64 here: the numbers would be those of no other run."""
+    if jax.config.read("jax_enable_x64"):
+        raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
+
+
+def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
+    """Raises RunError if the data of fingerprint `found` are not those that the run in the workdir learned from."""
+    if found != fingerprint:
+        moved = f"config.data.source is {saved_source!r} there, {source!r} here"
+        what = f"the files of {source} have changed" if source == saved_source else moved
+        raise RunError(
+            f"workdir {workdir} was trained on other data: {what}; "
+            "set --config.data.source to the files it had, or use another --workdir"
+        )

@@ -1,0 +1,277 @@
+"""What controls the drawing of note events: temperatures, filters and masks, each output's own, inside the scan.
+
+Shape legend: K outputs, or G of a group; C columns of `note_bins`, A = 4 of them predicted;
+V all bins of all columns; M pitches remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
+from musicjax.model import heads, running_match
+from musicjax.model.categorical import Categorical
+from musicjax.model.network import MusicLSTM
+from musicjax.music import longest_match, note_bins
+from musicjax.music.note_bins import (
+    BAR_POSITION,
+    DURATION,
+    INTERVAL,
+    MATCH_INTERVAL,
+    MATCH_LENGTH,
+    MATCH_PITCH,
+    PITCH,
+    PREDICTED_COLUMNS,
+    VELOCITY,
+    Bins,
+)
+
+# Pitches of an output that are remembered, so that no run repeats.
+REMEMBERED = 1024
+# Sounding notes that are remembered; of more than these the one that ends first is forgotten.
+SOUNDING = 128
+# Of the predicted columns, the first two, interval and pitch, decide whether notes match.
+SAME = 2
+PITCHES = note_bins.SIZES[PITCH]
+FIRST_PITCH = sum(note_bins.SIZES[:PITCH])
+
+
+class Controls(NamedTuple):
+    """For each of K outputs.
+
+    temperature: float32 [K, A], divides the logits of each predicted column; 0: the likeliest bin.
+    top_k: int32 [K], only the k likeliest bins; 0: all. top_p: float32 [K], only the likeliest that together have
+    this probability; 1: all. min_p: float32 [K], only those with this share of the likeliest one's probability; 0: all.
+    allowed: bool [K, V], bins that may be drawn at all; some of each column.
+    polyphony: int32 [K], most notes that sound at once; 0: any number. no_repeat: int32 [K], length of the runs of
+    pitches, 2 to LONGEST_RUN, that never repeat among the last M; 0: runs may repeat. longest_match: int32 [K], the
+    model does not see what followed a longer match; None: it always sees it.
+
+    A filter applies to the distribution that temperature and masks leave. Where the masks together leave nothing,
+    `allowed` alone counts: the other two are wishes.
+    """
+
+    temperature: jax.Array
+    top_k: jax.Array
+    top_p: jax.Array
+    min_p: jax.Array
+    allowed: jax.Array
+    polyphony: jax.Array
+    no_repeat: jax.Array
+    longest_match: jax.Array | None = None
+
+
+class Clock(NamedTuple):
+    """steps: int32 [bins of intervals]; sounds: int32 [bins of durations], steps; steps_per_bar: int32; match_lengths:
+    int32, where the bins of a match's length begin, None if the model sees no match."""
+
+    steps: jax.Array
+    sounds: jax.Array
+    steps_per_bar: jax.Array
+    match_lengths: jax.Array | None = None
+
+
+class Memory(NamedTuple):
+    """What masks need of the rows drawn so far: left: int32 [G, SOUNDING], steps that notes still sound; pitches: int32
+    [G, M], the last ones, -1 before the first."""
+
+    left: jax.Array
+    pitches: jax.Array
+
+
+def nothing_yet(outputs: int) -> Memory:
+    """Before the first row."""
+    return Memory(jnp.zeros((outputs, SOUNDING), jnp.int32), jnp.full((outputs, REMEMBERED), -1, jnp.int32))
+
+
+def draw(
+    head: Categorical,
+    params: heads.Params,
+    outputs: jax.Array,
+    noise: jax.Array,
+    last: jax.Array,
+    controls: Controls,
+    clock: Clock,
+    memory: Memory,
+) -> tuple[jax.Array, Memory]:
+    """Next rows float32 [G, C], after rows last [G, C]: outputs [G, O], noise [G, V] from the head."""
+    begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
+
+    def column_of(column: int, rows: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        own = slice(begins[column], begins[column + 1])
+        allowed = controls.allowed[:, own]
+        if mask is not None:  # where the masks leave nothing together, what is allowed at all
+            both = allowed & mask
+            allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
+        temperature = controls.temperature[:, head.predicted.index(column)]
+        logits = head.logits(params, outputs, rows, column)
+        drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
+        return rows.at[:, column].set(drawn.astype(jnp.float32))
+
+    rows = column_of(INTERVAL, jnp.zeros_like(last), _has_room(memory, controls, clock))
+    passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
+    rows = rows.at[:, BAR_POSITION].set(
+        ((last[:, BAR_POSITION].astype(jnp.int32) + passed) % clock.steps_per_bar).astype(jnp.float32)
+    )
+    rows = column_of(PITCH, rows, _not_again(memory, controls, head.sizes[PITCH]))
+    for column in (DURATION, VELOCITY):
+        rows = column_of(column, rows)
+    pitch = rows[:, PITCH].astype(jnp.int32)
+    left = jnp.maximum(memory.left - passed[:, None], 0)
+    sounds = clock.sounds[rows[:, DURATION].astype(jnp.int32)]
+    left = left.at[jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)].set(sounds)
+    return rows, Memory(left, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
+
+
+def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
+    """bool [G, intervals]: those after which there is room for a note. Where none is long enough, the longest."""
+    sounding = jnp.sum(memory.left[:, None, :] > clock.steps[None, :, None], axis=-1)
+    limit = jnp.where(controls.polyphony > 0, controls.polyphony, SOUNDING + 1)
+    room = sounding < limit[:, None]
+    return room | (~room.any(axis=-1, keepdims=True) & (clock.steps == clock.steps.max()))
+
+
+def _not_again(memory: Memory, controls: Controls, pitches: int) -> jax.Array:
+    """bool [G, pitches]: those that do not end a run of pitches that came before."""
+
+    def allowed(memory: Memory, runs: jax.Array) -> jax.Array:
+        past = memory.pitches
+
+        def longer(back: jax.Array, same: jax.Array) -> jax.Array:
+            """Whether, up to each note, the last `back` pitches are the last ones of all."""
+            now = jnp.roll(past, back - 1, axis=1) == jnp.take(past, past.shape[1] - back, axis=1)[:, None]
+            now &= jnp.arange(past.shape[1]) >= back - 1
+            return same & (now | (back >= runs)[:, None])
+
+        same = lax.fori_loop(1, LONGEST_RUN, longer, (past >= 0))
+        # The pitch after a note followed the run that ends there.
+        followed = jnp.where(same[:, :-1] & (runs > 0)[:, None], past[:, 1:], pitches)
+        return (
+            ~jnp.zeros((past.shape[0], pitches + 1), bool)
+            .at[jnp.arange(len(past))[:, None], followed]
+            .set(True)[:, :-1]
+        )
+
+    nothing = jnp.ones((memory.pitches.shape[0], pitches), bool)
+    return lax.cond(jnp.any(controls.no_repeat > 0), lambda: allowed(memory, controls.no_repeat), lambda: nothing)
+
+
+def _drawn(
+    logits: jax.Array, noise: jax.Array, allowed: jax.Array, temperature: jax.Array, controls: Controls
+) -> jax.Array:
+    """int32 [G]: a bin each, from logits and Gumbel noise [G, bins]. Masks come first, so that filters leave one."""
+    sharp = jnp.where(temperature > 0, temperature, 1.0)[:, None]
+    logits = jnp.where(allowed, logits, -jnp.inf) / sharp
+    filtered = (controls.top_k > 0) | (controls.top_p < 1) | (controls.min_p > 0)
+    logits = lax.cond(jnp.any(filtered), lambda: _filtered(logits, controls), lambda: logits)
+    return jnp.argmax(logits + jnp.where(temperature > 0, 1.0, 0.0)[:, None] * noise, axis=-1)
+
+
+def _filtered(logits: jax.Array, controls: Controls) -> jax.Array:
+    """-inf for what top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) or min-p (Nguyen et al. 2024) leave out."""
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    falling = -jnp.sort(-probabilities, axis=-1)
+    before = jnp.cumsum(falling, axis=-1) - falling
+    # The likeliest has nothing before it, so that one at least is kept. Without top-p all are kept.
+    kept = jnp.sum((before < controls.top_p[:, None]) | (controls.top_p >= 1)[:, None], axis=-1)
+    kept = jnp.where(controls.top_k > 0, jnp.minimum(kept, controls.top_k), kept)
+    least = jnp.take_along_axis(falling, jnp.maximum(kept - 1, 0)[:, None], axis=-1)
+    least = jnp.maximum(least, controls.min_p[:, None] * falling[:, :1])
+    return jnp.where(probabilities >= least, logits, -jnp.inf)
+
+
+class EventDraw(NamedTuple):
+    """Draws note events under controls; see `model.sample.Draw`."""
+
+    controls: Controls
+    clock: Clock
+
+    def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
+        """Nothing sounds; what is remembered of windows [G, T, C] are the rows that can match, if the model sees it."""
+        memory = nothing_yet(len(windows))
+        if self.clock.match_lengths is None:
+            return memory, None
+        past = running_match.start(len(windows), len(PREDICTED_COLUMNS), jnp.int32)
+        lengths = self.clock.match_lengths
+        rows = windows.swapaxes(0, 1)
+        return memory, lax.scan(lambda past, rows: (with_match(rows, past, lengths)[1], None), past, rows)[0]
+
+    def __call__(self, net, own, outputs, noise, last, memory):
+        """As `model.sample.Draw`."""
+        drawn, past = memory
+        lengths = self.clock.match_lengths
+        rows, drawn = draw(net.head, own, outputs, noise, last, self.controls, self.clock, drawn)
+        if past is not None and lengths is not None:
+            rows, past = with_match(rows, past, lengths, self.controls.longest_match)
+        return rows, (drawn, past)
+
+
+def with_match(
+    rows: jax.Array, past: running_match.Past, lengths: jax.Array, longest: jax.Array | None = None
+) -> tuple[jax.Array, running_match.Past]:
+    """Rows float32 [G, C] with the columns of their longest match, and what is then remembered.
+
+    Args:
+        lengths: int32, where the bins of a match's length begin; bin 0: no match.
+        longest: int32 [G]: longer matches are not shown, so that no output follows itself for ever; None: all are.
+    """
+    now = jnp.stack([rows[:, column].astype(jnp.int32) for column in PREDICTED_COLUMNS], axis=-1)
+    match, past = running_match.advance(now, past, SAME)
+    shown = match.length > 0 if longest is None else (match.length > 0) & (match.length <= longest)
+    length = jnp.searchsorted(lengths, match.length, side="right").astype(jnp.int32)
+    columns = jnp.where(shown[:, None], jnp.concatenate([match.followed, length[:, None]], axis=1), 0)
+    return rows.at[:, MATCH_INTERVAL:].set(columns.astype(jnp.float32)), past
+
+
+def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) -> EventDraw:
+    """How K outputs are drawn, each by its own parameters; match: whether the model sees the longest match."""
+    allowed = np.tile(note_bins.valid(bins), (len(params), 1))
+    allowed[:, FIRST_PITCH : FIRST_PITCH + PITCHES] &= allowed_pitches(params)
+
+    def each(name: str, kind: type) -> jax.Array:
+        return jnp.asarray(np.array([getattr(one, name) for one in params], kind))
+
+    controls = Controls(
+        jnp.asarray(np.array([one.temperatures for one in params], np.float32)),
+        each("top_k", np.int32),
+        each("top_p", np.float32),
+        each("min_p", np.float32),
+        jnp.asarray(allowed),
+        each("polyphony", np.int32),
+        each("no_repeat", np.int32),
+        each("longest_match", np.int32),
+    )
+    steps, sounds = (jnp.asarray(table, jnp.int32) for table in note_bins.steps_of(bins))
+    lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
+    return EventDraw(controls, Clock(steps, sounds, jnp.int32(bins.steps_per_bar), lengths))
+
+
+def allowed_pitches(params: Sequence[SamplingParams]) -> np.ndarray:
+    """Which pitches each output may draw, bool [K, pitches]."""
+    allowed = np.zeros((len(params), PITCHES), bool)
+    for row, one in zip(allowed, params, strict=True):
+        row[list(one.pitches)] = True
+    return allowed
+
+
+def transposed(windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+    """Windows float32 [K, T, C], each moved by the fewest semitones that bring most of its notes among those allowed.
+
+    So each output continues music that is in its own key already.
+    """
+    moved = np.array(windows)
+    for window, allowed in zip(moved, allowed_pitches(params), strict=True):
+        pitch = window[:, PITCH].astype(int)
+        shifts = sorted(range(-int(pitch.min()), PITCHES - int(pitch.max())), key=lambda shift: (abs(shift), shift))
+        shift = max(shifts, key=lambda shift: int(allowed[pitch + shift].sum()))
+        window[:, PITCH] += shift
+        # A match lies in the same piece, so it moves along, at most to the end of the range.
+        matched = window[:, MATCH_LENGTH] > 0
+        window[matched, MATCH_PITCH] = (window[matched, MATCH_PITCH] + shift).clip(0, PITCHES - 1)
+    return moved

@@ -1,0 +1,337 @@
+"""Frames: a row is the 88 piano keys at one step of the beat, zeros and ones. See `music.piano_roll` for the rows.
+
+Every row of a window is a target. A row may also show the longest match: what followed the longest earlier run of
+frames that equals the last ones, and how long that run is.
+
+Shape legend: N rows, C columns, P pieces, B windows, T rows a window, G or K outputs, M pieces' or primers' rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from musicjax import console
+from musicjax.config import Config, DataConfig, FramesData, FramesModel
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import load, split
+from musicjax.corpus.corpus import Outcome
+from musicjax.corpus.split import Music
+from musicjax.encodings import encoding
+from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Scored
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import RunError, UsageError
+from musicjax.model import heads, running_match
+from musicjax.model.network import MusicLSTM
+from musicjax.model.sample import Draw, HeadDraw, Limits
+from musicjax.music import longest_match, piano_roll
+from musicjax.music.notes import Notes
+from musicjax.music.piano_roll import KEYS
+from musicjax.training import sequences
+from musicjax.training.sequences import Streams
+from musicjax.training.windows import Validation
+
+
+def make(config: Config, learned: Mapping[str, Any]) -> FrameEncoding:
+    """The encoding; it learns no constants."""
+    return FrameEncoding(config)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameEncoding:
+    """See `encoding.Encoding`."""
+
+    config: Config
+    decodes: ClassVar[tuple[str, ...]] = ("carry",)
+    has_controls: ClassVar[bool] = False
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """As `Encoding.learned`."""
+        return {}
+
+    @property
+    def _own(self) -> FramesData:
+        return self.config.data.own
+
+    @property
+    def _keys(self) -> int:
+        """Columns of a frame itself."""
+        return 2 * KEYS if self._own.onsets else KEYS
+
+    @property
+    def _match_lengths(self) -> tuple[int, ...]:
+        return longest_match.LENGTHS if self._own.match_share else ()
+
+    @property
+    def _columns(self) -> int:
+        return 2 * self._keys + len(self._match_lengths) if self._match_lengths else self._keys
+
+    def network(self) -> MusicLSTM:
+        """As `Encoding.network`."""
+        encoding.require_float32()
+        model = self.config.model
+        own: FramesModel = model.own
+        return MusicLSTM(
+            model.units,
+            self._columns,
+            model.dropout,
+            model.precision,
+            model.layers,
+            heads.of_frames(own.head, own.head_units),
+            every_position=True,
+            match_lengths=self._match_lengths,
+        )
+
+    def dataset(self) -> Dataset:
+        """As `Encoding.dataset`."""
+        data, own = self.config.data, self._own
+        rolls = read_rolls(data)
+        rows = self._rows(rolls)
+        augment = FrameAugment(np.float32(own.match_share), self._keys if own.match_share else None)
+        learned = sequences.windows(rows, rolls.offsets, rolls.split == 0, data.window, own.transpose, _room, augment)
+        validated = sequences.streams(rows, rolls.offsets, rolls.split == 1)
+        predicted = int(validated.weight.sum())
+        for name, count in (("training", len(learned.starts)), ("validation", predicted)):
+            if not count:
+                raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
+        console.say(
+            "frames",
+            f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} to train in {len(learned.starts):,} windows of "
+            f"up to {data.window}, {predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
+            f"{', and those of the longest match' * bool(own.match_share)}",
+        )
+        scored = Scored(validated, int((rolls.split == 1).sum()), self._silence(validated), "validation", rolls.music)
+        return Dataset(self, learned, scored, rolls.fingerprint, rolls.outcomes)
+
+    def scored(self, data: DataConfig) -> Scored:
+        """The test pieces of a polyphonic data set, or all pieces of MIDI files."""
+        if data.source.startswith("polyphonic:") and self._own.onsets:
+            raise UsageError(
+                f"data {data.source} do not tell where notes begin, and this model was trained on that; expected "
+                "builtin, a data set or a folder of MIDI files"
+            )
+        has_tests = data.source.startswith("polyphonic:")
+        rolls = read_rolls(data, held_out=False)
+        chosen = rolls.split == (2 if has_tests else 0)
+        streams = sequences.streams(self._rows(rolls), rolls.offsets, chosen)
+        if not streams.weight.any():
+            raise RunError(f"data {data.source}: no piece has more than one frame; add files")
+        name = "test" if has_tests else "all"
+        return Scored(streams, int(chosen.sum()), self._silence(streams), name, rolls.music)
+
+    def music(self) -> tuple[Music | None, str]:
+        """As `Encoding.music`."""
+        rolls = read_rolls(self.config.data)
+        return rolls.music, rolls.fingerprint
+
+    def count(self, scored: Any) -> dict[str, int]:
+        """As `Encoding.count`."""
+        return {"frames": int(scored.weight.sum())}
+
+    def metrics(self, validation: Validation) -> dict[str, float]:
+        """The negative log-likelihood of a frame."""
+        return {"nats_per_frame": float(validation.nats)}
+
+    def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
+        """As `Encoding.primers`.
+
+        They end at least two windows, or half of a shorter piece, before the piece does, so that there is something to
+        go on with; silence fills what is missing before the beginning.
+        """
+        window, rows = self.config.data.window, np.asarray(training.rows)
+        starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
+        latest = np.maximum(end - 2 * window, (first + end + 1) // 2) - window
+        place = np.minimum(starts, latest)[:, None] + np.arange(window)
+        inside = (place >= first[:, None])[..., None]
+        return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
+
+    def primer_of(self, notes: Notes) -> np.ndarray:
+        """The last T frames, after silence if there are fewer; as many as a match reaches back if rows show one."""
+        own, most = self._own, self.config.data.window
+        rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
+        if left_out:
+            console.say("primer", f"leaves out {left_out} notes that are not on the 88 keys of a piano")
+        if not len(rows):
+            raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; take another primer")
+        if own.match_share:
+            rows = piano_roll.with_matches(rows, np.array([0, len(rows)]))
+            most = max(most, longest_match.REACH)
+        missing = max(self.config.data.window - len(rows), 0)
+        return np.pad(rows[-most:], ((missing, 0), (0, 0))).astype(np.float32)
+
+    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+        """As `Encoding.opening`: whole windows."""
+        return primers
+
+    def melody_velocity(self) -> int:
+        """As `Encoding.melody_velocity`."""
+        return 80
+
+    def tempo(self, bpm: float | None) -> float:
+        """As `Encoding.tempo`."""
+        return bpm or BPM
+
+    def rows_of(self, seconds: float) -> int | None:
+        """As `Encoding.rows_of`."""
+        return math.ceil(seconds * BPM / 60 * self._own.per_beat)
+
+    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+        """As `Encoding.row_seconds`: frames are evenly spaced."""
+        return np.full(rows.shape[:2], 60 / BPM / self._own.per_beat)
+
+    def limits(self) -> Limits:
+        """As `Encoding.limits`."""
+        return Limits(jnp.zeros(self._columns), jnp.ones(self._columns))
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+        """As `Encoding.draw`."""
+        drawn = HeadDraw(deviation, jnp.float32(params[0].temperature))
+        return MatchedDraw(drawn) if self._own.match_share else drawn
+
+    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+        """As `Encoding.decode`."""
+        return piano_roll.notes_of(rows[:, : self._keys] > 0.5, self._own.per_beat, BPM)
+
+    def _rows(self, rolls: Rolls) -> np.ndarray:
+        """The frames uint8 [N, C], each with its longest match if the model sees one."""
+        if not self._own.match_share:
+            return rolls.frames
+        if len(rolls.frames) > MANY_ROWS:
+            seconds = len(rolls.frames) // ROWS_A_SECOND
+            console.say("match", f"searches {len(rolls.frames):,} frames for matches: about {seconds} s")
+        return piano_roll.with_matches(rolls.frames, rolls.offsets)
+
+    def _silence(self, streams: Streams) -> float:
+        """Share of the keys of all frames to be predicted that are off."""
+        targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1, : self._keys]
+        return float(1 - targets.mean())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rolls:
+    """Frames of P pieces, uint8 [N, C], end to end: piece p is frames[offsets[p]:offsets[p + 1]].
+
+    split: int8 [P], 0 train, 1 validation, 2 test; fingerprint, outcomes and music as in `encoding.Dataset`.
+    """
+
+    frames: np.ndarray
+    offsets: np.ndarray
+    split: np.ndarray
+    fingerprint: str
+    outcomes: list[Outcome]
+    music: Music | None = None
+
+
+def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
+    """The frames of a source; a polyphonic one has a split of its own, of MIDI files a share validates.
+
+    Args:
+        held_out: False: of MIDI files all are in the training split.
+
+    Raises:
+        RunError: nothing usable.
+    """
+    if data.source.startswith("polyphonic:"):
+        from musicjax.corpus import frame_sets  # MIDI files do without
+
+        found = frame_sets.read(data.source)
+        counts = corpus_lib.counts(found.outcomes)
+        console.say("data", f"{data.source}: kept {counts['kept']} pieces, skipped {counts['skipped']}")
+        for outcome in found.skipped[: load.LISTED]:
+            console.say("piece", f"skipped {outcome.path}: {outcome.detail}")
+        return Rolls(found.frames, found.offsets, found.split, found.fingerprint, found.outcomes)
+    corpus, outcomes = load.load(data, tests=not held_out)
+    made = [piano_roll.frames(corpus.piece(p), data.own.per_beat, data.own.onsets) for p in range(len(corpus))]
+    left_out = sum(count for _, count in made)
+    if left_out:
+        console.say("left out", f"{left_out:,} of {len(corpus.notes):,} notes that are not on the 88 keys of a piano")
+    lengths = [len(frames) for frames, _ in made]
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    long_enough = np.array(lengths) > 1
+    if not long_enough.all():
+        console.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
+    out = split.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
+    frames = np.concatenate([frames for frames, _ in made])
+    music = split.music_of(corpus, out) if held_out else split.all_held_out(corpus)
+    return Rolls(frames, offsets, out.astype(np.int8), corpus.fingerprint, outcomes, music)
+
+
+def _room(rows: np.ndarray) -> tuple[int, int]:
+    """Semitones by which a piece, uint8 [M, C], can be moved down and up without losing a note."""
+    used = np.flatnonzero(_by_key(rows).any(axis=(0, 1)))
+    return (int(used[0]), KEYS - 1 - int(used[-1])) if len(used) else (0, 0)
+
+
+def _by_key(rows: Any) -> Any:
+    """The whole groups of 88 columns, [..., groups, KEYS]; fewer columns behind them are left out."""
+    whole = rows.shape[-1] // KEYS
+    return rows[..., : whole * KEYS].reshape(*rows.shape[:-1], whole, KEYS)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameAugment:
+    """Moves windows by semitones, and hides the match of some; see `sequences.Augment`.
+
+    match_share: float32, share of windows that keep their match; keys: columns of a frame itself, None without match.
+    """
+
+    match_share: Any
+    keys: int | None = dataclasses.field(metadata={"static": True})
+
+    @property
+    def random_numbers(self) -> int:
+        """As `Augment.random_numbers`."""
+        return 1 if self.keys is None else 2
+
+    def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
+        """As `Augment`."""
+        frames, semitones = _by_key(rows), sequences.semitones(down, up, random[:, 0])
+        source = (jnp.arange(KEYS) - semitones[:, None]) % KEYS
+        moved = jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(*rows.shape[:-1], -1)
+        changed = jnp.concatenate([moved, rows[..., moved.shape[-1] :]], axis=-1).astype(jnp.float32)
+        if self.keys is None:
+            return changed
+        shown = (random[:, 1] < self.match_share)[:, None, None]
+        return changed * ((jnp.arange(changed.shape[-1]) < self.keys) | shown)
+
+
+class MatchedDraw(NamedTuple):
+    """A frame of the head's own drawing, followed by the columns of its longest match; see `model.sample.Draw`."""
+
+    head: HeadDraw
+    controls: tuple = ()
+
+    def start(self, net: MusicLSTM, windows: jax.Array) -> running_match.Past:
+        """The frames of the windows, [G, T, C], are remembered."""
+        rows = windows.swapaxes(0, 1)[..., : net.predicted]
+        # Silence that fills a window up before a piece begins is no part of it: -1 equals no frame.
+        rows = jnp.where(jnp.cumsum(rows.any(axis=-1), axis=0)[..., None] > 0, rows, -1)
+        past = running_match.start(len(windows), net.predicted, jnp.int8)
+        return lax.scan(lambda past, rows: (with_match(rows, past, net.match_lengths)[1], None), past, rows)[0]
+
+    def __call__(self, net, own, outputs, noise, last, memory):
+        """As `model.sample.Draw`."""
+        rows, _ = self.head(net, own, outputs, noise, last, None)
+        return with_match(rows, memory, net.match_lengths)
+
+
+def with_match(
+    frames: jax.Array, past: running_match.Past, lengths: tuple[int, ...]
+) -> tuple[jax.Array, running_match.Past]:
+    """Frames float32 [G, keys] followed by the columns of their longest match, [G, C], and what is then remembered.
+
+    Args:
+        lengths: of matches, each with a column that is one where the match reaches it.
+    """
+    match, past = running_match.advance(frames.astype(jnp.int8), past, frames.shape[1])
+    reached = (match.length[:, None] >= jnp.asarray(lengths)).astype(jnp.float32)
+    return jnp.concatenate([frames, match.followed.astype(jnp.float32) * reached[:, :1], reached], axis=1), past

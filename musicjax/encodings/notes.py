@@ -1,0 +1,230 @@
+"""Notes, the paper's encoding: a row is (pitch, velocity, interval[, duration]) in numbers, scaled to 0..1.
+
+A window of T rows predicts the next row, by regression. See `music.note_matrix` for the rows themselves.
+
+Shape legend: N rows, C columns, P pieces, W windows, T rows a window, K outputs, L rows sampled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicjax import console
+from musicjax.config import Config, DataConfig, NotesData
+from musicjax.corpus import load, split
+from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.split import Music
+from musicjax.encodings import encoding
+from musicjax.encodings.encoding import BPM, Dataset, Scored
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import RunError, UsageError
+from musicjax.model.network import MusicLSTM
+from musicjax.model.sample import HeadDraw, Limits
+from musicjax.music import note_matrix
+from musicjax.music.note_matrix import Scaling
+from musicjax.music.notes import Notes
+from musicjax.training import windows as windows_lib
+from musicjax.training.windows import Validation, Windows
+
+# A longest interval this many times above the 99.9th percentile is worth a line.
+OUTLIER = 10
+UNITS = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
+
+
+def make(config: Config, learned: Mapping[str, Any]) -> NoteEncoding:
+    """The encoding, with the constants saved with a model; raises ValueError if those are not its own."""
+    if not learned:
+        return NoteEncoding(config)
+    scaling = Scaling(**{name: tuple(map(float, values)) for name, values in learned["scaling"].items()})
+    constants = np.array([scaling.shift, scaling.span, scaling.low, scaling.high])
+    if constants.shape != (4, _columns(config)) or not np.isfinite(constants).all() or min(scaling.span) <= 0:
+        raise ValueError("scaling")
+    return NoteEncoding(config, scaling)
+
+
+def _columns(config: Config) -> int:
+    return len(note_matrix.COLUMNS) - (not config.data.own.duration)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NoteEncoding:
+    """See `encoding.Encoding`; scaling: learned from the training pieces."""
+
+    config: Config
+    scaling: Scaling | None = None
+    decodes: ClassVar[tuple[str, ...]] = ("staggered", "window")
+    has_controls: ClassVar[bool] = False
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """As `Encoding.learned`."""
+        return {} if self.scaling is None else {"scaling": dataclasses.asdict(self.scaling)}
+
+    @property
+    def _scaling(self) -> Scaling:
+        assert self.scaling is not None, "the encoding has seen no data yet"
+        return self.scaling
+
+    def network(self) -> MusicLSTM:
+        """As `Encoding.network`."""
+        encoding.require_float32()
+        model = self.config.model
+        return MusicLSTM(model.units, _columns(self.config), model.dropout, model.precision, model.layers)
+
+    def dataset(self) -> Dataset:
+        """As `Encoding.dataset`."""
+        data = self.config.data
+        corpus, outcomes = load.load(data)
+        columns = _columns(self.config)
+        unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
+        out = self._held_out(corpus)
+        train, validation, in_training = _split(corpus, data, out)
+        for name, starts in (("training", train), ("validation", validation)):
+            if not len(starts):
+                raise RunError(
+                    f"data source {data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
+                    f"window of {data.window} notes and the one after; add files or lower --config.data.window"
+                )
+        scaling = note_matrix.fit(unscaled[in_training])
+        rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
+        _say_if_stretched(corpus, unscaled[:, 2], in_training)
+        short = int((np.diff(corpus.offsets) <= data.window).sum())
+        console.say("windows", f"{len(train):,} to train, {len(validation):,} to validate, of {data.window} notes each")
+        if short and data.own.split == "piece":
+            console.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
+        pieces = len(np.unique(np.searchsorted(corpus.offsets, validation, side="right")))
+        largest = rows.argmax(axis=1)
+        commonest = np.bincount(largest[train + data.window]).argmax()
+        majority = float((largest[validation + data.window] == commonest).mean())
+        arrays: Any = (rows, train, validation)
+        scored = Scored(Windows(*arrays[::2]), pieces, majority, "validation", split.music_of(corpus, out))
+        own = NoteEncoding(self.config, scaling)
+        return Dataset(own, Windows(*arrays[:2]), scored, corpus.fingerprint, outcomes)
+
+    def scored(self, data: DataConfig) -> Scored:
+        """As `Encoding.scored`."""
+        if data.source.startswith("polyphonic:"):
+            raise UsageError(
+                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+            )
+        corpus, _ = load.load(data, tests=True)
+        rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])
+        starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
+        if not len(starts):
+            raise RunError(f"data {data.source}: no piece has more than {data.window} notes; add files")
+        shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
+        arrays: Any = (rows, starts)
+        return Scored(Windows(*arrays), len(corpus), float(shares.max()), "all", split.all_held_out(corpus))
+
+    def music(self) -> tuple[Music | None, str]:
+        """As `Encoding.music`."""
+        corpus, _ = load.load(self.config.data)
+        return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint
+
+    def count(self, scored: Any) -> dict[str, int]:
+        """As `Encoding.count`."""
+        return {"windows": len(scored.starts)}
+
+    def metrics(self, validation: Validation) -> dict[str, float]:
+        """Mean absolute errors in the columns' own units."""
+        sizes = np.asarray(validation.residual_size, np.float64) * self._scaling.span
+        named = zip(self._scaling.columns, sizes, strict=True)
+        return {f"{name}_error_{UNITS[name]}": float(size) for name, size in named}
+
+    def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
+        """As `Encoding.primers`."""
+        starts, rows = np.asarray(training.starts)[chosen], np.asarray(training.rows)
+        return rows[starts[:, None] + np.arange(self.config.data.window)]
+
+    def primer_of(self, notes: Notes) -> np.ndarray:
+        """As `Encoding.primer_of`; few notes are repeated, values are clamped to the range of the training data."""
+        scaling, window = self._scaling, self.config.data.window
+        rows = note_matrix.encode(notes, scaling)
+        if len(rows) < window:
+            console.say("primer", f"has {len(rows)} notes; repeats them to fill the window of {window}")
+            rows = np.tile(rows, (-(-window // len(rows)), 1))
+        rows = rows[-window:]
+        within = np.clip(rows, np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32))
+        moved = int((within != rows).sum())
+        if moved:
+            console.say("primer", f"clamped {moved} of {rows.size} values to the range of the training data")
+        return within
+
+    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+        """As `Encoding.opening`: whole windows."""
+        return primers
+
+    def melody_velocity(self) -> int:
+        """As `Encoding.melody_velocity`."""
+        return 80
+
+    def tempo(self, bpm: float | None) -> float:
+        """As `Encoding.tempo`."""
+        return bpm or BPM
+
+    def rows_of(self, seconds: float) -> int | None:
+        """As `Encoding.rows_of`."""
+        return None
+
+    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+        """As `Encoding.row_seconds`."""
+        scaling = self._scaling
+        return (rows[:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0)
+
+    def limits(self) -> Limits:
+        """The range of the training data, and no inaudible note."""
+        scaling = self._scaling
+        low = np.asarray(scaling.low, np.float32)
+        if len(low) == len(note_matrix.COLUMNS):
+            low[3] = max(low[3], note_matrix.SHORTEST_SECONDS / scaling.span[3])
+        return Limits(jnp.asarray(low), jnp.asarray(scaling.high, jnp.float32))
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> HeadDraw:
+        """The prediction and Gaussian noise of as many residual deviations as the temperature says."""
+        return HeadDraw(deviation, jnp.float32(params[0].temperature))
+
+    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+        """As `Encoding.decode`."""
+        return note_matrix.decode(rows, self._scaling)
+
+    def _held_out(self, corpus: Corpus) -> np.ndarray:
+        """Pieces that only validate, bool [P]; none where windows are split, not pieces."""
+        own: NotesData = self.config.data.own
+        if own.split == "windows":
+            return np.zeros(len(corpus), bool)
+        return split.held_out(corpus, self.config.data)
+
+
+def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and of validation windows, and which rows training sees, bool [N]; held_out: bool [P]."""
+    if data.own.split == "windows":
+        if split.folders(corpus.names) is not None:
+            raise UsageError(
+                f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
+                "--config.data.split=piece, or the files in one folder"
+            )
+        train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
+        in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
+    else:
+        train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
+        in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
+    return train, validation, in_training
+
+
+def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndarray) -> None:
+    """Names the file whose one long rest squeezes all other intervals, seconds [N], towards 0."""
+    longest = int(np.argmax(np.where(in_training, interval, 0.0)))
+    usual = float(np.percentile(interval[in_training], 99.9))
+    if interval[longest] > OUTLIER * max(usual, 1e-3):
+        name = corpus.names[int(np.searchsorted(corpus.offsets, longest, side="right")) - 1]
+        console.say(
+            "interval",
+            f"{name} rests for {interval[longest]:,.0f} s, and that scales all intervals (99.9 % are below "
+            f"{usual:.2g} s); without that file the model would learn time better",
+        )

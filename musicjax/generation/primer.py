@@ -1,0 +1,56 @@
+"""What an output goes on from: a MIDI file, a melody in text, or a window of the training data.
+
+Shape legend: K outputs, T rows of a window, C columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicjax import console
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import RunError, UsageError
+from musicjax.model import sample
+from musicjax.music import midi
+from musicjax.music.notes import Notes
+from musicjax.store.model import Model
+
+
+def read(primer: str | Path, model: Model) -> Notes:
+    """The notes of a MIDI file, read as the model's training data were, or of a melody in text.
+
+    Raises:
+        UsageError: it is the text of a melody, and wrong.
+        RunError: it is a file that gives no notes.
+    """
+    if str(primer).lstrip().startswith("["):
+        from musicjax.music import melody_text  # files do without
+
+        return melody_text.notes_of(melody_text.entries(str(primer)), velocity=model.encoding.melody_velocity())
+    try:
+        return midi.read(primer, percussion=model.config.data.percussion)
+    except (midi.MidiError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"primer {primer} cannot be used: {reason}; expected a MIDI file with notes") from error
+
+
+def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams]) -> jax.Array:
+    """What each of K outputs goes on from, float32 [K, T, C].
+
+    Args:
+        primer: the same for all; None: windows of the training data, chosen by the outputs' keys.
+    """
+    if primer is None:
+        chosen = model.primers[sample.choose(keys, len(model.primers))]
+        return jnp.asarray(model.encoding.opening(np.asarray(chosen), params))
+    if len(keys) > 1 and len(set(params)) == 1 and not any(params[0].temperatures):
+        console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 nothing else differs")
+    if not len(primer):
+        raise UsageError("primer without notes: expected some")
+    window = jnp.asarray(model.encoding.primer_of(primer))
+    return jnp.broadcast_to(window, (len(keys), *window.shape))
