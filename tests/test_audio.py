@@ -1,7 +1,9 @@
-"""Listening: what the built-in synthesiser sounds like, and that sound comes out whatever is missing or broken."""
+"""What the built-in synthesiser sounds like, and that there is sound whatever is missing or broken."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import itertools
 import os
@@ -22,8 +24,13 @@ from musicjax.music import midi
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.report import audio, synth
 
+# What is really installed. Tests take it away and put it back; none imports it anew.
 REAL_FLUIDSYNTH = shutil.which("fluidsynth")
 REAL_FONT = audio.find_soundfont()
+REAL_LIBRARIES: dict[str, types.ModuleType] = {}
+for library in ("midirenderer", "soundfile"):
+    with contextlib.suppress(ImportError, OSError):
+        REAL_LIBRARIES[library] = importlib.import_module(library)
 NOTHING = from_seconds([], [], [], [])
 TUNE = from_seconds([60, 64, 67], [80, 90, 100], [0.0, 0.5, 1.0], [0.5, 0.5, 1.0])
 FONT = b"RIFF\0\0\0\0sfbk"  # as much of one as is looked at before it is loaded
@@ -181,6 +188,18 @@ class Machine:
     def midirenderer(self, render) -> None:
         self._patch.setitem(sys.modules, "midirenderer", types.SimpleNamespace(render_wave_from=render))
 
+    def broken_library(self, name: str, code: str) -> None:
+        """A library that runs this code when it is imported."""
+        self._patch.delitem(sys.modules, name)
+        (self.programs.parent / f"{name}.py").write_text(code)
+        self._patch.syspath_prepend(self.programs.parent)
+
+    def real(self, name: str) -> None:
+        """The real library; skips where it is not installed."""
+        if name not in REAL_LIBRARIES:
+            pytest.skip(f"{name} is not installed: the real one is not tried")
+        self._patch.setitem(sys.modules, name, REAL_LIBRARIES[name])
+
     def calls(self) -> list[str]:
         return (self.programs / "fluidsynth.log").read_text().splitlines()
 
@@ -221,13 +240,13 @@ def _read(path: Path) -> np.ndarray:
 def test_with_nothing_there_the_synthesiser_is_heard_and_what_is_missing_is_said(machine):
     rendered = machine.write()
     assert rendered.path.name == "tune.wav"
-    assert rendered.how == "built-in synthesiser"
+    assert rendered.how == "the built-in synthesiser"
     assert "no sound font" in rendered.why
     assert "--soundfont=FILE" in rendered.why
     np.testing.assert_allclose(_read(rendered.path)[:, 0], synth.render(TUNE), atol=1 / 32767)
     machine.font()
     without_programs = machine.write()
-    assert without_programs.how == "built-in synthesiser"
+    assert without_programs.how == "the built-in synthesiser"
     assert "fluidsynth: no such program on PATH; midirenderer: not installed" in without_programs.why
 
 
@@ -294,7 +313,7 @@ def test_a_fluidsynth_that_hangs_is_ended_with_all_that_it_started(machine, monk
     start = time.monotonic()
     rendered = machine.write()
     assert time.monotonic() - start < 20.0
-    assert rendered.how == "built-in synthesiser"
+    assert rendered.how == "the built-in synthesiser"
     assert "did not end within 0 s" in rendered.why
     pid = int((machine.programs / "fluidsynth.pid").read_text())
     for _ in range(100):  # until it has been reaped, or is a zombie that waits for it
@@ -325,6 +344,9 @@ def _raise(error: BaseException):
     [
         (lambda font, mid: _raise(RuntimeError("SoundFont error: no RIFF\nchunk")), "SoundFont error: no RIFF\\nchunk"),
         (lambda font, mid: _raise(Panic("index out of bounds")), "Panic: index out of bounds"),
+        (lambda font, mid: _raise(SystemExit(3)), "SystemExit: 3"),
+        (lambda font, mid: _raise(MemoryError()), "MemoryError"),
+        (lambda font, mid: None, "TypeError"),
         (lambda font, mid: b"", "wrote no WAV file"),
         (lambda font, mid: b"junk" * 1000, "wrote no WAV file"),
     ],
@@ -333,9 +355,32 @@ def test_a_midirenderer_that_fails_is_said_and_the_synthesiser_is_heard(machine,
     machine.font()
     machine.midirenderer(render)
     rendered = machine.write()
-    assert rendered.how == "built-in synthesiser"
+    assert rendered.how == "the built-in synthesiser"
     assert reason in rendered.why
     assert len(_read(rendered.path)) == len(synth.render(TUNE))
+
+
+@pytest.mark.parametrize("code", ["no_such_name", "raise SystemExit(3)", "import not_there_either", "1 / 0", "("])
+def test_libraries_that_break_when_imported_cost_neither_the_sound_nor_the_run(machine, code):
+    machine.font()
+    machine.broken_library("midirenderer", code)
+    machine.broken_library("soundfile", code)
+    rendered = machine.write("tune.flac")
+    assert (rendered.path.name, rendered.how) == ("tune.wav", "the built-in synthesiser")
+    assert "midirenderer: " in rendered.why and "WAV instead of FLAC: " in rendered.why
+
+
+def test_a_search_for_fonts_that_breaks_costs_no_sound(machine, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: _raise(ValueError("pretty_midi.__spec__ is None")))
+    rendered = machine.write()
+    assert rendered.how == "the built-in synthesiser" and "pretty_midi.__spec__ is None" in rendered.why
+
+
+def test_a_synthesiser_that_fails_too_is_told_in_one_line_and_leaves_nothing(machine, monkeypatch):
+    monkeypatch.setattr(synth, "render", lambda notes: _raise(MemoryError("5 GB")))
+    with pytest.raises(RunError, match=r"tune\.wav cannot be rendered: MemoryError: 5 GB"):
+        machine.write()
+    assert not list(machine.out.iterdir())
 
 
 def test_control_c_is_not_taken_for_a_failure_and_leaves_nothing(machine):
@@ -352,7 +397,7 @@ def test_pieces_beyond_the_limits_are_left_to_the_next_and_the_cut_is_said(machi
     machine.midirenderer(lambda font, mid: pytest.fail("too long for it"))
     monkeypatch.setattr(synth, "MOST_SECONDS", 1.0)
     rendered = machine.write(notes=from_seconds([60, 60], [90, 90], [0.0, 20_000.0], [0.5, 0.5]))
-    assert rendered.how == "built-in synthesiser"
+    assert rendered.how == "the built-in synthesiser"
     assert "fluidsynth: the piece lasts longer than 4 hours" in rendered.why
     assert "midirenderer: the piece lasts longer than 15 minutes" in rendered.why
     assert "the built-in synthesiser stops after" in rendered.why
@@ -404,7 +449,7 @@ def test_a_named_font_that_is_none_is_refused_or_said_and_no_other_takes_its_pla
         with pytest.raises(UsageError, match=r"expected an \.sf2 file"):
             audio.find_soundfont(named)
         rendered = machine.write(soundfont=named)
-        assert rendered.how == "built-in synthesiser"
+        assert rendered.how == "the built-in synthesiser"
         assert named in rendered.why
 
 
@@ -426,23 +471,22 @@ def test_fluidsynth_encodes_where_soundfile_is_not_installed(machine, name, kind
 def test_what_cannot_be_encoded_is_a_wav_file_and_the_reason_is_said(machine):
     rendered = machine.write("tune.flac")
     assert rendered.path.name == "tune.wav"
-    assert "tune.wav instead of tune.flac: soundfile is not installed" in rendered.why
+    assert "WAV instead of FLAC: soundfile is not installed" in rendered.why
     assert len(_read(rendered.path)) == len(synth.render(TUNE))
     machine.font()
     machine.fluidsynth('if test "$type" = wav; then /bin/cp "$canned" "$out"; else echo junk > "$out"; fi')
     rendered = machine.write("tune.ogg")
     assert rendered.how == "fluidsynth with piano.sf2"
-    assert rendered.why == "tune.wav instead of tune.ogg: fluidsynth wrote no OGG file"
+    assert rendered.why == "WAV instead of OGG: fluidsynth wrote no OGG file"
 
 
-def test_soundfile_encodes_minutes_of_what_the_synthesiser_plays(machine, monkeypatch):
-    monkeypatch.delitem(sys.modules, "soundfile")
-    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed: nothing is encoded with it")
+def test_soundfile_encodes_minutes_of_what_the_synthesiser_plays(machine):
+    machine.real("soundfile")
     notes = from_seconds([60, 64], [90, 90], [0.0, 150.0], [1.0, 1.0])
     for name in ("tune.flac", "tune.ogg"):
         rendered = audio.write(machine.mid, notes, machine.out / name)
         assert rendered.path.name == name
-        sound, rate = soundfile.read(rendered.path)
+        sound, rate = REAL_LIBRARIES["soundfile"].read(rendered.path)
         expected = synth.render(notes)
         assert (rate, len(sound)) == (synth.RATE, len(expected))
         np.testing.assert_allclose(sound, expected, atol=2e-4 if name == "tune.flac" else 0.1)
@@ -537,13 +581,12 @@ def test_the_real_fluidsynth_plays_and_a_broken_font_does_not_pass_for_a_good_on
     rendered.path.unlink()
     cut = machine.font("cut.sf2", real_font.read_bytes()[:100_000])
     broken = machine.write(notes=a4, soundfont=str(cut))
-    assert broken.how == "built-in synthesiser"
+    assert broken.how == "the built-in synthesiser"
     assert "fluidsynth: error" in f"fluidsynth: {broken.why}"
 
 
-def test_the_real_midirenderer_plays(machine, real_font, monkeypatch):
-    monkeypatch.delitem(sys.modules, "midirenderer")
-    pytest.importorskip("midirenderer", reason="midirenderer is not installed: the real one is not tried")
+def test_the_real_midirenderer_plays(machine, real_font):
+    machine.real("midirenderer")
     a4 = _tone(69)
     midi.write(a4, machine.mid)
     rendered = machine.write(notes=a4, soundfont=str(real_font))
