@@ -1,35 +1,23 @@
-"""Files that count only when they are whole: written under a name of their own, then renamed."""
+"""Files that count only when they are whole: written aside, brought onto the disk, then given their name."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# The names that `whole` writes under. A process that is killed leaves such a file or folder behind.
-PARTIAL = re.compile(r"\.[0-9a-f]{8}-.+\.partial")
+PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
 def whole(path: Path, durable: bool = False) -> Iterator[Path]:
-    """Gives a file or folder its name only once it is whole.
+    """Gives a file its name only once it is whole: yields a path beside it to write to, and renames it at the end.
 
-    Yields a path beside it, of a name that nothing has (see PARTIAL), to write to; renames it at the end, and removes
-    it if anything is raised, so that what was there before stays.
-
-    Args:
-        path: the name; a file that has it is replaced, a folder that has it is not unless it is empty.
-        durable: whether the content is on the disk before it gets the name, so that a power cut loses neither the new
-            file nor the old one.
-
-    Raises:
-        OSError: it cannot be written or renamed.
+    If anything is raised, what was written is removed and what was there before stays.
     """
-    partial = path.with_name(f".{os.urandom(4).hex()}-{path.name}.partial")
+    partial = path.with_name(f".{os.urandom(4).hex()}-{path.name}{PARTIAL}")
     try:
         yield partial
         if durable:
@@ -42,25 +30,30 @@ def whole(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def write(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8."""
+    """`write_bytes` of a text."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Gives a file this content, durably; raises OSError if it cannot, and what was there before stays."""
-    with whole(path, durable=True) as partial:
+    """Gives a file this content, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    partial.unlink(missing_ok=True)  # a link left there would be written through
+    try:
         partial.write_bytes(content)
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """The sha256 of a file's bytes, in hexadecimal; raises OSError if it cannot be read."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the list of names in a folder, is on the disk; raises OSError if it cannot be."""
-    if os.name == "nt" and path.is_dir():  # Windows has no such call for folders
+    """Returns when a file, or the list of names in a folder, is on the disk; raises OSError if it cannot be."""
+    if os.name == "nt" and path.is_dir():  # Windows has no such thing for folders
         return
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -76,7 +69,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, a link, or a folder with everything in it, as far as that is possible."""
+    """Removes a file, a link or a folder with all that is in it, as far as that can be done."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
