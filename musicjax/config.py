@@ -301,6 +301,22 @@ def columns(config: Config) -> int:
     return 4 if config.data.duration else 3
 
 
+# What accuracy means: for a model, and for one that always gives the same answer.
+ACCURACY = {
+    "notes": (
+        "accuracy as Keras counts it: is the largest column of both the same?",
+        "always naming the commonest column",
+    ),
+    "frames": ("share of keys that are right", "no key at all"),
+    "events": ("share of bins whose likeliest is the true one", "always the commonest bins"),
+}
+
+
+def accuracy_meaning(encoding: str) -> tuple[str, str]:
+    """What the accuracy of a model of this encoding is, and which constant answer its majority accuracy belongs to."""
+    return ACCURACY[encoding]
+
+
 def trials(config: Config) -> list[tuple[int, float, float]]:
     """(seed, learning rate, dropout) of each trial: seeds count up, all pairs of the lists take turns."""
     rates = config.train.learning_rates or (config.train.learning_rate,)

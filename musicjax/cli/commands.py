@@ -147,13 +147,13 @@ def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] |
     if overrides is None or overrides:
         raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
     from musicjax import console
-    from musicjax.report import figures, run_page
+    from musicjax.report import figures, page
 
     workdir = Path(options["workdir"])
     paths, left_out = figures.write(workdir, Path(options["output_dir"] or workdir / "report"))
     if not options["output_dir"]:  # the page names the files of samples as seen from the workdir
-        page, missing = run_page.write(workdir)
-        paths, left_out = [*paths, page], left_out + missing
+        report, missing = page.write(workdir)
+        paths, left_out = [*paths, report], left_out + missing
     for fact in left_out:
         console.say("left out", fact)
     for path in paths:
