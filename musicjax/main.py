@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         from musicjax.cli import commands
 
         if is_program:
-            console.hush()
+            console.quiet_libraries()
         return commands.run(*request)
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ def _train(options: dict[str, Any], config: Config, overrides: dict[str, Any] | 
         raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     if options["coordinator"] or options["distributed"] == "auto":
         mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
-        console.keep_results_apart()
+        console.reserve_stdout()
     elif options["num_processes"] is not None or options["process_id"] is not None:
         raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
     from musicjax.run import device, train

@@ -120,7 +120,7 @@ def _ready(
     if config.sample.audio != "none":
         sound.require_soundfont(config.sample.soundfont)
     if jax.process_index():
-        console.silence()
+        console.mute()
     else:
         held.enter_context(lock.held(workdir))
         partial_files.remove(workdir)
