@@ -27,7 +27,7 @@ buckets = strategies.lists(strategies.tuples(strategies.floats(0, 5), strategies
 
 
 @hypothesis.given(buckets, strategies.floats(-10, 10))
-@hypothesis.settings(deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
 def test_quantiles_invert_the_share_below_and_ridges_keep_the_values(rows, first):
     widths, counts = np.array(rows, np.float64).T
     found = Histogram(first + np.concatenate([[0], np.cumsum(widths)]), counts)

@@ -160,7 +160,7 @@ def test_without_a_readable_config_the_authors_are_left_out_and_a_line_says_so(t
     assert drawn["Loss per epoch"][2] == {} and drawn["Accuracy per epoch"][0] == "accuracy"
 
 
-def test_layers_whose_tags_are_no_file_names_are_drawn(tmp_path, drawn):
+def test_layers_whose_tags_cannot_be_file_names_are_drawn(tmp_path, drawn):
     workdir = workdir_of(tmp_path, epochs(1), with_events=False)
     (workdir / "tensorboard").mkdir()
     writer = RecordWriter(str(workdir / "tensorboard" / "events.1"))

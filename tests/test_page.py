@@ -195,7 +195,7 @@ def test_losses_of_more_than_a_factor_of_three_are_drawn_on_a_logarithmic_scale(
         assert numbers(page.html(a_page(lines=some)))["charts"][0]["log"] is log
 
 
-def test_losses_that_are_no_numbers_break_the_line_and_are_counted():
+def test_losses_that_are_not_numbers_break_the_line_and_are_counted():
     some = lines(9)
     for one in some:
         if one["epoch"] in (4, 5):
@@ -226,7 +226,7 @@ def test_thousands_of_epochs_are_thinned_and_their_extremes_kept():
     assert len(text) < 300_000
 
 
-def test_trials_are_a_mean_and_a_band():
+def test_several_trials_are_drawn_as_a_mean_and_a_band():
     some = [{**one, "trial": k, "loss": one["loss"] + k} for one in lines(4) for k in range(3)]
     text = page.html(a_page(lines=some))
     assert text.count('class="band train"') == 2 and "mean of 3 trials, the band holds all" in text
@@ -249,7 +249,7 @@ def test_ticks_are_round_and_not_too_many(low, high):
 # What must work, whatever the run.
 
 
-def test_of_a_million_notes_some_are_shown_and_the_page_says_how_many():
+def test_the_page_shows_the_first_of_a_million_notes_and_says_how_many():
     count = 1_000_000
     notes = from_seconds(np.full(count, 60), np.full(count, 90), np.arange(count) / 10, np.full(count, 0.1))
     text = page.html(a_page(samples=[sample("long", notes)]))
@@ -288,7 +288,7 @@ def hostile_page() -> page.Page:
     )
 
 
-def test_what_data_say_is_shown_and_not_obeyed():
+def test_whatever_stands_in_the_data_is_shown_as_text_and_never_obeyed():
     found, plain = Reader(page.html(hostile_page())), Reader(page.html(a_page()))
     assert len(found.all("script")) == len(plain.all("script")) == 2 and not found.all("img")
     assert {name for _, attributes in found.elements for name in attributes if name.startswith("on")} == set()
@@ -401,7 +401,7 @@ def test_files_that_hold_something_else_do_no_harm(workdir, name, value):
     assert "seed0-000" in page.write(workdir)[0].read_text()
 
 
-def test_the_page_shows_so_many_samples_and_says_how_many_it_leaves_out(workdir, monkeypatch):
+def test_the_page_shows_a_limited_number_of_samples_and_says_how_many_it_leaves_out(workdir, monkeypatch):
     monkeypatch.setattr(page, "MOST_SAMPLES", 2)
     for number in range(4):
         (workdir / "samples" / f"seed1-00{number}.mid").write_bytes(
@@ -483,7 +483,7 @@ def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tm
     assert shown.complaints() == []
 
 
-def test_in_a_browser_a_seek_leads_to_the_notes_there_and_the_end_to_the_start(browser, tmp_path):
+def test_in_a_browser_seeking_plays_from_there_and_the_end_leads_to_the_start(browser, tmp_path):
     notes = from_seconds([60, 62, 64], [80, 80, 80], [0.0, 10.0, 19.0], [1.0, 5.0, 0.5])
     shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
     seek = "const seek = document.querySelector('.seek'); seek.value = %s; seek.dispatchEvent(new Event('input'));"
@@ -527,7 +527,7 @@ def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):
     assert shown.complaints() == [] and shown.requests() == [(tmp_path / "report.html").as_uri()]
 
 
-def test_in_a_browser_the_policy_blocks_what_is_put_into_the_page(browser, tmp_path):
+def test_in_a_browser_the_policy_blocks_a_script_that_is_put_into_the_page(browser, tmp_path):
     shown = opened(browser, a_page(), tmp_path / "report.html")
     shown.value(
         "{ const one = document.createElement('script'); one.text = 'window.ran = 1'; document.body.append(one); }"

@@ -60,7 +60,7 @@ def test_legend_and_labels_stay_inside_the_picture(trials):
 # Piano rolls.
 
 
-def test_a_note_is_where_and_as_loud_as_it_sounds():
+def test_a_note_is_drawn_where_and_as_loud_as_it_sounds():
     notes = from_seconds([60, 72], [20, 120], [0.0, 6.0], [4.0, 2.0])
     picture = pixels(pictures.piano_roll_png(notes, "two notes"))
     assert picture.shape == (360, 900, 3)
@@ -93,7 +93,7 @@ def test_no_notes_give_a_picture_that_says_so():
     assert (pixels(png) < 100).any(axis=2).sum() > 200  # letters and axes
 
 
-def test_a_note_of_no_length_is_seen():
+def test_a_note_of_no_length_is_visible():
     png = pictures.piano_roll_png(from_seconds([60], [127], [0.0], [0.0]))
     loud = np.array(pictures.LOUDNESS(7)[:3]) * 255
     inside = pixels(png)[:, LEFT + 1 : LEFT + COLUMNS]
