@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import alternate
 from benchmarks.likelihood import PUBLISHED
-from musicjax.report.authors import AUTHORS
+from musicjax.report.curves import AUTHORS
 
 NAMES = {
     "musicjax": "musicjax",

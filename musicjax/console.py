@@ -1,6 +1,6 @@
-"""What people see while it works: lines and progress bars on standard error. The only importer of rich.
+"""What people see while the program works: lines and progress bars on standard error. The only importer of rich.
 
-Bars are drawn on a terminal only; elsewhere the same facts come as plain lines.
+Bars are drawn on a terminal only; elsewhere the same text comes as plain lines.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from typing import Any, Protocol
 
 from musicjax.errors import printable
 
-_silent = False
-_unraisable = sys.unraisablehook
+_muted = False
 _said: set[str] = set()
+_unraisable = sys.unraisablehook
 
 
-def silence() -> None:
-    """Nothing more is shown by this process, but for errors: another one of the same training speaks."""
-    global _silent
-    _silent = True
+def mute() -> None:
+    """This process prints nothing more but errors: another process of the same training speaks."""
+    global _muted
+    _muted = True
 
 
-def hush() -> None:
-    """Libraries that print what they raise, with tracebacks, do so no more in this process: we say it, once.
+def quiet_libraries() -> None:
+    """Libraries no longer print what they raise: the program prints one line of its own.
 
-    It is for the program itself, not for programs that import us.
+    Only the program itself calls this, so that other programs may import the package without losing their messages.
     """
     for name in ("absl", "asyncio", "concurrent.futures"):  # orbax and what it runs on
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    if sys.unraisablehook is not _but_for_late_ones:
+    if sys.unraisablehook is not _but_for_orphans:
         global _unraisable
-        _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_late_ones
+        _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_orphans
 
 
-def keep_results_apart() -> None:
-    """From now on standard output gets what Python prints and nothing else; what C libraries write there is dropped.
+def reserve_stdout() -> None:
+    """Keeps standard output for what Python prints; whatever C libraries write there is dropped from now on.
 
-    Gloo, which joins the CPUs of several processes, tells its connections there.
+    Gloo, which joins the CPUs of several processes, reports its connections there.
     """
     results, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -49,33 +49,33 @@ def keep_results_apart() -> None:
     sys.stdout = os.fdopen(results, "w")
 
 
-def _but_for_late_ones(complaint: Any) -> None:
-    """After a failure orbax's coroutines and threads go on, and complain that nobody waits for them any more."""
+def _but_for_orphans(complaint: Any) -> None:
+    """After a failure, coroutines and threads of orbax go on and complain that nobody waits for them any more."""
     if not isinstance(complaint.object, CoroutineType) and str(complaint.exc_value) != "Event loop is closed":
         _unraisable(complaint)
 
 
 class Update(Protocol):
-    """update(done, facts, total): moves a bar."""
+    """update(done, text, total): moves a bar."""
 
-    def __call__(self, done: int, facts: str = "", total: int | None = None) -> None: ...
+    def __call__(self, done: int, text: str = "", total: int | None = None) -> None: ...
 
 
 def say(label: str, text: str) -> None:
-    """One line: what it is about, and the fact."""
-    if not _silent:
+    """Prints one line: what it is about, and what happened."""
+    if not _muted:
         print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
 
 
 def say_once(label: str, text: str) -> None:
-    """`say`, unless this process has said it before."""
+    """`say`, unless this process has printed the text before."""
     if text not in _said:
         _said.add(text)
         say(label, text)
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
-    """Columns of text, aligned, as plain lines."""
+    """Prints aligned columns as plain lines."""
     cells = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
@@ -84,12 +84,12 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
-    """A progress bar; gives update(done, facts, total). Off a terminal, each update that has facts is a line."""
-    if _silent or not sys.stderr.isatty():
+    """A progress bar; yields update(done, text, total). Off a terminal, each update that has a text is a line."""
+    if _muted or not sys.stderr.isatty():
 
-        def line(done: int, facts: str = "", total: int | None = total) -> None:
-            if facts:
-                say(label, f"{done}/{total}  {facts}")
+        def line(done: int, text: str = "", total: int | None = total) -> None:
+            if text:
+                say(label, f"{done}/{total}  {text}")
 
         yield line
         return
@@ -101,12 +101,12 @@ def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]
         TextColumn("{task.description:<8}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
-        task = progress.add_task(label, total=total, completed=done, facts="")
+        task = progress.add_task(label, total=total, completed=done, text="")
 
-        def draw(done: int, facts: str = "", total: int | None = total) -> None:
-            progress.update(task, completed=done, facts=escape(facts), total=total)
+        def draw(done: int, text: str = "", total: int | None = total) -> None:
+            progress.update(task, completed=done, text=escape(printable(text)), total=total)
 
         yield draw

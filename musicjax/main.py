@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         from musicjax.cli import commands  # not before: wrong usage is reported without waiting for JAX
 
         if is_program:
-            console.hush()
+            console.quiet_libraries()
         return commands.run(call)
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)

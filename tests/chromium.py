@@ -1,4 +1,4 @@
-"""A headless Chromium that tests speak to: the DevTools protocol, over the two pipes that it reads and writes."""
+"""A headless Chromium that tests drive by the DevTools protocol, over two pipes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Chromium:
-    """One page of a browser that has a folder of its own; `events` is what it has told of the page."""
+    """One page of a browser with a profile of its own; `events` is what it reported."""
 
     def __init__(self, folder: Path, net_log: Path, width: int = 1280, height: int = 900) -> None:
         program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if program is None:
-            pytest.skip("no Chromium here: pages are not looked at; install chromium")
+            pytest.skip("no Chromium here: the tests that look at pages do not run; install chromium")
         inward, self._write = os.pipe()
         self._read, outward = os.pipe()
         flags = ["--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu"]
@@ -93,12 +93,12 @@ class Chromium:
         return json.loads(message)
 
     def open(self, address: str) -> None:
-        """Returns when the page is loaded."""
+        """Opens an address; returns when the page is loaded."""
         self.ask("Page.navigate", url=address)
         self.wait(f"location.href == {json.dumps(address)} && document.readyState == 'complete'")
 
     def value(self, expression: str) -> Any:
-        """What an expression of JavaScript gives in the page, as far as JSON goes."""
+        """The value of a JavaScript expression in the page, as JSON can carry it."""
         result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
@@ -111,7 +111,7 @@ class Chromium:
             time.sleep(0.05)
 
     def picture(self) -> bytes:
-        """What is seen of the page, a PNG."""
+        """A screenshot, a PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot")["data"])
 
     def complaints(self) -> list[str]:
@@ -121,7 +121,7 @@ class Chromium:
         return [json.dumps(event["params"]) for event in self.events if event["method"] in told]
 
     def requests(self) -> list[str]:
-        """The addresses that the page has asked for."""
+        """The addresses that the page asked for."""
         self.value("1")
         return [one["params"]["request"]["url"] for one in self.events if one["method"] == "Network.requestWillBeSent"]
 

@@ -37,6 +37,7 @@ ONLY = {
     "PIL": {"report/pictures.py"},
     "midirenderer": {"report/audio.py"},
     "soundfile": {"report/audio.py"},
+    "jinja2": {"report/page.py"},
     "rich": {"console.py"},
     "scipy": {"corpus/frame_sets.py"},
     "xml": {"music/musicxml.py"},

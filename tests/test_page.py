@@ -1,4 +1,4 @@
-"""The page of a run: what it says, that nothing in it is obeyed, and, in a real browser, that it looks and plays."""
+"""The page of a run: what it tells, that nothing in its data is obeyed, that it plays and asks no network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from chromium import Chromium
 
+from musicjax import config as config_lib
 from musicjax.errors import RunError
-from musicjax.music import composer
-from musicjax.music.notes import Notes, from_seconds
+from musicjax.music import composer, midi
+from musicjax.music.notes import Notes, from_beats, from_seconds
 from musicjax.report import curves, page, svg
 
 REPOSITORY = Path(__file__).parents[1]
@@ -41,8 +42,9 @@ def composed(number: int) -> Notes:
     return Notes.from_array(parts[:, np.argsort(parts[2], kind="stable")])[:300]
 
 
-def sample(name: str, notes: Notes, copy: str = "The longest run from the data is 6 notes.") -> page.Sample:
-    return page.Sample(name, notes, (f"samples/{name}.mid", f"samples/{name}.wav"), {"polyphony": 3.25}, copy)
+def sample(name: str, notes: Notes) -> page.Sample:
+    files = (f"samples/{name}.mid", f"samples/{name}.wav")
+    return page.Sample(name, notes, files, {"polyphony_rate": 3.25}, "6 notes in a row, as in b.mid")
 
 
 def lines(epochs: int, **more: float) -> list[dict]:
@@ -57,11 +59,12 @@ def a_page(**changes) -> page.Page:
     whole = page.Page(
         title="a run",
         facts=[("trained", "an LSTM"), ("for", "20 epochs")],
-        settings={"name": "paper", "seed": 1, "model": {"units": 512, "head": {"name": "regression"}}},
-        records=lines(20),
+        settings={"name": "paper", "seed": 1, "model": {"units": 512, "head": {"name": "regression"}, "dropouts": []}},
+        lines=lines(20),
         data=[("kept", "125"), ("skipped", "1: notes.txt")],
         samples=[sample(f"seed7-{k:03d}", composed(k)) for k in range(8)],
-        measures=[("pitch_class_entropy", 2.5, 2.625, 0.75), ("groove", float("nan"), 0.5, float("nan"))],
+        compared=[("pitch_class_entropy", 2.5, 2.625, 0.75), ("groove", float("nan"), 0.5, float("nan"))],
+        compared_on="the first 99 notes",
     )
     return dataclasses.replace(whole, **changes)
 
@@ -101,16 +104,46 @@ def numbers(text: str) -> dict:
 # What it says.
 
 
-def test_all_that_is_told_of_a_run_is_in_the_page():
-    text = page.html(a_page())
-    found = Reader(text)
-    told = {one for texts in found.texts.values() for one in texts}
+def test_all_that_is_known_of_a_run_is_in_the_page():
+    found = Reader(page.html(a_page()))
+    told = {one.strip() for texts in found.texts.values() for one in texts}
     for expected in ("an LSTM", "20 epochs", "125", "1: notes.txt", "512", "head.name", "regression", "2.5", "2.625"):
         assert expected in told, expected
-    assert {"pitch class entropy", "0.75", "seed7-007", "3.25", " The longest run from the data is 6 notes."} <= told
+    assert {
+        "pitch class entropy",
+        "0.75",
+        "seed7-007",
+        "polyphony rate",
+        "3.25",
+        "6 notes in a row, as in b.mid",
+    } <= told
+    assert any("Measured on the first 99 notes." in one for one in told)
     assert {"./samples/seed7-000.mid", "./samples/seed7-007.wav"} <= {one.get("href") for one in found.all("a")}
     assert len(found.classed("play")) == len(found.classed("seek")) == len(found.classed("notes")) == 8
     assert len(found.classed("plot")) == 2
+    anchors = {one["href"][1:] for one in found.all("a") if one["href"].startswith("#")}
+    assert anchors <= {one["id"] for _, one in found.elements if "id" in one} and len(anchors) == 6
+
+
+@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+def test_accuracy_is_called_what_it_is_beside_what_the_same_answer_would_score(encoding):
+    both = lines(3, majority_accuracy=0.25)
+    text = page.html(a_page(lines=both, settings={"data": {"encoding": encoding}}))
+    meaning, constant = config_lib.accuracy_meaning(encoding)
+    assert meaning in text and f"{constant} <b>0.25</b>" in text and "only what lies above it was learned" in text
+    assert "only what lies above it" not in page.html(a_page(lines=lines(3)))
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ({"nats_per_note": 1.0}, "each true note surprises"),
+        ({"loss": 2.0, "nats_per_frame": 2.0}, "each true frame surprises"),
+        ({}, "as a mean squared error"),
+    ],
+)
+def test_the_loss_is_explained_by_its_unit(measured, told):
+    assert told in " ".join(page.html(a_page(lines=lines(2, **measured))).split())
 
 
 def test_the_player_has_the_notes_in_milliseconds():
@@ -119,15 +152,14 @@ def test_the_player_has_the_notes_in_milliseconds():
     assert data == [{"onset": [0, 1000], "duration": [250, 2000], "pitch": [60, 64], "velocity": [80, 1]}]
 
 
-def test_eight_samples_make_a_page_below_300_kilobytes(tmp_path):
-    page.write(a_page(records=lines(200, pitch_error=1.0)), tmp_path / "report.html")
-    assert 50_000 < (tmp_path / "report.html").stat().st_size < 300_000
+def test_eight_samples_make_a_page_below_300_kilobytes():
+    assert 50_000 < len(page.html(a_page(lines=lines(200, pitch_error=1.0))).encode()) < 300_000
 
 
 def test_a_roll_draws_every_note_at_its_place():
     notes = from_seconds([60, 72, 60], [20, 127, 20], [0.0, 1.5, 3.0], [1.0, 0.5, 1.0])
-    text = svg.piano_roll(notes, "a")
-    top = int(re.search(r'data-top="(\d+)"', text)[1])
+    roll = svg.piano_roll(notes)
+    text, top = roll.notes, roll.top
     drawn = {kind: re.findall(r"M(\d+) (\d+)h(\d+)", path) for kind, path in re.findall(r'v(\d)" d="([^"]*)"', text)}
     assert {kind: [(int(x), top - int(y)) for x, y, _ in path] for kind, path in drawn.items()} == {
         "1": [(0, 60), (3000, 60)],
@@ -142,7 +174,8 @@ def test_a_roll_draws_every_note_at_its_place():
 
 def test_a_curve_stands_where_its_values_are():
     curve = curves.over_epochs(lines(2), "train", "loss")
-    text, data = svg.chart("Loss", "", {"train": curve}, None, is_loss=True)
+    chart = svg.chart("Loss", "", {"train": curve}, falls=True)
+    text, data = chart.drawing, chart.numbers
     assert (data["first"], data["last"], data["epochs"]) == (1, 2, [1, 2])
     assert data["series"] == [{"label": "training", "values": [3.0, 1.5]}]
     start, end = re.search(r'class="curve train" d="M(\d+) [\d.]+L(\d+) [\d.]+"', text).groups()
@@ -158,33 +191,33 @@ def test_losses_of_more_than_a_factor_of_three_are_drawn_on_a_logarithmic_scale(
     for one in wide:
         one["loss"] = 10.0 ** one["epoch"]
     negative[0]["loss"] = -1.0
-    for records, log in ((narrow, False), (wide, True), (negative, False)):
-        assert numbers(page.html(a_page(records=records)))["charts"][0]["log"] is log
+    for some, log in ((narrow, False), (wide, True), (negative, False)):
+        assert numbers(page.html(a_page(lines=some)))["charts"][0]["log"] is log
 
 
-def test_losses_that_are_no_numbers_break_the_line_and_are_counted():
-    records = lines(9)
-    for one in records:
+def test_losses_that_are_not_numbers_break_the_line_and_are_counted():
+    some = lines(9)
+    for one in some:
         if one["epoch"] in (4, 5):
             one["loss"] = float("nan") if one["epoch"] == 4 else float("inf")
-    text = page.html(a_page(records=records))
+    text = page.html(a_page(lines=some))
     assert "training is not a number in 2 of 9 epochs" in text
     path = re.search(r'class="curve train" d="([^"]*)"', text)[1]
     assert path.count("M") == 2 and path.count("L") == 5
     assert numbers(text)["charts"][0]["series"][0]["values"][2:6] == [1.0, None, None, 0.5]
 
 
-@pytest.mark.parametrize("records", [[], lines(3, loss=float("nan"), accuracy=float("nan"))])
-def test_without_a_finite_loss_the_page_says_so(records):
-    text = page.html(a_page(records=records))
+@pytest.mark.parametrize("some", [[], lines(3, loss=float("nan"), accuracy=float("nan"))])
+def test_without_a_finite_loss_the_page_says_so(some):
+    text = page.html(a_page(lines=some))
     assert "No epoch with a finite loss is recorded." in text
     assert numbers(text)["charts"] == []
 
 
 def test_thousands_of_epochs_are_thinned_and_their_extremes_kept():
-    records = lines(5000)
-    records[2 * 3210]["loss"], records[2 * 1234]["loss"] = 50.0, 1e-5  # training in epochs 3211 and 1235
-    text = page.html(a_page(records=records))
+    some = lines(5000)
+    some[2 * 3210]["loss"], some[2 * 1234]["loss"] = 50.0, 1e-5  # training in epochs 3211 and 1235
+    text = page.html(a_page(lines=some))
     chart = numbers(text)["charts"][0]
     assert len(chart["epochs"]) <= 4 * svg.STRETCHES + 2
     assert {1, 1235, 3211, 5000} <= set(chart["epochs"])
@@ -193,16 +226,16 @@ def test_thousands_of_epochs_are_thinned_and_their_extremes_kept():
     assert len(text) < 300_000
 
 
-def test_trials_are_a_mean_and_a_band():
-    records = [{**one, "trial": k, "loss": one["loss"] + k} for one in lines(4) for k in range(3)]
-    text = page.html(a_page(records=records))
+def test_several_trials_are_drawn_as_a_mean_and_a_band():
+    some = [{**one, "trial": k, "loss": one["loss"] + k} for one in lines(4) for k in range(3)]
+    text = page.html(a_page(lines=some))
     assert text.count('class="band train"') == 2 and "mean of 3 trials, the band holds all" in text
     assert numbers(text)["charts"][0]["series"][0]["values"] == [4.0, 2.5, 2.0, 1.75]
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-300, 1e300, 5])
 def test_one_epoch_of_any_value_is_drawn(value):
-    chart = numbers(page.html(a_page(records=lines(1, loss=value))))["charts"][0]
+    chart = numbers(page.html(a_page(lines=lines(1, loss=value))))["charts"][0]
     assert chart["first"] < 1 < chart["last"] and chart["low"] < value < chart["high"]
 
 
@@ -216,7 +249,7 @@ def test_ticks_are_round_and_not_too_many(low, high):
 # What must work, whatever the run.
 
 
-def test_of_a_million_notes_some_are_shown_and_the_page_says_how_many():
+def test_the_page_shows_the_first_of_a_million_notes_and_says_how_many():
     count = 1_000_000
     notes = from_seconds(np.full(count, 60), np.full(count, 90), np.arange(count) / 10, np.full(count, 0.1))
     text = page.html(a_page(samples=[sample("long", notes)]))
@@ -226,14 +259,14 @@ def test_of_a_million_notes_some_are_shown_and_the_page_says_how_many():
 
 
 def test_a_page_with_nothing_to_tell_is_a_page():
-    text = page.html(page.Page("", [], {}, [], [], [], []))
+    text = page.html(page.Page())
     assert "No samples were written." in text
     assert numbers(text) == {"charts": [], "samples": []}
 
 
 def test_a_sample_without_notes_has_no_roll():
-    text = page.html(a_page(samples=[page.Sample("empty", from_seconds([], [], [], []), (), {}, "")]))
-    assert "no notes" in text and not Reader(text).classed("notes") and "Copy meter" not in text
+    text = page.html(a_page(samples=[page.Sample("empty", from_seconds([], [], [], []))]))
+    assert "no notes" in text and not Reader(text).classed("notes") and "shared with the training data" not in text
 
 
 def hostile_page() -> page.Page:
@@ -243,23 +276,24 @@ def hostile_page() -> page.Page:
         title=name,
         facts=[(name, name)],
         settings={name: name, "part": {name: [name]}},
-        records=[*lines(2), record],
+        lines=[*lines(2), record],
         data=[(name, name)],
         samples=[
             page.Sample(
                 name, composed(0), (f"samples/{name}", "javascript:alert(3)", "//host/a.mid"), {name: 1.0}, name
             )
         ],
-        measures=[(name, 1.0, 1.0, 1.0)],
+        compared=[(name, 1.0, 1.0, 1.0), (name, name, name, name)],
+        compared_on=name,
     )
 
 
-def test_what_data_say_is_shown_and_not_obeyed():
+def test_whatever_stands_in_the_data_is_shown_as_text_and_never_obeyed():
     found, plain = Reader(page.html(hostile_page())), Reader(page.html(a_page()))
     assert len(found.all("script")) == len(plain.all("script")) == 2 and not found.all("img")
     assert {name for _, attributes in found.elements for name in attributes if name.startswith("on")} == set()
     shown = [one for texts in found.texts.values() for one in texts if "<img src=x onerror=alert(1)>" in one]
-    assert len(shown) >= 13 and not any("\0" in one or "\u202e" in one for one in shown)
+    assert len(shown) >= 15 and not any("\0" in one or "\u202e" in one for one in shown)
     for link in found.all("a"):
         assert link["href"].startswith(("#", "./")) and ":" not in link["href"], link
 
@@ -277,36 +311,127 @@ def test_the_policy_forbids_every_address_and_allows_this_style_and_this_script(
     assert set(rules) == {"default-src", "base-uri", "form-action", "img-src", "media-src", "style-src", "script-src"}
 
 
-def test_no_part_of_the_page_names_an_address():
-    for name in ("page.html", "page.css", "page.js"):
-        assert not re.findall(r"https?:|//\w+\.|url\(|@import|innerHTML|eval\(|fetch\(", page._part(name)), name
+TEMPLATES = sorted(one.name for one in (Path(page.__file__).parent / "templates").iterdir())
 
 
-# Writing.
+def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ours():
+    assert {"page.html.j2", "page.css", "page.js"} <= set(TEMPLATES)
+    unescaped = set()
+    for name in TEMPLATES:
+        text = page._text(name)
+        assert not re.findall(r"https?:|//\w+\.|url\(|@import|innerHTML|eval\(|fetch\(", text), name
+        assert "autoescape" not in text and "Markup" not in text
+        unescaped |= set(re.findall(r"[\w.]+(?=\s*\|\s*safe\b)", text))
+    assert unescaped == {"style", "script", "chart.drawing", "card.roll.pitches", "card.roll.notes"}
 
 
-def test_a_page_is_written_whole_and_over_an_older_one(tmp_path):
-    path = tmp_path / "report.html"
-    path.write_text("older")
-    page.write(a_page(), path)
-    assert path.read_bytes() == page.html(a_page()).encode()
-    assert os.listdir(tmp_path) == ["report.html"]
+# From a workdir.
 
 
-def test_a_page_that_cannot_be_written_is_told_in_one_line_and_the_older_one_stays(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    path.write_text("older")
+@pytest.fixture
+def workdir(tmp_path):
+    recorded = lines(2, seconds=30.0, nats_per_note=1.0)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in recorded))
+    (tmp_path / "config.json").write_text(json.dumps(config_lib.to_dict(config_lib.load("demo"))))
+    outcomes = [
+        {"path": "a.mid", "status": "kept", "code": "", "notes": 7},
+        {"path": "b.mid", "status": "skipped", "code": "no notes", "notes": 0},
+    ]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(one) + "\n" for one in outcomes))
+    (tmp_path / "samples").mkdir()
+    notes = from_beats(np.array([60, 64, 67]), np.array([80, 80, 80]), np.array([0.0, 1, 2]), np.ones(3))
+    midi.write(notes, tmp_path / "samples" / "seed0-000.mid")
+    return tmp_path
 
-    def full(source, target):
+
+def test_the_page_tells_what_the_workdir_holds(workdir):
+    path, left_out = page.write(workdir)
+    text = path.read_text()
+    assert path == workdir / "report.html" and left_out == []
+    for told in (
+        "demo: builtin",
+        "2 epochs, 1.0 minutes",
+        "1.5 in epoch 2",
+        "1 kept, 0 recovered, 1 skipped",
+        "no notes",
+    ):
+        assert told in text, told
+    assert "samples/seed0-000.mid" in text and "samples/seed0-000.wav" not in text
+
+
+def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
+    copy = {"length": 12, "piece": "c.mid", "at": 3, "own": 0}
+    found = {
+        "samples": {"seed0-000": {"polyphony": 2.25, "copy": copy}},
+        "generated": {"polyphony": 2.25},
+        "real": {"polyphony": 3.5},
+        "overlap_area": {"polyphony": 0.75},
+        "compared_notes": 300,
+        "compared_with": "held-out pieces",
+    }
+    (workdir / "samples" / "metrics.json").write_text(json.dumps(found))
+    (workdir / "samples" / "seed0-000.wav").write_bytes(b"RIFF")
+    text = page.write(workdir)[0].read_text()
+    for told in ("12 notes in a row, as in c.mid", "samples/seed0-000.wav", "3.5", "0.75"):
+        assert told in text, told
+    assert "the first 300 notes of each piece, beside held-out pieces" in text
+
+
+@pytest.mark.parametrize("name", ["samples/seed0-000.mid", "samples/metrics.json", "config.json"])
+def test_damaged_files_are_left_out_and_named(workdir, name):
+    (workdir / name).write_bytes(b"[1, 2")
+    _, left_out = page.write(workdir)
+    assert len(left_out) == 1 and name.split("/")[-1] in left_out[0]
+
+
+STRANGE = [
+    7,
+    "x",
+    None,
+    [],
+    {"samples": 1, "overlap_area": {"a": "b"}},
+    {"samples": {"seed0-000": {"copy": 3, "a": []}}},
+]
+
+
+@pytest.mark.parametrize("value", [*STRANGE, {"data": 3, "model": [], "name": {}}])
+@pytest.mark.parametrize("name", ["samples/metrics.json", "config.json", "data.jsonl"])
+def test_files_that_hold_something_else_do_no_harm(workdir, name, value):
+    (workdir / name).write_text(json.dumps(value) + "\n")
+    assert "seed0-000" in page.write(workdir)[0].read_text()
+
+
+def test_the_page_shows_a_limited_number_of_samples_and_says_how_many_it_leaves_out(workdir, monkeypatch):
+    monkeypatch.setattr(page, "MOST_SAMPLES", 2)
+    for number in range(4):
+        (workdir / "samples" / f"seed1-00{number}.mid").write_bytes(
+            (workdir / "samples" / "seed0-000.mid").read_bytes()
+        )
+    path, left_out = page.write(workdir)
+    assert left_out == ["3 of 5 samples: the page shows 2"]
+    assert path.read_text().count("samples/seed") == 2
+    assert "seed1-003" in page.write(workdir, ["seed1-003"])[0].read_text()
+
+
+def test_a_workdir_without_metrics_is_refused(tmp_path):
+    with pytest.raises(RunError, match="metrics"):
+        page.write(tmp_path)
+
+
+def test_a_page_is_written_whole_or_the_older_one_stays(workdir, monkeypatch):
+    (workdir / "report.html").write_text("older")
+    before = sorted(os.listdir(workdir))
+
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(RunError, match=rf"^{re.escape(str(path))} cannot be written: No space left on device; "):
-        page.write(a_page(), path)
-    assert path.read_text() == "older" and os.listdir(tmp_path) == ["report.html"]
-    missing = tmp_path / "absent" / "report.html"
-    with pytest.raises(RunError, match=re.escape(str(missing))):
-        page.write(a_page(), missing)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"report\.html cannot be written: No space left on device; "):
+            page.write(workdir)
+    assert (workdir / "report.html").read_text() == "older" and sorted(os.listdir(workdir)) == before
+    page.write(workdir)
+    assert (workdir / "report.html").read_text().endswith("</html>\n") and sorted(os.listdir(workdir)) == before
 
 
 # In a browser.
@@ -324,7 +449,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 def opened(browser: Chromium, one: page.Page, path: Path) -> Chromium:
-    page.write(one, path)
+    path.write_text(page.html(one), encoding="utf-8")
     browser.events.clear()
     browser.open(path.as_uri())
     return browser
@@ -358,7 +483,7 @@ def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tm
     assert shown.complaints() == []
 
 
-def test_in_a_browser_a_seek_leads_to_the_notes_there_and_the_end_to_the_start(browser, tmp_path):
+def test_in_a_browser_seeking_plays_from_there_and_the_end_leads_to_the_start(browser, tmp_path):
     notes = from_seconds([60, 62, 64], [80, 80, 80], [0.0, 10.0, 19.0], [1.0, 5.0, 0.5])
     shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
     seek = "const seek = document.querySelector('.seek'); seek.value = %s; seek.dispatchEvent(new Event('input'));"
@@ -402,7 +527,7 @@ def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):
     assert shown.complaints() == [] and shown.requests() == [(tmp_path / "report.html").as_uri()]
 
 
-def test_in_a_browser_the_policy_blocks_what_is_put_into_the_page(browser, tmp_path):
+def test_in_a_browser_the_policy_blocks_a_script_that_is_put_into_the_page(browser, tmp_path):
     shown = opened(browser, a_page(), tmp_path / "report.html")
     shown.value(
         "{ const one = document.createElement('script'); one.text = 'window.ran = 1'; document.body.append(one); }"

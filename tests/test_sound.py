@@ -1,4 +1,4 @@
-"""Sound beside MIDI files: always some, and what is missing is said."""
+"""Sound beside MIDI files: there is always some, and the console says what made it and what is missing."""
 
 from __future__ import annotations
 
@@ -11,43 +11,60 @@ from musicjax.errors import UsageError
 from musicjax.generation import sound
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
-from musicjax.report import audio
+from musicjax.report import audio, synth
 
 
 @pytest.fixture
-def sample(tmp_path):
+def sample(tmp_path, monkeypatch):
+    """Notes and their MIDI file, where neither a program nor a sound font is found."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(audio, "find_soundfont", lambda named="": None)
     notes = from_beats(np.array([60, 64]), np.array([80, 80]), np.array([0.0, 1.0]), np.ones(2))
     midi.write(notes, tmp_path / "a.mid")
     return notes, tmp_path / "a.mid"
 
 
-def test_a_wav_lies_beside_the_midi_file_and_its_maker_is_named(sample, monkeypatch, capfd):
-    monkeypatch.setenv("PATH", "/nowhere")
+def test_a_wav_lies_beside_the_midi_file_and_its_renderer_is_named(sample, capfd):
     notes, path = sample
     (written,) = sound.write([notes], [path], "wav")
     assert written == path.with_suffix(".wav")
     with wave.open(str(written)) as file:
         assert file.getnframes() / file.getframerate() >= 1.0
-    assert "synthesiser" in capfd.readouterr().err
+    assert "sound    1 WAV file, rendered by the built-in synthesiser (no sound font in" in capfd.readouterr().err
 
 
-def test_what_cannot_be_written_is_said_and_the_rest_is(sample, monkeypatch, capfd):
-    monkeypatch.setenv("PATH", "/nowhere")
+def test_files_rendered_alike_share_a_line(sample, monkeypatch, capfd):
+    notes, path = sample
+    monkeypatch.setattr(audio, "write", lambda mid, notes, to, font: audio.Rendered(to, "fluidsynth with a.sf2", ""))
+    sound.write([notes] * 8, [path] * 8, "flac")
+    assert capfd.readouterr().err == "sound    8 FLAC files, rendered by fluidsynth with a.sf2\n"
+
+
+def test_a_piece_whose_sound_cannot_be_written_is_named_and_the_others_have_theirs(sample, capfd):
     notes, path = sample
     (path.parent / "b.wav").mkdir()
     midi.write(notes, path.parent / "b.mid")
     written = sound.write([notes, notes], [path.parent / "b.mid", path], "wav")
     assert written == [path.with_suffix(".wav")]
-    assert "none of b.mid" in capfd.readouterr().err
+    assert "none for b.mid" in capfd.readouterr().err
     assert (path.parent / "b.mid").is_file()
 
 
-def test_a_sound_font_that_is_none_is_refused_before_anything_is_written(sample, tmp_path):
+def test_not_even_the_failure_of_every_renderer_ends_the_run(sample, monkeypatch, capfd):
+    def exits(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(synth, "render", exits)
     notes, path = sample
+    assert sound.write([notes], [path], "wav") == []
+    assert "none for a.mid" in capfd.readouterr().err
+    assert [left.name for left in path.parent.iterdir()] == ["a.mid"]
+
+
+def test_a_file_that_is_no_sound_font_is_refused(tmp_path):
     (tmp_path / "font.sf2").write_bytes(b"no font")
     with pytest.raises(UsageError, match=r"font\.sf2"):
-        sound.write([notes], [path], "wav", str(tmp_path / "font.sf2"))
-    assert not path.with_suffix(".wav").exists()
+        sound.require_soundfont(str(tmp_path / "font.sf2"))
 
 
 def test_all_kinds_are_those_that_can_be_written():

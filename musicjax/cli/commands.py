@@ -51,7 +51,7 @@ def _join_processes(options: dict[str, Any]) -> None:
         from musicjax.training import mesh
 
         mesh.start(options["coordinator"], options["num_processes"], options["process_id"])
-        console.keep_results_apart()
+        console.reserve_stdout()
     elif options["num_processes"] is not None or options["process_id"] is not None:
         raise UsageError("--num_processes and --process_id need --coordinator=HOST:PORT, the address of process 0")
 
@@ -145,13 +145,13 @@ def _report(call: Call) -> None:
     if call.overrides is None or call.overrides:
         raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
     from musicjax import console
-    from musicjax.report import figures, run_page
+    from musicjax.report import figures, page
 
     workdir, output_dir = Path(call.options["workdir"]), call.options["output_dir"]
     paths, left_out = figures.write(workdir, Path(output_dir or workdir / "report"))
     if not output_dir:  # the page names the files of samples as seen from the workdir
-        page, missing = run_page.write(workdir)
-        paths, left_out = [*paths, page], left_out + missing
+        path, missing = page.write(workdir)
+        paths, left_out = [*paths, path], left_out + missing
     for fact in left_out:
         console.say("left out", fact)
     for path in paths:

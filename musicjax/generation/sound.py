@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 
 from musicjax import console
@@ -12,14 +13,14 @@ KINDS = ("wav", "flac", "ogg")
 
 
 def require_soundfont(soundfont: str) -> None:
-    """Raises UsageError if a sound font is named and is none."""
+    """Raises UsageError if a sound font is named that does not exist or is none."""
     from musicjax.report import audio
 
     audio.find_soundfont(soundfont)
 
 
 def remove_old(path: Path) -> int:
-    """Removes sound that lies beside a MIDI file, whose music it will not be any more: how many files."""
+    """Removes the sound files beside a MIDI file that is about to change; returns how many there were."""
     old = [beside for kind in KINDS if (beside := path.with_suffix(f".{kind}")).is_file()]
     for beside in old:
         beside.unlink()
@@ -27,27 +28,27 @@ def remove_old(path: Path) -> int:
 
 
 def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = "") -> list[Path]:
-    """Renders the notes of each MIDI file into a file beside it and says with what; what cannot be written is said.
+    """Renders each MIDI file into a sound file beside it; prints what rendered them, and what could not be rendered.
+
+    No renderer can end the run: where all fail, a piece has no sound.
 
     Args:
         kind: one of KINDS.
-
-    Raises:
-        UsageError: the sound font that is named is none.
+        soundfont: an .sf2 file; if empty, an installed one is looked for.
     """
-    from musicjax.report import audio  # here, so that what makes no sound does not wait for it
+    from musicjax.report import audio  # here, so that commands that make no sound do not wait for it
 
-    require_soundfont(soundfont)
     written: list[Path] = []
-    told: dict[tuple[str, str], int] = {}
+    counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
     for notes, path in zip(pieces, paths, strict=True):
         try:
             rendered = audio.write(path, notes, path.with_suffix(f".{kind}"), soundfont)
         except RunError as error:
-            console.say("sound", f"none of {path.name}: {error}")
+            console.say("sound", f"none for {path.name}: {error}")
             continue
         written.append(rendered.path)
-        told[rendered.how, rendered.why] = told.get((rendered.how, rendered.why), 0) + 1
-    for (how, why), count in told.items():
-        console.say("sound", f"{count} files by the {how}" + (f" ({why})" if why else ""))
+        counts[rendered.path.suffix[1:].upper(), rendered.how, rendered.why] += 1
+    for (suffix, how, why), count in counts.items():
+        files = "file" if count == 1 else "files"
+        console.say("sound", f"{count} {suffix} {files}, rendered by {how}" + (f" ({why})" if why else ""))
     return written

@@ -1,1 +1,1 @@
-"""What people look at: a run as curves and pictures. Imports music, never JAX."""
+"""What people look at and listen to: a run as curves, pictures, sound and a page. Imports music, never JAX."""

@@ -1,4 +1,9 @@
-"""A MIDI file -> a sound file, by the best means that is here. The only importer of midirenderer and soundfile."""
+"""A MIDI file -> a sound file, by the best renderer at hand. The only importer of midirenderer and soundfile.
+
+The renderers are tried in turn: the fluidsynth program, midirenderer, and our own synthesiser, which needs neither a
+sound font nor a library. Whatever one of them raises costs its sound alone: the next takes its place and the reason is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import wave
@@ -16,16 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
+from musicjax import files
 from musicjax.errors import RunError, UsageError, printable
 from musicjax.music.notes import Notes
 from musicjax.report import synth
 
 # Suffix of a file -> what soundfile and what fluidsynth calls its format, and the bytes it begins with.
 ENCODED = {".flac": ("FLAC", "flac", b"fLaC"), ".ogg": ("OGG", "oga", b"OggS")}
-# Where distributions put sound fonts; "default" ones first, which a system's owner may have chosen.
+# Where distributions put sound fonts. Fonts named "default" come first: the owner of the system may have chosen them.
 FONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/share/sounds/sf3")
 GAINS = (1.0, 0.25)  # of fluidsynth: the second where the first reaches full scale
-TIMEOUT_SECONDS = 60.0  # of fluidsynth, beside the seconds of the piece, which it plays some hundred times as fast
+TIMEOUT_SECONDS = 60.0  # of fluidsynth, beside the seconds of the piece, which it renders a hundred times as fast
 FLUIDSYNTH_MOST_SECONDS = 4 * 3600.0  # 2.5 GB
 MIDIRENDERER_MOST_SECONDS = 900.0  # it holds 0.6 MB in memory for each
 FULL_SCALE = 32767
@@ -36,9 +43,9 @@ class Rendered:
     """A sound file that was written.
 
     Attributes:
-        path: the file; of another suffix than was asked for (.wav) if it could not be encoded.
-        how: "fluidsynth with FONT", "midirenderer with FONT" or "built-in synthesiser".
-        why: why nothing better was used and what failed; empty if all is as asked for.
+        path: the file; it ends in .wav if the kind that was asked for could not be encoded.
+        how: "fluidsynth with FONT", "midirenderer with FONT" or "the built-in synthesiser".
+        why: which better renderer or encoder failed, and why; empty if none did.
     """
 
     path: Path
@@ -47,49 +54,68 @@ class Rendered:
 
 
 class _Failed(Exception):
-    """One of the means cannot be used here; the reason."""
+    """A renderer or encoder cannot be used; the message is the reason."""
+
+
+@contextmanager
+def _whatever_it_raises() -> Iterator[None]:
+    """Turns whatever a library raises into _Failed: a panic in Rust is no Exception, and some libraries exit."""
+    try:
+        yield
+    except (_Failed, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _Failed(printable(f"{type(error).__name__}: {error}")) from error
 
 
 def write(midi_path: Path, notes: Notes, path: Path, soundfont: str = "") -> Rendered:
     """Writes the music of a MIDI file as sound: 16 bit WAV, or FLAC or Ogg Vorbis by the suffix of `path`.
 
-    The file is there whole or not at all. What fails is told in `Rendered.why`, and the next means is used.
+    The file is there whole or not at all.
 
     Args:
-        midi_path: the file to play; only read.
+        midi_path: the file to play; it is only read.
         notes: what it holds.
         path: the file to write, .wav, .flac or .ogg.
-        soundfont: an .sf2 file; empty: one that is found.
+        soundfont: an .sf2 file; if empty, an installed one is looked for.
 
     Raises:
-        UsageError: the suffix is another one.
-        RunError: the file cannot be written.
+        UsageError: `path` has another suffix.
+        RunError: the file cannot be written, or every renderer failed.
     """
     kind = path.suffix.lower()
     if kind != ".wav" and kind not in ENCODED:
         raise UsageError(f"sound file {path}: expected a name that ends in .wav, {' or '.join(ENCODED)}")
     reasons: list[str] = []
-    wav_path = path if kind == ".wav" else path.with_suffix(".wav")
     try:
-        with _whole(wav_path) as wav:
+        if kind == ".wav":
+            with files.whole(path) as wav:
+                how, _ = _render(midi_path, notes, wav, soundfont, reasons)
+            return Rendered(path, how, "; ".join(reasons))
+        with tempfile.TemporaryDirectory() as folder:
+            wav = Path(folder, "sound.wav")
             how, again = _render(midi_path, notes, wav, soundfont, reasons)
-            if kind != ".wav":
-                try:
-                    _encode(wav, path, again)
-                    return Rendered(path, how, "; ".join(reasons))
-                except _Failed as failure:
-                    reasons.append(f"{wav_path.name} instead of {path.name}: {failure}")
-            os.replace(wav, wav_path)
-            return Rendered(wav_path, how, "; ".join(reasons))
+            try:
+                with files.whole(path) as encoded:
+                    _encode(wav, encoded, kind, again, notes)
+                return Rendered(path, how, "; ".join(reasons))
+            except _Failed as failure:
+                reasons.append(f"WAV instead of {kind[1:].upper()}: {failure}")
+            path = path.with_suffix(".wav")
+            with files.whole(path) as target:
+                shutil.copyfile(wav, target)
+        return Rendered(path, how, "; ".join(reasons))
+    except _Failed as failure:
+        raise RunError(f"{path} cannot be rendered: {failure}") from failure
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}; see to space and rights") from error
 
 
 def find_soundfont(named: str = "") -> Path | None:
-    """The sound font to use, with links followed: the one that is named, else one that is installed, None without.
+    """The sound font to use, with links followed: the named one, else one that is installed; None if there is none.
 
     Raises:
-        UsageError: the one that is named is not there or is no sound font.
+        UsageError: the named one does not exist or is no sound font.
     """
     if named:
         if not _is_soundfont(Path(named)):
@@ -99,7 +125,7 @@ def find_soundfont(named: str = "") -> Path | None:
     for folder in FONT_FOLDERS:
         fonts = [path for suffix in ("sf2", "sf3") for path in Path(folder).glob(f"*.{suffix}")]
         found += sorted(fonts, key=lambda path: (not path.name.startswith("default"), path.name))
-    package = importlib.util.find_spec("pretty_midi")  # carries one; nothing of it is run
+    package = importlib.util.find_spec("pretty_midi")  # it carries a font; none of its code runs
     if package is not None and package.origin:
         found.append(Path(package.origin).parent / "TimGM6mb.sf2")
     return next((path.resolve() for path in found if _is_soundfont(path)), None)
@@ -114,31 +140,19 @@ def _is_soundfont(path: Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"sfbk"
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write under; what still has it in the end is removed."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f"{path.suffix}.partial")
-    os.close(handle)
-    os.chmod(name, 0o644)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _render(
     midi_path: Path, notes: Notes, wav: Path, soundfont: str, reasons: list[str]
 ) -> tuple[str, list[str] | None]:
-    """Fills the WAV file. Returns what did it and, of fluidsynth, the command that would do it again.
+    """Writes the WAV file: (the renderer, the command that did it if that was fluidsynth).
 
-    Appends to `reasons` what was better and failed.
+    Appends to `reasons` which better renderers failed, and why. Raises _Failed if all did.
     """
+    font, missing = None, f"no sound font in {', '.join(FONT_FOLDERS)}; name one with --soundfont=FILE"
     try:
-        font = find_soundfont(soundfont)
-    except UsageError as error:
-        font, missing = None, str(error)
-    else:
-        missing = f"no sound font in {', '.join(FONT_FOLDERS)}; name one with --soundfont=FILE"
+        with _whatever_it_raises():
+            font = find_soundfont(soundfont)
+    except _Failed as failure:
+        missing = printable(str(failure.__cause__))
     if font is None:
         reasons.append(missing)
     else:
@@ -155,11 +169,11 @@ def _render(
     _built_in(notes, wav)
     if notes.seconds > synth.MOST_SECONDS:
         reasons.append(f"the built-in synthesiser stops after {synth.MOST_SECONDS / 60:.0f} minutes")
-    return "built-in synthesiser", None
+    return "the built-in synthesiser", None
 
 
 def _fluidsynth(midi_path: Path, notes: Notes, wav: Path, font: Path) -> list[str]:
-    """Fills the WAV file and returns the command that did; raises _Failed."""
+    """Writes the WAV file and returns the command that did; raises _Failed."""
     program = shutil.which("fluidsynth")
     if program is None:
         raise _Failed("no such program on PATH")
@@ -175,15 +189,15 @@ def _fluidsynth(midi_path: Path, notes: Notes, wav: Path, font: Path) -> list[st
 
 
 def _run(command: list[str], timeout_seconds: float) -> None:
-    """Runs fluidsynth; raises _Failed if it does not end in time, or ends with anything but success.
+    """Runs fluidsynth; raises _Failed if it does not end in time, or does not succeed.
 
-    Without the sound font it was given it takes another or plays silence, and still ends with 0: only what it says
-    tells.
+    If it cannot load the sound font it takes another or plays silence, and its status is still 0: only its messages
+    tell.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as messages:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True
             )
         except OSError as error:
             raise _Failed(f"cannot be run: {error.strerror or error}") from error
@@ -195,8 +209,8 @@ def _run(command: list[str], timeout_seconds: float) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        said.seek(0)
-        lines = said.read(100_000).decode(errors="replace").splitlines()
+        messages.seek(0)
+        lines = messages.read(100_000).decode(errors="replace").splitlines()
     errors = [line for line in lines if line.startswith(("fluidsynth: error", "Failed to load", "Parameter '"))]
     if code or errors:
         last = [line for line in lines if line.strip()][-1:]
@@ -204,25 +218,21 @@ def _run(command: list[str], timeout_seconds: float) -> None:
 
 
 def _midirenderer(midi_path: Path, notes: Notes, wav: Path, font: Path) -> None:
-    """Fills the WAV file; raises _Failed."""
-    try:
-        import midirenderer
-    except ImportError:
-        raise _Failed("not installed; pip install 'musicjax[audio]'") from None
-    if notes.seconds > MIDIRENDERER_MOST_SECONDS:
-        raise _Failed(f"the piece lasts longer than {MIDIRENDERER_MOST_SECONDS / 60:.0f} minutes")
-    try:
-        data = midirenderer.render_wave_from(font.read_bytes(), midi_path.read_bytes())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic of its Rust code is no Exception
-        raise _Failed(printable(f"{type(error).__name__}: {error}")) from error
+    """Writes the WAV file; raises _Failed."""
+    with _whatever_it_raises():
+        try:
+            import midirenderer
+        except ModuleNotFoundError:
+            raise _Failed("not installed; pip install 'musicjax[audio]'") from None
+        if notes.seconds > MIDIRENDERER_MOST_SECONDS:
+            raise _Failed(f"the piece lasts longer than {MIDIRENDERER_MOST_SECONDS / 60:.0f} minutes")
+        data = bytes(midirenderer.render_wave_from(font.read_bytes(), midi_path.read_bytes()))
     wav.write_bytes(data)
     _peak(wav, notes)
 
 
 def _peak(wav: Path, notes: Notes) -> int:
-    """The largest absolute sample of a 16 bit WAV file; raises _Failed if it is not one with the notes' sound in it."""
+    """The largest absolute sample of a 16 bit WAV file; raises _Failed if the file does not hold the notes' sound."""
     peak, frames, rate = 0, 0, 1
     try:
         with wave.open(str(wav), "rb") as stream:
@@ -233,7 +243,7 @@ def _peak(wav: Path, notes: Notes) -> int:
                 samples = np.frombuffer(block, "<i2", count=len(block) // 2)
                 peak = max(peak, int(samples.max()), -int(samples.min()))
                 frames += len(samples) // stream.getnchannels()
-    except (wave.Error, EOFError, ValueError, ZeroDivisionError) as error:
+    except (wave.Error, struct.error, EOFError, FileNotFoundError, ValueError, ZeroDivisionError) as error:
         raise _Failed("wrote no WAV file") from error
     if frames < (notes.seconds - 0.5) * rate:
         raise _Failed(f"wrote {frames / rate:.1f} s of {notes.seconds:.1f} s")
@@ -243,7 +253,9 @@ def _peak(wav: Path, notes: Notes) -> int:
 
 
 def _built_in(notes: Notes, wav: Path) -> None:
-    samples = synth.render(notes)
+    """Writes the WAV file; raises _Failed."""
+    with _whatever_it_raises():
+        samples = synth.render(notes)
     with open(wav, "wb") as raw, wave.open(raw, "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
@@ -254,38 +266,35 @@ def _built_in(notes: Notes, wav: Path) -> None:
             stream.writeframesraw(np.rint(block * FULL_SCALE).astype("<i2").tobytes())
 
 
-def _encode(wav: Path, path: Path, again: list[str] | None) -> None:
-    """WAV -> FLAC or Ogg Vorbis by soundfile, else by the command of fluidsynth that wrote the WAV; raises _Failed."""
-    with _whole(path) as partial:
+def _encode(wav: Path, encoded: Path, kind: str, again: list[str] | None, notes: Notes) -> None:
+    """WAV -> FLAC or Ogg Vorbis by soundfile or, failing that, by the fluidsynth command that wrote the WAV.
+
+    Raises _Failed.
+    """
+    format_name, type_name, magic = ENCODED[kind]
+    try:
+        _soundfile(wav, encoded, format_name)
+    except _Failed:
+        if again is None:
+            raise
+        place = again.index("-T")
+        command = [*again[:place], "-T", type_name, "-F", str(encoded.absolute()), *again[place + 4 :]]
+        encoded.touch()  # fluidsynth may write nothing
+        _run(command, TIMEOUT_SECONDS + notes.seconds)
+        with open(encoded, "rb") as stream:
+            if stream.read(len(magic)) != magic:
+                raise _Failed(f"fluidsynth wrote no {format_name} file") from None
+
+
+def _soundfile(wav: Path, encoded: Path, format_name: str) -> None:
+    """WAV -> another format; raises _Failed."""
+    with _whatever_it_raises():
         try:
             import soundfile
-        except (ImportError, OSError):  # the package, or the library that it wraps
-            if again is None:
-                raise _Failed("soundfile is not installed; pip install 'musicjax[audio]'") from None
-            _run_again(again, wav, partial, path.suffix.lower())
-        else:
-            format_name, _, _ = ENCODED[path.suffix.lower()]
-            try:
-                with soundfile.SoundFile(wav) as source:
-                    rate, channels = source.samplerate, source.channels
-                    with soundfile.SoundFile(partial, "w", rate, channels, format=format_name) as target:
-                        for block in source.blocks(rate, dtype="int16"):  # one write of minutes of Vorbis crashes
-                            target.write(block)
-            except soundfile.SoundFileError as error:
-                raise _Failed(f"soundfile: {printable(str(error))}") from error
-        os.replace(partial, path)
-
-
-def _run_again(command: list[str], wav: Path, encoded: Path, kind: str) -> None:
-    """Runs fluidsynth with another type of file; raises _Failed."""
-    format_name, type_name, magic = ENCODED[kind]
-    with wave.open(str(wav), "rb") as stream:
-        seconds = stream.getnframes() / stream.getframerate()
-    place = command.index("-T")
-    _run(
-        [*command[:place], "-T", type_name, "-F", str(encoded.absolute()), *command[place + 4 :]],
-        TIMEOUT_SECONDS + seconds,
-    )
-    with open(encoded, "rb") as stream_of_bytes:
-        if stream_of_bytes.read(len(magic)) != magic:
-            raise _Failed(f"fluidsynth wrote no {format_name} file")
+        except ModuleNotFoundError:
+            raise _Failed("soundfile is not installed; pip install 'musicjax[audio]'") from None
+        with soundfile.SoundFile(wav) as source:
+            rate, channels = source.samplerate, source.channels
+            with soundfile.SoundFile(encoded, "w", rate, channels, format=format_name) as target:
+                for block in source.blocks(rate, dtype="int16"):  # one write of minutes of Vorbis crashes
+                    target.write(block)

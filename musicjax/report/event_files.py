@@ -1,8 +1,8 @@
 """TensorBoard event files -> scalars and histograms by tag and step.
 
-A file is a row of records: length (uint64), its checksum, an Event, its checksum, little endian. Files are read in the
-order of their names, which tell when each was begun. A run that goes on begins a file with a SessionLog START at a
-step: what was recorded before, at that step or later, is of epochs that were trained again, and does not count.
+A file is a series of records: length (uint64), its checksum, an Event, its checksum, little endian. Files are read in
+the order of their names, which tell when each was begun. A run that goes on begins a file with a SessionLog START at a
+step. Whatever was recorded before at that step or later belongs to epochs that were trained again and does not count.
 """
 
 from __future__ import annotations
@@ -18,30 +18,19 @@ from google.protobuf.message import DecodeError
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-# No event of ours comes near; a length beyond it is damage, and not to be allocated.
+from musicjax.report.distributions import Histogram
+
+# No event of ours comes near. A greater length is damage, and must not be allocated.
 MOST_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Histogram:
-    """How many values lie where.
-
-    Attributes:
-        edges: float64 [B + 1], never decreasing; the first is the least value, the last the greatest.
-        counts: float64 [B], values in each bucket, spread evenly over it.
-    """
-
-    edges: np.ndarray
-    counts: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Board:
-    """What the event files of a run hold, by tag, then by step in rising order.
+    """What the event files of a run hold.
 
     Attributes:
-        scalars, histograms: {tag: {step: value}}.
-        complaints: what could not be read, a line each.
+        scalars, histograms: {tag: {step: value}}, steps rising.
+        complaints: one line for each thing that could not be read.
     """
 
     scalars: dict[str, dict[int, float]]
@@ -50,7 +39,7 @@ class Board:
 
 
 def read(folder: Path) -> Board:
-    """All event files of a folder; one that is cut off or damaged counts up to there.
+    """All event files of a folder; one that is cut off or damaged counts up to that place.
 
     Raises:
         OSError: the folder or a file cannot be read.
@@ -93,7 +82,7 @@ def histogram(message: Any) -> Histogram:
 
 
 def _events(path: Path, complaints: list[str]) -> Iterator[Any]:
-    """The events of a file up to its end, or to the first record that is not whole, which is complained of."""
+    """The events of a file up to its end or to the first record that is damaged, which adds a complaint."""
     with path.open("rb") as file:
         for count in range(1 << 62):
             try:
@@ -126,7 +115,7 @@ def _record(file: BinaryIO) -> bytes | None:
 
 
 def _masked_crc(data: bytes) -> int:
-    """The checksum of the format, TFRecord: CRC-32C, rotated by 15 bits to the right, plus a constant."""
+    """The checksum of TFRecord files: CRC-32C, rotated by 15 bits to the right, plus a constant."""
     checksum = crc32c(data)
     return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 

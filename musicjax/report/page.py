@@ -1,277 +1,301 @@
-"""A run -> report.html: one file that asks nothing of any network, to look at and to listen to.
+"""A workdir -> report.html: one file to look at and to listen to, which asks nothing of any network.
 
-Its parts are page.html, page.css and page.js beside this file. What a run's data say is shown as text, never obeyed:
-all of it is escaped, and the page's policy lets only this style and this script be used, and no address be asked.
+The page is written by templates/, which jinja2 fills in; this is its only importer. Whatever comes from a workdir, down
+to the names of its files, is escaped and shown as text, never obeyed. The page's policy lets the browser use this style
+and this script and nothing else, and ask no address.
 """
 
 from __future__ import annotations
 
 import base64
+import collections
+import dataclasses
+import functools
 import hashlib
 import json
 import os
-import string
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import jinja2
 import numpy as np
 
-from musicjax.errors import RunError
+from musicjax import files
+from musicjax.errors import RunError, printable
+from musicjax.music import midi
 from musicjax.music.notes import Notes
-from musicjax.report import curves, svg
-from musicjax.report.svg import number, text
+from musicjax.report import curves, records, svg
+from musicjax.report.records import part
+from musicjax.report.svg import Chart
 
-PARTIAL = ".partial"
-# Of each sample: more would make a page that browsers are slow with.
-MOST_NOTES = 4000
+NAME = "report.html"
+# What a browser shows without becoming slow: pieces, and notes of each.
+MOST_SAMPLES, MOST_NOTES = 24, 4000
+MOST_REASONS = 12
+SOUNDS = (".wav", ".flac", ".ogg")
+# What the loss of each unit tells.
+LOSS_MEANING = {
+    "nats per note": "how much each true note surprises the model, in nats per note",
+    "nats per frame": "how much each true frame surprises the model, in nats per frame",
+    "mean squared error": "how far the predicted numbers lie from the true ones, as a mean squared error",
+}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A piece that was generated.
+    """A generated piece.
 
     Attributes:
-        files: paths relative to the page, offered for download.
-        measures: metrics of this piece, by name.
-        copy: a sentence about the longest run that is copied from the data; may be empty.
+        files: paths as seen from the page, offered for download.
+        metrics: metrics of this piece, by name.
+        copy: what it shares with the training data, a sentence; may be empty.
     """
 
     name: str
     notes: Notes
-    files: tuple[str, ...]
-    measures: dict[str, float]
-    copy: str
+    files: tuple[str, ...] = ()
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    copy: str = ""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is told of a run.
+    """What the page tells of a run.
 
     Attributes:
-        facts: what was trained, on what, for how long, with which result: (name, value) each.
+        facts: what was trained, on what, for how long and with which result: (name, value) each.
         settings: the config, nested.
-        records: the lines of metrics.jsonl.
-        data: files kept, recovered and skipped, with reasons: (name, value) each.
-        measures: (metric, mean of what was generated, mean of real data, overlap area) each.
+        lines: the lines of metrics.jsonl.
+        data: how many files were kept, recovered and skipped, and why: (name, value) each.
+        compared: (metric, mean of the generated pieces, mean of the real ones, overlap area) each.
+        compared_on: how many notes of each piece were compared, and with what; may be empty.
     """
 
-    title: str
-    facts: list[tuple[str, str]]
-    settings: dict
-    records: list[dict]
-    data: list[tuple[str, str]]
-    samples: list[Sample]
-    measures: list[tuple[str, float, float, float]]
+    title: str = ""
+    facts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    lines: list[dict] = dataclasses.field(default_factory=list)
+    data: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    compared: list[tuple[str, Any, Any, Any]] = dataclasses.field(default_factory=list)
+    compared_on: str = ""
 
 
-def write(page: Page, path: Path) -> None:
-    """Writes the page, whole or not at all.
+def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str]]:
+    """Writes WORKDIR/report.html, whole or not at all: (the file, what is left out and why).
+
+    Args:
+        names: of the samples to show; None: those that were measured last or, if none were, all in the workdir.
 
     Raises:
-        RunError: it cannot be written; what was there before stays.
+        RunError: the workdir has no metrics, or the page cannot be written; an older one stays.
     """
-    content = html(page).encode()
-    partial = path.with_name(path.name + PARTIAL)
+    left_out: list[str] = []
+    content = html(read(workdir, left_out, names))
+    path = workdir / NAME
     try:
-        partial.unlink(missing_ok=True)  # a link left there would be written through
-        try:
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        files.write(path, content)
     except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror}; see to its folder, its rights and space"
-        ) from error
+        raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
+    return path, left_out
+
+
+def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> Page:
+    """The page of a workdir; adds what cannot be read to `left_out`."""
+    lines = records.read_metrics(workdir)
+    settings = records.read_object(workdir / "config.json", left_out)
+    metrics = records.read_object(workdir / "samples" / "metrics.json", left_out)
+    if names is None and part(metrics, "samples"):
+        names = list(part(metrics, "samples"))
+    data = _data(workdir / "data.jsonl")
+    generated, real = part(metrics, "generated"), part(metrics, "real")
+    source = Path(str(part(settings, "data").get("source", ""))).name or "music"
+    count, others = metrics.get("compared_notes"), metrics.get("compared_with")
+    return Page(
+        title=f"{settings.get('name', workdir.name)}: {source}",
+        facts=_facts(lines, settings, data),
+        settings=settings,
+        lines=lines,
+        data=data,
+        samples=_samples(workdir / "samples", names, part(metrics, "samples"), left_out),
+        compared=[
+            (metric, generated.get(metric), real.get(metric), overlap)
+            for metric, overlap in part(metrics, "overlap_area").items()
+        ],
+        compared_on=f"the first {count} notes of each piece, beside {others}" if count and others else "",
+    )
+
+
+def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    field, unit = curves.loss_field(lines)
+    validation = curves.over_epochs(lines, "valid", field)
+    # Each of several trials has a line with the seconds of all.
+    seconds = {line["epoch"]: curves.number(line, "seconds") or 0.0 for line in lines if line["split"] == "train"}
+    model = part(settings, "model")
+    facts = [("model", f"LSTM of {model.get('units', '?')} units, {model.get('head', '?')} head")] if model else []
+    facts += data[:1]
+    if seconds:
+        facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))
+    if validation:
+        best = int(np.nanargmin(validation.low))
+        lowest = f"{svg.number(validation.low[best])} in epoch {validation.epochs[best]}"
+        facts.append((f"lowest validation loss, {unit}", lowest))
+    return facts
+
+
+def _data(path: Path) -> list[tuple[str, str]]:
+    """What became of the files of the corpus: counts, then the most frequent reasons."""
+    try:
+        outcomes = [json.loads(line) for line in path.read_text(errors="replace").splitlines()]
+        found = [(str(one["status"]), str(one.get("code", "")), int(one.get("notes", 0))) for one in outcomes]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    by_status = collections.Counter(status for status, _, _ in found)
+    reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
+    rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
+    counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
+    return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
+
+
+def _samples(folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str]) -> list[Sample]:
+    paths = [path for path in sorted(folder.glob("*.mid")) if names is None or path.stem in names]
+    if len(paths) > MOST_SAMPLES:
+        left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")
+    samples = []
+    for path in paths[:MOST_SAMPLES]:
+        try:
+            notes = midi.read(path)
+        except (midi.MidiError, OSError) as error:
+            left_out.append(f"sample {path.name}: {error}")
+            continue
+        own = dict(part(metrics, path.stem))
+        copy, told = own.pop("copy", None), ""
+        if isinstance(copy, dict) and copy.get("length"):
+            told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
+        beside = [path, *(path.with_suffix(suffix) for suffix in SOUNDS)]
+        found = tuple(f"samples/{file.name}" for file in beside if file.is_file())
+        samples.append(Sample(path.stem, notes, found, own, told))
+    return samples
 
 
 def html(page: Page) -> str:
     """The whole page."""
-    figures, charts = _curves(page.records)
+    style, script = _text("page.css"), _text("page.js")
+    charts, panels = _charts(page)
     shown = [sample.notes[:MOST_NOTES] for sample in page.samples]
-    sections = {
-        "Samples": _samples(page.samples, shown),
-        "Curves": figures,
-        "Against the real data": _measures(page.measures),
-        "Settings": _settings(page.settings),
-        "Data": f'<div class="card">{_pairs(page.data)}</div>' if page.data else "",
+    numbers = {
+        "charts": [chart.numbers for chart in [*charts, *panels]],
+        "samples": [_milliseconds(notes) for notes in shown],
     }
-    told = {title: section for title, section in sections.items() if section}
-    places = {title: title.split()[0].lower() for title in told}
-    facts = "".join(
-        f'<div class="card"><dt>{text(name)}</dt><dd>{text(value)}</dd></div>' for name, value in page.facts
-    )
-    body = f'<section aria-label="Facts"><dl class="facts">{facts}</dl></section>' if facts else ""
-    for title, section in told.items():
-        heading = "" if title == "Samples" else f"<h2>{title}</h2>"
-        body += f'\n<section id="{places[title]}" aria-label="{title}">{heading}{section}</section>'
-    style, script = _part("page.css"), _part("page.js")
-    return string.Template(_part("page.html")).substitute(
-        policy=_policy(style, script),
-        title=text(page.title),
-        style=style,
-        links="".join(f'<a href="#{place}">{title}</a>' for title, place in places.items()),
-        body=body,
-        data=_json({"charts": charts, "samples": [_notes(notes) for notes in shown]}),
-        script=script,
-    )
-
-
-def _part(name: str) -> str:
-    return resources.files("musicjax.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """No address may be asked; nothing but this style and this script counts."""
-
-    def fingerprint(content: str) -> str:
-        return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
+    unit = curves.loss_field(page.lines)[1]
     return (
-        f"default-src 'none'; script-src 'sha256-{fingerprint(script)}'; style-src 'sha256-{fingerprint(style)}'; "
-        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            samples=[_card(sample, notes) for sample, notes in zip(page.samples, shown, strict=True)],
+            any_sound=any(file.endswith(SOUNDS) for sample in page.samples for file in sample.files),
+            charts=charts,
+            panels=panels,
+            has_baseline=curves.majority(page.lines) is not None,
+            loss_meaning=LOSS_MEANING[unit],
+            settings=_by_part(page.settings),
+            velocity_shades=svg.VELOCITY_SHADES,
+            policy=f"default-src 'none'; script-src '{_fingerprint(script)}'; style-src '{_fingerprint(style)}'; "
+            "img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
+            style=style,
+            script=script,
+            numbers=numbers,
+        )
     )
 
 
-def _json(value: object) -> str:
-    """JSON in which no markup can begin."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
+    """(loss and accuracy, what else was measured in validation)."""
+    field, unit = curves.loss_field(page.lines)
+    meaning, constant = records.accuracy_meaning(page.settings)
+    share = curves.majority(page.lines)
+    loss, accuracy = curves.by_split(page.lines, field), curves.by_split(page.lines, "accuracy")
+    charts = [svg.chart("Loss", unit, loss, falls=True)] if loss else []
+    if accuracy:
+        charts.append(svg.chart("Accuracy", meaning, accuracy, None if share is None else (constant, share)))
+    panels = [
+        svg.chart(title, "", {"valid": curve}, falls="error" in title or "nats" in title)
+        for title, curve in curves.other_curves(page.lines).items()
+    ]
+    return charts, panels
 
 
-def _notes(notes: Notes) -> dict[str, list[int]]:
-    """What the player needs, times in milliseconds."""
+def _card(sample: Sample, shown: Notes) -> dict[str, Any]:
+    """A sample as the templates need it, with those of its notes that are shown."""
+    # "./" first: whatever a file is called, its link leads to a place beside the page.
+    links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
+    roll = svg.piano_roll(shown) if len(shown) else None
+    return {"sample": sample, "shown": shown, "roll": roll, "links": links}
+
+
+def _milliseconds(notes: Notes) -> dict[str, list[int]]:
+    """The notes as the player needs them, times in milliseconds."""
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
     fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
     return {name: field.tolist() for name, field in fields.items()}
 
 
-def _curves(records: list[dict]) -> tuple[str, list[dict]]:
-    """(loss, accuracy and what else was measured in validation; the numbers of each)."""
-    loss, unit = curves.loss_field(records)
-    accuracy = curves.accuracy_field(records)
-    drawn: list[tuple[str, str, dict[str, curves.Curve], tuple[str, float] | None, bool]]
-    drawn = [("Loss", unit, _splits(records, loss), None, True)]
-    if accuracy:
-        field, called = accuracy
-        drawn.append(("Accuracy", called, _splits(records, field), curves.majority(records, field), False))
-    small = [
-        (field.replace("_", " ").capitalize(), "", {"valid": curve}, None, "error" in field or "nats" in field)
-        for field in curves.other_fields(records, {loss, unit.replace(" ", "_")})
-        if (curve := curves.over_epochs(records, "valid", field))
-    ]
-    figures, charts = {"grid": "", "grid small": ""}, []
-    for kind, row in (("grid", drawn), ("grid small", small)):
-        for one in row:
-            if one[2]:
-                figure, chart = svg.chart(*one)
-                figures[kind] += figure
-                charts.append(chart)
-    if not charts:
-        return '<p class="note">No epoch with a finite loss is recorded.</p>', []
-    return "".join(f'<div class="{kind}">{row}</div>' for kind, row in figures.items() if row), charts
+def _by_part(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fields of each part of a config, and those of no part under "run"; parts without fields are left out."""
+    run = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    parts = {name: _flat(value) for name, value in settings.items() if isinstance(value, dict)}
+    return {name: fields for name, fields in ({"run": run} | parts).items() if fields}
 
 
-def _splits(records: list[dict], field: str) -> dict[str, curves.Curve]:
-    found = {split: curves.over_epochs(records, split, field) for split in ("train", "valid")}
-    return {split: curve for split, curve in found.items() if curve is not None}
-
-
-def _samples(samples: list[Sample], shown: list[Notes]) -> str:
-    if not samples:
-        return '<h2>Samples</h2><p class="note">No samples were written.</p>'
-    volume = '<label class="volume">Volume<input type="range" min="0" max="100" value="80"></label>'
-    cards = "".join(_sample(*one) for one in zip(samples, shown, strict=True))
-    heading = f'<div class="heading"><h2>Samples</h2>{svg.loudness_key()}{volume}</div>'
-    return f'{heading}<div class="grid">{cards}</div>'
-
-
-def _sample(sample: Sample, shown: Notes) -> str:
-    """A card: player, piano roll, metrics, copy meter and files."""
-    name = text(sample.name)
-    roll, all_notes = '<p class="note">no notes</p>', f"{len(sample.notes):,} notes"
-    if len(shown):
-        roll = svg.piano_roll(shown, sample.name) + (
-            f'<input class="seek" type="range" min="0" max="{shown.seconds:.3f}" step="any" value="0" disabled '
-            f'aria-label="Position in {name}">'
-        )
-    if len(shown) < len(sample.notes):
-        all_notes = f"the first {len(shown):,} of {len(sample.notes):,} notes are shown and played"
-    values = "".join(
-        f"<div><dt>{text(metric.replace('_', ' '))}</dt><dd>{number(value)}</dd></div>"
-        for metric, value in sample.measures.items()
-    )
-    copied = f'<p class="copy"><span>Copy meter:</span> {text(sample.copy)}</p>' if sample.copy else ""
-    # "./" first: whatever a file is called, its link leads to a place beside the page.
-    files = "".join(
-        f'<li><a href="./{quote(os.fsencode(file))}" download>{text(file.rsplit("/", 1)[-1])}</a></li>'
-        for file in sample.files
-    )
-    return (
-        f'<article class="card sample" aria-label="{name}"><header>'
-        f'<button class="play" type="button" aria-label="Play {name}" disabled>'
-        '<svg viewBox="0 0 24 24" aria-hidden="true"><path class="starting" d="M9.5 7.5v9l7-4.5z"/>'
-        '<path class="pausing" d="M8.5 7.5h2.5v9H8.5zM13 7.5h2.5v9H13z"/></svg></button>'
-        f'<h3>{name}</h3><span class="time"></span></header>{roll}<p class="note">{all_notes}</p>'
-        + (f'<dl class="values">{values}</dl>' if values else "")
-        + copied
-        + (f'<ul class="files" aria-label="Files">{files}</ul>' if files else "")
-        + "</article>"
-    )
-
-
-def _measures(measures: list[tuple[str, float, float, float]]) -> str:
-    if not measures:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{text(metric.replace("_", " "))}</th><td>{number(generated)}</td>'
-        f"<td>{number(real)}</td><td>{number(overlap)}{svg.bar(overlap)}</td></tr>"
-        for metric, generated, real, overlap in measures
-    )
-    names = ("metric", "generated, mean", "real, mean", "overlap area")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return (
-        f'<div class="card"><div class="wide" tabindex="0" role="region" aria-label="Metrics"><table><thead><tr>{head}'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="note">Overlap area: 1 where generated and real pieces are spread alike, 0 where they share no value.'
-        "</p></div>"
-    )
-
-
-def _settings(settings: dict) -> str:
-    """A card for the fields of the config, and one for each of its parts."""
-    parts = {"run": {name: value for name, value in settings.items() if not isinstance(value, dict)}}
-    parts |= {name: _flat(value) for name, value in settings.items() if isinstance(value, dict)}
-    cards = "".join(
-        f'<div class="card"><h3>{text(part)}</h3>{_pairs([*fields.items()])}</div>'
-        for part, fields in parts.items()
-        if fields
-    )
-    return f'<div class="columns">{cards}</div>' if cards else ""
-
-
-def _flat(nested: dict, before: str = "") -> dict[str, object]:
+def _flat(nested: dict[str, Any], before: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     for name, value in nested.items():
         fields |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
     return fields
 
 
-def _pairs(pairs: list) -> str:
-    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(_plain(value))}</dd>" for name, value in pairs)
-    return f'<dl class="pairs">{rows}</dl>'
+# What the templates are made with.
 
 
-def _plain(value: object) -> str:
-    """A setting as it would be written: yes or no, a list's parts, a dash for nothing."""
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": svg.number, "percent": svg.percent, "setting": _setting}
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def _text(name: str) -> str:
+    return resources.files("musicjax.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _shown(value: object) -> object:
+    """What an expression of a template puts into the page: control characters as escapes; markup is escaped after."""
+    return printable(value) if type(value) is str else value
+
+
+def _setting(value: object) -> str:
+    """A value of the config in words: yes or no, the parts of a list, a dash for nothing."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "—"
-    return "—" if value in ("", None) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_setting, value)) or "-"
+    return "-" if value in ("", None) else str(value)
+
+
+def _fingerprint(content: str) -> str:
+    """What the policy knows a style or a script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

@@ -1,6 +1,6 @@
-"""Arrays -> PNG bytes. The only importer of matplotlib and of Pillow, which comes with it; equal arrays, equal bytes.
+"""Arrays -> PNG bytes, equal for equal arrays. The only importer of matplotlib and of Pillow, which comes with it.
 
-Shape legend of musicjax.report: E epochs, U updates, B buckets, S steps with a histogram, Q quantiles, G grid cells.
+Shape legend: S steps with a histogram, G grid cells.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from PIL import Image
 
 from musicjax.errors import printable
 from musicjax.music.notes import Notes
-from musicjax.report.curves import Curve
+from musicjax.report import roll
+from musicjax.report.curves import FEW_EPOCHS, SPLITS, Curve, is_logarithmic
 
 # Pixels; 100 dots an inch, so that text of 10 points is 14 pixels high.
 WIDTH, HEIGHT = 900, 560
@@ -45,21 +46,19 @@ STYLE = {
     "lines.linewidth": 1.6,
 }
 # A piano roll's axes: left, bottom, width and height in pixels. An image column is a pixel, so that no note falls
-# between two. Eight colours, and a palette of all, keep the file below 60 kB however many notes there are.
+# between two. Eight colours and a palette keep the file below 60 kB however many notes there are.
 ROLL_BOX = (64, 52, 740, 266)
 LOUDNESS = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1.0, 8)))
-VELOCITY_STEP, ROLL_COLOURS = 16, 64
-MOST_LETTERS = 90
-# Piano rolls of a contact sheet: how many beside each other, the height of each, letters of a line.
+ROLL_COLOURS = 64
+MOST_LETTERS, UNIT_LETTERS = 90, 52  # of a title, and of a line beside the vertical axis
+# A contact sheet: piano rolls in a row, the height of each in pixels, letters in a line.
 SHEET_COLUMNS, SHEET_HEIGHT, SHEET_LETTERS = 2, 270, 74
-# Of a legend in pixels: a letter, on average; a label's mark with the space around it.
+# Widths in a legend, in pixels: a letter, on average; the mark of a label with the space around it.
 LETTER, HANDLE = 7.5, 66
 # Blue and vermillion are told apart with any colour vision (Okabe and Ito).
 COLOURS = {"train": "#0072b2", "valid": "#d55e00"}
-LABELS = {"train": "training", "valid": "validation"}
 HOLLOW: dict[str, Any] = {"ls": "", "ms": 7, "mfc": "white", "mew": 1.6, "clip_on": False, "zorder": 4}
 MARKERS = {"train": "o", "valid": "s"}
-FEW_EPOCHS = 20  # points of the line are marked
 PANELS_PER_ROW = 3
 
 
@@ -71,14 +70,14 @@ def epochs_png(
     baseline: tuple[str, float] | None = None,
     is_loss: bool = False,
 ) -> bytes:
-    """A metric by epoch, a line a split; the authors' points, and a horizontal line (its label, its height)."""
+    """A metric by epoch, a line a split, with the authors' points and a horizontal line (its label, its height)."""
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot(xlabel="epoch", ylabel=unit)
+        axes = figure.add_subplot(xlabel="epoch", ylabel=textwrap.fill(unit, UNIT_LETTERS))
         for split, curve in curves.items():
-            _line(axes, curve, COLOURS[split], LABELS[split])
+            _line(axes, curve, COLOURS[split], SPLITS[split])
         for split, points in authors.items():
-            label = f"{LABELS[split]}, the authors' notebook"
+            label = f"{SPLITS[split]}, the authors' notebook"
             axes.plot(points.epochs, points.mean, color=COLOURS[split], label=label, marker=MARKERS[split], **HOLLOW)
         if baseline:
             axes.axhline(baseline[1], color="#555555", linestyle="--", linewidth=1.2, label=baseline[0])
@@ -91,10 +90,10 @@ def epochs_png(
 
 
 def updates_png(title: str, unit: str, curve: Curve, updates: int, is_loss: bool = False) -> bytes:
-    """A metric of single batches over all updates, from means of consecutive ones; `updates`: how many there are."""
+    """A metric of single batches over all updates, from means of consecutive ones; updates: how many there were."""
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot(xlabel="update (one batch each)", ylabel=unit)
+        axes = figure.add_subplot(xlabel="update (one batch each)", ylabel=textwrap.fill(unit, UNIT_LETTERS))
         together = -(-updates // len(curve.epochs))
         if together > 1:
             axes.fill_between(
@@ -111,14 +110,14 @@ def updates_png(title: str, unit: str, curve: Curve, updates: int, is_loss: bool
 
 
 def panels_png(title: str, curves: dict[str, Curve]) -> bytes:
-    """Metrics of validation by epoch, each in a panel of its own."""
+    """Metrics of validation by epoch, a panel each, by title."""
     rows = -(-len(curves) // PANELS_PER_ROW)
 
     def draw(figure: Figure) -> None:
         for place, (name, curve) in enumerate(curves.items(), 1):
             axes = figure.add_subplot(rows, min(len(curves), PANELS_PER_ROW), place, xlabel="epoch")
-            axes.set_title(_shortened(name.replace("_error_", " error, ").replace("_", " ")))
-            _line(axes, curve, COLOURS["valid"], LABELS["valid"])
+            axes.set_title(_shortened(name))
+            _line(axes, curve, COLOURS["valid"], SPLITS["valid"])
             _epoch_axis(axes, curve.epochs[-1], most_ticks=5)
         _finish(figure, title, legend=False)
 
@@ -128,13 +127,13 @@ def panels_png(title: str, curves: dict[str, Curve]) -> bytes:
 def distributions_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Where values lie over epochs, one panel a tag: bands between quantiles.
 
-    panels: {tag: (epochs float64 [S], quantiles float64 [S, 9], of curves.SHARES)}.
+    panels: {tag: (epochs float64 [S], quantiles float64 [S, 9], of distributions.SHARES)}.
     """
 
     def draw(figure: Figure) -> None:
         axes_of = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (tag, (epochs, lines)) in zip(axes_of, panels.items(), strict=True):
-            names = ("all values", "87 %", "68 %", "38 %")  # of a normal distribution, within 1.5, 1 and .5 deviations
+            names = ("all values", "87 %", "68 %", "38 %")  # of a normal distribution within 1.5, 1 and 0.5 deviations
             for band, share in enumerate(names):
                 colour = colormaps["Blues"](0.2 + 0.2 * band)
                 axes.fill_between(epochs, lines[:, band], lines[:, -1 - band], color=colour, lw=0, label=share)
@@ -153,7 +152,7 @@ def distributions_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray
 
 
 def ridges_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> bytes:
-    """How values are spread, a ridge a step, the last in front; one panel a tag.
+    """How values are spread: a panel a tag, a ridge a step, the last in front.
 
     panels: {tag: (epochs float64 [S], edges of cells float64 [G + 1], values in each cell float64 [S, G])}.
     """
@@ -174,7 +173,7 @@ def ridges_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray, np.nd
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_title(_shortened(tag), loc="left")
             if (place - 1) % PANELS_PER_ROW == 0:
-                axes.set_ylabel("epoch (each ridge to its own peak)")
+                axes.set_ylabel("epoch (every ridge is scaled to the same height)")
         _finish(figure, title, legend=False)
 
     return _png(draw, height=60 + 500 * rows)
@@ -203,9 +202,9 @@ def piano_roll_png(notes: Notes, title: str = "") -> bytes:
 
 
 def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> bytes:
-    """Small piano rolls beside each other, each with the text above it and that below it.
+    """Small piano rolls beside each other, each with text above and below it.
 
-    panels: (above, a line or two; below, wrapped; notes), one at least.
+    panels: (text above, a line or two; text below, wrapped; notes) each, at least one.
     """
     rows = -(-len(panels) // SHEET_COLUMNS)
 
@@ -227,26 +226,26 @@ def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> b
 
 
 def _roll(axes: Axes, notes: Notes, columns: int) -> AxesImage:
-    """Draws notes as an image of so many columns over seconds and pitch."""
-    lowest, highest = _pitch_range(notes)
+    """Draws notes over seconds and pitch, as an image of this many columns."""
+    lowest, highest = roll.pitch_range(notes)
     seconds = max(notes.seconds, 1.0)
     image = axes.imshow(
-        _loudest(notes, lowest, highest, seconds, columns=columns),
+        roll.loudest(notes, lowest, highest, seconds, columns=columns),
         cmap=LOUDNESS,
-        norm=BoundaryNorm(np.arange(0, 129, VELOCITY_STEP), LOUDNESS.N),
+        norm=BoundaryNorm(np.arange(0, 129, roll.VELOCITY_STEP), LOUDNESS.N),
         extent=(0.0, seconds, lowest - 0.5, highest + 0.5),
         origin="lower",
         aspect="auto",
         interpolation="nearest",
         zorder=2,  # above the grid
     )
-    octaves = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 == 0]
-    axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+    octaves = roll.octaves(lowest, highest)
+    axes.set_yticks(list(octaves), list(octaves.values()))
     return image
 
 
 def _line(axes: Axes, curve: Curve, colour: str, label: str) -> None:
-    """Mean of the trials, and a band that holds them all."""
+    """The mean of the trials, in a band that holds them all."""
     several = f", mean of {curve.trials} trials" if curve.trials > 1 else ""
     if several:
         axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
@@ -262,10 +261,8 @@ def _epoch_axis(axes: Axes, last_epoch: float, most_ticks: int = 9) -> None:
 
 
 def _loss_axis(axes: Axes, curves: list[Curve]) -> None:
-    """Logarithmic, where the losses span more than a factor of three and are all above zero."""
-    values = np.concatenate([[*curve.low, *curve.high] for curve in curves])
-    values = values[np.isfinite(values)]
-    if values.min() > 0 and values.max() > 3 * values.min():
+    """Makes the axis logarithmic where the losses ask for it."""
+    if is_logarithmic(curves):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=20))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -273,7 +270,7 @@ def _loss_axis(axes: Axes, curves: list[Curve]) -> None:
 
 
 def _finish(figure: Figure, title: str, legend: bool = True, axes: Axes | None = None) -> None:
-    """The title above, and below it the legend, outside of the data."""
+    """Puts the title above the data and the legend below."""
     figure.suptitle(_shortened(title), x=0.01, ha="left", fontsize=12)
     if legend:
         handles, labels = (axes or figure.axes[0]).get_legend_handles_labels()
@@ -281,7 +278,7 @@ def _finish(figure: Figure, title: str, legend: bool = True, axes: Axes | None =
 
 
 def _legend_columns(labels: list[str]) -> int:
-    """The most columns, filled as matplotlib does, whose labels fit beside each other."""
+    """The most columns whose labels fit beside each other, filled as matplotlib fills them."""
     for columns in range(min(len(labels), 5), 1, -1):
         longest = [max(map(len, part)) for part in np.array_split(labels, columns)]
         if sum(longest) * LETTER + columns * HANDLE <= WIDTH:
@@ -293,34 +290,15 @@ def _shortened(title: str) -> str:
     return printable(title if len(title) <= MOST_LETTERS else title[: MOST_LETTERS - 1] + "…")
 
 
-def _loudest(notes: Notes, lowest: int, highest: int, seconds: float, columns: int) -> np.ndarray:
-    """Velocity of the loudest note by pitch and column of time, float32 [pitches, columns]; nan where there is none."""
-    roll = np.full((highest - lowest + 1, columns), np.nan, np.float32)
-    start = np.clip((notes.onset / seconds * columns).astype(int), 0, columns - 1)
-    end = np.rint((notes.onset + notes.duration) / seconds * columns).astype(int)
-    # Where there is room, a gap of a column parts a note from the next one on its pitch.
-    end = np.where(end - start > 3, end - 1, np.maximum(end, start + 1))
-    for k in np.argsort(notes.velocity, kind="stable"):
-        roll[notes.pitch[k] - lowest, start[k] : end[k]] = notes.velocity[k]
-    return roll
-
-
-def _pitch_range(notes: Notes) -> tuple[int, int]:
-    """The lowest and highest pitch to show: the notes', with a margin, and two octaves at least."""
-    lowest, highest = int(notes.pitch.min()) - 2, int(notes.pitch.max()) + 2
-    missing = max(0, 24 - (highest - lowest))
-    return lowest - missing // 2, highest + (missing + 1) // 2
-
-
 def _share_of_figure(box: tuple[int, int, int, int]) -> tuple[float, float, float, float]:
     return box[0] / WIDTH, box[1] / ROLL_HEIGHT, box[2] / WIDTH, box[3] / ROLL_HEIGHT
 
 
 def _png(draw: Callable[[Figure], None], height: int = HEIGHT, fitted: bool = True) -> bytes:
     """What `draw` draws, as a PNG of this height in pixels."""
-    # The defaults first: what a user's matplotlibrc says would give other bytes.
+    # The defaults first: a user's matplotlibrc would give other bytes.
     with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a box is drawn in its place
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # it draws a box instead
         figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, layout="constrained" if fitted else None)
         draw(figure)
         file = io.BytesIO()

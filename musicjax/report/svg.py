@@ -1,35 +1,32 @@
-"""Curves and notes -> inline SVG, and the numbers that the page's script needs beside it.
+"""Curves and notes -> inline SVG, and the numbers and words that go with it.
 
-Positions are percentages of a plot, so that it fits any width with its letters unchanged; what is drawn in data
+The SVG holds numbers, and words of our own. What a workdir says never enters it: the templates write that, and escape
+it. Positions are percentages of a plot, so that it fits any width with its letters unchanged; what is drawn in data
 coordinates lies in a nested picture that is stretched. Colours are classes of page.css.
-
-Shape legend of musicjax.report: E epochs, N notes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from html import escape
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from musicjax.errors import printable
 from musicjax.music.notes import Notes
-from musicjax.report.curves import Curve
+from musicjax.report import roll
+from musicjax.report.curves import FEW_EPOCHS, SPLITS, Curve, is_logarithmic
 
-LABELS = {"train": "training", "valid": "validation"}
 # Each stretch of a long curve is drawn by its least and its greatest value.
 STRETCHES = 120
-FEW_EPOCHS = 20  # points of the line are marked
 VIEW = 1000  # units of a stretched picture, each way
-VELOCITY_STEP = 16
-# A second is this wide at least, as far as the greatest width allows; what does not fit is scrolled to.
+VELOCITY_SHADES = 128 // roll.VELOCITY_STEP
+# A second is at least this wide, as far as the greatest width allows; the reader scrolls to what does not fit.
 SECOND_PIXELS, MOST_PIXELS = 12, 20_000
 LABEL_PIXELS = 60
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Scale:
     """Where values stand between the least (0) and the greatest (1) that are shown."""
 
@@ -43,59 +40,114 @@ class Scale:
         return (at - low) / (high - low)
 
 
-def text(value: object) -> str:
-    """Any value as text of the page: markup and control characters in it are shown, not obeyed."""
-    return escape(printable(str(value)))
+@dataclass(frozen=True)
+class Chart:
+    """A metric by epoch, a line a split.
+
+    Attributes:
+        drawing: the inside of an SVG element.
+        numbers: what the script needs: {"first", "last", "low", "high", "log", "epochs", "series"}.
+        legend: (class of the line, label, last value, best value in words) each.
+        remarks: what the drawing does not show by itself.
+    """
+
+    title: str
+    drawing: str
+    numbers: dict[str, Any]
+    legend: list[tuple[str, str, float, str]]
+    remarks: list[str]
 
 
-def number(value: float | None) -> str:
-    """Four digits; a dash if there is no number."""
-    if value is None or not math.isfinite(value):
-        return "—"
+@dataclass(frozen=True)
+class Roll:
+    """A piano roll: seconds to the right, pitch upwards, colour by velocity; with a playhead.
+
+    Attributes:
+        pitches, notes: the insides of two SVG elements, the names of the octaves and what scrolls beside them.
+        width: of the latter, in pixels.
+        top: pitch of the uppermost row. Row r of the notes is centred at r, and a millisecond is one unit wide.
+    """
+
+    pitches: str
+    notes: str
+    width: int
+    top: int
+
+
+def number(value: object) -> str:
+    """Four digits; a dash if it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "-"
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def chart(
-    title: str, unit: str, curves: dict[str, Curve], baseline: tuple[str, float] | None, is_loss: bool
-) -> tuple[str, dict]:
-    """A metric by epoch, a line a split: (its HTML, {"first", "last", "low", "high", "log", "epochs", "series"}).
+def percent(share: float) -> str:
+    """A position as CSS and SVG write it."""
+    return f"{100 * share:.2f}%"
 
-    baseline: the label and height of a horizontal line.
+
+def chart(
+    title: str, unit: str, of: dict[str, Curve], baseline: tuple[str, float] | None = None, falls: bool = False
+) -> Chart:
+    """A metric by epoch.
+
+    Args:
+        of: curves by split, at least one.
+        baseline: the label and height of a horizontal line.
+        falls: whether lower is better, as for losses and errors.
     """
-    kept = _kept_epochs(list(curves.values()))
-    scale = _value_scale(list(curves.values()), baseline, is_loss)
+    kept = _kept_epochs(list(of.values()))
+    scale = _value_scale(list(of.values()), baseline, falls)
     first, last = kept[0], kept[-1]
     span = Scale(first, last) if last > first else Scale(first - 0.5, first + 0.5)
     ticks = [
         f'<line class="gridline" x1="0" x2="100%" y1="{y}" y2="{y}"/><text x="0" y="{y}" dx="-8" dy="4" '
         f'text-anchor="end">{value:.4g}</text>'
         for value in _value_ticks(scale)
-        for y in [_percent(1 - scale.share(value))]
+        for y in [percent(1 - scale.share(value))]
     ]
-    whole = {round(value) for value in _nice(first, last, 6)} | {first}
     ticks += [
-        f'<text x="{_percent(span.share(epoch))}" y="100%" dy="20" text-anchor="middle">{epoch:,}</text>'
-        for epoch in sorted(whole)
+        f'<text x="{percent(span.share(epoch))}" y="100%" dy="20" text-anchor="middle">{epoch:,}</text>'
+        for epoch in sorted({round(value) for value in _nice(first, last, 6)} | {first})
         if first <= epoch <= last
     ]
-    lines = "".join(_line(split, curve, kept, span, scale) for split, curve in curves.items())
     if baseline:
-        y = _percent(1 - scale.share(baseline[1]))
+        y = percent(1 - scale.share(baseline[1]))
         ticks.append(f'<line class="baseline" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
-    dots = "".join(f'<circle class="dot {split}" r="5"/>' for split in curves)
-    asked = f"{title} by epoch, {number(first)} to {number(last)}: arrow keys tell the values of an epoch"
-    html = (
-        f'<figure class="card lone"><h3>{text(title)}</h3>{_legend(curves, baseline, is_loss)}'
-        f'<svg class="plot" role="img" tabindex="0" aria-label="{text(asked)}">'
+    lines = "".join(_line(split, curve, kept, span, scale) for split, curve in of.items())
+    dots = "".join(f'<circle class="dot {split}" r="5"/>' for split in of)
+    drawing = (
         f'<rect width="100%" height="100%" fill="none" pointer-events="all"/>{"".join(ticks)}'
         f'<svg width="100%" height="100%" viewBox="0 0 {VIEW} {VIEW}" preserveAspectRatio="none" overflow="visible">'
-        f'{lines}</svg><line class="cursor" y1="0" y2="100%"/>{dots}</svg>'
-        f'<div class="foot"><output class="readout"></output><p class="note">{_remarks(unit, curves, kept, scale.log)}'
-        "</p></div></figure>"
+        f'{lines}</svg><line class="cursor" y1="0" y2="100%"/>{dots}'
     )
-    series = [{"label": LABELS[split], "values": _at(curve, kept)} for split, curve in curves.items()]
+    series = [{"label": SPLITS[split], "values": _at(curve, kept)} for split, curve in of.items()]
     ends = {"first": span.low, "last": span.high, "low": scale.low, "high": scale.high, "log": scale.log}
-    return html, {**ends, "epochs": kept, "series": series}
+    numbers = {**ends, "epochs": kept, "series": series}
+    return Chart(title, drawing, numbers, _legend(of, baseline, falls), _remarks(unit, of, kept, scale.log))
+
+
+def _legend(of: dict[str, Curve], baseline: tuple[str, float] | None, falls: bool) -> list[tuple[str, str, float, str]]:
+    entries = []
+    for split, curve in of.items():
+        best = int((np.nanargmin if falls else np.nanargmax)(curve.mean))
+        extreme = f"{'lowest' if falls else 'highest'} {number(curve.mean[best])} in epoch {curve.epochs[best]:,}"
+        entries.append((split, SPLITS[split], float(curve.mean[-1]), extreme))
+    return [*entries, ("baseline", *baseline, "")] if baseline else entries
+
+
+def _remarks(unit: str, of: dict[str, Curve], kept: list[int], log: bool) -> list[str]:
+    remarks = [f"{unit}, logarithmic" if log else unit] if unit else []
+    trials = max(curve.trials for curve in of.values())
+    if trials > 1:
+        remarks.append(f"mean of {trials} trials, the band holds all")
+    epochs = set().union(*(curve.epochs.tolist() for curve in of.values()))
+    if len(kept) < len(epochs):
+        remarks.append(f"{len(kept):,} of {len(epochs):,} epochs drawn, with the extremes of every stretch")
+    for split, curve in of.items():
+        if missing := int((~np.isfinite(curve.mean)).sum()):
+            remarks.append(f"{SPLITS[split]} is not a number in {missing:,} of {len(curve.epochs):,} epochs")
+    return remarks
 
 
 def _kept_epochs(curves: list[Curve]) -> list[int]:
@@ -118,12 +170,11 @@ def _at(curve: Curve, epochs: list[int]) -> list[float | None]:
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in found]
 
 
-def _value_scale(curves: list[Curve], baseline: tuple[str, float] | None, is_loss: bool) -> Scale:
-    """Logarithmic, where losses span more than a factor of three and are all above zero."""
+def _value_scale(curves: list[Curve], baseline: tuple[str, float] | None, falls: bool) -> Scale:
     values = np.concatenate([[*curve.low, *curve.high] for curve in curves])
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(values.max())
-    if is_loss and low > 0 and high > 3 * low:
+    if falls and is_logarithmic(curves):
         margin = (high / low) ** 0.05
         return Scale(low / margin, high * margin, log=True)
     if baseline:
@@ -145,7 +196,7 @@ def _value_ticks(scale: Scale) -> list[float]:
 
 
 def _nice(low: float, high: float, about: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten between two values, `about` so many at most."""
+    """Multiples of 1, 2 or 5 times a power of ten between two values, at most `about` and one."""
     if high <= low:
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / about))
@@ -155,7 +206,7 @@ def _nice(low: float, high: float, about: int) -> list[float]:
 
 
 def _line(split: str, curve: Curve, kept: list[int], span: Scale, scale: Scale) -> str:
-    """The mean of the trials, broken where it is no number, and a band that holds them all."""
+    """The mean of the trials, broken where it is not a number, in a band that holds them all."""
     place = {epoch: k for k, epoch in enumerate(curve.epochs.tolist())}
     points = [(epoch, place[epoch]) for epoch in kept if epoch in place]
 
@@ -179,56 +230,18 @@ def _line(split: str, curve: Curve, kept: list[int], span: Scale, scale: Scale) 
     return f'{drawn}<path class="curve {split}" d="{path}"/><path class="points {split}" d="{dots}"/>'
 
 
-def _legend(curves: dict[str, Curve], baseline: tuple[str, float] | None, is_loss: bool) -> str:
-    """Each line's last value, and its best one where that is lower (a loss) or higher."""
-    entries = []
-    for split, curve in curves.items():
-        best = int((np.nanargmin if is_loss else np.nanargmax)(curve.mean))
-        entries.append(
-            f"{_swatch(split)}{LABELS[split]} <b>{number(float(curve.mean[-1]))}</b>, "
-            f"{'lowest' if is_loss else 'highest'} {number(float(curve.mean[best]))} in epoch {curve.epochs[best]:,}"
-        )
-    if baseline:
-        entries.append(f"{_swatch('baseline')}{text(baseline[0])} <b>{number(baseline[1])}</b>")
-    return f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
-
-
-def _swatch(kind: str) -> str:
-    return f'<svg class="swatch" aria-hidden="true"><line class="{kind}" x2="100%" y1="2" y2="2"/></svg>'
-
-
-def _remarks(unit: str, curves: dict[str, Curve], kept: list[int], log: bool) -> str:
-    """What the drawing does not show by itself."""
-    said = [f"{unit}, logarithmic" if log else unit] if unit else []
-    trials = max(curve.trials for curve in curves.values())
-    if trials > 1:
-        said.append(f"mean of {trials} trials, the band holds all")
-    epochs = set().union(*(curve.epochs.tolist() for curve in curves.values()))
-    if len(kept) < len(epochs):
-        said.append(f"{len(kept):,} of {len(epochs):,} epochs drawn, the extremes of every stretch among them")
-    for split, curve in curves.items():
-        if missing := int((~np.isfinite(curve.mean)).sum()):
-            said.append(f"{LABELS[split]} is not a number in {missing:,} of {len(curve.epochs):,} epochs")
-    return text("; ".join(said))
-
-
-def piano_roll(notes: Notes, name: str) -> str:
-    """Seconds to the right, pitch upwards, colour by velocity; with a playhead. At least one note.
-
-    data-top: the pitch of the uppermost row; row r of it is centred at r, and a millisecond is one unit wide.
-    """
-    low, high = int(notes.pitch.min()) - 1, int(notes.pitch.max()) + 1
-    missing = max(0, 23 - (high - low))
-    low, high = low - missing // 2, high + (missing + 1) // 2
-    rows, seconds = high - low + 1, max(notes.seconds, 1e-3)
-    octaves = [(pitch, _percent((high - pitch + 0.5) / rows)) for pitch in range(low, high + 1) if pitch % 12 == 0]
+def piano_roll(notes: Notes) -> Roll:
+    """A piano roll of notes, at least one."""
+    lowest, highest = roll.pitch_range(notes)
+    rows, seconds = highest - lowest + 1, max(notes.seconds, 1e-3)
+    octaves = {percent((highest - pitch + 0.5) / rows): name for pitch, name in roll.octaves(lowest, highest).items()}
     names = "".join(
-        f'<text x="100%" y="{y}" dx="-6" dy="4" text-anchor="end">C{pitch // 12 - 1}</text>' for pitch, y in octaves
+        f'<text x="100%" y="{y}" dx="-6" dy="4" text-anchor="end">{name}</text>' for y, name in octaves.items()
     )
-    lines = "".join(f'<line class="gridline" x2="100%" y1="{y}" y2="{y}"/>' for _, y in octaves)
+    lines = "".join(f'<line class="gridline" x2="100%" y1="{y}" y2="{y}"/>' for y in octaves)
     width = min(round(seconds * SECOND_PIXELS), MOST_PIXELS)
     times = "".join(
-        f'<text x="{_percent(at / seconds)}" y="100%" dx="2" dy="15">{int(at // 60)}:{int(at % 60):02d}</text>'
+        f'<text x="{percent(at / seconds)}" y="100%" dx="2" dy="15">{int(at // 60)}:{int(at % 60):02d}</text>'
         for at in _times(seconds, max(width, 360) // LABEL_PIXELS)
     )
     paths: dict[int, str] = {}
@@ -236,19 +249,16 @@ def piano_roll(notes: Notes, name: str) -> str:
     for pitch, velocity, start, length in zip(notes.pitch, notes.velocity, onset, end - onset, strict=True):
         # A gap parts a note from the next one on its pitch.
         shown = max(int(length) - 12, int(length) // 2, 12)
-        paths.setdefault(int(velocity) // VELOCITY_STEP, "")
-        paths[int(velocity) // VELOCITY_STEP] += f"M{start} {high - pitch}h{shown}"
-    drawn = "".join(f'<path class="note-row v{kind}" d="{paths[kind]}"/>' for kind in sorted(paths))
-    label = f"Piano roll of {name}: {len(notes):,} notes in {seconds:.1f} seconds"
-    return (
-        f'<div class="roll"><svg class="pitches" aria-hidden="true">{names}</svg>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
-        f'<svg class="notes" width="{width}" data-top="{high}" role="img" aria-label="{text(label)}">'
+        shade = int(velocity) // roll.VELOCITY_STEP
+        paths[shade] = paths.get(shade, "") + f"M{start} {highest - pitch}h{shown}"
+    drawn = "".join(f'<path class="note-row v{shade}" d="{paths[shade]}"/>' for shade in sorted(paths))
+    drawing = (
         f'<svg width="100%" height="148" overflow="visible"><rect class="ground" width="100%" height="100%"/>{lines}'
         f'<svg width="100%" height="100%" viewBox="0 -0.5 {max(round(1000 * seconds), 1)} {rows}" '
         f'preserveAspectRatio="none">{drawn}<path class="note-row now" d=""/></svg>{times}'
-        f'<line class="playhead" x1="0" x2="0" y1="0" y2="100%"/></svg></svg></div></div>'
+        f'<line class="playhead" x1="0" x2="0" y1="0" y2="100%"/></svg>'
     )
+    return Roll(names, drawing, width, highest)
 
 
 def _times(seconds: float, most: int) -> list[float]:
@@ -256,27 +266,3 @@ def _times(seconds: float, most: int) -> list[float]:
     steps = [part * 60**power for power in (0, 1, 2) for part in (1, 2, 5, 10, 15, 30)]
     step = next((step for step in steps if seconds / step <= most), seconds / most)
     return [k * step for k in range(int(seconds / step) + 1) if k * step < 0.95 * seconds]
-
-
-def loudness_key() -> str:
-    """The colours of velocity, soft to loud."""
-    parts = "".join(
-        f'<line class="v{k}" x1="{12.5 * k}%" x2="{12.5 * (k + 1)}%" y1="5" y2="5"/>'
-        for k in range(128 // VELOCITY_STEP)
-    )
-    return f'<span class="loudness">soft<svg aria-hidden="true">{parts}</svg>loud</span>'
-
-
-def bar(share: float) -> str:
-    """A bar that is full at 1; its room where there is no number."""
-    if not math.isfinite(share):
-        return '<svg class="bar" aria-hidden="true"></svg>'
-    full = _percent(min(max(share, 0.0), 1.0))
-    return (
-        '<svg class="bar" aria-hidden="true"><rect width="100%" height="100%" rx="4"/>'
-        f'<rect class="full" width="{full}" height="100%" rx="4"/></svg>'
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"

@@ -1,4 +1,4 @@
-"""Notes -> sound, by adding decaying partials: a plain piano that needs nothing but NumPy.
+"""Notes -> sound as sums of decaying partials: a plain piano that needs nothing but NumPy.
 
 Shape legend: S samples, K partials, J blocks of a tone, B samples in a block.
 """
@@ -12,10 +12,10 @@ import numpy as np
 from musicjax.music.notes import Notes
 
 RATE = 44_100  # samples a second
-MOST_SECONDS = 1800.0  # of a piece; what comes later is left out (318 MB at RATE)
+MOST_SECONDS = 1800.0  # of a piece; the rest is left out (318 MB at RATE)
 RELEASE_SECONDS = 0.1  # from the end of a note to silence
 ATTACK_SECONDS = 0.003
-LONGEST_TONE_SECONDS = 12.0  # a note held longer has died away
+LONGEST_TONE_SECONDS = 12.0  # a note that is held longer has died away
 PEAK = 0.9  # of full scale, at the loudest sample
 PARTIALS = 12
 BLOCK = 1024
@@ -24,8 +24,8 @@ BLOCK = 1024
 def render(notes: Notes, rate: int = RATE) -> np.ndarray:
     """The sound of the notes that begin before MOST_SECONDS.
 
-    A key that is struck again while it sounds begins anew, as on a piano; of those struck twice at once the louder one
-    sounds. So the work is bounded by the length of the piece, however many notes there are.
+    A key that is struck again while it sounds begins anew, as on a piano; if it is struck twice at once, the louder
+    stroke sounds. So the length of the piece bounds the work, however many notes there are.
 
     Args:
         notes: N notes.
@@ -37,9 +37,9 @@ def render(notes: Notes, rate: int = RATE) -> np.ndarray:
     """
     seconds = min(notes.seconds, MOST_SECONDS)
     samples = np.zeros(math.ceil((seconds + RELEASE_SECONDS) * rate), np.float32)
-    heard = notes[notes.onset < MOST_SECONDS]
-    for pitch in np.unique(heard.pitch).tolist():
-        _add_key(samples, heard[heard.pitch == pitch], pitch, rate)
+    played = notes[notes.onset < MOST_SECONDS]
+    for pitch in np.unique(played.pitch).tolist():
+        _add_key(samples, played[played.pitch == pitch], pitch, rate)
     peak = max(float(samples.max()), -float(samples.min()))
     if peak > 0.0:
         samples *= np.float32(PEAK / peak)
@@ -66,7 +66,7 @@ def _add_key(samples: np.ndarray, notes: Notes, pitch: int, rate: int) -> None:
 
 
 def _tone(pitch: int, length: int, rate: int) -> np.ndarray:
-    """A key that is never released: float32 [length].
+    """The sound of a key that is never released: float32 [length].
 
     Each partial is the imaginary part of a * exp(z n) at sample n. With n = B j + b the exponential is a product of one
     of j and one of b, so that the sum over all partials is a single product of [J, 2K] and [2K, B].

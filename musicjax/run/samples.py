@@ -33,7 +33,7 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     Raises:
         RunError: something cannot be written.
     """
-    from musicjax.report import run_page  # here, so that training does not wait for it to be imported
+    from musicjax.report import page  # here, so that training does not wait for it to be imported
 
     sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
@@ -50,11 +50,11 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
         sample_metrics.say(found)
         told = _record(found, recorder, step)
     _draw(pieces, names, recorder, step)
-    page, left_out = run_page.write(workdir, names)
+    report, left_out = page.write(workdir, names)
     for fact in left_out:
         console.say("left out", fact)
-    console.say("page", f"{page}: curves, samples to listen to, metrics; open it in a browser")
-    return {"samples": [str(path) for path in paths], **told, "report": str(page)}
+    console.say("page", f"{report}: curves, samples to listen to, metrics; open it in a browser")
+    return {"samples": [str(path) for path in paths], **told, "report": str(report)}
 
 
 def _play(model: Model, most: int) -> list[Notes]:

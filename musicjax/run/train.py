@@ -146,7 +146,7 @@ def _ready(
 
         sound.require_soundfont(config.sample.soundfont)
     if jax.process_index():
-        console.silence()
+        console.mute()
     else:
         held.enter_context(lock.held(workdir))
         workdir_lib.remove_partial_files(workdir)

@@ -16,8 +16,6 @@ from musicjax.store import checkpoint as checkpoint_lib
 
 # A checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
-OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl)\.partial")
-OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg)\.partial")
 
 
 def require_folder(workdir: Path) -> None:
@@ -71,8 +69,8 @@ def remove_partial_files(workdir: Path) -> int:
     found: list[Path] = []
     for folder, pattern in (
         (workdir / "checkpoints", OF_CHECKPOINTS),
-        (workdir, OF_WORKDIR),
-        (workdir / "samples", OF_SAMPLES),
+        (workdir, files.PARTIAL_NAME),
+        (workdir / "samples", files.PARTIAL_NAME),
     ):
         if folder.is_dir():
             found += sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))

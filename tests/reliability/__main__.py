@@ -106,7 +106,7 @@ def main() -> int:
         from musicjax import console
         from musicjax.music import composer
 
-        console.hush()  # many commands run in this process, as a program of its own would run one
+        console.quiet_libraries()  # many commands run in this process, as a program of its own would run one
 
         clips = folder / "clips"
         clips.mkdir()

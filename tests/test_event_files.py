@@ -87,7 +87,7 @@ def ends(data: bytes) -> list[int]:
     return found
 
 
-def test_a_file_cut_off_anywhere_counts_up_to_there_and_the_next_file_is_read(tmp_path):
+def test_a_file_that_is_cut_off_counts_up_to_that_place_and_the_next_file_is_read(tmp_path):
     path = write(tmp_path, 1, *(scalar("a", step, step) for step in (1, 2, 3)))
     write(tmp_path, 2, scalar("b", 5, 0.5))
     data = path.read_bytes()
@@ -114,7 +114,7 @@ def test_a_damaged_byte_anywhere_ends_the_file_there(tmp_path):
         assert len(board.complaints) == 1
 
 
-def test_a_record_that_is_no_event_is_complained_of(tmp_path):
+def test_a_record_that_is_no_event_adds_a_complaint(tmp_path):
     path = tmp_path / "events.out.tfevents.1.host"
     writer = RecordWriter(str(path))
     writer.write(b"\xff\xff\xff")
@@ -122,7 +122,7 @@ def test_a_record_that_is_no_event_is_complained_of(tmp_path):
     assert "up to event 0" in event_files.read(tmp_path).complaints[0]
 
 
-def test_without_files_there_is_nothing(tmp_path):
+def test_a_folder_without_event_files_gives_an_empty_board(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         board = event_files.read(folder)
         assert (board.scalars, board.histograms, board.complaints) == ({}, {}, [])
@@ -168,7 +168,7 @@ def test_the_histogram_of_the_library_keeps_every_value(tmp_path):
         HistogramProto(min=0, max=1, bucket_limit=[float("nan")], bucket=[1]),
     ],
 )
-def test_a_histogram_that_makes_no_sense_is_left_out_and_complained_of(tmp_path, message):
+def test_a_histogram_that_makes_no_sense_is_left_out_with_a_complaint(tmp_path, message):
     write(tmp_path, 1, histo("w", 1, message), histo("w", 2))
     board = event_files.read(tmp_path)
     assert list(board.histograms["w"]) == [2]
