@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from midi_dumps import chunk, from_hex, midi_file
+from tests.midi_dumps import chunk, from_hex, midi_file
 
 
 class Known(NamedTuple):

@@ -10,13 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import known_midi
 import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_dumps import chunk, from_hex, midi_file
 
 from musicjax.config import DataConfig
 from musicjax.corpus import load
@@ -24,6 +22,8 @@ from musicjax.corpus.read import read_file
 from musicjax.music import midi, midi_chunks, midi_events
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
+from tests import known_midi
+from tests.midi_dumps import chunk, from_hex, midi_file
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-import known_midi
 import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_dumps import midi_file
 
 from musicjax.music import midi
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes, from_seconds
+from tests import known_midi
+from tests.midi_dumps import midi_file
 
 TICK_SECONDS = 1 / 960  # of `midi.write` with its defaults: 480 ticks a beat, two beats a second
 
