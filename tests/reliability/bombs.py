@@ -1,4 +1,4 @@
-"""Trials 6 and 10: files that were made to harm, and files that were harmed at random."""
+"""Reliability tests 6 and 10: files that were made to harm, and files that were harmed at random."""
 
 from __future__ import annotations
 

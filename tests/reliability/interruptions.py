@@ -1,4 +1,4 @@
-"""Trials 17 to 20: runs that are killed, stopped, starved, and whose folder is taken away."""
+"""Reliability tests 17 to 20: runs that are killed, stopped, starved, and whose folder is taken away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials 1 to 5 and 7 to 9: MIDI files, and the notes that the program must give of each.
+"""Reliability tests 1 to 5 and 7 to 9: MIDI files, and the notes that the program must give of each.
 
 Files with known answers are those of tests/known_midi.py.
 """
@@ -29,17 +29,17 @@ from tests.reliability.smf import BEAT, SCALE
 def read_folder(folder: Path, place: Path | None = None) -> tuple[str, dict[str, dict]]:
     """(what is wrong with how the `data` command ended, {file: its outcome}); its report is in `place` for a while."""
     report = (place or folder.parent) / f"{folder.name} report"
-    told = call("data", f"--data={folder}", "--json", f"--workdir={report}", "--config.data.cache=off")
+    result = call("data", f"--data={folder}", "--json", f"--workdir={report}", "--config.data.cache=off")
     path = report / "data.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     shutil.rmtree(report, ignore_errors=True)
-    fault = wrong(told, 0 if any(line["notes"] for line in lines) else 1)
-    return fault or wrong_counts(told, lines), {line["path"]: line for line in lines}
+    fault = wrong(result, 0 if any(line["notes"] for line in lines) else 1)
+    return fault or wrong_counts(result, lines), {line["path"]: line for line in lines}
 
 
-def wrong_counts(told: Result, lines: list[dict]) -> str:
+def wrong_counts(result: Result, lines: list[dict]) -> str:
     """What is wrong with the counts of a reading."""
-    counts = json.loads(told.out.splitlines()[-1])
+    counts = json.loads(result.out.splitlines()[-1])
     if counts["kept"] + counts["recovered"] + counts["skipped"] != counts["files"] or counts["files"] != len(lines):
         return f"the counts do not add up: {counts}"
     if counts["notes"] != sum(line["notes"] for line in lines):
@@ -56,7 +56,7 @@ def read_files(ground: Ground, files: dict[str, bytes]) -> Iterator[tuple[str, d
     fault, outcomes = read_folder(folder)
     for name in files:
         outcome = outcomes.get(name)
-        notes, told, several = None, "" if outcome else "no outcome", False
+        notes, missing, several = None, "" if outcome else "no outcome", False
         try:
             notes = musicjax.read_midi(folder / name)
         except MidiError as error:
@@ -64,10 +64,10 @@ def read_files(ground: Ground, files: dict[str, bytes]) -> Iterator[tuple[str, d
         except OSError:
             pass
         except Exception as error:
-            told = f"read_midi raised {type(error).__name__}: {error}"
+            missing = f"read_midi raised {type(error).__name__}: {error}"
         if outcome and not several and (outcome["notes"] != (0 if notes is None else len(notes))):
-            told = f"{outcome['notes']} notes in the report, {notes and len(notes)} from read_midi"
-        yield name, outcome, notes, fault or told
+            missing = f"{outcome['notes']} notes in the report, {notes and len(notes)} from read_midi"
+        yield name, outcome, notes, fault or missing
     shutil.rmtree(folder)
 
 
