@@ -234,20 +234,20 @@ def _with(name: str, value: object) -> dict[str, object]:
     [
         ({"x": np.arange(3)}, "no variable traindata"),
         ({name: _variables()[name] for name in VARIABLES[:2]}, "no variable testdata"),
-        (_with("validdata", np.zeros((4, 88))), "variable validdata is no cell array but double"),
-        (_with("validdata", "text"), "variable validdata is no cell array but char"),
-        (_with("testdata", {"piece": np.zeros((4, 88))}), "variable testdata is no cell array but struct"),
-        (_with("traindata", _cells(_piece(0, 4), "text")), "piece train/002 is no array of numbers"),
-        (_with("traindata", _cells(_cells(_piece(0, 4)))), "piece train/001 is no array of numbers"),
-        (_with("testdata", _cells({"a": 1.0})), "piece test/001 is no array of numbers"),
-        (_with("testdata", _cells(_piece(0, 4) * 1j)), "piece test/001 is no array of numbers"),
+        (_with("validdata", np.zeros((4, 88))), "variable validdata is not a cell array but double"),
+        (_with("validdata", "text"), "variable validdata is not a cell array but char"),
+        (_with("testdata", {"piece": np.zeros((4, 88))}), "variable testdata is not a cell array but struct"),
+        (_with("traindata", _cells(_piece(0, 4), "text")), "piece train/002 is not an array of numbers"),
+        (_with("traindata", _cells(_cells(_piece(0, 4)))), "piece train/001 is not an array of numbers"),
+        (_with("testdata", _cells({"a": 1.0})), "piece test/001 is not an array of numbers"),
+        (_with("testdata", _cells(_piece(0, 4) * 1j)), "piece test/001 is not an array of numbers"),
         (_with("traindata", _cells(_piece(0, 4), _piece(0, 4)[:, :87])), "piece train/002 has shape [4, 87]"),
         (_with("validdata", _cells(_piece(0, 4).T)), "piece valid/001 has shape [88, 4]"),
         (_with("validdata", _cells(np.zeros((2, 88, 2)))), "piece valid/001 has shape [2, 88, 2]"),
-        (_with("testdata", _cells(_piece(0, 4), 2 * _piece(0, 4))), "piece test/002 holds other values than 0 and 1"),
-        (_with("testdata", _cells(np.full((4, 88), 0.5))), "piece test/001 holds other values than 0 and 1"),
-        (_with("testdata", _cells(np.full((4, 88), np.nan))), "piece test/001 holds other values than 0 and 1"),
-        (_with("testdata", _cells(-_piece(0, 4, np.int8))), "piece test/001 holds other values than 0 and 1"),
+        (_with("testdata", _cells(_piece(0, 4), 2 * _piece(0, 4))), "piece test/002 holds values other than 0 and 1"),
+        (_with("testdata", _cells(np.full((4, 88), 0.5))), "piece test/001 holds values other than 0 and 1"),
+        (_with("testdata", _cells(np.full((4, 88), np.nan))), "piece test/001 holds values other than 0 and 1"),
+        (_with("testdata", _cells(-_piece(0, 4, np.int8))), "piece test/001 holds values other than 0 and 1"),
         (_with("validdata", _cells(_piece(0, 1), _piece(0, 0))), "validdata has no piece of 2 or more frames"),
         (_with("validdata", _cells()), "validdata has no piece of 2 or more frames"),
     ],
@@ -300,7 +300,7 @@ def test_a_file_that_ends_its_reader_is_an_error_of_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(frame_sets.sys, "executable", shutil.which("false"))
     assert "damaged: its reader ended with status 1" in _refused(source)
     monkeypatch.setattr(frame_sets.sys, "executable", str(tmp_path / "absent"))
-    with pytest.raises(RunError, match=r"process that reads .*JSB_Chorales.mat could not be run"):
+    with pytest.raises(RunError, match=r"process that reads .*JSB_Chorales.mat could not be started"):
         frame_sets.read(source)
 
 

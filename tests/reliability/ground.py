@@ -1,4 +1,4 @@
-"""What a reliability test stands on: a folder of its own, fixed random numbers, and the program, here or as a process."""
+"""What a reliability test stands on: its own folder, fixed random numbers, and the program, here or as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reliability tests 14, 15, 16 and 25: data too small, wrong requests, places that cannot be written, files of strangers."""
+"""Reliability tests 14, 15, 16 and 25: little data, wrong requests, places that cannot be written, hostile files."""
 
 from __future__ import annotations
 
