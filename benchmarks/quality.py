@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from musicjax.generation.sampling_params import Setting
 
 from benchmarks import alternate, ngrams, notes
 from musicjax.corpus import load as data_lib
@@ -28,7 +29,6 @@ from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation.generate import Model
-from musicjax.generation.sampling_params import Setting
 from musicjax.music import copies, metrics, note_bins
 from musicjax.music.notes import Notes
 from musicjax.run import device

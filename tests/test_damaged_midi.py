@@ -1,4 +1,4 @@
-"""Damaged and odd MIDI: what can be read is read and it is said what was mended; good files read as mido reads them."""
+"""Reading MIDI: good files as mido reads them, odd ones with known answers, damaged ones as far as they go."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import random
 import struct
 import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +15,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_dumps import chunk, from_hex, midi_file
 
-from benchmarks import edge_cases
-from benchmarks.readers import read_mido, read_musicjax
 from musicjax.config import DataConfig
-from musicjax.corpus import corpus, load
+from musicjax.corpus import load
 from musicjax.corpus.read import read_file
 from musicjax.music import midi, midi_chunks, midi_events
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
-
-SCALE = edge_cases.SCALE
-NOTES = "00 90 3c 40  60 3c 00  00 3e 50  60 3e 00"  # middle C for a beat, then D for a beat
+from tests import known_midi
+from tests.midi_dumps import chunk, from_hex, midi_file
 
 
 @pytest.fixture
-def read(tmp_path) -> Callable[..., tuple[list[Notes], midi_chunks.Mended]]:
-    """read(content): the pieces of a file, and what was mended."""
+def read(tmp_path, monkeypatch) -> Callable[..., tuple[list[Notes], midi_chunks.Mended]]:
+    """read(content): the pieces of a file, and what was mended; rests are shortened even after `_unlimited`."""
+    monkeypatch.setattr(midi, "MOST_REST_SECONDS", 600.0)
 
     def read(content: bytes, **options) -> tuple[list[Notes], midi_chunks.Mended]:
         path = tmp_path / "damaged.mid"
@@ -84,15 +79,20 @@ def _assert_equals_mido(path: Path) -> None:
     np.testing.assert_array_equal(notes.velocity, velocity)
     np.testing.assert_array_equal(notes.onset_beats, onset / ticks_per_beat)
     np.testing.assert_array_equal(notes.duration_beats, (end - onset) / ticks_per_beat)
-    clock = [now for now, message in _clock(path) if message.type == "note_on" and message.velocity]
-    np.testing.assert_allclose(notes.onset, sorted(clock), rtol=1e-12, atol=1e-9)
+    seconds = _seconds(path)
+    clock = np.array([[seconds[start], seconds[stop]] for start, stop, *_ in expected])
+    # Files of hours: the sum of mido's steps is good to 1e-9 of that.
+    np.testing.assert_allclose(notes.onset, clock[:, 0], rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(notes.onset + notes.duration, clock[:, 1], rtol=1e-12, atol=1e-9)
 
 
-def _clock(path: Path):
-    now = 0.0
-    for message in mido.MidiFile(path):
-        now += message.time
-        yield now, message
+def _seconds(path: Path) -> dict[int, float]:
+    """{tick: seconds} of every event, by mido's own clock."""
+    file, tick, now, found = mido.MidiFile(path), 0, 0.0, {}
+    for in_ticks, in_seconds in zip(mido.merge_tracks(file.tracks), file, strict=True):
+        tick, now = tick + in_ticks.time, now + in_seconds.time
+        found[tick] = now
+    return found
 
 
 def _message(kind: str, **fields) -> st.SearchStrategy:
@@ -118,8 +118,8 @@ MESSAGES = st.one_of(
 TRACKS = st.lists(st.lists(MESSAGES, max_size=60), min_size=1, max_size=3)
 
 
-def _write(path: Path, tracks: list[list[mido.Message]]) -> bytes:
-    file = mido.MidiFile(type=1, ticks_per_beat=96)
+def _write(path: Path, tracks: list[list[mido.Message]], ticks_per_beat: int = 96) -> bytes:
+    file = mido.MidiFile(type=int(len(tracks) > 1), ticks_per_beat=ticks_per_beat)
     file.tracks += [mido.MidiTrack(track) for track in tracks]
     file.save(path)
     return path.read_bytes()
@@ -146,10 +146,10 @@ def _unlimited():
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(tracks=TRACKS)
-def test_generated_files_are_read_as_mido_reads_them(tmp_path_factory, _unlimited, tracks):
+@given(tracks=TRACKS, ticks_per_beat=st.sampled_from([1, 24, 96, 480, 32_767]))
+def test_generated_files_are_read_as_mido_reads_them(tmp_path_factory, _unlimited, tracks, ticks_per_beat):
     path = tmp_path_factory.getbasetemp() / "generated_good.mid"
-    _write(path, tracks)
+    _write(path, tracks, ticks_per_beat)
     _assert_equals_mido(path)
 
 
@@ -178,234 +178,49 @@ def test_many_events_at_once_are_read_as_one_at_a_time(tmp_path_factory, _unlimi
         assert outcome() == at_once
 
 
-def test_real_files_are_read_as_mido_reads_them(shared_data):
-    paths = [*sorted(shared_data.glob("pop_music_midi/*.mid*")), *sorted(shared_data.glob("pop909/*.mid"))[:20]]
-    assert len(paths) == 146
-    for path in paths:
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.long)])
+def test_real_files_are_read_as_mido_reads_them(shared_data, every):
+    clips, songs = sorted(shared_data.glob("pop_music_midi/*.mid*")), sorted(shared_data.glob("pop909/*.mid"))
+    assert (len(clips), len(songs)) == (126, 700)
+    for path in [*clips[::every], *songs[:: 20 * every]] if every > 1 else [*clips, *songs]:
         _assert_equals_mido(path)
 
 
-@pytest.mark.long
-def test_all_real_files_are_read_as_mido_reads_them(shared_data):
-    paths = sorted(shared_data.glob("pop909/*.mid"))
-    assert len(paths) == 700
-    for path in paths:
-        _assert_equals_mido(path)
+def test_the_real_pop_clips_give_21_870_notes(shared_data):
+    assert sum(len(midi.read(path)) for path in shared_data.glob("pop_music_midi/*.mid*")) == 21_870
 
 
 # Odd files with known answers.
 
-
-def test_every_edge_case_has_its_known_answer(shared_data):
-    folder = shared_data / "edge_cases"
-    assert len(list(folder.glob("*.mid"))) == 72
-    assert edge_cases.wrong(folder, read_musicjax, read_mido) == {}
+ODD = known_midi.TRACKS | known_midi.CONTAINERS | known_midi.TIMES
 
 
-def test_edge_cases_are_kept_recovered_or_skipped_with_their_reason(shared_data):
-    _, outcomes = load.read(DataConfig(source=str(shared_data / "edge_cases"), cache="off", workers=1))
-    by_name = {outcome.path.removeprefix("test-").removesuffix(".mid"): outcome for outcome in outcomes}
-    assert Counter(outcome.status for outcome in outcomes) == {"kept": 41, "recovered": 17, "skipped": 14}
-    assert by_name["empty-file"].code == "empty"
-    assert by_name["not-a-midi-file"].code == "no_header_chunk"
-    assert by_name["empty"].code == "no_notes"
-    assert by_name["corrupt-file-missing-byte"].code == "not_enough_bytes"
-    assert by_name["corrupt-file-extra-byte"].code == "extra_bytes"
-    assert by_name["non-midi-track"].code == "unknown_chunk_id"
-    assert by_name["illegal-message-f4"].code == "unknown_channel_event"
-    assert by_name["2-tracks-type-2"].notes == 16
-
-
-# Bytes of a track.
-
-
-def _events(dump: str, **layout) -> bytes:
-    return midi_file(dump, **layout)
-
-
-CASES = {
-    "running status survives a meta event": ("00 90 3c 40  60 3c 00  00 ff 01 01 61  00 3e 50  60 3e 00", None),
-    "running status survives a sysex": ("00 90 3c 40  60 3c 00  00 f0 02 7e f7  00 3e 50  60 3e 00", None),
-    "running status survives an undefined status": (
-        "00 90 3c 40  60 3c 00  00 f4  00 3e 50  60 3e 00",
-        "unknown_channel_event",
-    ),
-    "a system message with data": (
-        "00 f2 01 02  00 f3 05  00 90 3c 40  60 3c 00  00 3e 50  60 3e 00",
-        "unknown_channel_event",
-    ),
-    "a data byte before any status": (
-        """00 45           # no status yet: left out, one byte
-           00 90 3c 40  60 3c 00  00 3e 50  60 3e 00""",
-        "unexpected_running_status",
-    ),
-    "a data byte above 127": (
-        """00 90 bc 40     # bc with its top bit off is 3c
-           60    3c 00  00 3e 50  60 3e 00""",
-        "invalid_channel_event_parameter_value",
-    ),
-    "a bad key signature": (f"00 ff 59 02 40 00  {NOTES}", "invalid_meta_event_parameter_value"),
-    "a tempo of two bytes": (f"00 ff 51 02 01 02  {NOTES}", "invalid_meta_event_parameter_value"),
-    "a tempo of 0": (f"00 ff 51 03 00 00 00  {NOTES}", "invalid_meta_event_parameter_value"),
-    "an end of track with a body": (f"00 ff 2f 01 00  {NOTES}", "invalid_meta_event_parameter_value"),
-    "notes behind the end of the track": (f"{NOTES}  00 ff 2f 00  00 90 40 40  60 40 00", "extra_bytes"),
-    "an escape with any bytes": (f"00 f7 03 90 ff 80  {NOTES}", None),
-    "an unknown meta event": (f"00 ff 7e 01 00  {NOTES}", None),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_odd_in_a_track_costs_no_note(read, case):
-    dump, code = CASES[case]
-    (notes,), mended = read(_events(dump))
-    assert notes.pitch.tolist() == [60, 62]
-    assert notes.onset_beats.tolist() == [0.0, 1.0]
-    assert notes.duration_beats.tolist() == [1.0, 1.0]
-    assert list(mended) == ([] if code is None else [code])
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_odd_costs_no_note_and_has_a_code(read, odd):
+    known = ODD[odd]
+    (notes,), mended = read(known.content)
+    assert notes.pitch.tolist() == known.pitch
+    assert notes.onset.tolist() == pytest.approx(known.onset, abs=1e-12)
+    assert notes.duration.tolist() == pytest.approx(known.duration, abs=1e-12)
+    assert next(iter(mended), "") == known.code
     assert all(mended.values())
 
 
-@pytest.mark.parametrize(
-    "meta", ["ff 60 01 00", "ff 7e 00", "ff 59 02 40 00", "ff 51 03 00 00 00", "ff 51 01 01", "f4", "f0 00"]
-)
-def test_the_delta_of_what_is_left_out_is_kept(read, meta):
-    (notes,), _ = read(_events(f"60 {meta}  60 90 3c 40  60 3c 00"))
-    assert notes.onset_beats.tolist() == [2.0]
-
-
-def test_a_number_of_more_than_four_bytes_ends_its_track(read):
-    (notes,), mended = read(midi_file(f"{NOTES}  80 80 80 80 60 90 40 40", "00 91 40 40  60 40 00"))
-    assert notes.pitch.tolist() == [60, 64, 62]
-    assert "invalid_variable_length_quantity" in mended
-
-
-def test_a_track_without_an_end_is_read(read):
-    (notes,), mended = read(_events(NOTES, end=""))
-    assert notes.pitch.tolist() == [60, 62]
-    assert list(mended) == ["missed_end_of_track"]
-
-
-# Around the tracks.
-
-GOOD = midi_file(NOTES, "30 91 40 40  60 40 00")
-HEADER, FIRST, SECOND = GOOD[:14], GOOD[14 : GOOD.index(b"MTrk", 15)], GOOD[GOOD.index(b"MTrk", 15) :]
-
-
-def _header(kind: int = 1, tracks: int = 2, division: int = 0x60, length: int = 6) -> bytes:
-    return b"MThd" + struct.pack(">IHHH", length, kind, tracks, division)
-
-
-def _lengthen(track: bytes, by: int) -> bytes:
-    return track[:4] + struct.pack(">I", max(int.from_bytes(track[4:8], "big") + by, 0)) + track[8:]
-
-
-RIFF = b"RIFF" + struct.pack("<I", len(GOOD) + 12) + b"RMIDdata" + struct.pack("<I", len(GOOD)) + GOOD
-CONTAINERS = {
-    "RIFF": (RIFF, None),
-    "RIFF with more behind": (RIFF + b"LISTxxxx", None),
-    "bytes in front": (bytes(128) + GOOD, "extra_bytes"),
-    "1,024 bytes in front": (bytes(1024) + GOOD, "extra_bytes"),
-    "zeros behind": (GOOD + bytes(100), "extra_bytes"),
-    "one byte behind": (GOOD + b"x", "extra_bytes"),
-    "another file behind": (GOOD + GOOD, "extra_bytes"),
-    "alien chunk first": (HEADER + chunk(b"XFIH", b"abc") + FIRST + SECOND, "unknown_chunk_id"),
-    "alien chunk between": (HEADER + FIRST + chunk(b"Junk", bytes(9)) + SECOND, "unknown_chunk_id"),
-    "alien chunk last": (GOOD + chunk(b"Junk", bytes(9)), "unknown_chunk_id"),
-    "damaged name of a track": (HEADER + FIRST + b"MTr\xeb" + SECOND[4:], "unknown_chunk_id"),
-    "stray byte between": (HEADER + FIRST + b"\0" + SECOND, "extra_bytes"),
-    "longer header": (_header(length=8) + b"\0\0" + FIRST + SECOND, None),
-    "header of 4 GiB": (_header(length=0xFFFFFFFF) + FIRST + SECOND, "invalid_chunk_size"),
-    "header of no bytes": (_header(length=0) + FIRST + SECOND, "invalid_chunk_size"),
-    "track count 0": (_header(tracks=0) + FIRST + SECOND, "unexpected_track_chunks_count"),
-    "track count 1": (_header(tracks=1) + FIRST + SECOND, "unexpected_track_chunks_count"),
-    "track count 3": (_header(tracks=3) + FIRST + SECOND, "unexpected_track_chunks_count"),
-    "track count 0x8000": (_header(tracks=0x8000) + FIRST + SECOND, "unexpected_track_chunks_count"),
-    "type 9": (_header(kind=9) + FIRST + SECOND, "unknown_file_format"),
-    "first track says too little": (HEADER + _lengthen(FIRST, -5) + SECOND, "invalid_chunk_size"),
-    "first track says 0": (HEADER + _lengthen(FIRST, -99) + SECOND, "invalid_chunk_size"),
-    "first track says too much": (HEADER + _lengthen(FIRST, 5) + SECOND, "invalid_chunk_size"),
-    "first track says 4 GiB": (HEADER + FIRST[:4] + b"\xff" * 4 + FIRST[8:] + SECOND, "invalid_chunk_size"),
-    "last track says too little": (HEADER + FIRST + _lengthen(SECOND, -5), "invalid_chunk_size"),
-    "last track says too much": (HEADER + FIRST + _lengthen(SECOND, 5), "not_enough_bytes"),
-    "last byte missing": (GOOD[:-1], "not_enough_bytes"),
-}
-
-
-@pytest.mark.parametrize("case", CONTAINERS)
-def test_what_is_odd_around_the_tracks_costs_no_note(read, case):
-    content, code = CONTAINERS[case]
-    (good,), mended = read(GOOD)
-    assert mended == {}
-    (notes,), mended = read(content)
-    assert _same(notes, good)
-    assert next(iter(mended), None) == code
-    assert all(mended.values())
-
-
-def test_a_header_beyond_the_first_kilobyte_is_none(read):
-    with pytest.raises(MidiError) as raised:
-        read(bytes(1025) + GOOD)
-    assert raised.value.code == "no_header_chunk"
-
-
-# Time.
-
-
-def test_film_frames_are_seconds(read):
-    (notes,), mended = read(
-        midi_file("00 ff 51 03 01 00 00  50 90 3c 40  28 3c 00", division="e8 28")
-    )  # 24 * 40 ticks/s
-    assert notes.onset.tolist() == pytest.approx([80 / 960])
-    assert notes.duration.tolist() == pytest.approx([40 / 960])
+def test_beats_of_film_frames_are_those_of_the_default_tempo(read):
+    (notes,), _ = read(known_midi.TIMES["24 film frames of 40 ticks"].content)
     assert notes.onset_beats.tolist() == pytest.approx([160 / 960])
-    assert mended == {}
-    (notes,), _ = read(midi_file("64 90 3c 40  64 3c 00", division="e3 64"))  # 29.97 frames of 100 ticks
-    assert notes.onset.tolist() == pytest.approx([1001 / 30_000])
 
 
-def test_a_rest_of_hours_is_shortened_and_said(read, monkeypatch):
-    monkeypatch.setattr(midi, "MOST_REST_SECONDS", 600.0)
-    (notes,), mended = read(_events("00 90 3c 40  60 3c 00  87 ff ff 7f 3e 40  60 3e 00  60 40 40  60 40 00"))
-    assert notes.onset.tolist() == [0.0, midi.MOST_REST_SECONDS, midi.MOST_REST_SECONDS + 1.0]
-    assert notes.onset_beats[1:].tolist() == pytest.approx([1200.0, 1202.0])
-    assert notes.duration.tolist() == pytest.approx([0.5] * 3)
-    assert list(mended) == ["too_long_rest"]
+def test_a_shortened_rest_is_shortened_in_beats_too(read):
+    (notes,), _ = read(known_midi.TIMES["a rest of hours is shortened"].content)
+    assert notes.onset_beats.tolist() == pytest.approx([0.0, 1200.0, 1202.0])
 
 
 def test_pieces_of_type_2_have_their_own_tempo(read):
-    slow = f"00 ff 51 03 0f 42 40  {NOTES}"
-    (one, other), mended = read(midi_file(slow, NOTES, kind=2))
+    slow = f"00 ff 51 03 0f 42 40  {known_midi.NOTES}"
+    (one, other), mended = read(midi_file(slow, known_midi.NOTES, kind=2))
     assert (one.onset.tolist(), other.onset.tolist()) == ([0.0, 1.0], [0.0, 0.5])
     assert mended == {}
-
-
-# Truncation.
-
-
-def test_what_comes_before_the_end_of_a_cut_file_is_read(shared_data, read):
-    path = sorted(shared_data.glob("pop909/*.mid"))[0]
-    content = path.read_bytes()
-    whole = sorted(_reference(path))
-    started = Counter((onset, pitch, velocity) for onset, _, pitch, velocity in whole)
-    cuts = sorted(random.Random(0).sample(range(len(content)), 150))
-    counts = []
-    for cut in cuts:
-        try:
-            (notes,), mended = read(content[:cut])
-        except MidiError as error:
-            assert error.code in ("empty", "no_header_chunk", "not_enough_bytes", "unexpected_track_chunks_count"), cut
-            counts.append(0)
-            continue
-        assert mended, cut
-        ticks = np.rint(notes.onset_beats * 480).astype(int).tolist()
-        found = Counter(zip(ticks, notes.pitch.tolist(), notes.velocity.tolist(), strict=True))
-        assert found <= started, cut
-        counts.append(len(notes))
-    assert counts == sorted(counts)
-    assert counts[0] == 0 < counts[-1] <= len(whole)
-    # Bytes are spread evenly over the notes: nearly as many notes as bytes are left.
-    for cut, count in zip(cuts, counts, strict=True):
-        assert count >= len(whole) * (cut / len(content) - 0.1)
 
 
 # Real files with each fault in turn.
@@ -486,8 +301,8 @@ HARMLESS = (
 
 @pytest.fixture(scope="module")
 def real(shared_data) -> list[Path]:
-    """30 real files."""
-    return [*sorted(shared_data.glob("pop_music_midi/*.mid*"))[::6], *sorted(shared_data.glob("pop909/*.mid"))[:9]]
+    """10 real files."""
+    return [*sorted(shared_data.glob("pop_music_midi/*.mid*"))[::18], *sorted(shared_data.glob("pop909/*.mid"))[:3]]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -515,94 +330,7 @@ def test_damaged_real_files_yield_their_notes(real, read, fault):
     assert same == len(real) or fault not in HARMLESS, f"{fault}: {same} of {len(real)} files kept all notes"
 
 
-def _mutate(content: bytes, rng: random.Random) -> bytes:
-    """One to twenty bytes changed, put in or taken out."""
-    harmed = bytearray(content)
-    for _ in range(rng.randint(1, 20)):
-        at = rng.randrange(len(harmed))
-        how = rng.randrange(4)
-        if how == 0:
-            harmed[at] ^= 1 << rng.randrange(8)
-        elif how == 1:
-            harmed[at] = rng.randrange(256)
-        elif how == 2:
-            del harmed[at]
-        else:
-            harmed.insert(at, rng.choice([0x00, 0x7F, 0x80, 0xFF, rng.randrange(256)]))
-    return bytes(harmed)
-
-
-def _mutants_survive(real: list[Path], folder: Path, count: int) -> None:
-    rng = random.Random(6)
-    for number in range(count):
-        (folder / f"{number:04d}.mid").write_bytes(_mutate(rng.choice(real).read_bytes(), rng))
-    begun = time.monotonic()
-    read, outcomes = load.read(DataConfig(source=str(folder), cache="off", workers=1))
-    assert time.monotonic() - begun < count * 0.1
-    counts = corpus.counts(outcomes)
-    assert counts["kept"] + counts["recovered"] + counts["skipped"] == len(outcomes) == count
-    assert counts["notes"] == len(read.notes)
-    assert np.isfinite(read.notes.to_array()).all()
-    assert (read.notes.duration >= 0).all()
-    assert not {outcome.code for outcome in outcomes} & {"reader_error", "reader_died", "time_limit", "memory_limit"}
-    assert counts["skipped"] <= 0.1 * count, Counter(outcome.code for outcome in outcomes)
-    for outcome in outcomes:
-        assert (outcome.code == "kept") == (outcome.status == "kept") == (not outcome.detail)
-        if outcome.status == "kept":
-            _kept_as_mido_has_it(folder / outcome.path)
-
-
-def _kept_as_mido_has_it(path: Path) -> None:
-    try:
-        expected = _reference(path)
-    except Exception:  # mido gives up on it, for one of many reasons
-        return
-    (notes,), _ = midi.read_pieces(path)
-    assert notes.pitch.tolist() == [note[2] for note in expected]
-
-
-def test_200_mutants_survive(real, tmp_path, _unlimited):
-    _mutants_survive(real, tmp_path, 200)
-
-
-@pytest.mark.long
-def test_1000_mutants_survive(real, tmp_path, _unlimited):
-    _mutants_survive(real, tmp_path, 1000)
-
-
-# Files that ask for too much.
-
-BOMBS = {
-    "2 MB of continued numbers": (GOOD + chunk(b"MTrk", b"\x80" * 2_000_000), "recovered"),
-    "a number without end before the notes": (HEADER + chunk(b"MTrk", b"\xff" * 2_000_000), "skipped"),
-    "a meta event of 256 MB": (HEADER + chunk(b"MTrk", from_hex(f"{NOTES} 00 ff 01 ff ff ff 7f 61")), "recovered"),
-    "a header of 4 GiB": (_header(length=0xFFFFFFFF) + FIRST, "recovered"),
-    "60,000 tracks": (_header(tracks=60_000) + chunk(b"MTrk", from_hex("00 ff 2f 00")) * 60_000, "skipped"),
-    "100,000 chunks": (HEADER + chunk(b"MTrk", b"") * 100_000, "skipped"),
-    "3 million events": (
-        HEADER + chunk(b"MTrk", from_hex("00 90 3c 40") + from_hex("01 3c 40") * 3_000_000),
-        "skipped",
-    ),
-    "3 million meta events": (HEADER + chunk(b"MTrk", from_hex("00 ff 01 00") * 3_000_000), "skipped"),
-    "a million notes of one pitch": (
-        HEADER + chunk(b"MTrk", from_hex("00 90 3c 40") + from_hex("01 3c 40") * 1_000_000),
-        "recovered",
-    ),
-    "40 MB": (GOOD + bytes(40_000_000), "skipped"),
-    "30 MB behind the notes": (GOOD + bytes(30_000_000), "recovered"),
-}
-
-
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_no_file_takes_ten_seconds_or_two_gigabytes(tmp_path, bomb):
-    content, status = BOMBS[bomb]
-    (tmp_path / "bomb.mid").write_bytes(content)
-    begun = time.monotonic()
-    _, (outcome,) = load.read(DataConfig(source=str(tmp_path), cache="off", workers=1))
-    assert time.monotonic() - begun < 10
-    assert outcome.status == status, outcome
-    assert outcome.code not in ("time_limit", "memory_limit", "reader_died", "reader_error", "kept")
-    assert outcome.detail
+# What stops a reader.
 
 
 def test_a_file_that_would_take_more_memory_is_skipped(tmp_path):
@@ -625,14 +353,14 @@ def test_what_the_reader_raises_by_mistake_skips_one_file(tmp_path, monkeypatch)
     def fail(*_):
         raise ZeroDivisionError("oh")
 
-    (tmp_path / "a.mid").write_bytes(GOOD)
+    (tmp_path / "a.mid").write_bytes(known_midi.GOOD)
     monkeypatch.setattr(midi_chunks, "find", fail)
     outcome, notes = read_file(str(tmp_path / "a.mid"), True)
     assert (outcome.status, outcome.code, notes) == ("skipped", "reader_error", None)
 
 
 def test_a_recovered_file_says_all_that_was_mended(tmp_path):
-    (tmp_path / "a.mid").write_bytes(b"\0\0" + HEADER + FIRST + SECOND[:-1])
+    (tmp_path / "a.mid").write_bytes(b"\0\0" + known_midi.GOOD[:-1])
     read, (outcome,) = load.read(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache"), workers=1))
     assert (outcome.status, outcome.code, outcome.notes, len(read)) == ("recovered", "extra_bytes", 3, 1)
     assert "before the header" in outcome.detail and "lacks 1 of its" in outcome.detail

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import shutil
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,22 @@ import scipy.io
 from musicjax.corpus import corpus, frame_sets
 from musicjax.corpus.frame_sets import NAMES, SPLITS, VARIABLES, Polyphonic
 from musicjax.errors import RunError, UsageError
+
+
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """The reader of MATLAB files runs in this process, which saves a second a file."""
+
+    def run(command, input, **_) -> types.SimpleNamespace:
+        assert command[-1] == frame_sets.__name__
+        replies = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(input)))
+            patch.setattr(sys, "stdout", types.SimpleNamespace(buffer=replies))
+            frame_sets.main()
+        return types.SimpleNamespace(returncode=0, stdout=replies.getvalue())
+
+    monkeypatch.setattr(frame_sets.subprocess, "run", run)
 
 
 def _piece(seed: int, length: int, kind: type = np.uint8) -> np.ndarray:
@@ -102,7 +121,7 @@ def _assert_as_written(data: Polyphonic) -> None:
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("kind", [np.uint8, bool, np.float64, np.int32])
-def test_pieces_come_in_the_order_of_the_file_end_to_end(tmp_path, kind, compressed):
+def test_pieces_come_in_the_order_of_the_file_end_to_end(here, tmp_path, kind, compressed):
     variables = {name: _cells(*(piece.astype(kind) for piece in cells[0])) for name, cells in _variables().items()} | {
         "another": np.arange(3)
     }
@@ -114,11 +133,11 @@ def test_pieces_come_in_the_order_of_the_file_end_to_end(tmp_path, kind, compres
     np.testing.assert_array_equal(data.pieces("test")[0], _piece(4, 2))
 
 
-def test_cells_in_a_column_are_the_same_as_cells_in_a_row(tmp_path):
+def test_cells_in_a_column_are_the_same_as_cells_in_a_row(here, tmp_path):
     _assert_as_written(frame_sets.read(_write(tmp_path, {name: cells.T for name, cells in _variables().items()})))
 
 
-def test_pieces_with_nothing_to_predict_are_left_out_and_said_so(tmp_path):
+def test_pieces_with_nothing_to_predict_are_left_out_with_a_reason(here, tmp_path):
     data = frame_sets.read(_write(tmp_path, _variables()))
     assert [(left.path, left.status, left.code, left.notes) for left in data.skipped] == [
         ("train/002", "skipped", "one-frame", 0),
@@ -128,7 +147,7 @@ def test_pieces_with_nothing_to_predict_are_left_out_and_said_so(tmp_path):
     assert all(left.detail for left in data.skipped)
 
 
-def test_the_outcomes_add_up_to_the_pieces_of_the_file_in_its_order(tmp_path):
+def test_the_outcomes_add_up_to_the_pieces_of_the_file_in_its_order(here, tmp_path):
     variables = _variables()
     held = np.zeros((6, 88))
     held[[0, 1, 3], 10] = held[2:, 11] = held[5, 87] = 1  # two notes, one note, one note
@@ -146,7 +165,7 @@ def test_the_outcomes_add_up_to_the_pieces_of_the_file_in_its_order(tmp_path):
     assert (counts["kept"], counts["recovered"], counts["skipped"]) == (5, 0, 3)
 
 
-def test_more_than_999_pieces_keep_their_order(tmp_path):
+def test_more_than_999_pieces_keep_their_order(here, tmp_path):
     variables = _variables()
     variables["traindata"] = _cells(*[_piece(0, 2), _piece(1, 1)] * 510)
     data = frame_sets.read(_write(tmp_path, variables))
@@ -158,7 +177,7 @@ def test_more_than_999_pieces_keep_their_order(tmp_path):
     ]
 
 
-def test_the_fingerprint_is_of_the_content_alone(tmp_path):
+def test_the_fingerprint_is_of_the_content_alone(here, tmp_path):
     def fingerprint(variables: dict[str, np.ndarray], **knobs) -> str:
         return frame_sets.read(_write(tmp_path, variables, **knobs)).fingerprint
 
@@ -191,7 +210,7 @@ def test_a_folder_or_file_that_is_not_there_is_named(tmp_path):
     "content",
     [b"", b"MThd\0\0\0\6\0\1", b"\0" * 300, b"x" * 3000, b"PK\3\4" + bytes(range(256)) * 9, b"MATLAB 5.0 MAT-file"],
 )
-def test_what_is_no_matlab_file_is_refused(tmp_path, content):
+def test_what_is_no_matlab_file_is_refused(here, tmp_path, content):
     (tmp_path / NAMES["jsb"]).write_bytes(content)
     told = _refused(f"polyphonic:jsb:{tmp_path}")
     assert str(tmp_path / NAMES["jsb"]) in told and "put the data set's own file there" in told
@@ -215,30 +234,30 @@ def _with(name: str, value: object) -> dict[str, object]:
     [
         ({"x": np.arange(3)}, "no variable traindata"),
         ({name: _variables()[name] for name in VARIABLES[:2]}, "no variable testdata"),
-        (_with("validdata", np.zeros((4, 88))), "variable validdata is no cell array but double"),
-        (_with("validdata", "text"), "variable validdata is no cell array but char"),
-        (_with("testdata", {"piece": np.zeros((4, 88))}), "variable testdata is no cell array but struct"),
-        (_with("traindata", _cells(_piece(0, 4), "text")), "piece train/002 is no array of numbers"),
-        (_with("traindata", _cells(_cells(_piece(0, 4)))), "piece train/001 is no array of numbers"),
-        (_with("testdata", _cells({"a": 1.0})), "piece test/001 is no array of numbers"),
-        (_with("testdata", _cells(_piece(0, 4) * 1j)), "piece test/001 is no array of numbers"),
+        (_with("validdata", np.zeros((4, 88))), "variable validdata is not a cell array but double"),
+        (_with("validdata", "text"), "variable validdata is not a cell array but char"),
+        (_with("testdata", {"piece": np.zeros((4, 88))}), "variable testdata is not a cell array but struct"),
+        (_with("traindata", _cells(_piece(0, 4), "text")), "piece train/002 is not an array of numbers"),
+        (_with("traindata", _cells(_cells(_piece(0, 4)))), "piece train/001 is not an array of numbers"),
+        (_with("testdata", _cells({"a": 1.0})), "piece test/001 is not an array of numbers"),
+        (_with("testdata", _cells(_piece(0, 4) * 1j)), "piece test/001 is not an array of numbers"),
         (_with("traindata", _cells(_piece(0, 4), _piece(0, 4)[:, :87])), "piece train/002 has shape [4, 87]"),
         (_with("validdata", _cells(_piece(0, 4).T)), "piece valid/001 has shape [88, 4]"),
         (_with("validdata", _cells(np.zeros((2, 88, 2)))), "piece valid/001 has shape [2, 88, 2]"),
-        (_with("testdata", _cells(_piece(0, 4), 2 * _piece(0, 4))), "piece test/002 holds other values than 0 and 1"),
-        (_with("testdata", _cells(np.full((4, 88), 0.5))), "piece test/001 holds other values than 0 and 1"),
-        (_with("testdata", _cells(np.full((4, 88), np.nan))), "piece test/001 holds other values than 0 and 1"),
-        (_with("testdata", _cells(-_piece(0, 4, np.int8))), "piece test/001 holds other values than 0 and 1"),
+        (_with("testdata", _cells(_piece(0, 4), 2 * _piece(0, 4))), "piece test/002 holds values other than 0 and 1"),
+        (_with("testdata", _cells(np.full((4, 88), 0.5))), "piece test/001 holds values other than 0 and 1"),
+        (_with("testdata", _cells(np.full((4, 88), np.nan))), "piece test/001 holds values other than 0 and 1"),
+        (_with("testdata", _cells(-_piece(0, 4, np.int8))), "piece test/001 holds values other than 0 and 1"),
         (_with("validdata", _cells(_piece(0, 1), _piece(0, 0))), "validdata has no piece of 2 or more frames"),
         (_with("validdata", _cells()), "validdata has no piece of 2 or more frames"),
     ],
 )
-def test_a_file_of_something_else_is_refused_and_what_is_wrong_is_named(tmp_path, variables, told):
+def test_a_file_of_something_else_is_refused_and_the_message_says_what_is_wrong(here, tmp_path, variables, told):
     message = _refused(_write(tmp_path, variables))
     assert told in message and str(tmp_path / NAMES["jsb"]) in message
 
 
-def test_a_size_that_cannot_be_is_refused_before_room_is_made_for_it(tmp_path):
+def test_an_impossible_size_is_refused_before_room_is_made_for_it(here, tmp_path):
     source = _write(tmp_path, _variables(), compressed=False)
     path = tmp_path / NAMES["jsb"]
     content = path.read_bytes()
@@ -248,15 +267,14 @@ def test_a_size_that_cannot_be_is_refused_before_room_is_made_for_it(tmp_path):
     assert "traindata claims 70,368,744,177,664 pieces" in _refused(source)
 
 
-def _damaged(content: bytes) -> Iterator[bytes]:
-    """Cut short, and with single bits changed, among them those that make scipy 1.17 end its process."""
-    for part in (0.01, 0.1, 0.5, 0.99):
-        yield content[: int(part * len(content))]
-    first_piece = 184  # behind the heads of the file and of traindata
-    rng = np.random.default_rng(0)
-    for place in [first_piece + 56, first_piece + 57, *rng.integers(128, len(content), 5)]:
+def _damaged(content: bytes, compressed: bool) -> Iterator[bytes]:
+    """Cut short, and with single bits changed, two of which make scipy 1.17 end its process."""
+    yield content[: len(content) // 2]
+    size_of_first_piece = 240
+    anywhere = int(np.random.default_rng(0).integers(128, len(content)))
+    for place in [anywhere] if compressed else [anywhere, size_of_first_piece, size_of_first_piece + 1]:
         changed = bytearray(content)
-        changed[place] ^= 1 << int(rng.integers(8))
+        changed[place] ^= 1 << 1
         yield bytes(changed)
 
 
@@ -265,7 +283,7 @@ def test_damage_is_refused_in_one_line_or_changes_no_more_than_frames(tmp_path, 
     source = _write(tmp_path, _variables(), compressed)
     path = tmp_path / NAMES["jsb"]
     refused = []
-    for content in _damaged(path.read_bytes()):
+    for content in _damaged(path.read_bytes(), compressed):
         path.write_bytes(content)
         try:
             data = frame_sets.read(source)
@@ -274,7 +292,7 @@ def test_damage_is_refused_in_one_line_or_changes_no_more_than_frames(tmp_path, 
             refused.append(str(error))
         else:
             assert data.frames.shape == (data.offsets[-1], 88) and data.frames.max() <= 1
-    assert len(refused) >= 4
+    assert refused
 
 
 def test_a_file_that_ends_its_reader_is_an_error_of_the_run(tmp_path, monkeypatch):
@@ -282,7 +300,7 @@ def test_a_file_that_ends_its_reader_is_an_error_of_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(frame_sets.sys, "executable", shutil.which("false"))
     assert "damaged: its reader ended with status 1" in _refused(source)
     monkeypatch.setattr(frame_sets.sys, "executable", str(tmp_path / "absent"))
-    with pytest.raises(RunError, match=r"process that reads .*JSB_Chorales.mat could not be run"):
+    with pytest.raises(RunError, match=r"process that reads .*JSB_Chorales.mat could not be started"):
         frame_sets.read(source)
 
 
@@ -307,11 +325,16 @@ def test_scipy_is_loaded_only_to_read():
 # The real ones.
 
 
-@pytest.mark.parametrize("name", NAMES)
+@functools.cache
+def _real(name: str, folder: Path) -> Polyphonic:
+    return frame_sets.read(f"polyphonic:{name}:{folder}")
+
+
+@pytest.mark.parametrize("name", [n if n != "musedata" else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
 def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, name: str):
     folder = shared_data / "polyphonic"
     plain = scipy.io.loadmat(folder / NAMES[name])
-    data = frame_sets.read(f"polyphonic:{name}:{folder}")
+    data = _real(name, folder)
     assert len(data) + len(data.skipped) == sum(plain[variable].size for variable in VARIABLES)
     place, total = 0, 0
     for part, variable in enumerate(VARIABLES):
@@ -331,7 +354,7 @@ def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, nam
 def test_the_data_sets_have_the_sizes_that_were_published(shared_data: Path):
     counts = {}
     for name in NAMES:
-        data = frame_sets.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
+        data = _real(name, shared_data / "polyphonic")
         assert not data.skipped
         counts[name] = tuple(np.bincount(data.split).tolist())
     assert counts == {

@@ -57,14 +57,14 @@ def test_velocity_and_tempo_are_as_asked() -> None:
         ("[-2,-1]", "holds no notes"),
         ("[60,128]", "holds 128"),
         ("[60,-3]", "holds -3"),
-        ("[60,C4]", "no list of whole numbers"),
-        ("[60 62]", "no list of whole numbers"),
-        ("[60,62", "no list of whole numbers"),
-        ("[60.5]", "no list of whole numbers"),
-        ("[60,,62]", "no list of whole numbers"),
+        ("[60,C4]", "not a list of whole numbers"),
+        ("[60 62]", "not a list of whole numbers"),
+        ("[60,62", "not a list of whole numbers"),
+        ("[60.5]", "not a list of whole numbers"),
+        ("[60,,62]", "not a list of whole numbers"),
     ],
 )
-def test_what_is_no_melody_is_refused(text: str, told: str) -> None:
+def test_anything_but_a_melody_is_refused(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=r"primer .*expected such as") as refused:
         melody_text.entries(text)
     assert told in str(refused.value)

@@ -1,4 +1,4 @@
-"""Unpacking archives that come from elsewhere: what is wanted of them, into one folder and nowhere else."""
+"""Unpacks archives that come from elsewhere: the files that are wanted, into one folder and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class ArchiveError(Exception):
 
 
 def unpack(archive: Path, folder: Path, wanted: str) -> int:
-    """Unpacks the files that are wanted, and returns how many they are.
+    """Unpacks the files that are wanted, and returns how many there are.
 
     Args:
         archive: .zip or .tar.gz.
-        folder: is there; files are written below it.
+        folder: exists; files are written below it.
         wanted: pattern of whole paths in the archive, whose first group is the path below `folder`.
 
     Raises:
-        ArchiveError: it is damaged, names a place outside of itself, or has a link where a file is wanted.
+        ArchiveError: it is damaged, names a path outside of itself, or has a link where a file is wanted.
         OSError: a file cannot be written.
     """
     pattern, count, room = re.compile(wanted, re.DOTALL), 0, MOST_BYTES
@@ -62,7 +62,7 @@ def _require_inside(name: str) -> None:
 
 
 def _copy(open_member: Callable[[], Any], target: Any, room: int) -> int:
-    """Bytes copied; what reading raises, of many kinds, is damage, what writing raises is passed on."""
+    """The bytes copied. Whatever reading raises means damage; what writing raises passes through."""
     copied = 0
     with _read(open_member) as source:
         while block := _read(partial(source.read, BLOCK_BYTES)):
@@ -76,7 +76,7 @@ def _copy(open_member: Callable[[], Any], target: Any, room: int) -> int:
 def _read(read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except Exception as error:  # zipfile, tarfile, gzip and zlib have a dozen kinds for bytes that are not theirs
+    except Exception as error:  # zipfile, tarfile, gzip and zlib raise a dozen kinds
         raise ArchiveError(f"is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -94,7 +94,7 @@ def _of_zip(archive: Path) -> Generator[Member, None, None]:
 
 
 def _of_tar(archive: Path) -> Generator[Member, None, None]:
-    """The same of a tar archive, which is read once from beginning to end."""
+    """The same of a tar archive, read once from beginning to end."""
     import tarfile
 
     opened = _read(partial(tarfile.open, archive, "r:gz"))
@@ -102,4 +102,4 @@ def _of_tar(archive: Path) -> Generator[Member, None, None]:
         while (info := _read(opened.next)) is not None:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "link"
             yield info.name, kind, partial(opened.extractfile, info)
-            opened.members.clear()  # else it keeps a record of each
+            opened.members.clear()  # or else it would keep a record of each

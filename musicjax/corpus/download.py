@@ -1,4 +1,4 @@
-"""A file from an address of the network, which goes on where it was broken off. The only importer of urllib.request."""
+"""Downloads a file, and continues one that broke off. The only importer of urllib.request."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
 class DownloadError(Exception):
-    """The file could not be had whole; the text says what happened, after the address, and what was expected."""
+    """The file could not be downloaded whole; the text, put after the address, says what happened and was expected."""
 
 
 def download(url: str, path: Path, most_bytes: int, on_progress: Callable[[int, int], None]) -> None:
-    """Adds to a file what it lacks of what is at the address; from its beginning where the server cannot go on.
+    """Downloads what a file still lacks, or all of it if the server cannot continue in the middle.
 
-    Whether what was there before belongs to it is for the caller to check.
+    The caller checks whether the part that was there belongs to the same file.
 
     Args:
-        path: what is there stays if the download breaks off.
+        path: keeps what it has if the download breaks off.
         most_bytes: a longer file is refused and removed.
         on_progress: called with (bytes that are here, bytes in all or 0).
 
     Raises:
-        DownloadError: no answer, another than the file, or not all of it.
+        DownloadError: no answer, an answer other than the file, or only a part of it.
         OSError: the file cannot be written.
     """
     here = path.stat().st_size if path.is_file() else 0
     answer = _ask(url, here)
-    if answer is None:  # nothing lies behind what is here: it is all, or of another file
+    if answer is None:  # nothing follows what is here: it is whole, or of another file
         path.unlink()
         answer = _ask(url, 0)
     assert answer is not None
@@ -57,14 +57,14 @@ def download(url: str, path: Path, most_bytes: int, on_progress: Callable[[int, 
                 here += len(block)
     if here > most_bytes:
         path.unlink()
-        raise DownloadError(f"is longer than the {most_bytes:,} bytes expected; what was had of it is removed")
+        raise DownloadError(f"is longer than the {most_bytes:,} bytes expected; what was downloaded is removed")
     if broken or here < total:
         of_total = f" of {total:,}" if total else ""
         raise DownloadError(f"broke off after {here:,}{of_total} bytes{broken}, which are kept; expected all of them")
 
 
 def _ask(url: str, start: int) -> http.client.HTTPResponse | None:
-    """The answer of the server from byte `start` on; None if it has none behind it."""
+    """The answer of the server from byte `start` on; None if the file has no byte there."""
     headers = {"User-Agent": f"musicjax/{__version__}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"

@@ -1,4 +1,4 @@
-"""The four data sets of polyphonic music that frame models are compared on, as MATLAB files.
+"""The four data sets of polyphonic music that the literature compares models of frames on, as MATLAB files.
 
 Boulanger-Lewandowski, Bengio, Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences"
 (ICML 2012): JSB Chorales, Nottingham, MuseData and Piano-midi.de with their authors' splits. Each file holds
@@ -36,7 +36,7 @@ NAMES = {
 SPLITS = ("train", "valid", "test")
 VARIABLES = tuple(f"{split}data" for split in SPLITS)
 FEWEST_FRAMES = 2  # the first is only seen, each later one is predicted from those before it
-# The largest set has 1,037. A size that damage made is refused before scipy makes room for it.
+# The largest set has 1,037. A size that comes from damage is refused before scipy makes room for it.
 MOST_PIECES = 100_000
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HDF5_OFFSETS = (0, 512)  # MATLAB 7.3 puts a text of its own before it
@@ -51,7 +51,7 @@ class Polyphonic:
         offsets: int64 [P + 1].
         split: int8 [P], index into SPLITS.
         names: P names such as "train/012", the twelfth cell of traindata.
-        skipped: one Outcome for each piece left out.
+        skipped: an Outcome for each piece left out.
         fingerprint: sha256 over frames, offsets and split.
     """
 
@@ -75,12 +75,12 @@ class Polyphonic:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """One Outcome for each piece of the file, in its order; notes are held notes, seconds are not known."""
+        """An Outcome for each piece of the file, in its order; counts held notes, and has no seconds."""
         kept = [
             _outcome(name, self.piece(index), "kept", "kept", "", held_notes(self.piece(index)))
             for index, name in enumerate(self.names)
         ]
-        return sorted([*kept, *self.skipped], key=lambda outcome: _place(outcome.path))
+        return sorted([*kept, *self.skipped], key=lambda outcome: _position(outcome.path))
 
 
 def parse(source: str) -> tuple[str, Path] | None:
@@ -107,10 +107,10 @@ def parse(source: str) -> tuple[str, Path] | None:
 
 
 def read(source: str) -> Polyphonic:
-    """Reads the data set that `polyphonic:NAME:DIR` names; pieces with nothing to predict are left out.
+    """Reads the data set that `polyphonic:NAME:DIR` names; leaves out pieces with nothing to predict.
 
     Raises:
-        UsageError: the source is not written so.
+        UsageError: the source has another form.
         RunError: there is no such file, or it is not the data set's.
     """
     parsed = parse(source)
@@ -166,8 +166,8 @@ def _load(path: Path) -> list[list[np.ndarray]]:
         raise RunError(f"{path} cannot be read: {error.strerror or error}; see to it and start again") from error
     if any(content.startswith(HDF5_SIGNATURE, offset) for offset in HDF5_OFFSETS):
         raise RunError(
-            f"{path}: a file of MATLAB 7.3 (HDF5), which is not read here; expected one of version 7.2 or older; "
-            "put the data set's own file there, or save this one anew with MATLAB's save -v7"
+            f"{path}: a file of MATLAB 7.3 (HDF5); expected one of version 7.2 or older; "
+            "put the data set's own file there, or save this one again with MATLAB's save -v7"
         )
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
@@ -178,7 +178,9 @@ def _load(path: Path) -> list[list[np.ndarray]]:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
         )
     except OSError as error:
-        raise RunError(f"the process that reads {path} could not be run: {error}") from error
+        raise RunError(
+            f"the process that reads {path} could not be started: {error}; expected room for one more; close other programs"
+        ) from error
     if process.returncode:
         last = process.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise _wrong(path, f"damaged: its reader ended with status {process.returncode} {' '.join(last)}".rstrip())
@@ -204,12 +206,12 @@ def decode(content: bytes) -> list[list[np.ndarray]]:
 
     try:
         with warnings.catch_warnings():
-            # What scipy reads in part, with a warning, counts as damaged.
+            # If scipy warns that it read only a part, the file counts as damaged.
             warnings.filterwarnings("error", "Unreadable variable|Duplicate variable")
             kinds = {name: (shape, kind) for name, shape, kind in whosmat(io.BytesIO(content))}
             wrong = next(filter(None, (_unlike_cells(name, *kinds.get(name, ((), ""))) for name in VARIABLES)), None)
             loaded = {} if wrong else loadmat(io.BytesIO(content), variable_names=VARIABLES)
-    except Exception as error:  # of the many kinds that scipy has for bytes that are no MATLAB file
+    except Exception as error:  # scipy raises many kinds for bytes that are not a MATLAB file
         raise ValueError(f"not a MATLAB file, or a damaged one ({type(error).__name__}: {error})") from error
     if wrong:
         raise ValueError(wrong)
@@ -224,11 +226,11 @@ def _name(split: str, number: int) -> str:
 
 
 def _unlike_cells(name: str, shape: tuple[int, ...], kind: str) -> str:
-    """Why a variable can hold no pieces; empty if it can."""
+    """Why a variable cannot hold pieces; empty if it can."""
     if not kind:
         return f"no variable {name}"
     if kind != "cell":
-        return f"variable {name} is no cell array but {kind}"
+        return f"variable {name} is not a cell array but {kind}"
     pieces = math.prod(shape)
     return "" if 0 <= pieces <= MOST_PIECES else f"variable {name} claims {pieces:,} pieces"
 
@@ -236,13 +238,13 @@ def _unlike_cells(name: str, shape: tuple[int, ...], kind: str) -> str:
 def _piece(name: str, cell: object) -> np.ndarray:
     """One cell as uint8 [frames, 88]."""
     if not isinstance(cell, np.ndarray) or cell.dtype.kind not in "biuf":
-        raise ValueError(f"piece {name} is no array of numbers")
+        raise ValueError(f"piece {name} is not an array of numbers")
     if cell.size == 0:
         return np.zeros((0, KEYS), np.uint8)
     if cell.ndim != 2 or cell.shape[1] != KEYS:
         raise ValueError(f"piece {name} has shape {list(cell.shape)}")
     if not ((cell == 0) | (cell == 1)).all():
-        raise ValueError(f"piece {name} holds other values than 0 and 1")
+        raise ValueError(f"piece {name} holds values other than 0 and 1")
     return np.ascontiguousarray(cell, np.uint8)
 
 
@@ -256,7 +258,7 @@ def _outcome(name: str, piece: np.ndarray, status: str, code: str, detail: str, 
     return Outcome(name, status, code, detail, notes, 0.0, hashlib.sha256(piece.tobytes()).hexdigest())
 
 
-def _place(name: str) -> tuple[int, int]:
+def _position(name: str) -> tuple[int, int]:
     split_name, number = name.split("/")
     return SPLITS.index(split_name), int(number)
 

@@ -1,8 +1,8 @@
 """The copy meter: the longest run of notes that a piece has in common with known pieces, in whatever key.
 
-Notes are taken on the grid of sixteenths, by onset, then pitch. Runs are the same where the differences of pitch and
-of onset from each note to the next are: a move, one number. Known moves are sorted once, as a suffix array, in which
-any run is found by bisection; runs are compared themselves, nothing is hashed.
+Notes lie on the grid of sixteenths, by onset, then pitch. From each note to the next is a move, the differences of
+pitch and of onset as one number; two runs are the same if their moves are. A suffix array sorts the known moves once,
+and bisection finds any run in it. It compares the runs themselves, not hashes of them.
 
 Shape legend: N notes, P pieces, M moves of all pieces, one mark at the end of each piece included.
 """
@@ -44,7 +44,7 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """The longest common run; of several the earliest in the piece measured, then in the known ones.
+    """The longest common run; of several, the earliest in the piece measured, then in the known ones.
 
     Attributes:
         length: in notes; 0 where no two notes in a row are known, else at least 2.

@@ -1,4 +1,4 @@
-"""A melody written as pitches -> Notes: "[60, -2, 62, -1]", an entry for each sixteenth, as Magenta's melodies are."""
+"""A melody written as pitches -> Notes: "[60, -2, 62, -1]", an entry a sixteenth, in the form of Magenta's melodies."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ def entries(text: str) -> tuple[int, ...]:
     """The numbers of a melody.
 
     Raises:
-        UsageError: they are not, or not one of them begins a note.
+        UsageError: they are not whole numbers in brackets, or none of them begins a note.
     """
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     inside = text.strip()
     if not re.fullmatch(r"\[\s*-?\d{1,3}(\s*,\s*-?\d{1,3})*\s*,?\s*\]", inside):
         empty = re.fullmatch(r"\[\s*\]", inside)
-        raise UsageError(f"primer {shown!r} {'holds no notes' if empty else 'is no list of whole numbers'}; {EXPECTED}")
+        raise UsageError(
+            f"primer {shown!r} {'holds no notes' if empty else 'is not a list of whole numbers'}; {EXPECTED}"
+        )
     found = tuple(map(int, re.findall(r"-?\d+", inside)))
-    wrong = next((entry for entry in found if not NO_EVENT <= entry <= 127), None)
-    if wrong is not None:
-        raise UsageError(f"primer {shown!r} holds {wrong}; {EXPECTED}")
+    outside = next((entry for entry in found if not NO_EVENT <= entry <= 127), None)
+    if outside is not None:
+        raise UsageError(f"primer {shown!r} holds {outside}; {EXPECTED}")
     if max(found) < 0:
         raise UsageError(f"primer {shown!r} holds no notes; {EXPECTED}")
     if len(found) > MOST_ENTRIES:
@@ -42,9 +44,9 @@ def entries(text: str) -> tuple[int, ...]:
 
 
 def notes_of(melody: tuple[int, ...], velocity: int = 80, bpm: float = 120.0) -> Notes:
-    """The notes of entries: each sounds until the next one, until it is ended, or until the entries are over."""
-    places = [place for place, entry in enumerate(melody) if entry != NO_EVENT] + [len(melody)]
-    begun = [(place, after) for place, after in itertools.pairwise(places) if melody[place] != NOTE_OFF]
-    onset = [place / STEPS_PER_BEAT for place, _ in begun]
-    duration = [(after - place) / STEPS_PER_BEAT for place, after in begun]
-    return from_beats([melody[place] for place, _ in begun], [velocity] * len(begun), onset, duration, bpm)
+    """The notes of entries: each sounds until the next one begins, an entry ends it, or there are no more entries."""
+    steps = [step for step, entry in enumerate(melody) if entry != NO_EVENT] + [len(melody)]
+    begun = [(step, end) for step, end in itertools.pairwise(steps) if melody[step] != NOTE_OFF]
+    onset = [step / STEPS_PER_BEAT for step, _ in begun]
+    duration = [(end - step) / STEPS_PER_BEAT for step, end in begun]
+    return from_beats([melody[step] for step, _ in begun], [velocity] * len(begun), onset, duration, bpm)

@@ -1,8 +1,8 @@
-"""Numbers that tell how a piece sounds, and how near a set of generated pieces comes to a set of real ones.
+"""Numbers that describe a piece, and how near a set of generated pieces comes to a set of real ones.
 
 Definitions are those of muspy 0.5 (pitch, polyphony, scale, groove, empty beats) on the grid of sixteenths, sixteen
-to a measure; where muspy gives no number, ours is finite and said below. Sets are compared as by Yang and Lerch, "On
-the evaluation of generative models in music", 2020.
+to a measure; where muspy gives no number, ours is finite, and described below. Sets are compared as by Yang and Lerch,
+"On the evaluation of generative models in music", 2020.
 
 Shape legend: N notes, T transitions from a note to the next (N - 1), G generated and R real pieces.
 """
@@ -54,7 +54,7 @@ LEAST_MASS = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """How a metric of generated pieces lies to that of real ones.
+    """How a metric of generated pieces compares with that of real ones.
 
     Attributes:
         overlap_area: Yang and Lerch's: area (0..1) under both densities, of the distances among real pieces and of
@@ -89,8 +89,8 @@ def of_piece(notes: Notes) -> dict[str, float]:
       scale_consistency, the largest share of notes in one major or minor scale; most_frequent_pitch, the share of
       the commonest.
     - polyphony, pitches that sound on average while any does; polyphony_rate, share of all steps with more than two.
-    - groove_consistency, 1 - mean share of places that differ, by having an onset or not, between a measure and the
-      next; 1 for a single measure. empty_beat_rate, share of beats without a note; as in muspy the beat in which a
+    - groove_consistency, 1 - mean share of bar positions that differ, by having an onset or not, between a measure and
+      the next; 1 for a single measure. empty_beat_rate, share of beats without a note; as in muspy the beat in which a
       note ends is not empty, even if the note ends as it begins.
     - note_density (notes a beat of the length), mean_interval_beats between consecutive onsets (0 within a chord and
       for a single note), mean_duration_beats, mean_velocity.
@@ -115,7 +115,7 @@ def of_piece(notes: Notes) -> dict[str, float]:
 
 
 def compare(generated: Sequence[Mapping[str, float]], real: Sequence[Mapping[str, float]]) -> dict[str, Overlap]:
-    """For each metric how generated pieces lie to real ones.
+    """For each metric, how generated pieces compare with real ones.
 
     Distances are absolute differences: of all pairs of real pieces (intra-set, each pair once), and of every
     generated piece to every real one (inter-set). Densities are Gaussian kernel estimates with Scott's bandwidth
@@ -202,10 +202,10 @@ def _groove_consistency(onset: np.ndarray, length: int) -> float:
     measures = length // STEPS_PER_MEASURE + 1
     if measures < 2:
         return 1.0
-    places = np.unique(onset)
-    measure = places // STEPS_PER_MEASURE
-    differ = np.count_nonzero((measure < measures - 1) & ~np.isin(places + STEPS_PER_MEASURE, places))
-    differ += np.count_nonzero((measure > 0) & ~np.isin(places - STEPS_PER_MEASURE, places))
+    steps = np.unique(onset)
+    measure = steps // STEPS_PER_MEASURE
+    differ = np.count_nonzero((measure < measures - 1) & ~np.isin(steps + STEPS_PER_MEASURE, steps))
+    differ += np.count_nonzero((measure > 0) & ~np.isin(steps - STEPS_PER_MEASURE, steps))
     return 1 - differ / (STEPS_PER_MEASURE * (measures - 1))
 
 
@@ -215,7 +215,7 @@ def _empty_beat_rate(onset: np.ndarray, end: np.ndarray) -> float:
 
 
 def _repetition_metrics(pitch: np.ndarray, onset: np.ndarray) -> dict[str, float]:
-    """Runs are told by their transitions (pitch, steps to the next note, its pitch): L notes have L - 1 of them."""
+    """A run is known by its transitions (pitch, steps to the next note, its pitch): L notes have L - 1 of them."""
     transition = (np.diff(onset) * PITCHES + pitch[:-1]) * PITCHES + pitch[1:]
     doubled = _doubled_names(transition)
     grams = _run_names(doubled, GRAM_NOTES - 1) if len(pitch) >= GRAM_NOTES else np.zeros(0, np.int64)
@@ -252,7 +252,7 @@ def _doubled_names(symbols: np.ndarray) -> list[np.ndarray]:
 def _run_names(doubled: list[np.ndarray], width: int) -> np.ndarray:
     """A number for each run of `width` symbols, 1..T, equal where runs are equal; int64 [T - width + 1].
 
-    A run is told by two shorter ones that cover it (Karp, Miller and Rosenberg 1972) or are different everywhere.
+    Two shorter runs that cover a run identify it (Karp, Miller and Rosenberg 1972), unless all shorter ones differ.
     """
     names = doubled[min(width.bit_length(), len(doubled)) - 1]
     runs = len(doubled[0]) - width + 1

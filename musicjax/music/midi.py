@@ -1,4 +1,4 @@
-"""MIDI file <-> Notes. The only file that imports mido, which writes; what it reads is what `read` must equal."""
+"""MIDI file <-> Notes. The only importer of mido, which writes; on good files `read` equals what mido reads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
 
 
 def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[list[Notes], Mended]:
-    """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what was mended to read them.
+    """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what it mended to read them.
 
     Raises:
         MidiError: the file gives no notes, with the reason.
@@ -117,8 +117,8 @@ def write(
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
     Every note_on gets its own note_off at least one tick later. Two notes of one pitch that sound
-    together go to two channels, so that a reader pairs them again without guessing; what is beyond
-    the channels at hand (15 for one part, 15 // parts each for several) is left out and counted.
+    together go to two channels, so that a reader can pair them without guessing. It leaves out and counts the notes
+    that find no channel (there are 15 for one part, 15 // parts each for several).
     The file appears under its name only when it is complete.
 
     Args:

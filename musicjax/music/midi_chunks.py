@@ -17,12 +17,12 @@ MOST_CHUNKS = 65_535  # as many as the header can count
 END_OF_TRACK = b"\xff\x2f\x00"
 FRAMES_PER_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1001, 30: 30.0}
 
-# What was mended in a file: {code: words}. Codes are those of DryWetMIDI's reading policies where one fits.
+# What was mended in a file: {code: words}. Codes are those of DryWetMIDI's reading policies, if one fits.
 Mended = dict[str, str]
 
 
 class MidiError(NoNotesError):
-    """A file that is no MIDI file, or one that gives no notes."""
+    """A file that is not MIDI, or that gives no notes."""
 
 
 class Layout(NamedTuple):
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
 
 def find(data: bytes, mended: Mended) -> Layout:
-    """The header and tracks of a file; what had to be mended is added to `mended`.
+    """The header and tracks of a file; adds to `mended` what it had to mend.
 
     Raises:
         MidiError: no header, no time division that means anything, or more chunks than a file can have.
@@ -51,7 +51,7 @@ def find(data: bytes, mended: Mended) -> Layout:
         raise MidiError("empty", "is empty")
     at = data.find(HEADER, 0, SEARCHED_BYTES + len(HEADER))
     if at < 0:
-        raise MidiError("no_header_chunk", f"is no MIDI file: no MThd in its first {SEARCHED_BYTES:,} bytes")
+        raise MidiError("no_header_chunk", f"is not a MIDI file: no MThd in its first {SEARCHED_BYTES:,} bytes")
     if len(data) < at + HEADER_BYTES:
         raise MidiError("not_enough_bytes", "ends inside its header")
     stop = len(data)

@@ -1,10 +1,10 @@
 """The bytes of a track -> where its events begin, and the events of all tracks as arrays.
 
 An event is a delta time in one to four bytes and a message. A message that has the status byte of the one before may
-leave it out (running status). Nearly all events are plain: a delta and a message with two data bytes. Where such an
-event ends can be told from its own bytes, so it is worked out for every position of a block at once, right or wrong,
-and the events that are really there are those reached from the first one. All others, and all that are damaged, are
-read one at a time.
+leave it out (running status). Nearly all events are plain: a delta and a message with two data bytes. The bytes
+of such an event say where it ends. So this is worked out for every position of a block at once, whether an event
+begins there or not, and the real events are those that can be reached from the first one. All other events, and
+damaged ones, are read one at a time.
 
 Legend: E events, B bytes of a block.
 """
@@ -46,7 +46,7 @@ class Events(NamedTuple):
 
 
 def read(data: bytes, tracks: list[tuple[int, int]], mended: Mended) -> Events:
-    """The events of tracks that lie in data[start:stop]; what had to be mended is added to `mended`.
+    """The events of tracks that lie in data[start:stop]; adds to `mended` what it had to mend.
 
     Raises:
         MidiError: more events than a file may have.

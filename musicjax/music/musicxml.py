@@ -1,8 +1,8 @@
 """MusicXML file -> Notes: .musicxml, or .mxl, which is a zip archive with one inside (MusicXML 4.0, W3C).
 
-What is read: pitches as they sound, tied notes as one, times from divisions, and tempo marks. Measures begin
-together in all parts and are as long as what is written in them, so an upbeat is as short as it is. Repeats are
-played once; grace notes and notes without pitch are left out; every velocity is VELOCITY, since a score has none.
+It reads pitches as they sound, tied notes as one, times from divisions, and tempo marks. Measures begin together in
+all parts and are as long as what is written in them, so an upbeat is as short as it is. It plays repeats once, leaves
+out grace notes and notes without pitch, and gives every note VELOCITY, since a score has none.
 
 `READER_VERSION` (in musicjax.music) counts for this file too: raise it whenever the same bytes would give other notes.
 """
@@ -38,7 +38,7 @@ SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 class MusicXmlError(NoNotesError):
-    """A file that is no score, or one that gives no notes."""
+    """A file that is not a score, or that gives no notes."""
 
 
 @dataclasses.dataclass
@@ -140,7 +140,7 @@ def _member(archive, name: str) -> bytes:
 
 
 def _parse(data: bytes) -> Element:
-    """The tree of an XML document; entities, which could grow without end or name other files, are refused."""
+    """The tree of an XML document; refuses entities, which could grow without end or name other files."""
     from xml.etree.ElementTree import TreeBuilder
     from xml.parsers import expat
 

@@ -30,15 +30,15 @@ def root(key: str) -> int:
     """Pitch class 0..11 of a key such as C, F# or Bb; raises UsageError for another word."""
     letter, accidental = key[:1].upper(), key[1:]
     if letter not in LETTERS or accidental not in ACCIDENTALS:
-        raise UsageError(f"key={key!r}: expected a letter A to G, with # or b behind it where needed, such as F# or Bb")
+        raise UsageError(f"key={key!r}: expected a letter A to G, followed by # or b if needed, such as F# or Bb")
     return (LETTERS[letter] + ACCIDENTALS[accidental]) % 12
 
 
 def pitches(key: str, scale: str, low: int = 0, high: int = PITCHES - 1) -> tuple[int, ...]:
-    """MIDI numbers low..high of a scale, rising; without a scale that of major, without either all.
+    """MIDI numbers low..high of a scale, rising; without a scale those of major, without either all.
 
     Raises:
-        UsageError: a key or scale that there is not, or a scale without a key.
+        UsageError: no such key or scale, or a scale without a key.
     """
     if scale and scale not in SCALES:
         raise UsageError(f"scale={scale!r}: expected one of {', '.join(SCALES)}")

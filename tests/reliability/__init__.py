@@ -1,1 +1,1 @@
-"""The 25 trials of what must not break; `python -m tests.reliability` runs them and prints a table."""
+"""What must not break: 25 kinds of misfortune. `python -m tests.reliability` tries them and prints a table."""

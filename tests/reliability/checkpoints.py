@@ -1,4 +1,4 @@
-"""Trials 21 to 24: runs that are poisoned, damaged, changed and disturbed."""
+"""Reliability tests 21 to 24: runs that are poisoned, damaged, changed and disturbed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial stands on: a folder of its own, fixed random numbers, and the program to try, here or as a process."""
+"""What a reliability test stands on: its own folder, fixed random numbers, and the program, here or as a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Case = tuple[str, str]
 
 
 class Skipped(Exception):
-    """A trial that cannot be run here, and why."""
+    """A test that cannot run here, and why."""
 
 
 class Result(NamedTuple):
@@ -42,7 +42,7 @@ class Result(NamedTuple):
 
 @dataclasses.dataclass
 class Ground:
-    """folder: empty, the trial's own; random: its numbers; quick: few cases; clips: 12 composed MIDI files."""
+    """folder: empty, the test's own; random: its numbers; quick: few cases; clips: 12 composed MIDI files."""
 
     folder: Path
     random: random.Random

@@ -1,4 +1,4 @@
-"""Trials 14, 15, 16 and 25: data too small, wrong requests, places that cannot be written, files of strangers."""
+"""Reliability tests 14, 15, 16 and 25: little data, wrong requests, places that cannot be written, hostile files."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ def too_little_data(ground: Ground) -> Iterator[Case]:
         )
         for _ in range(ground.size(34, 0))
     ]
-    for number, (lengths, window, batch) in enumerate([*fixed[:: ground.size(1, 2)], *drawn]):
+    cases = list(enumerate([*fixed, *drawn]))
+    for number, (lengths, window, batch) in cases[::2] if ground.quick else cases:  # the even ones need no training
         split = ("piece", "windows")[number % 2]
         music, workdir = ground.place(f"music{number}"), ground.folder / f"w{number}"
         for k, length in enumerate(lengths):
             pitches = [40 + (k * 7 + i) % 40 for i in range(length)]
             midi.write(from_seconds(pitches, [90] * length, range(length), [0.5] * length), music / f"{k}.mid")
         fields = (f"data.window={window}", f"train.batch_size={batch}", f"data.split={split}", "train.epochs=1")
-        told = call(*ground.tiny(workdir, *fields, "train.devices=1", source=music))
+        result = call(*ground.tiny(workdir, *fields, "train.devices=1", source=music))
         enough = sum(length > window for length in lengths) > 1
         windows = sum(lengths) - window
         if split == "windows" and windows != 1:
             enough = windows > 1
-        fault = wrong(told, 0 if enough else 1, *([] if enough else [str(music)]))
+        fault = wrong(result, 0 if enough else 1, *([] if enough else [str(music)]))
         if not fault and checkpoint_lib.exists(workdir) != enough:
             fault = "a checkpoint, though it failed" if not enough else "no checkpoint"
         yield f"{lengths} notes, window {window}, batch {batch}, {split}", fault

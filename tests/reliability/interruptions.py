@@ -1,4 +1,4 @@
-"""Trials 17 to 20: runs that are killed, stopped, starved, and whose folder is taken away."""
+"""Reliability tests 17 to 20: runs that are killed, stopped, starved, and whose folder is taken away."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _chain(
 
 
 def _controls(ground: Ground, reference: Reference) -> Iterator[Case]:
-    """Restores that forget something must end elsewhere, or the trial would see nothing."""
+    """Restores that forget something must end elsewhere, or the test would see nothing."""
     for forgetting in ("forget_optimizer", "forget_place"):
         workdir = ground.folder / forgetting
         finish(start("in_time", "4", "0.0", *ground.tiny(workdir, *reference.fields), module=VICTIM))

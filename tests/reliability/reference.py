@@ -55,7 +55,7 @@ class Reference:
 
 
 def left_alone(ground: Ground, *fields: str) -> Reference:
-    """The run of these fields; made once for all trials, which take copies of its workdir."""
+    """The run of these fields; made once for all tests, which take copies of its workdir."""
     if fields not in _made:
         workdir = ground.folder.parent / " ".join(["reference", *fields])
         _made[fields] = Reference(workdir, fields, ground.tiny(workdir, *fields))
