@@ -349,7 +349,7 @@ def test_a_file_that_would_take_more_memory_is_skipped(tmp_path):
     assert b"memory_limit" in ran.stdout
 
 
-def test_what_the_reader_raises_by_mistake_skips_one_file(tmp_path, monkeypatch):
+def test_an_error_in_the_reader_skips_one_file(tmp_path, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError("oh")
 

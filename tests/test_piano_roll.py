@@ -133,7 +133,7 @@ def test_notes_come_sorted_by_onset_then_pitch_with_the_tempo_and_velocity_asked
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(**RANDOM, per_beat=GRIDS, bpm=TEMPOS, silence=st.integers(0, 3))
-def test_any_frames_come_back_but_for_the_silence_behind_them(seed, length, density, per_beat, bpm, silence):
+def test_any_frames_come_back_but_for_the_silence_after_them(seed, length, density, per_beat, bpm, silence):
     frames = _trimmed(_random(seed, length, density))
     longer = np.concatenate([frames, np.zeros((silence, KEYS), np.uint8)])
     notes = piano_roll.notes_of(longer, per_beat, bpm)
@@ -219,7 +219,7 @@ def test_runs_are_counted_by_key():
 
 
 @pytest.mark.parametrize("per_beat", [0, -1, 1.5])
-def test_a_grid_that_is_none_is_refused(per_beat):
+def test_an_impossible_grid_is_refused(per_beat):
     with pytest.raises(ValueError, match="expected a whole number of at least 1"):
         piano_roll.frames(_notes((60, 0.0, 1.0)), per_beat)
     with pytest.raises(ValueError, match="expected a whole number of at least 1"):

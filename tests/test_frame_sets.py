@@ -93,7 +93,7 @@ def test_a_source_names_a_data_set_and_a_folder():
         ("polyphonic:musedata:", "no folder"),
     ],
 )
-def test_a_source_written_wrongly_is_a_wrong_use(source, told):
+def test_a_malformed_source_is_a_usage_error(source, told):
     for function in (frame_sets.parse, frame_sets.read):
         with pytest.raises(UsageError) as caught:
             function(source)
@@ -102,7 +102,7 @@ def test_a_source_written_wrongly_is_a_wrong_use(source, told):
         assert "did you mean" not in str(caught.value)
 
 
-def test_reading_a_source_of_another_kind_is_a_wrong_use():
+def test_a_source_of_another_kind_is_a_usage_error():
     with pytest.raises(UsageError, match="expected polyphonic:NAME:DIR"):
         frame_sets.read("builtin")
 
