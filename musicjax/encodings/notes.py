@@ -18,7 +18,7 @@ import numpy as np
 from musicjax import console
 from musicjax.config import Config, DataConfig, NotesData
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.corpus import Corpus, folders
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, Dataset, Scored
@@ -204,7 +204,7 @@ class NoteEncoding:
 def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts of training and of validation windows, and which rows training sees, bool [N]; held_out: bool [P]."""
     if data.own.split == "windows":
-        if split.folders(corpus.names) is not None:
+        if folders(corpus.names) is not None:
             raise UsageError(
                 f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
                 "--config.data.split=piece, or the files in one folder"

@@ -12,7 +12,6 @@ from typing import Any
 
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
-from musicjax.music import scales
 
 TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
 # Fields for which flags may list several values, and their type; then the range of each, both ends included.
@@ -82,7 +81,12 @@ class SamplingParams:
     @property
     def pitches(self) -> tuple[int, ...]:
         """MIDI numbers that may be drawn; raises UsageError for a key or scale that there is not."""
-        return scales.pitches(self.key, self.scale, *self.pitch_range)
+        low, high = self.pitch_range
+        if not self.key and not self.scale:
+            return tuple(range(low, high + 1))
+        from musicjax.music import scales  # music in any key does without
+
+        return scales.pitches(self.key, self.scale, low, high)
 
     @property
     def temperatures(self) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import categorical, heads, lstm
+from musicjax.model import heads, lstm
 
 
 class MusicLSTM(nn.Module):
@@ -96,6 +96,8 @@ def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
 
 def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Array:
     """Rows of bins [..., C] -> float32 [..., E]. As a product: a scatter would do its gradient one row at a time."""
+    from musicjax.model import categorical  # rows of numbers do without
+
     return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from musicjax.music import longest_match
-from musicjax.music.notes import Notes, from_beats
+from musicjax.music.notes import BEATS_A_BAR, Notes, from_beats
 
 # The columns of a row. This is their home: who needs one takes its index from here.
 INTERVAL, BAR_POSITION, PITCH, DURATION, VELOCITY = range(5)
@@ -33,7 +33,6 @@ PREDICTED_COLUMNS = (INTERVAL, PITCH, DURATION, VELOCITY)
 GIVEN = (BAR_POSITION, MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH)
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
 SIZES = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
-BEATS_A_BAR = 4
 # Steps a beat: the coarsest grid that has nearly all onsets counts, or else the finest.
 GRIDS = (1, 2, 3, 4, 6, 8, 12)
 ON_GRID, GRID_TOLERANCE_BEATS = 0.995, 2e-3

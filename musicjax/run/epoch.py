@@ -32,11 +32,9 @@ from musicjax.store.metadata import Metadata, Progress
 from musicjax.training import histograms as histograms_lib
 from musicjax.training import mesh, step
 from musicjax.training import optimizer as optimizer_lib
-from musicjax.training import trials as trials_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.histograms import Buckets
 from musicjax.training.step import StepMetrics, TrainState
-from musicjax.training.trials import Trials
 from musicjax.training.windows import ScoringSet, Validation
 
 
@@ -71,12 +69,6 @@ class Epoch(NamedTuple):
     histograms: dict[str, Buckets]
 
 
-def trials_of(config: Config) -> Trials:
-    """The trials of a config, as arrays."""
-    seeds, rates, dropouts = zip(*config_lib.trials(config), strict=True)
-    return trials_lib.make(list(seeds), list(rates), list(dropouts))
-
-
 def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh) -> Programs:
     """The programs of a run, with its data on every device; says how long compiling took."""
     settings, window = config.train, config.data.window
@@ -92,7 +84,9 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh)
         epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
-        keys = mesh.replicate(trials_of(config), devices)
+        from musicjax.training import trials as trials_lib  # one model does without
+
+        keys = mesh.replicate(trials_lib.of(config_lib.trials(config)), devices)
         alone = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(

@@ -172,7 +172,9 @@ def _started(dataset: Dataset) -> Checkpoint:
     else:
         from musicjax.training import trials  # one model does without
 
-        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
+        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(
+            net, optimizer, trials.of(config_lib.trials(config)), window
+        )
         best = jax.tree.map(lambda leaf: leaf[0], state.params)
     chosen = jax.random.choice(keys.primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,))
     primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))

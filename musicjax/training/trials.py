@@ -33,6 +33,12 @@ class Trials(NamedTuple):
     dropout: jax.Array
 
 
+def of(each: list[tuple[int, float, float]]) -> Trials:
+    """Trials from the seed, learning rate and dropout of each."""
+    seeds, learning_rates, dropouts = zip(*each, strict=True)
+    return make(list(seeds), list(learning_rates), list(dropouts))
+
+
 def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -> Trials:
     """Trial k has the k-th of each list."""
     keys = jax.jit(jax.vmap(step_lib.keys))(jnp.asarray(seeds, jnp.uint32))
