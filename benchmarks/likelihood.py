@@ -176,7 +176,7 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
 
 def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
-    rows = piano_roll.with_echoes(data.frames, data.offsets) if net.echo else data.frames
+    rows = piano_roll.with_matches(data.frames, data.offsets) if net.echo else data.frames
     lanes = sequences.lanes(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, lanes)
     nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)

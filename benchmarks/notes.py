@@ -29,7 +29,9 @@ import numpy as np
 from benchmarks import alternate, ngrams
 from musicjax import config as config_lib
 from musicjax.config import Config, DataConfig
-from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import load as data_lib
+from musicjax.corpus import split as split_lib
+from musicjax.corpus.find import find_files
 from musicjax.errors import RunError, UsageError
 from musicjax.music import composer, note_bins
 from musicjax.music.note_bins import Bins
@@ -76,8 +78,8 @@ def split_folder(data: str, folder: Path) -> Path:
         source = folder.parent / "builtin"
         source.mkdir(parents=True, exist_ok=True)
         composer.write_corpus(source)
-    names = [path.relative_to(source).as_posix() for path in corpus_lib.find_files(source)]
-    if corpus_lib.folders(names) is not None and any(name.startswith("test/") for name in names):
+    names = [path.relative_to(source).as_posix() for path in find_files(source)]
+    if split_lib.folders(names) is not None and any(name.startswith("test/") for name in names):
         return source
     shutil.rmtree(folder, ignore_errors=True)
     for place, name in enumerate(sorted(names)):
@@ -138,8 +140,8 @@ def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str,
 
 def rows_of(folder: Path, bins: Bins, data: DataConfig) -> ngrams.Split:
     """The predicted columns of a folder's pieces, int [N, 4], and their offsets."""
-    corpus, _ = corpus_lib.read(dataclasses.replace(data, source=str(folder)))
-    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, echo=False)[0] for p in range(len(corpus))])
+    corpus, _ = data_lib.read(dataclasses.replace(data, source=str(folder)))
+    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, match=False)[0] for p in range(len(corpus))])
     return np.delete(rows, note_bins.GIVEN, axis=1).astype(np.int64), corpus.offsets
 
 

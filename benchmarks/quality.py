@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import alternate, ngrams, notes
-from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import load as data_lib
 from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
@@ -94,7 +94,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
     first = generator.choice(starts, pieces)[:, None] + np.arange(4)
     drawn = ngrams.sample(best, seed, length, train[0][first])
     rows = np.zeros((*drawn.shape[:2], len(note_bins.COLUMNS)), np.int64)
-    rows[..., [note_bins.COLUMNS.index(name) for name in note_bins.PREDICTED]] = drawn
+    rows[..., note_bins.PREDICTED_COLUMNS] = drawn
     return [note_bins.decode(piece, bins) for piece in rows]
 
 
@@ -103,7 +103,7 @@ def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length
     data = dataset.prepare(model.facts.config)
     assert data.music is not None
     known = copies.index(data.music.training, data.music.names)
-    corpus, _ = corpus_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))
+    corpus, _ = data_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))
     real = [corpus.piece(p)[:length] for p in range(len(corpus))]
     of_real = [metrics.of_piece(piece) for piece in real]
     found: dict[str, Any] = {"test pieces": {**summed(of_real), "median_copy_notes": median_copy(real, known)}}

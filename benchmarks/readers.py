@@ -97,7 +97,8 @@ def parser(name: str) -> Callable[[str], object]:
 def work_of_ours(name: str, folder: str) -> Callable[[str], dict[str, Any]]:
     """Reads the folder once, as the name says."""
     from musicjax.config import DataConfig
-    from musicjax.corpus import corpus
+    from musicjax.corpus import load
+    from musicjax.corpus.corpus import counts as counts_of
 
     _, how, state = name.split("-")
     kept = tempfile.mkdtemp(prefix="musicjax-ingest-")
@@ -113,8 +114,8 @@ def work_of_ours(name: str, folder: str) -> Callable[[str], dict[str, Any]]:
                 )
                 counts = json.loads(ran.stdout.splitlines()[-1])
             else:
-                _, outcomes = corpus.read(DataConfig(source=folder, cache=cache, workers=int(how)))
-                counts = corpus.counts(outcomes)
+                _, outcomes = load.read(DataConfig(source=folder, cache=cache, workers=int(how)))
+                counts = counts_of(outcomes)
             return {"seconds": time.perf_counter() - begun, "notes": counts["notes"]}
 
     return work

@@ -5,16 +5,25 @@
 Writes runs/demo/report.html: learning curves, samples to listen to, and metrics beside those of real pieces.
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
+from musicjax.config import (
+    Config,
+    DataConfig,
+    EventsData,
+    EventsModel,
+    EventsSample,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         name="demo",
-        data=DataConfig(encoding="events", echo=0.9, window=64, transpose=6, louder=0, validation_fraction=0.1),
-        model=ModelConfig(units=256, dropout=0.4, head="categorical", head_units=64, embedding=64),
+        data=DataConfig(window=64, validation_fraction=0.1, own=EventsData(transpose=6, match_share=0.9)),
+        model=ModelConfig(units=256, dropout=0.4, own=EventsModel(head_units=64, embedding=64)),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=12.0, clip_norm=1.0, batch_size=16, epochs=60, patience=12
         ),
-        sample=SampleConfig(temperature=0.9, min_p=0.1, no_repeat=16, every=10),
+        sample=SampleConfig(temperature=0.9, every=10, own=EventsSample(min_p=0.1, no_repeat=16)),
     )

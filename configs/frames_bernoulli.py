@@ -6,14 +6,14 @@ On the JSB chorales, 300 epochs take two minutes on two cores and end at 8.35 na
 suit that data set; benchmarks/likelihood.py has those for the three others.
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig
 
 
 def get_config() -> Config:
     return Config(
         name="frames_bernoulli",
-        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
-        model=ModelConfig(units=256, dropout=0.3, head="bernoulli"),
+        data=DataConfig(window=64, own=FramesData(per_beat=1, transpose=6)),
+        model=ModelConfig(units=256, dropout=0.3, own=FramesModel(head="bernoulli")),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
         ),

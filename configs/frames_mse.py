@@ -5,14 +5,14 @@
 As frames_bernoulli, but for the head. To score it as a likelihood, its outputs are taken as probabilities.
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from musicjax.config import Config, DataConfig, FramesData, ModelConfig, TrainConfig
 
 
 def get_config() -> Config:
     return Config(
         name="frames_mse",
-        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
-        model=ModelConfig(units=256, dropout=0.3, head="regression"),
+        data=DataConfig(window=64, own=FramesData(per_beat=1, transpose=6)),
+        model=ModelConfig(units=256, dropout=0.3),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
         ),

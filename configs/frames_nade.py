@@ -6,14 +6,14 @@ On the JSB chorales, 300 epochs take three minutes on two cores and end at 5.03 
 Boulanger-Lewandowski, Bengio and Vincent 2012, who put NADE above a plain recurrent network.
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig
 
 
 def get_config() -> Config:
     return Config(
         name="frames_nade",
-        data=DataConfig(encoding="frames", per_beat=1, window=64, transpose=6),
-        model=ModelConfig(units=256, dropout=0.3, head="nade", head_units=128),
+        data=DataConfig(window=64, own=FramesData(per_beat=1, transpose=6)),
+        model=ModelConfig(units=256, dropout=0.3, own=FramesModel(head="nade", head_units=128)),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
         ),

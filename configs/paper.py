@@ -7,8 +7,10 @@ ran with another learning rate than the paper states: `paper_code` has it and gi
 falls more slowly. RMSprop adds its epsilon where the Keras of 2018 did. An epoch takes as long as one of `paper_code`.
 """
 
-from musicjax.config import Config, DataConfig, TrainConfig
+from musicjax.config import Config, DataConfig, NotesData, TrainConfig
 
 
 def get_config() -> Config:
-    return Config(name="paper", data=DataConfig(split="windows"), train=TrainConfig(epsilon_in_root=False))
+    return Config(
+        name="paper", data=DataConfig(own=NotesData(split="windows")), train=TrainConfig(epsilon_in_root=False)
+    )

@@ -8,13 +8,13 @@ here as in Keras (LOG.md). The curve of seed 5 lies near the authors': after epo
 training, .0142 and .0103 in validation. The authors, on a subset, printed .0286 and .0126, .0145 and .0117.
 """
 
-from musicjax.config import Config, DataConfig, TrainConfig
+from musicjax.config import Config, DataConfig, NotesData, TrainConfig
 
 
 def get_config() -> Config:
     return Config(
         name="paper_code",
         seed=5,
-        data=DataConfig(split="windows"),
+        data=DataConfig(own=NotesData(split="windows")),
         train=TrainConfig(learning_rate=1e-3, epsilon_in_root=False),
     )

@@ -1,1 +1,26 @@
-"""What older versions called things, and what they are called now."""
+"""What version 0.1.0 called things, and what they are called now: the one table for flags, configs, runs and metrics."""
+
+from __future__ import annotations
+
+# Fields of a config, as --config.FIELD, in Python, in config.json and beside checkpoints.
+FIELDS = {
+    "data.echo": "data.match_share",
+    "data.louder": "data.velocity_shift_bins",
+    "data.tempo_percent": "data.tempo_stretch_percent",
+}
+# Configs by name.
+CONFIGS = {"frames_bernoulli_echo": "frames_bernoulli_match", "frames_nade_echo": "frames_nade_match"}
+# Flags of the commands.
+FLAGS = {"echo": "longest_match"}
+# Names of the Python interface.
+PYTHON = {"Setting": "SamplingParams"}
+# Items of a checkpoint, and fields of its metadata.
+CHECKPOINT = {"facts": "metadata"}
+# Fields of a line of metrics.jsonl; and those that said once more what `accuracy` says.
+METRICS = {"majority_agreement": "majority_accuracy"}
+DUPLICATES = ("argmax_agreement", "key_agreement", "bin_agreement")
+
+
+def metrics(line: dict) -> dict:
+    """A line of metrics.jsonl, of this version or of 0.1.0, under the present names."""
+    return {METRICS.get(name, name): value for name, value in line.items() if name not in DUPLICATES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,10 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicjax import console
 from musicjax.config import Config, DataConfig
+from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import pool
+from musicjax.corpus import load, pool
 from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.find import find_files
+from musicjax.corpus.split import held_out as held_out_of
 from musicjax.encodings import dataset
 from musicjax.errors import RunError
 from musicjax.music import midi, note_matrix
@@ -42,11 +47,11 @@ def _write(path: Path, seed: int = 0, size: int = 12) -> Path:
 
 
 def _read(source: Path, cache: Path | str = "off", **knobs) -> tuple[Corpus, list[corpus_lib.Outcome]]:
-    return corpus_lib.read(DataConfig(source=str(source), cache=str(cache), workers=1, **knobs))
+    return load.read(DataConfig(source=str(source), cache=str(cache), workers=1, **knobs))
 
 
 def _names(source: Path) -> list[str]:
-    return [path.relative_to(source).as_posix() for path in corpus_lib.find_files(source)]
+    return [path.relative_to(source).as_posix() for path in find_files(source)]
 
 
 def _assert_same(one: Corpus, other: Corpus) -> None:
@@ -67,7 +72,7 @@ def test_files_are_found_at_any_depth_by_suffix_in_any_case(tmp_path):
 
 def test_one_file_can_be_the_source(tmp_path):
     path = _write(tmp_path / "one.mid")
-    assert corpus_lib.find_files(path) == [path]
+    assert find_files(path) == [path]
     corpus, outcomes = _read(path)
     assert corpus.names == ("one.mid",)
     assert [outcome.path for outcome in outcomes] == ["one.mid"]
@@ -183,10 +188,15 @@ def test_counts_add_up_and_the_report_has_one_json_line_a_file_in_order(mixed, t
     assert [line["seconds"] for line in kept[:4]] == [corpus.piece(p).seconds for p in range(4)]
 
 
-def test_progress_ends_at_the_number_of_files(mixed):
+def test_progress_ends_at_the_number_of_files(mixed, monkeypatch):
     seen = []
-    data = DataConfig(source=str(mixed), cache="off", workers=1)
-    corpus_lib.read(data, lambda done, total: seen.append((done, total)))
+
+    @contextlib.contextmanager
+    def bar(label, total=None):
+        yield lambda done, facts="", total=None: seen.append((done, total))
+
+    monkeypatch.setattr(console, "bar", bar)
+    _read(mixed)
     assert seen == [(done, 9) for done in range(10)]
 
 
@@ -199,7 +209,7 @@ def test_a_folder_of_bad_files_only_gives_an_empty_corpus_and_outcomes(tmp_path)
 
 def test_several_processes_read_the_same_as_one(clips):
     one, _ = _read(clips)
-    two, _ = corpus_lib.read(DataConfig(source=str(clips), cache="off", workers=2))
+    two, _ = load.read(DataConfig(source=str(clips), cache="off", workers=2))
     _assert_same(one, two)
 
 
@@ -424,9 +434,9 @@ def test_without_a_cache_nothing_is_written(tmp_path, monkeypatch):
 
 def test_the_cache_is_in_the_users_cache_folder_unless_one_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    assert corpus_lib.cache_folder(DataConfig()) == tmp_path / "home" / "musicjax"
-    assert corpus_lib.cache_folder(DataConfig(cache=str(tmp_path / "own"))) == tmp_path / "own"
-    assert corpus_lib.cache_folder(DataConfig(cache="off")) is None
+    assert cache_lib.cache_folder(DataConfig()) == tmp_path / "home" / "musicjax"
+    assert cache_lib.cache_folder(DataConfig(cache=str(tmp_path / "own"))) == tmp_path / "own"
+    assert cache_lib.cache_folder(DataConfig(cache="off")) is None
 
 
 def test_a_cache_that_cannot_be_written_is_a_run_error_that_tells_what_to_do(tmp_path):
@@ -486,10 +496,10 @@ def test_pieces_are_held_out_whole_and_by_their_content(corpus, window, fraction
     sizes = np.diff(corpus.offsets)
     usable = {name for name, size in zip(corpus.hashes, sizes, strict=True) if size > window}
     if len(usable) < 2:
-        with pytest.raises(RunError, match="holding out whole pieces needs two"):
-            corpus_lib.held_out(corpus, data)
+        with pytest.raises(RunError, match="so that one can be held out"):
+            held_out_of(corpus, data)
         return
-    held_out = corpus_lib.held_out(corpus, data)
+    held_out = held_out_of(corpus, data)
     out = {name for name, is_out in zip(corpus.hashes, held_out, strict=True) if is_out}
     kept = {name for name, is_out in zip(corpus.hashes, held_out, strict=True) if not is_out}
     assert out and out <= usable  # pieces too short for a window are not spent on validation
@@ -497,10 +507,10 @@ def test_pieces_are_held_out_whole_and_by_their_content(corpus, window, fraction
     assert not out & kept, "files of equal content fell on both sides"
     assert len(out) == min(max(1, round(fraction * len(usable))), len(usable) - 1)
 
-    np.testing.assert_array_equal(held_out, corpus_lib.held_out(corpus, data))
+    np.testing.assert_array_equal(held_out, held_out_of(corpus, data))
     order = list(range(len(corpus)))
     shuffled.shuffle(order)
-    np.testing.assert_array_equal(corpus_lib.held_out(_reordered(corpus, order), data), held_out[order])
+    np.testing.assert_array_equal(held_out_of(_reordered(corpus, order), data), held_out[order])
 
     piece_of_row = np.repeat(np.arange(len(corpus)), sizes)
     sides = starts_by_piece(corpus.offsets, held_out, window)
@@ -516,7 +526,7 @@ def test_pieces_are_held_out_whole_and_by_their_content(corpus, window, fraction
 
 def test_another_split_seed_holds_out_other_pieces(clips):
     corpus, _ = _read(clips)
-    splits = {tuple(corpus_lib.held_out(corpus, DataConfig(split_seed=seed, window=10))) for seed in range(10)}
+    splits = {tuple(held_out_of(corpus, DataConfig(split_seed=seed, window=10))) for seed in range(10)}
     assert len(splits) > 1
 
 
@@ -529,7 +539,7 @@ def test_the_split_does_not_depend_on_the_names_of_files(clips, tmp_path):
     sides = []
     for folder in (clips, renamed):
         corpus, _ = _read(folder)
-        out = corpus_lib.held_out(corpus, data)
+        out = held_out_of(corpus, data)
         sides.append({name for name, is_out in zip(corpus.hashes, out, strict=True) if is_out})
     assert sides[0] == sides[1]
     assert sides[0]
@@ -548,8 +558,8 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
     longest = []
     for seed in range(8):
         config.data.split_seed = seed
-        corpus, _ = corpus_lib.read(config.data)
-        held_out = corpus_lib.held_out(corpus, config.data)
+        corpus, _ = load.read(config.data)
+        held_out = held_out_of(corpus, config.data)
         training = np.concatenate([note_matrix.values(corpus.piece(p), 3) for p in np.flatnonzero(~held_out)])
         scaling = dataset.prepare(config).scaling
         assert scaling == note_matrix.fit(training)
@@ -560,7 +570,7 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
 def test_linked_folders_are_read_and_loops_are_not(tmp_path, clips):
     (tmp_path / "linked").symlink_to(clips)
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert len(corpus_lib.find_files(tmp_path)) == len(list(clips.iterdir()))
+    assert len(find_files(tmp_path)) == len(list(clips.iterdir()))
 
 
 def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):

@@ -22,7 +22,8 @@ from midi_dumps import chunk, from_hex, midi_file
 from benchmarks import edge_cases
 from benchmarks.readers import read_mido, read_musicjax
 from musicjax.config import DataConfig
-from musicjax.corpus import corpus, worker
+from musicjax.corpus import corpus, load
+from musicjax.corpus.read import read_file
 from musicjax.music import midi, midi_chunks, midi_events
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
@@ -184,7 +185,7 @@ def test_real_files_are_read_as_mido_reads_them(shared_data):
         _assert_equals_mido(path)
 
 
-@pytest.mark.trials
+@pytest.mark.long
 def test_all_real_files_are_read_as_mido_reads_them(shared_data):
     paths = sorted(shared_data.glob("pop909/*.mid"))
     assert len(paths) == 700
@@ -202,7 +203,7 @@ def test_every_edge_case_has_its_known_answer(shared_data):
 
 
 def test_edge_cases_are_kept_recovered_or_skipped_with_their_reason(shared_data):
-    _, outcomes = corpus.read(DataConfig(source=str(shared_data / "edge_cases"), cache="off", workers=1))
+    _, outcomes = load.read(DataConfig(source=str(shared_data / "edge_cases"), cache="off", workers=1))
     by_name = {outcome.path.removeprefix("test-").removesuffix(".mid"): outcome for outcome in outcomes}
     assert Counter(outcome.status for outcome in outcomes) == {"kept": 41, "recovered": 17, "skipped": 14}
     assert by_name["empty-file"].code == "empty"
@@ -536,7 +537,7 @@ def _mutants_survive(real: list[Path], folder: Path, count: int) -> None:
     for number in range(count):
         (folder / f"{number:04d}.mid").write_bytes(_mutate(rng.choice(real).read_bytes(), rng))
     begun = time.monotonic()
-    read, outcomes = corpus.read(DataConfig(source=str(folder), cache="off", workers=1))
+    read, outcomes = load.read(DataConfig(source=str(folder), cache="off", workers=1))
     assert time.monotonic() - begun < count * 0.1
     counts = corpus.counts(outcomes)
     assert counts["kept"] + counts["recovered"] + counts["skipped"] == len(outcomes) == count
@@ -564,7 +565,7 @@ def test_200_mutants_survive(real, tmp_path, _unlimited):
     _mutants_survive(real, tmp_path, 200)
 
 
-@pytest.mark.trials
+@pytest.mark.long
 def test_1000_mutants_survive(real, tmp_path, _unlimited):
     _mutants_survive(real, tmp_path, 1000)
 
@@ -597,7 +598,7 @@ def test_no_file_takes_ten_seconds_or_two_gigabytes(tmp_path, bomb):
     content, status = BOMBS[bomb]
     (tmp_path / "bomb.mid").write_bytes(content)
     begun = time.monotonic()
-    _, (outcome,) = corpus.read(DataConfig(source=str(tmp_path), cache="off", workers=1))
+    _, (outcome,) = load.read(DataConfig(source=str(tmp_path), cache="off", workers=1))
     assert time.monotonic() - begun < 10
     assert outcome.status == status, outcome
     assert outcome.code not in ("time_limit", "memory_limit", "reader_died", "reader_error", "kept")
@@ -626,15 +627,15 @@ def test_what_the_reader_raises_by_mistake_skips_one_file(tmp_path, monkeypatch)
 
     (tmp_path / "a.mid").write_bytes(GOOD)
     monkeypatch.setattr(midi_chunks, "find", fail)
-    outcome, notes = worker.read_file(str(tmp_path / "a.mid"), True)
+    outcome, notes = read_file(str(tmp_path / "a.mid"), True)
     assert (outcome.status, outcome.code, notes) == ("skipped", "reader_error", None)
 
 
 def test_a_recovered_file_says_all_that_was_mended(tmp_path):
     (tmp_path / "a.mid").write_bytes(b"\0\0" + HEADER + FIRST + SECOND[:-1])
-    read, (outcome,) = corpus.read(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache"), workers=1))
+    read, (outcome,) = load.read(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache"), workers=1))
     assert (outcome.status, outcome.code, outcome.notes, len(read)) == ("recovered", "extra_bytes", 3, 1)
     assert "before the header" in outcome.detail and "lacks 1 of its" in outcome.detail
-    again, (cached,) = corpus.read(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache"), workers=1))
+    again, (cached,) = load.read(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache"), workers=1))
     assert cached == outcome
     assert _same(again.notes, read.notes)

@@ -34,14 +34,13 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", logged)
     files.write(tmp_path / "a", "text")
-    assert seen == [str(tmp_path / "a.partial")]
+    assert [files.PARTIAL_NAME.fullmatch(Path(name).name) is not None for name in seen] == [True]
     assert (tmp_path / "a").read_text() == "text"
 
 
-@pytest.mark.parametrize("name", ["a", "a.partial"])
-def test_a_file_is_not_written_through_a_link(tmp_path, name):
+def test_a_file_is_not_written_through_a_link(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    (tmp_path / name).symlink_to(tmp_path / "mine")
+    (tmp_path / "a").symlink_to(tmp_path / "mine")
     files.write(tmp_path / "a", "text")
     assert (tmp_path / "mine").read_text() == "precious"
     assert (tmp_path / "a").read_text() == "text" and not (tmp_path / "a").is_symlink()

@@ -29,7 +29,7 @@ def _rows(codes, seed: int = 0) -> np.ndarray:
     return rows
 
 
-def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
+def _match_by_hand(rows: np.ndarray, now: int) -> list[int]:
     """Of one row, by comparing everything with everything."""
     same = [tuple(row) for row in rows[:, [0, 2]]]
     best, at = 0, -1
@@ -47,25 +47,25 @@ def _echo_by_hand(rows: np.ndarray, now: int) -> list[int]:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_echoes_are_those_found_by_comparing_everything(codes):
+def test_matches_are_those_found_by_comparing_everything(codes):
     rows = _rows(codes)
-    assert note_bins.echoes(rows).tolist() == [_echo_by_hand(rows, now) for now in range(len(rows))]
+    assert note_bins.matches(rows).tolist() == [_match_by_hand(rows, now) for now in range(len(rows))]
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=2, max_size=40), cut=st.integers(1, 39))
-def test_an_echo_knows_only_what_was_before(codes, cut):
+def test_a_match_knows_only_what_came_before(codes, cut):
     rows = _rows(codes)
-    whole, part = note_bins.echoes(rows), note_bins.echoes(rows[:cut])
+    whole, part = note_bins.matches(rows), note_bins.matches(rows[:cut])
     np.testing.assert_array_equal(whole[:cut], part)
 
 
-def test_a_section_that_comes_again_is_echoed_note_for_note():
+def test_a_section_that_comes_again_is_matched_note_for_note():
     section = np.random.default_rng(1).integers(0, 60, 50)
     rows = _rows(np.concatenate([section, [61, 62, 63], section]))
     rows[53:] = rows[:50]
-    found = note_bins.echoes(rows)
-    # After two of its notes the echo is the note that follows.
+    found = note_bins.matches(rows)
+    # After two of its notes the match is the note that follows.
     np.testing.assert_array_equal(found[55:-1, :4], rows[56:][:, [0, 2, 3, 4]])
     assert found[-1, 4] == sum(least <= 50 for least in longest_match.LENGTHS)
 
@@ -85,20 +85,20 @@ def _heard(rows: np.ndarray, longest=None) -> np.ndarray:
 def test_note_by_note_the_echo_is_the_same_as_in_whole_pieces(seed):
     rows = _rows(np.random.default_rng(seed).integers(0, 5, 300), seed)
     found = _heard(rows)
-    np.testing.assert_array_equal(found[:, running_match.FIRST :], note_bins.echoes(rows))
+    np.testing.assert_array_equal(found[:, running_match.FIRST :], note_bins.matches(rows))
     np.testing.assert_array_equal(found[:, : running_match.FIRST], rows[:, : running_match.FIRST])
 
 
 def test_both_remember_as_much(monkeypatch):
-    assert running_match.REMEMBERED == longest_match.HEARD
-    assert note_bins.COLUMNS[running_match.FIRST :] == note_bins.ECHO
+    assert running_match.REMEMBERED == longest_match.REACH
+    assert note_bins.COLUMNS[running_match.FIRST :] == note_bins.MATCH
     assert [note_bins.COLUMNS[column] for column in running_match.BINS] == list(note_bins.PREDICTED)
-    monkeypatch.setattr(longest_match, "HEARD", 20)
+    monkeypatch.setattr(longest_match, "REACH", 20)
     monkeypatch.setattr(running_match, "REMEMBERED", 20)
     rows = _rows(np.random.default_rng(9).integers(0, 3, 200))
     rows[0] = _rows([59])[0]
     rows[100] = rows[0]
-    found = note_bins.echoes(rows)
+    found = note_bins.matches(rows)
     assert found[100].tolist() == [0] * 5, "what was longer ago is forgotten"
     np.testing.assert_array_equal(_heard(rows)[:, running_match.FIRST :], found)
 
@@ -134,9 +134,9 @@ def _frames_by_hand(frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_frames_have_the_echo_found_by_comparing_everything_each_piece_its_own(seed):
+def test_matches_of_frames_are_those_found_by_comparing_everything_in_their_own_piece(seed):
     frames = _frames(70, seed)
-    rows = piano_roll.with_echoes(frames, np.array([0, 40, 40, 70]))
+    rows = piano_roll.with_matches(frames, np.array([0, 40, 40, 70]))
     np.testing.assert_array_equal(rows[:40], _frames_by_hand(frames[:40]))
     np.testing.assert_array_equal(rows[40:], _frames_by_hand(frames[40:]))
 
@@ -150,7 +150,7 @@ def test_frame_by_frame_the_echo_is_the_same_as_in_whole_pieces(keys):
         return heard, told[0]
 
     found = jax.lax.scan(hear, running_match.of_frames(1, keys), jnp.asarray(frames, jnp.float32))[1]
-    np.testing.assert_array_equal(found, piano_roll.with_echoes(frames, np.array([0, 200])))
+    np.testing.assert_array_equal(found, piano_roll.with_matches(frames, np.array([0, 200])))
     assert found.shape[1] == 2 * keys + len(longest_match.LENGTHS)
 
 
@@ -168,7 +168,7 @@ def test_the_columns_of_frames_with_an_echo_are_as_many_as_the_config_says():
 def test_training_windows_of_frames_move_with_their_echo_and_so_many_keep_it(share):
     frames = _frames(64)
     frames[:, [0, 1, 2, 85, 86, 87]] = 0
-    rows = piano_roll.with_echoes(frames, np.array([0, 64]))
+    rows = piano_roll.with_matches(frames, np.array([0, 64]))
     found = sequences.windows(rows, np.array([0, 64]), np.array([True]), 16, 3, echo=share)
     assert sequences.kinds(found) == 3
     draws = np.stack([np.full(400, 0.5), np.repeat([0.0, 0.999], 200), (np.arange(400) + 0.5) / 400], axis=1)
@@ -189,7 +189,7 @@ def test_sampled_frames_are_told_the_echo_of_the_piece_that_they_become(temperat
     net = MusicLSTM(8, 185, head=Bernoulli(), every=True, echo=longest_match.LENGTHS)
     params = network.init(net, jax.random.key(1), 20)
     params["dense"]["bias"] = jnp.where(jnp.arange(88) < 3, 0.0, -50.0)  # few frames are possible, so they come again
-    pieces = [piano_roll.with_echoes(_frames(20, seed), np.array([0, 20])) for seed in range(3)]
+    pieces = [piano_roll.with_matches(_frames(20, seed), np.array([0, 20])) for seed in range(3)]
     past, keys = sample.Past(jnp.asarray(np.stack(pieces), jnp.float32)), sample.output_keys(5, 3)
     limits = sample.Limits(jnp.zeros(185), jnp.ones(185), jnp.ones(185))
 
@@ -200,10 +200,10 @@ def test_sampled_frames_are_told_the_echo_of_the_piece_that_they_become(temperat
     rows = np.concatenate([past.windows, whole.rows], axis=1)
     assert rows[:, 20:, 88:].any(), "nothing came twice"
     for piece in rows:
-        np.testing.assert_array_equal(piece, piano_roll.with_echoes(piece[:, :88].astype(np.uint8), np.array([0, 60])))
+        np.testing.assert_array_equal(piece, piano_roll.with_matches(piece[:, :88].astype(np.uint8), np.array([0, 60])))
     # Silence before a piece begins is none of it.
     padded = sample.Past(jnp.pad(past.windows[:, :9], ((0, 0), (11, 0), (0, 0))))
     for piece in np.concatenate([padded.windows, more(padded, 30).rows], axis=1)[:, 11:]:
-        np.testing.assert_array_equal(piece, piano_roll.with_echoes(piece[:, :88].astype(np.uint8), np.array([0, 39])))
+        np.testing.assert_array_equal(piece, piano_roll.with_matches(piece[:, :88].astype(np.uint8), np.array([0, 39])))
     first = more(past, 15)
     np.testing.assert_array_equal(np.concatenate([first.rows, more(first.past, 25, 15).rows], axis=1), whole.rows)

@@ -213,7 +213,7 @@ def test_frames_with_an_echo_go_on_from_a_primer_of_any_length(runs: Trained, cl
         seen, _ = piano_roll.frames(musicjax.read_midi(path), 4, onsets=True)
         window = np.asarray(generate_lib._primer_window(generate_lib.read_primer(path, model), model))
         assert len(window) == max(len(seen), 16)
-        rows = piano_roll.with_echoes(seen, np.array([0, len(seen)]))
+        rows = piano_roll.with_matches(seen, np.array([0, len(seen)]))
         np.testing.assert_array_equal(window[len(window) - len(seen) :], rows)
         assert not window[: len(window) - len(seen)].any() and window[:, 176:].any()
         generate(runs["echo"], tmp_path / path.stem, "--num_outputs=2", "--num_notes=32", f"--primer={path}")
@@ -264,7 +264,9 @@ def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     model, pieces = generate_lib.load(workdir), np.stack(frame_sets.read(jsb).pieces("test")).astype(np.float32)
     seen = pieces
     if model.net.echo:
-        seen = np.stack([piano_roll.with_echoes(piece.astype(np.uint8), np.array([0, len(piece)])) for piece in pieces])
+        seen = np.stack(
+            [piano_roll.with_matches(piece.astype(np.uint8), np.array([0, len(piece)])) for piece in pieces]
+        )
     outputs = network.apply(model.net, model.params, jnp.asarray(seen[:, :-1], jnp.float32))
     own = network.head_params(model.params)
     nats = -model.net.head.log_prob(own, outputs, jnp.asarray(pieces[:, 1:]))

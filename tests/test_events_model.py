@@ -12,7 +12,8 @@ import pytest
 
 from musicjax import config as config_lib
 from musicjax.config import Config
-from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import load as data_lib
+from musicjax.corpus import split as split_lib
 from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
@@ -132,8 +133,8 @@ def test_evaluating_tells_what_was_copied_from_the_training_data(run, folders, t
 
 def test_bins_and_training_are_of_the_training_pieces_alone(folders):
     config = _config(folders)
-    data, (corpus, _) = dataset.prepare(config), corpus_lib.read(config.data)
-    own = corpus_lib.folders(corpus.names)
+    data, (corpus, _) = dataset.prepare(config), data_lib.read(config.data)
+    own = split_lib.folders(corpus.names)
     training = [corpus.piece(p) for p in np.flatnonzero(own == 0)]
     assert data.bins == note_bins.learn(training)
     assert data.music is not None and len(data.music.training) == len(training) and len(data.music.held_out) == 2
@@ -156,14 +157,14 @@ def test_trials_side_by_side_are_the_runs_they_would_be_alone(folders, tmp_path)
 
 
 def test_folders_decide_and_test_pieces_take_no_part(folders):
-    corpus, _ = corpus_lib.read(_config(folders).data)
-    own = corpus_lib.folders(corpus.names)
+    corpus, _ = data_lib.read(_config(folders).data)
+    own = split_lib.folders(corpus.names)
     assert own is not None and sorted(set(own.tolist())) == [0, 1, 2]
-    kept = corpus_lib.without_tests(corpus)
+    kept = split_lib.without_tests(corpus)
     assert len(kept) == (own != 2).sum() and not any(name.startswith("test/") for name in kept.names)
     assert sum(len(kept.piece(p)) for p in range(len(kept))) == len(kept.notes)
     np.testing.assert_array_equal(
-        corpus_lib.held_out(kept, _config(folders).data), [n.startswith("valid") for n in kept.names]
+        split_lib.held_out(kept, _config(folders).data), [n.startswith("valid") for n in kept.names]
     )
 
 
@@ -178,20 +179,20 @@ def test_folders_decide_and_test_pieces_take_no_part(folders):
 )
 def test_half_a_split_is_refused(names, told):
     with pytest.raises(RunError, match=told):
-        corpus_lib.folders(names)
+        split_lib.folders(names)
 
 
 @pytest.mark.parametrize("names", [("a.mid", "b.mid"), ("train/a.mid", "train/b.mid"), ("x/a.mid", "train.mid")])
 def test_other_folders_are_no_split(names):
-    assert corpus_lib.folders(names) is None
+    assert split_lib.folders(names) is None
 
 
 def test_pieces_that_change_sides_are_other_data(folders, tmp_path):
     moved = shutil.copytree(folders, tmp_path / "moved")
     last = sorted((moved / "valid").iterdir())[-1]
-    before = corpus_lib.read(_config(folders).data)[0].fingerprint
+    before = data_lib.read(_config(folders).data)[0].fingerprint
     last.rename(moved / "train" / f"0{last.name}")
-    assert corpus_lib.read(_config(moved).data)[0].fingerprint != before
+    assert data_lib.read(_config(moved).data)[0].fingerprint != before
 
 
 def test_windows_across_files_do_not_go_with_folders(folders):

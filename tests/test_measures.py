@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from musicjax.corpus.split import Music
 from musicjax.errors import RunError
 from musicjax.music import metrics
 from musicjax.music.notes import Notes, from_beats
 from musicjax.run import sample_metrics
-from musicjax.run.sample_metrics import Music
 
 
 def _piece(seed: int, count: int = 60) -> Notes:

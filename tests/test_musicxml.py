@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax.config import DataConfig
-from musicjax.corpus import corpus, datasets, worker
+from musicjax.corpus import datasets, load, pool, read
 from musicjax.music import midi, musicxml
 from musicjax.music.musicxml import MusicXmlError
 
@@ -311,7 +311,7 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
     (folder / "f.musicxml").write_text(_score([_note("C4", 1, alter="0.75")]))
     midi.write(musicxml.read(folder / "a.musicxml")[0], folder / "g.mid")
     data = DataConfig(source=str(folder), cache=str(cache), workers=1)
-    first, outcomes = corpus.read(data)
+    first, outcomes = load.read(data)
     assert [(o.path, o.status, o.code) for o in outcomes] == [
         ("a.musicxml", "kept", "kept"),
         ("b.mid", "skipped", "no_header_chunk"),
@@ -321,8 +321,8 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
         ("g.mid", "kept", "kept"),
     ]
     assert first.notes.pitch.tolist() == [60, 62, 60, 62, 61, 60, 62]
-    monkeypatch.setattr(corpus.pool, "read_files", lambda waiting, *_: ((path, 1 / 0) for path in waiting))
-    second, again = corpus.read(data)
+    monkeypatch.setattr(pool, "read_files", lambda waiting, *_: ((path, 1 / 0) for path in waiting))
+    second, again = load.read(data)
     assert again == outcomes
     np.testing.assert_array_equal(second.notes.to_array(), first.notes.to_array())
 
@@ -330,7 +330,7 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
 def test_the_reading_process_tells_why_a_score_is_skipped(tmp_path):
     path = tmp_path / "a.mxl"
     path.write_bytes(b"PK no archive")
-    outcome, notes = worker.read_file(str(path), percussion=True)
+    outcome, notes = read.read_file(str(path), percussion=True)
     assert (outcome.status, outcome.code, notes) == ("skipped", "bad_archive", None)
 
 
@@ -360,7 +360,7 @@ def test_bach_is_the_scores_of_four_voices_in_a_package_that_is_not_imported(tmp
     members = {"bwv1.mxl": _compressed(4), "bwv2.mxl": _compressed(5), "bwv3.mxl": b"damaged", "bwv4.krn": b""}
     _music21_at(tmp_path / "site", monkeypatch, members)
     monkeypatch.chdir(tmp_path)
-    found, outcomes = corpus.read(DataConfig(source="bach", cache="off", workers=1))
+    found, outcomes = load.read(DataConfig(source="bach", cache="off", workers=1))
     assert [(o.path, o.status) for o in outcomes] == [("bwv1.mxl", "kept"), ("bwv3.mxl", "skipped")]
     assert found.notes.pitch.tolist() == [60] * 4
 

@@ -1,4 +1,4 @@
-"""Notes <-> rows of bins: what is lossless, what goes to the nearest bin, and where rows are in the bar."""
+"""Notes <-> rows of bins: what stays exact, what goes to the nearest bin, and the bar position of each row."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_what_is_on_a_grid_comes_back_as_it_was(notes):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(notes=_on_a_grid(), shift=st.floats(0.0, 0.02))
-def test_place_follows_from_the_intervals_and_all_bins_are_within_their_sizes(notes, shift):
+def test_the_bar_position_follows_from_the_intervals_and_all_bins_are_within_their_sizes(notes, shift):
     moved = dataclasses.replace(notes, onset_beats=notes.onset_beats * (1 + shift))
     bins = note_bins.learn([notes])
     rows, _ = note_bins.encode(moved, bins)
     assert (rows < np.array(bins.used)).all() and (np.array(bins.used) <= note_bins.SIZES).all()
     steps = np.cumsum(np.array(bins.interval)[rows[:, 0]])
-    np.testing.assert_array_equal(rows[:, note_bins.PLACE], steps % bins.steps_per_bar)
+    np.testing.assert_array_equal(rows[:, note_bins.BAR_POSITION], steps % bins.steps_per_bar)
 
 
 def test_the_grid_is_the_coarsest_that_has_the_onsets():
@@ -59,7 +59,7 @@ def test_the_grid_is_the_coarsest_that_has_the_onsets():
         assert note_bins.learn([piece]).steps_per_beat == steps
 
 
-def test_of_too_many_values_the_nearest_bins_are_used_and_chords_stay_together():
+def test_too_many_values_go_to_the_nearest_bins_and_chords_stay_together():
     rng = np.random.default_rng(0)
     onset = np.repeat(np.cumsum(rng.exponential(0.7, 3000) + 0.1), 2)
     pitch = np.tile([60, 64], 3000)
@@ -69,7 +69,7 @@ def test_of_too_many_values_the_nearest_bins_are_used_and_chords_stay_together()
     assert nearest.mean() > 0.5
     assert len(bins.velocity) == note_bins.VELOCITY_BINS and len(bins.interval) <= note_bins.SIZES[0]
     assert (rows[1::2, 0] == 0).all(), "the second note of each chord begins with the first"
-    # Intervals without a bin are made up for: time does not drift.
+    # The intervals that follow make up for one without a bin, so that time does not drift.
     at = np.cumsum(np.array(bins.interval)[rows[:, 0]]) / bins.steps_per_beat
     assert np.abs(at - onset).max() < 8
     assert np.median(np.abs(at - onset)) <= 0.5 / bins.steps_per_beat + 1e-9

@@ -15,9 +15,13 @@ TRIALS = 25
 
 @pytest.fixture(scope="module")
 def rows() -> dict[int, dict]:
-    """What `python -m tests.trials --quick` reports of each trial, and the lines it printed."""
+    """What `python -m tests.reliability --quick` reports of each trial, and the lines it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.trials", "--quick"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.reliability", "--quick"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode in (0, 1), done.stderr[-3000:]
     rows = {row["trial"]: row for row in json.loads(done.stdout.splitlines()[-1])["trials"]}

@@ -131,14 +131,14 @@ def _evaluate(options: dict[str, Any], config: Config, overrides: dict[str, Any]
 
 
 def _data(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:
-    from musicjax.corpus import load
+    from musicjax.cli import data as data_command
 
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     config_lib.set_field(config, "data.source", source)
     if source.startswith("polyphonic:"):  # whatever the config would train on it
         config = Config(data=DataConfig(source, config.data.cache, encoding="frames"))
-    load.show(config_lib.validate(config).data, report, options["json"])
+    data_command.show(config_lib.validate(config).data, report, options["json"])
 
 
 def _report(options: dict[str, Any], config: Config, overrides: dict[str, Any] | None) -> None:

@@ -1,1 +1,1 @@
-"""From a folder to pieces: find, read, keep, split. NumPy and the standard library; never JAX."""
+"""From a folder of MIDI or MusicXML files to a corpus of pieces: find, read, pool, cache, load, split."""

@@ -8,15 +8,25 @@ import os
 import tempfile
 from pathlib import Path
 
+from musicjax import files
 from musicjax.config import DataConfig
-from musicjax.corpus import pool, worker
+from musicjax.corpus import worker
+from musicjax.corpus.find import SCORE_SUFFIXES
+from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
-from musicjax.music import midi
+from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
+
+# Codes of readings that another try may change, so that they are not kept.
+PASSING = ("time_limit", "memory_limit", "reader_died")
 
 
 def cache_folder(data: DataConfig) -> Path | None:
-    """Where the notes of files are kept, made if need be; None if the config says off."""
+    """The cache that the config names, made if need be; None if the config says off.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     if data.cache == "off":
         return None
     base = data.cache or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "musicjax")
@@ -30,41 +40,32 @@ def cache_folder(data: DataConfig) -> Path | None:
     return folder
 
 
-def _entry(cache: Path, content: str, percussion: bool) -> Path:
-    kind = "all" if percussion else "pitched"
-    return cache / f"notes-v{midi.READER_VERSION}-{kind}" / content[:2] / content
+def entry(cache: Path, path: Path, sha256: str, percussion: bool) -> Path:
+    """Where the reading of a file of this content is kept. How a file is read depends on its suffix, too."""
+    kind, suffix = "all" if percussion else "pitched", path.suffix.lower()
+    name = f"{sha256}-{suffix[1:]}" if suffix in SCORE_SUFFIXES else sha256
+    return cache / f"notes-v{READER_VERSION}-{kind}" / name[:2] / name
 
 
-def load(cache: Path, content: str, percussion: bool) -> tuple[worker.Reading, Notes | None] | None:
-    """What the cache holds for a file; None if nothing, or something damaged: the file is read again."""
+def load(kept: Path) -> tuple[Reading, Notes | None] | None:
+    """The reading that an entry holds; None if there is none, or a damaged one, so that the file is read again."""
     with contextlib.suppress(OSError, ValueError, TypeError, EOFError):
-        return worker.receive(io.BytesIO(_entry(cache, content, percussion).read_bytes()))
+        # From memory: a damaged head may ask for any number of bytes, for which a file would make room.
+        return worker.receive(io.BytesIO(kept.read_bytes()))
     return None
 
 
-def store(cache: Path, content: str, percussion: bool, outcome: worker.Reading, notes: Notes | None) -> None:
-    """Keeps what was read from a file of this hash; raises RunError if it cannot be written."""
-    if not content or outcome.code in pool.PASSING:
-        return  # another try may go better
-    entry = _entry(cache, content, percussion)
-    partial = entry.with_name(f"{content}.{os.getpid()}")
-    try:
-        try:
-            stream = partial.open("wb")
-        except FileNotFoundError:
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            stream = partial.open("wb")
-        with stream:
-            worker.send(stream, outcome, notes)
-        partial.replace(entry)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise cannot_write(cache, error) from error
+def store(kept: Path, reading: Reading, notes: Notes | None) -> None:
+    """Keeps a reading, unless another try may change it; raises OSError if it cannot be written."""
+    if reading.code in PASSING:
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(kept) as partial, partial.open("wb") as stream:
+        worker.send(stream, reading, notes)
 
 
 def cannot_write(cache: Path, error: OSError) -> RunError:
-    """What to tell the user."""
+    """The error of a cache that cannot be written."""
     return RunError(
         f"cache folder {cache} cannot be written: {error.strerror}; "
         "name another with --config.data.cache=DIR, or --config.data.cache=off"

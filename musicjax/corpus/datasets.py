@@ -1,9 +1,9 @@
-"""Data sets by name: where they are, how they are checked, and their way into the cache folder.
+"""Data sets by name: where they are, how they are checked, and how they get into the cache.
 
-A name stands for a folder DATASETS/NAME of the cache: if it is there it is read, and nothing is asked of any
-network; else `fetch` downloads it. `bach` is read from the installed package music21 and never copied.
-An archive is checked by the sha256 that its publisher states; those of GitHub are packed anew for each who asks, so
-their files are checked instead, against those of the git commit. Only what passed its check gets the folder's name.
+A name stands for the folder datasets/NAME of the cache. If it is there, no network is asked; else `fetch` downloads
+it. `bach` is read from the installed package music21 and never copied.
+An archive is checked by the sha256 that its publisher states. GitHub packs archives anew for whoever asks, so for
+those the files are checked instead, against those of the git commit. A folder gets its name after its check.
 
 The variable MUSICJAX_DATA_MIRROR names another place for the archives: BASE/NAME.zip or BASE/NAME.tar.gz, checked
 against the same hashes.
@@ -16,14 +16,11 @@ import dataclasses
 import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from musicjax.corpus import archives
+from musicjax import files
 from musicjax.errors import RunError, UsageError
-from musicjax.music import musicxml
 
 OnProgress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: not known)
 Say = Callable[[str, str], None]  # what it is about, the fact
@@ -34,10 +31,10 @@ class DataSet:
     """One archive.
 
     Attributes:
-        url, suffix: where it is, and how its kind is named.
-        licence: under which its publisher gives it.
+        url, suffix: where it is, and the suffix of its kind.
+        licence: that its publisher states.
         wanted: pattern of the files in it that are music, see `archives.unpack`.
-        archive_bytes, sha256: of the archive; 0 and empty where it is not always the same.
+        archive_bytes, sha256: of the archive; 0 and empty if it is not always the same.
         files_sha256: then sha256 over a line "SHA256  PATH" for each file, as sha256sum writes them, sorted by path.
     """
 
@@ -97,41 +94,38 @@ MOST_BYTES = 2**33  # of an archive whose size is not known
 OTHERWISE = "or get it in another way and name its folder with --config.data.source=DIR"
 
 
-def is_name(source: str) -> bool:
-    """Whether a source is a data set's name, and no folder here is called so, which would come first."""
-    return source in NAMES and not Path(source).is_dir()
+def is_missing(source: str, cache: Path | None) -> bool:
+    """Whether a source is a data set that `fetch` would download; raises UsageError if it has no place for it.
+
+    A folder here of the same name comes first.
+    """
+    return source in DATA_SETS and not Path(source).is_dir() and not _folder(source, cache).is_dir()
 
 
 def find(name: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
-    """The folder of a data set that is here already, and which files of it count (None: all that are music).
-
-    Raises:
-        UsageError, RunError: it is not here.
-    """
-    if name == "bach":
-        return _bach()
-    folder = _folder(name, cache)
-    if not folder.is_dir():
-        raise RunError(f"data set {name}: not in {folder.parent}; `musicjax data --data={name}` downloads it")
-    return folder, None
-
-
-def is_missing(name: str, cache: Path | None) -> bool:
-    """Whether `fetch` has something to do; raises UsageError if it would have no place for it."""
-    return name in DATA_SETS and not _folder(name, cache).is_dir()
-
-
-def fetch(name: str, cache: Path | None, on_progress: OnProgress, say: Say) -> None:
-    """Downloads a data set into the cache, checks and unpacks it; goes on with what a killed one left.
+    """The folder of a data set that is not missing, and which files of it count (None: all that are music).
 
     Raises:
         UsageError: there is no cache.
-        RunError: it could not be had whole, and what to do.
+        RunError: `bach` is not installed.
+    """
+    return _bach() if name == "bach" else (_folder(name, cache), None)
+
+
+def fetch(name: str, cache: Path | None, on_progress: OnProgress, say: Say) -> None:
+    """Downloads a data set into the cache, checks and unpacks it; continues what a killed start left.
+
+    Raises:
+        UsageError: there is no cache.
+        RunError: it could not be downloaded whole, and what to do.
     """
     folder = _folder(name, cache)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.parent / f"{name}.lock", lambda: say("download", f"{name}: another process is at it")):
+        with _alone(
+            folder.parent / f"{name}.lock",
+            lambda: say("download", f"{name}: another process downloads it"),
+        ):
             if not folder.is_dir():
                 archive = folder.parent / (name + DATA_SETS[name].suffix)
                 if not archive.is_file():
@@ -140,7 +134,7 @@ def fetch(name: str, cache: Path | None, on_progress: OnProgress, say: Say) -> N
     except OSError as error:
         raise RunError(
             f"data set {name}: {folder.parent} cannot be written: {error.strerror or error}; expected room for it; "
-            "make some and start again to go on, or name another folder with --config.data.cache=DIR"
+            "make some and start again to continue, or name another folder with --config.data.cache=DIR"
         ) from error
 
 
@@ -148,20 +142,22 @@ def _bach() -> tuple[Path, list[Path]]:
     found = importlib.util.find_spec("music21")  # not imported, which takes seconds
     if found is None or not found.submodule_search_locations:
         raise RunError(
-            "data set bach: the package music21, which holds the chorales, is not installed; "
+            "data set bach: the package music21 is not installed; expected it, since it holds the chorales; "
             "`pip install 'musicjax[bach]'` installs it"
         )
     folder = Path(found.submodule_search_locations[0], "corpus", "bach")
     paths = sorted(folder.glob("*.mxl"))
     if not paths:
         raise RunError(
-            f"data set bach: no .mxl file in {folder}; expected the chorales that music21 comes with; "
+            f"data set bach: no .mxl file in {folder}; expected the chorales that come with music21; "
             "`pip install --force-reinstall 'musicjax[bach]'` puts them there"
         )
     return folder, [path for path in paths if _has_four_voices(path)]
 
 
 def _has_four_voices(path: Path) -> bool:
+    from musicjax.music import musicxml  # only this data set needs it here
+
     try:
         return musicxml.count_parts(path) == VOICES
     except (musicxml.MusicXmlError, OSError):
@@ -171,15 +167,15 @@ def _has_four_voices(path: Path) -> bool:
 def _folder(name: str, cache: Path | None) -> Path:
     if cache is None:
         raise UsageError(
-            f"config.data.cache=off: data set {name} is kept in the cache; "
-            "leave it out, name a folder with --config.data.cache=DIR, or the music's own with --config.data.source=DIR"
+            f"config.data.cache=off: expected a folder, since data set {name} is kept in the cache; "
+            "leave it out, set --config.data.cache=DIR, or name a folder with music with --config.data.source=DIR"
         )
     return cache / "datasets" / name
 
 
 @contextlib.contextmanager
 def _alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Waits until no other process is inside, where the system can tell."""
+    """Waits until no other process is inside, if the system can tell."""
     with path.open("a") as stream:
         with contextlib.suppress(ImportError):  # Windows
             import fcntl
@@ -202,17 +198,17 @@ def _download(name: str, archive: Path, on_progress: OnProgress, say: Say) -> No
     say("download", f"{name}: {url} ({size}) into {archive.parent}")
     say("licence", f"{name}: {data_set.licence}")
     if not data_set.sha256:
-        say("check", f"{name}: the archive's sha256 is not known beforehand; its files are checked, once unpacked")
+        say("check", f"{name}: checks the files once they are unpacked, since the archive has no fixed sha256")
     limit = data_set.archive_bytes or MOST_BYTES
     if not part.is_file() or part.stat().st_size != limit:  # else only its check is missing
-        from musicjax.corpus.download import DownloadError, download  # only here: http's imports take time
+        from musicjax.corpus.download import DownloadError, download  # its imports take time
 
         try:
             download(url, part, limit, on_progress)
         except DownloadError as error:
-            raise RunError(f"data set {name}: {url} {error}; start again to go on, {OTHERWISE}") from error
+            raise RunError(f"data set {name}: {url} {error}; start again to continue, {OTHERWISE}") from error
     if data_set.sha256:
-        _require_same(name, part, _sha256(part), data_set.sha256)
+        _require_same(name, part, files.sha256(part), data_set.sha256)
     part.replace(archive)
 
 
@@ -220,45 +216,39 @@ def _require_same(name: str, path: Path, found: str, expected: str) -> None:
     if found != expected:
         path.unlink()
         raise RunError(
-            f"data set {name}: what was downloaded is not the data set: sha256 {found}, expected {expected}; "
-            f"it was removed; start again, {OTHERWISE}"
+            f"data set {name}: the download is not the data set: sha256 {found}, expected {expected}; "
+            f"it is removed; start again, {OTHERWISE}"
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _unpack(name: str, archive: Path, folder: Path, say: Say) -> None:
-    """Aside, then renamed, so that what is cut off leaves no half data set."""
+    """Unpacks an archive that is whole, and removes it."""
+    from musicjax.corpus import archives  # its imports take time
+
     data_set = DATA_SETS[name]
-    for left in folder.parent.glob(f".{name}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
+    for left in folder.parent.glob(f".*-{name}.partial"):  # by a start that was killed while it unpacked
+        files.remove(left)
     try:
-        count = archives.unpack(archive, aside, data_set.wanted)
-        if not count:
-            raise archives.ArchiveError(f"has no file like {data_set.wanted}")
-        if data_set.files_sha256:
-            _require_same(name, archive, files_sha256(aside), data_set.files_sha256)
-        if hasattr(os, "sync"):  # the name must not be on the disk before the files are
-            os.sync()
-        aside.chmod(0o755)
-        aside.rename(folder)
+        with files.whole(folder) as partial:
+            partial.mkdir()
+            count = archives.unpack(archive, partial, data_set.wanted)
+            if not count:
+                raise archives.ArchiveError(f"has no file like {data_set.wanted}")
+            if data_set.files_sha256:
+                _require_same(name, archive, files_sha256(partial), data_set.files_sha256)
+            if hasattr(os, "sync"):  # the name must not be on the disk before the files are
+                os.sync()
     except archives.ArchiveError as error:
         archive.unlink()
         raise RunError(
-            f"data set {name}: the archive {error}; expected the data set's own; it was removed; "
+            f"data set {name}: the archive {error}; expected the data set's own; it is removed; "
             f"start again, {OTHERWISE}"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     archive.unlink()
-    say("unpacked", f"{name}: {count:,} files in {folder}")
+    say("unpacked", f"{name}: {count:,} files into {folder}")
 
 
 def files_sha256(folder: Path) -> str:
     """sha256 over a line "SHA256  PATH" for each file below a folder, sorted by path."""
     paths = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    return hashlib.sha256("".join(f"{_sha256(path)}  {name}\n" for name, path in paths).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{files.sha256(path)}  {name}\n" for name, path in paths).encode()).hexdigest()

@@ -1,136 +1,72 @@
-"""The data of a run: source -> Corpus, and what became of its files; and the `data` command."""
+"""The source that a config names -> Corpus: fetched, read, and said what became of its files.
+
+Files are read by a pool of processes with a limit of time each, and kept in a cache under the hash of their content.
+"""
 
 from __future__ import annotations
 
-import collections
-import json
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from musicjax import console
+from musicjax import console, files
 from musicjax.config import DataConfig
+from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import datasets
-from musicjax.corpus.corpus import Corpus, Outcome
+from musicjax.corpus import pool
+from musicjax.corpus.corpus import Corpus, Outcome, ReadFile
+from musicjax.corpus.find import SUFFIXES, find_files
+from musicjax.corpus.read import Reading, skipped
+from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError
-from musicjax.music.piano_roll import LOWEST_PITCH
+from musicjax.music import COMPOSER_VERSION
+from musicjax.music.notes import Notes
 
-# Files recovered and files skipped that are listed on the screen; the report has them all.
+# The console lists this many of the files recovered and of those skipped; the report has them all.
 LISTED = 20
-# How often a download says how far it is: so many times, or each so many bytes where its size is not known.
+# A download says how far it is this many times, or each so many bytes where its size is not known.
 LINES_A_DOWNLOAD = 25
 UNKNOWN_STEP_BYTES = 2**24
 
 
-def write_report(outcomes: list[Outcome], path: Path) -> None:
-    """One JSON line a file; raises RunError if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        corpus_lib.write_report(outcomes, path)
-    except OSError as error:
-        raise RunError(f"report {path} cannot be written: {error.strerror}; name another --workdir") from error
+def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
+    """`read`, for whoever needs notes; without the pieces in test/ unless `tests`.
+
+    Raises:
+        UsageError, RunError: as `read`; or no file gave notes.
+    """
+    corpus, outcomes = read(data)
+    require_notes(corpus, outcomes, data.source)
+    if tests:
+        if any(name.lower().startswith("test/") for name in corpus.names):
+            console.say("split", f"uses the pieces outside of test/ too; --data={data.source}/test is test/ alone")
+        return corpus, outcomes
+    kept = without_tests(corpus)
+    if len(kept) < len(corpus):
+        console.say("split", f"leaves out the {len(corpus) - len(kept)} pieces in test/, which only test")
+    return kept, outcomes
 
 
 def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
-    """Reads the source, fetched if need be, showing progress and what became of the files."""
-    _fetch(data)
-    with console.bar("reading", 0) as update:
-        corpus, outcomes = corpus_lib.read(data, lambda done, total: update(done, "", total))
-    counts = corpus_lib.counts(outcomes)
-    console.say(
-        "data",
-        f"{data.source}: {len(outcomes)} files, {counts['kept']} kept, {counts['recovered']} recovered, "
-        f"{counts['skipped']} skipped; {counts['notes']:,} notes",
-    )
-    for status, label in (("recovered", "mended"), ("skipped", "skipped")):
-        some = [outcome for outcome in outcomes if outcome.status == status]
-        for outcome in some[:LISTED]:
-            console.say(label, f"{outcome.path}: {outcome.detail}")
-        if len(some) > LISTED:
-            console.say(label, f"and {len(some) - LISTED} more")
+    """Reads the source, downloads it first if need be, shows progress and says what became of the files.
+
+    Args:
+        data: source, cache, workers, seconds_per_file and percussion are used.
+
+    Returns:
+        The corpus of all files that gave notes (perhaps none), and an Outcome for each file found, by path.
+
+    Raises:
+        UsageError: a data set and no cache to download it to.
+        RunError: no such source, no file of music in it, no way to download it or to write the cache.
+    """
+    cache = cache_lib.cache_folder(data)
+    with _source(data.source, cache) as (source, paths), console.bar("reading", 0) as update:
+        update(0, total=len(paths))
+        corpus, outcomes = corpus_lib.of_files(_read_files(source, paths, cache, data, update))
+    _say(data.source, outcomes)
     return corpus, outcomes
-
-
-def _fetch(data: DataConfig) -> None:
-    """Downloads the data set that the source names, unless it is in the cache."""
-    if data.source in datasets.NAMES and not datasets.is_name(data.source):
-        console.say("data", f"{data.source}: the folder {Path(data.source).absolute()}, not the data set of that name")
-    if not datasets.is_name(data.source) or not datasets.is_missing(data.source, corpus_lib.cache_folder(data)):
-        return
-    next_at = 0
-    with console.bar("download") as update:
-
-        def progress(done: int, total: int) -> None:
-            nonlocal next_at
-            if done >= next_at:
-                update(done >> 20, "MiB", total >> 20)
-                next_at = done + (total // LINES_A_DOWNLOAD or UNKNOWN_STEP_BYTES)
-
-        datasets.fetch(data.source, corpus_lib.cache_folder(data), progress, console.say)
-
-
-def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
-    """The `data` command: a table of outcomes by reason, the report, and with as_json one JSON object."""
-    if data.source.startswith("polyphonic:"):
-        _show_polyphonic(data.source, report, as_json)
-        return
-    corpus, outcomes = read(data)
-    reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
-    console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", "files"))
-    cache = corpus_lib.cache_folder(data)
-    if report is None and cache is not None:
-        report = cache / "reports" / f"{corpus.fingerprint[:16]}.jsonl"
-    if report is not None:
-        write_report(outcomes, report)
-        console.say("report", str(report))
-    pitch = corpus.notes.pitch
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    summary: dict[str, Any] = corpus_lib.counts(outcomes) | {
-        "files": len(outcomes),
-        "source": data.source,
-        "seconds": round(seconds, 3),
-        "pitch_low": int(pitch.min(initial=127)),
-        "pitch_high": int(pitch.max(initial=0)),
-        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
-        "fingerprint": corpus.fingerprint,
-        "report": "" if report is None else str(report),
-    }
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
-        print(f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
-    require_notes(corpus, outcomes, data.source)
-
-
-def _show_polyphonic(source: str, report: Path | None, as_json: bool) -> None:
-    """The same for a polyphonic data set, whose pieces have frames and no seconds."""
-    from musicjax.corpus import frame_sets
-
-    found = frame_sets.read(source)
-    outcomes, sounding = found.outcomes, np.flatnonzero(found.frames.any(axis=0))
-    reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
-    console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", "pieces"))
-    if report is not None:
-        write_report(outcomes, report)
-        console.say("report", str(report))
-    pieces = {split: len(found.pieces(split)) for split in frame_sets.SPLITS}
-    lowest, highest = (int(key) + LOWEST_PITCH for key in (sounding.min(initial=87), sounding.max(initial=0)))
-    summary: dict[str, Any] = corpus_lib.counts(outcomes) | {
-        "files": len(outcomes),
-        "source": source,
-        "frames": len(found.frames),
-        "pieces": pieces,
-        "pitch_low": lowest,
-        "pitch_high": highest,
-        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
-        "fingerprint": found.fingerprint,
-        "report": "" if report is None else str(report),
-    }
-    said = ", ".join(f"{count} {split}" for split, count in pieces.items())
-    print(json.dumps(summary) if as_json else f"{len(found.frames):,} frames in {len(found)} pieces: {said}")
 
 
 def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
@@ -141,3 +77,124 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
             f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
             "expected MIDI or MusicXML files with notes; name another folder"
         )
+
+
+@contextlib.contextmanager
+def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, list[Path]]]:
+    """The folder (or the file) that a source names, and its files of music."""
+    if source != "builtin":
+        yield _named(source, cache)
+    elif cache is not None:
+        folder = _compose(cache / f"builtin-v{COMPOSER_VERSION}")
+        yield folder, find_files(folder)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = _compose(Path(name, source))
+            yield folder, find_files(folder)
+
+
+def _named(source: str, cache: Path | None) -> tuple[Path, list[Path]]:
+    """The same of a data set, a folder or a file."""
+    from musicjax.corpus import datasets  # the built-in corpus does without
+
+    folder = Path(source).expanduser()
+    if source in datasets.NAMES and not folder.is_dir():
+        if datasets.is_missing(source, cache):
+            _download(source, cache)
+        folder, paths = datasets.find(source, cache)
+        return folder, find_files(folder) if paths is None else paths
+    if not folder.is_dir() and not folder.is_file():
+        raise RunError(
+            f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
+            f"folder with {' '.join(SUFFIXES)} files"
+        )
+    if source in datasets.NAMES:
+        console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
+    return folder, find_files(folder)
+
+
+def _compose(folder: Path) -> Path:
+    """The folder of the built-in corpus, composed if it is not there."""
+    if folder.is_dir():
+        return folder
+    from musicjax.music import composer  # a start that finds the folder does without
+
+    try:
+        with files.whole(folder) as partial:
+            partial.mkdir()
+            composer.write_corpus(partial)
+    except OSError as error:
+        if not folder.is_dir():  # else another start was first
+            raise cache_lib.cannot_write(folder.parent, error) from error
+    return folder
+
+
+def _download(name: str, cache: Path | None) -> None:
+    from musicjax.corpus import datasets
+
+    next_at = 0
+    with console.bar("download") as update:
+
+        def progress(done: int, total: int) -> None:
+            nonlocal next_at
+            if done >= next_at:
+                update(done >> 20, "MiB", total >> 20)
+                next_at = done + (total // LINES_A_DOWNLOAD or UNKNOWN_STEP_BYTES)
+
+        datasets.fetch(name, cache, progress, console.say)
+
+
+def _read_files(
+    source: Path, paths: list[Path], cache: Path | None, data: DataConfig, update: console.Update
+) -> Iterator[ReadFile]:
+    """Each file as it was read, now or at an earlier start, in the order of the paths."""
+    hashes: dict[Path, str] = {}
+    known: dict[Path, tuple[Reading, Notes | None]] = {}
+
+    def entry(path: Path) -> Path | None:
+        return cache_lib.entry(cache, path, hashes[path], data.percussion) if cache is not None else None
+
+    def unknown() -> Iterator[Path]:
+        """The paths that the cache does not know; fills in `hashes`, and `known` with those that it does."""
+        for path in paths:
+            try:
+                hashes[path] = files.sha256(path)
+            except OSError as error:
+                known[path] = (skipped("unreadable", error.strerror or str(error)), None)
+                continue
+            kept = entry(path)
+            found = None if kept is None else cache_lib.load(kept)
+            if found is None:
+                yield path
+            else:
+                known[path] = found
+
+    for path, reading, notes in pool.read_files(unknown(), data.workers, data.seconds_per_file, data.percussion):
+        known[path] = (reading, notes)
+        kept = entry(path)
+        if cache is not None and kept is not None:
+            try:
+                cache_lib.store(kept, reading, notes)
+            except OSError as error:
+                raise cache_lib.cannot_write(cache, error) from error
+        update(len(known), total=len(paths))
+    root = source if source.is_dir() else source.parent
+    for path in paths:
+        yield ReadFile(path.relative_to(root).as_posix(), hashes.get(path, ""), *known[path])
+
+
+def _say(source: str, outcomes: list[Outcome]) -> None:
+    """One line that counts the files, and some lines of files that were not simply kept."""
+    counts = corpus_lib.counts(outcomes)
+    odd = counts["recovered"] + counts["skipped"]
+    console.say(
+        "data",
+        f"{source}: kept {counts['kept']} of {len(outcomes)} files, recovered {counts['recovered']}, "
+        f"skipped {counts['skipped']}{' (musicjax data lists why)' if odd else ''}; {counts['notes']:,} notes",
+    )
+    for status in ("recovered", "skipped"):
+        some = [outcome for outcome in outcomes if outcome.status == status]
+        for outcome in some[:LISTED]:
+            console.say("file", f"{status} {outcome.path}: {outcome.detail}")
+        if len(some) > LISTED:
+            console.say("file", f"{status} {len(some) - LISTED} more")

@@ -1,4 +1,4 @@
-"""A pool of reading processes: paths in, outcomes out, each file within a time limit."""
+"""A pool of reading processes: paths in, readings out, each file within a limit of time."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from musicjax.corpus import worker
+from musicjax.corpus.read import Reading, skipped
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
 
-# Starting a process costs about as much as reading this many files.
+# To start a process costs about as much as to read this many files.
 FILES_A_PROCESS = 8
 # Room for the notes of a file, so that a process goes on while they wait (where the system can do that).
 PIPE_BYTES = 2**20
 VARIABLES = {
-    # No product of matrices is computed, and each thread would reserve memory that counts.
+    # A worker multiplies no matrices, and each thread that would be ready for it reserves memory that counts.
     "OPENBLAS_NUM_THREADS": "1",
-    # The C library of Linux would give each file's memory back, and the next file would fetch it anew, page by page.
+    # Linux' C library would return the memory of each file, and fetch it anew, page by page, for the next one.
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
     "MALLOC_MMAP_THRESHOLD_": str(2**24),
 }
-# How often files that take too long are looked for.
+# How often the pool looks for files that take too long.
 WATCH_SECONDS = 0.05
-# Outcomes of which another try may make something else, so that they are not remembered.
-PASSING = ("time_limit", "memory_limit", "reader_died")
 
 
 def cores() -> int:
@@ -41,14 +40,14 @@ def cores() -> int:
 
 def read_files(
     paths: Iterable[Path], workers: int, seconds_per_file: float, percussion: bool
-) -> Iterator[tuple[Path, worker.Reading, Notes | None]]:
-    """Yields (path, outcome, notes or None) of each file as it is done, in no fixed order.
+) -> Iterator[tuple[Path, Reading, Notes | None]]:
+    """Yields (path, reading, notes or None) of each file as it is done, in no fixed order.
 
     Args:
-        paths: taken one by one, while what was taken before is being read.
+        paths: taken one by one, while those taken before are being read.
         workers: processes at most; 0: one for each core.
-        seconds_per_file: a file that takes longer is given up, with its process.
-        percussion: see `midi.read`.
+        seconds_per_file: the pool gives up on a file that takes longer, and ends its process.
+        percussion: see `read.read_file`.
 
     Raises:
         RunError: a reading process cannot be started.
@@ -90,14 +89,17 @@ def read_files(
         for _ in range(count):
             result = results.get()
             if isinstance(result, BaseException):
-                raise RunError(f"the reading process could not be run: {result}") from result
+                raise RunError(
+                    f"a reading process could not be started: {result}; expected room for one more; "
+                    "close other programs, or use fewer with --config.data.workers=1"
+                ) from result
             yield result
     finally:
         done.set()
 
 
 class _ReadingProcess:
-    """A `reader` process that is ended, and replaced, when a file takes too long or kills it."""
+    """A `worker` process; one that a file kills, or that takes too long for a file, is replaced by another."""
 
     def __init__(self, seconds_per_file: float, percussion: bool):
         self._seconds_per_file = seconds_per_file
@@ -105,14 +107,14 @@ class _ReadingProcess:
         self._process: subprocess.Popen | None = None
         self._late_at = math.inf  # seconds of the monotonic clock
         self._timed_out = False
-        self._lock = threading.Lock()  # a process is not killed once its answer is there
-        self._asked: Path | None = None  # the last file that the process was asked for
+        self._lock = threading.Lock()  # so that no process is killed once its answer is there
+        self._asked: Path | None = None  # the last file that it asked the process for
 
-    def read(self, path: Path, following: Path | None) -> tuple[worker.Reading, Notes | None]:
-        """The outcome of a file; the next one is asked for at once, so that the process never waits."""
+    def read(self, path: Path, following: Path | None) -> tuple[Reading, Notes | None]:
+        """The reading of a file. Asks for the next one at once, so that the process never waits."""
         self._timed_out = False
         try:
-            if self._asked != path:  # the first one, or the process that was asked for it is gone
+            if self._asked != path:  # the first one, or the process that had it waiting is gone
                 self._ask(path)
             if following is not None:
                 self._ask(following)
@@ -123,8 +125,8 @@ class _ReadingProcess:
         except (EOFError, BrokenPipeError):
             self.end()
             if self._timed_out:
-                return worker.skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), None
-            return worker.skipped("reader_died", "the reading process died on it"), None
+                return skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), None
+            return skipped("reader_died", "the reading process died on it"), None
         finally:
             with self._lock:
                 self._late_at = math.inf
@@ -140,7 +142,7 @@ class _ReadingProcess:
         self._asked = path
 
     def kill_if_late(self) -> None:
-        """Called from another thread; `read` then finds the process gone."""
+        """Ends a process that is late, from another thread; `read` then finds it gone."""
         with self._lock:
             process = self._process
             if process is not None and time.monotonic() > self._late_at:
@@ -148,6 +150,7 @@ class _ReadingProcess:
                 process.kill()
 
     def end(self) -> None:
+        """Kills the process, if there is one; the next file starts another."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -162,6 +165,6 @@ class _ReadingProcess:
             stdout=subprocess.PIPE,
             pipesize=PIPE_BYTES,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **VARIABLES},
-            start_new_session=True,  # Ctrl-C is for the parent alone, which then closes the pipe
+            start_new_session=True,  # so that Ctrl-C reaches the parent alone, which then closes the pipe
         )
         return self._process

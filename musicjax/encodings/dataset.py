@@ -17,20 +17,20 @@ from musicjax.config import Config, DataConfig
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import frame_sets
 from musicjax.corpus import load as data_lib
+from musicjax.corpus import split as split_lib
 from musicjax.corpus.corpus import Corpus, Outcome
+from musicjax.corpus.split import Music
 from musicjax.errors import RunError, UsageError
 from musicjax.music import note_bins, note_matrix, piano_roll
 from musicjax.music.note_bins import Bins
 from musicjax.music.note_matrix import Scaling
-from musicjax.music.notes import Notes
-from musicjax.run.sample_metrics import Music
 from musicjax.training import sequences as sequences_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.sequences import Lanes, Sequences, Tables
 from musicjax.training.windows import Windows
 
 # Column, lowest and highest number of the pitches that events may be moved to: the keys of a piano.
-PITCHES = (note_bins.COLUMNS.index("pitch"), 21, 108)
+PITCHES = (note_bins.PITCH, 21, 108)
 # Of more notes or frames it is said that looking for echoes takes its time.
 MANY_ROWS = 1_000_000
 # Tempos to either side of a piece's own that its training windows may get.
@@ -104,26 +104,8 @@ def prepare(config: Config) -> Data:
     return {"notes": _of_notes, "frames": _of_frames, "events": _of_events}[config.data.encoding](config)
 
 
-def _read(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
-    """The source; without the pieces of its test folder, unless they are asked for.
-
-    Raises:
-        RunError: nothing usable.
-    """
-    corpus, outcomes = data_lib.read(data)
-    data_lib.require_notes(corpus, outcomes, data.source)
-    if tests:
-        if any(name.lower().startswith("test/") for name in corpus.names):
-            console.say("split", f"pieces outside of test/ count too; --data={data.source}/test is those in it alone")
-        return corpus, outcomes
-    kept = corpus_lib.without_tests(corpus)
-    if len(kept) < len(corpus):
-        console.say("split", f"by folder: {len(corpus) - len(kept)} pieces of test/ neither train nor validate")
-    return kept, outcomes
-
-
 def _of_notes(config: Config) -> Data:
-    corpus, outcomes = _read(config.data)
+    corpus, outcomes = data_lib.load(config.data)
     columns = config_lib.columns(config)
     unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
     out = _held_out(corpus, config.data)
@@ -147,7 +129,7 @@ def _of_notes(config: Config) -> Data:
     majority = float((largest[validation + config.data.window] == commonest).mean())
     arrays: Any = (rows, train, validation)
     learned, validated = Windows(*arrays[:2]), Windows(*arrays[::2])
-    music = _music(corpus, out)
+    music = split_lib.music_of(corpus, out)
     return Data(learned, validated, scaling, corpus.fingerprint, validating, majority, outcomes, music=music)
 
 
@@ -175,12 +157,12 @@ def _of_frames(config: Config) -> Data:
 
 def _of_events(config: Config) -> Data:
     data = config.data
-    corpus, outcomes = _read(data)
+    corpus, outcomes = data_lib.load(data)
     out = _held_out(corpus, data)
     chosen = ~out
     if data.echo > 0:
         _say_if_many(len(corpus.notes), "notes")
-    pieces = _pieces(corpus)
+    pieces = corpus.pieces
     bins = note_bins.learn([piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen])
     made = [note_bins.encode(piece, bins, data.echo > 0) for piece in pieces]
     rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
@@ -202,7 +184,7 @@ def _of_events(config: Config) -> Data:
     columns = len(note_bins.COLUMNS)
     highest = tuple(float(size - 1) for size in note_bins.SIZES)
     scaling = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, highest)
-    music = _music(corpus, out)
+    music = split_lib.music_of(corpus, out)
     return Data(learned, validated, scaling, corpus.fingerprint, int(out.sum()), majority, outcomes, bins, music)
 
 
@@ -229,14 +211,14 @@ def all_events(data: DataConfig, bins: Bins) -> tuple[Lanes, Music, float, str]:
     Raises:
         RunError: no piece has two notes.
     """
-    corpus, _ = _read(data, tests=True)
+    corpus, _ = data_lib.load(data, tests=True)
     made = [note_bins.encode(corpus.piece(p), bins, data.echo > 0) for p in range(len(corpus))]
     rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
     lanes = sequences_lib.lanes(rows, corpus.offsets, np.ones(len(corpus), bool))
     if not lanes.weight.any():
         raise RunError(f"data {data.source}: no piece of more than one note; add files")
     _say_nearest(nearest)
-    return lanes, _all(corpus), _commonest(rows, lanes), "all"
+    return lanes, split_lib.all_held_out(corpus), _commonest(rows, lanes), "all"
 
 
 def _say_nearest(nearest: np.ndarray) -> None:
@@ -291,7 +273,7 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         for outcome in found.skipped[: data_lib.LISTED]:
             console.say("skipped", f"{outcome.path}: {outcome.detail}")
         return Rolls(found.frames, found.offsets, found.split, found.fingerprint, found.outcomes)
-    corpus, outcomes = _read(data, tests=not held_out)
+    corpus, outcomes = data_lib.load(data, tests=not held_out)
     made = [piano_roll.frames(corpus.piece(p), data.per_beat, data.onsets) for p in range(len(corpus))]
     left_out = sum(count for _, count in made)
     if left_out:
@@ -301,9 +283,9 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     long_enough = np.array(lengths) > 1
     if not long_enough.all():
         console.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
-    out = corpus_lib.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
+    out = split_lib.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
     every, split = np.concatenate([frames for frames, _ in made]), out.astype(np.int8)
-    as_notes = _music(corpus, out) if held_out else _all(corpus)
+    as_notes = split_lib.music_of(corpus, out) if held_out else split_lib.all_held_out(corpus)
     return Rolls(every, offsets, split, corpus.fingerprint, outcomes, as_notes)
 
 
@@ -312,27 +294,7 @@ def rows_of(rolls: Rolls, data: DataConfig) -> np.ndarray:
     if not data.echo:
         return rolls.frames
     _say_if_many(len(rolls.frames), "frames")
-    return piano_roll.with_echoes(rolls.frames, rolls.offsets)
-
-
-def _pieces(corpus: Corpus) -> list[Notes]:
-    return [corpus.piece(piece) for piece in range(len(corpus))]
-
-
-def _music(corpus: Corpus, held_out: np.ndarray) -> Music:
-    """The pieces as notes, those held out, bool [P], apart."""
-    sides: tuple[list[int], list[int]] = ([], [])
-    for piece, out in enumerate(held_out.tolist()):
-        sides[out].append(piece)
-    pieces = _pieces(corpus)
-    training, apart = ([pieces[piece] for piece in side] for side in sides)
-    names, names_apart = (tuple(corpus.names[piece] for piece in side) for side in sides)
-    return Music(training, names, apart, names_apart)
-
-
-def _all(corpus: Corpus) -> Music:
-    """No piece is of the training data."""
-    return _music(corpus, np.ones(len(corpus), bool))
+    return piano_roll.with_matches(rolls.frames, rolls.offsets)
 
 
 def music(config: Config, fingerprint: str, workdir: Path) -> Music | None:
@@ -346,9 +308,9 @@ def music(config: Config, fingerprint: str, workdir: Path) -> Music | None:
         rolls = read_rolls(data)
         require_same(rolls.fingerprint, data.source, fingerprint, data.source, workdir)
         return rolls.music
-    corpus, _ = _read(data)
+    corpus, _ = data_lib.load(data)
     require_same(corpus.fingerprint, data.source, fingerprint, data.source, workdir)
-    return _music(corpus, _held_out(corpus, data))
+    return split_lib.music_of(corpus, _held_out(corpus, data))
 
 
 def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, Music, float, str]:
@@ -357,14 +319,14 @@ def all_notes(data: DataConfig, scaling: Scaling) -> tuple[Windows, Music, float
     Raises:
         RunError: no piece is longer than a window.
     """
-    corpus, _ = _read(data, tests=True)
+    corpus, _ = data_lib.load(data, tests=True)
     rows = np.concatenate([note_matrix.encode(corpus.piece(p), scaling) for p in range(len(corpus))])
     starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
     if not len(starts):
         raise RunError(f"data {data.source}: no piece of more than {data.window} notes; add files")
     shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
     arrays: Any = (rows, starts)
-    return Windows(*arrays), _all(corpus), float(shares.max()), "all"
+    return Windows(*arrays), split_lib.all_held_out(corpus), float(shares.max()), "all"
 
 
 def all_frames(data: DataConfig) -> tuple[Lanes, int, Music | None, float, str]:
@@ -415,13 +377,13 @@ def _held_out(corpus: Corpus, data: DataConfig) -> np.ndarray:
     if data.split == "windows":
         return np.zeros(len(corpus), bool)
     long_enough = np.diff(corpus.offsets) > 1 if data.encoding == "events" else None
-    return corpus_lib.held_out(corpus, data, long_enough)
+    return split_lib.held_out(corpus, data, long_enough)
 
 
 def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts of training and validation windows, and which rows training sees, bool [N]; pieces held out, bool [P]."""
     if data.split == "windows":
-        if corpus_lib.folders(corpus.names) is not None:
+        if split_lib.folders(corpus.names) is not None:
             raise UsageError(
                 f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
                 "--config.data.split=piece, or the files in one folder"

@@ -333,7 +333,7 @@ def _primer_frames(notes: Notes, data: DataConfig) -> jax.Array:
         raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; take another primer")
     rows, most = frames, data.window
     if data.echo:
-        rows, most = piano_roll.with_echoes(frames, np.array([0, len(frames)])), max(data.window, longest_match.HEARD)
+        rows, most = piano_roll.with_matches(frames, np.array([0, len(frames)])), max(data.window, longest_match.REACH)
     return jnp.asarray(np.pad(rows[-most:], ((max(data.window - len(rows), 0), 0), (0, 0))), jnp.float32)
 
 
@@ -344,4 +344,4 @@ def _primer_events(notes: Notes, bins: Bins, data: DataConfig) -> jax.Array:
         console.say(
             "primer", f"{int(nearest.sum())} of {len(rows)} notes have no bin of their own: the nearest is used"
         )
-    return jnp.asarray(rows[-longest_match.HEARD :], jnp.float32)
+    return jnp.asarray(rows[-longest_match.REACH :], jnp.float32)

@@ -17,7 +17,7 @@ from musicjax.music import longest_match, note_bins
 from musicjax.music.note_bins import Bins
 
 PITCHES = note_bins.SIZES[PITCH]
-ECHO_PITCH, ECHO_LENGTH = (note_bins.COLUMNS.index(name) for name in ("echo_pitch", "echo_length"))
+ECHO_PITCH, ECHO_LENGTH = note_bins.MATCH_PITCH, note_bins.MATCH_LENGTH
 FIRST_PITCH = sum(note_bins.SIZES[:PITCH])
 
 

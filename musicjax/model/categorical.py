@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from musicjax.model.heads import Score
+
 Params = dict[str, jax.Array]
 
 
@@ -78,13 +80,18 @@ class Categorical:
         """Negative log-likelihood, nats."""
         return -self.log_prob(params, outputs, targets)
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Share of the predicted columns whose likeliest bin, given the true ones before it, is the true one."""
         right = [
             jnp.argmax(self.logits(params, outputs, targets, column), axis=-1) == targets[..., column]
             for column in self.predicted
         ]
         return jnp.mean(jnp.stack(right, axis=-1), axis=-1)
+
+    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+        by_column = -self.log_probs(params, outputs, targets)
+        nats = jnp.sum(by_column, axis=-1)
+        return Score(nats, self.accuracy(params, outputs, targets), nats, by_column)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         """Gumbel noise, float32 [V]: the largest of logit + noise is bin b with the softmax's probability."""
@@ -93,7 +100,7 @@ class Categorical:
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        """Rows [..., C] of bins, one column after the other; what follows from others stays 0 (see `controls.draw`)."""
+        """Rows [..., C] of bins, one column after the other; what follows from others stays 0 (`encodings.event_controls` fills it in)."""
         rows, begins = jnp.zeros((*outputs.shape[:-1], len(self.sizes))), 0
         for column, size in enumerate(self.sizes):
             if column in self.predicted:

@@ -1,4 +1,4 @@
-"""Heads: what the network's outputs mean. Each gives, for outputs of the dense layer: loss, log_prob, sample.
+"""Heads: what the network's outputs mean. Each turns outputs of the dense layer into loss, log_prob and samples.
 
 regression  the output is the next row itself, the loss is the mean squared error (the paper's)
 bernoulli   one logit a key; the keys of a frame are independent given the past (Boulanger-Lewandowski et al. 2012)
@@ -13,19 +13,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-from musicjax.model.categorical import Categorical
 
 Params = dict[str, jax.Array]
 # The least probability of a key that is drawn.
 NEVER = 1e-6
 # Frames of at most so many keys take the fast way through NADE that has room for just them.
 FEW_KEYS = (7, 15)
+
+
+class Score(NamedTuple):
+    """Of each target: loss, accuracy and nats (negative log-likelihood), [...]; nats of each predicted column, [..., A],
+    where the head predicts columns one by one."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+    nats: jax.Array
+    nats_by_column: jax.Array | None = None
 
 
 class Head(Protocol):
@@ -47,8 +55,12 @@ class Head(Protocol):
         """Log-likelihood of 0/1 targets [..., C], nats, [...]."""
         ...
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """A share of what is right, 0..1, [...]."""
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """The share of a row that is right, 0..1, [...]."""
+        ...
+
+    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+        """Loss, accuracy and nats together."""
         ...
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
@@ -86,13 +98,16 @@ class Regression:
         on = jnp.clip(outputs, self.clip, 1 - self.clip)
         return jnp.sum(jnp.log(jnp.where(targets > 0.5, on, 1 - on)), axis=-1)
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """What Keras calls accuracy for this head: is the largest column of both the same?
 
         It compares pitch, velocity and interval with each other, not with the truth; always naming the
         velocity scores 77 % on the paper's data.
         """
         return (jnp.argmax(outputs, axis=-1) == jnp.argmax(targets, axis=-1)).astype(jnp.float32)
+
+    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+        return _score(self, params, outputs, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         return jax.random.normal(key, (columns,))
@@ -108,7 +123,7 @@ class Regression:
 class FrameRegression(Regression):
     """The same loss on 0/1 frames: outputs are probabilities when they are scored, agreed with and sampled."""
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Share of the keys that are on the right side of one half."""
         return jnp.mean((outputs > 0.5) == (targets > 0.5), axis=-1)
 
@@ -139,9 +154,12 @@ class Bernoulli:
     def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return -jnp.sum(jax.nn.softplus(jnp.where(targets > 0.5, -outputs, outputs)), axis=-1)
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Share of the keys that are on the right side of one half."""
         return jnp.mean((outputs > 0) == (targets > 0.5), axis=-1)
+
+    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+        return _score(self, params, outputs, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         return _logistic(key, columns)
@@ -181,9 +199,9 @@ class Nade:
     def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return Bernoulli().log_prob({}, self.logits(params, outputs, targets), targets)
 
-    def agreement(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Share of the keys that are on the right side of one half, given the true ones below."""
-        return Bernoulli().agreement({}, self.logits(params, outputs, targets), targets)
+        return Bernoulli().accuracy({}, self.logits(params, outputs, targets), targets)
 
     def logits(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """[..., C]: of each key, given the targets below it.
@@ -197,6 +215,9 @@ class Nade:
         ways = [functools.partial(_by_state, fewest) for fewest in FEW_KEYS]
         which = sum((most > fewest).astype(jnp.int32) for fewest in FEW_KEYS)
         return biases + lax.switch(which, [*ways, _by_key], params, hidden, targets)
+
+    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+        return _score(self, params, outputs, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         return _logistic(key, columns)
@@ -238,24 +259,14 @@ def _by_key(params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.moveaxis(lax.scan(key, hidden, by_key)[1], 0, -1)
 
 
-def make(
-    name: str,
-    units: int,
-    frames: bool,
-    sizes: tuple[int, ...] = (),
-    given: tuple[int, ...] = (),
-    precision: str = "float32",
-) -> Head:
-    """The head of a config: its name, hidden units (of nade and categorical), and whether rows are frames.
+def of_frames(name: str, units: int) -> Head:
+    """A head for frames: regression, bernoulli, or nade with hidden units."""
+    return {"regression": FrameRegression(), "bernoulli": Bernoulli(), "nade": Nade(units)}[name]
 
-    Args:
-        sizes, given, precision: of categorical, which see.
-    """
-    if name == "categorical":
-        return Categorical(sizes, given, units, precision)
-    if name == "regression":
-        return FrameRegression() if frames else Regression()
-    return Bernoulli() if name == "bernoulli" else Nade(units)
+
+def _score(head: Head, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
+    log_prob = head.log_prob(params, outputs, targets)
+    return Score(head.loss(params, outputs, targets), head.accuracy(params, outputs, targets), -log_prob)
 
 
 def _logistic(key: jax.Array, columns: int) -> jax.Array:

@@ -25,11 +25,11 @@ class MusicLSTM(nn.Module):
         precision: of the LSTM's large products, float32 or bfloat16.
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
-        every: outputs at every position of a window, each for the row after it, instead of the last alone.
+        every_position: outputs at every position of a window, each for the row after it, instead of the last alone.
         sizes: where the columns are bins, how many each has: their embeddings' sum is what the LSTM sees.
         embedding: E, numbers in an embedding.
-        echo: where rows are frames with an echo, the lengths of runs that its last columns tell apart; a row is then a
-            frame, the one that followed, and these.
+        match_lengths: where a row tells the longest match, the lengths that its last columns tell apart; a row is then
+            what it is itself, what followed the match, and these.
     """
 
     units: int
@@ -38,15 +38,15 @@ class MusicLSTM(nn.Module):
     precision: str = "float32"
     layers: int = 1
     head: heads.Head = heads.Regression()
-    every: bool = False
+    every_position: bool = False
     sizes: tuple[int, ...] = ()
     embedding: int = 0
-    echo: tuple[int, ...] = ()
+    match_lengths: tuple[int, ...] = ()
 
     @property
     def predicted(self) -> int:
-        """How many of the columns, the first, are predicted; the rest is told."""
-        return (self.columns - len(self.echo)) // 2 if self.echo else self.columns
+        """How many of the columns, the first ones, are predicted; the others are given."""
+        return (self.columns - len(self.match_lengths)) // 2 if self.match_lengths else self.columns
 
     @nn.compact
     def __call__(
@@ -65,7 +65,7 @@ class MusicLSTM(nn.Module):
             weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
         for params in weights[:-1]:
             below, _ = lstm.unroll(params, below, lstm.zero_state(windows.shape[0], self.units), self.precision)
-        if self.every:
+        if self.every_position:
             state = lstm.zero_state(windows.shape[0], self.units)
             last, _ = lstm.unroll(weights[-1], below, state, self.precision)
         else:
@@ -140,6 +140,12 @@ def apply(
     )
     assert isinstance(outputs, jax.Array)  # apply gives a pair only where collections are mutable
     return outputs
+
+
+def predict_next(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
+    """Outputs for the row after each window: windows float32 [B, T, C] -> float32 [B, O]."""
+    outputs = apply(network, params, windows)
+    return outputs[:, -1] if network.every_position else outputs
 
 
 def head_params(params: dict) -> heads.Params:

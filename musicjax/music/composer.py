@@ -5,6 +5,8 @@ are two clips. Inside a clip, harmony comes first (a Markov grammar of scale deg
 the accompaniment, then a melody (`musicjax.music.melody`).
 
 Time is counted in sixteenths, four to a beat, sixteen to a bar. Shape legend: H half bars.
+
+Raise `COMPOSER_VERSION` (in musicjax.music) whenever the same seed would compose other music.
 """
 
 from __future__ import annotations
@@ -18,9 +20,6 @@ import numpy as np
 from musicjax.music import melody, midi
 from musicjax.music.melody import Chord, Event, Motif, draw
 from musicjax.music.notes import Notes, from_beats
-
-# Part of the name of the cached corpus: raise it whenever the same seed would compose other music.
-COMPOSER_VERSION = 1
 
 STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 81, 59, 31
 BASS_LOW = 41  # the bass has one octave, BASS_LOW..BASS_LOW + 11: one pitch for each pitch class

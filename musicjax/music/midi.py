@@ -13,12 +13,11 @@ import numpy as np
 from musicjax.music import midi_chunks, midi_events, midi_notes
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import Notes
+from musicjax.music.tempo_map import seconds_at
 
 if TYPE_CHECKING:
     import mido
 
-# Part of every cache key: raise it whenever the same bytes would give other notes.
-READER_VERSION = 3
 PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
@@ -89,9 +88,9 @@ def _notes(table: midi_notes.Table, tempos: list[tuple[int, int]], layout: midi_
     table = table.select(np.argsort(table.onset, kind="stable"))  # ties stay in file order
     ticks_per_beat: float = layout.ticks_per_beat
     if ticks_per_beat:
-        seconds = _seconds_of(tempos, layout.ticks_per_beat)
-        onset, end = seconds(table.onset), seconds(table.end)
-    else:  # such a file knows no beats and heeds no tempo
+        changes = [(tick, us / 1e6 / ticks_per_beat) for tick, us in [(0, DEFAULT_TEMPO_US), *tempos]]
+        onset, end = seconds_at(table.onset, changes), seconds_at(table.end, changes)
+    else:  # such a file has no beats, and no tempo changes it
         onset, end = table.onset / layout.ticks_per_second, table.end / layout.ticks_per_second
         ticks_per_beat = layout.ticks_per_second * DEFAULT_TEMPO_US / 1e6
     onset_beats = table.onset / ticks_per_beat
@@ -104,20 +103,6 @@ def _notes(table: midi_notes.Table, tempos: list[tuple[int, int]], layout: midi_
     return Notes(
         table.pitch.astype(np.int16), table.velocity.astype(np.int16), onset, duration, onset_beats, duration_beats
     )
-
-
-def _seconds_of(tempos: list[tuple[int, int]], ticks_per_beat: int):
-    """A function from ticks [N] to seconds [N] under the tempo changes (tick, microseconds per beat)."""
-    changes = sorted([(0, DEFAULT_TEMPO_US), *tempos], key=lambda change: change[0])
-    change_tick = np.array([tick for tick, _ in changes], np.int64)
-    seconds_per_tick = np.array([tempo for _, tempo in changes], np.float64) / 1e6 / ticks_per_beat
-    change_seconds = np.concatenate([[0.0], np.cumsum(np.diff(change_tick) * seconds_per_tick[:-1])])
-
-    def seconds(tick: np.ndarray) -> np.ndarray:
-        segment = np.searchsorted(change_tick, tick, side="right") - 1
-        return change_seconds[segment] + (tick - change_tick[segment]) * seconds_per_tick[segment]
-
-    return seconds
 
 
 def write(
@@ -153,7 +138,9 @@ def write(
             f"bpm={bpm}, ticks_per_beat={ticks_per_beat}, programs={tuple(programs)}: "
             "expected 4..60,000,000, 1..32767 and 0..127"
         )
-    import mido  # only here, so that a reading process starts in a blink
+    import mido  # both only here, so that a reading process starts in a blink
+
+    from musicjax import files
 
     parts = [parts] if isinstance(parts, Notes) else list(parts)
     tempo_us = mido.bpm2tempo(bpm)
@@ -175,7 +162,8 @@ def write(
             track.append(mido.Message("program_change", program=program, channel=channel, time=0))
         track.extend(_messages(placed))
         file.tracks.append(track)
-    _save(file, Path(path))
+    with files.whole(Path(path)) as partial, partial.open("wb") as stream:
+        file.save(file=stream)
     return left_out
 
 
@@ -207,17 +195,3 @@ def _messages(placed: list[tuple[int, int, int, int, int]]) -> list[mido.Message
         messages.append(mido.Message(kind, note=pitch, velocity=velocity, channel=channel, time=tick - now))
         now = tick
     return messages
-
-
-def _save(file: mido.MidiFile, path: Path) -> None:
-    import tempfile  # with mido's, the import that takes longest
-
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".mid.partial")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            file.save(file=stream)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

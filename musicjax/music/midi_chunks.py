@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from musicjax.music.notes import NoNotesError
+
 HEADER, TRACK = b"MThd", b"MTrk"
 HEAD_BYTES = 8  # name and length of a chunk
 HEADER_BYTES = 14  # the whole header chunk of MIDI 1.0
@@ -19,12 +21,8 @@ FRAMES_PER_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1001, 30: 30.0}
 Mended = dict[str, str]
 
 
-class MidiError(Exception):
-    """A file that gives no notes; `code` is short and stable, the text says what was found."""
-
-    def __init__(self, code: str, text: str):
-        super().__init__(text)
-        self.code = code
+class MidiError(NoNotesError):
+    """A file that is no MIDI file, or one that gives no notes."""
 
 
 class Layout(NamedTuple):

@@ -4,7 +4,7 @@ What is read: pitches as they sound, tied notes as one, times from divisions, an
 together in all parts and are as long as what is written in them, so an upbeat is as short as it is. Repeats are
 played once; grace notes and notes without pitch are left out; every velocity is VELOCITY, since a score has none.
 
-`midi.READER_VERSION` counts for this file too: raise it whenever the same bytes would give other notes.
+`READER_VERSION` (in musicjax.music) counts for this file too: raise it whenever the same bytes would give other notes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicjax.music.notes import Notes
+from musicjax.music.notes import NoNotesError, Notes
+from musicjax.music.tempo_map import seconds_at
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-SUFFIXES = (".mxl", ".musicxml")
 VELOCITY = 80
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a score says otherwise
 MOST_BYTES = 32 * 2**20  # of one file
@@ -37,12 +37,8 @@ CONTAINER = "META-INF/container.xml"
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
-class MusicXmlError(Exception):
-    """A file that gives no notes; `code` is short and stable, the text says what was found."""
-
-    def __init__(self, code: str, text: str):
-        super().__init__(text)
-        self.code = code
+class MusicXmlError(NoNotesError):
+    """A file that is no score, or one that gives no notes."""
 
 
 @dataclasses.dataclass
@@ -269,18 +265,9 @@ def _notes(score: _Score) -> Notes:
     found = sorted(score.notes, key=lambda note: note.onset)
     onset_beats = np.array([note.onset for note in found], np.float64)
     end_beats = np.array([note.end for note in found], np.float64)
-    onset, end = (_seconds(beats, score.tempos) for beats in (onset_beats, end_beats))
+    changes = [(0.0, 60 / DEFAULT_BPM), *((float(beat), 60 / bpm) for beat, bpm in score.tempos)]
+    onset, end = (seconds_at(beats, changes) for beats in (onset_beats, end_beats))
     pitch = np.array([note.pitch for note in found], np.int16)
     velocity = np.full(len(found), VELOCITY, np.int16)
     duration_beats = np.array([note.end - note.onset for note in found], np.float64)
     return Notes(pitch, velocity, onset, end - onset, onset_beats, duration_beats)
-
-
-def _seconds(beats: np.ndarray, tempos: list[tuple[Fraction, float]]) -> np.ndarray:
-    """float64 [N] seconds of float64 [N] quarter notes, under the tempo changes."""
-    changes = sorted([(Fraction(0), DEFAULT_BPM), *tempos], key=lambda change: change[0])
-    at = np.array([float(beat) for beat, _ in changes])
-    seconds_per_beat = 60.0 / np.array([bpm for _, bpm in changes])
-    at_seconds = np.concatenate([[0.0], np.cumsum(np.diff(at) * seconds_per_beat[:-1])])
-    segment = np.searchsorted(at, beats, side="right") - 1
-    return at_seconds[segment] + (beats - at[segment]) * seconds_per_beat[segment]

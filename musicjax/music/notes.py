@@ -1,4 +1,4 @@
-"""Notes: what every other file of this package speaks.
+"""Notes: what every other file of this package reads or writes.
 
 Shape legend of musicjax.music: N notes, P pieces, C columns.
 """
@@ -8,6 +8,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+
+
+class NoNotesError(Exception):
+    """A file that gives no notes; `code` is short and stable, the text says what was found."""
+
+    def __init__(self, code: str, text: str):
+        super().__init__(text)
+        self.code = code
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

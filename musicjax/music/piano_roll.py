@@ -13,26 +13,26 @@ from musicjax.music.notes import Notes, from_beats
 
 KEYS = 88
 LOWEST_PITCH = 21
-# Half a day in sixteenths: what is longer is a damaged time, and would take all memory.
+# Half a day in sixteenths: a longer piece comes from a damaged time, and would take all memory.
 MOST_FRAMES = 2**18
-# In frames. A time this close below the middle of a frame is there but for the rounding of seconds and beats.
+# In frames. A time this close below the middle of a frame lies there only because seconds and beats were rounded.
 NEGLIGIBLE = 1e-6
 
 
 def frames(notes: Notes, per_beat: int, onsets: bool = False) -> tuple[np.ndarray, int]:
-    """Notes as frames of zeros and ones, MOST_FRAMES at most: later notes are left out, longer ones are cut.
+    """Notes as frames of zeros and ones, MOST_FRAMES at most: it leaves out later notes, and cuts longer ones.
 
-    Onsets and ends go to the nearest frame, from the middle upwards; a note lasts one frame at least. Notes
-    of one key that overlap sound as one, in which an onset is still seen.
+    Onsets and ends go to the nearest frame, from the middle upwards; a note lasts at least one frame. Notes
+    of one key that overlap sound as one, in which each onset still shows.
 
     Args:
-        notes: N notes, of which the beats are used.
+        notes: N notes, whose beats count.
         per_beat: frames per quarter note, at least 1.
-        onsets: whether the 88 columns of onsets follow those of sounding.
+        onsets: whether 88 columns of onsets follow the 88 of sounding.
 
     Returns:
-        uint8 [F, 88 or 176], until the last note on the keys ends; and how many notes lie off the keys, or too
-        late, and are left out.
+        uint8 [F, 88 or 176], until the last note on the keys ends; and how many notes it left out, since they lie off
+        the keys or too late.
     """
     _require_grid(per_beat)
     key = np.asarray(notes.pitch, np.int64) - LOWEST_PITCH
@@ -54,12 +54,12 @@ def frames(notes: Notes, per_beat: int, onsets: bool = False) -> tuple[np.ndarra
     return np.concatenate([sounds, begins], axis=1), left_out
 
 
-def with_echoes(frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Frames of P pieces, uint8 [F, C], each with its echo: uint8 [F, 2 C + 9].
+def with_matches(frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Frames of P pieces, uint8 [F, C], each with its longest match: uint8 [F, 2 C + 9].
 
-    Piece p is frames[offsets[p]:offsets[p + 1]], offsets int [P + 1]. Behind the frame's own columns stand those of the
-    frame that followed the longest run which is like the last frames of the piece, then a one for each of
-    `longest_match.LENGTHS` that the run reaches; all zeros where there is none.
+    Piece p is frames[offsets[p]:offsets[p + 1]], offsets int [P + 1]. A frame's own columns come first, then those of
+    the frame that followed the longest run like the last frames of the piece, then a one for each of
+    `longest_match.LENGTHS` that the run reaches; zeros if there is no run.
     """
     codes = np.unique(frames, axis=0, return_inverse=True)[1].reshape(-1)
     made = []
@@ -74,8 +74,8 @@ def notes_of(frames: np.ndarray, per_beat: int, bpm: float = 120.0, velocity: in
     """Frames as Notes, sorted by onset, then pitch; the inverse of `frames`.
 
     Of 88 columns, a run of ones is one held note. Of 176, a note begins at each onset, and where sounding
-    begins without one; an onset without sounding sounds for its frame. Silence behind the last note is lost,
-    since no note tells of it.
+    begins without one; an onset without sounding sounds for its frame. Silence after the last note is lost, since no
+    note holds it.
 
     Args:
         frames: [F, 88 or 176], zeros and ones of any type.

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from musicjax import console
 from musicjax.config import Config
-from musicjax.corpus import corpus
+from musicjax.corpus import cache as cache_lib
 from musicjax.errors import RunError
 
 # What a CPU needs to multiply bfloat16 faster than float32; and the units from which it does
@@ -32,7 +32,7 @@ def keep_programs(config: Config) -> None:
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # the user's own choice, in JAX's way
         return
     try:
-        cache = corpus.cache_folder(config.data)
+        cache = cache_lib.cache_folder(config.data)
     except (OSError, RunError):  # said by the reading of the data, which needs it more
         return
     if cache is None:

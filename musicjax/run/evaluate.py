@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from musicjax import console
-from musicjax.corpus import corpus, datasets
+from musicjax.corpus import cache, datasets
+from musicjax.corpus.split import Music
 from musicjax.encodings import dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation.generate import Model
 from musicjax.run import epoch_metrics, sample_metrics
-from musicjax.run.sample_metrics import Music
 from musicjax.training import step as step_lib
 from musicjax.training.sequences import Lanes
 
@@ -94,7 +94,7 @@ def _heard(music: Music | None, model: Model, workdir: Path | None) -> dict[str,
         if data.source.startswith("polyphonic:"):
             console.say("copies", "not looked for: what the model was trained on is frames alone")
             return told
-        if datasets.is_name(data.source) and datasets.is_missing(data.source, corpus.cache_folder(data)):
+        if datasets.is_missing(data.source, cache.cache_folder(data)):
             console.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
             return told
         console.say("copies", f"are looked for in the training data, {data.source}")

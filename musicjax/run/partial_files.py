@@ -9,7 +9,7 @@ from musicjax import console, files
 
 # A checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
-OF_WORKDIR = re.compile(r"(config\.json|data\.jsonl|metrics\.jsonl)\.partial")
+OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl)\.partial")
 OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg)\.partial")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,32 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from musicjax import console, files
+from musicjax.corpus.split import Music
 from musicjax.errors import RunError
 from musicjax.music import copies, metrics
 from musicjax.music.notes import Notes
 
 T = TypeVar("T")
-# Real pieces that are measured, those in which copies are looked for, and training notes among which.
-MOST_REAL, MOST_COPIED, MOST_KNOWN_NOTES = 200, 50, 3_000_000
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Music:
-    """Pieces of the data as notes with their names: `training`, and `held_out`, which training did not see."""
-
-    training: list[Notes]
-    names: tuple[str, ...]
-    held_out: list[Notes]
-    held_out_names: tuple[str, ...]
-
-    @functools.cached_property
-    def known(self) -> copies.Known:
-        """The training pieces, ready for looking for copies."""
-        lengths = np.cumsum([len(piece) for piece in self.training])
-        count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
-        if count < len(self.training):
-            console.say("copies", f"looked for among the first {count} of {len(self.training)} training pieces")
-        return copies.index(self.training[:count], self.names[:count])
+# Real pieces that are measured, and those in which copies are looked for.
+MOST_REAL, MOST_COPIED = 200, 50
 
 
 def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import console
+from musicjax.corpus.split import Music
 from musicjax.generation import generate, sampling_params, sound
 from musicjax.generation.generate import Model
 from musicjax.music.notes import Notes
 from musicjax.run import sample_metrics
-from musicjax.run.sample_metrics import Music
 from musicjax.store.recorder import Recorder
 
 # Samples whose piano rolls are shown on TensorBoard, and those made at an epoch in between.

@@ -8,7 +8,7 @@ from pathlib import Path
 from musicjax import config as config_lib
 from musicjax import files
 from musicjax.config import Config
-from musicjax.corpus import load as data_lib
+from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.store import checkpoint as checkpoint_lib
@@ -46,7 +46,7 @@ def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> No
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
         ) from error
-    data_lib.write_report(outcomes, workdir / "data.jsonl")
+    corpus_lib.write_report(outcomes, workdir / "data.jsonl")
 
 
 def require_same_config(saved: Config, present: Config, workdir: Path) -> None:

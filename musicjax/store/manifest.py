@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +13,7 @@ NAME = "sha256.json"
 def write(folder: Path) -> None:
     """Lists the files of a folder in it, and returns when all of them are on the disk; raises OSError."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
-    hashes = {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+    hashes = {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
     (folder / NAME).write_text(json.dumps(hashes, indent=2))  # without a newline, whose loss nobody would see
     files.sync_tree(folder)
 
@@ -46,12 +45,7 @@ def _verify_file(folder: Path, name: str, sha256: object) -> None:
     try:
         if not path.is_file():
             raise ValueError(f"{name} is missing")
-        if _sha256(path) != sha256:
+        if files.sha256(path) != sha256:
             raise ValueError(f"{name} is not the file that was saved")
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
@@ -115,6 +116,11 @@ def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[
         check_vma=False,  # what comes out is equal everywhere, because the gradients are summed
     )
     return jax.jit(shared, donate_argnums=donate)
+
+
+def share(axis_name: str | None) -> tuple[jax.Array | int, int]:
+    """(k, n): this device takes the k-th of n parts."""
+    return (0, 1) if axis_name is None else (lax.axis_index(axis_name), lax.axis_size(axis_name))
 
 
 def of_the_first(number: int) -> int:

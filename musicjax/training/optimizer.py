@@ -1,4 +1,4 @@
-"""Settings -> optax transformation."""
+"""Config -> optax transformation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from musicjax.config import TrainConfig
+
 RHO = 0.9
 EPSILON = 1e-7
+
+
+def of(train: TrainConfig, learning_rate: float | jax.Array, steps_per_epoch: int = 1) -> optax.GradientTransformation:
+    """The optimizer that a config describes, at this rate."""
+    if train.optimizer == "adam":
+        return adam(learning_rate, train.half_life * steps_per_epoch, train.clip_norm)
+    return rmsprop(learning_rate, train.epsilon_in_root)
 
 
 def adam(

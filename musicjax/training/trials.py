@@ -1,4 +1,4 @@
-"""Many models trained at once: K trials, each with its own seed, learning rate and dropout, as one program.
+"""Several models trained in one run: K trials, each with its own seed, learning rate and dropout.
 
 Every array of a trial has K in front. Trials are computed in groups, one group after the other, those of a group
 side by side (vmap); the arithmetic of a trial is that of a run by itself.
@@ -21,8 +21,8 @@ from jax.stages import Wrapped
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
 from musicjax.training import step as step_lib
-from musicjax.training.step import Keys, StepMetrics, TrainState, Validation
-from musicjax.training.windows import Windows
+from musicjax.training.step import Keys, StepMetrics, TrainState
+from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 
 class Trials(NamedTuple):
@@ -57,7 +57,7 @@ def make_epoch(
     The states of all are updated in place, those of `group` trials at a time; optimizer_of takes a learning rate.
     """
 
-    def epoch(states: TrainState, windows: Windows, trials: Trials, number: jax.Array, axis_name: str | None = None):
+    def epoch(states: TrainState, windows: TrainingSet, trials: Trials, number: jax.Array, axis_name: str | None = None):
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
             state, trial = state_and_trial
             optimizer = optimizer_of(trial.learning_rate)
@@ -84,16 +84,16 @@ def make_epoch(
 
 
 def make_validation(net: MusicLSTM, batch_size: int, window: int, group: int, devices: Mesh | None = None) -> Wrapped:
-    """validate(params [K], windows) -> Validation [K], compiled once."""
+    """validate(params [K], scored) -> Validation [K], compiled once."""
 
-    def validate(params: dict, windows: Windows, axis_name: str | None = None) -> Validation:
-        one = functools.partial(step_lib.validation, net, batch_size, window, windows=windows, axis_name=axis_name)
+    def validate(params: dict, scored: ScoringSet, axis_name: str | None = None) -> Validation:
+        one = functools.partial(step_lib.validation, net, batch_size, window, scored=scored, axis_name=axis_name)
         return lax.map(lambda params: one(params=params), params, batch_size=None if group == 1 else group)
 
     return mesh.spread(validate, devices)
 
 
-def bytes_of_one(epoch: Wrapped, states: TrainState, windows: Windows, trials: Trials) -> int | None:
+def bytes_of_one(epoch: Wrapped, states: TrainState, windows: TrainingSet, trials: Trials) -> int | None:
     """Working memory that an epoch of one trial takes, as the compiler plans it; None if it does not tell."""
     first = jax.tree.map(lambda leaf: leaf[:1], (states, trials))
     planned = epoch.lower(first[0], windows, first[1], jnp.int32(0)).compile().memory_analysis()

@@ -5,11 +5,67 @@ Shape legend: N rows, W windows, B windows a batch, T notes a window, C columns,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
+from musicjax.model import network
+from musicjax.model.network import MusicLSTM
+from musicjax.training import mesh
+
+# Validation windows whose outputs have a histogram.
+WINDOWS_SHOWN = 200
+
+
+class Batch(NamedTuple):
+    """B windows: inputs float32 [B, T, C], what they predict, and its weight (0: not counted)."""
+
+    inputs: jax.Array
+    targets: jax.Array
+    weight: jax.Array
+
+
+class TrainingSet(Protocol):
+    """What an epoch needs of the windows it learns from: `Windows`, or `sequences.Sequences`."""
+
+    @property
+    def starts(self) -> jax.Array: ...
+    @property
+    def rows(self) -> jax.Array: ...
+    @property
+    def random_numbers(self) -> int: ...
+    def targets(self, window: int) -> int: ...
+    def gather(self, index: jax.Array, window: int, random: jax.Array) -> Batch: ...
+
+
+class ScoringSet(Protocol):
+    """What validation needs of the music it scores: `Windows`, or `sequences.Streams`."""
+
+    @property
+    def rows(self) -> jax.Array: ...
+    def first_inputs(self, window: int) -> jax.Array: ...
+    def validate(
+        self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
+    ) -> Validation: ...
+
+
+class Validation(NamedTuple):
+    """Means over all targets given: loss and accuracy, and per column [C] of the residual target - output.
+
+    residual: its mean; residual_square: mean of its square; residual_size: mean of its absolute value; nats: negative
+    log-likelihood, 0 where the head has none; nats_by_column: [A], of each column that a categorical head predicts.
+    """
+
+    loss: jax.Array
+    accuracy: jax.Array
+    residual: jax.Array
+    residual_square: jax.Array
+    residual_size: jax.Array
+    nats: jax.Array
+    nats_by_column: jax.Array | None = None
 
 
 class Windows(NamedTuple):
@@ -20,6 +76,52 @@ class Windows(NamedTuple):
 
     rows: jax.Array
     starts: jax.Array
+
+    @property
+    def random_numbers(self) -> int:
+        """How many random numbers `gather` takes for each window."""
+        return 0
+
+    def targets(self, window: int) -> int:
+        """How many targets a window of T rows has."""
+        return 1
+
+    def gather(self, index: jax.Array, window: int, random: jax.Array | None = None) -> Batch:
+        """The windows with these indices, [B]: inputs [B, T, C], targets [B, C], weight [B]."""
+        rows = self.rows[self.starts[index][:, None] + jnp.arange(window + 1)]
+        return Batch(rows[:, :-1], rows[:, -1], jnp.ones(index.shape))
+
+    def first_inputs(self, window: int) -> jax.Array:
+        """Inputs of the first windows, at most WINDOWS_SHOWN: [B, T, C]."""
+        return self.gather(jnp.arange(min(WINDOWS_SHOWN, self.starts.shape[0])), window).inputs
+
+    def validate(
+        self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
+    ) -> Validation:
+        """Means over all windows, without dropout."""
+        count = self.starts.shape[0]
+        place, shares = mesh.share(axis_name)
+        size = filled_batch(count, batch_size, shares)
+        part = size // shares
+        places = jnp.arange(steps_per_epoch(count, size) * size).reshape(-1, size)
+
+        def body(_, places):
+            places = lax.dynamic_slice_in_dim(places, place * part, part)
+            inputs, targets, _ = self.gather(places % count, window)
+            outputs = network.apply(net, params, inputs)
+            residual = targets - outputs
+            weight = (places < count).astype(jnp.float32)
+            loss = net.head.loss({}, outputs, targets)
+            accuracy = net.head.accuracy({}, outputs, targets)
+            of_windows = Validation(loss, accuracy, residual, residual**2, jnp.abs(residual), jnp.zeros_like(loss))
+            return None, jax.tree.map(
+                lambda value: jnp.tensordot(weight, value, axes=1, precision=lax.Precision.HIGHEST), of_windows
+            )
+
+        sums = lax.scan(body, None, places)[1]
+        if axis_name is not None:
+            sums = lax.psum(sums, axis_name)
+        return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
 
 
 def starts_by_piece(offsets: np.ndarray, held_out: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,17 +170,12 @@ def order(
     return shuffled[place % windows], (place < windows).astype(jnp.float32)
 
 
-def gather(windows: Windows, index: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
-    """(inputs [B, T, C], targets [B, C]) of the windows with these indices, [B]."""
-    rows = windows.rows[windows.starts[index][:, None] + jnp.arange(window + 1)]
-    return rows[:, :-1], rows[:, -1]
-
-
 def batch(
     windows: Windows, key: jax.Array, step: int, batch_size: int, window: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(inputs [B, T, C], targets [B, C], weight [B]) of a training step counted from 0."""
+) -> Batch:
+    """Inputs [B, T, C], targets [B, C] and weight [B] of a training step counted from 0."""
     count = windows.starts.shape[0]
     epoch, within = divmod(step, steps_per_epoch(count, batch_size))
     index, weight = order(key, epoch, count, batch_size)
-    return *gather(windows, index[within], window), weight[within]
+    inputs, targets, _ = windows.gather(index[within], window)
+    return Batch(inputs, targets, weight[within])

@@ -1,4 +1,4 @@
-"""The 25 trials: `python -m tests.trials [--quick] [--only=17,22] [--seed=0]`.
+"""The 25 trials: `python -m tests.reliability [--quick] [--only=17,22] [--seed=0]`.
 
 Prints a table: of each trial its number and name, how many cases were tried, how many failed, the upper bound of the
 failure rate (3/n where none failed, at 95 %), and seconds. Ends with 1 if any failed.
@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.trials import bombs, checkpoints, folders, inputs, interruptions, reading
-from tests.trials.ground import Case, Ground, Skipped
+from tests.reliability import bombs, checkpoints, folders, inputs, interruptions, reading
+from tests.reliability.ground import Case, Ground, Skipped
 
 # Number k, counted from 1, is the k-th of RELIABILITY.
 TRIALS: tuple[Callable[[Ground], Iterator[Case]], ...] = (
@@ -92,7 +92,7 @@ def line(row: dict) -> str:
 
 def main() -> int:
     """Runs the trials that the command line names; 1 if any failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.trials", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few cases of each: a minute in all")
     parser.add_argument("--only", default="", help="numbers, such as 17,22; all if not given")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,7 +16,7 @@ from musicjax.music import midi
 from musicjax.music.notes import from_seconds
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock, manifest
-from tests.trials.ground import Case, Ground, call, tree, wrong
+from tests.reliability.ground import Case, Ground, call, tree, wrong
 
 
 def too_little_data(ground: Ground) -> Iterator[Case]:

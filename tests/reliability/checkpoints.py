@@ -12,9 +12,9 @@ from musicjax.music import midi
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock, manifest
 from musicjax.store import metadata as facts_lib
-from tests.trials.ground import Case, Ground, Result, call, finish, start, tree, wrong
-from tests.trials.reference import Reference, left_alone, wait_for
-from tests.trials.victim import digest
+from tests.reliability.ground import Case, Ground, Result, call, finish, start, tree, wrong
+from tests.reliability.reference import Reference, left_alone, wait_for
+from tests.reliability.victim import digest
 
 
 def not_a_number(ground: Ground) -> Iterator[Case]:
@@ -24,7 +24,9 @@ def not_a_number(ground: Ground) -> Iterator[Case]:
         epoch = ground.random.randint(1, 12)
         workdir = ground.folder / str(number)
         done = finish(
-            start("poison", str(epoch), "0", *ground.tiny(workdir, *reference.fields), module="tests.trials.victim")
+            start(
+                "poison", str(epoch), "0", *ground.tiny(workdir, *reference.fields), module="tests.reliability.victim"
+            )
         )
         fault = wrong(done, 1, f"epoch {epoch}", "expected finite numbers", "learning_rate")
         if not fault and epoch == 1:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.trials import smf
-from tests.trials.ground import REPOSITORY, Case, Ground, environment
-from tests.trials.reading import read_files
-from tests.trials.smf import SCALE
+from tests.reliability import smf
+from tests.reliability.ground import REPOSITORY, Case, Ground, environment
+from tests.reliability.reading import read_files
+from tests.reliability.smf import SCALE
 
 SECONDS, GIGABYTES = 10, 2
 

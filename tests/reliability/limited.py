@@ -1,4 +1,4 @@
-"""The program with files limited to a size: `python -m tests.trials.limited BYTES FLAGS...`."""
+"""The program with files limited to a size: `python -m tests.reliability.limited BYTES FLAGS...`."""
 
 import resource
 import sys

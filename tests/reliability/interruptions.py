@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from musicjax.store import checkpoint as checkpoint_lib
-from tests.trials.ground import Case, Ground, call, finish, start, tree, wrong
-from tests.trials.reference import VICTIM, Reference, left_alone, untimed, wait_for
-from tests.trials.victim import digest
+from tests.reliability.ground import Case, Ground, call, finish, start, tree, wrong
+from tests.reliability.reference import VICTIM, Reference, left_alone, untimed, wait_for
+from tests.reliability.victim import digest
 
 
 def killed(ground: Ground) -> Iterator[Case]:
@@ -154,7 +154,7 @@ def _starved(ground: Ground, reference: Reference, workdir: Path, limited: bool)
     if limited:
         size = ground.random.randint(500, 6000)
         what = f"files limited to {size} bytes"
-        process = start(str(size), *flags, module="tests.trials.limited")
+        process = start(str(size), *flags, module="tests.reliability.limited")
     else:
         room = 4096 * ground.random.randint(8, 50)  # the whole run needs about 60 pages
         what = f"room for {room // 1024} KiB"

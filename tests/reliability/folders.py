@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.trials import smf
-from tests.trials.bombs import SECONDS
-from tests.trials.ground import REPOSITORY, Case, Ground, call, wrong
-from tests.trials.reading import read_folder
+from tests.reliability import smf
+from tests.reliability.bombs import SECONDS
+from tests.reliability.ground import REPOSITORY, Case, Ground, call, wrong
+from tests.reliability.reading import read_folder
 
 
 def file_names(ground: Ground) -> Iterator[Case]:

@@ -6,14 +6,14 @@ As frames_nade, with the longest match beside each frame. On the JSB chorales, 3
 and end at 4.70 nats a frame on the test split.
 """
 
-from musicjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig
 
 
 def get_config() -> Config:
     return Config(
-        name="frames_nade_echo",
-        data=DataConfig(encoding="frames", echo=0.9, per_beat=1, window=64, transpose=6),
-        model=ModelConfig(units=256, dropout=0.3, head="nade", head_units=128),
+        name="frames_nade_match",
+        data=DataConfig(window=64, own=FramesData(per_beat=1, transpose=6, match_share=0.9)),
+        model=ModelConfig(units=256, dropout=0.3, own=FramesModel(head="nade", head_units=128)),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=80.0, clip_norm=5.0, batch_size=8, epochs=300
         ),

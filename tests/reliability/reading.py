@@ -13,9 +13,9 @@ import numpy as np
 import musicjax
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
-from tests.trials import smf
-from tests.trials.ground import REPOSITORY, Case, Ground, Result, Skipped, call, wrong
-from tests.trials.smf import BEAT, SCALE
+from tests.reliability import smf
+from tests.reliability.ground import REPOSITORY, Case, Ground, Result, Skipped, call, wrong
+from tests.reliability.smf import BEAT, SCALE
 
 
 def read_folder(folder: Path) -> tuple[str, dict[str, dict]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from musicjax.errors import RunError
 from musicjax.store import checkpoint as checkpoint_lib
-from tests.trials.ground import Ground, finish, start, tree
-from tests.trials.victim import digest
+from tests.reliability.ground import Ground, finish, start, tree
+from tests.reliability.victim import digest
 
-VICTIM = "tests.trials.victim"
+VICTIM = "tests.reliability.victim"
 _made: dict[tuple[str, ...], Reference] = {}
 
 

@@ -1,4 +1,4 @@
-"""A training with an accident: `python -m tests.trials.victim ACCIDENT NUMBER NUMBER TRAINING-FLAGS...`.
+"""A training with an accident: `python -m tests.reliability.victim ACCIDENT NUMBER NUMBER TRAINING-FLAGS...`.
 
 The accidents end the process with SIGKILL, or change what it does; each is a function of two numbers below.
 """

@@ -1,0 +1,80 @@
+"""The `data` command: reads a source and says what became of its files."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax import console
+from musicjax.config import DataConfig
+from musicjax.corpus import cache as cache_lib
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import load
+from musicjax.corpus.corpus import Outcome
+from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
+
+
+def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
+    """A table of outcomes by reason, the report, and on standard output one line, or one JSON object if `as_json`.
+
+    Args:
+        report: the file for a JSON line about each file; None: one in the cache, if there is a cache.
+
+    Raises:
+        UsageError, RunError: as `load.read`; or no file gave notes.
+    """
+    if data.source.startswith("polyphonic:"):
+        _show_frames(data.source, report, as_json)
+        return
+    corpus, outcomes = load.read(data)
+    cache = cache_lib.cache_folder(data)
+    if report is None and cache is not None:
+        report = cache / "reports" / f"{corpus.fingerprint[:16]}.jsonl"
+    pitch, seconds = corpus.notes.pitch, sum(outcome.seconds for outcome in outcomes)
+    summary = _report(outcomes, data.source, report, "files") | {
+        "seconds": round(seconds, 3),
+        "pitch_low": int(pitch.min(initial=127)),
+        "pitch_high": int(pitch.max(initial=0)),
+        "fingerprint": corpus.fingerprint,
+    }
+    pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
+    print(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
+    load.require_notes(corpus, outcomes, data.source)
+
+
+def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
+    """The same for a data set of frames, whose pieces have no seconds."""
+    from musicjax.corpus import frame_sets  # reads other files than MIDI, and few want it
+
+    found = frame_sets.read(source)
+    sounding = np.flatnonzero(found.frames.any(axis=0)) + LOWEST_PITCH
+    pieces = {split: len(found.pieces(split)) for split in frame_sets.SPLITS}
+    summary = _report(found.outcomes, source, report, "pieces") | {
+        "frames": len(found.frames),
+        "pieces": pieces,
+        "pitch_low": int(sounding.min(initial=LOWEST_PITCH + KEYS - 1)),
+        "pitch_high": int(sounding.max(initial=LOWEST_PITCH)),
+        "fingerprint": found.fingerprint,
+    }
+    counted = ", ".join(f"{count} {split}" for split, count in pieces.items())
+    print(json.dumps(summary) if as_json else f"{len(found.frames):,} frames in {len(found)} pieces: {counted}")
+
+
+def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str) -> dict[str, Any]:
+    """Prints the table, writes the report, and returns what every summary says."""
+    reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
+    console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
+    if report is not None:
+        corpus_lib.write_report(outcomes, report)
+        console.say("report", str(report))
+    return corpus_lib.counts(outcomes) | {
+        "files": len(outcomes),
+        "source": source,
+        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
+        "report": "" if report is None else str(report),
+    }

@@ -1,1 +1,0 @@
-"""The 25 trials of what must not break; `python -m tests.trials` runs them and prints a table."""
