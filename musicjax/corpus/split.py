@@ -38,14 +38,15 @@ def without_tests(corpus: Corpus) -> Corpus:
     )
 
 
-def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = None) -> np.ndarray:
+def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray, more_than: str, advice: str = "") -> np.ndarray:
     """Which pieces validate, bool [P]: a share of those long enough, chosen by content.
 
     Files of equal content fall on the same side. If the source has folders for it (see `folders`), they decide.
 
     Args:
-        long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window. Frames give those
-            of more than one frame.
+        long_enough: bool [P], which pieces may be chosen.
+        more_than: what they have more than, such as "one note".
+        advice: what else helps where too few are long enough.
 
     Raises:
         RunError: fewer than two different pieces are long enough.
@@ -53,18 +54,15 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
     own = folders(corpus.names)
     if own is not None:
         return own == 1
-    needed, advice = "one frame", "add files"
-    if long_enough is None:
-        long_enough, needed = np.diff(corpus.offsets) > data.window, f"{data.window} notes"
-        advice = "add files, lower --config.data.window, or use --config.data.split=windows"
     hashes = sorted(
         {name for name, enough in zip(corpus.hashes, long_enough, strict=True) if enough},
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
     )
     if len(hashes) < 2:
+        pieces = "1 piece has" if len(hashes) == 1 else f"{len(hashes)} different pieces have"
         raise RunError(
-            f"data source {data.source}: {len(hashes)} different pieces have more than {needed}; "
-            f"expected at least two, so that one can be held out; {advice}"
+            f"data source {data.source}: {pieces} more than {more_than}; expected at least two different ones, so that "
+            f"one can be held out; add files, {advice}or put one in train/ and another in valid/"
         )
     count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
     chosen = set(hashes[:count])

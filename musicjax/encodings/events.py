@@ -204,7 +204,7 @@ class EventEncoding:
 
     def _held_out(self, corpus: Corpus) -> np.ndarray:
         """Pieces that only validate, bool [P]."""
-        return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1)
+        return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1, "one note")
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """(all pieces as rows, uint8 [N, C]; for which of them some bin is only the nearest, bool [N])."""

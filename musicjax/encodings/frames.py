@@ -258,7 +258,7 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     long_enough = np.array(lengths) > 1
     if not long_enough.all():
         console.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
-    out = split.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
+    out = split.held_out(corpus, data, long_enough, "one frame") if held_out else np.zeros(len(corpus), bool)
     frames = np.concatenate([frames for frames, _ in made])
     music = split.music_of(corpus, out) if held_out else split.all_held_out(corpus)
     return Rolls(frames, offsets, out.astype(np.int8), corpus.fingerprint, outcomes, music)

@@ -198,7 +198,10 @@ class NoteEncoding:
         own: NotesData = self.config.data.own
         if own.split == "windows":
             return np.zeros(len(corpus), bool)
-        return split.held_out(corpus, self.config.data)
+        data = self.config.data
+        advice = "lower --config.data.window, use --config.data.split=windows, "
+        long_enough = np.diff(corpus.offsets) > data.window
+        return split.held_out(corpus, data, long_enough, f"{data.window} notes", advice)
 
 
 def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
