@@ -79,15 +79,12 @@ class Encoding(Protocol):
     # Whether outputs obey sampling parameters other than the temperature, and have bars and a tempo.
     has_controls: ClassVar[bool]
 
-    @property
-    def config(self) -> Config:
-        """Of the run."""
-        ...
+    config: Config
 
     @property
     def learned(self) -> dict[str, Any]:
-        """The constants learned, as JSON values; empty before there are any."""
-        ...
+        """The constants learned, as JSON values; empty if there are none, or none yet."""
+        return {}
 
     def network(self) -> MusicLSTM:
         """The network of the config.
@@ -143,20 +140,20 @@ class Encoding(Protocol):
         ...
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """What outputs go on from that have no primer of their own: of windows [K, T, C] the rows that they take."""
-        ...
+        """What outputs without a primer of their own go on from: windows [K, T, C], or the rows of them that fit."""
+        return primers
 
     def melody_velocity(self) -> int:
         """MIDI velocity of a melody that comes as text."""
-        ...
+        return 80
 
     def tempo(self, bpm: float | None) -> float:
-        """The tempo asked for, or that of the encoding; quarter notes a minute."""
-        ...
+        """The tempo asked for, or else the encoding's own; quarter notes a minute."""
+        return bpm or BPM
 
     def rows_of(self, seconds: float) -> int | None:
-        """How many rows last this long; None where only the rows themselves tell."""
-        ...
+        """How many rows last this long; None if only the rows themselves tell."""
+        return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
         """Seconds from the onset before each row [K, L, C] to its own, float64 [K, L]."""

@@ -22,7 +22,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding, event_controls
-from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Scored
+from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
@@ -53,7 +53,7 @@ def make(config: Config, learned: Mapping[str, Any]) -> EventEncoding:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EventEncoding:
+class EventEncoding(Encoding):
     """See `encoding.Encoding`; bins: learned from the training pieces."""
 
     config: Config
@@ -177,10 +177,6 @@ class EventEncoding:
     def tempo(self, bpm: float | None) -> float:
         """As `Encoding.tempo`."""
         return bpm or self._bins.bpm
-
-    def rows_of(self, seconds: float) -> int | None:
-        """As `Encoding.rows_of`."""
-        return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
         """As `Encoding.row_seconds`."""

@@ -25,7 +25,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Outcome
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
-from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Scored
+from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
@@ -45,17 +45,12 @@ def make(config: Config, learned: Mapping[str, Any]) -> FrameEncoding:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FrameEncoding:
+class FrameEncoding(Encoding):
     """See `encoding.Encoding`."""
 
     config: Config
     decodes: ClassVar[tuple[str, ...]] = ("carry",)
     has_controls: ClassVar[bool] = False
-
-    @property
-    def learned(self) -> dict[str, Any]:
-        """As `Encoding.learned`."""
-        return {}
 
     @property
     def _own(self) -> FramesData:
@@ -166,18 +161,6 @@ class FrameEncoding:
             most = max(most, longest_match.REACH)
         missing = max(self.config.data.window - len(rows), 0)
         return np.pad(rows[-most:], ((missing, 0), (0, 0))).astype(np.float32)
-
-    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """As `Encoding.opening`: whole windows."""
-        return primers
-
-    def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`."""
-        return 80
-
-    def tempo(self, bpm: float | None) -> float:
-        """As `Encoding.tempo`."""
-        return bpm or BPM
 
     def rows_of(self, seconds: float) -> int | None:
         """As `Encoding.rows_of`."""

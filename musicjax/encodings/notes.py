@@ -21,7 +21,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, folders
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
-from musicjax.encodings.encoding import BPM, Dataset, Scored
+from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
@@ -53,7 +53,7 @@ def _columns(config: Config) -> int:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NoteEncoding:
+class NoteEncoding(Encoding):
     """See `encoding.Encoding`; scaling: learned from the training pieces."""
 
     config: Config
@@ -155,22 +155,6 @@ class NoteEncoding:
         if moved:
             console.say("primer", f"clamped {moved} of {rows.size} values to the range of the training data")
         return within
-
-    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """As `Encoding.opening`: whole windows."""
-        return primers
-
-    def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`."""
-        return 80
-
-    def tempo(self, bpm: float | None) -> float:
-        """As `Encoding.tempo`."""
-        return bpm or BPM
-
-    def rows_of(self, seconds: float) -> int | None:
-        """As `Encoding.rows_of`."""
-        return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
         """As `Encoding.row_seconds`."""
