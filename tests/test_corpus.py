@@ -496,7 +496,7 @@ def _reordered(corpus: Corpus, order: list[int]) -> Corpus:
     return Corpus(corpus.notes, np.cumsum([0, *sizes]), names, tuple(corpus.hashes[index] for index in order))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     corpus=_corpora(),
     window=st.integers(1, 4),

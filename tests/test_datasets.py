@@ -211,6 +211,17 @@ def test_a_folder_of_that_name_in_the_cache_or_here_needs_no_network(server, pub
     assert server.asked == []
 
 
+def test_whether_a_data_set_is_missing_is_known_without_the_network(server, publish, tmp_path):
+    cache = publish(b"")
+    assert datasets.is_missing("maestro", cache)
+    assert not any(datasets.is_missing(source, cache) for source in ("builtin", "bach", str(tmp_path)))
+    (cache / "datasets" / "maestro").mkdir(parents=True)
+    assert not datasets.is_missing("maestro", cache)
+    (tmp_path / "maestro").mkdir()
+    assert not datasets.is_missing("maestro", tmp_path / "another cache"), "a folder here comes first"
+    assert server.asked == []
+
+
 def test_without_a_cache_there_is_no_place_for_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"config\.data\.cache=off: .*lakh"):

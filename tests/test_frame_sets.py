@@ -324,13 +324,17 @@ def test_scipy_is_loaded_only_to_read():
 
 # The real ones.
 
+SMALL = ("jsb", "piano_midi")
+
 
 @functools.cache
 def _real(name: str, folder: Path) -> Polyphonic:
     return frame_sets.read(f"polyphonic:{name}:{folder}")
 
 
-@pytest.mark.parametrize("name", [n if n != "musedata" else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
+@pytest.mark.parametrize(
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.long) for name in NAMES if name not in SMALL)]
+)
 def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, name: str):
     folder = shared_data / "polyphonic"
     plain = scipy.io.loadmat(folder / NAMES[name])
