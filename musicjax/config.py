@@ -414,6 +414,16 @@ def require_field(path: str) -> None:
     raise UsageError(f"unknown field config.{path}: {hint}")
 
 
+def require_valid(path: str, value: Any) -> None:
+    """Raises UsageError if no knob of any encoding has this path, or the value is not one that it may have."""
+    require_field(path)
+    for encoding in ENCODINGS:
+        for known, field, _ in fields(Config(data=DataConfig(encoding=encoding))):
+            if known == present_path(path):
+                valid(known, field, value)
+                return
+
+
 def set_field(config: Config, path: str, value: Any) -> None:
     """Sets the knob named by a path such as "train.epochs".
 

@@ -130,7 +130,8 @@ def _evaluate(call: Call) -> None:
 def _data(call: Call) -> None:
     from musicjax.cli import data
 
-    options, config = call.options, call.config
+    options = call.options
+    config = call.config if call.overrides is None else _with(call.config, call.overrides)
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     if source.startswith("polyphonic:"):  # whatever the config would train on it

@@ -124,8 +124,8 @@ def parse(argv: list[str]) -> Call:
     if not in_workdir or not overrides:
         config_lib.set_fields(config, overrides)
     else:
-        for path in overrides:
-            config_lib.require_field(path)
+        for path, value in overrides.items():
+            config_lib.require_valid(path, value)
     config_lib.validate(config, together=not in_workdir)
     return Call(command, options, config, None if values["config"].present else overrides)
 
