@@ -92,7 +92,7 @@ def fields_of(owner: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field,
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         if field.name == "own":
-            yield from fields_of(value, prefix)
+            yield from fields_of(value, prefix) if value is not None else ()
         elif dataclasses.is_dataclass(value):
             yield from fields_of(value, f"{prefix}{field.name}.")
         else:
