@@ -12,8 +12,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from musicjax.config_fields import Section, fields_of, knob, present_path, takes_own_fields, valid
 from musicjax.errors import UsageError
-from musicjax.knobs import Section, fields_of, knob, present_path, takes_own_fields, valid
 
 
 @dataclasses.dataclass

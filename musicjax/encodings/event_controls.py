@@ -18,7 +18,7 @@ from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
-from musicjax.music import longest_match, note_bins
+from musicjax.music import bar_position, longest_match, note_bins
 from musicjax.music.note_bins import (
     BAR_POSITION,
     DURATION,
@@ -116,9 +116,8 @@ def draw(
 
     rows = column_of(INTERVAL, jnp.zeros_like(last), _has_room(memory, controls, clock))
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
-    rows = rows.at[:, BAR_POSITION].set(
-        ((last[:, BAR_POSITION].astype(jnp.int32) + passed) % clock.steps_per_bar).astype(jnp.float32)
-    )
+    position = bar_position.of(last[:, BAR_POSITION].astype(jnp.int32) + passed, clock.steps_per_bar)
+    rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
     rows = column_of(PITCH, rows, _not_again(memory, controls, head.sizes[PITCH]))
     for column in (DURATION, VELOCITY):
         rows = column_of(column, rows)

@@ -28,7 +28,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import longest_match, note_bins
+from musicjax.music import bar_position, longest_match, note_bins
 from musicjax.music.note_bins import BAR_POSITION, INTERVAL, MATCH_LENGTH, PITCH, SIZES, Bins
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
@@ -250,7 +250,8 @@ class EventAugment(NamedTuple):
 
         interval, *rest = changed(note_bins.PREDICTED_COLUMNS)
         steps = jnp.cumsum(self.steps[interval].at[:, 0].set(0), axis=1)
-        position, length = (rows[:, :1, BAR_POSITION] + steps) % self.steps_per_bar, rows[..., MATCH_LENGTH]
+        position = bar_position.of(rows[:, :1, BAR_POSITION] + steps, self.steps_per_bar)
+        length = rows[..., MATCH_LENGTH]
         shown = (length > 0) & (match < self.match_share)
         of_match = (*changed(range(note_bins.MATCH_INTERVAL, MATCH_LENGTH)), length)
         columns = [interval, position, *rest, *(jnp.where(shown, column, 0) for column in of_match)]

@@ -10,7 +10,7 @@ from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.music.notes import BEATS_A_BAR
+from musicjax.music.bar_position import BEATS_A_BAR
 
 NOTES_IF_NO_LENGTH = 300
 DECODES = ("staggered", "window", "carry")

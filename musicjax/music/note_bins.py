@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from musicjax.music import longest_match
-from musicjax.music.notes import BEATS_A_BAR, Notes, from_beats
+from musicjax.music import bar_position, longest_match
+from musicjax.music.bar_position import BEATS_A_BAR
+from musicjax.music.notes import Notes, from_beats
 
 # The columns of a row. This is their home: who needs one takes its index from here.
 INTERVAL, BAR_POSITION, PITCH, DURATION, VELOCITY = range(5)
@@ -121,9 +122,9 @@ def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np
     ticks_of_bins = np.rint(np.asarray(bins.duration) * TICKS_A_BEAT)
     duration = _nearest(ticks, ticks_of_bins)
     velocity = _nearest(notes.velocity[order], np.asarray(bins.velocity))
-    bar_position = np.cumsum(np.asarray(bins.interval)[interval]) % bins.steps_per_bar
+    position = bar_position.of(np.cumsum(np.asarray(bins.interval)[interval]), bins.steps_per_bar)
     rows = np.zeros((len(order), len(COLUMNS)), np.uint8)
-    rows[:, : len(NOTE)] = np.stack([interval, bar_position, notes.pitch[order], duration, velocity], axis=1)
+    rows[:, : len(NOTE)] = np.stack([interval, position, notes.pitch[order], duration, velocity], axis=1)
     if match:
         rows[:, len(NOTE) :] = matches(rows)
     exact &= np.abs(notes.onset_beats[order] - step / bins.steps_per_beat) <= GRID_TOLERANCE_BEATS

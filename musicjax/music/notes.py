@@ -18,10 +18,6 @@ class NoNotesError(Exception):
         self.code = code
 
 
-# Quarter notes in a bar: all music is taken to be in four.
-BEATS_A_BAR = 4
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Notes:
     """N notes in order of onset; notes that start together keep the order of their source.

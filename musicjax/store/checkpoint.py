@@ -1,7 +1,7 @@
 """Checkpoints of a run: everything needed to go on with it or to use its model. The only importer of orbax.
 
 One checkpoint holds the latest state and the best parameters together, so that they never belong to different
-moments. It is written aside and gets its name, the number of its epoch, when all of it and its manifest are on the
+moments. It is written aside and gets its name, the number of its epoch, when all of it and its checksums are on the
 disk. The two newest are kept: where the newest is damaged, the one before it is used, and that is said.
 """
 
@@ -22,7 +22,7 @@ from musicjax import console, files, renamed
 from musicjax.config import Config
 from musicjax.encodings import encoding
 from musicjax.errors import RunError, SaveError, UsageError
-from musicjax.store import lock, manifest
+from musicjax.store import checksums, lock
 from musicjax.store import metadata as metadata_lib
 from musicjax.store.metadata import Metadata
 from musicjax.training import optimizer as optimizer_lib
@@ -84,7 +84,7 @@ class Store:
         try:
             self._require_folder()
             self._orbax.save(partial, args=items, force=True)
-            manifest.write(partial)
+            checksums.write(partial)
             self._require_folder()
             finished = self._folder / str(epoch)
             if finished.exists():  # a damaged one, whose epoch was trained again
@@ -160,7 +160,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
             what = "is damaged"
             try:
                 with lock.reading(place):
-                    manifest.verify(place)
+                    checksums.verify(place)
                     what = "cannot be restored"
                     found = read(place)
             except UsageError:

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: {file: sha256} of all its files. It is written last, and without it nothing counts."""
+"""The checksums of a checkpoint: {file: sha256} of all its files. They are written last; without them nothing counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write(folder: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Compares the files of a folder with its manifest.
+    """Compares the files of a folder with their checksums.
 
     Raises:
         ValueError: one is missing, cannot be read, or is not the one that was saved; named in the text.
