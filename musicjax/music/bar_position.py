@@ -5,13 +5,12 @@ NumPy and JAX arrays alike: the rows of a piece, the training windows and the sa
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
-Steps = TypeVar("Steps")
 # Quarter notes in a bar.
 BEATS_A_BAR = 4
 
 
-def of(steps: Steps, steps_per_bar: Steps | int) -> Steps:
+def of(steps: Any, steps_per_bar: Any) -> Any:
     """The position of each onset, 0 to steps_per_bar - 1, from steps of the beat grid since a bar began."""
-    return steps % steps_per_bar  # type: ignore[operator]
+    return steps % steps_per_bar

@@ -1,4 +1,4 @@
-"""The checksums of a checkpoint: {file: sha256} of all its files. They are written last; without them nothing counts."""
+"""The checksums of a checkpoint: {file: sha256} of all its files, written last. Without them nothing counts."""
 
 from __future__ import annotations
 
