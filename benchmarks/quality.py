@@ -1,15 +1,15 @@
-"""What generated pieces are like beside real ones: repetition, overlap of the metrics of music, copies.
+"""How generated pieces compare with real ones: repetition, overlap of the metrics of music, copies.
 
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
                                  [--top_p=1.0] [--min_p=0.0] [--no_repeat=0] [--seed=0] [--save]
 
-The workdir is of a model of events that was trained on a folder with train/ and test/, such as benchmarks.notes
-leaves; --paper is one of the paper's regression on the same folder. Each model, and the trigram of benchmarks.ngrams
-over the same bins, writes so many pieces of so many notes. They are compared with the test pieces, cut to as many
-notes. Overlap areas are Yang and Lerch's, their mean is over all metrics of musicjax.music.metrics; copies are the
-longest runs shared with the training pieces, in any key.
+--workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves.
+--paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
+the same bins, writes --pieces pieces of --notes notes. They are compared with the test pieces, cut to the same length.
+Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics. Copies are the longest
+runs shared with the training pieces, in any key.
 
-Prints a table, then what was asked of the model of events, and as its last line one JSON object.
+Prints a table, then whether the model of note events meets each claim and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         seed=0,
     )
     if not asked.workdir:
-        raise SystemExit("--workdir is missing: expected that of a model of events")
+        raise SystemExit("--workdir is missing: expected the folder of a model of note events")
     try:
         started = time.perf_counter()
         model = generate_lib.load(asked.workdir)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) -> list[Notes]:
-    """Pieces by the trigram whose context and smoothing are the best on the validation pieces."""
+    """Pieces by the trigram with the best context and smoothing on the validation pieces."""
     bins, data = model.facts.bins, model.facts.config.data
     assert bins is not None
     train, valid = (notes.rows_of(folder / name, bins, data) for name in ("train", "valid"))
@@ -99,7 +99,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
-    """Of each model, and of the test pieces, what they are like."""
+    """What the pieces of each model are like, and the test pieces."""
     data = dataset.prepare(model.facts.config)
     assert data.music is not None
     known = copies.index(data.music.training, data.music.names)
@@ -124,7 +124,7 @@ def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length
 
 
 def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
-    """The extremes that are asked for, and all means."""
+    """The extremes that the claims are about, and the mean of every metric."""
     return {
         "highest_most_frequent_pitch": round(max(one["most_frequent_pitch"] for one in measured), 3),
         "highest_most_repeated_8gram": max(one[GRAM] for one in measured),
@@ -133,12 +133,12 @@ def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def median_copy(pieces: list[Notes], known: copies.Known) -> float:
-    """Notes of the longest run that a piece shares with the training pieces, the median over pieces."""
+    """The median over pieces of the longest run, in notes, that a piece shares with the training pieces."""
     return float(np.median([copies.longest(piece, known).length for piece in pieces]))
 
 
 def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
-    """{what is asked of the model of events: (whether it is so, the numbers)}."""
+    """{claim about the model of note events: (whether it holds, the numbers)}."""
     mine, real = found["events"], found["test pieces"]
     others = {name: found[name]["mean_overlap_area"] for name in ("trigram", "paper") if name in found}
     frequent, gram, area = (
@@ -162,7 +162,7 @@ def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Means of all metrics, and overlap areas, by model."""
+    """Means of all metrics and overlap areas, by model."""
     names = [name for name in found if isinstance(found[name], dict)]
     lines = [f"{'':<22}" + "".join(f"{name:>20}" for name in names)]
     for metric in metrics.NAMES:
@@ -182,7 +182,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def keep(result: dict[str, Any]) -> None:
-    """Puts the result beside those of the other benchmarks."""
+    """Keeps the result beside those of the other benchmarks."""
     kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
     alternate.keep("quality", kept)
 

@@ -1,8 +1,8 @@
-"""Readers of MIDI that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
+"""The readers of MIDI that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
 
-PROBLEM is a JSON file {"data": folder, "edge_cases": folder or ""}. Names: musicjax-PROCESSES-cold (no cache entry yet;
-it is written), musicjax-PROCESSES-uncached (no cache), musicjax-PROCESSES-cached, musicjax-start-cached (the whole
-program, from the start of Python), mido, pretty_midi, miditoolkit, symusic.
+PROBLEM is a JSON file {"data": folder, "edge_cases": folder or ""}. NAME is musicjax-PROCESSES-cold (the cache is empty
+and gets written), musicjax-PROCESSES-uncached (no cache), musicjax-PROCESSES-cached, musicjax-start-cached (the whole
+program, from the start of Python), mido, pretty_midi, miditoolkit or symusic.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ READ: dict[str, Read] = {
 
 
 def parser(name: str) -> Callable[[str], object]:
-    """What a peer makes of a file, without any further work; raises ImportError if the peer is absent."""
+    """The function with which a peer parses a file, and no more; raises ImportError if the peer is absent."""
     if name == "mido":
         import mido
 
@@ -95,7 +95,7 @@ def parser(name: str) -> Callable[[str], object]:
 
 
 def work_of_ours(name: str, folder: str) -> Callable[[str], dict[str, Any]]:
-    """Reads the folder once, as the name says."""
+    """A function that reads the folder once, in the way that the name says."""
     from musicjax.config import DataConfig
     from musicjax.corpus import load
     from musicjax.corpus.corpus import counts as counts_of
