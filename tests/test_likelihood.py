@@ -42,6 +42,7 @@ def _run(monkeypatch, capsys, folder, runs, *flags: str) -> tuple[dict, str]:
     return json.loads(told.out.splitlines()[-1]), told.out
 
 
+@pytest.mark.long
 def test_the_last_line_has_each_row_and_set_and_trained_networks_are_restored(folder, tmp_path, monkeypatch, capsys):
     found, text = _run(monkeypatch, capsys, folder, tmp_path)
     assert list(found) == list(likelihood.ROWS)
@@ -72,7 +73,7 @@ def test_what_cannot_be_kept_or_read_is_told_in_one_line(folder, tmp_path, monke
 @pytest.mark.parametrize("split", frame_sets.SPLITS)
 def test_costs_are_those_of_frames_2_to_the_last_of_each_piece(folder, split):
     data = frame_sets.read(f"polyphonic:jsb:{folder}")
-    net = MusicLSTM(8, 88, head=heads.Nade(4), every=True)
+    net = MusicLSTM(8, 88, head=heads.Nade(4), every_position=True)
     params = network.init(net, jax.random.key(0), 5)
     nats, frames = likelihood.costs_of(net, params, data, split)
     assert frames.tolist() == [length - 1 for length in LENGTHS[split]]
