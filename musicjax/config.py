@@ -212,7 +212,7 @@ class TrainConfig:
     """How the model learns."""
 
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
-    batch_size: int = knob(200, "windows a step", low=1, high=1_000_000)
+    batch_size: int = knob(200, "windows in a step", low=1, high=1_000_000)
     optimizer: str = knob("rmsprop", "rmsprop (the paper) or adam", choices=("rmsprop", "adam"))
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
     half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
@@ -252,7 +252,7 @@ class SampleConfig(Section):
     NAME, PARTS = "sample", PARTS["sample"]
 
     num_outputs: int = knob(8, "how many files", low=0, high=10_000, may_change=True)
-    num_notes: int = knob(300, "notes in each, or frames", low=1, high=1_000_000, may_change=True)
+    num_notes: int = knob(300, "notes (or frames) in each", low=1, high=1_000_000, may_change=True)
     temperature: float = knob(
         1.0,
         "0: always the likeliest; above: more varied. Notes: noise in standard deviations of the validation residual; "
@@ -263,13 +263,13 @@ class SampleConfig(Section):
     )
     every: int = knob(
         0,
-        "draw up to 8 samples every this many epochs and record their metrics; 0: only at the end of training",
+        "epochs between previews, which draw up to 8 samples and record their metrics; 0: no previews",
         low=0,
         high=1_000_000,
         may_change=True,
     )
     audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
-    soundfont: str = knob("", "sound font for the sound; empty: one found on this machine, if any", may_change=True)
+    soundfont: str = knob("", "sound font for these sounds; empty: one found on this machine, if any", may_change=True)
     own: Any = None
 
 

@@ -11,7 +11,7 @@ from musicjax.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130, 143 stopped."""
+    """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     try:
         if {"--help", "-h", "--helpfull"} & set(argv):
