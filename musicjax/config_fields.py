@@ -51,16 +51,16 @@ class Section:
     def _set_own(self, name: str, value: Any) -> None:
         path, parts = f"{self.NAME}.{name}", self.PARTS
         present = present_path(path, say=True).split(".")[1]
-        encoding = next(encoding for encoding in parts if type(self.own) is parts[encoding])
+        these = [encoding for encoding in parts if type(self.own) is parts[encoding]]
         others = [other for other in parts if present in parts[other].__dataclass_fields__]  # type: ignore[attr-defined]
         if present in vars(self.own):
             setattr(self.own, present, value)
-        elif path == "model.head" and value == ONLY_HEAD.get(encoding):
+        elif path == "model.head" and value == ONLY_HEAD.get(these[0]):
             return  # 0.1.0 had the field for every encoding
         elif others or path == "model.head":
             raise UsageError(
-                f"config.{path}={value!r}: {encoding} have no such field, {' and '.join(others)} do; leave it out, or "
-                f"choose --config.data.encoding={' or '.join(others)}"
+                f"config.{path}={value!r}: {' and '.join(these)} have no such field, {' and '.join(others)} do; leave it "
+                f"out, or choose --config.data.encoding={' or '.join(others)}"
             )
         else:
             raise UsageError(f"unknown field config.{path}")
