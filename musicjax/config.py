@@ -159,7 +159,7 @@ class DataConfig(Section):
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
     )
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
-    window: int = knob(50, "rows of a window: the notes that predict the next one, or frames", low=1, high=10_000)
+    window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
     encoding: str = knob(
@@ -268,7 +268,9 @@ class SampleConfig(Section):
         high=1_000_000,
         may_change=True,
     )
-    audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
+    audio: str = knob(
+        "wav", "sound file beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True
+    )
     soundfont: str = knob("", "sound font for these sounds; empty: one found on this machine, if any", may_change=True)
     own: Any = None
 

@@ -180,8 +180,8 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
         present.model.precision = saved.model.precision
     if encoding.of(saved).network() != encoding.of(present).network():
         raise UsageError(
-            f"workdir {workdir} holds another model than config {call.config.name}; leave out --config to use what was "
-            "saved"
+            f"workdir {workdir} holds another model, not that of config {call.config.name}; leave out --config to use "
+            "what was saved"
         )
     return workdir, saved if call.overrides is None else present
 

@@ -108,7 +108,7 @@ class EventEncoding(Encoding):
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
-                f"data source {data.source}: no training or validation piece of more than one note; add files"
+                f"data source {data.source}: no training or validation piece has more than one note; add files"
             )
         bins = learned._bins
         console.say(
@@ -126,7 +126,7 @@ class EventEncoding(Encoding):
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows, nearest = self._rows(corpus)

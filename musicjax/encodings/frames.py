@@ -96,7 +96,7 @@ class FrameEncoding(Encoding):
         predicted = int(validated.weight.sum())
         for name, count in (("training", len(learned.starts)), ("validation", predicted)):
             if not count:
-                raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
+                raise RunError(f"data source {data.source}: no {name} piece has more than one frame; add files")
         console.say(
             "frames",
             f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} to train in {len(learned.starts):,} windows of "
@@ -110,7 +110,7 @@ class FrameEncoding(Encoding):
         """The test pieces of a polyphonic data set, or all pieces of MIDI files."""
         if data.source.startswith("polyphonic:") and self._own.onsets:
             raise UsageError(
-                f"data {data.source} do not tell where notes begin, and this model was trained on that; expected "
+                f"data {data.source} do not tell where notes begin, which this model must know; expected "
                 "builtin, a data set or a folder of MIDI files"
             )
         has_tests = data.source.startswith("polyphonic:")
@@ -240,7 +240,9 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     offsets = np.cumsum([0, *lengths], dtype=np.int64)
     long_enough = np.array(lengths) > 1
     if not long_enough.all():
-        console.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
+        console.say(
+            "frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none and are not used"
+        )
     out = split.held_out(corpus, data, long_enough, "one frame") if held_out else np.zeros(len(corpus), bool)
     frames = np.concatenate([frames for frames, _ in made])
     music = split.music_of(corpus, out) if held_out else split.all_held_out(corpus)

@@ -111,7 +111,7 @@ class NoteEncoding(Encoding):
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])

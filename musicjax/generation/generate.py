@@ -101,7 +101,7 @@ def _params(
 ) -> tuple[SamplingParams, ...]:
     """The sampling parameters of each output; raises UsageError if one is out of range."""
     if sampling is not None and temperature is not None:
-        raise UsageError(f"temperature={temperature} beside sampling: expected it in the sampling parameters")
+        raise UsageError(f"temperature={temperature} and sampling are both given: expected the temperature in sampling")
     several = [sampling] if isinstance(sampling, SamplingParams) else sampling
     if several is None:
         several = [SamplingParams(temperature=1.0 if temperature is None else temperature)]

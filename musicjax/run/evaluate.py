@@ -61,7 +61,7 @@ def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[s
     """The metrics of the pieces, and what they share with the training data.
 
     Args:
-        workdir: whose training data they are compared with; None: those are in `music` too.
+        workdir: the run whose training data they are compared with; None: those in `music`.
     """
     if music is None or not music.held_out:
         return {}

@@ -178,7 +178,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
             return found
         else:
             raise RunError(
-                f"{'; '.join(damaged)}; expected a complete checkpoint of this run's model, written by this version; "
+                f"{'; '.join(damaged)}; expected a whole checkpoint of this run's model that this version can read; "
                 f"put back a copy of one, or remove {folder(workdir)} to start anew"
             )
 
