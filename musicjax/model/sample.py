@@ -219,7 +219,7 @@ def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, state
     """(the states after `row` [G, C], or what `network.inputs` makes of it; the LSTM's output to predict from, [G, H]).
 
     `number` counts the rows since the primer's first. Staggered states are [T G, H], slot by slot. The state in slot
-    `number` modulo T starts anew with this row; that in the next slot has then seen T rows, and predicts.
+    `number` modulo T starts anew with this row; the state in the next slot has then seen T rows, and predicts.
     """
     if decode == "carry":
         states = network.advance(weights, row, states)

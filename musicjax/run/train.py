@@ -166,7 +166,7 @@ def _started(dataset: Dataset) -> Checkpoint:
     keys, window = step_lib.keys(config.seed), config.data.window
     optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
     if config.train.trials == 1:
-        # As one program: operation by operation it takes three times as long, and no cached program helps.
+        # As one program: operation by operation it takes three times as long, and caching does not help.
         state = jax.jit(step_lib.init, static_argnums=(0, 1, 3))(net, optimizer, keys.init, window)
         best = state.params
     else:

@@ -48,7 +48,7 @@ class Recorder:
             self._size = path.stat().st_size
             (workdir / "tensorboard").mkdir(exist_ok=True)
             # tensorboardX's SummaryWriter leaves events to a thread, which dies with a killed run. Its file names
-            # count seconds, so two recorders of the same second would write to one file.
+            # count seconds, so a second recorder within one would overwrite the file of the first.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}.{time.time_ns()}")
             self._post(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 

@@ -49,7 +49,7 @@ def buckets(values: jax.Array) -> Buckets:
     low, high = values.min(), values.max()
     half = jnp.where(low == high, jnp.float32(0.5), jnp.float32(0.0))
     place = jnp.linspace(0.0, 1.0, BUCKETS + 1)
-    # A weighted sum, as the difference of the ends may overflow; cummax, as rounding may put an edge below the last.
+    # A weighted sum: the ends' difference may overflow. cummax: rounding may put an edge below the one before.
     edges = lax.cummax((low - half) * (1 - place) + (high + half) * place)
     # Edge by edge: one pass for all of them together takes ten times as long on CPU.
     reached = lax.map(lambda edge: jnp.sum(values >= edge, dtype=jnp.int32), edges[1:-1])

@@ -50,7 +50,7 @@ class StepMetrics(NamedTuple):
 
 def keys(seed: int | jax.Array) -> Keys:
     """The keys of a run."""
-    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is here
     return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
 
 
