@@ -143,6 +143,12 @@ def test_files_are_split_in_the_order_of_their_names(clips, tmp_path):
     assert found["train"] + found["valid"] + found["test"] == sorted(path.name for path in clips.iterdir())
 
 
+@pytest.mark.long
+def test_the_built_in_corpus_is_composed_and_split(tmp_path):
+    folder = notes.split_folder("builtin", tmp_path / "data")
+    assert [len(list((folder / split).iterdir())) for split in notes.SPLITS] == [108, 9, 9]
+
+
 def test_a_folder_that_is_split_already_stays_as_it_is(clips, tmp_path):
     folder = notes.split_folder(str(clips), tmp_path / "data")
     assert notes.split_folder(str(folder), tmp_path / "again") == folder
