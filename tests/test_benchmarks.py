@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,10 +97,15 @@ def test_a_benchmark_of_speed_ends_with_its_json_object(module):
 
 @pytest.mark.long
 def test_notes_trains_a_network_and_quality_judges_what_it_writes(clips, tmp_path):
-    figures = last_line("notes", f"--data={clips}", f"--runs={tmp_path}", "--epochs=1", "--units=8")
+    data, paths = tmp_path / "data", sorted(clips.iterdir())
+    for split, some in {"train": paths[:8], "valid": paths[8:10], "test": paths[10:]}.items():
+        (data / split).mkdir(parents=True)
+        for path in some:
+            shutil.copy(path, data / split)
+    figures = last_line("notes", f"--data={data}", f"--runs={tmp_path / 'runs'}", "--epochs=1", "--units=8")
     assert {"uniform", "chosen contexts", "lstm", *(f"{order}-gram" for order in notes.ORDERS)} <= set(figures)
     assert figures["best_ngram"] != "1-gram"
-    (workdir,) = tmp_path.rglob("run")
+    (workdir,) = (tmp_path / "runs").rglob("run")
     judged = last_line("quality", f"--workdir={workdir}", "--pieces=2", "--notes=20")
     assert {"test pieces", "events", "trigram", "seconds_of_generating"} <= set(judged)
 
@@ -135,6 +141,12 @@ def test_files_are_split_in_the_order_of_their_names(clips, tmp_path):
     found = {split: sorted(path.name for path in (folder / split).iterdir()) for split in notes.SPLITS}
     assert [len(found[split]) for split in notes.SPLITS] == [10, 1, 1]
     assert found["train"] + found["valid"] + found["test"] == sorted(path.name for path in clips.iterdir())
+
+
+@pytest.mark.long
+def test_the_built_in_corpus_is_composed_and_split(tmp_path):
+    folder = notes.split_folder("builtin", tmp_path / "data")
+    assert [len(list((folder / split).iterdir())) for split in notes.SPLITS] == [108, 9, 9]
 
 
 def test_a_folder_that_is_split_already_stays_as_it_is(clips, tmp_path):
