@@ -59,8 +59,8 @@ class Section:
             return  # 0.1.0 had the field for every encoding
         elif others or path == "model.head":
             raise UsageError(
-                f"config.{path}={value!r}: {' and '.join(these)} have no such field, {' and '.join(others)} do; leave it "
-                f"out, or choose --config.data.encoding={' or '.join(others)}"
+                f"config.{path}={value!r}: {' and '.join(these)} have no such field, {' and '.join(others)} do; leave "
+                f"it out, or choose --config.data.encoding={' or '.join(others)}"
             )
         else:
             raise UsageError(f"unknown field config.{path}")
