@@ -13,14 +13,20 @@ import pytest
 from musicjax.music import composer
 
 REPOSITORY = Path(__file__).parents[1]
-# Set for this session and every process that it starts: most of the time of these tests goes into compiling.
-PROGRAMS = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All processes of a session share the programs that any of them compiles."""
-    if not hasattr(config, "workerinput"):
-        os.environ.update(PROGRAMS, JAX_COMPILATION_CACHE_DIR=tempfile.mkdtemp(prefix="programs"))
+    """All processes of a session share the programs that any of them compiles, and compile them fast.
+
+    Most of the time of these tests goes into compiling. Compiled as for users, it takes twice as long: set
+    XLA_FLAGS=--xla_backend_optimization_level=3, as the long tests do.
+    """
+    if not hasattr(config, "workerinput"):  # the processes that tests are spread over inherit it
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="programs")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # One process may read a program that another is about to write; then it compiles it.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
