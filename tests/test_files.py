@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""A file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from musicjax import files
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_keeps_its_old_content(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
     files.write(path, "before")
 
@@ -24,21 +24,21 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"config.json": "before"}
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    seen, fsync = [], os.fsync
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
 
     def logged(handle: int) -> None:
-        seen.append(os.readlink(f"/proc/self/fd/{handle}"))
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
         assert not (tmp_path / "a").exists()
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", logged)
     files.write(tmp_path / "a", "text")
-    assert [files.PARTIAL_NAME.fullmatch(Path(name).name) is not None for name in seen] == [True]
+    assert [files.PARTIAL_NAME.fullmatch(Path(name).name) is not None for name in synced] == [True]
     assert (tmp_path / "a").read_text() == "text"
 
 
-def test_a_file_is_not_written_through_a_link(tmp_path):
+def test_writing_replaces_a_link_and_leaves_its_target(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "a").symlink_to(tmp_path / "mine")
     files.write(tmp_path / "a", "text")
@@ -46,7 +46,7 @@ def test_a_file_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / "a").read_text() == "text" and not (tmp_path / "a").is_symlink()
 
 
-def test_what_is_removed_leaves_what_it_links_to(tmp_path):
+def test_removing_leaves_what_links_point_to(tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("precious")
