@@ -16,7 +16,7 @@ import pytest
 from musicjax import main
 from musicjax.music import midi
 from musicjax.music.notes import from_seconds
-from musicjax.store import manifest
+from musicjax.store import checksums
 
 USAGE, FAILED = 2, 1
 
@@ -498,7 +498,7 @@ def test_a_damaged_checkpoint_ends_every_command_with_one_line(capsys, clips, tr
 def test_a_damaged_index_of_a_checkpoint_is_told_in_one_line_by_the_program(trained, tmp_path):
     """In a process of its own: what threads of the storage library print does not pass through sys.stderr."""
     workdir = shutil.copytree(trained, tmp_path / "run")
-    (index,) = (workdir / "checkpoints").glob("*/state/manifest.ocdbt")
+    (index,) = (workdir / "checkpoints").glob("*/state/checksums.ocdbt")
     index.write_bytes(b"")
     ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
     assert (ran.returncode, ran.stdout) == (FAILED, "")
@@ -512,7 +512,7 @@ def test_a_checkpoint_of_another_shape_than_its_config_is_told(trained, tmp_path
     text = metadata.read_text()
     assert text.count('"units": 8') == 1
     metadata.write_text(text.replace('"units": 8', '"units": 16'))
-    manifest.write(metadata.parents[1])  # or the change itself would be told
+    checksums.write(metadata.parents[1])  # or the change itself would be told
     ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
     assert (ran.returncode, ran.stdout) == (FAILED, "")
     (told,) = [line for line in ran.stderr.splitlines() if line.startswith("musicjax: ")]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from musicjax import files
-from musicjax.run import partial_files
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
