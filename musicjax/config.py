@@ -176,7 +176,8 @@ class DataConfig(Section):
             named = next((name for name in ENCODINGS if PARTS["data"][name] is type(self.own)), None)
             if named is None or self.encoding not in ("notes", named):
                 raise UsageError(f"config.data.own={self.own!r}: expected the fields of {self.encoding}")
-            self.encoding, own = named, self.own
+            own = self.own
+            self.encoding = named  # which gives the section another own part
             self.own = own
         elif self.encoding in ENCODINGS:
             self.settle(self.encoding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -79,6 +80,7 @@ ALIASES = {
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
+WIDTH = 25  # of the column of flags in help
 NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
 
@@ -152,14 +154,17 @@ def help_of(argv: list[str]) -> list[str]:
             "musicjax --version prints the version.",
             "",
             *(_flag_line(name) for name in ("data", "workdir")),
-            f"  --config=NAME          {', '.join(config_files.names())},",
-            "                         or a .py or .json file; demo if not given",
+            *textwrap.wrap(
+                f"{', '.join(config_files.names())}, or a .py or .json file; demo if not given",
+                initial_indent=f"  {'--config=':<{WIDTH}}",
+                subsequent_indent=" " * (WIDTH + 2),
+            ),
         ]
         return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
     command, _ = command_of(argv)
     lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
     lines += [_flag_line(name) for name, flag in FLAGS.items() if command in flag.commands]
-    lines += ["  --config=NAME          the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
+    lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
     if command == "generate":
         lines += [NOTES, f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
     return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
@@ -167,7 +172,7 @@ def help_of(argv: list[str]) -> list[str]:
 
 def _flag_line(name: str) -> str:
     shown = f"--{name}" if FLAGS[name].kind == "bool" else f"--{name}="
-    return f"  {shown:<23}{FLAGS[name].meaning}"
+    return f"  {shown:<{WIDTH}}{FLAGS[name].meaning}"
 
 
 def _fields() -> list[str]:

@@ -16,6 +16,9 @@ from musicjax.store import checkpoint as checkpoint_lib
 
 # Names of a checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
+# Other files while they are written, by this version and by 0.1.0.
+OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl|report\.html)\.partial")
+OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg|json)\.partial")
 
 
 def require_folder(workdir: Path) -> None:
@@ -69,8 +72,8 @@ def remove_partial_files(workdir: Path) -> int:
     found: list[Path] = []
     for folder, pattern in (
         (workdir / "checkpoints", OF_CHECKPOINTS),
-        (workdir, files.PARTIAL_NAME),
-        (workdir / "samples", files.PARTIAL_NAME),
+        (workdir, OF_WORKDIR),
+        (workdir / "samples", OF_SAMPLES),
     ):
         if folder.is_dir():
             found += sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
