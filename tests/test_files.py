@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from musicjax import files
+from musicjax.run import workdir
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
@@ -77,10 +78,10 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_a_start_removes_what_a_killed_one_wrote_under_another_name():
-    for name in ("config.json", "data.jsonl", "metrics.jsonl"):
+    for name in ("config.json", "data.jsonl", "metrics.jsonl", "report.html"):
         assert workdir.OF_WORKDIR.fullmatch(f".0123abcd-{name}.partial")
-    for suffix in ("mid", "wav", "flac", "ogg"):
-        assert workdir.OF_SAMPLES.fullmatch(f".0123abcd-seed0-000.{suffix}.partial")
+    for name in ("seed0-000.mid", "seed0-000.wav", "seed0-000.flac", "seed0-000.ogg", "metrics.json"):
+        assert workdir.OF_SAMPLES.fullmatch(f".0123abcd-{name}.partial")
 
 
 def test_the_hash_is_that_of_sha256sum(tmp_path):

@@ -158,6 +158,7 @@ def help_of(argv: list[str]) -> list[str]:
                 f"{', '.join(config_files.names())}, or a .py or .json file; demo if not given",
                 initial_indent=f"  {'--config=':<{WIDTH}}",
                 subsequent_indent=" " * (WIDTH + 2),
+                width=110,
             ),
         ]
         return lines if "--helpfull" not in argv else [*lines, "", *_fields()]

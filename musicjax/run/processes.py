@@ -33,7 +33,8 @@ def require(arrays: Arrays, metadata: Metadata) -> None:
     failed = [str(process) for process, digest in enumerate(digests) if digest == mesh.FAILED]
     if failed:
         raise RunError(
-            f"process{'es' * (len(failed) > 1)} {', '.join(failed)} failed before training and said why; correct that, and start all again"
+            f"process{'es' * (len(failed) > 1)} {', '.join(failed)} failed before training and said why; correct that, "
+            "and start all again"
         )
     others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
     if others:
