@@ -89,8 +89,9 @@ def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(run, clips, 
 
 
 def start(cache: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     environment = {
-        **os.environ,
+        **kept,
         "XDG_CACHE_HOME": str(cache),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
@@ -154,11 +155,13 @@ def test_an_epoch_is_started_before_the_numbers_of_the_one_before_it_are_read(cl
 def test_as_many_trials_are_computed_at_once_as_fit(monkeypatch, free, of_states, of_one, expected):
     stats = {"bytes_limit": free + 77, "bytes_in_use": 77}
     found(monkeypatch, "gpu", memory_stats=lambda: stats)
-    config = config_of(**{"train.trials": 20})
-    assert device.trials_at_once(config, of_states, lambda: of_one) == expected
+    train = config_of(**{"train.trials": 20}).train
+    assert device.trials_at_once(train, of_states, lambda: of_one) == expected
 
 
 def test_a_group_that_is_named_is_taken(monkeypatch):
     found(monkeypatch, "gpu", memory_stats=lambda: None)
-    assert device.trials_at_once(config_of(**{"train.trials": 20, "train.trial_group": 7}), 0, lambda: 10**15) == 7
-    assert device.trials_at_once(config_of(**{"train.trials": 5, "train.trial_group": 7}), 0, lambda: 10**15) == 5
+    assert (
+        device.trials_at_once(config_of(**{"train.trials": 20, "train.trial_group": 7}).train, 0, lambda: 10**15) == 7
+    )
+    assert device.trials_at_once(config_of(**{"train.trials": 5, "train.trial_group": 7}).train, 0, lambda: 10**15) == 5
