@@ -8,7 +8,7 @@ export XDG_CACHE_HOME=$scratch/cache PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_WARN
 export MUSICJAX_SHARED_DATA=${MUSICJAX_SHARED_DATA:-$root/../shared/data}
 test_line=$(grep -m1 'pytest' README.md)
 
-current='' started=$SECONDS skipped=''
+current='' started=$SECONDS skipped='' complete=''
 
 took() { if [ -n "$current" ]; then printf -- '-- %s: %s s\n' "$current" "$((SECONDS - started))"; fi; }
 
@@ -27,13 +27,16 @@ ended() {
     local status=$?
     rm -rf "$scratch"
     took
-    if [ $status != 0 ]; then
-        printf '\n== FAILED after %s s: %s\n' "$SECONDS" "$current"
-    else
+    if [ -n "$complete" ]; then
         printf '\n== passed in %s s; skipped: %s\n' "$SECONDS" "${skipped:-nothing}"
+    else
+        printf '\n== FAILED after %s s: %s\n' "$SECONDS" "$current"
+        exit $((status ? status : 1)) # bash may report 0 for a job that a signal ended
     fi
 }
 trap ended EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 fresh() { # fresh NAME: a copy of what is committed, in $scratch/NAME
     git clone -q "$root" "$scratch/$1"
