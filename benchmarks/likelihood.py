@@ -28,15 +28,16 @@ import numpy as np
 
 from benchmarks import alternate, baselines
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.config import Config
 from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import generate
 from musicjax.model import heads, network
 from musicjax.music import piano_roll
 from musicjax.run import device, train
-from musicjax.training import sequences, step
+from musicjax.store import model as model_lib
+from musicjax.training import sequences
 
 SETS = tuple(frame_sets.NAMES)
 NETWORKS = {
@@ -142,9 +143,9 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
 
 def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dict[str, Any]:
     """Nats per frame of the test split under a network, which is trained or restored."""
-    device.keep_programs(config)
+    device.keep_programs(config.data)
     train.train(config, workdir)
-    model = generate.load(workdir)
+    model = model_lib.load(workdir)
     net, more = model.net, dict[str, Any]()
     if row == "mse":  # the clip with the lowest nats on validation
         clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
@@ -159,8 +160,8 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dic
     return scored(*costs_of(net, model.params, data, "test")) | {
         "valid_nats": round(of_valid, 4),
         "parameters": network.count(model.params),
-        "epochs": model.facts.epoch,
-        "best_epoch": model.facts.best_epoch,
+        "epochs": model.metadata.epoch,
+        "best_epoch": model.metadata.best_epoch,
         "minutes": round(seconds / 60, 1),
         **more,
     }
@@ -168,7 +169,7 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dic
 
 def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]) -> Config:
     """The config of a row for one data set, with the fields of a quick try."""
-    config = config_lib.load(NETWORKS[row])
+    config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
     for path, value in {**SETTINGS[name], **MORE.get((row, name), {}), **trial}.items():
         config_lib.set_field(config, path, value)
@@ -177,12 +178,12 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
 
 def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
-    rows = piano_roll.with_matches(data.frames, data.offsets) if net.echo else data.frames
-    lanes = sequences.lanes(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
-    placed = jax.tree.map(jnp.asarray, lanes)
-    nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)
-    counted = np.asarray(lanes.weight) > 0
-    piece = np.searchsorted(data.offsets, np.asarray(lanes.seen)[counted], side="right") - 1
+    rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
+    streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
+    placed = jax.tree.map(jnp.asarray, streams)
+    nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)
+    counted = np.asarray(streams.weight) > 0
+    piece = np.searchsorted(data.offsets, np.asarray(streams.seen)[counted], side="right") - 1
     sums, frames = np.bincount(piece, nats[counted], len(data)), np.bincount(piece, minlength=len(data))
     return sums[frames > 0], frames[frames > 0]
 

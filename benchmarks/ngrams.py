@@ -385,7 +385,7 @@ def _interpolated(below: np.ndarray, level: Level, context: np.ndarray, pair: np
 def _nats_by_level(
     train: Split, valid: Split, sizes: Sequence[int], attribute: int, groups: Sequence[Group]
 ) -> dict[str, list[float]]:
-    """Validation nats of an attribute by smoothing and number of groups, as `fit` would give with so many groups.
+    """Validation nats of an attribute by smoothing and number of groups, as `fit` gives for that many groups.
 
     Chains with the same first groups share all levels but the longest.
     """

@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks import alternate, ngrams
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
@@ -92,7 +93,7 @@ def split_folder(data: str, folder: Path) -> Path:
 
 def config_of(name: str, folder: Path, seed: int, trial: dict[str, Any]) -> Config:
     """The config for a folder, with the fields of a quick try."""
-    config = config_lib.load(name)
+    config = config_files.load(name)
     config.seed, config.data.source, config.sample.num_outputs = seed, str(folder), 2
     for path, value in trial.items():
         config_lib.set_field(config, path, value)
@@ -101,20 +102,19 @@ def config_of(name: str, folder: Path, seed: int, trial: dict[str, Any]) -> Conf
 
 def of_network(config: Config, workdir: Path) -> dict[str, Any]:
     """Nats of the test pieces under a network, which is trained or restored, and its learning curve."""
-    device.keep_programs(config)
+    device.keep_programs(config.data)
     train.train(config, workdir)
-    facts = checkpoint.read_facts(workdir)
+    metadata = checkpoint.read_metadata(workdir)
     scores = evaluate.evaluate(workdir, str(Path(config.data.source) / "test"))
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     minutes = sum(line["seconds"] for line in lines if line["split"] == "train") / 60
-    assert facts.bins is not None
     nats = {"nats_per_note": scores["nats_per_note"]} | {name: scores[f"{name}_nats"] for name in COLUMNS}
     return {
-        "bins": facts.bins,
+        "bins": note_bins.from_saved(metadata.learned["bins"]),
         "nats": {name: round(value, 4) for name, value in nats.items()},
         "minutes_of_training_steps": round(minutes, 1),
-        "best_epoch": facts.best_epoch,
-        "epochs": facts.epoch,
+        "best_epoch": metadata.best_epoch,
+        "epochs": metadata.epoch,
         "test_notes": scores["notes"],
         "curve": [round(line["loss"], 4) for line in lines if line["split"] == "valid"],
     }

@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from musicjax.generation.sampling_params import Setting
 
 from benchmarks import alternate, ngrams, notes
 from musicjax.corpus import load as data_lib
-from musicjax.encodings import dataset
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
-from musicjax.generation.generate import Model
 from musicjax.music import copies, metrics, note_bins
 from musicjax.music.notes import Notes
 from musicjax.run import device
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
 
 GRAM = "most_repeated_8gram"
 
@@ -53,14 +53,14 @@ def main() -> None:
         raise SystemExit("--workdir is missing: expected the folder of a model of note events")
     try:
         started = time.perf_counter()
-        model = generate_lib.load(asked.workdir)
-        device.keep_programs(model.facts.config)
+        model = model_lib.load(asked.workdir)
+        device.keep_programs(model.config.data)
         drawn = {"temperature": asked.temperature, "top_p": asked.top_p, "min_p": asked.min_p}
-        setting = Setting(**drawn, no_repeat=asked.no_repeat)
+        sampling = SamplingParams(**drawn, no_repeat=asked.no_repeat)
         size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
-        written = {"events": generate_lib.generate(model, settings=setting, **size)}
+        written = {"events": generate_lib.generate(model, sampling=sampling, **size)}
         seconds = time.perf_counter() - started
-        folder = Path(model.facts.config.data.source)
+        folder = Path(model.config.data.source)
         written["trigram"] = of_trigram(model, folder, asked.pieces, asked.notes, asked.seed)
         if asked.paper:
             written["paper"] = generate_lib.generate(asked.paper, **size)
@@ -79,8 +79,7 @@ def main() -> None:
 
 def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) -> list[Notes]:
     """Pieces by the trigram with the best context and smoothing on the validation pieces."""
-    bins, data = model.facts.bins, model.facts.config.data
-    assert bins is not None
+    bins, data = note_bins.from_saved(model.metadata.learned["bins"]), model.config.data
     train, valid = (notes.rows_of(folder / name, bins, data) for name in ("train", "valid"))
     sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in note_bins.PREDICTED)
     models = [
@@ -100,16 +99,15 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
     """What the pieces of each model are like, and the test pieces."""
-    data = dataset.prepare(model.facts.config)
-    assert data.music is not None
-    known = copies.index(data.music.training, data.music.names)
-    corpus, _ = data_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))
+    music, _ = model.encoding.music()
+    assert music is not None
+    known = copies.index(music.training, music.names)
+    corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(folder / "test")))
     real = [corpus.piece(p)[:length] for p in range(len(corpus))]
     of_real = [metrics.of_piece(piece) for piece in real]
     found: dict[str, Any] = {"test pieces": {**summed(of_real), "median_copy_notes": median_copy(real, known)}}
     found["test pieces"]["whole_most_repeated_8gram"] = max(
-        metrics.of_piece(piece)[GRAM]
-        for piece in [*data.music.training, *(corpus.piece(p) for p in range(len(corpus)))]
+        metrics.of_piece(piece)[GRAM] for piece in [*music.training, *(corpus.piece(p) for p in range(len(corpus)))]
     )
     for name, pieces in written.items():
         measured = [metrics.of_piece(piece) for piece in pieces]

@@ -50,12 +50,13 @@ def musicjax(data: dict[str, np.ndarray], precision: str, decode: str) -> Sample
         "lstm": lstm.Params(*(jnp.asarray(data[name]) for name in lstm.Params._fields)),
         "dense": {"kernel": jnp.asarray(data["dense_kernel"]), "bias": jnp.asarray(data["dense_bias"])},
     }
-    limits = sample.Limits(jnp.zeros(columns), jnp.ones(columns), jnp.ones(columns))
+    limits = sample.Limits(jnp.zeros(columns), jnp.ones(columns))
+    draw = sample.HeadDraw(jnp.ones(columns), jnp.float32(0))  # at temperature 0 there is no noise
 
     def run(primers: np.ndarray, notes: int) -> np.ndarray:
         keys = sample.output_keys(0, len(primers))
         past = sample.Past(jnp.asarray(primers))
-        return np.asarray(sample.sample(net, params, past, keys, limits, 0.0, notes, decode=decode).rows)
+        return np.asarray(sample.sample(net, params, past, keys, limits, draw, notes, decode=decode).rows)
 
     jax.block_until_ready(params)
     return run

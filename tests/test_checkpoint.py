@@ -203,7 +203,7 @@ def test_a_workdir_that_is_taken_away_is_told_and_not_made_anew(workdir):
         store.save(of_epoch(checkpoint, 4))
     assert not workdir.exists()
     (workdir / "checkpoints").mkdir(parents=True)
-    with pytest.raises(RunError, match="another folder than at the start"):
+    with pytest.raises(RunError, match="not the folder that was there at the start"):
         store.save(of_epoch(checkpoint, 4))
     store.close()
 

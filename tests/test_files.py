@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from musicjax import files
-from musicjax.run import partial_files
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
@@ -79,9 +78,9 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 def test_a_start_removes_what_a_killed_one_wrote_under_another_name():
     for name in ("config.json", "data.jsonl", "metrics.jsonl"):
-        assert partial_files.OF_WORKDIR.fullmatch(f".0123abcd-{name}.partial")
+        assert workdir.OF_WORKDIR.fullmatch(f".0123abcd-{name}.partial")
     for suffix in ("mid", "wav", "flac", "ogg"):
-        assert partial_files.OF_SAMPLES.fullmatch(f".0123abcd-seed0-000.{suffix}.partial")
+        assert workdir.OF_SAMPLES.fullmatch(f".0123abcd-seed0-000.{suffix}.partial")
 
 
 def test_the_hash_is_that_of_sha256sum(tmp_path):

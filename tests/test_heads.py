@@ -1,4 +1,4 @@
-"""What the outputs mean: loss, likelihood, the agreement that Keras calls accuracy, and the next row."""
+"""What the outputs mean: loss, likelihood, accuracy and the next row."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def test_loss_is_the_mean_of_squares_over_the_columns_of_each_sequence():
     assert REGRESSION.loss({}, np.float32([[1, 2, 4]]), np.float32([[0, 0, 0]])) == 7
 
 
-def test_agreement_of_examples():
+def test_accuracy_compares_the_largest_columns():
     # Largest columns: velocity both; pitch and velocity; a tie, where the first counts; interval both; a tie.
-    assert REGRESSION.agreement({}, OUTPUTS, TARGETS).tolist() == [1, 0, 1, 1, 1]
+    assert REGRESSION.accuracy({}, OUTPUTS, TARGETS).tolist() == [1, 0, 1, 1, 1]
 
 
-def test_agreement_is_what_keras_calls_accuracy(keras):
+def test_accuracy_is_that_of_keras(keras):
     rng = np.random.default_rng(0)
     outputs, targets = (
         np.concatenate([part, rng.uniform(size=(50, 3)).astype(np.float32)]) for part in (OUTPUTS, TARGETS)
@@ -40,7 +40,7 @@ def test_agreement_is_what_keras_calls_accuracy(keras):
     model.compile(loss="mse", metrics=["accuracy"])
     loss, accuracy = model.evaluate(outputs, targets, batch_size=55, verbose=0)
     assert 0.2 < accuracy < 0.8
-    assert float(REGRESSION.agreement({}, outputs, targets).mean()) == pytest.approx(accuracy, rel=1e-6)
+    assert float(REGRESSION.accuracy({}, outputs, targets).mean()) == pytest.approx(accuracy, rel=1e-6)
     assert float(REGRESSION.loss({}, outputs, targets).mean()) == pytest.approx(loss, rel=1e-6)
 
 
@@ -64,7 +64,7 @@ def _given(head: heads.Head, seed: int = 0) -> tuple[heads.Params, jax.Array]:
     return params, 0.5 + 0.3 * outputs if isinstance(head, heads.FrameRegression) else outputs
 
 
-def _probabilities(head: heads.Head, temperature: float = 1.0) -> np.ndarray:
+def _probabilities(head: heads.Head) -> np.ndarray:
     """Of each of the 16 frames, float64."""
     params, outputs = _given(head)
     log_prob = head.log_prob(params, jnp.tile(outputs, (16, 1)), FRAMES)
@@ -92,7 +92,7 @@ def test_at_temperature_0_every_key_is_the_likelier_one_whatever_the_noise(head)
     noise = jax.vmap(lambda key: head.noise(key, 4))(jax.random.split(jax.random.key(7), 50))
     drawn = np.asarray(head.sample(params, jnp.tile(outputs, (50, 1)), noise, jnp.zeros(4), jnp.float32(0)))
     assert (drawn == drawn[0]).all()
-    assert float(head.agreement(params, outputs, drawn[0])) == 1
+    assert float(head.accuracy(params, outputs, drawn[0])) == 1
     hot = np.asarray(head.sample(params, jnp.tile(outputs, (50, 1)), noise, jnp.zeros(4), jnp.float32(100)))
     assert 0.3 < hot.mean() < 0.7
 
@@ -105,36 +105,66 @@ def test_nade_is_the_chain_of_its_keys_in_float64():
     def sigmoid(value):
         return 1 / (1 + np.exp(-value))
 
-    for frame in FRAMES:
-        expected = 0.0
+    expected = np.zeros(16)
+    for number, frame in enumerate(FRAMES):
         for key in range(4):
             hidden = sigmoid(given[4:] + into[:key].T @ frame[:key])
             on = sigmoid(given[key] + hidden @ out[key])
-            expected += np.log(on if frame[key] else 1 - on)
-        assert float(head.log_prob(params, outputs, frame)) == pytest.approx(expected, rel=1e-5)
+            expected[number] += np.log(on if frame[key] else 1 - on)
+    np.testing.assert_allclose(head.log_prob(params, jnp.tile(outputs, (16, 1)), FRAMES), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("most", [0, 3, 7, 8, 15, 16, 40])
+NADE = heads.Nade(6)
+
+
+@jax.jit
+def _fast_and_slow(params, outputs, frames):
+    """(logits, gradients) by `Nade.logits`, and key by key."""
+
+    def fast(params, outputs):
+        return NADE.logits(params, outputs, frames)
+
+    def key_by_key(params, outputs):
+        return outputs[:, :40] + heads._by_key(params, outputs[:, 40:], frames)
+
+    def gradients(way):
+        return jax.grad(lambda *given: jnp.sum(jnp.sin(way(*given))), argnums=(0, 1))(params, outputs)
+
+    return [(way(params, outputs), gradients(way)) for way in (fast, key_by_key)]
+
+
+@pytest.mark.parametrize("most", [0, 7, 8, 15, 16, 40])
 def test_every_way_through_nade_gives_the_same_logits_and_gradients(most):
-    head, rng = heads.Nade(6), np.random.default_rng(most)
-    params = head.init(jax.random.key(0), 40)
+    rng = np.random.default_rng(most)
     frames = np.zeros((9, 40), np.float32)
     for number, row in enumerate(frames):
         row[rng.choice(40, min(most, number) if number else most, replace=False)] = 1
     outputs = jnp.asarray(rng.normal(size=(9, 46)), jnp.float32)
+    (logits, gradients), (expected, expected_gradients) = _fast_and_slow(
+        NADE.init(jax.random.key(0), 40), outputs, frames
+    )
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=2e-5), gradients, expected_gradients)
 
-    def one_by_one(params, outputs):
-        return outputs[:, :40] + heads._by_key(params, outputs[:, 40:], frames)
 
-    def loss(logits):
-        return lambda params, outputs: jnp.sum(jnp.sin(logits(params, outputs)))
+@pytest.mark.parametrize("head", FRAME_HEADS)
+def test_a_score_is_loss_accuracy_and_nats_together(head):
+    params, outputs = _given(head)
+    given = (params, jnp.tile(outputs, (16, 1)), FRAMES)
+    loss, accuracy, nats, by_column = head.score(*given)
+    np.testing.assert_array_equal(loss, head.loss(*given))
+    np.testing.assert_array_equal(accuracy, head.accuracy(*given))
+    np.testing.assert_array_equal(nats, -head.log_prob(*given))
+    assert by_column is None
 
-    def fast(params, outputs):
-        return head.logits(params, outputs, frames)
 
-    np.testing.assert_allclose(fast(params, outputs), one_by_one(params, outputs), atol=1e-5)
-    got, expected = (jax.grad(loss(way), argnums=(0, 1))(params, outputs) for way in (fast, one_by_one))
-    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=2e-5), got, expected)
+def test_nade_under_vmap_equals_one_by_one():
+    head = heads.Nade(5)
+    several = [_given(head, seed) for seed in (0, 3)]
+    params, outputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+    found = jax.vmap(head.log_prob, in_axes=(0, 0, None))(params, outputs, FRAMES[11])
+    expected = [head.log_prob(*given, FRAMES[11]) for given in several]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_nade_without_a_bond_between_keys_is_bernoulli():
@@ -161,9 +191,8 @@ def test_a_regression_is_clipped_to_probabilities():
     assert float(nats) == pytest.approx(-np.log(0.99) - np.log(0.25) - np.log(0.01), rel=1e-5)
 
 
-def test_a_head_is_made_by_its_name():
-    assert heads.make("regression", 7, frames=False) == heads.Regression()
-    assert heads.make("regression", 7, frames=True) == heads.FrameRegression()
-    assert heads.make("bernoulli", 7, frames=True) == heads.Bernoulli()
-    assert heads.make("nade", 7, frames=True) == heads.Nade(7)
-    assert heads.make("nade", 7, frames=True).outputs(88) == 95
+def test_a_head_of_frames_is_made_by_its_name():
+    assert heads.of_frames("regression", 7) == heads.FrameRegression()
+    assert heads.of_frames("bernoulli", 7) == heads.Bernoulli()
+    assert heads.of_frames("nade", 7) == heads.Nade(7)
+    assert heads.of_frames("nade", 7).outputs(88) == 95

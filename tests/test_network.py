@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,8 +23,8 @@ def windows():
 
 
 @pytest.fixture(scope="module")
-def echo():
-    """A network whose head hands on what dropout leaves of the LSTM's 64 outputs, its parameters, and windows."""
+def passing():
+    """A network whose dense layer passes on what dropout leaves of 64 outputs, its parameters, and windows."""
     net = MusicLSTM(64, 64)
     params = network.init(net, jax.random.key(1), WINDOW)
     windows = jax.random.uniform(jax.random.key(0), (BATCH, WINDOW, 64))
@@ -42,7 +44,7 @@ def test_the_papers_network_drops_three_quarters_and_computes_in_float32():
 
 @pytest.mark.parametrize(
     ("layers", "precision", "relative"),
-    [(1, "float32", 1e-5), (2, "float32", 1e-5), (3, "float32", 1e-5), (2, "bfloat16", 1e-2), (3, "bfloat16", 1e-2)],
+    [(1, "float32", 1e-5), (3, "float32", 1e-5), (2, "bfloat16", 1e-2)],
 )
 def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows, layers, precision, relative):
     net = MusicLSTM(UNITS, COLUMNS, layers=layers, precision=precision)
@@ -91,23 +93,24 @@ def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows, layers, p
         assert np.linalg.norm(got - wanted) <= relative * np.linalg.norm(wanted)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_note_by_note_the_network_predicts_what_it_predicts_from_the_window(windows, layers, precision):
+@pytest.mark.parametrize(("layers", "precision", "tolerance"), [(1, "bfloat16", 5e-3), (3, "float32", 1e-6)])
+def test_row_by_row_the_network_predicts_what_it_predicts_from_windows(windows, layers, precision, tolerance):
     net = MusicLSTM(UNITS, COLUMNS, layers=layers, precision=precision)
-    params = network.init(net, jax.random.key(0), WINDOW)
+    everywhere = dataclasses.replace(net, every_position=True)
+    params = jax.jit(network.init, static_argnums=(0, 2))(net, jax.random.key(0), WINDOW)
     params["dense"]["bias"] = jnp.asarray([0.1, -0.2, 0.3])
     weights = network.prepare(net, params)
     states = network.start(weights, BATCH)
     assert len(weights) == len(states) == layers
+    expected = network.apply(everywhere, params, windows)
     advance = jax.jit(network.advance)
-    for note in range(WINDOW):
-        states = advance(weights, windows[:, note], states)
-        # After each note it is the prediction from all notes so far.
+    for place in range(WINDOW):
+        states = advance(weights, windows[:, place], states)
         got = network.read(params, states[-1].h)
         assert got.dtype == jnp.float32
-        tolerance = 1e-6 if precision == "float32" else 5e-3
-        np.testing.assert_allclose(got, network.apply(net, params, windows[:, : note + 1]), atol=tolerance)
+        np.testing.assert_allclose(got, expected[:, place], atol=tolerance)
+    np.testing.assert_allclose(got, network.apply(net, params, windows), atol=tolerance)
+    np.testing.assert_array_equal(network.predict_next(everywhere, params, windows), expected[:, -1])
 
 
 def test_each_layer_counts(windows):
@@ -124,8 +127,8 @@ def test_each_layer_counts(windows):
         assert np.abs(network.apply(net, without, windows) - whole).max() > 1e-2
 
 
-def test_dropout_zeroes_its_share_and_scales_the_rest(echo):
-    net, params, windows = echo
+def test_dropout_zeroes_its_share_and_scales_the_rest(passing):
+    net, params, windows = passing
     whole = network.apply(net, params, windows)
     assert whole.all()
     keys = jax.random.split(jax.random.key(2), 100)
@@ -138,22 +141,22 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(echo):
     assert share.shape == (BATCH, 64) and share.min() > 0.5 and share.max() < 0.95
 
 
-def test_without_a_key_nothing_is_dropped(echo):
-    net, params, windows = echo
+def test_without_a_key_nothing_is_dropped(passing):
+    net, params, windows = passing
     without = network.apply(MusicLSTM(64, 64, dropout=0.0), params, windows)
     np.testing.assert_array_equal(network.apply(net, params, windows), without)
 
 
-def test_one_key_gives_one_mask_and_another_key_another(echo):
-    net, params, windows = echo
+def test_one_key_gives_one_mask_and_another_key_another(passing):
+    net, params, windows = passing
     first, again, other = (network.apply(net, params, windows, jax.random.key(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert ((first == 0) != (other == 0)).mean() == pytest.approx(2 * 0.75 * 0.25, abs=0.1)
 
 
-def test_dropout_is_that_of_flax_under_its_name(echo):
+def test_dropout_is_that_of_flax_under_its_name(passing):
     """What a key drops is written into every run's numbers: it stays what it was."""
-    net, params, windows = echo
+    net, params, windows = passing
 
     class Flax(nn.Module):
         @nn.compact
@@ -165,9 +168,9 @@ def test_dropout_is_that_of_flax_under_its_name(echo):
     np.testing.assert_allclose(network.apply(net, params, windows, jax.random.key(3)), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.75, 0.99])
-def test_a_rate_given_as_an_array_drops_to_the_bit_what_the_networks_own_rate_drops(echo, rate):
-    _, params, windows = echo
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.75])
+def test_a_rate_given_as_an_array_drops_to_the_bit_what_the_networks_own_rate_drops(passing, rate):
+    _, params, windows = passing
     own = jax.jit(lambda key: network.apply(MusicLSTM(64, 64, dropout=rate), params, windows, key))(jax.random.key(3))
     other = MusicLSTM(64, 64, dropout=0.3)
     given = jax.jit(lambda key, rate: network.apply(other, params, windows, key, rate))
@@ -177,9 +180,9 @@ def test_a_rate_given_as_an_array_drops_to_the_bit_what_the_networks_own_rate_dr
     assert 0.5 * (1 - rate) < np.mean(got != 0) <= 1
 
 
-@pytest.mark.parametrize("shares", [2, 3, 6])
-def test_a_share_of_a_batch_is_dropped_as_in_the_whole_batch(echo, shares):
-    net, params, windows = echo
+@pytest.mark.parametrize("shares", [2, 3])
+def test_a_share_of_a_batch_is_dropped_as_in_the_whole_batch(passing, shares):
+    net, params, windows = passing
     whole = np.asarray(network.apply(net, params, windows, jax.random.key(3)))
     part = BATCH // shares
     parts = [

@@ -1,20 +1,24 @@
-"""A model of events with random parameters, and a workdir that holds it: nothing is trained, nothing is compiled."""
+"""A model of note events with random parameters, and a workdir that holds it: nothing is trained or compiled."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from musicjax import config as config_lib
-from musicjax.generation.generate import Model
+from musicjax import config_files
+from musicjax.encodings import encoding
 from musicjax.music import note_bins
-from musicjax.music.note_matrix import Scaling
 from musicjax.music.notes import Notes, from_beats
 from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import model as model_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint
-from musicjax.store.metadata import Facts
+from musicjax.store.metadata import Metadata
+from musicjax.store.model import Model
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 
 WINDOW, PIECES, NOTES = 12, 8, 80
@@ -34,32 +38,28 @@ def pieces() -> list[Notes]:
 
 def checkpoint() -> Checkpoint:
     """What a run would have saved."""
-    config = config_lib.load("events")
+    config = config_files.load("events")
     config.model.units, config.model.head_units, config.model.embedding = 8, 8, 8
     config.model.precision, config.data.window = "float32", WINDOW
     config.sample.min_p, config.sample.no_repeat = 0.0, 0
     config = config_lib.validate(config)
     bins = note_bins.learn(pieces())
-    optimizer, net = checkpoint_lib.optimizer_of(config, 1e-3), checkpoint_lib.network_of(config)
+    optimizer, net = optimizer_lib.of(config.train, 1e-3), encoding.of(config).network()
     shapes = jax.eval_shape(lambda: step_lib.init(net, optimizer, jax.random.key(0), WINDOW))
     generator = np.random.default_rng(1)
     state = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
     rows = [note_bins.encode(piece, bins)[0] for piece in pieces()]
     starts = generator.integers(0, NOTES - WINDOW, checkpoint_lib.PRIMERS)
     windows = [rows[k % PIECES][start : start + WINDOW] for k, start in enumerate(starts)]
-    columns = config_lib.columns(config)
-    scaling = Scaling((0.0,) * columns, (1.0,) * columns, (0.0,) * columns, tuple(s - 1.0 for s in note_bins.SIZES))
-    ones = np.ones(columns, np.float32)
+    ones = np.ones(net.columns, np.float32)
     arrays = Arrays(state, state.params, ones, ones, np.stack(windows).astype(np.float32))
-    facts = Facts(1, 1, 3.0, config, scaling, "none", {}, bins=bins)
-    return Checkpoint(arrays, facts)
+    return Checkpoint(arrays, Metadata(1, 1, 3.0, config, {"bins": dataclasses.asdict(bins)}, "none", {}))
 
 
 def model() -> Model:
-    """As `generate.load` gives it."""
-    arrays, facts = checkpoint()
-    net = checkpoint_lib.network_of(facts.config)
-    return Model(net, arrays.best_params, arrays.best_deviation, jax.numpy.asarray(arrays.primers), facts)
+    """The model, as loading its workdir gives it."""
+    arrays, metadata = checkpoint()
+    return model_lib.of(arrays._replace(primers=jax.numpy.asarray(arrays.primers)), metadata)
 
 
 def save(workdir: Path) -> Path:

@@ -37,9 +37,9 @@ from musicjax.training.windows import Validation
 
 # Pitches that training windows may be moved to: the keys of a piano.
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
-# Tempos to either side of a piece's own that its training windows may get.
+# How many slower and how many faster tempos than its own a training window may get.
 TEMPOS = 3
-# Notes of a training window that an output goes on from if it has no primer of its own.
+# How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
 
 
@@ -108,7 +108,7 @@ class EventEncoding(Encoding):
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
-                f"data source {data.source}: no training or validation piece of more than one note; add files"
+                f"data source {data.source}: no training or validation piece has more than one note; add files"
             )
         bins = learned._bins
         console.say(
@@ -126,7 +126,7 @@ class EventEncoding(Encoding):
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows, nearest = self._rows(corpus)
@@ -152,14 +152,14 @@ class EventEncoding(Encoding):
         return {"nats_per_note": float(validation.nats)} | of_columns
 
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
-        """As `Encoding.primers`: whole windows of a piece; a piece too short for that is repeated."""
+        """As `Encoding.primers`: whole windows of a piece; a piece too short for one is repeated."""
         window, rows = self.config.data.window, np.asarray(training.rows)
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
         place = np.maximum(np.minimum(starts, end - window), first)[:, None] + np.arange(window)
         return rows[first[:, None] + (place - first[:, None]) % (end - first)[:, None]].astype(np.float32)
 
     def primer_of(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.primer_of`: as many notes as a match reaches back."""
+        """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
         rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
         if nearest.any():
             count = int(nearest.sum())
@@ -171,7 +171,7 @@ class EventEncoding(Encoding):
         return event_controls.transposed(primers[:, -OPENING_NOTES:], params)
 
     def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`: the middle one of the bins."""
+        """As `Encoding.melody_velocity`: that of the middle bin."""
         return self._bins.velocity[len(self._bins.velocity) // 2]
 
     def tempo(self, bpm: float | None) -> float:
@@ -203,7 +203,7 @@ class EventEncoding(Encoding):
         return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1, "one note")
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; for which of them some bin is only the nearest, bool [N])."""
+        """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
         match = self._own.match_share > 0
         made = [note_bins.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
         rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
@@ -216,11 +216,11 @@ class EventEncoding(Encoding):
 
 
 class EventAugment(NamedTuple):
-    """How rows of bins change in training, looked up instead of computed; see `sequences.Augment`.
+    """How rows of bins change in training, looked up in tables; see `sequences.Augment`.
 
     interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
-    interval; steps_per_bar: int32; velocities: int32, bins of velocity; velocity_shift: int32, most bins by which a
-    window is played louder or softer; match_share: float32, share of windows that keep their match.
+    interval; steps_per_bar: int32; velocities: int32, how many bins of velocity; velocity_shift: int32, most bins by
+    which a window is played louder or softer; match_share: float32, share of windows that keep their match.
     """
 
     interval: jax.Array
@@ -233,7 +233,7 @@ class EventAugment(NamedTuple):
 
     @property
     def random_numbers(self) -> int:
-        """Of semitones, tempo, velocity and match."""
+        """One each for semitones, tempo, velocity and match."""
         return 4
 
     def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
@@ -277,7 +277,7 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
 
 
 def _say_nearest(nearest: np.ndarray) -> None:
-    """How many notes, bool [N], have a time or velocity without a bin of its own."""
+    """Says how many notes, bool [N], have a time or velocity without a bin of its own."""
     if nearest.any():
         count, share = int(nearest.sum()), nearest.mean()
         console.say(
@@ -286,7 +286,7 @@ def _say_nearest(nearest: np.ndarray) -> None:
 
 
 def _commonest(learned: np.ndarray, streams: Streams) -> float:
-    """Accuracy of the commonest bin of each predicted column, uint8 [M, C], on all that is to be predicted."""
+    """Accuracy on all targets of always predicting the commonest bin of each column of `learned`, uint8 [M, C]."""
     targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1]
     shares = [
         (targets[:, column] == np.bincount(learned[:, column]).argmax()).mean()

@@ -32,7 +32,7 @@ from musicjax.music.notes import Notes
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import Validation, Windows
 
-# A longest interval this many times above the 99.9th percentile is worth a line.
+# A longest interval of more than this many times the 99.9th percentile is worth a line.
 OUTLIER = 10
 UNITS = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
 
@@ -111,7 +111,7 @@ class NoteEncoding(Encoding):
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])
@@ -143,7 +143,7 @@ class NoteEncoding(Encoding):
         return rows[starts[:, None] + np.arange(self.config.data.window)]
 
     def primer_of(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.primer_of`; few notes are repeated, values are clamped to the range of the training data."""
+        """As `Encoding.primer_of`; too few notes are repeated, and values clamped to the range of the training data."""
         scaling, window = self._scaling, self.config.data.window
         rows = note_matrix.encode(notes, scaling)
         if len(rows) < window:
@@ -162,7 +162,7 @@ class NoteEncoding(Encoding):
         return (rows[:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0)
 
     def limits(self) -> Limits:
-        """The range of the training data, and no inaudible note."""
+        """The range of the training data, without notes too short to hear."""
         scaling = self._scaling
         low = np.asarray(scaling.low, np.float32)
         if len(low) == len(note_matrix.COLUMNS):
@@ -170,7 +170,7 @@ class NoteEncoding(Encoding):
         return Limits(jnp.asarray(low), jnp.asarray(scaling.high, jnp.float32))
 
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> HeadDraw:
-        """The prediction and Gaussian noise of as many residual deviations as the temperature says."""
+        """The prediction plus Gaussian noise of as many residual deviations as the temperature says."""
         return HeadDraw(deviation, jnp.float32(params[0].temperature))
 
     def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:

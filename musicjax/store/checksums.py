@@ -11,10 +11,10 @@ NAME = "sha256.json"
 
 
 def write(folder: Path) -> None:
-    """Lists the files of a folder in it, and returns when all of them are on the disk; raises OSError."""
+    """Writes the checksums of a folder into it and returns once all its files are on the disk; raises OSError."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     hashes = {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
-    (folder / NAME).write_text(json.dumps(hashes, indent=2))  # without a newline, whose loss nobody would see
+    (folder / NAME).write_text(json.dumps(hashes, indent=2))  # no newline at the end: nobody would notice its loss
     files.sync_tree(folder)
 
 
@@ -22,7 +22,7 @@ def verify(folder: Path) -> None:
     """Compares the files of a folder with their checksums.
 
     Raises:
-        ValueError: one is missing, cannot be read, or is not the one that was saved; named in the text.
+        ValueError: a file is missing, cannot be read, or is not the one that was saved; the message names it.
     """
     try:
         hashes = json.loads((folder / NAME).read_bytes())

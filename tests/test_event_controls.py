@@ -1,4 +1,4 @@
-"""Steered sampling beside a slow draw in NumPy, and what is asked of the music beside what is written."""
+"""Note events under controls equal a slow draw in NumPy, and files are as their flags asked."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import tiny_events
 
+from musicjax.encodings import event_controls, sampling_params
+from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
-from musicjax.generation import polyphony, request, sampling_params, steering
-from musicjax.generation.generate import Model
-from musicjax.generation.sampling_params import Setting
+from musicjax.generation import request, trim
 from musicjax.main import main
-from musicjax.model import controls, sample
+from musicjax.model import sample
 from musicjax.model.categorical import Categorical
-from musicjax.model.controls import Clock, Controls
 from musicjax.model.sample import Past
-from musicjax.music import midi, note_bins
+from musicjax.music import midi
 from musicjax.music.notes import Notes, from_seconds
+from musicjax.store.model import Model
 
 # Of the slow draw: bins of each column; steps of intervals and durations, and of a bar.
-SIZES, STEPS, SOUNDS, PLACES = (4, 8, 12, 3, 2), (0, 1, 2, 4), (1, 3, 9), 8
+SIZES, STEPS, SOUNDS, STEPS_PER_BAR = (4, 8, 12, 3, 2), (0, 1, 2, 4), (1, 3, 9), 8
 HEAD = Categorical(SIZES, (1,), 4)
 OUTPUTS, NOTES = 24, 60
 SAMPLED = 24
@@ -67,7 +68,7 @@ def slow_rows(params, outputs, noise, one: Controls) -> np.ndarray:
     """Rows [L, C] of one output: its controls' k-th part, without the others."""
     begins, rows = np.cumsum([0, *SIZES]), []
     sounding: list[int] = []  # steps that each note still sounds
-    place = 0
+    position = 0
     for n in range(NOTES):
         row = np.zeros(5)
 
@@ -86,15 +87,15 @@ def slow_rows(params, outputs, noise, one: Controls) -> np.ndarray:
             room[np.argmax(STEPS)] = True
         row[0] = column(0, room)
         passed = STEPS[int(row[0])]
-        row[1] = place = (place + passed) % PLACES
+        row[1] = position = (position + passed) % STEPS_PER_BAR
         before = [int(r[2]) for r in rows]
-        fresh = np.ones(SIZES[2], bool)
+        new = np.ones(SIZES[2], bool)
         if runs and len(before) >= runs - 1:
             end = before[len(before) - runs + 1 :]
             for start in range(len(before) - runs + 1):
                 if before[start : start + runs - 1] == end:
-                    fresh[before[start + runs - 1]] = False
-        row[2] = column(2, fresh)
+                    new[before[start + runs - 1]] = False
+        row[2] = column(2, new)
         row[3], row[4] = column(3, None), 0
         row[4] = column(4, None)
         sounding = [left - passed for left in sounding] + [SOUNDS[int(row[3])]]
@@ -118,15 +119,15 @@ def test_rows_are_drawn_as_by_a_slow_loop_over_bins_and_notes() -> None:
     outputs = generator.normal(0, 2, (NOTES, OUTPUTS, 16)).astype(np.float32)
     noise = generator.gumbel(size=(NOTES, OUTPUTS, sum(SIZES))).astype(np.float32)
     several = random_controls()
-    clock = Clock(jnp.asarray(STEPS, jnp.int32), jnp.asarray(SOUNDS, jnp.int32), jnp.int32(PLACES))
+    clock = Clock(jnp.asarray(STEPS, jnp.int32), jnp.asarray(SOUNDS, jnp.int32), jnp.int32(STEPS_PER_BAR))
 
     @jax.jit
     def drawn(params, outputs, noise, several):
         def note(carry, now):
-            rows, memory = controls.draw(HEAD, params, *now, carry[0], several, clock, carry[1])
+            rows, memory = event_controls.draw(HEAD, params, *now, carry[0], several, clock, carry[1])
             return (rows, memory), rows
 
-        return jax.lax.scan(note, (jnp.zeros((OUTPUTS, 5)), controls.start(OUTPUTS)), (outputs, noise))[1]
+        return jax.lax.scan(note, (jnp.zeros((OUTPUTS, 5)), event_controls.nothing_yet(OUTPUTS)), (outputs, noise))[1]
 
     rows = np.asarray(drawn(params, outputs, noise, several)).swapaxes(0, 1)
     for k in range(OUTPUTS):
@@ -145,36 +146,32 @@ def model() -> Model:
 
 
 MIXED = (
-    Setting(),
-    Setting(temperature=1.5, key="D", scale="dorian", pitch_range=(40, 80), polyphony=2),
-    Setting(top_k=3, no_repeat=3),
-    Setting(top_p=0.7, polyphony=1, pitch_temperature=0.0),
-    Setting(min_p=0.2, key="Bb", scale="blues"),
-    Setting(temperature=0.0, no_repeat=2, velocity_temperature=2.0),
-    Setting(pitch_range=(60, 62), no_repeat=2),
-    Setting(polyphony=3, top_k=5, top_p=0.9, min_p=0.05),
+    SamplingParams(),
+    SamplingParams(temperature=1.5, key="D", scale="dorian", pitch_range=(40, 80), polyphony=2),
+    SamplingParams(top_k=3, no_repeat=3),
+    SamplingParams(top_p=0.7, polyphony=1, pitch_temperature=0.0),
+    SamplingParams(min_p=0.2, key="Bb", scale="blues"),
+    SamplingParams(temperature=0.0, no_repeat=2, velocity_temperature=2.0),
+    SamplingParams(pitch_range=(60, 62), no_repeat=2),
+    SamplingParams(polyphony=3, top_k=5, top_p=0.9, min_p=0.05),
 )
 
 
 def sampled(
-    model: Model, settings: tuple[Setting, ...], past: Past | None = None, first: int = 0, notes: int = SAMPLED
+    model: Model, params: tuple[SamplingParams, ...], past: Past | None = None, first: int = 0, notes: int = SAMPLED
 ):
     """As `generate` samples, from the model's first windows."""
-    bins, outputs = model.facts.bins, len(settings)
-    assert bins is not None
-    scaling = model.facts.scaling
-    limits = sample.Limits(jnp.asarray(scaling.low), jnp.asarray(scaling.high), model.deviation)
+    outputs = len(params)
     return sample.sample(
         model.net,
         model.params,
         past or Past(model.primers[:outputs]),
         sample.output_keys(3, outputs),
-        limits,
-        1.0,
+        model.encoding.limits(),
+        model.encoding.draw(params, model.deviation),
         notes,
         first,
         "carry",
-        steering.steering(bins, settings),
     )
 
 
@@ -185,24 +182,22 @@ def rows(model: Model) -> np.ndarray:
 
 
 def test_no_bin_is_drawn_that_is_not_allowed(model: Model, rows: np.ndarray) -> None:
-    bins = model.facts.bins
-    assert bins is not None
+    bins = model.encoding.bins
     for k, one in enumerate(MIXED):
         assert set(rows[k, :, 2].astype(int)) <= set(one.pitches)
         assert (rows[k].max(axis=0) < bins.used).all()
     assert len(set(rows[1, :, 2])) > 3 and len(set(rows[0, :, 2])) > 10
 
 
-def test_the_place_in_the_bar_follows_from_the_intervals(model: Model, rows: np.ndarray) -> None:
-    bins = model.facts.bins
-    assert bins is not None
+def test_the_bar_position_follows_from_the_intervals(model: Model, rows: np.ndarray) -> None:
+    bins = model.encoding.bins
     steps = np.asarray(bins.interval)[rows[:, :, 0].astype(int)]
     last = np.asarray(model.primers)[: len(MIXED), -1, 1]
     np.testing.assert_array_equal(rows[:, :, 1], (last[:, None] + np.cumsum(steps, axis=1)) % bins.steps_per_bar)
     assert len(np.unique(rows[:, :, 1])) > 8
 
 
-def test_runs_of_pitches_come_once_as_long_as_there_are_others(rows: np.ndarray) -> None:
+def test_no_run_of_pitches_repeats_while_another_pitch_is_left(rows: np.ndarray) -> None:
     for k, one in enumerate(MIXED):
         pitches, runs = rows[k, :, 2].astype(int).tolist(), one.no_repeat
         seen: set[tuple[int, ...]] = set()
@@ -215,12 +210,14 @@ def test_runs_of_pitches_come_once_as_long_as_there_are_others(rows: np.ndarray)
     assert len({tuple(free[n : n + 2]) for n in range(SAMPLED - 1)}) == 9, "of 3 pitches, all pairs come"
 
 
-def test_an_output_depends_neither_on_how_many_there_are_nor_on_their_settings(model: Model, rows: np.ndarray) -> None:
-    others = tuple(Setting(temperature=0.3, top_k=2, polyphony=1, key="E") for _ in range(9))
+def test_an_output_depends_neither_on_the_number_of_outputs_nor_on_their_parameters(
+    model: Model, rows: np.ndarray
+) -> None:
+    others = [SamplingParams(temperature=0.3, top_k=2, polyphony=1, key="E") for _ in range(9)]
+    others[0], others[3] = MIXED[0], MIXED[3]
+    found = np.asarray(sampled(model, tuple(others)).rows)
     for k in (0, 3):
-        changed = [*others]
-        changed[k] = MIXED[k]
-        np.testing.assert_array_equal(np.asarray(sampled(model, tuple(changed)).rows)[k], rows[k])
+        np.testing.assert_array_equal(found[k], rows[k])
 
 
 def test_going_on_equals_one_long_call(model: Model, rows: np.ndarray) -> None:
@@ -239,58 +236,60 @@ def test_no_file_has_more_notes_at_once_than_asked(
     model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limits = (0, 1, 2, 3, 1, 2, 3, 4)
-    settings = [Setting(polyphony=limit, interval_temperature=0.5) for limit in limits]
-    pieces = generate_lib.generate(model, num_outputs=8, num_notes=SAMPLED, seed=2, settings=settings)
+    params = [SamplingParams(polyphony=limit, interval_temperature=0.5) for limit in limits]
+    pieces = generate_lib.generate(model, num_outputs=8, num_notes=SAMPLED, seed=2, sampling=params)
     said = capsys.readouterr().err
-    assert "notes, where one more than --polyphony allows begins" in said, "the longest interval is too short"
+    assert "notes, where another begins and --polyphony leaves no room for both" in said, (
+        "the longest interval is too short"
+    )
     paths = generate_lib.write(pieces, tmp_path, 2)
     found = [most_at_once(midi.read(path)) for path in paths]
     assert found[0] > 3 and all(0 < most <= limit for most, limit in zip(found[1:], limits[1:], strict=True))
 
 
-def test_notes_are_cut_where_one_too_many_begins() -> None:
+def test_a_note_ends_where_one_too_many_begins() -> None:
     notes = from_seconds([60, 64, 67, 72], [80] * 4, [0.0, 0.5, 1.0, 2.0], [3.0, 0.75, 3.0, 1.0])
-    two, cut = polyphony.limited(notes, 2)
+    two, cut = trim.limited(notes, 2)
     assert cut == 2 and two.duration.tolist() == [2.0, 0.5, 3.0, 1.0] and two.duration_beats.tolist() == [4, 1, 6, 2]
-    one, cut = polyphony.limited(notes, 1)
+    one, cut = trim.limited(notes, 1)
     assert cut == 3 and one.duration.tolist() == [0.5, 0.5, 1.0, 1.0]
-    assert polyphony.limited(notes, 0) == (notes, 0) and polyphony.limited(notes, 3)[1] == 0
-    chord, cut = polyphony.limited(from_seconds([60, 64, 67], [80] * 3, [1.0] * 3, [1.0] * 3), 2)
+    assert trim.limited(notes, 0) == (notes, 0) and trim.limited(notes, 3)[1] == 0
+    chord, cut = trim.limited(from_seconds([60, 64, 67], [80] * 3, [1.0] * 3, [1.0] * 3), 2)
     assert cut == 1 and chord.pitch.tolist() == [64, 67]
 
 
-def test_what_an_output_goes_on_from_is_moved_to_its_key() -> None:
+def test_the_opening_of_an_output_is_moved_to_its_key() -> None:
     window = np.zeros((3, 5, 10), np.float32)
     window[:, :, 2] = [60, 62, 64, 65, 71]  # of C major alone
-    window[:, 3:, 6], window[:, 3:, 9] = 62, 1  # two of them have echoes
-    asked = [Setting(), Setting(key="D"), Setting(key="C", pitch_range=(80, 100))]
-    moved = steering.fitted(window, asked)
+    window[:, 3:, 6], window[:, 3:, 9] = 62, 1  # two of them have a match
+    asked = [SamplingParams(), SamplingParams(key="D"), SamplingParams(key="C", pitch_range=(80, 100))]
+    moved = event_controls.transposed(window, asked)
     assert moved[0, 0, 2] == 60 and moved[1, 0, 2] == 62 and moved[2, 0, 2] == 84
     others = [0, 1, 3, 4, 5, 7, 8, 9]
     np.testing.assert_array_equal(moved[:, :, others], window[:, :, others])
     shift = moved[:, 0, 2] - 60
     np.testing.assert_array_equal(moved[:, 3:, 6], np.tile(62 + shift[:, None], (1, 2)))
-    assert (moved[:, :3, 6] == 0).all(), "no echo, no pitch"
+    assert (moved[:, :3, 6] == 0).all(), "no match, no pitch"
     assert (window[:, 0, 2] == 60).all()
 
 
 # From flags to files.
 
 
-def test_lists_go_to_the_outputs_in_turn() -> None:
+def test_outputs_take_the_values_of_a_list_in_turn() -> None:
     values = sampling_params.from_flags({"temperature": "0.5,1", "key": "C, D,", "top_k": None, "pitch_range": "40,50"})
     made = sampling_params.in_turn(values, 4)
     assert [one.temperature for one in made] == [0.5, 1, 0.5, 1] and [one.key for one in made] == ["C", "D", "", "C"]
     assert {one.pitch_range for one in made} == {(40, 50)} and {one.top_k for one in made} == {0}
-    assert len(sampling_params.grid(values)) == 6 and sampling_params.grid(values)[1] == Setting(
+    assert len(sampling_params.grid(values)) == 6 and sampling_params.grid(values)[1] == SamplingParams(
         0.5, key="D", pitch_range=(40, 50)
     )
-    assert sampling_params.in_turn({}, 2) == [Setting(), Setting()]
+    assert sampling_params.in_turn({}, 2) == [SamplingParams(), SamplingParams()]
 
 
-def test_what_is_checked_without_jax_is_what_holds_there() -> None:
-    assert request.DECODES == sample.DECODES and sampling_params.LONGEST_RUN == controls.LONGEST_RUN
-    assert sampling_params.RANGES["polyphony"][1] <= controls.SOUNDING and request.BEATS_A_BAR == note_bins.BEATS_A_BAR
+def test_the_ranges_checked_without_jax_are_those_of_the_sampler() -> None:
+    assert request.DECODES == sample.DECODES
+    assert sampling_params.RANGES["polyphony"][1] <= event_controls.SOUNDING
 
 
 def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,10 +315,10 @@ def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert [mido.tempo2bpm(tempo) for tempo in tempos] == [pytest.approx(90, abs=1e-3)]
 
 
-def test_settings_of_a_call_are_checked(model: Model) -> None:
+def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
     with pytest.raises(UsageError, match=r"top_p=2: expected above 0"):
-        generate_lib.generate(model, num_notes=4, settings=Setting(top_p=2))
-    with pytest.raises(UsageError, match=r"temperature=1.0 beside settings"):
-        generate_lib.generate(model, num_notes=4, settings=Setting(), temperature=1.0)
+        generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
+    with pytest.raises(UsageError, match=r"temperature=1.0 beside sampling"):
+        generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
     with pytest.raises(UsageError, match=r"exactly one of the three lengths"):
         generate_lib.generate(model, num_notes=4, bars=2)
