@@ -104,7 +104,12 @@ def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_sta
     shutil.copytree(place / "3", place / "4.partial")
     shutil.copytree(place / "3", place / "5.partial.orbax-checkpoint-tmp-7")
     shutil.copytree(place / "3", place / "1.deleting")
-    for name in ("config.json.partial", "metrics.jsonl.partial", "samples/.abc.mid.partial", "film.partial"):
+    for name in (
+        ".0123abcd-config.json.partial",
+        ".4567ef01-metrics.jsonl.partial",
+        "samples/.89abcdef-a.mid.partial",
+        "film.partial",
+    ):
         (workdir / name).write_text("half")
     assert checkpoint_lib.restore(workdir).metadata.epoch == 3
     assert workdir_lib.remove_partial_files(workdir) == 6
@@ -294,8 +299,8 @@ def test_a_damaged_file_of_a_checkpoint_is_named(workdir, damage, tmp_path):
         checksums.verify(copy)
         DAMAGES[damage](copy / name)
         # Checksums that were written upon may name another file than their own.
-        told = "" if name.name == checksums.NAME else f"^{re.escape(str(name))} "
-        with pytest.raises(ValueError, match=told):
+        named = "." if name.name == checksums.NAME else f"^{re.escape(str(name))} "
+        with pytest.raises(ValueError, match=named):
             checksums.verify(copy)
         shutil.rmtree(copy)
 
