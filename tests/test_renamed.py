@@ -231,9 +231,9 @@ def _lives_on(workdir: Path, music: Path, capsys, encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_old_workdir_is_evaluated_on_its_own_data_to_the_loss_that_was_recorded(encoding, music, tmp_path, capsys):
     workdir = _unpacked(encoding, tmp_path)
-    argv = ["evaluate", f"--workdir={workdir}", f"--config.data.source={music}", "--checkpoint=latest"]
+    _with_saved_config(workdir, lambda config: config["data"].update(source=str(music)))
     recorded = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
-    assert main(argv) == 0
+    assert main(["evaluate", f"--workdir={workdir}", "--checkpoint=latest"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["loss"] == pytest.approx(recorded["loss"], rel=1e-5)
     assert scores["accuracy"] == pytest.approx(recorded["accuracy"], rel=1e-5)

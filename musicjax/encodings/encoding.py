@@ -179,7 +179,7 @@ def of(config: Config, learned: Mapping[str, Any] | None = None) -> Encoding:
         ValueError: the constants are not those of this encoding.
     """
     module = importlib.import_module(f"musicjax.encodings.{config.data.encoding}")
-    return module.make(config, learned or {})
+    return module.make(config, learned)
 
 
 def require_float32() -> None:

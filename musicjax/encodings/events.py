@@ -43,9 +43,9 @@ TEMPOS = 3
 OPENING_NOTES = 16
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> EventEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> EventEncoding:
     """The encoding, with the constants saved with a model; raises ValueError if those are not its own."""
-    if not learned:
+    if learned is None:
         return EventEncoding(config)
     if not learned.get("bins"):
         raise ValueError("bins")

@@ -39,7 +39,7 @@ from musicjax.training.sequences import Streams
 from musicjax.training.windows import Validation
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> FrameEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> FrameEncoding:
     """The encoding; it learns no constants."""
     return FrameEncoding(config)
 

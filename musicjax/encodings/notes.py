@@ -37,9 +37,9 @@ OUTLIER = 10
 UNITS = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> NoteEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> NoteEncoding:
     """The encoding, with the constants saved with a model; raises ValueError if those are not its own."""
-    if not learned:
+    if learned is None:
         return NoteEncoding(config)
     scaling = Scaling(**{name: tuple(map(float, values)) for name, values in learned["scaling"].items()})
     constants = np.array([scaling.shift, scaling.span, scaling.low, scaling.high])

@@ -73,7 +73,8 @@ def from_saved(saved: Any) -> Metadata:
     try:
         config = _config_of(saved)
         fields = {name: value for name, value in saved.items() if name not in ("scaling", "bins")}
-        fields["learned"] = encoding.of(config, saved["learned"] if "learned" in saved else _learned_0_1(saved)).learned
+        learned = dict(saved["learned"]) if "learned" in saved else _learned_0_1(saved)
+        fields["learned"] = encoding.of(config, learned).learned
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
         trials = tuple(Progress(**progress) for progress in saved.get("trials") or [alone])
         metadata = Metadata(**{**fields, "config": config, "trials": trials})
