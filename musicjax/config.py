@@ -187,8 +187,15 @@ class DataConfig(Section):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "encoding" and value in ENCODINGS and self.__dict__.get("own") is not None:
-            self.settle(value)
+        if "own" not in self.__dict__ or self.own is None:
+            return
+        if name == "encoding" and value in ENCODINGS:
+            self.own = self.own if type(self.own) is PARTS["data"][value] else PARTS["data"][value]()
+        elif name == "own":  # the part that is assigned chooses the encoding
+            found = [each for each in ENCODINGS if PARTS["data"][each] is type(value)]
+            if not found:
+                raise UsageError(f"config.data.own={value!r}: expected the part of an encoding")
+            self.__dict__["encoding"] = found[0]
 
 
 @takes_own_fields

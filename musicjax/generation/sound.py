@@ -9,6 +9,7 @@ from musicjax import console
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
 
+
 def require_soundfont(soundfont: str) -> None:
     """Raises UsageError if a sound font is named that does not exist or is none."""
     from musicjax.report import audio

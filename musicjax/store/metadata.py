@@ -95,7 +95,9 @@ def _config_of(saved: Any) -> Config:
     except UsageError as error:
         versions = saved.get("versions")
         writer = versions.get("musicjax", "unknown") if isinstance(versions, dict) else "unknown"
-        raise ValueError(f"its config cannot be read: {error} (written by musicjax {writer}, this is {__version__})") from error
+        raise ValueError(
+            f"its config cannot be read: {error} (written by musicjax {writer}, this is {__version__})"
+        ) from error
 
 
 def _learned_0_1(saved: Any) -> dict[str, Any]:
