@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ import scipy.io
 
 import musicjax
 from musicjax.corpus import frame_sets
+from musicjax.encodings import encoding
+from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation import primer
 from musicjax.main import main
@@ -23,22 +26,27 @@ from musicjax.music import piano_roll
 from musicjax.music.notes import Notes, from_seconds
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
+from musicjax.store.metadata import Metadata
+from musicjax.store.model import Model
+from tests import tiny_runs
 
-TINY = ("--config=frames_bernoulli", "--config.model.units=12", "--config.model.precision=float32")
-TINY += ("--config.model.head_units=8", "--config.data.window=16", "--config.sample.num_outputs=2")
-TINY += ("--config.sample.num_notes=32", "--config.train.learning_rate=0.01", "--config.train.histograms=false")
-TINY += ("--config.sample.audio=none",)
+pytestmark = pytest.mark.usefixtures("own_signal_handlers")
+
 # Frames in each piece, of which the one with a single frame is skipped.
 LENGTHS = {"train": (30, 21, 40, 17, 25, 33), "valid": (24, 30), "test": (26, 1, 26, 26)}
-# How each run differs: its data, and what else is set.
-RUNS = {
-    "midi": ("clips", "--config.data.per_beat=4"),
-    "match": ("clips", "--config.data.per_beat=4", "--config.data.onsets=true", "--config.data.match_share=0.9"),
-    "regression": ("jsb", "--config.model.head=regression"),
-    "bernoulli": ("jsb", "--config.model.head=bernoulli"),
-    "nade_match": ("jsb", "--config.model.head=nade", "--config.data.match_share=0.5"),
+# How each run differs from the tiny run of frames, which is of MIDI files, with onsets and the longest match; the first
+# are of the polyphonic data below.
+POLYPHONIC = {"data.per_beat": 1, "data.onsets": False}
+RUNS: dict[str, dict[str, Any]] = {
+    "nade_match": {**POLYPHONIC, "model.head": "nade", "model.head_units": 8, "data.match_share": 0.5},
+    "regression": {**POLYPHONIC, "model.head": "regression", "data.match_share": 0.0},
+    "bernoulli": {**POLYPHONIC, "data.match_share": 0.0},
+    "midi": {"data.onsets": False, "data.match_share": 0.0},
+    "match": {},
 }
-PER_BEAT = {"clips": 4, "jsb": 1}
+LONG = ("regression", "nade_match", "midi")
+NAMES = [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in RUNS]
+PER_BEAT = {name: 1 if fields.get("data.per_beat") else 4 for name, fields in RUNS.items()}
 TIMED = ("seconds", "windows_per_second")
 
 
@@ -65,23 +73,20 @@ def jsb(tmp_path_factory: pytest.TempPathFactory) -> str:
 class Trained:
     """Workdirs of the runs, each trained when it is first asked for."""
 
-    def __init__(self, sources: dict[str, str], folder: Path):
-        self._sources, self._folder = sources, folder
+    def __init__(self, clips: Path, jsb: str, trained_frames: Path, folder: Path):
+        self._clips, self._jsb, self._match, self._folder = clips, jsb, trained_frames, folder
 
     def __getitem__(self, name: str) -> Path:
-        workdir = self._folder / name
-        return workdir if workdir.exists() else self.train(name, workdir, epochs=2)
-
-    def train(self, name: str, workdir: Path, epochs: int) -> Path:
-        source, *more = RUNS[name]
-        argv = [f"--workdir={workdir}", f"--config.data.source={self._sources[source]}", *TINY, *more]
-        assert main([*argv, f"--config.train.epochs={epochs}"]) == 0
+        workdir = self._match if name == "match" else self._folder / name
+        if not workdir.exists():
+            source = self._jsb if RUNS[name].get("data.per_beat") else self._clips
+            musicjax.train(tiny_runs.config_of(source, "frames", **RUNS[name]), workdir)
         return workdir
 
 
 @pytest.fixture(scope="module")
-def runs(clips: Path, jsb: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained({"clips": str(clips), "jsb": jsb}, tmp_path_factory.mktemp("runs"))
+def runs(clips: Path, jsb: str, trained_frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(clips, jsb, trained_frames, tmp_path_factory.mktemp("runs"))
 
 
 def metrics(workdir: Path) -> list[dict]:
@@ -111,11 +116,11 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int) ->
 # Training.
 
 
-@pytest.mark.parametrize("name", list(RUNS))
+@pytest.mark.parametrize("name", NAMES)
 def test_training_writes_music_on_the_keys_and_on_the_grid(runs: Trained, name: str) -> None:
-    workdir, per_beat = runs[name], PER_BEAT[RUNS[name][0]]
+    workdir, per_beat = runs[name], PER_BEAT[name]
     pieces = notes_in(workdir / "samples")
-    assert len(pieces) == 2
+    assert len(pieces) == 1
     for notes in pieces:
         assert len(notes) and notes.pitch.min() >= 21 and notes.pitch.max() <= 108
         for times in (notes.onset, notes.onset + notes.duration):
@@ -124,11 +129,11 @@ def test_training_writes_music_on_the_keys_and_on_the_grid(runs: Trained, name: 
         assert notes.seconds * 2 * per_beat <= 32.01
 
 
-@pytest.mark.parametrize("name", list(RUNS))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_epoch_is_scored_in_nats_and_in_keys(runs: Trained, name: str) -> None:
     lines = metrics(runs[name])
     assert [(line["split"], line["epoch"]) for line in lines] == [
-        (split, epoch) for epoch in (1, 2) for split in ("train", "valid")
+        (split, epoch) for epoch in (1, 2, 3) for split in ("train", "valid")
     ]
     for line in lines:
         assert 0 < line["accuracy"] <= 1 and "pitch_error_semitones" not in line
@@ -139,11 +144,10 @@ def test_every_epoch_is_scored_in_nats_and_in_keys(runs: Trained, name: str) -> 
     assert lines[-1]["loss"] < lines[1]["loss"]
 
 
-def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, tmp_path: Path) -> None:
-    name = "nade_match"
-    alone, workdir = runs[name], runs.train(name, tmp_path / "w", epochs=1)
-    assert [line["epoch"] for line in metrics(workdir)] == [1, 1]
-    runs.train(name, workdir, epochs=2)
+def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, clips: Path, tmp_path: Path) -> None:
+    alone, workdir = runs["match"], shutil.copytree(runs["match"], tmp_path / "w")
+    shutil.rmtree(workdir / "checkpoints" / "3")
+    musicjax.train(tiny_runs.config_of(clips, "frames"), workdir)
 
     def untimed(folder: Path) -> list[dict]:
         return [{key: value for key, value in line.items() if key not in TIMED} for line in metrics(folder)]
@@ -151,7 +155,7 @@ def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, tmp_path: Path
     assert untimed(workdir) == untimed(alone)
     here, there = (jax.tree.leaves(checkpoint_lib.restore(folder).arrays) for folder in (workdir, alone))
     assert [np.asarray(leaf).tobytes() for leaf in here] == [np.asarray(leaf).tobytes() for leaf in there]
-    for path in (alone / "samples").iterdir():
+    for path in (alone / "samples").glob("*.mid"):
         assert (workdir / "samples" / path.name).read_bytes() == path.read_bytes()
 
 
@@ -159,32 +163,29 @@ def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, tmp_path: Path
 
 
 def test_output_k_is_the_same_file_whatever_the_count(runs: Trained, tmp_path: Path) -> None:
-    two = generate(runs["nade_match"], tmp_path / "2", "--num_outputs=2", "--num_notes=32", "--seed=3")
-    nine = generate(
-        runs["nade_match"], tmp_path / "9", "--num_outputs=9", "--num_notes=32", "--seed=3"
-    )  # in two groups
-    assert list(two) == ["seed3-000.mid", "seed3-001.mid"]
-    assert {file: nine[file] for file in two} == two
+    one = generate(runs["match"], tmp_path / "1", "--num_outputs=1", "--num_notes=32", "--seed=3")
+    nine = generate(runs["match"], tmp_path / "9", "--num_outputs=9", "--num_notes=32", "--seed=3")  # in two groups
+    assert list(one) == ["seed3-000.mid"]
+    assert {file: nine[file] for file in one} == one
     assert len(set(nine.values())) == 9
-    other = generate(runs["nade_match"], tmp_path / "4", "--num_outputs=2", "--num_notes=32", "--seed=4")
+    other = generate(runs["match"], tmp_path / "4", "--num_outputs=1", "--num_notes=32", "--seed=4")
     assert not set(other.values()) & set(nine.values())
 
 
 @pytest.mark.parametrize("seconds", [4, 3.9])
 def test_a_length_in_seconds_ends_there(runs: Trained, tmp_path: Path, seconds: float) -> None:
-    generate(runs["midi"], tmp_path, "--num_outputs=2", f"--seconds={seconds}")
-    ends = [notes.seconds for notes in notes_in(tmp_path)]
-    assert len(ends) == 2 and max(ends) == pytest.approx(seconds, abs=0.002)
+    generate(runs["match"], tmp_path, "--num_outputs=1", f"--seconds={seconds}")
+    (end,) = [notes.seconds for notes in notes_in(tmp_path)]
+    assert end == pytest.approx(seconds, abs=0.002)
 
 
-def test_a_primer_is_continued(runs: Trained, clips: Path, tmp_path: Path) -> None:
-    path, model = sorted(clips.glob("*.mid"))[0], model_lib.load(runs["midi"])
-    flags = ("--num_outputs=2", "--num_notes=32", "--seed=3")
-    files = generate(runs["midi"], tmp_path, *flags, f"--primer={path}")
-    assert len(set(files.values())) == 2
-    # Of an untrained network with large weights, whose every frame is another: what it predicts of all frames so far.
-    params = jax.tree.map(lambda leaf: 3 * leaf, network.init(model.net, jax.random.key(0), window=16))
-    strong = dataclasses.replace(model, params=params)
+def test_a_primer_is_continued(clips: Path) -> None:
+    """By an untrained network with large weights, whose every frame is another: what it predicts of all before."""
+    path = sorted(clips.glob("*.mid"))[0]
+    own = encoding.of(tiny_runs.config_of(clips, "frames", **RUNS["midi"], **{"data.window": 16}))
+    params = jax.tree.map(lambda leaf: 3 * leaf, network.init(own.network(), jax.random.key(0), window=16))
+    metadata = Metadata(1, 1, 1.0, own.config, {}, "", {})
+    strong = Model(own, own.network(), params, jnp.zeros(88), jnp.zeros((1, 16, 88)), metadata)
     (made,) = generate_lib.generate(strong, num_outputs=1, num_notes=32, temperature=0, primer=path)
     seen, _ = piano_roll.frames(musicjax.read_midi(path), per_beat=4)
     frames = np.concatenate([seen[-16:], np.zeros((32, 88))]).astype(np.float32)
@@ -200,28 +201,29 @@ def test_a_primer_shorter_than_the_window_comes_after_silence(runs: Trained, tmp
     musicjax.write_midi(from_seconds([60, 10], [80, 80], [0.0, 0.5], [0.5, 0.5]), tmp_path / "short.mid")
     model = model_lib.load(runs["match"])
     window = model.encoding.primer_of(primer.read(tmp_path / "short.mid", model))[:, :176]
-    assert window.shape == (16, 176)
-    assert np.argwhere(window).tolist() == [[12, 39], [12, 88 + 39], [13, 39], [14, 39], [15, 39]]
+    assert window.shape == (8, 176)
+    assert np.argwhere(window).tolist() == [[4, 39], [4, 88 + 39], [5, 39], [6, 39], [7, 39]]
 
 
 def test_frames_with_a_match_go_on_from_a_primer_of_any_length(runs: Trained, clips: Path, tmp_path: Path) -> None:
-    musicjax.write_midi(from_seconds([60] * 3, [80] * 3, [0.0, 0.5, 1.0], [0.5] * 3), tmp_path / "short.mid")
+    musicjax.write_midi(from_seconds([60] * 3, [80] * 3, [0.0, 0.25, 0.5], [0.25] * 3), tmp_path / "short.mid")
     model = model_lib.load(runs["match"])
     assert model.net.columns == 361 and model.net.predicted == 176
     for path in (tmp_path / "short.mid", max(clips.glob("*.mid"))):
         seen, _ = piano_roll.frames(musicjax.read_midi(path), 4, onsets=True)
         window = model.encoding.primer_of(primer.read(path, model))
-        assert len(window) == max(len(seen), 16)
+        assert len(window) == max(len(seen), 8)
         rows = piano_roll.with_matches(seen, np.array([0, len(seen)]))
         np.testing.assert_array_equal(window[len(window) - len(seen) :], rows)
         assert not window[: len(window) - len(seen)].any() and window[:, 176:].any()
-        generate(runs["match"], tmp_path / path.stem, "--num_outputs=2", "--num_notes=32", f"--primer={path}")
-        assert all(len(notes) for notes in notes_in(tmp_path / path.stem))
+    path = tmp_path / "short.mid"  # the longer one would be another program
+    generate(runs["match"], tmp_path / "out", "--num_outputs=1", "--num_notes=32", f"--primer={path}")
+    assert all(len(notes) for notes in notes_in(tmp_path / "out"))
 
 
 def test_a_primer_beside_the_keys_is_refused(runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     musicjax.write_midi(from_seconds([5], [80], [0.0], [1.0]), tmp_path / "low.mid")
-    argv = ["generate", f"--workdir={runs['midi']}", f"--output_dir={tmp_path}", f"--primer={tmp_path / 'low.mid'}"]
+    argv = ["generate", f"--workdir={runs['match']}", f"--output_dir={tmp_path}", f"--primer={tmp_path / 'low.mid'}"]
     assert "none of its notes is on the 88 keys" in refused(capsys, argv, 1)
 
 
@@ -229,7 +231,7 @@ def test_a_primer_beside_the_keys_is_refused(runs: Trained, tmp_path: Path, caps
 def test_a_past_that_was_not_learned_from_is_said(
     runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], decode: str
 ) -> None:
-    generate(runs["bernoulli"], tmp_path, "--num_outputs=2", "--num_notes=32", f"--decode={decode}")
+    generate(runs["match"], tmp_path, "--num_outputs=1", "--num_notes=32", f"--decode={decode}")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("decode ")]
     told = f"{decode}, but this model learned to predict"
     assert len(said) == (decode == "staggered") and all(told in line and "carry" in line for line in said)
@@ -243,12 +245,12 @@ def test_evaluating_repeats_the_recorded_validation(runs: Trained, capsys: pytes
     capsys.readouterr()
     assert main(["evaluate", f"--workdir={workdir}", "--checkpoint=latest"]) == 0
     scores, recorded = json.loads(capsys.readouterr().out), metrics(workdir)[-1]
-    assert scores["split"] == "validation" and scores["epoch"] == 2
+    assert scores["split"] == "validation" and scores["epoch"] == 3
     for field in ("loss", "nats_per_frame", "accuracy", "majority_accuracy"):
         assert scores[field] == pytest.approx(recorded[field], rel=1e-5)
 
 
-@pytest.mark.parametrize("head", ["regression", "bernoulli", "nade_match"])
+@pytest.mark.parametrize("head", NAMES[:3])
 def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     runs: Trained, jsb: str, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,23 +273,26 @@ def test_other_polyphonic_data_is_scored_on_its_test_pieces(
 
 
 def test_other_midi_files_are_scored_whole(runs: Trained, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    workdir = runs["midi"]
+    workdir = runs["match"]
     capsys.readouterr()
     assert main(["evaluate", f"--workdir={workdir}", f"--data={clips}"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["pieces"]) == ("all", 12)
-    assert 0 < scores["nats_per_frame"] < 88
+    assert 0 < scores["nats_per_frame"] < 176
 
 
-def test_polyphonic_data_is_refused_for_models_of_notes_and_of_onsets(
-    runs: Trained, jsb: str, trained_notes: Path, trained_events: Path, capsys: pytest.CaptureFixture[str]
+def test_polyphonic_data_is_refused_for_models_of_onsets(
+    runs: Trained, jsb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["evaluate", f"--workdir={runs['match']}", f"--data={jsb}"]
-    said = refused(capsys, argv, 2)
+    said = refused(capsys, ["evaluate", f"--workdir={runs['match']}", f"--data={jsb}"], 2)
     assert jsb in said and "expected" in said and "MIDI files" in said
-    for other in (trained_notes, trained_events):
-        said = refused(capsys, ["evaluate", f"--workdir={other}", f"--data={jsb}"], 2)
-        assert jsb in said and "frames, not notes" in said and "expected" in said
+
+
+@pytest.mark.parametrize("name", ["notes", "events"])
+def test_polyphonic_data_is_refused_for_models_of_notes(clips: Path, jsb: str, name: str) -> None:
+    config = tiny_runs.config_of(clips, name)
+    with pytest.raises(UsageError, match="frames, not notes; expected"):
+        encoding.of(config).scored(dataclasses.replace(config.data, source=jsb))
 
 
 # Data.
@@ -322,34 +327,19 @@ def test_a_run_goes_on_when_its_polyphonic_file_has_moved_and_not_with_another(
     assert "was trained on other data" in refused(capsys, argv, 1)
 
 
-# What does not go together.
+# What does not go together; fields that an encoding lacks are refused in test_config.py.
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--config=small", "--config.model.head=nade"], "config.model.head='nade'"),
-        (["--config.model.head=bernoulli"], "config.model.head='bernoulli'"),
         (["--config=small", "--config.data.source=polyphonic:jsb:x"], "holds frames, not notes"),
-        (["--config=paper", "--config.data.onsets=true"], "config.data.onsets=True"),
-        (["--config=paper", "--config.data.transpose=2"], "config.data.transpose=2"),
-        (["--config=frames_bernoulli", "--config.data.duration=true"], "config.data.duration=True"),
-        (["--config=frames_mse", "--config.data.split=windows"], "config.data.split='windows'"),
         (
             ["--config=frames_bernoulli", "--config.data.source=polyphonic:jsb:x", "--config.data.onsets=true"],
             "config.data.onsets=True",
         ),
-        (
-            ["--config=paper", "--config.train.half_life=8"],
-            "belong to adam",
-        ),
-        (
-            ["--config=frames_mse", "--config.train.optimizer=rmsprop"],
-            "belong to adam",
-        ),
         (["--config=frames_bernoulli", "--config.data.source=polyphonic:jbs:x"], "did you mean jsb?"),
         (["--config=frames_bernoulli", "--config.data.source=polyphonic:jsb"], "polyphonic:jsb:DIR"),
-        (["--config=frames_bernoulli", "--config.model.head=gaussian"], "config.model.head='gaussian'"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(
