@@ -1,8 +1,8 @@
-"""What all benchmarks share: contestants in processes of their own that take turns, the machine, the results.
+"""What all benchmarks share: contestants that take turns, each in its own process; the machine; the results.
 
-A contestant is `python -m MODULE NAME PROBLEM.npz`. It prints one JSON line that says what it is and, as "check", what
-it computed on the problem, which must be the same for all; or {"absent": reason}. Then it answers each line it is sent
-with one JSON line.
+A contestant is `python -m MODULE NAME PROBLEM.npz`. First it prints one JSON line that describes it. The field "check"
+holds what it computed on the problem, which must be the same for all. A contestant that cannot run prints
+{"absent": reason} instead. Then it answers each line on standard input with one JSON line.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
-    """--NAME=VALUE for each default, of its type, and --save."""
+    """The values of --NAME=VALUE, each of its default's type, and of --save."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    parser.add_argument("--save", action="store_true", help="keep the result under benchmarks/results/MACHINE")
+    parser.add_argument("--save", action="store_true", help="keep what this prints, under benchmarks/results/MACHINE")
     return parser.parse_args()
 
 
 def start(module: str, name: str, problem: Path, **variables: str) -> subprocess.Popen:
-    """A contestant's process, with the threads that all get."""
+    """Starts a contestant's process with THREADS threads."""
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
     command = [sys.executable, "-m", module, name, str(problem)]
@@ -45,9 +45,9 @@ def start(module: str, name: str, problem: Path, **variables: str) -> subprocess
 
 
 def ask(process: subprocess.Popen, request: str = "") -> dict[str, Any]:
-    """One answer of a contestant, after a request if there is one.
+    """Sends the request, if there is one, and returns the contestant's next answer.
 
-    It is stopped between its turns: threads that spin while they wait would slow the others.
+    The process is stopped until its next turn, because threads that spin while they wait slow the others.
     """
     assert process.stdin is not None and process.stdout is not None
     if request:
@@ -60,8 +60,8 @@ def ask(process: subprocess.Popen, request: str = "") -> dict[str, Any]:
 
 
 def answer(name: str, check: Callable[[], dict[str, Any]], work: Callable[[str], dict[str, Any]]) -> None:
-    """A contestant's side: says what `check` gives, then answers requests with `work` until standard input ends."""
-    replies, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is not an answer
+    """The contestant's side: prints what `check` returns, then answers each request with `work`."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # libraries print, and what they print is no answer
     try:
         said = check()
     except ImportError as error:
@@ -75,7 +75,7 @@ def answer(name: str, check: Callable[[], dict[str, Any]], work: Callable[[str],
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had, MB of 2^20 bytes: on its accelerator, where JAX uses one."""
+    """Peak memory of this process, MB of 2^20 bytes; of the accelerator if JAX uses one."""
     jax = sys.modules.get("jax")
     stats = jax.local_devices()[0].memory_stats() if jax is not None else None
     if stats:
@@ -85,7 +85,7 @@ def peak_mb() -> float:
 
 
 def limit_threads() -> None:
-    """XLA takes every core that it may use; the others are told by the environment."""
+    """Limits XLA, which takes every core that it may use; the other libraries read the environment."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
@@ -98,10 +98,13 @@ def measure(
     problem: Path,
     variables: dict[str, dict[str, str]] | None = None,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict]]:
-    """({name: its answers}, {name: what it said of itself}).
+    """({name: its answers}, {name: its description}).
 
-    The contestants take turns, one at a time; the first answer of each, in which it compiles, is not counted.
-    `requests` and `variables` of the environment are by name.
+    The contestants take turns, one at a time. The first answer of each does not count, because it compiles then.
+
+    Args:
+        requests: the line that each contestant is sent, by name.
+        variables: additional environment variables, by name.
     """
     processes: dict[str, subprocess.Popen] = {}
     said: dict[str, dict] = {}
@@ -126,16 +129,16 @@ def measure(
 
 
 def told(name: str, reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply; raises RuntimeError if the contestant ended instead."""
+    """The reply itself; raises RuntimeError if the contestant ended."""
     if "absent" in reply:
         raise RuntimeError(f"{name}: {reply['absent']}")
     return reply
 
 
 def require_same(said: dict[str, dict]) -> None:
-    """Raises RuntimeError if what a contestant computed on the problem ("check") is not what the first one did.
+    """Raises RuntimeError if a contestant's "check" differs from the first one's.
 
-    Tolerances are relative to the largest number: 1e-4, and where the name tells of lower precision 1e-2.
+    The tolerance, relative to the largest number, is 1e-4, or 1e-2 if either name says bfloat16 or tf32.
     """
     checks = {name: np.asarray(one["check"], float) for name, one in said.items() if "check" in one}
     first = next(iter(checks), "")
@@ -149,7 +152,7 @@ def require_same(said: dict[str, dict]) -> None:
 
 
 def rates(answers: dict[str, list[dict[str, Any]]], amount: dict[str, float]) -> dict[str, dict[str, float]]:
-    """{name: {"median", "low", "high"}}: the quartiles of amount over seconds, by name."""
+    """{name: {"median", "low", "high"}}: median and quartiles of amount / seconds."""
     found = {}
     for name, given in answers.items():
         per_second = amount[name] / np.array([one["seconds"] for one in given])
@@ -159,17 +162,17 @@ def rates(answers: dict[str, list[dict[str, Any]]], amount: dict[str, float]) ->
 
 
 def best(found: dict[str, dict[str, float]], prefix: str) -> float | None:
-    """The highest median among the names that begin so; None if none ran."""
+    """The highest median among the names with this prefix; None if none ran."""
     return max((rate["median"] for name, rate in found.items() if name.startswith(prefix)), default=None)
 
 
 def ratio(mine: float | None, theirs: float | None) -> float | None:
-    """Rounded, None where one is missing."""
+    """mine / theirs, rounded; None if one is missing."""
     return round(mine / theirs, 3) if mine and theirs else None
 
 
 def processor() -> str:
-    """The CPU's name and what matters to matrix products."""
+    """The CPU's name and its instruction sets that matter to matrix products."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -181,7 +184,7 @@ def processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where a result was measured."""
+    """The machine on which a result was measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {"processor": processor(), "cores": cores, "threads": THREADS, "python": platform.python_version()}
     return facts | ({"accelerator": accelerator()} if accelerator() else {})
@@ -196,7 +199,7 @@ def accelerator() -> str:
 
 
 def folder_name() -> str:
-    """A folder for this machine's results: nvidia-h200, amd-epyc-avx512_bf16, xeon-amx."""
+    """The name of this machine's folder of results, such as nvidia-h200, amd-epyc-avx512_bf16 or xeon-amx."""
     if accelerator():
         return re.sub(r"[^a-z0-9]+", "-", accelerator().lower())
     name, flags = processor().lower().split(" (", 1) if " (" in processor() else (processor().lower(), "")
@@ -208,7 +211,7 @@ def folder_name() -> str:
 
 
 def finish(name: str, result: dict[str, Any], save: bool) -> None:
-    """Prints the result as the last line; with save keeps it."""
+    """Prints the result as the last line, and keeps it if `save`."""
     result = {"benchmark": name, **result, "machine": machine()}
     if save:
         keep(name, result)
@@ -216,7 +219,7 @@ def finish(name: str, result: dict[str, Any], save: bool) -> None:
 
 
 def keep(name: str, result: dict[str, Any]) -> None:
-    """Writes a result beside the others of this machine, as NAME.json."""
+    """Writes a result as NAME.json into this machine's folder."""
     path = RESULTS / folder_name() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")

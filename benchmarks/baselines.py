@@ -1,8 +1,9 @@
-"""What frames cost without a network: independent keys that know nothing, their share, or their last frame.
+"""Likelihoods of frames without a network: independent keys that are even, or as frequent as in training, or depend on
+the frame before.
 
-Nats per frame of 88 independent keys, summed over the keys, of frames 2..T of each piece: the measure in which
-networks are compared on the sets of musicjax.corpus.frame_sets. A figure for a split is the sum over its pieces
-divided by all predicted frames, so that long pieces count for more.
+Nats per frame of 88 independent keys, summed over the keys, for frames 2..T of each piece: the measure by which
+networks are compared on the sets of musicjax.corpus.frame_sets. The figure for a split is the sum over its pieces
+divided by the number of predicted frames, so long pieces count for more.
 
 Shape legend: P pieces; T frames of one piece.
 """
@@ -16,33 +17,34 @@ import numpy as np
 Pieces = Sequence[np.ndarray]
 Costs = tuple[np.ndarray, np.ndarray]
 
-# Added to each count of on and of off. Over the valid splits of the four sets a half is the best of 1, 1/2 and 1e-6;
-# the three differ by less than .01 nats on any.
+# Added to each count of on and of off. On the valid splits of the four sets, 1/2 is the best of 1, 1/2 and 1e-6; the
+# three differ by less than .01 nats on each.
 SMOOTHING = 0.5
 INTERVAL_PERCENT = (2.5, 97.5)
 
 
 def uniform(pieces: Pieces) -> Costs:
-    """Every key on or off with even chances: 88 ln 2 a frame.
+    """Every key is on with probability 1/2: 88 ln 2 nats a frame.
 
     Args:
         pieces: P arrays of zeros and ones, [T, keys].
 
     Returns:
-        float64 [P], nats of all predicted frames of a piece, and int64 [P], how many those are; as all here.
+        float64 [P], the nats of all predicted frames of each piece, and int64 [P], their number. The other models
+        return the same.
     """
     return _costs(pieces, lambda before: np.full(before.shape, 0.5))
 
 
 def marginal(train_pieces: Pieces, test_pieces: Pieces, smoothing: float = SMOOTHING) -> Costs:
-    """Each key on with its share of all training frames, the first ones included."""
+    """Each key is on as often as in all training frames, first frames included."""
     frames = np.concatenate(train_pieces).astype(bool)
     on = _share(frames.sum(axis=0), len(frames), smoothing)
     return _costs(test_pieces, lambda before: np.broadcast_to(on, before.shape))
 
 
 def markov(train_pieces: Pieces, test_pieces: Pieces, smoothing: float = SMOOTHING) -> Costs:
-    """Each key on with its share of the training frames that follow a frame in which it was so, on or off."""
+    """Each key is on as often as in the training frames that follow a frame where it had the same state."""
     before = np.concatenate([piece[:-1] for piece in train_pieces]).astype(bool)
     after = np.concatenate([piece[1:] for piece in train_pieces]).astype(bool)
     was_on = before.sum(axis=0)
@@ -52,12 +54,12 @@ def markov(train_pieces: Pieces, test_pieces: Pieces, smoothing: float = SMOOTHI
 
 
 def per_frame(nats: np.ndarray, frames: np.ndarray) -> float:
-    """Nats per frame of a split, from those of its pieces [P] and their predicted frames [P]."""
+    """Nats per frame of a split, from the nats [P] and the predicted frames [P] of its pieces."""
     return float(nats.sum() / frames.sum())
 
 
 def bootstrap(nats: np.ndarray, frames: np.ndarray, seed: int, draws: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of `per_frame` when the P pieces are drawn anew, with replacement."""
+    """The 95 % bootstrap interval of `per_frame` over the P pieces."""
     chosen = np.random.default_rng(seed).integers(len(nats), size=(draws, len(nats)))
     low, high = np.percentile(nats[chosen].sum(axis=1) / frames[chosen].sum(axis=1), INTERVAL_PERCENT)
     return float(low), float(high)
@@ -68,7 +70,7 @@ def _share(count: np.ndarray, total: np.ndarray | int, smoothing: float) -> np.n
 
 
 def _costs(pieces: Pieces, probability_of_on: Callable[[np.ndarray], np.ndarray]) -> Costs:
-    """Nats and predicted frames per piece; the function gets all frames but the last, bool [T - 1, keys]."""
+    """Nats and predicted frames of each piece; the function takes all frames but the last, bool [T - 1, keys]."""
     nats = np.zeros(len(pieces))
     for index, piece in enumerate(pieces):
         played = piece.astype(bool)

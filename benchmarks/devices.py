@@ -1,10 +1,10 @@
-"""Training on one device and on several, which share each batch: speed, and whether the losses are the same.
+"""Training on one device and on several that share each batch: the speed, and whether the losses are the same.
 
     python -m benchmarks.devices [--counts=1,2,4,8] [--precision=float32] [--repeats=5] [--save]
 
-On an accelerator the devices are real and counts beyond those there are left out. On a CPU they are simulated by one
-process on the same cores, so that the figure is the cost of sharing, not a gain. Prints a table and, as its last line,
-one JSON object: for each count its speed over that of one device.
+On an accelerator the devices are real, and counts above their number are left out. On a CPU one process simulates them
+on the same cores, so the figure is the cost of sharing, not a gain. Prints a table and, as its last line, one JSON
+object: the speed of each count relative to one device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the files of jazz-soft/test-midi-files hold, each one oddity around a scale; and who reads it."""
+"""The right answers for jazz-soft/test-midi-files, each a scale with one oddity; and who reads them right."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
-# Answers by pattern, the first that fits: the pitches of each piece in order of onset; [] where there is nothing to
-# read; None for whatever mido reads, where no reader disputes it.
+# Answers by pattern; the first match counts. The pitches of each piece in order of onset; [] if the file holds none;
+# None if the answer is whatever mido reads, which no reader disputes.
 ANSWERS: dict[str, list[list[int]] | None] = {
     "test-empty*": [],
     "test-not-a-midi-file.mid": [],
@@ -27,14 +27,14 @@ Read = Callable[[Path], list[list[tuple[float, int]]]]
 
 
 def answer(name: str) -> list[list[int]] | None:
-    """The pieces that a file should give, None where mido is to be asked."""
+    """The pieces that a file should give; None if mido's reading is the answer."""
     return next(pieces for pattern, pieces in ANSWERS.items() if fnmatch.fnmatch(name, pattern))
 
 
 def wrong(folder: Path, read: Read, reference: Read) -> dict[str, str]:
-    """{file: what was read instead}. Pieces without notes and a file that is refused are the same: nothing.
+    """{file: what was read instead}. A refused file counts as one without notes.
 
-    Notes that begin together are compared in order of pitch. Files of several pieces may be refused instead.
+    Notes that begin together are compared in order of pitch. A reader may refuse a file of several pieces.
     """
     found = {}
     for path in sorted(folder.glob("*.mid")):

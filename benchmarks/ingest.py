@@ -1,12 +1,12 @@
-"""Reading a folder of MIDI beside every peer that is installed, alternating, in one run: files/s, odd files got right.
+"""Reading a folder of MIDI, beside every peer that is installed, in turns: files/s, and odd files read right.
 
     python -m benchmarks.ingest --data=DIR [--edge_cases=DIR] [--readers=musicjax-2-cold,mido,...] [--repeats=3]
                                 [--save]
 
-Every file of DIR must be one that all can read. Cold includes the start of our reading processes and the writing of the
-cache; musicjax-start-cached is the whole program, from the start of Python to its last line. Peers parse and do nothing
-further, in one process that has run before. Our reader is the same whether symusic is installed or not. Prints a table
-and, as its last line, one JSON object: `cold_vs_mido`, `uncached_vs_mido`, `cached_start_seconds`, `edge_cases`.
+All readers must be able to read every file of DIR. "cold" includes the start of our reading processes and writing the
+cache. musicjax-start-cached is the whole program, from the start of Python to its last line. Peers only parse, in one
+process that is already running. Prints a table and, as its last line, one JSON object with `cold_vs_mido`,
+`uncached_vs_mido`, `cached_start_seconds` and `edge_cases`.
 """
 
 from __future__ import annotations

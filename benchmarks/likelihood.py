@@ -1,14 +1,15 @@
-"""Nats per frame of eight models on four data sets, all on one protocol: the paper's Table I, made one experiment.
+"""Nats per frame of eight models on four data sets under one protocol: the paper's Table I as one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade,...] [--sets=jsb,...]
                                     [--runs=runs/likelihood] [--seed=0] [--save]
-                                    [--epochs=1 --units=8, for a trial, instead of SETTINGS]
+                                    [--epochs=1 --units=8]
 
 DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Boulanger-Lewandowski et al. 2012), with
 their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (configs frames_*.py) are
-trained, or restored where --runs has them, and chosen by their loss on the validation split alone; only training
-frames are transposed. In brackets the 95 % interval over test pieces, drawn anew 1,000 times.
+trained, or restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames
+are transposed. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. --epochs and --units make a
+quick try instead of SETTINGS.
 
 Prints a table and, as its last line, one JSON object {row: {set: nats}}.
 """
@@ -27,26 +28,27 @@ import numpy as np
 
 from benchmarks import alternate, baselines
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.config import Config
 from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import generate
 from musicjax.model import heads, network
 from musicjax.music import piano_roll
 from musicjax.run import device, train
-from musicjax.training import sequences, step
+from musicjax.store import model as model_lib
+from musicjax.training import sequences
 
 SETS = tuple(frame_sets.NAMES)
 NETWORKS = {
     "mse": "frames_mse",
     "bernoulli": "frames_bernoulli",
     "nade": "frames_nade",
-    "bernoulli_echo": "frames_bernoulli_echo",
-    "nade_echo": "frames_nade_echo",
+    "bernoulli_match": "frames_bernoulli_match",
+    "nade_match": "frames_nade_match",
 }
 ROWS = ("uniform", "marginal", "markov", *NETWORKS)
-# What differs between the sets, which have from 14,000 to 245,000 training frames. Chosen on validation.
+# What differs between the data sets, which have 14,000 to 245,000 training frames. Chosen on validation.
 SETTINGS: dict[str, dict[str, Any]] = {
     "jsb": {"train.epochs": 300, "train.half_life": 80.0},
     "nottingham": {"data.transpose": 0, "train.epochs": 60, "train.half_life": 15.0, "train.patience": 10},
@@ -61,12 +63,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
-# Of one row and set alone: the largest set gains by moved pieces, but for NADE without the echo.
+# For one row and data set alone: the largest gains from transposed pieces, except NADE without the longest match.
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
 MORE: dict[tuple[str, str], dict[str, Any]] = {
-    (row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_echo", "nade_echo")
+    (row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")
 }
-# As printed elsewhere: nats of the same four files' test splits and grids, and what is known of the rest.
+# What others printed for the test splits and grids of the same four files, and what we know of their protocols.
 PUBLISHED: dict[str, tuple[dict[str, float | None], str]] = {
     "LSTM, independent keys (Chung et al. 2014)": (
         dict(zip(SETS, (8.67, 3.20, 6.23, 9.03), strict=True)),
@@ -85,7 +87,7 @@ PUBLISHED: dict[str, tuple[dict[str, float | None], str]] = {
         "transposition and first frame: not known here; from memory, not checked",
     ),
 }
-# What the outputs of the paper's loss are clipped to, when they are taken for probabilities; chosen on validation.
+# The outputs of the paper's loss, taken as probabilities, are clipped to one of these; validation chooses it.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
@@ -104,7 +106,7 @@ def main() -> None:
     if asked.save and (trial or set(rows) != set(ROWS) or set(sets) != set(SETS)):
         raise SystemExit("--save keeps the whole table: expected all rows and sets, and neither --epochs nor --units")
     try:
-        runs = Path(asked.runs, *map(str, trial.values()))  # those of a trial lie apart
+        runs = Path(asked.runs, *map(str, trial.values()))  # a quick try has a folder of its own
         found = measured(rows, sets, asked.data, runs, asked.seed, trial)
     except (UsageError, RunError) as error:
         raise SystemExit(f"likelihood: {error}") from error
@@ -118,7 +120,7 @@ def main() -> None:
 def measured(
     rows: list[str], sets: list[str], folder: str, runs: Path, seed: int, trial: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """{row: {set: its cell}}."""
+    """{row: {data set: its cell}}."""
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
@@ -133,19 +135,19 @@ def measured(
 
 
 def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
-    """Nats per frame of the test split, by a model that only counts."""
+    """Nats per frame of the test split under a model that only counts."""
     learned, test = data.pieces("train"), data.pieces("test")
     costs = baselines.uniform(test) if row == "uniform" else getattr(baselines, row)(learned, test)
     return scored(*costs)
 
 
 def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dict[str, Any]:
-    """Nats per frame of the test split, by a network that is trained or restored."""
-    device.keep_programs(config)
+    """Nats per frame of the test split under a network, which is trained or restored."""
+    device.keep_programs(config.data)
     train.train(config, workdir)
-    model = generate.load(workdir)
+    model = model_lib.load(workdir)
     net, more = model.net, dict[str, Any]()
-    if row == "mse":  # the clip of the lowest nats on validation
+    if row == "mse":  # the clip with the lowest nats on validation
         clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
         of_clip = {
             clip: baselines.per_frame(*costs_of(one, model.params, data, "valid")) for clip, one in clipped.items()
@@ -158,16 +160,16 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dic
     return scored(*costs_of(net, model.params, data, "test")) | {
         "valid_nats": round(of_valid, 4),
         "parameters": network.count(model.params),
-        "epochs": model.facts.epoch,
-        "best_epoch": model.facts.best_epoch,
+        "epochs": model.metadata.epoch,
+        "best_epoch": model.metadata.best_epoch,
         "minutes": round(seconds / 60, 1),
         **more,
     }
 
 
 def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]) -> Config:
-    """The config of a row for one data set, with the settings of a trial."""
-    config = config_lib.load(NETWORKS[row])
+    """The config of a row for one data set, with the fields of a quick try."""
+    config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
     for path, value in {**SETTINGS[name], **MORE.get((row, name), {}), **trial}.items():
         config_lib.set_field(config, path, value)
@@ -176,12 +178,12 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
 
 def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
-    rows = piano_roll.with_matches(data.frames, data.offsets) if net.echo else data.frames
-    lanes = sequences.lanes(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
-    placed = jax.tree.map(jnp.asarray, lanes)
-    nats = np.asarray(jax.jit(step.scores, static_argnums=0)(net, params, placed)[2], np.float64)
-    counted = np.asarray(lanes.weight) > 0
-    piece = np.searchsorted(data.offsets, np.asarray(lanes.seen)[counted], side="right") - 1
+    rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
+    streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
+    placed = jax.tree.map(jnp.asarray, streams)
+    nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)
+    counted = np.asarray(streams.weight) > 0
+    piece = np.searchsorted(data.offsets, np.asarray(streams.seen)[counted], side="right") - 1
     sums, frames = np.bincount(piece, nats[counted], len(data)), np.bincount(piece, minlength=len(data))
     return sums[frames > 0], frames[frames > 0]
 
@@ -194,7 +196,7 @@ def scored(nats: np.ndarray, frames: np.ndarray) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
-    """The rows as text: nats, interval, parameters and minutes of training steps; then what others published."""
+    """The rows as text: nats, interval, parameters, minutes of training steps; then what others published."""
     lines = [f"{'':<16}" + "".join(f"{name:>24}" for name in sets)]
     for row, of in found.items():
         cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
@@ -209,7 +211,7 @@ def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
 
 
 def keep(result: dict[str, Any]) -> None:
-    """Puts the result beside those of the other benchmarks."""
+    """Keeps the result beside those of the other benchmarks."""
     kept = {"benchmark": "likelihood", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
     alternate.keep("likelihood", kept)
 

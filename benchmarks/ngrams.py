@@ -1,19 +1,19 @@
-"""What notes cost without a network: n-grams of their attributes, smoothed, the best of many by validation.
+"""Likelihoods of notes without a network: smoothed n-grams of their attributes, the best of many by validation.
 
-Rows of A attributes, each an index of a bin. In each piece every row but its first is predicted from the rows before
-it in the piece, attribute after attribute, each given those before it in its row. A context is a chain of groups of
-such earlier values, ordered so that the last group is dropped first; each level of the chain is interpolated with the
-one below it, the lowest with equal shares of all bins. Values before a piece's first row are a bin of their own.
+A row has A attributes, each the index of a bin. Every row of a piece but the first is predicted from the rows before
+it, one attribute after the other, each given those before it in its row. A context is a chain of groups of earlier
+values, ordered so that the last group is dropped first. Each level of the chain is interpolated with the one below it,
+and the lowest with the uniform distribution. Values before the first row of a piece have a bin of their own.
 
 Kinds of context of an n-gram:
-    tokens  the n - 1 values before, over the borders of rows
+    tokens  the n - 1 values before, across the borders of rows
     rows    the values known in the row, one by one, then the n - 1 rows before it, each dropped as a whole
-    chosen  n - 1 of the values known in the row and in the REACH rows before it: each in turn the one that helps
-            most on training rows that are kept back. Which old velocities matter less than older pitches, data say
+    chosen  n - 1 of the values known in the row and in the REACH rows before it, chosen greedily: each is the one that
+            helps most on training rows that are kept back
 Smoothings:
-    kneser_ney   interpolated, three discounts a level from its counts of counts (Chen and Goodman 1999); all levels
-                 but the longest count in how many longer contexts a value was seen
-    witten_bell  a level of n counts of t values gives t / (n + t) to the one below it
+    kneser_ney   interpolated, with three discounts a level from its counts of counts (Chen and Goodman 1999); every
+                 level but the longest counts in how many longer contexts a value was seen
+    witten_bell  a level with n counts of t values gives the weight t / (n + t) to the one below it
 
 Shape legend: N rows; A attributes; P pieces; M predicted rows; B pieces that are sampled at once.
 """
@@ -32,27 +32,28 @@ KINDS = ("tokens", "rows", "chosen")
 SMOOTHINGS = ("kneser_ney", "witten_bell")
 ORDERS = {"tokens": range(1, 13), "rows": range(1, 7), "chosen": range(1, 13)}
 REACH = 5
-# `chosen` looks at so many predicted rows, in blocks from all over, and keeps back the last tenth of them.
+# `chosen` looks at this many predicted rows, in blocks from the whole split, and keeps back the last tenth.
 CHOOSING_ROWS = 200_000
 CHOOSING_BLOCK = 1_000
-# Where counts of counts give no discounts within their bounds, as with few values or none that are rare.
+# Used if the counts of counts give no valid discounts, as with few values or no rare ones.
 DISCOUNTS = (0.5, 1.0, 1.5)
 
 Group = tuple[tuple[int, int], ...]
-"""Values that a level adds to its context: (rows back, attribute) each."""
+"""The values that a level adds to its context, each as (rows back, attribute)."""
 Split = tuple[np.ndarray, np.ndarray]
-"""Rows, int [N, A], and where their pieces start and end, int [P + 1]."""
+"""Rows, int [N, A], and the offsets of their pieces, int [P + 1]."""
 Choice = tuple[int, str, str]
 """Order, kind and smoothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """One level of a chain: what was seen, exactly, as sorted integers.
+    """The counts of one level of a chain, by sorted integers.
 
-    contexts: [C], (index of the context below) * radix + code of the group; a context is named by its index here.
+    contexts: [C], (index of the context below) * radix + code of the group; the index here names a context.
     pairs: [Q], context * bins + value.
-    raw: [Q], how often. distinct: [Q], in how many contexts of the next level; of the longest level, zeros.
+    raw: [Q], how often each pair was seen.
+    distinct: [Q], in how many contexts of the next level it was seen; zeros in the longest level.
     """
 
     contexts: np.ndarray
@@ -63,7 +64,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """P(value | context) = share of the pair, if seen, + left of the context * P one level below."""
+    """P(value | context) = share of the pair, 0 if unseen, + left of the context * P one level below."""
 
     contexts: np.ndarray
     pairs: np.ndarray
@@ -73,7 +74,7 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Of each attribute the groups of its chain and its levels, one more than groups: the lowest has no context."""
+    """For each attribute, the groups of its chain and its levels: one level more, the lowest without a context."""
 
     sizes: tuple[int, ...]
     groups: tuple[tuple[Group, ...], ...]
@@ -82,7 +83,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """model: of each attribute the best by validation, choices: what that is, table: {choice: validation nats [A]}."""
+    """model: the best by validation for each attribute; choices: which; table: {choice: validation nats [A]}."""
 
     model: Model
     choices: tuple[Choice, ...]
@@ -90,12 +91,13 @@ class Best:
 
 
 def fit(rows: np.ndarray, offsets: np.ndarray, sizes: tuple[int, ...], order: int, kind: str, smoothing: str) -> Model:
-    """Counts and smooths.
+    """Counts the rows and smooths the counts.
 
     Args:
         rows: int [N, A], values below sizes. offsets: int [P + 1]; piece p is rows[offsets[p]:offsets[p + 1]].
 
-    Raises UsageError if an argument is out of its bounds.
+    Raises:
+        UsageError: an argument is out of range.
     """
     _check(rows, offsets, sizes)
     if order < 1 or kind not in KINDS or smoothing not in SMOOTHINGS:
@@ -105,7 +107,7 @@ def fit(rows: np.ndarray, offsets: np.ndarray, sizes: tuple[int, ...], order: in
 
 
 def nats(model: Model, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Mean nats of each attribute over all predicted rows, float64 [A]; their sum is nats per note."""
+    """Mean nats of each attribute over all predicted rows, float64 [A]; their sum is the nats per note."""
     _check(rows, offsets, model.sizes)
     found = np.zeros(len(model.sizes))
     for attribute, levels in enumerate(model.levels):
@@ -118,9 +120,9 @@ def nats(model: Model, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def best(train: Split, valid: Split, sizes: tuple[int, ...]) -> Best:
-    """Fits all ORDERS, KINDS and SMOOTHINGS to the training split and takes for each attribute the best on validation.
+    """Fits all ORDERS, KINDS and SMOOTHINGS to the training split and takes the best on validation for each attribute.
 
-    An attribute's chain knows nothing of the other chains, so their best ones together are a model like any other.
+    The chains of the attributes are independent, so the best of each together make one model.
     """
     for split in (train, valid):
         _check(*split, sizes)
@@ -136,7 +138,7 @@ def best(train: Split, valid: Split, sizes: tuple[int, ...]) -> Best:
             groups = _chain(*train, sizes, attribute, max(ORDERS[kind]), kind)
             by_smoothing = _nats_by_level(train, valid, sizes, attribute, groups)
             for order in ORDERS[kind]:
-                # A short history offers fewer values to choose from than the highest orders ask for.
+                # A short history has fewer values to choose from than the highest orders need.
                 length = min(_length(kind, order, attribute), len(groups))
                 for smoothing in SMOOTHINGS:
                     table[order, kind, smoothing][attribute] = by_smoothing[smoothing][length]
@@ -152,9 +154,9 @@ def best(train: Split, valid: Split, sizes: tuple[int, ...]) -> Best:
 def probabilities(
     model: Model, attribute: int, rows: np.ndarray, targets: np.ndarray, starts: np.ndarray
 ) -> np.ndarray:
-    """All bins' probabilities, float64 [M, bins], of an attribute of rows[targets], in pieces that begin at starts [M].
+    """Probabilities of all bins, float64 [M, bins], of an attribute of rows[targets], whose pieces begin at starts [M].
 
-    Of the rows themselves only the attributes before this one are looked at.
+    Of the rows themselves, only the attributes before this one are used.
     """
     size = model.sizes[attribute]
     found = np.full((len(targets), size), 1 / size)
@@ -173,7 +175,7 @@ def probabilities(
 
 
 def sample(model: Model, seed: int, num_rows: int, start_rows: np.ndarray) -> np.ndarray:
-    """The rows, int64 [B, num_rows, A], that follow the B beginnings of pieces start_rows, int [B, rows, A]."""
+    """Rows, int64 [B, num_rows, A], sampled after the beginnings of B pieces, start_rows, int [B, rows, A]."""
     num_pieces, num_start, num_attributes = start_rows.shape
     if num_start == 0 or num_attributes != len(model.sizes):
         raise UsageError(
@@ -206,7 +208,7 @@ def _check(rows: np.ndarray, offsets: np.ndarray, sizes: Sequence[int]) -> None:
 
 
 def _predicted(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the rows that are predicted, int64 [M], and of the first rows of their pieces, int64 [M]."""
+    """Indices of the predicted rows, int64 [M], and of the first row of each one's piece, int64 [M]."""
     starts = np.repeat(offsets[:-1], np.diff(offsets)).astype(np.int64)
     rows = np.arange(len(starts))
     return rows[rows > starts], starts[rows > starts]
@@ -219,7 +221,7 @@ def _length(kind: str, order: int, attribute: int) -> int:
 def _chain(
     rows: np.ndarray, offsets: np.ndarray, sizes: Sequence[int], attribute: int, order: int, kind: str
 ) -> tuple[Group, ...]:
-    """The groups of an attribute's context, the last to be dropped first."""
+    """The groups of an attribute's context; the last is dropped first."""
     known = [(0, other) for other in reversed(range(attribute))]
     if kind == "rows":
         before = [tuple((lag, other) for other in range(len(sizes))) for lag in range(1, order)]
@@ -239,7 +241,7 @@ def _choose(
     candidates: list[tuple[int, int]],
     length: int,
 ) -> tuple[Group, ...]:
-    """Adds to the context, one by one, what lowers most the nats of kept back training rows, Witten-Bell smoothed."""
+    """Adds to the context, one by one, the value that lowers the nats of the held back rows most (Witten-Bell)."""
     targets, starts = _predicted(offsets)
     stride = math.ceil(len(targets) / CHOOSING_ROWS)
     some = np.arange(len(targets)) // CHOOSING_BLOCK % stride == 0
@@ -273,7 +275,7 @@ def _choose(
 def _codes(
     rows: np.ndarray, targets: np.ndarray, starts: np.ndarray, sizes: Sequence[int], group: Group
 ) -> tuple[np.ndarray, int]:
-    """A group's values as one integer, int64 [M], and how many such integers there are."""
+    """The values of a group as one integer, int64 [M], and how many such integers there are."""
     code, radix = np.zeros(len(targets), np.int64), 1
     for lag, attribute in group:
         at = targets - lag
@@ -284,14 +286,14 @@ def _codes(
 
 
 def _joined(high: np.ndarray, radix: int, low: np.ndarray | int, num_high: int | None = None) -> np.ndarray:
-    """high * radix + low, of which different pairs give different integers."""
+    """high * radix + low, which differs for different pairs."""
     if (int(high.max(initial=0)) + 1 if num_high is None else num_high) * radix >= 2**63:
         raise UsageError(f"contexts of {radix} values more do not fit 63 bits: expected fewer attributes or bins")
     return high * radix + low
 
 
 def _find(keys: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Where the sorted keys hold what is asked; -1 where they do not."""
+    """The index of each asked value in the sorted keys; -1 if it is not there."""
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[place] == asked, place, -1)
 
@@ -299,7 +301,7 @@ def _find(keys: np.ndarray, asked: np.ndarray) -> np.ndarray:
 def _count(
     rows: np.ndarray, offsets: np.ndarray, sizes: Sequence[int], attribute: int, groups: Sequence[Group]
 ) -> list[Counts]:
-    """The levels of a chain, from the one without context."""
+    """The levels of a chain, from the one without a context."""
     targets, starts = _predicted(offsets)
     value = rows[targets, attribute].astype(np.int64)
     context, above = np.zeros(len(targets), np.int64), np.zeros(len(targets), np.int64)
@@ -318,13 +320,13 @@ def _count(
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """Those of counts of 1, 2 and from 3 on: float64 [3]."""
+    """The discounts of counts of 1, of 2 and of 3 or more, float64 [3]."""
     n1, n2, n3, n4 = (int((counts == number).sum()) for number in (1, 2, 3, 4))
     if not min(n1, n2, n3):
         return np.array(DISCOUNTS)
     share = n1 / (n1 + 2 * n2)
     found = np.array([1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3])
-    # None below zero, and not zero: values that were not seen must be left something.
+    # Discounts must be positive, so that unseen values keep some probability.
     return found if (found > 0).all() else np.array(DISCOUNTS)
 
 
@@ -363,19 +365,19 @@ def _places(
     attribute: int,
     groups: Sequence[Group],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each level the indices, int64 [M], of the rows' contexts and pairs; -1 where they were not seen."""
+    """For each level, the indices, int64 [M], of the rows' contexts and pairs; -1 if unseen."""
     targets, starts = _predicted(offsets)
     value = rows[targets, attribute].astype(np.int64)
     context = np.zeros(len(targets), np.int64)
     for level, group in zip(levels, ((), *groups), strict=True):
         code, radix = _codes(rows, targets, starts, sizes, group)
-        # A context that was not seen stays so however it is continued.
+        # An unseen context stays unseen in every longer one.
         context = np.where(context >= 0, _find(level.contexts, context * radix + code), -1)
         yield context, np.where(context >= 0, _find(level.pairs, context * sizes[attribute] + value), -1)
 
 
 def _interpolated(below: np.ndarray, level: Level, context: np.ndarray, pair: np.ndarray) -> np.ndarray:
-    """Probabilities [M] of a level, from those of the level below."""
+    """The probabilities [M] of a level, from those of the level below."""
     share = np.where(pair >= 0, level.share[pair], 0)
     return np.where(context >= 0, share + level.left[context] * below, below)
 
@@ -383,9 +385,9 @@ def _interpolated(below: np.ndarray, level: Level, context: np.ndarray, pair: np
 def _nats_by_level(
     train: Split, valid: Split, sizes: Sequence[int], attribute: int, groups: Sequence[Group]
 ) -> dict[str, list[float]]:
-    """Validation nats of an attribute by smoothing and number of groups: those of `fit` with each start of the chain.
+    """Validation nats of an attribute by smoothing and number of groups, as `fit` gives for that many groups.
 
-    Chains that start alike share all levels but their longest ones.
+    Chains with the same first groups share all levels but the longest.
     """
     counts = _count(*train, sizes, attribute, groups)
     below = {smoothing: np.full(len(_predicted(valid[1])[0]), 1 / sizes[attribute]) for smoothing in SMOOTHINGS}

@@ -3,14 +3,14 @@
     python -m benchmarks.notes --data=DIR_OR_builtin [--config=events] [--runs=runs/notes] [--epochs=0] [--units=0]
                                [--seed=0] [--save]
 
-A folder with train/, valid/ and test/ is taken as it is; of any other the first 6 of 7 pieces by name train, the next
-one of 14 validates, the last of 14 is the test: 600, 50 and 50 of POP909's songs 001 to 700. Bins are learned from the
-training pieces. Of each test piece every note but the first is predicted from those before it; nats are summed over
-interval, pitch, duration and velocity and averaged over notes; lower is better. The network is trained, or restored
-where --runs has it, and chosen on the validation pieces; the n-grams' contexts and smoothing are, too (benchmarks/
-ngrams.py). --epochs and --units are for a trial.
+A folder with train/, valid/ and test/ keeps its split. In any other, the pieces are sorted by name: the first 6/7
+train, the next 1/14 validate and the last 1/14 test, which makes 600, 50 and 50 of POP909's songs 001 to 700. Bins are
+learned from the training pieces. Every note of a test piece but the first is predicted from those before it; nats are
+summed over interval, pitch, duration and velocity and averaged over notes; lower is better. The network is trained, or
+restored if --runs has it. The validation pieces choose its epoch, and the contexts and smoothing of the n-grams
+(benchmarks/ngrams.py). --epochs and --units make a quick try.
 
-Prints a table, the validation nats of the network by epoch, and as its last line one JSON object
+Prints a table, the validation nats of the network by epoch and, as its last line, one JSON object
 {model: {"nats_per_note", "interval", "pitch", "duration", "velocity"}, ..., "below_best_ngram": share}.
 """
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks import alternate, ngrams
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
@@ -39,7 +40,7 @@ from musicjax.run import device, evaluate, train
 from musicjax.store import checkpoint
 
 SPLITS = ("train", "valid", "test")
-# Of the pieces by name: where validation begins, and where the test does.
+# The shares of the pieces, sorted by name, at which validation and test begin.
 SHARES = (6 / 7, 13 / 14)
 COLUMNS = note_bins.PREDICTED
 ORDERS = range(1, 7)
@@ -51,8 +52,8 @@ def main() -> None:
         raise SystemExit("--data is missing: expected a folder of MIDI files, or builtin")
     trial = {path: n for path, n in {"train.epochs": asked.epochs, "model.units": asked.units}.items() if n}
     if asked.save and trial:
-        raise SystemExit("--save keeps a whole result: expected neither --epochs nor --units")
-    runs = Path(asked.runs, asked.config, *map(str, trial.values()))  # those of a trial lie apart
+        raise SystemExit("--save keeps a full result: expected neither --epochs nor --units")
+    runs = Path(asked.runs, asked.config, *map(str, trial.values()))  # a quick try has a folder of its own
     try:
         folder = split_folder(asked.data, runs / "data")
         config = config_of(asked.config, folder, asked.seed, trial)
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def split_folder(data: str, folder: Path) -> Path:
-    """The folder with train/, valid/ and test/: of the data, or made of their files once."""
+    """The folder with train/, valid/ and test/: the data's own, or one that is made from its files."""
     source = Path(data).expanduser()
     if data == "builtin":
         source = folder.parent / "builtin"
@@ -91,8 +92,8 @@ def split_folder(data: str, folder: Path) -> Path:
 
 
 def config_of(name: str, folder: Path, seed: int, trial: dict[str, Any]) -> Config:
-    """The config for a folder, with the settings of a trial."""
-    config = config_lib.load(name)
+    """The config for a folder, with the fields of a quick try."""
+    config = config_files.load(name)
     config.seed, config.data.source, config.sample.num_outputs = seed, str(folder), 2
     for path, value in trial.items():
         config_lib.set_field(config, path, value)
@@ -100,29 +101,28 @@ def config_of(name: str, folder: Path, seed: int, trial: dict[str, Any]) -> Conf
 
 
 def of_network(config: Config, workdir: Path) -> dict[str, Any]:
-    """Nats of the test pieces by a network that is trained or restored, and how it learned."""
-    device.keep_programs(config)
+    """Nats of the test pieces under a network, which is trained or restored, and its learning curve."""
+    device.keep_programs(config.data)
     train.train(config, workdir)
-    facts = checkpoint.read_facts(workdir)
+    metadata = checkpoint.read_metadata(workdir)
     scores = evaluate.evaluate(workdir, str(Path(config.data.source) / "test"))
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     minutes = sum(line["seconds"] for line in lines if line["split"] == "train") / 60
-    assert facts.bins is not None
     nats = {"nats_per_note": scores["nats_per_note"]} | {name: scores[f"{name}_nats"] for name in COLUMNS}
     return {
-        "bins": facts.bins,
+        "bins": note_bins.from_saved(metadata.learned["bins"]),
         "nats": {name: round(value, 4) for name, value in nats.items()},
         "minutes_of_training_steps": round(minutes, 1),
-        "best_epoch": facts.best_epoch,
-        "epochs": facts.epoch,
+        "best_epoch": metadata.best_epoch,
+        "epochs": metadata.epoch,
         "test_notes": scores["notes"],
         "curve": [round(line["loss"], 4) for line in lines if line["split"] == "valid"],
     }
 
 
 def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str, float]]:
-    """Nats of the test pieces by n-grams: of each order the context and smoothing best on validation, and the
-    strongest that benchmarks/ngrams.py knows, which chooses its contexts."""
+    """Nats of the test pieces under n-grams: the best of each order on validation, and the strongest that
+    benchmarks/ngrams.py knows, which chooses its contexts."""
     splits = {name: rows_of(folder / name, bins, data) for name in SPLITS}
     sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in COLUMNS)
     best = ngrams.best(splits["train"], splits["valid"], sizes)
@@ -139,20 +139,20 @@ def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str,
 
 
 def rows_of(folder: Path, bins: Bins, data: DataConfig) -> ngrams.Split:
-    """The predicted columns of a folder's pieces, int [N, 4], and their offsets."""
+    """The predicted columns of the pieces in a folder, int [N, 4], and their offsets."""
     corpus, _ = data_lib.read(dataclasses.replace(data, source=str(folder)))
     rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, match=False)[0] for p in range(len(corpus))])
     return np.delete(rows, note_bins.GIVEN, axis=1).astype(np.int64), corpus.offsets
 
 
 def named(nats: np.ndarray) -> dict[str, float]:
-    """Nats by column [4], and their sum."""
+    """The nats by column and their sum, from nats [4]."""
     by_column = {name: round(float(value), 4) for name, value in zip(COLUMNS, nats, strict=True)}
     return {"nats_per_note": round(float(nats.sum()), 4), **by_column}
 
 
 def below(found: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """By what share the network lies below the best n-gram of orders 1 to 6, and below the chosen contexts."""
+    """How far the network is below the best n-gram of orders 1 to 6 and below the chosen contexts, as shares."""
     nats = {name: one["nats_per_note"] for name, one in found.items()}
     best = min((f"{order}-gram" for order in ORDERS), key=lambda name: nats[name])
     return {
@@ -170,7 +170,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
 
 
 def keep(result: dict[str, Any]) -> None:
-    """Puts the result beside those of the other benchmarks, under the config's name."""
+    """Keeps the result beside those of the other benchmarks, under the config's name."""
     kept = {"benchmark": "notes", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
     alternate.keep(f"notes-{result['config']}", kept)
 

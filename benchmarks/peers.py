@@ -1,11 +1,11 @@
-"""Everybody who trains the paper's network here, each in a process of its own, behind one small protocol.
+"""The contestants in training the paper's network, each in a process of its own, as `alternate` describes.
 
-A contestant as `alternate` describes it: it loads windows and initial weights, says its loss and the norm of its
-gradient on the first batch (dropout off), and answers each line with the seconds that one pass over the windows took.
+A contestant loads windows and initial weights. It reports its loss and the norm of its gradient on the first batch
+(dropout off), and answers each line with the seconds that one pass over the windows took.
 
-All use: batch as given, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7 (PyTorch's adds epsilon outside
-the root, and it has two biases where the others have one), 2 threads. Each peer's own feeding of batches is
-part of its time. The first accelerator is used where there is one; the rows that need one are absent elsewhere.
+All use the given batch, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7, and 2 threads. PyTorch's RMSprop adds
+epsilon outside the root, and its LSTM has two biases where the others have one. The time includes each library's own
+feeding of batches. Contestants use the first accelerator if there is one; rows that need one are absent otherwise.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def norm(gradients: list[Any]) -> float:
 
 
 def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
-    """The product: one compiled epoch, windows gathered from the rows; PRECISION, PRECISION@DEVICES or PRECISION*GROUP.
+    """musicjax itself: one compiled epoch; PRECISION, PRECISION@DEVICES or PRECISION*GROUP.
 
-    With *GROUP, `trials` models, GROUP of them at a time.
+    With *GROUP it trains `trials` models, GROUP of them at a time.
     """
     import jax
     import jax.numpy as jnp
@@ -104,7 +104,7 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
 
 
 def flax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
-    """Flax's own nn.RNN(OptimizedLSTMCell), trained step by step from one jitted function."""
+    """Flax's nn.RNN(OptimizedLSTMCell), trained by one jitted function a step."""
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -161,7 +161,7 @@ def flax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
 
 
 def keras(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
-    """Sequential(LSTM, Dropout, Dense) and fit(), as the paper's authors wrote it; BACKEND or BACKEND_bfloat16."""
+    """Keras' Sequential(LSTM, Dropout, Dense) and fit(), as the paper's authors use it; BACKEND or BACKEND_bfloat16."""
     backend, _, low = variant.partition("_")
     os.environ["KERAS_BACKEND"] = backend
     if backend == "torch":
@@ -211,7 +211,7 @@ def keras(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
 
 
 def roof(precision: str) -> Peer:
-    """Not a peer: matrix products alone."""
+    """No peer, but the speed of matrix products alone."""
     from benchmarks.roof import products
 
     gflops = products(precision)
@@ -219,7 +219,7 @@ def roof(precision: str) -> Peer:
 
 
 def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
-    """The peer of this name; raises ImportError where its packages are not installed."""
+    """The peer of this name; raises ImportError if its packages are not installed."""
     family, variant = name.split("-")
     if family == "flax":
         return flax(data, batch, variant)
@@ -233,7 +233,7 @@ def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
 
 
 def main() -> None:
-    """Answers requests for one peer until standard input ends."""
+    """Runs one peer until standard input ends."""
     name, path = sys.argv[1:]
     limit_threads()
     with np.load(path, allow_pickle=False) as stored:

@@ -1,15 +1,15 @@
-"""What generated pieces are like beside real ones: repetition, overlap of the metrics of music, copies.
+"""How generated pieces compare with real ones: repetition, overlap of the metrics of music, copies.
 
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
                                  [--top_p=1.0] [--min_p=0.0] [--no_repeat=0] [--seed=0] [--save]
 
-The workdir is of a model of events that was trained on a folder with train/ and test/, such as benchmarks.notes
-leaves; --paper is one of the paper's regression on the same folder. Each model, and the trigram of benchmarks.ngrams
-over the same bins, writes so many pieces of so many notes. They are compared with the test pieces, cut to as many
-notes. Overlap areas are Yang and Lerch's, their mean is over all metrics of musicjax.music.metrics; copies are the
-longest runs shared with the training pieces, in any key.
+--workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves.
+--paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
+the same bins, writes --pieces pieces of --notes notes. They are compared with the test pieces, cut to the same length.
+Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics. Copies are the longest
+runs shared with the training pieces, in any key.
 
-Prints a table, then what was asked of the model of events, and as its last line one JSON object.
+Prints a table, then whether the model of note events meets each claim and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from musicjax.generation.sampling_params import Setting
 
 from benchmarks import alternate, ngrams, notes
 from musicjax.corpus import load as data_lib
-from musicjax.encodings import dataset
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
-from musicjax.generation.generate import Model
 from musicjax.music import copies, metrics, note_bins
 from musicjax.music.notes import Notes
 from musicjax.run import device
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
 
 GRAM = "most_repeated_8gram"
 
@@ -50,17 +50,17 @@ def main() -> None:
         seed=0,
     )
     if not asked.workdir:
-        raise SystemExit("--workdir is missing: expected that of a model of events")
+        raise SystemExit("--workdir is missing: expected the folder of a model of note events")
     try:
         started = time.perf_counter()
-        model = generate_lib.load(asked.workdir)
-        device.keep_programs(model.facts.config)
+        model = model_lib.load(asked.workdir)
+        device.keep_programs(model.config.data)
         drawn = {"temperature": asked.temperature, "top_p": asked.top_p, "min_p": asked.min_p}
-        setting = Setting(**drawn, no_repeat=asked.no_repeat)
+        sampling = SamplingParams(**drawn, no_repeat=asked.no_repeat)
         size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
-        written = {"events": generate_lib.generate(model, settings=setting, **size)}
+        written = {"events": generate_lib.generate(model, sampling=sampling, **size)}
         seconds = time.perf_counter() - started
-        folder = Path(model.facts.config.data.source)
+        folder = Path(model.config.data.source)
         written["trigram"] = of_trigram(model, folder, asked.pieces, asked.notes, asked.seed)
         if asked.paper:
             written["paper"] = generate_lib.generate(asked.paper, **size)
@@ -78,9 +78,8 @@ def main() -> None:
 
 
 def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) -> list[Notes]:
-    """Pieces by the trigram whose context and smoothing are the best on the validation pieces."""
-    bins, data = model.facts.bins, model.facts.config.data
-    assert bins is not None
+    """Pieces by the trigram with the best context and smoothing on the validation pieces."""
+    bins, data = note_bins.from_saved(model.metadata.learned["bins"]), model.config.data
     train, valid = (notes.rows_of(folder / name, bins, data) for name in ("train", "valid"))
     sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in note_bins.PREDICTED)
     models = [
@@ -99,17 +98,16 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
-    """Of each model, and of the test pieces, what they are like."""
-    data = dataset.prepare(model.facts.config)
-    assert data.music is not None
-    known = copies.index(data.music.training, data.music.names)
-    corpus, _ = data_lib.read(dataclasses.replace(model.facts.config.data, source=str(folder / "test")))
+    """What the pieces of each model are like, and the test pieces."""
+    music, _ = model.encoding.music()
+    assert music is not None
+    known = copies.index(music.training, music.names)
+    corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(folder / "test")))
     real = [corpus.piece(p)[:length] for p in range(len(corpus))]
     of_real = [metrics.of_piece(piece) for piece in real]
     found: dict[str, Any] = {"test pieces": {**summed(of_real), "median_copy_notes": median_copy(real, known)}}
     found["test pieces"]["whole_most_repeated_8gram"] = max(
-        metrics.of_piece(piece)[GRAM]
-        for piece in [*data.music.training, *(corpus.piece(p) for p in range(len(corpus)))]
+        metrics.of_piece(piece)[GRAM] for piece in [*music.training, *(corpus.piece(p) for p in range(len(corpus)))]
     )
     for name, pieces in written.items():
         measured = [metrics.of_piece(piece) for piece in pieces]
@@ -124,7 +122,7 @@ def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length
 
 
 def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
-    """The extremes that are asked for, and all means."""
+    """The extremes that the claims are about, and the mean of every metric."""
     return {
         "highest_most_frequent_pitch": round(max(one["most_frequent_pitch"] for one in measured), 3),
         "highest_most_repeated_8gram": max(one[GRAM] for one in measured),
@@ -133,12 +131,12 @@ def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def median_copy(pieces: list[Notes], known: copies.Known) -> float:
-    """Notes of the longest run that a piece shares with the training pieces, the median over pieces."""
+    """The median over pieces of the longest run, in notes, that a piece shares with the training pieces."""
     return float(np.median([copies.longest(piece, known).length for piece in pieces]))
 
 
 def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
-    """{what is asked of the model of events: (whether it is so, the numbers)}."""
+    """{claim about the model of note events: (whether it holds, the numbers)}."""
     mine, real = found["events"], found["test pieces"]
     others = {name: found[name]["mean_overlap_area"] for name in ("trigram", "paper") if name in found}
     frequent, gram, area = (
@@ -162,7 +160,7 @@ def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Means of all metrics, and overlap areas, by model."""
+    """Means of all metrics and overlap areas, by model."""
     names = [name for name in found if isinstance(found[name], dict)]
     lines = [f"{'':<22}" + "".join(f"{name:>20}" for name in names)]
     for metric in metrics.NAMES:
@@ -182,7 +180,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def keep(result: dict[str, Any]) -> None:
-    """Puts the result beside those of the other benchmarks."""
+    """Keeps the result beside those of the other benchmarks."""
     kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
     alternate.keep("quality", kept)
 

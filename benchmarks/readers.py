@@ -1,8 +1,8 @@
-"""Readers of MIDI that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
+"""The readers of MIDI that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
 
-PROBLEM is a JSON file {"data": folder, "edge_cases": folder or ""}. Names: musicjax-PROCESSES-cold (no cache entry yet;
-it is written), musicjax-PROCESSES-uncached (no cache), musicjax-PROCESSES-cached, musicjax-start-cached (the whole
-program, from the start of Python), mido, pretty_midi, miditoolkit, symusic.
+PROBLEM is a JSON file {"data": folder, "edge_cases": folder or ""}. NAME is musicjax-PROCESSES-cold (the cache is empty
+and gets written), musicjax-PROCESSES-uncached (no cache), musicjax-PROCESSES-cached, musicjax-start-cached (the whole
+program, from the start of Python), mido, pretty_midi, miditoolkit or symusic.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ READ: dict[str, Read] = {
 
 
 def parser(name: str) -> Callable[[str], object]:
-    """What a peer makes of a file, without any further work; raises ImportError if the peer is absent."""
+    """The function with which a peer parses a file, and no more; raises ImportError if the peer is absent."""
     if name == "mido":
         import mido
 
@@ -94,18 +94,17 @@ def parser(name: str) -> Callable[[str], object]:
     return symusic.Score
 
 
-def work_of_ours(name: str, folder: str) -> Callable[[str], dict[str, Any]]:
-    """Reads the folder once, as the name says."""
+def work_of_ours(name: str, folder: str, kept: Path) -> Callable[[str], dict[str, Any]]:
+    """A function that reads the folder once, in the way that the name says; kept: where a cache may stay."""
     from musicjax.config import DataConfig
     from musicjax.corpus import load
     from musicjax.corpus.corpus import counts as counts_of
 
     _, how, state = name.split("-")
-    kept = tempfile.mkdtemp(prefix="musicjax-ingest-")
 
     def work(request: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as fresh:
-            cache = {"cold": fresh, "uncached": "off", "cached": kept}[state]
+            cache = {"cold": fresh, "uncached": "off", "cached": str(kept)}[state]
             begun = time.perf_counter()
             if how == "start":
                 command = [sys.executable, "-m", "musicjax.main", "data", f"--data={folder}", "--json"]
@@ -143,7 +142,8 @@ def main() -> None:
             parse(path)
         return {"seconds": time.perf_counter() - begun}
 
-    alternate.answer(name, check, work_of_ours(name, problem["data"]) if family == "musicjax" else work)
+    kept = Path(sys.argv[2]).parent / name  # goes when the benchmark ends, which kills this process
+    alternate.answer(name, check, work_of_ours(name, problem["data"], kept) if family == "musicjax" else work)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The speed of matrix products alone: what any training of the paper's network could reach at most."""
+"""The speed of matrix products alone, an upper bound for any training of the paper's network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# (M, K, N): a step of a batch of 200, its weight gradient over 50 steps, and a large square.
+# (M, K, N): one step of a batch of 200, its weight gradient over 50 steps, and a large square.
 SHAPES = ((200, 512, 2048), (516, 10_000, 2048), (2048, 2048, 2048))
-# Multiply-adds in one timing on a CPU; an accelerator, a hundred times as fast, gets as many times more.
+# Multiply-adds in one timing on a CPU; a hundred times as many on an accelerator.
 WORK = 3e10
 
 
 def products(precision: str) -> Callable[[], float]:
-    """A function that times products of float32 or bfloat16 operands: GFLOP/s, the best of SHAPES; compiled here."""
+    """Compiles products of float32 or bfloat16 operands; returns a function that times them: best GFLOP/s of SHAPES."""
     kind = jnp.dtype(precision)
     exact = lax.Precision.HIGHEST if precision == "float32" else None  # as in the engine
     work = WORK if jax.default_backend() == "cpu" else 100 * WORK

@@ -1,12 +1,12 @@
-"""Sampling beside every peer that is installed, alternating, in one run: notes/s with exact windows of 50 notes.
+"""Sampling beside every peer that is installed, in turns: notes/s with exact windows of 50 notes.
 
     python -m benchmarks.sample [--samplers=musicjax-float32-staggered,torch-float32-loop,...] [--repeats=5]
                                 [--units=512] [--window=50] [--notes=300] [--most=64] [--save]
 
-One output, then `most` at once. Each sampler's tenth row after the same two primers, without noise, is compared before
-anything is timed. A slow peer is timed over fewer notes; ours include the warming up of the staggered states. Prints
-tables and, as its last line, one JSON object: `vs_best_keras` and `vs_best_peer` for one output, `many_vs_best_keras`
-and `many_vs_best_peer` for many.
+Measures one output, then `most` at once. Before anything is timed, each sampler's tenth row after the same two primers,
+without noise, is compared. A slow peer is timed over fewer notes. Our time includes warming up the staggered states.
+Prints tables and, as its last line, one JSON object with `vs_best_keras` and `vs_best_peer` for one output,
+`many_vs_best_keras` and `many_vs_best_peer` for many.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PEERS = ("keras", "torch", "flax")
 
 
 def write_problem(path: Path, units: int, window: int, most: int) -> None:
-    """Weights as a network begins with, and primers."""
+    """Writes initial weights and primers."""
     import jax
 
     from musicjax.model import network
@@ -39,7 +39,7 @@ def write_problem(path: Path, units: int, window: int, most: int) -> None:
 
 
 def notes_for(name: str, outputs: int, notes: int) -> int:
-    """Enough for a second or so: peers that take long for a note get fewer."""
+    """How many notes to time, about a second's worth: slow peers get fewer."""
     if name.startswith("musicjax"):
         return notes
     return max(10, notes // 10) if outputs == 1 else max(5, notes // 30)

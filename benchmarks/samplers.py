@@ -1,9 +1,10 @@
-"""Everybody who continues music with the paper's network here, exactly: each note from the 50 rows before it.
+"""The contestants in continuing music exactly with the paper's network: each note from the 50 rows before it.
 
-A contestant as `alternate` describes it. It loads weights and primers, says which rows it makes of two primers without
-noise, and answers a line "K L" with the seconds that L notes for each of K primers took.
+A contestant, as `alternate` describes, loads weights and primers. It reports the rows that it makes of two primers
+without noise, and answers a line "K L" with the seconds that L notes for each of K primers took.
 
-Every prediction is clamped to 0..1 and fed back. All but musicjax' staggered states compute each window anew.
+Every prediction is clamped to 0..1 and fed back. All but musicjax's staggered states compute each window from its
+start.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CHECKED_NOTES = 10
 
 
 def musicjax(data: dict[str, np.ndarray], precision: str, decode: str) -> Sample:
-    """The product."""
+    """musicjax itself."""
     import jax
     import jax.numpy as jnp
 
@@ -49,19 +50,20 @@ def musicjax(data: dict[str, np.ndarray], precision: str, decode: str) -> Sample
         "lstm": lstm.Params(*(jnp.asarray(data[name]) for name in lstm.Params._fields)),
         "dense": {"kernel": jnp.asarray(data["dense_kernel"]), "bias": jnp.asarray(data["dense_bias"])},
     }
-    limits = sample.Limits(jnp.zeros(columns), jnp.ones(columns), jnp.ones(columns))
+    limits = sample.Limits(jnp.zeros(columns), jnp.ones(columns))
+    draw = sample.HeadDraw(jnp.ones(columns), jnp.float32(0))  # at temperature 0 there is no noise
 
     def run(primers: np.ndarray, notes: int) -> np.ndarray:
         keys = sample.output_keys(0, len(primers))
         past = sample.Past(jnp.asarray(primers))
-        return np.asarray(sample.sample(net, params, past, keys, limits, 0.0, notes, decode=decode).rows)
+        return np.asarray(sample.sample(net, params, past, keys, limits, draw, notes, decode=decode).rows)
 
     jax.block_until_ready(params)
     return run
 
 
 def flax(data: dict[str, np.ndarray]) -> Sample:
-    """Flax's nn.RNN(OptimizedLSTMCell) on each window, the whole loop compiled as one scan."""
+    """Flax's nn.RNN(OptimizedLSTMCell) on each window, with the whole loop compiled as one scan."""
     import functools
 
     import flax.linen as nn
@@ -93,7 +95,7 @@ def flax(data: dict[str, np.ndarray]) -> Sample:
 
 
 def keras(data: dict[str, np.ndarray], backend: str, way: str) -> Sample:
-    """Keras: model.predict for each note, as the paper's authors wrote it; or the compiled model called directly."""
+    """Keras' model.predict for each note, as the paper's authors use it; or the compiled model, called directly."""
     os.environ["KERAS_BACKEND"] = backend
     import keras as k
 
@@ -162,7 +164,7 @@ def torch(data: dict[str, np.ndarray], precision: str) -> Sample:
 
 
 def _loop(predict: Callable[[np.ndarray], np.ndarray], primers: np.ndarray, notes: int) -> np.ndarray:
-    """A prediction a note, on the host."""
+    """One prediction a note, from a loop on the host."""
     window = primers.shape[1]
     history = np.concatenate([primers, np.zeros((len(primers), notes, primers.shape[2]), np.float32)], axis=1)
     for note in range(notes):
@@ -171,7 +173,7 @@ def _loop(predict: Callable[[np.ndarray], np.ndarray], primers: np.ndarray, note
 
 
 def build(name: str, data: dict[str, np.ndarray]) -> Sample:
-    """The sampler of this name; raises ImportError where its packages are not installed."""
+    """The sampler of this name; raises ImportError if its packages are not installed."""
     family, variant, way = name.split("-")
     if family == "flax":
         return flax(data)
@@ -181,7 +183,7 @@ def build(name: str, data: dict[str, np.ndarray]) -> Sample:
 
 
 def main() -> None:
-    """Answers requests for one sampler until standard input ends."""
+    """Runs one sampler until standard input ends."""
     name, path = sys.argv[1:]
     limit_threads()
     with np.load(path, allow_pickle=False) as stored:

@@ -1,10 +1,10 @@
-"""Training speed by size: hidden units, batch and window, each varied around the paper's shape, in both precisions.
+"""Training speed by hidden units, batch and window, each varied around the paper's shape, in both precisions.
 
     python -m benchmarks.scaling [--units=128,...] [--batches=32,...] [--windows=25,...] [--repeats=5] [--save]
 
-For each point: windows/s, model GFLOP/s (forward and backward, nothing counted twice), their share of the speed of
-matrix products alone measured in turn with it, and peak memory of the process. Points follow one another; at a point
-both precisions and both roofs take turns. Prints a table and, as its last line, one JSON object.
+Gives for each point windows/s, model GFLOP/s (forward and backward, nothing counted twice), their share of the speed of
+matrix products alone, and the peak memory of the process. At each point both precisions and both kinds of products take
+turns. Prints a table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from benchmarks.train import gflop, write_problem
 
 PAPER = (512, 200, 50)
 PRECISIONS = ("float32", "bfloat16")
-# A pass takes about half a second on two cores that reach this many GFLOP/s, or is one batch.
+# The work of one pass: half a second on two fast cores. A pass is at least one batch.
 GFLOP_A_PASS = 250.0
 
 
 def points(units: list[int], batches: list[int], windows: list[int]) -> list[tuple[int, int, int]]:
-    """(units, batch, window): one of them varied, the others the paper's."""
+    """(units, batch, window), one of them varied and the others the paper's."""
     _, batch, window = PAPER
     varied = [(h, batch, window) for h in units] + [(PAPER[0], b, window) for b in batches]
     return list(dict.fromkeys([*varied, *((PAPER[0], batch, t) for t in windows)]))
 
 
 def measure(point: tuple[int, int, int], repeats: int) -> dict[str, Any]:
-    """One row: the point, and for each precision its rates, roof and memory."""
+    """One row: the point and, for each precision, its speed, its share of products alone and its memory."""
     units, batch, window = point
     work = gflop(units, window)
     windows = batch * max(1, round(GFLOP_A_PASS / work / batch))

@@ -1,10 +1,10 @@
-"""How long a stranger waits: from the command to its first epoch, with empty and with filled caches; and peak memory.
+"""The time from the command to its first epoch, with an empty and with a filled cache; and peak memory.
 
     python -m benchmarks.start [--repeats=5] [--config=demo] [--memory=paper] [--save]
 
-Each start is a process of its own: `--config` in a new workdir, ended when it has shown its first epoch. A cold
-start has an empty cache folder (it composes, reads and compiles), a warm one the cache of a start before it; cold and
-warm take turns. Peak memory is that of two epochs of `--memory` and its samples, reading included. Prints a table and,
+Each start is a process of its own: `--config` in a new workdir, ended after its first epoch. A cold start has an empty
+cache folder, so it composes, reads and compiles. A warm start has the cache of the start before it. Cold and warm
+starts take turns. Peak memory is that of two epochs of `--memory`, including reading and samples. Prints a table and,
 as its last line, one JSON object.
 """
 

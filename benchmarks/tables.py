@@ -1,13 +1,15 @@
-"""The README's tables of numbers, made from the results that are kept.
+"""The tables of docs/results.md, docs/paper.md and docs/reliability.md, and README's ratios, from the kept results.
 
-    python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16]
+    python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16] [--save]
 
-Prints Markdown; a test holds the README to it.
+Prints Markdown. With --save it also puts each table into those files, below the line `<!-- NAME -->`. A
+test compares the files with the results.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from benchmarks import alternate
 from benchmarks.likelihood import PUBLISHED
 from musicjax.report.curves import AUTHORS
 
+REPOSITORY = Path(__file__).parents[1]
+PLACES = ("README.md", "docs/results.md", "docs/paper.md", "docs/reliability.md")
 NAMES = {
     "musicjax": "musicjax",
     "keras-jax": "Keras {keras} on JAX",
@@ -26,12 +30,12 @@ NAMES = {
 
 
 def load(machine: str) -> dict[str, Any]:
-    """The results of a machine, by benchmark."""
+    """The results of one machine, by benchmark."""
     return {path.stem: json.loads(path.read_text()) for path in sorted((alternate.RESULTS / machine).glob("*.json"))}
 
 
 def spelled(name: str, said: dict[str, Any]) -> str:
-    """A contestant's name as people write it: "Keras 3.15.1 on JAX, bfloat16"."""
+    """A contestant's name for readers, such as "Keras 3.15.1 on JAX, bfloat16"."""
     family = next(key for key in sorted(NAMES, key=len, reverse=True) if name.startswith(key))
     rest = [word for word in name.removeprefix(family).replace("_", "-").split("-") if word]
     versions = {package: version.split("+")[0] for package, version in said[name].get("versions", {}).items()}
@@ -39,7 +43,7 @@ def spelled(name: str, said: dict[str, Any]) -> str:
 
 
 def rows(found: dict[str, Any], said: dict[str, Any], against: str) -> list[list[str]]:
-    """Name, median, quartiles and share of the speed of `against`, the fastest first."""
+    """Name, median, quartiles and speed relative to `against`, the fastest first."""
     order = sorted(found, key=lambda name: -found[name]["median"])
     mine = found[against]["median"]
     return [
@@ -54,13 +58,13 @@ def rows(found: dict[str, Any], said: dict[str, Any], against: str) -> list[list
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:
-    """A table, numbers to the right."""
+    """A table whose first column is text and whose others are numbers."""
     lines = [header, ["---"] + ["--:"] * (len(header) - 1), *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def fastest(found: dict[str, Any]) -> str:
-    """Our best contestant."""
+    """The fastest row of musicjax."""
     return max((name for name in found if name.startswith("musicjax")), key=lambda name: found[name]["median"])
 
 
@@ -69,13 +73,15 @@ def train(result: dict[str, Any]) -> str:
     body = rows(found, result["peers"], fastest(found))
     for name, line in zip(sorted(found, key=lambda name: -found[name]["median"]), body, strict=True):
         line.append(f"{result['gemm_shares'][name]:.0%}")
-    return markdown(["training", "windows/s", "quartiles", "of our best", "of matrix products alone"], body)
+    return markdown(
+        ["training", "windows/s", "quartiles", "relative to our best", "share of matrix products alone"], body
+    )
 
 
 def sample(result: dict[str, Any], prefix: str, title: str) -> str:
     found = result[f"{prefix}notes_per_second"]
     body = rows(found, result[f"{prefix}samplers"], fastest(found))
-    return markdown([title, "notes/s", "quartiles", "of our best"], body)
+    return markdown([title, "notes/s", "quartiles", "relative to our best"], body)
 
 
 def trials(result: dict[str, Any]) -> str:
@@ -88,7 +94,7 @@ def trials(result: dict[str, Any]) -> str:
                 spoken = f"{name.split('-')[1].split('*')[0]}, {name.split('*')[1]} at a time" if "*" in name else ""
                 label = f"musicjax, {spoken}" if spoken else spelled(name, one["peers"])
                 body.append([size.removeprefix("units_"), label, f"{found[name]['median']:,.0f}"])
-    return markdown(["units", "", "windows/s"], body)
+    return markdown(["units", "trials", "windows/s"], body)
 
 
 def scaling(result: dict[str, Any]) -> str:
@@ -114,11 +120,11 @@ def start(result: dict[str, Any]) -> str:
         for kind, one in (("empty", result["cold_seconds"]), ("filled", result["warm_seconds"]))
     ]
     body.append([f"peak memory of `--config={result['memory_config']}`", f"{result['peak_mb']:,.0f} MB"])
-    return markdown(["start", ""], body)
+    return markdown(["start", "median (quartiles)"], body)
 
 
 def paper(machine: str) -> str:
-    """The kept run of paper_code beside the authors' own."""
+    """The kept run of paper_code beside the authors' printed run."""
     lines = (alternate.RESULTS / machine / "paper_code.metrics.jsonl").read_text().splitlines()
     found: dict[int, list[float]] = {}
     for line in map(json.loads, lines):  # an epoch's train line comes before its valid line
@@ -136,12 +142,12 @@ READERS = {
     "musicjax-2-cold": "musicjax, two processes, writing its cache",
     "musicjax-2-uncached": "musicjax, two processes, no cache",
     "musicjax-2-cached": "musicjax, from its cache",
-    "musicjax-start-cached": "musicjax, from its cache, start of Python included",
+    "musicjax-start-cached": "musicjax, from its cache, including the start of Python",
 }
 
 
 def ingest(result: dict[str, Any]) -> str:
-    """Readers of MIDI files."""
+    """Files a second of each reader of MIDI, and how many odd files it reads right."""
     found = result["files_per_second"]
     body = []
     for name in sorted(found, key=lambda name: -found[name]["median"]):
@@ -150,32 +156,34 @@ def ingest(result: dict[str, Any]) -> str:
         speed = [f"{one['median']:,.0f}", f"{one['low']:,.0f}..{one['high']:,.0f}"]
         times = f"{one['median'] / found['mido']['median']:.2f}"
         body.append([label, *speed, times, result["edge_cases"][name]])
-    return markdown(["reading 700 files of POP909", "files/s", "quartiles", "times mido", "odd files read right"], body)
+    return markdown(
+        ["reading 700 files of POP909", "files/s", "quartiles", "speed relative to mido", "odd files read right"], body
+    )
 
 
 def reliability(result: dict[str, Any]) -> str:
-    """The trials of misfortunes; without a failure the rate that 95 % confidence excludes is 3/n."""
+    """The reliability tests. Where none of n cases failed, 95 % confidence excludes failure rates above 3/n."""
     body = []
-    for one in result["trials"]:
-        bound = f"{one['failures'] / one['n']:.1%} seen" if one["failures"] else f"< {min(1, 3 / one['n']):.2%}"
-        body.append([f"{one['trial']}. {one['name']}", str(one["n"]), str(one["failures"]), bound])
-    return markdown(["trial", "n", "failures", "failure rate"], body)
+    for number, one in enumerate(result.get("tests") or result["trials"], start=1):  # trials: the older name
+        bound = f"{one['failures'] / one['n']:.1%} observed" if one["failures"] else f"< {min(1, 3 / one['n']):.2%}"
+        body.append([f"{number}. {one['name']}", str(one["n"]), str(one["failures"]), bound])
+    return markdown(["reliability test", "cases", "failures", "failure rate"], body)
 
 
 LIKELIHOODS = {
-    "uniform": "every key on or off with even chances",
-    "marginal": "each key's share of the training frames",
-    "markov": "each key given itself a frame before",
+    "uniform": "every key on with probability one half",
+    "marginal": "every key on as often as in the training frames",
+    "markov": "every key given itself one frame before",
     "mse": "LSTM, the paper's linear outputs and squared error",
     "bernoulli": "LSTM, independent keys",
     "nade": "LSTM, NADE over the keys",
-    "bernoulli_echo": "LSTM told its echo, independent keys",
-    "nade_echo": "LSTM told its echo, NADE over the keys",
+    "bernoulli_match": "LSTM with the longest match, independent keys",
+    "nade_match": "LSTM with the longest match, NADE over the keys",
 }
 
 
 def likelihood(result: dict[str, Any]) -> str:
-    """Nats per frame of each row and set."""
+    """Nats per frame of each model on each data set."""
     sets = {"jsb": "JSB", "nottingham": "Nottingham", "musedata": "MuseData", "piano_midi": "Piano-midi"}
     body = []
     for row, of in result["rows"].items():
@@ -183,27 +191,28 @@ def likelihood(result: dict[str, Any]) -> str:
         networks = [of[name] for name in sets if "parameters" in of[name]]
         sizes = list(dict.fromkeys(f"{one['parameters'] / 1e6:.2f} M" for one in networks))
         minutes = ", ".join(f"{one['minutes']:.0f}" for one in networks)
-        body.append([LIKELIHOODS[row], *cells, ", ".join(sizes), minutes])
+        label = LIKELIHOODS[row.replace("_echo", "_match")]  # the older name, in the kept result
+        body.append([label, *cells, ", ".join(sizes), minutes])
     return markdown(["nats per frame", *sets.values(), "parameters", "minutes of training steps"], body)
 
 
 def notes(result: dict[str, Any]) -> str:
-    """Nats per note of each model, and by how much the network is below the others."""
+    """Nats per note of each model, and how far the network is below each of the others."""
     columns = ("nats_per_note", "interval", "pitch", "duration", "velocity")
-    named = {"lstm": "LSTM of events", "chosen contexts": "n-gram that chooses its contexts"}
+    named = {"lstm": "LSTM of note events", "chosen contexts": "n-gram that chooses its contexts"}
     rows = result["rows"]
     body = []
     for name, of in rows.items():
         below = "" if name == "lstm" else f"{1 - rows['lstm']['nats_per_note'] / of['nats_per_note']:.0%}"
         body.append([named.get(name, name), *(f"{of[column]:.3f}" for column in columns), below])
     minutes, epochs = result["minutes_of_training_steps"], result["epochs"]
-    head = f"`{result['config']}`: {epochs} epochs, {minutes:g} minutes of steps"
-    return markdown([head, "nats a note", *columns[1:], "the LSTM is below by"], body)
+    head = f"`{result['config']}`: {epochs} epochs, {minutes:g} minutes of training steps"
+    return markdown([head, "nats a note", *columns[1:], "the LSTM is lower by"], body)
 
 
 def quality(result: dict[str, Any]) -> str:
-    """What the generated pieces of each model are like, beside the test pieces."""
-    named = {"events": "model of events", "trigram": "trigram", "paper": "the paper's regression, in small"}
+    """How the generated pieces of each model compare with the test pieces."""
+    named = {"events": "model of note events", "trigram": "trigram", "paper": "the paper's model, small"}
     body = []
     for name, of in result.items():
         if isinstance(of, dict) and "median_copy_notes" in of:
@@ -219,13 +228,13 @@ def quality(result: dict[str, Any]) -> str:
                     *(f"{of['means'][metric]:.2f}" for metric in shown),
                 ]
             )
-    header = ["500 notes each", "mean overlap area", "commonest pitch, at most", "8-gram repeated, at most"]
-    header += ["longest copy, median", "scale consistency", "pitch-class entropy", "polyphony", "longest repeat"]
+    header = ["500 notes each", "mean overlap area", "largest share of one pitch", "most repeats of an 8-gram"]
+    header += ["median longest copy, notes", "scale consistency", "pitch-class entropy", "polyphony", "longest repeat"]
     return markdown(header, body)
 
 
 def published() -> str:
-    """What others printed of the same four sets."""
+    """What others have published on the same four data sets."""
     body = []
     for what, (nats, how) in PUBLISHED.items():
         cells = ["" if value is None else f"{value:.2f}" for value in nats.values()]
@@ -233,10 +242,40 @@ def published() -> str:
     return markdown(["published, nats per frame", "JSB", "Nottingham", "MuseData", "Piano-midi", "how"], body)
 
 
+MACHINES = {"amd-epyc-avx512_bf16": "AMD EPYC, AVX-512 bfloat16", "xeon-amx": "Intel Xeon, AMX"}
+SPEED = {
+    "training: PyTorch `nn.LSTM`": ("train", "vs_best_torch"),
+    "training: Keras": ("train", "vs_best_keras"),
+    "training: Flax `nn.RNN`": ("train", "vs_flax"),
+    "training in float32: PyTorch in float32": ("train", "float32_vs_torch_float32"),
+    "sampling 1 output: the best of all three": ("sample", "vs_best_peer"),
+    "sampling 64 outputs: the best of all three": ("sample", "many_vs_best_peer"),
+}
+
+
+def speed(kept: dict[str, dict[str, Any]]) -> str:
+    """The ratios of every machine that has results of training; `kept` are its results by benchmark."""
+    machines = sorted(machine for machine in kept if "train" in kept[machine])
+    body = []
+    for label, (benchmark, field) in SPEED.items():
+        ratios = [kept[machine].get(benchmark, {}).get(field) for machine in machines]
+        body.append([label, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+    return markdown(["musicjax against", *(MACHINES.get(machine, machine) for machine in machines)], body)
+
+
+def replaced(text: str, made: dict[str, str]) -> str:
+    """The text, in which each table that follows a line <!-- NAME --> is the one made under that name."""
+    for name, table in made.items():
+        text = re.sub(rf"<!-- {name} -->\n(\n(\|.*\n)+)?", f"<!-- {name} -->\n\n{table}", text)
+    return text
+
+
 def tables(machine: str) -> dict[str, str]:
-    """All there are, by name."""
+    """Every table that can be made, by name; all but `speed` are of this machine."""
     kept = load(machine)
-    made = {"train": train(kept["train"])} if "train" in kept else {}
+    made = {"speed": speed({path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()})}
+    if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
+        made["train"] = train(kept["train"])
     if "sample" in kept:
         most = kept["sample"]["settings"]["most"]
         made["sample"] = sample(kept["sample"], "", "sampling one output")
@@ -264,7 +303,11 @@ def main() -> None:
     asked = alternate.arguments(__doc__, machine=alternate.folder_name())
     if asked.machine not in machines:
         raise SystemExit(f"--machine={asked.machine}: expected one of {', '.join(sorted(machines))}")
-    print(*tables(asked.machine).values(), sep="\n")
+    made = tables(asked.machine)
+    print(*made.values(), sep="\n")
+    for place in PLACES if asked.save else ():
+        path = REPOSITORY / place
+        path.write_text(replaced(path.read_text(), made))
 
 
 if __name__ == "__main__":

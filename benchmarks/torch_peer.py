@@ -1,7 +1,7 @@
-"""PyTorch's nn.LSTM, last output, Dropout, Linear: on the CPU, or on the first CUDA device where there is one.
+"""PyTorch's nn.LSTM, last output, Dropout, Linear: on the first CUDA device if there is one, else on the CPU.
 
-Precisions: float32; bfloat16 under autocast; on a CUDA device also tf32, and each as one captured CUDA graph a step
-(PRECISION_graph), which spares the launches.
+Precisions: float32; bfloat16 under autocast; on a CUDA device also tf32, and each with one captured CUDA graph a step
+(PRECISION_graph), which saves the launches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def build(
     rho: float,
     epsilon: float,
 ) -> tuple[Callable[[], tuple[float, float]], Callable[[], None]]:
-    """(loss and gradient norm on the first batch, one pass); raises ImportError where the variant needs CUDA."""
+    """(loss and gradient norm on the first batch, one pass); raises ImportError if the variant needs CUDA."""
     precision, _, graph = variant.partition("_")
     on_cuda = torch.cuda.is_available()
     if not on_cuda and (graph or precision == "tf32"):
@@ -68,7 +68,7 @@ def build(
         optimizer.step()
 
     @functools.cache
-    def step() -> Callable[[torch.Tensor, torch.Tensor], None]:  # not before the check: capturing changes the weights
+    def step() -> Callable[[torch.Tensor, torch.Tensor], None]:  # after the check, since capturing changes the weights
         return _captured(update, x[:batch], y[:batch]) if graph else update
 
     def train() -> None:
@@ -87,7 +87,7 @@ def build(
 def _captured(
     update: Callable[[torch.Tensor, torch.Tensor], None], x: torch.Tensor, y: torch.Tensor
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """The update as one CUDA graph, after the three runs beside it that capturing asks for."""
+    """The update as one CUDA graph, after the three runs on another stream that capturing requires."""
     x_static, y_static = x.clone(), y.clone()
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())

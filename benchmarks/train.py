@@ -1,13 +1,13 @@
-"""Training throughput beside every peer that is installed, alternating, in one run.
+"""Training speed beside every peer that is installed, in turns.
 
     python -m benchmarks.train [--peers=musicjax-float32,keras-jax,...] [--repeats=5] [--units=512] [--batch=200]
                                [--window=50] [--windows=2000] [--save]
 
-Rows are the paper's: random rows in 0..1 of three columns (the arithmetic does not depend on their values).
-Loss and gradient of every peer are compared on the same weights before anything is timed; the first pass of
-each, which compiles, is not counted. FLOP are those of the model (forward and backward, nothing counted twice); their
-share is of the speed of matrix products alone in the same precision, measured in the same run. Prints a table and,
-as its last line, one JSON object.
+Rows have the paper's shape, three columns, with random values in 0..1; the arithmetic does not depend on them. Before
+anything is timed, the loss and the gradient of every peer are compared on the same weights. The first pass of each,
+which compiles, does not count. FLOP are those of the model, forward and backward, nothing counted twice. Their share is
+of the speed of matrix products alone in the same precision, measured in the same run. Prints a table and, as its last
+line, one JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = 3
 
 
 def write_problem(path: Path, units: int, batch: int, window: int, windows: int, trials: int = 1) -> None:
-    """Rows, windows and initial weights that all peers load."""
+    """Writes the rows, windows and initial weights that all peers load."""
     import jax
 
     from musicjax.model import network
@@ -40,12 +40,12 @@ def write_problem(path: Path, units: int, batch: int, window: int, windows: int,
 
 
 def gflop(units: int, window: int) -> float:
-    """Model GFLOP to train on one window: forward, and twice as much backward."""
+    """GFLOP of the model to train on one window: forward, and twice that backward."""
     return 3 * 2 * window * (units + COLUMNS) * 4 * units / 1e9
 
 
 def ratios(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
-    """Our best row against each family's best, and float32 against PyTorch's float32."""
+    """Our best row relative to the best of each family, and float32 relative to PyTorch's and Keras' float32."""
     ours, ours_float32 = best(found, "musicjax"), best(found, "musicjax-float32")
     return {
         "vs_best_keras": ratio(ours, best(found, "keras")),

@@ -1,11 +1,11 @@
-"""Many trials as one program, beside the same number of runs one after the other.
+"""Several models trained as trials of one program, beside the same number of runs one after the other.
 
     python -m benchmarks.trials [--units=64,512] [--groups=1,2,4,8] [--trials=8] [--repeats=5] [--save]
 
-A trial of a group is one model of --trials, which are trained --groups of them at a time. Peers train one model after
-the other, which is all they can; so their windows/s are those of one run. Loss and gradient on the same weights are
-compared first. Prints a table for each size and, as its last line, one JSON object: the best group against our own
-runs one by one and against the fastest peer.
+--trials models are trained, as many at a time as each of --groups says. Peers train one model after the other, which is
+all they can, so their windows/s are those of one run. Loss and gradient on the same weights are compared first. Prints
+a table for each size and, as its last line, one JSON object: the best group relative to our own single runs and to the
+fastest peer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PEERS = ("keras-jax", "torch-float32", "torch-bfloat16", "flax-float32")
 
 
 def measure(units: int, groups: list[int], asked: Any) -> dict[str, Any]:
-    """One size: rates by name, and the ratios."""
+    """One size: speeds by name, and ratios."""
     alone = [f"musicjax-{precision}" for precision in PRECISIONS]
     grouped = [f"{name}*{group}" for name in alone for group in groups]
     names = [*grouped, *alone, *PEERS]

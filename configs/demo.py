@@ -1,8 +1,8 @@
-"""Music within five minutes: the model of events on the built-in corpus, sized for two CPU cores.
+"""Music within minutes: note events of the built-in corpus, in a size for two CPU cores.
 
     python -m musicjax.main --config=demo
 
-Its end is runs/demo/report.html: curves, samples to listen to, and what they are like beside real pieces.
+Writes runs/demo/report.html: learning curves, samples to listen to, and metrics beside those of real pieces.
 """
 
 from musicjax.config import (

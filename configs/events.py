@@ -1,6 +1,6 @@
-"""Notes as bins that are predicted one after the other: the model of choice for music.
+"""Note events for hundreds of songs: the model of choice for music.
 
-python -m musicjax.main --config=events --config.data.source=DIR
+python -m musicjax.main --config=events --data=DIR
 """
 
 from musicjax.config import (

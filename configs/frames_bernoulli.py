@@ -1,10 +1,9 @@
-"""Frames of 88 keys, independent given the past: LSTM(256), one logit a key.
+"""Frames of 88 keys, independent of each other given the past: LSTM(256), one logit a key.
 
-    python -m musicjax.main --config=frames_bernoulli --config.data.source=polyphonic:jsb:DIR
+    python -m musicjax.main --config=frames_bernoulli --data=polyphonic:jsb:DIR
 
-On the JSB chorales 300 epochs take two minutes on two cores and end at 8.35 nats a frame on the test split. The
-settings are those of that set; what the benchmark of likelihoods changes for the three others stands in
-benchmarks/likelihood.py.
+On the JSB chorales, 300 epochs take two minutes on two cores and end at 8.35 nats a frame on the test split. The values
+suit that data set; benchmarks/likelihood.py has those for the three others.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

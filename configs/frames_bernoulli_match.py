@@ -1,9 +1,9 @@
-"""Frames of 88 keys, independent given the past and the continuation of the longest match: LSTM(256).
+"""Frames of 88 keys, independent of each other given the past and the longest match: LSTM(256).
 
-    python -m musicjax.main --config=frames_bernoulli_match --config.data.source=polyphonic:jsb:DIR
+    python -m musicjax.main --config=frames_bernoulli_match --data=polyphonic:jsb:DIR
 
-As frames_bernoulli, with the continuation of the longest match beside each frame. On the JSB chorales 300 epochs take two minutes on two cores and
-end at 7.70 nats a frame on the test split.
+As frames_bernoulli, with the longest match beside each frame. On the JSB chorales, 300 epochs take two minutes on two
+cores and end at 7.70 nats a frame on the test split.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

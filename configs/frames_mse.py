@@ -1,8 +1,8 @@
-"""The paper's loss on frames: LSTM(256), linear outputs, mean squared error; what it is worth as a likelihood.
+"""The paper's loss on frames: LSTM(256), linear outputs, mean squared error.
 
-    python -m musicjax.main --config=frames_mse --config.data.source=polyphonic:jsb:DIR
+    python -m musicjax.main --config=frames_mse --data=polyphonic:jsb:DIR
 
-As frames_bernoulli in everything but the head. Scored with its outputs taken for probabilities.
+As frames_bernoulli, but for the head. To score it as a likelihood, its outputs are taken as probabilities.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, ModelConfig, TrainConfig

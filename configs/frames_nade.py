@@ -1,9 +1,9 @@
-"""Frames of 88 keys, each given the past and the keys below it: LSTM(256) and NADE of 128 hidden units.
+"""Frames of 88 keys, each key given the past and the keys below it: LSTM(256) and NADE with 128 hidden units.
 
-    python -m musicjax.main --config=frames_nade --config.data.source=polyphonic:jsb:DIR
+    python -m musicjax.main --config=frames_nade --data=polyphonic:jsb:DIR
 
-On the JSB chorales 300 epochs take three minutes on two cores and end at 5.03 nats a frame on the test split. After
-Boulanger-Lewandowski, Bengio and Vincent 2012, who have NADE above a plain recurrent network.
+On the JSB chorales, 300 epochs take three minutes on two cores and end at 5.03 nats a frame on the test split. After
+Boulanger-Lewandowski, Bengio and Vincent 2012, who put NADE above a plain recurrent network.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

@@ -1,9 +1,9 @@
-"""Frames of 88 keys, each given the past, the keys below it and the continuation of the longest match.
+"""Frames of 88 keys, each key given the past, the keys below it and the longest match.
 
-    python -m musicjax.main --config=frames_nade_match --config.data.source=polyphonic:jsb:DIR
+    python -m musicjax.main --config=frames_nade_match --data=polyphonic:jsb:DIR
 
-As frames_nade, with the continuation of the longest match beside each frame. On the JSB chorales 300 epochs take four minutes on two cores and end
-at 4.70 nats a frame on the test split.
+As frames_nade, with the longest match beside each frame. On the JSB chorales, 300 epochs take four minutes on two cores
+and end at 4.70 nats a frame on the test split.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

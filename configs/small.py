@@ -1,9 +1,9 @@
-"""The paper's model and loss in small: the built-in corpus, 128 units, 20 epochs.
+"""The paper's model and loss in a small size: the built-in corpus, 128 units, 20 epochs.
 
     python -m musicjax.main --config=small
 
-Takes 75 s in all on two cores (4,300 windows/s) and ends near a validation loss of .0130. It differs from the paper
-in size, in learning each note's own duration, and in holding out whole pieces instead of the last windows.
+Takes 75 s in all on two cores (4,300 windows/s) and ends near a validation loss of .0130. Unlike the paper's, it learns
+the duration of each note and holds out whole pieces instead of the last windows.
 """
 
 from musicjax.config import Config, DataConfig, ModelConfig, NotesData, TrainConfig

@@ -1,7 +1,7 @@
 """Train an LSTM on a folder of MIDI and generate music with it.
 
-The names below are the public interface; each is loaded when it is first used, so that importing the
-package, as the reading processes do, starts neither JAX nor mido.
+The names below are the public interface. Each is loaded on first use, so that importing the package, as the
+reading processes do, starts neither JAX nor mido.
 """
 
 import importlib

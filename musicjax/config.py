@@ -1,8 +1,8 @@
-"""Every knob of the program, declared once with its meaning, unit and range.
+"""Every field of a config, declared once with its meaning, unit and range.
 
-What only one encoding has stands in a part of its own: `config.data.own`, `config.model.own` and `config.sample.own`.
-A flag, a file and an attribute name such a field as if it stood in the section: `config.data.transpose` is that of the
-encoding chosen.
+Fields that only one encoding has are in a part of their own: `config.data.own`, `config.model.own` and
+`config.sample.own`. Flags, files and attributes name them as if they were in the section: `config.data.transpose` is
+the field of the chosen encoding.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from musicjax.config_fields import Section, fields_of, knob, present_path, takes_own_fields, valid
 from musicjax.errors import UsageError
-from musicjax.knobs import Section, fields_of, knob, present_path, takes_own_fields, valid
 
 
 @dataclasses.dataclass
@@ -29,7 +29,7 @@ class NotesData:
     )
 
 
-TRANSPOSE = ("most semitones by which a training window is moved up or down, anew each epoch", 0, 24)
+TRANSPOSE = ("most semitones by which a training window is transposed up or down, drawn anew each epoch", 0, 24)
 MATCH_SHARE = (
     "share of training windows that see what followed the longest match, the longest earlier run that equals the last "
     "rows of the piece; 0: the model never sees it"
@@ -40,7 +40,7 @@ MATCH_SHARE = (
 class FramesData:
     """A row is the 88 piano keys at one step of the beat."""
 
-    per_beat: int = knob(2, "frames a quarter note; for polyphonic files, the number theirs stand for", low=1, high=96)
+    per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
     onsets: bool = knob(False, "88 more columns that mark where notes begin, so that repeated notes stay apart")
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
@@ -53,13 +53,13 @@ class EventsData:
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     tempo_stretch_percent: int = knob(
         0,
-        "most percent by which the times of a training window, in beats, are stretched before each takes its nearest "
-        "bin, anew each epoch",
+        "most percent by which the times of a training window are stretched or shrunk before each takes its nearest "
+        "bin, drawn anew each epoch",
         low=0,
         high=50,
     )
     velocity_shift_bins: int = knob(
-        0, "most velocity bins by which a training window is played louder or softer, anew each epoch", low=0, high=16
+        0, "most velocity bins by which a training window is louder or softer, drawn anew each epoch", low=0, high=16
     )
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
 
@@ -71,7 +71,7 @@ class NotesModel:
 
 @dataclasses.dataclass
 class FramesModel:
-    """What the outputs of a model of frames are."""
+    """What the outputs of a model of frames mean."""
 
     head: str = knob(
         "regression",
@@ -86,12 +86,12 @@ class EventsModel:
     """Each column's bin, given the columns before it."""
 
     head_units: int = knob(128, "hidden units for each column", low=1, high=65_536)
-    embedding: int = knob(128, "numbers that stand for an event's bins", low=1, high=65_536)
+    embedding: int = knob(128, "size of the vector that stands for the bins of a note event", low=1, high=65_536)
 
 
 @dataclasses.dataclass
 class NoControls:
-    """Nothing but length and temperature steers such a model."""
+    """Such a model takes a length and one temperature, nothing else."""
 
 
 @dataclasses.dataclass
@@ -131,7 +131,7 @@ ACCURACY = {
         "always naming the commonest column",
     ),
     "frames": ("share of keys that are right", "no key at all"),
-    "events": ("share of bins whose likeliest is the true one", "always the commonest bins"),
+    "events": ("share of columns whose likeliest bin is the true one", "always the commonest bins"),
 }
 
 
@@ -151,7 +151,7 @@ class DataConfig(Section):
     )
     cache: str = knob(
         "",
-        "folder for notes that were read and programs that were compiled; empty: the user's cache folder; off: none",
+        "folder that keeps the notes read and the programs compiled; empty: the user's cache folder; off: none",
         may_change=True,
     )
     workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
@@ -159,7 +159,7 @@ class DataConfig(Section):
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
     )
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
-    window: int = knob(50, "rows of a window: the notes that predict the next one, or frames", low=1, high=10_000)
+    window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
     encoding: str = knob(
@@ -176,7 +176,8 @@ class DataConfig(Section):
             named = next((name for name in ENCODINGS if PARTS["data"][name] is type(self.own)), None)
             if named is None or self.encoding not in ("notes", named):
                 raise UsageError(f"config.data.own={self.own!r}: expected the fields of {self.encoding}")
-            self.encoding, own = named, self.own
+            own = self.own
+            self.encoding = named  # which gives the section another own part
             self.own = own
         elif self.encoding in ENCODINGS:
             self.settle(self.encoding)
@@ -209,14 +210,14 @@ class ModelConfig(Section):
 
 @dataclasses.dataclass
 class TrainConfig:
-    """How it learns."""
+    """How the model learns."""
 
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
-    batch_size: int = knob(200, "windows a step", low=1, high=1_000_000)
+    batch_size: int = knob(200, "windows in a step", low=1, high=1_000_000)
     optimizer: str = knob("rmsprop", "rmsprop (the paper) or adam", choices=("rmsprop", "adam"))
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
-    half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays", low=0.0, high=1e6)
-    clip_norm: float = knob(0.0, "adam cuts a longer gradient to this norm; 0: no limit", low=0.0, high=1e9)
+    half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
+    clip_norm: float = knob(0.0, "adam clips longer gradients to this norm; 0: no limit", low=0.0, high=1e9)
     epsilon_in_root: bool = knob(
         True, "RMSprop's 1e-7 is added under the root, as in Keras 3; false: after it, as in the Keras of 2018"
     )
@@ -240,19 +241,19 @@ class TrainConfig:
     trial_group: int = knob(
         0, "trials computed at once; 0: as many as are worth it and fit in memory", low=0, high=100_000, may_change=True
     )
-    devices: int = knob(0, "devices that share each batch; 0: all there are", low=0, high=1_000_000, may_change=True)
+    devices: int = knob(0, "devices that share each batch; 0: all", low=0, high=1_000_000, may_change=True)
     histograms: bool = knob(True, "write histograms of the weights for TensorBoard each epoch", may_change=True)
 
 
 @takes_own_fields
 @dataclasses.dataclass
 class SampleConfig(Section):
-    """The music that training writes into the workdir at its end, and measures before."""
+    """The music that training writes into the workdir at its end, and measures on the way."""
 
     NAME, PARTS = "sample", PARTS["sample"]
 
-    num_outputs: int = knob(8, "files", low=0, high=10_000, may_change=True)
-    num_notes: int = knob(300, "notes in each, or frames", low=1, high=1_000_000, may_change=True)
+    num_outputs: int = knob(8, "how many files", low=0, high=10_000, may_change=True)
+    num_notes: int = knob(300, "notes (or frames) in each", low=1, high=1_000_000, may_change=True)
     temperature: float = knob(
         1.0,
         "0: always the likeliest; above: more varied. Notes: noise in standard deviations of the validation residual; "
@@ -263,19 +264,21 @@ class SampleConfig(Section):
     )
     every: int = knob(
         0,
-        "draw up to 8 samples every so many epochs and measure them on TensorBoard; 0: at the end of training alone",
+        "epochs between previews, which draw up to 8 samples and record their metrics; 0: no previews",
         low=0,
         high=1_000_000,
         may_change=True,
     )
-    audio: str = knob("wav", "sound beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True)
-    soundfont: str = knob("", "sound font for it; empty: one that is found, or none", may_change=True)
+    audio: str = knob(
+        "wav", "sound file beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True
+    )
+    soundfont: str = knob("", "sound font for these sounds; empty: one found on this machine, if any", may_change=True)
     own: Any = None
 
 
 @dataclasses.dataclass
 class Config:
-    """One run, whole. The defaults are the paper's model and training on the built-in corpus."""
+    """All that defines a run. The defaults are the paper's model and training on the built-in corpus."""
 
     name: str = knob("custom", "name of the configuration; the default workdir is runs/NAME", may_change=True)
     seed: int = knob(0, "the one source of randomness", low=0, high=2**31 - 1)
@@ -289,14 +292,14 @@ class Config:
 
 
 def settle(config: Config) -> None:
-    """Gives each section that has none the part of the encoding chosen."""
+    """Gives each section that has no part yet the one of the chosen encoding."""
     if config.data.encoding in ENCODINGS:
         for section in (config.data, config.model, config.sample):
             section.settle(config.data.encoding)
 
 
 def fields(config: Config) -> Iterator[tuple[str, dataclasses.Field, Any]]:
-    """(path such as "train.epochs", declaration, value) of every knob."""
+    """(path such as "train.epochs", declaration, value) of every field."""
     yield from fields_of(config, "")
 
 
@@ -304,7 +307,7 @@ def validate(config: Config, together: bool = True) -> Config:
     """The config itself, if every field has its type and lies in its range.
 
     Args:
-        together: whether the fields must also fit each other; not while those of a saved run may take their place.
+        together: whether the fields must also fit each other; False while a saved run's may still replace some.
 
     Raises:
         UsageError: names the field, its value and what is allowed.
@@ -340,7 +343,7 @@ def _require_fit(config: Config) -> None:
         if data.encoding != "frames":
             raise UsageError(
                 f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
-                "with it, as the configs frames_bernoulli, frames_nade and frames_mse have"
+                "with it, as in the configs frames_bernoulli, frames_nade and frames_mse"
             )
         if data.own.onsets:
             raise UsageError(
@@ -364,7 +367,7 @@ def _require_fit(config: Config) -> None:
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:
-    """(seed, learning rate, dropout) of each trial: seeds count up, all pairs of the lists take turns."""
+    """(seed, learning rate, dropout) of each trial: seeds count up, and all pairs from the two lists take turns."""
     rates = config.train.learning_rates or (config.train.learning_rate,)
     dropouts = config.train.dropouts or (config.model.dropout,)
     return [
@@ -379,7 +382,7 @@ def accuracy_meaning(encoding: str) -> tuple[str, str]:
 
 
 def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
-    """(path, saved value, present value) of each knob that differs and may not change within a run."""
+    """(path, saved value, present value) of each field that differs and may not change within a run."""
     old, new = ({path: (field, value) for path, field, value in fields(one)} for one in (saved, present))
     nothing = (None, None)
     return [
@@ -391,18 +394,18 @@ def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
 
 
 def kinds() -> dict[str, type]:
-    """The type of every knob of every encoding, by its path, in the order of their declaration."""
+    """The type of every field of every encoding, by its path, in the order of declaration."""
     configs = [Config(data=DataConfig(encoding=encoding)) for encoding in ENCODINGS]
     return {path: type(field.default) for config in configs for path, field, _ in fields(config)}
 
 
 def paths() -> list[str]:
-    """The paths of all knobs of all encodings."""
+    """The paths of all fields of all encodings."""
     return list(kinds())
 
 
 def require_field(path: str) -> None:
-    """Raises UsageError if no knob or section has this path, now or in 0.1.0; names the nearest."""
+    """Raises UsageError, which names the nearest, if no field or section has this path, now or in 0.1.0."""
     known = paths()
     sections = sorted({name.rsplit(".", 1)[0] for name in known if "." in name})
     if present_path(path) in [*known, *sections, "model.head"]:
@@ -414,11 +417,21 @@ def require_field(path: str) -> None:
     raise UsageError(f"unknown field config.{path}: {hint}")
 
 
+def require_valid(path: str, value: Any) -> None:
+    """Raises UsageError if no field of any encoding has this path, or the field may not have this value."""
+    require_field(path)
+    for encoding in ENCODINGS:
+        for known, field, _ in fields(Config(data=DataConfig(encoding=encoding))):
+            if known == present_path(path):
+                valid(known, field, value)
+                return
+
+
 def set_field(config: Config, path: str, value: Any) -> None:
-    """Sets the knob named by a path such as "train.epochs".
+    """Sets the field named by a path such as "train.epochs".
 
     Raises:
-        UsageError: there is no such knob, or the config's encoding has none; then it names those that do.
+        UsageError: there is no such field, or the config's encoding lacks it; it then names those that have it.
     """
     require_field(path)
     *sections, name = path.split(".")

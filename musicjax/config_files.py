@@ -57,10 +57,10 @@ def to_dict(config: Config) -> dict:
 
 
 def from_dict(values: dict) -> Config:
-    """The inverse of `to_dict`, validated; knobs that are absent keep their defaults. Reads what 0.1.0 wrote too.
+    """The inverse of `to_dict`, validated; absent fields keep their defaults. Reads what 0.1.0 wrote too.
 
     Raises:
-        UsageError: a knob is unknown, of the wrong type, out of range, or one that the encoding does not have.
+        UsageError: a field is unknown, of the wrong type, out of range, or not one of the encoding's.
     """
     config, found = Config(), dict[str, Any]()
     sections = {path.split(".")[0] for path in config_lib.paths() if "." in path}
@@ -80,9 +80,9 @@ def from_dict(values: dict) -> Config:
 
 
 def _of_its_encoding(found: dict[str, Any]) -> dict[str, Any]:
-    """The values without those of other encodings, which 0.1.0 saved beside them; there they did nothing.
+    """The values without those of other encodings, which 0.1.0 saved too but never used.
 
-    A file of 0.1.0 is known by having fields of all encodings.
+    A file of 0.1.0 is recognised by having fields of all encodings.
     """
     if not {"data.per_beat", "data.duration", "data.louder"} <= set(found):
         return found
@@ -90,15 +90,15 @@ def _of_its_encoding(found: dict[str, Any]) -> dict[str, Any]:
     if encoding not in config_lib.ENCODINGS:
         return found
     own = {path for path, _, _ in config_lib.fields(Config(data=config_lib.DataConfig(encoding=encoding)))}
-    # Before frames could see a match, every file named a share of 0.9, which only events heeded. Such a file has the
-    # newest knob of that time and not the one after it.
+    # Before frames could see a match, every file had a share of 0.9, which only events used. Such a file has the
+    # newest field of that time, sample.soundfont, and not the next, sample.every.
     if encoding == "frames" and "sample.soundfont" in found and "sample.every" not in found:
         found = {**found, "data.echo": 0.0}
     return {path: value for path, value in found.items() if renamed.FIELDS.get(path, path) in own | {"model.head"}}
 
 
 def describe(config: Config, without: Collection[str] = ()) -> list[str]:
-    """Two lines for each knob that is not in `without`: its flag with its value, and its meaning."""
+    """Two lines for each field that is not in `without`: its flag with its value, and its meaning."""
     lines = []
     for path, field, value in config_lib.fields(config):
         if path not in without:

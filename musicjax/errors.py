@@ -1,11 +1,11 @@
-"""The two ways a user's request can fail, and the one line each is told in.
+"""The two ways in which a user's request can fail; each is reported in one line.
 
 A message says what is wrong, what was expected and what to do.
 """
 
 
 def printable(text: str) -> str:
-    """The text with control characters and undecodable bytes written as escapes, for people's terminals."""
+    """The text with control characters and undecodable bytes written as escapes, for a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
@@ -18,4 +18,4 @@ class RunError(RuntimeError):
 
 
 class SaveError(RunError):
-    """A checkpoint could not be saved; threads that were at it may wait for ever."""
+    """A checkpoint could not be saved; threads that worked on it may never end."""

@@ -11,7 +11,7 @@ from musicjax.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; the exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
+    """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     try:
         if {"--help", "-h", "--helpfull"} & set(argv):
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         call = flags.parse(argv)
         from musicjax import console
-        from musicjax.cli import commands  # not before: wrong usage is reported without waiting for JAX
+        from musicjax.cli import commands  # only now: wrong usage is reported without waiting for JAX
 
         if is_program:
             console.quiet_libraries()
@@ -30,24 +30,24 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RunError) as error:
         print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)
         if is_program and isinstance(error, SaveError):
-            os._exit(1)  # leaving in the usual way waits for all threads
+            os._exit(1)  # the usual exit waits for all threads
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:  # before the commands have set their own handlers
         print("musicjax: stopped by SIGINT", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads the results has enough of them
+    except BrokenPipeError:  # whoever read the results has stopped
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
         return 1
     except OSError as error:
-        line = f"musicjax: {error}; expected to read and write there; see to it and start again"
+        line = f"musicjax: {error}; expected to read and write there; check rights and space and start again"
         print(printable(line), file=sys.stderr)
         return 1
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print(
-            "musicjax: out of memory; lower --config.model.units or --config.train.batch_size, of trials "
-            "--config.train.trial_group",
+            "musicjax: out of memory; lower --config.model.units or --config.train.batch_size, or "
+            "with trials --config.train.trial_group",
             file=sys.stderr,
         )
         return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Fields of a config, as --config.FIELD, in Python, in config.json and beside checkpoints.
+# Fields of a config, as --config.FIELD, in Python, in config.json and in checkpoints.
 FIELDS = {
     "data.echo": "data.match_share",
     "data.louder": "data.velocity_shift_bins",
@@ -16,7 +16,7 @@ FLAGS = {"echo": "longest_match"}
 PYTHON = {"Setting": "SamplingParams"}
 # Items of a checkpoint, and fields of its metadata.
 CHECKPOINT = {"facts": "metadata"}
-# Fields of a line of metrics.jsonl; and those that said once more what `accuracy` says.
+# Fields of a line of metrics.jsonl; and those that repeated `accuracy` under another name.
 METRICS = {"majority_agreement": "majority_accuracy"}
 DUPLICATES = ("argmax_agreement", "key_agreement", "bin_agreement")
 

@@ -1,6 +1,10 @@
-"""What several tests need: a small corpus on disk, and the folder of real data where there is one."""
+"""What several tests need: music, one trained workdir for each encoding, and one cache of compiled programs."""
 
+import fcntl
 import os
+import shutil
+import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,26 @@ import pytest
 from musicjax.music import composer
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of a session share the programs that any of them compiles, and compile them fast.
+
+    Most of the time of these tests goes into compiling. Compiled as for users, it takes twice as long: set
+    XLA_FLAGS=--xla_backend_optimization_level=3, as the long tests do.
+    """
+    if not hasattr(config, "workerinput"):  # the processes that tests are spread over inherit it
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="programs")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # One process may read a program that another is about to write; then it compiles it.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the compiled programs."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +45,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(shared_by_workers: Path) -> Path:
     """A folder with 12 composed MIDI files."""
-    folder = tmp_path_factory.mktemp("clips")
-    composer.write_corpus(folder, seed=3, clips=12)
-    return folder
+    return _made_once(shared_by_workers / "clips", lambda folder: composer.write_corpus(folder, seed=3, clips=12))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +56,65 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _made_once(folder: Path, make) -> Path:
+    """The folder, which the first process that asks for it fills with make(folder) while the others wait."""
+    with folder.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        finished = folder.with_suffix(".finished")
+        if not finished.exists():
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
+def _trained(encoding: str, clips: Path, shared_by_workers: Path) -> Path:
+    from tests import tiny_runs  # here, because most tests need no JAX
+
+    def train(folder: Path) -> None:
+        import musicjax
+
+        musicjax.train(tiny_runs.config_of(clips, encoding), folder)
+
+    return _made_once(shared_by_workers / encoding, train)
+
+
+@pytest.fixture(scope="session")
+def trained_notes(clips: Path, shared_by_workers: Path) -> Path:
+    """The workdir of the tiny run of notes; a test that changes it takes a copy."""
+    return _trained("notes", clips, shared_by_workers)
+
+
+@pytest.fixture(scope="session")
+def trained_frames(clips: Path, shared_by_workers: Path) -> Path:
+    """The workdir of the tiny run of frames with onsets and the longest match; a test that changes it takes a copy."""
+    return _trained("frames", clips, shared_by_workers)
+
+
+@pytest.fixture(scope="session")
+def trained_events(clips: Path, shared_by_workers: Path) -> Path:
+    """The workdir of the tiny run of note events; a test that changes it takes a copy."""
+    return _trained("events", clips, shared_by_workers)
+
+
+@pytest.fixture
+def own_signal_handlers() -> Iterator[None]:
+    """A command sets handlers for the whole process; the tests that follow get theirs back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 # The rooms from the ground up. A file imports from its own room and from those of the floors below.
 FLOORS = (
     ("version.py", "errors.py", "renamed.py"),
-    ("console.py", "files.py", "knobs.py", "config.py", "config_files.py", "model/"),
+    ("console.py", "files.py", "config_fields.py", "config.py", "config_files.py", "model/"),
     ("music/", "training/"),
     ("corpus/", "report/"),
     ("encodings/",),
@@ -236,3 +236,64 @@ def test_missing_docstrings_are_seen():
 def test_files_functions_and_classes_that_others_may_use_are_documented(name):
     assert ast.get_docstring(_tree(name)), f"{name} has no docstring"
     assert not _undocumented(_tree(name))
+
+
+# Where it may be asked which encoding this is.
+KNOWS_ENCODINGS = ("config.py", "config_files.py", "config_fields.py", "encodings/")
+OF_AN_ENCODING = ("Windows", "Streams", "Sequences", "Categorical", "NoteEncoding", "FrameEncoding", "EventEncoding")
+
+
+def _asks_which_encoding(tree: ast.Module) -> list[str]:
+    """Expressions that ask which encoding this is, by its name, its types or what only one of them has."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            left, right = ast.unparse(node.left), ast.unparse(node.comparators[0])
+            by_name = "encoding" in (left.split(".")[-1], right.split(".")[-1])
+            if by_name and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn):
+                found.append(ast.unparse(node))
+            if left.split(".")[-1] == "bins" and isinstance(node.ops[0], ast.Is | ast.IsNot):
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Attribute) and node.attr in ("every_position", "match_lengths"):
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            types = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
+            types |= {part.attr for part in ast.walk(node.args[1]) if isinstance(part, ast.Attribute)}
+            found += [ast.unparse(node)] if types & set(OF_AN_ENCODING) else []
+        elif isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            found += [ast.unparse(node)] if keys >= {"notes", "frames", "events"} else []
+        elif isinstance(node, ast.Match) and ast.unparse(node.subject).split(".")[-1] == "encoding":
+            found.append(f"match {ast.unparse(node.subject)}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if config.data.encoding == 'notes': pass",
+        "if 'frames' != encoding: pass",
+        "encoding in ('notes', 'events')",
+        "if metadata.bins is None: pass",
+        "x = bins is not None",
+        "net.every_position",
+        "net.match_lengths",
+        "isinstance(data, Windows)",
+        "isinstance(data, windows.Windows | sequences.Streams)",
+        "isinstance(net.head, (Regression, Categorical))",
+        "{'notes': 1, 'frames': 2, 'events': 3}[name]",
+        "match data.encoding:\n    case 'notes': pass",
+    ],
+)
+def test_asking_which_encoding_this_is_is_seen(code):
+    assert len(_asks_which_encoding(ast.parse(code))) == 1
+
+
+def test_other_code_is_not_taken_for_asking_which_encoding_this_is():
+    code = "encoding.of(config)\nx == 'notes'\nisinstance(x, str)\n{'notes': 1, 'frames': 2}\nbins = None\n"
+    assert not _asks_which_encoding(ast.parse(code))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith((*KNOWS_ENCODINGS, "model/"))])
+def test_only_configs_and_encodings_ask_which_encoding_this_is(name):
+    assert not _asks_which_encoding(_tree(name))

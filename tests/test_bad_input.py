@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +13,13 @@ import pytest
 from musicjax import main
 from musicjax.music import midi
 from musicjax.music.notes import from_seconds
-from musicjax.store import manifest
+from musicjax.store import checksums
+from tests import tiny_runs
 
 USAGE, FAILED = 2, 1
 
 
-@pytest.fixture(autouse=True)
-def _own_signal_handlers() -> Iterator[None]:
-    """A command sets handlers for the whole process; the tests that follow get back theirs."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
 
 @pytest.fixture(autouse=True)
@@ -36,28 +28,15 @@ def _own_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _tiny(clips: Path) -> list[str]:
-    """Fields of a run of one second."""
-    return [
-        "--config=small",
-        f"--config.data.source={clips}",
-        "--config.data.cache=off",
-        "--config.data.workers=1",
-        "--config.data.window=10",
-        "--config.model.units=8",
-        "--config.train.epochs=1",
-        "--config.sample.num_outputs=1",
-        "--config.sample.num_notes=4",
-        "--config.sample.audio=none",
-    ]
+def _tiny(source: Path | str) -> list[str]:
+    """The flags of the tiny run of notes, but for its workdir."""
+    return [word for word in tiny_runs.flags(Path(), source) if not word.startswith("--workdir")]
 
 
-@pytest.fixture(scope="module")
-def trained(clips, tmp_path_factory) -> Path:
-    """The workdir of a tiny run; tests that change it take a copy."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    assert main.main(["train", f"--workdir={workdir}", *_tiny(clips)]) == 0
-    return workdir
+@pytest.fixture
+def trained(trained_notes) -> Path:
+    """The workdir of the tiny run, which no test here changes; one that does takes a copy."""
+    return trained_notes
 
 
 def _tree(folder: Path) -> dict[str, bytes | None]:
@@ -113,9 +92,11 @@ WRONG_USAGE = {
     "unknown negated field": (["--noconfig.data.drums"], ["config.data.drums"]),
     "section as a field": (["--config.train=3"], ["train"]),
     "no section": (["--config.train=none"], ["train"]),
-    "unknown flag": (["--workdri=x"], ["workdri", "workdir", "musicjax --help"]),
+    "unknown flag": (["--workdri=x"], ["workdri", "workdir", "musicjax train --help"]),
     "field as a flag": (["--epochs=3"], ["--epochs", "--config.train.epochs"]),
-    "section as a flag": (["--data=x"], ["--data", "--config.data.source"]),
+    "section as a flag": (["--model=x"], ["--model", "--config.model.units"]),
+    "data beside its field": (["--data=x", "--config.data.source=y"], ["--data and --config.data.source", "one of"]),
+    "config that report does not need": (["report", "--workdir=run", "--config=demo"], ["report takes no config"]),
     "word for a number": (["--config.train.epochs=many"], ["expected a whole number"]),
     "flag of another command": (["train", "--num_notes=3"], ["num_notes"]),
     "flag without value": (["--workdir"], ["workdir"]),
@@ -159,9 +140,9 @@ WRONG_USAGE = {
             (["--pitch_temperature=-1"], ["pitch_temperature=-1.0", "0.0..100.0"]),
             (["--top_k=-1"], ["top_k=-1", "0..1000"]),
             (["--top_k=2.5"], ["top_k=2.5", "whole numbers"]),
-            (["--top_p=0"], ["top_p=0.0", "above 0, at most 1"]),
-            (["--top_p=1.1"], ["top_p=1.1", "at most 1"]),
-            (["--top_p=nan"], ["top_p=nan", "at most 1"]),
+            (["--top_p=0"], ["top_p=0.0", "0.001..1.0"]),
+            (["--top_p=1.1"], ["top_p=1.1", "0.001..1.0"]),
+            (["--top_p=nan"], ["top_p=nan", "0.001..1.0"]),
             (["--min_p=2"], ["min_p=2.0", "0.0..1.0"]),
             (["--key=H"], ["key='H'", "A to G"]),
             (["--key=C", "--scale=majr"], ["scale='majr'", "major, minor"]),
@@ -187,8 +168,8 @@ WRONG_USAGE = {
             (["--primer=[-2,-1]"], ["primer '[-2,-1]'", "holds no notes"]),
             (["--sweep"], ["sweep of nothing", "--temperature=0.8,1.0"]),
             (["--sweep", "--top_k=5"], ["sweep of nothing", "several values"]),
-            (["--sweep", "--top_k=5,6", "--num_outputs=6000"], ["2 settings", "num_outputs=6000", "1..10000"]),
-            (["--sweep", "--top_k=5,6", "--num_outputs=0"], ["2 settings", "num_outputs=0", "1..10000"]),
+            (["--sweep", "--top_k=5,6", "--num_outputs=6000"], ["2 combinations", "num_outputs=6000", "1..10000"]),
+            (["--sweep", "--top_k=5,6", "--num_outputs=0"], ["2 combinations", "num_outputs=0", "1..10000"]),
         )
     },
 }
@@ -273,7 +254,7 @@ def test_one_piece_cannot_be_split_by_piece(capsys, tmp_path):
     (tmp_path / "one").mkdir()
     midi.write(from_seconds([60] * 100, [90] * 100, range(100), [0.5] * 100), tmp_path / "one" / "a.mid")
     argv = ["train", "--config=small", "--workdir=run", "--config.data.source=one", "--config.data.cache=off"]
-    _fails(capsys, argv, FAILED, "more than 50 notes: 1", "--config.data.split=windows")
+    _fails(capsys, argv, FAILED, "1 piece has more than 50 notes", "--config.data.split=windows")
 
 
 def test_a_cache_that_cannot_be_written(capsys, clips, tmp_path):
@@ -308,22 +289,24 @@ def test_a_workdir_of_another_run_is_left_alone(capsys, clips, trained):
     assert _tree(trained) == before
 
 
-def test_other_data_in_a_workdir_is_told(capsys, clips, trained, tmp_path):
+def test_a_run_does_not_go_on_with_other_data(capsys, clips, trained, tmp_path):
     workdir, fewer = shutil.copytree(trained, tmp_path / "run"), shutil.copytree(clips, tmp_path / "clips")
     next(iter(fewer.iterdir())).unlink()
-    shown = [word for word in _tiny(fewer) if "data.source" not in word]
-    argv = ["train", f"--workdir={workdir}", f"--config.data.source={fewer}", *shown]
-    _fails(capsys, argv, FAILED, "was trained on other data")
+    kept = _tree(workdir / "checkpoints")
+    argv = ["train", f"--workdir={workdir}", *_tiny(fewer), "--config.train.epochs=5"]
+    _fails(capsys, argv, FAILED, "was trained on other data", f"config.data.source is '{clips}' there", "--workdir")
+    assert _tree(workdir / "checkpoints") == kept
 
 
-def test_the_same_folder_with_other_files_is_other_data(capsys, clips, tmp_path):
-    source = shutil.copytree(clips, tmp_path / "clips")
-    argv = ["train", "--workdir=run", *_tiny(source)]
-    assert main.main(argv) == 0
+def test_a_run_does_not_go_on_where_the_files_of_its_folder_have_changed(capsys, clips, trained, tmp_path):
+    workdir, source = shutil.copytree(trained, tmp_path / "run"), shutil.copytree(clips, tmp_path / "clips")
+    argv = [f"--workdir={workdir}", f"--config.data.source={source}", "--config.train.epochs=4"]
+    assert main.main(argv) == 0, "the folder may move"
     next(iter(source.iterdir())).unlink()
-    kept = _tree(tmp_path / "run" / "checkpoints")
-    _fails(capsys, argv, FAILED, "was trained on other data", "--workdir")
-    assert _tree(tmp_path / "run" / "checkpoints") == kept
+    kept = _tree(workdir / "checkpoints")
+    for command in (["train", *argv], ["evaluate", f"--workdir={workdir}"]):
+        _fails(capsys, command, FAILED, "was trained on other data", "--workdir")
+    assert _tree(workdir / "checkpoints") == kept
 
 
 def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
@@ -372,7 +355,7 @@ def test_a_checkpoint_that_is_neither_best_nor_latest(capsys, trained, command):
 )
 def test_what_only_models_of_events_know_is_refused_of_others(capsys, trained, flag):
     argv = ["generate", f"--workdir={trained}", flag, *["--top_k=1,2"] * (flag == "--sweep")]
-    told = _fails(capsys, argv, USAGE, flag.split("=")[0], "a model of events (--config=events)", "of notes")
+    told = _fails(capsys, argv, USAGE, flag.split("=")[0], "a model of note events (--config=events)", "of notes")
     assert "top_k" in told or flag != "--sweep"
     assert not (trained / "generated").exists()
 
@@ -399,7 +382,7 @@ def test_evaluating_on_data_that_gives_no_window(capsys, trained, tmp_path):
     midi.write(from_seconds([60], [90], [0.0], [1.0]), tmp_path / "short" / "a.mid")
     argv = ["evaluate", f"--workdir={trained}", "--config.data.cache=off"]
     _fails(capsys, [*argv, "--data=absent"], FAILED, "absent", "no such folder")
-    _fails(capsys, [*argv, "--data=short"], FAILED, "short", "10 notes")
+    _fails(capsys, [*argv, "--data=short"], FAILED, "short", "8 notes")
 
 
 def test_evaluating_on_a_folder_without_a_usable_file(capsys, trained, tmp_path):
@@ -408,88 +391,25 @@ def test_evaluating_on_a_folder_without_a_usable_file(capsys, trained, tmp_path)
     _fails(capsys, ["evaluate", f"--workdir={trained}", "--data=bad"], FAILED, "bad", "note")
 
 
-# Damaged checkpoints.
-
-# Damages every file of a checkpoint in turn and restores it; prints {damage: {file: what happened}}. A program of
-# its own, because a restore that fails leaves threads and coroutines behind that complain later, in other tests.
-DAMAGER = """
-import json, shutil, sys
-from pathlib import Path
-import jax
-import numpy as np
-from musicjax.errors import RunError
-from musicjax.store import checkpoint
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
-
-damages = {
-    "empty": lambda path: path.write_bytes(b""),
-    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "one bit": flip,
-    "absent": lambda path: path.unlink(),
-}
-
-def restore(workdir):
-    found = checkpoint.restore(workdir)
-    return found.facts, [np.asarray(leaf) for leaf in jax.tree.leaves(found.arrays)]
-
-def outcome(workdir):
-    try:
-        facts, leaves = restore(workdir)
-    except RunError as error:
-        return f"told: {error}"
-    except Exception as error:
-        return f"raised: {error!r}"
-    same = len(leaves) == len(whole) and all(map(np.array_equal, leaves, whole))
-    return "same" if same and facts == whole_facts else "other arrays or facts"
-
-trained, copy = map(Path, sys.argv[1:])
-whole_facts, whole = restore(trained)
-files = sorted(path.relative_to(trained) for path in trained.glob("checkpoints/**/*") if path.is_file())
-found = {damage: {} for damage in damages}
-for damage, apply in damages.items():
-    for name in files:
-        shutil.copytree(trained, copy)
-        apply(copy / name)
-        found[damage][name.as_posix()] = outcome(copy)
-        shutil.rmtree(copy)
-print(json.dumps(found))
-"""
+# Damaged checkpoints; every damage of every file is tried in test_checkpoint.py.
 
 
-@pytest.fixture(scope="module")
-def damaged(trained, tmp_path_factory) -> dict[str, dict[str, str]]:
-    """What DAMAGER found, of a run that has one checkpoint only."""
-    copy = tmp_path_factory.mktemp("damaged") / "copy"
-    ran = _run_program("-c", DAMAGER, str(trained), str(copy))
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "absent"])
-def test_a_damaged_file_of_a_checkpoint_is_named(damaged, damage):
-    outcomes = damaged[damage]
-    assert len(outcomes) > 5
-    assert any("/state/" in name for name in outcomes)
-    for name, outcome in outcomes.items():
-        assert outcome.startswith("told: ") and "is damaged" in outcome, f"{name}: {outcome}"
-        assert "\n" not in outcome
-        if not (name.endswith("sha256.json") and damage == "one bit"):  # which may be in the name of another
-            assert name.split("/", 2)[2] in outcome, f"{name}: {outcome}"
+def _with_one_checkpoint(trained: Path, workdir: Path) -> Path:
+    """A copy without the checkpoint before the newest, which would be used instead."""
+    shutil.copytree(trained, workdir)
+    shutil.rmtree(workdir / "checkpoints" / "2")
+    return workdir
 
 
 def test_a_damaged_checkpoint_ends_every_command_with_one_line(capsys, clips, trained, tmp_path):
-    workdir = shutil.copytree(trained, tmp_path / "run")
+    workdir = _with_one_checkpoint(trained, tmp_path / "run")
     (metadata,) = (workdir / "checkpoints").glob("*/state/_METADATA")
     metadata.write_bytes(metadata.read_bytes()[:100])
     kept = _tree(workdir / "checkpoints")
     for argv in (
         ["generate", "--num_outputs=1", "--num_notes=2"],
         ["evaluate"],
-        ["train", *_tiny(clips), "--config.train.epochs=2"],
+        ["train", *_tiny(clips), "--config.train.epochs=5"],
     ):
         _fails(capsys, [*argv, f"--workdir={workdir}"], FAILED, "is damaged", "state/_METADATA", "put back a copy")
     assert _tree(workdir / "checkpoints") == kept
@@ -497,7 +417,7 @@ def test_a_damaged_checkpoint_ends_every_command_with_one_line(capsys, clips, tr
 
 def test_a_damaged_index_of_a_checkpoint_is_told_in_one_line_by_the_program(trained, tmp_path):
     """In a process of its own: what threads of the storage library print does not pass through sys.stderr."""
-    workdir = shutil.copytree(trained, tmp_path / "run")
+    workdir = _with_one_checkpoint(trained, tmp_path / "run")
     (index,) = (workdir / "checkpoints").glob("*/state/manifest.ocdbt")
     index.write_bytes(b"")
     ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
@@ -507,12 +427,12 @@ def test_a_damaged_index_of_a_checkpoint_is_told_in_one_line_by_the_program(trai
 
 
 def test_a_checkpoint_of_another_shape_than_its_config_is_told(trained, tmp_path):
-    workdir = shutil.copytree(trained, tmp_path / "run")
-    (metadata,) = (workdir / "checkpoints").glob("*/facts/metadata")
+    workdir = _with_one_checkpoint(trained, tmp_path / "run")
+    (metadata,) = (workdir / "checkpoints").glob("*/metadata/metadata")
     text = metadata.read_text()
     assert text.count('"units": 8') == 1
     metadata.write_text(text.replace('"units": 8', '"units": 16'))
-    manifest.write(metadata.parents[1])  # or the change itself would be told
+    checksums.write(metadata.parents[1])  # or the change itself would be told
     ran = _run_program("-m", "musicjax.main", "generate", f"--workdir={workdir}")
     assert (ran.returncode, ran.stdout) == (FAILED, "")
     (told,) = [line for line in ran.stderr.splitlines() if line.startswith("musicjax: ")]
@@ -525,7 +445,7 @@ def test_a_folder_named_like_a_checkpoint_that_holds_nothing_does_not_win(capsys
     assert main.main(["generate", f"--workdir={workdir}", "--num_outputs=1", "--num_notes=2"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert len(told) == 1
-    assert "checkpoints/7 is damaged: sha256.json is missing; epoch 1" in told[0]
+    assert "checkpoints/7 is damaged: sha256.json is missing; epoch 3" in told[0]
     assert len(list((workdir / "generated").glob("*.mid"))) == 1
 
 

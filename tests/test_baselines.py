@@ -1,4 +1,4 @@
-"""What frames cost without a network: examples computed by hand, and the four data sets' known figures."""
+"""What frames cost without a network: examples worked out by hand, and the known figures of the four data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from benchmarks import baselines
 from musicjax.corpus import frame_sets
 
-# Nats per frame of the test splits, computed on these files before and apart from this code.
+# Nats per frame of the test splits, which other code computed from the same files.
 KNOWN = {
     "jsb": (11.09, 10.49),
     "nottingham": (10.26, 5.15),
@@ -72,7 +72,9 @@ def test_the_interval_is_of_whole_pieces_drawn_anew():
     assert baselines.bootstrap(nats, frames, seed=1, draws=4000) != (low, high)
 
 
-@pytest.mark.parametrize("name", frame_sets.NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name == "jsb" else pytest.param(name, marks=pytest.mark.long) for name in frame_sets.NAMES]
+)
 def test_the_figures_of_the_four_data_sets(shared_data: Path, name: str):
     data = frame_sets.read(f"polyphonic:{name}:{shared_data / 'polyphonic'}")
     train, test = data.pieces("train"), data.pieces("test")
@@ -85,6 +87,7 @@ def test_the_figures_of_the_four_data_sets(shared_data: Path, name: str):
         assert low < figure < high
 
 
+@pytest.mark.long
 def test_the_smoothing_is_the_best_of_three_on_the_valid_splits(shared_data: Path):
     candidates = (baselines.SMOOTHING, 1.0, 1e-6)
     costs = []

@@ -1,20 +1,31 @@
-"""The benchmarks run, at sizes of no meaning, and end with the JSON object they promise."""
+"""The benchmarks start, end with one JSON object, and refuse contestants that compute something else."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import alternate
+from benchmarks import alternate, notes, quality, tables
+
+REPOSITORY = Path(__file__).parents[1]
+MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
+# Those that other benchmarks import or start as contestants; the others are commands.
+PARTS = {"alternate", "baselines", "edge_cases", "ngrams", "peers", "readers", "roof", "samplers", "torch_peer"}
+COMMANDS = [name for name in MODULES if name not in PARTS]
+# Kept results that a page quotes in its text, without a table.
+WITHOUT_TABLE = {"devices", "paper_code_epsilon_in_root"}
 
 SMALL = ["--repeats=1", "--units=8", "--window=5"]
 TRAIN = ["--batch=8", "--windows=16"]
-# module: (its arguments, what its last line must hold)
+# For each benchmark of speed arguments so small that the figures mean nothing, and keys that its result must have.
 RUNS = {
     "train": (
         [
@@ -36,28 +47,84 @@ RUNS = {
     "trials": ([*SMALL, *TRAIN, "--groups=1,2", "--trials=2"], {"units_8"}),
     "devices": ([*SMALL, *TRAIN, "--counts=1,2"], {"vs_one_device", "last_loss", "simulated"}),
     "scaling": (["--repeats=1", "--units=8", "--batches=4", "--windows=5"], {"gemm_share", "rows"}),
+    "start": (["--repeats=1", "--memory=demo"], {"cold_seconds", "warm_seconds", "peak_mb"}),
 }
 
 
-@pytest.mark.parametrize("module", RUNS)
-def test_a_benchmark_ends_with_its_json_object(module):
-    arguments, keys = RUNS[module]
+def last_line(module: str, *arguments: str) -> dict[str, Any]:
+    """The JSON object with which a benchmark ends, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-        cwd=Path(__file__).parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_benchmark_is_imported(module):
+    if module == "torch_peer":
+        pytest.importorskip("torch", reason="torch is not installed; it is a peer of some benchmarks alone")
+    assert importlib.import_module(f"benchmarks.{module}").__doc__
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_benchmark_prints_help(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmarks.{command}").main()
+    assert ended.value.code == 0
+    assert f"python -m benchmarks.{command}" in capsys.readouterr().out
+
+
+def test_a_benchmark_ends_with_its_json_object(clips):
+    result = last_line("ingest", f"--data={clips}", "--readers=mido,musicjax-1-uncached", "--repeats=1")
+    assert result["benchmark"] == "ingest"
+    assert result["files"] == 12
+    assert set(result["files_per_second"]) == {"mido", "musicjax-1-uncached"}
+    assert {"processor", "cores", "threads", "python"} <= set(result["machine"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", RUNS)
+def test_a_benchmark_of_speed_ends_with_its_json_object(module):
+    arguments, keys = RUNS[module]
+    result = last_line(module, *arguments)
     assert result["benchmark"] == module
     assert keys <= set(result)
-    assert {"processor", "cores", "threads", "python"} <= set(result["machine"])
     if module == "devices":
         assert result["last_loss"]["1"] == pytest.approx(result["last_loss"]["2"], rel=1e-5)
+
+
+@pytest.mark.long
+def test_notes_trains_a_network_and_quality_judges_what_it_writes(clips, tmp_path):
+    data, paths = tmp_path / "data", sorted(clips.iterdir())
+    for split, some in {"train": paths[:8], "valid": paths[8:10], "test": paths[10:]}.items():
+        (data / split).mkdir(parents=True)
+        for path in some:
+            shutil.copy(path, data / split)
+    figures = last_line("notes", f"--data={data}", f"--runs={tmp_path / 'runs'}", "--epochs=1", "--units=8")
+    assert {"uniform", "chosen contexts", "lstm", *(f"{order}-gram" for order in notes.ORDERS)} <= set(figures)
+    assert figures["best_ngram"] != "1-gram"
+    (workdir,) = (tmp_path / "runs").rglob("run")
+    judged = last_line("quality", f"--workdir={workdir}", "--pieces=2", "--notes=20")
+    assert {"test pieces", "events", "trigram", "seconds_of_generating"} <= set(judged)
+
+
+@pytest.mark.parametrize("machine", sorted(path.name for path in alternate.RESULTS.iterdir()))
+def test_the_kept_results_of_each_machine_have_their_tables(machine, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tables", f"--machine={machine}"])
+    tables.main()
+    printed, made, kept = capsys.readouterr().out, tables.tables(machine), tables.load(machine)
+    assert all(table in printed for table in made.values())
+    if "gemm_shares" in kept["train"]:
+        assert {name.replace("-", "_") for name in set(kept) - WITHOUT_TABLE} <= set(made)
+
+
+def test_a_result_of_the_reliability_tests_has_the_same_table_under_its_older_names():
+    one = {"name": "Bad bytes", "n": 90, "failures": 0}
+    older, present = {"trials": [{"trial": 1, **one}]}, {"tests": [{"test": 1, **one}]}
+    assert tables.reliability(older) == tables.reliability(present)
+    assert "| 1. Bad bytes | 90 | 0 | < 3.33% |" in tables.reliability(present)
 
 
 def test_a_contestant_that_computes_something_else_is_refused():
@@ -69,33 +136,37 @@ def test_a_contestant_that_computes_something_else_is_refused():
         alternate.require_same({"a": {"check": [1.0, 2.0]}, "b-bfloat16": {"check": [float("nan"), 2.0]}})
 
 
-def test_notes_are_split_by_name_and_whole_songs_stay_together(tmp_path):
-    from benchmarks import notes
-
-    folder = notes.split_folder("builtin", tmp_path / "data")
+def test_files_are_split_in_the_order_of_their_names(clips, tmp_path):
+    folder = notes.split_folder(str(clips), tmp_path / "data")
     found = {split: sorted(path.name for path in (folder / split).iterdir()) for split in notes.SPLITS}
-    names = sorted(name for split in found.values() for name in split)
-    assert [len(found[split]) for split in notes.SPLITS] == [108, 9, 9]
-    assert names == found["train"] + found["valid"] + found["test"]
+    assert [len(found[split]) for split in notes.SPLITS] == [10, 1, 1]
+    assert found["train"] + found["valid"] + found["test"] == sorted(path.name for path in clips.iterdir())
+
+
+@pytest.mark.long
+def test_the_built_in_corpus_is_composed_and_split(tmp_path):
+    folder = notes.split_folder("builtin", tmp_path / "data")
+    assert [len(list((folder / split).iterdir())) for split in notes.SPLITS] == [108, 9, 9]
+
+
+def test_a_folder_that_is_split_already_stays_as_it_is(clips, tmp_path):
+    folder = notes.split_folder(str(clips), tmp_path / "data")
     assert notes.split_folder(str(folder), tmp_path / "again") == folder
+    assert not (tmp_path / "again").exists()
 
 
-def test_the_network_is_held_against_the_best_ngram():
-    from benchmarks import notes
-
+def test_the_network_is_compared_with_the_best_ngram():
     nats = {"1-gram": 9.0, "2-gram": 8.0, "3-gram": 8.5, "4-gram": 9.0, "5-gram": 9.0, "6-gram": 9.0}
     found = {name: {"nats_per_note": value} for name, value in {**nats, "chosen contexts": 5.0, "lstm": 4.0}.items()}
     assert notes.below(found) == {"best_ngram": "2-gram", "below_best_ngram": 0.5, "below_chosen_contexts": 0.2}
 
 
-def test_the_claims_of_quality_fail_where_they_should():
-    from benchmarks import quality
-
+def test_the_claims_of_quality_hold_for_good_pieces_and_fail_for_bad_ones():
     real = {"median_copy_notes": 9.0, "whole_most_repeated_8gram": 21.0}
     mine = {"highest_most_frequent_pitch": 0.2, "highest_most_repeated_8gram": 11.0, "mean_overlap_area": 0.8}
     found = {"events": {**mine, "median_copy_notes": 12.0}, "test pieces": real, "trigram": {"mean_overlap_area": 0.5}}
     found["seconds_of_generating"] = 9.0
-    assert all(is_so for is_so, _ in quality.claims(found).values())
+    assert all(holds for holds, _ in quality.claims(found).values())
     worse = {"highest_most_frequent_pitch": 0.31, "highest_most_repeated_8gram": 22.0, "mean_overlap_area": 0.49}
     found |= {"events": {**worse, "median_copy_notes": 13.0}, "seconds_of_generating": 60.0}
-    assert not any(is_so for is_so, _ in quality.claims(found).values())
+    assert not any(holds for holds, _ in quality.claims(found).values())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,51 +15,28 @@ import jax
 import numpy as np
 import pytest
 
-import musicjax
-from musicjax import config as config_lib
-from musicjax import files
+from musicjax import console, files
 from musicjax.errors import RunError
-from musicjax.run import partial_files
+from musicjax.run import workdir as workdir_lib
 from musicjax.store import checkpoint as checkpoint_lib
-from musicjax.store import lock, manifest, metadata
+from musicjax.store import checksums, lock
 from musicjax.store.checkpoint import Checkpoint, Store
-
-TINY = {
-    "data.window": 8,
-    "data.workers": 1,
-    "model.units": 8,
-    "model.precision": "float32",
-    "train.epochs": 3,
-    "train.batch_size": 100,
-    "sample.num_outputs": 1,
-    "sample.num_notes": 4,
-}
-
-
-@pytest.fixture(scope="module")
-def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir of a run of three epochs; tests that change it take a copy."""
-    config = musicjax.load_config("small")
-    for path, value in {**TINY, "data.source": str(clips)}.items():
-        config_lib.set_field(config, path, value)
-    workdir = tmp_path_factory.mktemp("trained") / "w"
-    musicjax.train(config, workdir)
-    return workdir
 
 
 @pytest.fixture
-def workdir(trained: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(trained, tmp_path / "w")
+def workdir(trained_notes: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run of three epochs."""
+    return shutil.copytree(trained_notes, tmp_path / "w")
 
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     leaves = zip(jax.tree.leaves(one.arrays), jax.tree.leaves(other.arrays), strict=True)
-    return one.facts == other.facts and all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in leaves)
+    return one.metadata == other.metadata and all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in leaves)
 
 
 def of_epoch(checkpoint: Checkpoint, epoch: int) -> Checkpoint:
     """The same arrays under another number, so that they can be saved again."""
-    return Checkpoint(checkpoint.arrays, metadata.Facts(**{**vars(checkpoint.facts), "epoch": epoch}))
+    return Checkpoint(checkpoint.arrays, dataclasses.replace(checkpoint.metadata, epoch=epoch))
 
 
 def names(workdir: Path) -> list[str]:
@@ -86,28 +65,29 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, before: 
 # What counts.
 
 
-def test_the_two_newest_are_kept(trained):
-    assert names(trained) == ["2", "3"]
+def test_the_two_newest_are_kept(trained_notes):
+    assert names(trained_notes) == ["2", "3"]
 
 
-def test_where_the_newest_is_damaged_the_one_before_it_is_used_and_that_is_said(workdir, capsys):
+def test_where_the_newest_is_damaged_the_one_before_it_is_used_and_that_is_said(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(console, "_said", set())
     before = checkpoint_lib.restore(workdir)
-    flip(workdir / "checkpoints" / "3" / "facts" / "metadata")
+    flip(workdir / "checkpoints" / "3" / "metadata" / "metadata")
     restored = checkpoint_lib.restore(workdir)
-    assert (before.facts.epoch, restored.facts.epoch) == (3, 2)
-    assert checkpoint_lib.read_facts(workdir).epoch == 2
+    assert (before.metadata.epoch, restored.metadata.epoch) == (3, 2)
+    assert checkpoint_lib.read_metadata(workdir).epoch == 2
     (told,) = capsys.readouterr().err.splitlines()  # once, though it was noticed twice
     assert told.startswith("warning")
-    assert "checkpoints/3 is damaged: facts/metadata is not the file that was saved; epoch 2" in told
+    assert "checkpoints/3 is damaged: metadata/metadata is not the file that was saved; epoch 2" in told
     shutil.rmtree(workdir / "checkpoints" / "3")
     assert same(restored, checkpoint_lib.restore(workdir))
 
 
 def test_where_none_is_whole_all_are_named_and_none_is_used(workdir):
-    flip(workdir / "checkpoints" / "2" / "facts" / "metadata")
+    flip(workdir / "checkpoints" / "2" / "metadata" / "metadata")
     (workdir / "checkpoints" / "3" / "state" / "_METADATA").unlink()
     assert checkpoint_lib.exists(workdir), "or the run would start from zero"
-    for read in (checkpoint_lib.restore, checkpoint_lib.read_facts):
+    for read in (checkpoint_lib.restore, checkpoint_lib.read_metadata):
         with pytest.raises(RunError) as told:
             read(workdir)
         for words in ("checkpoints/3 is damaged: state/_METADATA is missing", "checkpoints/2 is damaged", "start anew"):
@@ -115,8 +95,8 @@ def test_where_none_is_whole_all_are_named_and_none_is_used(workdir):
 
 
 def test_a_checkpoint_without_its_manifest_does_not_count(workdir):
-    (workdir / "checkpoints" / "3" / manifest.NAME).unlink()
-    assert checkpoint_lib.restore(workdir).facts.epoch == 2
+    (workdir / "checkpoints" / "3" / checksums.NAME).unlink()
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 2
 
 
 def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_start(workdir, capsys):
@@ -124,14 +104,19 @@ def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_sta
     shutil.copytree(place / "3", place / "4.partial")
     shutil.copytree(place / "3", place / "5.partial.orbax-checkpoint-tmp-7")
     shutil.copytree(place / "3", place / "1.deleting")
-    for name in ("config.json.partial", "metrics.jsonl.partial", "samples/.abc.mid.partial", "film.partial"):
+    for name in (
+        ".0123abcd-config.json.partial",
+        ".4567ef01-metrics.jsonl.partial",
+        "samples/.89abcdef-a.mid.partial",
+        "film.partial",
+    ):
         (workdir / name).write_text("half")
-    assert checkpoint_lib.restore(workdir).facts.epoch == 3
-    assert partial_files.remove(workdir) == 6
-    assert "6 leftovers" in capsys.readouterr().err
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 3
+    assert workdir_lib.remove_partial_files(workdir) == 6
+    assert "6 partial files" in capsys.readouterr().err
     assert names(workdir) == ["2", "3"]
     assert (workdir / "film.partial").exists(), "not ours"
-    assert partial_files.remove(workdir) == 0
+    assert workdir_lib.remove_partial_files(workdir) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -140,29 +125,29 @@ def test_the_best_parameters_outlive_all_later_epochs(workdir):
     worse = jax.tree.map(lambda leaf: leaf + 1, checkpoint.arrays.state)
     store = Store(workdir)
     for epoch in range(4, 9):
-        store.save(of_epoch(Checkpoint(checkpoint.arrays._replace(state=worse), checkpoint.facts), epoch))
+        store.save(of_epoch(Checkpoint(checkpoint.arrays._replace(state=worse), checkpoint.metadata), epoch))
     store.close()
     assert names(workdir) == ["7", "8"]
     kept = checkpoint_lib.restore(workdir)
-    assert kept.facts.best_epoch == checkpoint.facts.best_epoch
+    assert kept.metadata.best_epoch == checkpoint.metadata.best_epoch
     assert jax.tree.all(jax.tree.map(np.array_equal, kept.arrays.best_params, checkpoint.arrays.best_params))
     assert not jax.tree.all(jax.tree.map(np.array_equal, kept.arrays.state, checkpoint.arrays.state))
 
 
-@pytest.mark.parametrize("name", ["../3/facts/metadata", "/etc/hostname", ".."])
+@pytest.mark.parametrize("name", ["../3/metadata/metadata", "/etc/hostname", ".."])
 def test_a_manifest_that_names_files_elsewhere_is_refused(workdir, name):
-    path = workdir / "checkpoints" / "3" / manifest.NAME
+    path = workdir / "checkpoints" / "3" / checksums.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), name: "0" * 64}))
     with pytest.raises(ValueError, match="lies elsewhere"):
-        manifest.verify(path.parent)
+        checksums.verify(path.parent)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{", "[" * 100_000])
 def test_a_manifest_that_is_none_is_refused(workdir, text):
-    path = workdir / "checkpoints" / "3" / manifest.NAME
+    path = workdir / "checkpoints" / "3" / checksums.NAME
     path.write_text(text)
-    with pytest.raises(ValueError, match=manifest.NAME):
-        manifest.verify(path.parent)
+    with pytest.raises(ValueError, match=checksums.NAME):
+        checksums.verify(path.parent)
 
 
 # Saving.
@@ -202,7 +187,7 @@ def test_a_save_that_fails_leaves_what_was_there(workdir, monkeypatch, at):
     before, store = checkpoint_lib.restore(workdir), Store(workdir)
     with monkeypatch.context() as patch:
         if at == "manifest":
-            patch.setattr(manifest, "write", full)
+            patch.setattr(checksums, "write", full)
         elif at == "rename":
             patch.setattr(Path, "rename", full)
         else:
@@ -223,18 +208,18 @@ def test_a_workdir_that_is_taken_away_is_told_and_not_made_anew(workdir):
         store.save(of_epoch(checkpoint, 4))
     assert not workdir.exists()
     (workdir / "checkpoints").mkdir(parents=True)
-    with pytest.raises(RunError, match="another folder than at the start"):
+    with pytest.raises(RunError, match="not the folder that was there at the start"):
         store.save(of_epoch(checkpoint, 4))
     store.close()
 
 
 def test_an_epoch_trained_again_takes_the_place_of_its_damaged_checkpoint(workdir):
-    flip(workdir / "checkpoints" / "3" / "facts" / "metadata")
+    flip(workdir / "checkpoints" / "3" / "metadata" / "metadata")
     checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
     store.save(of_epoch(checkpoint, 3))
     store.close()
     assert names(workdir) == ["2", "3"]
-    assert checkpoint_lib.restore(workdir).facts.epoch == 3
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 3
 
 
 # Reading while a training saves.
@@ -245,7 +230,7 @@ def test_a_checkpoint_is_not_removed_while_it_is_read(workdir):
     with lock.reading(checkpoint_lib.folder(workdir) / "2"):
         store.save(of_epoch(checkpoint, 4))
         assert names(workdir) == ["2", "3", "4"]
-        manifest.verify(checkpoint_lib.folder(workdir) / "2")
+        checksums.verify(checkpoint_lib.folder(workdir) / "2")
     store.save(of_epoch(checkpoint, 5))
     store.close()
     assert names(workdir) == ["4", "5"]
@@ -260,7 +245,7 @@ def test_where_a_checkpoint_has_just_been_removed_the_newer_one_is_read(workdir,
                 store.save(of_epoch(checkpoint, epoch))
 
     calls_of(monkeypatch, lock, "reading", trained_on)
-    assert checkpoint_lib.restore(workdir).facts.epoch == 5
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 5
     store.close()
     assert capsys.readouterr().err == ""
 
@@ -271,16 +256,56 @@ def test_a_checkpoint_removed_in_the_middle_of_reading_is_not_called_damaged(wor
     monkeypatch.setattr(lock, "fcntl", None)
     calls_of(
         monkeypatch,
-        manifest,
+        checksums,
         "verify",
         lambda count: [store.save(of_epoch(checkpoint, epoch)) for epoch in (4, 5)] if count == 1 else None,
     )
-    assert checkpoint_lib.restore(workdir).facts.epoch == 5
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 5
     store.close()
     assert capsys.readouterr().err == ""
 
 
-# Facts that somebody has changed.
+# Damage.
+
+
+def _zeros(path: Path) -> None:
+    """As after a power failure."""
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "one bit": flip,
+    "zeros": _zeros,
+    "a folder": _folder,
+    "absent": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_a_checkpoint_is_named(workdir, damage, tmp_path):
+    place = workdir / "checkpoints" / "3"
+    files_in_it = sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    assert len(files_in_it) > 5 and any(path.parts[0] == "state" for path in files_in_it)
+    for name in files_in_it:
+        copy = shutil.copytree(place, tmp_path / "copy")
+        checksums.verify(copy)
+        DAMAGES[damage](copy / name)
+        # Checksums that were written upon may name another file than their own.
+        named = "." if name.name == checksums.NAME else f"^{re.escape(str(name))} "
+        with pytest.raises(ValueError, match=named):
+            checksums.verify(copy)
+        shutil.rmtree(copy)
+
+
+# Metadata that somebody has changed.
 
 
 @pytest.mark.parametrize(
@@ -298,10 +323,13 @@ def test_a_checkpoint_removed_in_the_middle_of_reading_is_not_called_damaged(wor
         {"trials": [{}, {}]},
         {"trials": [{"best_epoch": 1, "more": 2}]},
         {"trials": "many"},
-        {"scaling": {"shift": [0], "span": [1], "low": [0], "high": [1]}},
-        {"scaling": {"shift": [0] * 4, "span": [0] * 4, "low": [0] * 4, "high": [1] * 4}},
-        {"scaling": {"shift": [0] * 4, "span": [1] * 4, "low": [0] * 4, "high": [float("inf")] * 4}},
-        {"scaling": {"shift": "abcd", "span": [1] * 4, "low": [0] * 4, "high": [1] * 4}},
+        {"learned": {}},
+        {"learned": None},
+        {"learned": {"bins": {}}},
+        {"learned": {"scaling": {"shift": [0], "span": [1], "low": [0], "high": [1]}}},
+        {"learned": {"scaling": {"shift": [0] * 4, "span": [0] * 4, "low": [0] * 4, "high": [1] * 4}}},
+        {"learned": {"scaling": {"shift": [0] * 4, "span": [1] * 4, "low": [0] * 4, "high": [float("inf")] * 4}}},
+        {"learned": {"scaling": {"shift": "abcd", "span": [1] * 4, "low": [0] * 4, "high": [1] * 4}}},
         {"versions": "old"},
         {"fingerprint": 5},
         {"config": {"train": 5}},
@@ -309,11 +337,11 @@ def test_a_checkpoint_removed_in_the_middle_of_reading_is_not_called_damaged(wor
         {"more": 1},
     ],
 )
-def test_facts_that_are_not_those_of_a_run_are_refused(workdir, change):
+def test_metadata_that_are_not_those_of_a_run_are_refused(workdir, change):
     place = workdir / "checkpoints" / "3"
-    metadata = place / "facts" / "metadata"
+    metadata = place / "metadata" / "metadata"
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), **change}))
-    manifest.write(place)
+    checksums.write(place)
     shutil.rmtree(workdir / "checkpoints" / "2")
     with pytest.raises(RunError, match="checkpoints/3 cannot be restored: it"):
-        checkpoint_lib.read_facts(workdir)
+        checkpoint_lib.read_metadata(workdir)

@@ -4,48 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config as config_lib
-from musicjax import main
-from musicjax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
+from musicjax import config_files
+from musicjax.cli import flags
+from musicjax.config import ENCODINGS, Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
 from musicjax.errors import UsageError
 
-KNOBS = list(config_lib.fields(Config()))
+
+def _of(encoding: str) -> Config:
+    return Config(data=DataConfig(encoding=encoding))
+
+
+# Each knob once, with a config that has it: (path, declaration, default).
+OWNERS: dict[str, str] = {}
+KNOBS = []
+for _encoding in ENCODINGS:
+    for _path, _field, _default in config_lib.fields(_of(_encoding)):
+        if _path not in OWNERS:
+            OWNERS[_path] = _encoding
+            KNOBS.append((_path, _field, _default))
 IDS = [path for path, _, _ in KNOBS]
 NUMBERS = [(path, field) for path, field, value in KNOBS if type(value) in (int, float)]
 LISTS = [(path, field) for path, field, value in KNOBS if type(value) is tuple]
 
 
-# Knobs that only go with another one's value.
-COMPANIONS = {
-    "data.transpose": ("data.encoding", "frames"),
-    "data.onsets": ("data.encoding", "frames"),
-    "data.echo": ("data.encoding", "frames"),
-    "data.tempo_percent": ("data.encoding", "events"),
-    "data.louder": ("data.encoding", "events"),
-    "sample.top_p": ("data.encoding", "events"),
-    "sample.min_p": ("data.encoding", "events"),
-    "sample.no_repeat": ("data.encoding", "events"),
-    "model.head": ("data.encoding", "frames"),
-    "train.half_life": ("train.optimizer", "adam"),
-    "train.clip_norm": ("train.optimizer", "adam"),
-}
+def _owner(path: str) -> Config:
+    """A config that has this knob and lets it be set."""
+    config = _of(OWNERS[path])
+    if path in ("train.half_life", "train.clip_norm"):
+        config.train.optimizer = "adam"
+    return config
 
 
 def _set(path: str, value) -> Config:
-    config = Config()
-    if path in COMPANIONS:
-        config_lib.set_field(config, *COMPANIONS[path])
+    config = _owner(path)
     config_lib.set_field(config, path, value)
-    if path == "model.head":
-        config.data.encoding = "events" if value == "categorical" else "frames"
-    elif config.data.encoding == "events":
-        config.model.head = "categorical"
     return config
 
 
@@ -71,32 +69,28 @@ def test_every_knob_has_a_meaning_and_its_default_is_allowed(path, field, defaul
     config_lib.validate(_set(path, default))
 
 
-def test_every_section_is_a_part_of_the_config():
+def test_every_section_is_part_of_the_config():
     names = {field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)}
     for section in (DataConfig, ModelConfig, TrainConfig, SampleConfig):
         assert section in names.values()
+    assert sorted(IDS) == sorted(config_lib.paths())
     assert len(IDS) == len(set(IDS)) >= 20
 
 
-def test_the_help_has_one_line_a_knob():
-    names, *lines = config_lib.describe()
-    assert all(name in names for name in config_lib.names())
-    assert [line.split("=")[0].strip() for line in lines] == [f"--config.{path}" for path in IDS]
-
-
-def test_help_exits_well_and_names_every_flag_and_knob(capsys):
-    assert main.main(["--help"]) == 0
-    text = capsys.readouterr().out
-    for word in [*main.COMMANDS, *(f"--{name}" for name in main.FLAGS), *(f"--config.{path}=" for path in IDS)]:
-        assert word in text
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_each_knob_is_described_by_its_flag_and_its_meaning(encoding):
+    knobs = {path: field for path, field, _ in config_lib.fields(_of(encoding))}
+    lines = config_files.describe(_of(encoding))
+    assert [line.split("=")[0] for line in lines[::2]] == [f"  --config.{path}" for path in knobs]
+    for line, field in zip(lines[1::2], knobs.values(), strict=True):
+        assert line.strip().startswith(field.metadata["meaning"])
 
 
 def test_the_defaults_of_the_flags_are_those_of_the_config():
     sample = SampleConfig()
-    defaults = {name: default for name, (_, default, _, _) in main.FLAGS.items()}
-    assert defaults["num_outputs"] == sample.num_outputs
-    assert defaults["temperature"] is None  # as the config has it
-    assert str(sample.num_notes) in main.FLAGS["num_notes"][2]
+    assert flags.FLAGS["num_outputs"].default == sample.num_outputs
+    assert flags.FLAGS["temperature"].default is None  # as the config has it
+    assert str(sample.num_notes) in flags.FLAGS["num_notes"].meaning
 
 
 # What is refused.
@@ -185,34 +179,98 @@ def test_the_seed_of_the_last_trial_must_be_a_seed_too():
         config_lib.validate(Config(seed=2**31 - 3, train=TrainConfig(trials=4)))
 
 
-@pytest.mark.parametrize(("path", "companion"), COMPANIONS.items())
-def test_a_knob_without_the_other_that_it_goes_with_is_refused(path, companion):
-    field = next(field for name, field, _ in KNOBS if name == path)
-    others = {"sample.top_p": 0.5, "sample.no_repeat": 2}
-    other = field.metadata["choices"][1] if field.metadata["choices"] else others.get(path, type(field.default)(1))
-    config_lib.validate(_set(path, other))
-    alone = Config()
-    config_lib.set_field(alone, path, other)
-    with pytest.raises(UsageError, match=companion[1]):
-        config_lib.validate(alone)
+@pytest.mark.parametrize("path", ["train.half_life", "train.clip_norm"])
+def test_fields_of_adam_need_adam(path):
+    config = _set(path, 1.0)
+    config_lib.validate(config)
+    config.train.optimizer = "rmsprop"
+    with pytest.raises(UsageError, match="optimizer=adam"):
+        config_lib.validate(config)
 
 
-@pytest.mark.parametrize(
-    ("encoding", "path", "value", "message"),
-    [
-        ("notes", "data.source", "polyphonic:jsb:DIR", "holds frames, not notes"),
-        ("frames", "data.duration", True, "expected False for frames"),
-        ("frames", "data.split", "windows", "expected 'piece' for frames"),
-        ("frames", "model.head", "categorical", "expected 'regression' or 'bernoulli' or 'nade' for frames"),
-        ("events", "model.head", "nade", "expected 'categorical' for events"),
-        ("events", "data.split", "windows", "expected 'piece' for events"),
-        ("events", "data.source", "polyphonic:jsb:DIR", "holds frames, not notes"),
-    ],
-)
-def test_what_an_encoding_does_not_take_is_refused(encoding, path, value, message):
-    config = _set("data.encoding", encoding)
-    config_lib.set_field(config, path, value)
-    with pytest.raises(UsageError, match=message):
+# For each field of one or two encodings: (path, a value, the encodings that have it).
+SHARED = [
+    (
+        path,
+        value,
+        [encoding for encoding in ENCODINGS if path in {name for name, _, _ in config_lib.fields(_of(encoding))}],
+    )
+    for path, value in {
+        "data.duration": True,
+        "data.split": "windows",
+        "data.per_beat": 4,
+        "data.onsets": True,
+        "data.transpose": 2,
+        "data.match_share": 0.5,
+        "data.tempo_stretch_percent": 3,
+        "data.velocity_shift_bins": 2,
+        "model.head": "nade",
+        "model.head_units": 7,
+        "model.embedding": 7,
+        "sample.top_p": 0.5,
+        "sample.min_p": 0.5,
+        "sample.no_repeat": 4,
+    }.items()
+]
+
+
+@pytest.mark.parametrize(("path", "value", "encodings"), SHARED, ids=[path for path, _, _ in SHARED])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_field_that_an_encoding_lacks_is_refused_with_the_encodings_that_have_it(encoding, path, value, encodings):
+    assert 0 < len(encodings) < len(ENCODINGS)
+    section, name = path.split(".")
+    ways = [
+        lambda: config_lib.set_field(_of(encoding), path, value),
+        lambda: config_files.from_dict({"data": {"encoding": encoding}, section: {}} | _nested(encoding, path, value)),
+        lambda: flags.parse([f"--config.data.encoding={encoding}", f"--config.{path}={value}"]),
+        lambda: setattr(getattr(_of(encoding), section), name, value),
+    ]
+    for way in ways:
+        if encoding in encodings:
+            way()
+            continue
+        with pytest.raises(UsageError) as raised:
+            way()
+        told = str(raised.value)
+        for part in (f"config.{path}=", encoding, *encodings, "--config.data.encoding="):
+            assert part in told
+
+
+def _nested(encoding: str, path: str, value) -> dict:
+    section, name = path.split(".")
+    data = {"encoding": encoding}
+    return {"data": {**data, name: value}} if section == "data" else {"data": data, section: {name: value}}
+
+
+def test_all_encodings_have_all_fields_that_are_not_in_this_list():
+    listed = {path for path, _, _ in SHARED}
+    for encoding in ENCODINGS:
+        assert {path for path, _, _ in config_lib.fields(_of(encoding))} >= set(IDS) - listed
+
+
+def test_the_part_of_another_encoding_is_refused():
+    config = _of("frames")
+    config.data.own = config_lib.NotesData()
+    with pytest.raises(UsageError, match=r"config\.data\.own is NotesData: expected FramesData"):
+        config_lib.validate(config)
+    with pytest.raises(UsageError, match="own"):
+        DataConfig(encoding="frames", own=config_lib.NotesData())
+
+
+def test_another_encoding_begins_with_the_defaults_of_its_own_fields():
+    config = config_files.load("frames_nade_match")
+    config_lib.set_field(config, "data.encoding", "events")
+    config_lib.validate(config)
+    assert config.data.own == config_lib.EventsData()
+    assert config.model.own == config_lib.EventsModel()
+    assert config.sample.own == config_lib.EventsSample()
+
+
+@pytest.mark.parametrize("encoding", ["notes", "events"])
+def test_polyphonic_files_need_frames(encoding):
+    config = _of(encoding)
+    config.data.source = "polyphonic:jsb:DIR"
+    with pytest.raises(UsageError, match="holds frames, not notes"):
         config_lib.validate(config)
 
 
@@ -221,13 +279,6 @@ def test_polyphonic_files_have_no_onsets():
     config.data.source = "polyphonic:jsb:DIR"
     with pytest.raises(UsageError, match="where notes begin"):
         config_lib.validate(config)
-
-
-def test_rows_have_the_columns_of_their_encoding():
-    assert config_lib.columns(Config()) == 3
-    assert config_lib.columns(_set("data.duration", True)) == 4
-    assert config_lib.columns(_set("data.encoding", "frames")) == 88
-    assert config_lib.columns(_set("data.onsets", True)) == 176
 
 
 def test_a_value_that_is_no_choice_is_told_the_choices():
@@ -257,16 +308,18 @@ def test_an_unknown_knob_is_told_the_nearest(path, hint):
 
 
 def test_every_config_comes_back_from_json_as_it_was():
-    for config in [Config(), *map(config_lib.load, config_lib.names())]:
-        text = json.dumps(config_lib.to_dict(config))
-        assert config_lib.from_dict(json.loads(text)) == config
+    for config in [Config(), *map(config_files.load, config_files.names())]:
+        text = json.dumps(config_files.to_dict(config))
+        assert config_files.from_dict(json.loads(text)) == config
 
 
 @st.composite
 def _configs(draw) -> Config:
-    config = Config()
-    for path, field, default in KNOBS:
+    config = _of(draw(st.sampled_from(ENCODINGS)))
+    for path, field, default in list(config_lib.fields(config)):
         rules = field.metadata
+        if path == "data.encoding":
+            continue
         if rules["choices"]:
             value = draw(st.sampled_from(rules["choices"]))
         elif type(default) is bool:
@@ -280,25 +333,13 @@ def _configs(draw) -> Config:
         else:
             value = draw(st.text(min_size=1 if default else 0, max_size=10))
         config_lib.set_field(config, path, value)
-    # No single knob's range says these two: each pair of the lists needs a trial, each trial a seed.
+    # No single knob's range says these: each pair of the lists needs a trial, each trial a seed, and so on.
     pairs = max(len(config.train.learning_rates), 1) * max(len(config.train.dropouts), 1)
-    config.train.trials = max(config.train.trials, pairs)
+    config.train.trials = max(config.train.trials, pairs + (pairs == 1 and bool(config.train.learning_rates)))
+    config.train.trials = max(config.train.trials, 2 if config.train.dropouts else 1)
     config.seed = min(config.seed, 2**31 - config.train.trials)
-    data, model = config.data, config.model
-    if data.encoding != "notes":
-        data.duration, data.split = False, "piece"
-    config.sample.no_repeat += config.sample.no_repeat == 1
-    if data.encoding != "events":
-        data.tempo_percent = data.louder = config.sample.no_repeat = 0
-        config.sample.top_p, config.sample.min_p = 1.0, 0.0
-    if data.encoding == "notes":
-        data.transpose, data.echo = 0, 0.0
-    if data.encoding != "frames":
-        data.onsets = False
-    if data.encoding == "notes" or (data.encoding == "frames" and model.head == "categorical"):
-        model.head = "regression"
-    elif data.encoding == "events":
-        model.head = "categorical"
+    if config.data.encoding == "events":
+        config.sample.no_repeat += config.sample.no_repeat == 1
     if config.train.optimizer == "rmsprop":
         config.train.half_life = config.train.clip_norm = 0.0
     return config
@@ -307,29 +348,14 @@ def _configs(draw) -> Config:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(config=_configs())
 def test_any_valid_config_comes_back_from_json_as_it_was(config):
-    read = config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config))))
+    read = config_files.from_dict(json.loads(json.dumps(config_files.to_dict(config))))
     assert read == config_lib.validate(config)
     for path, _, value in config_lib.fields(read):
         assert type(value) is type({name: default for name, _, default in KNOBS}[path])
 
 
-@pytest.mark.parametrize(("name", "echo"), [("small", 0.0), ("frames_nade", 0.0), ("events", 0.9)])
-def test_the_echo_that_runs_saved_without_effect_is_none(name, echo):
-    saved = config_lib.to_dict(config_lib.load(name))
-    saved["data"]["echo"] = 0.9
-    del saved["sample"]["every"]
-    assert config_lib.from_dict(saved).data.echo == echo
-
-
-def test_an_echo_that_somebody_asks_for_is_kept():
-    config = config_lib.load("frames_nade_echo")
-    assert config_lib.from_dict(config_lib.to_dict(config)) == config
-    asked = {"data": {"encoding": "frames", "echo": 0.9}, "model": {"head": "nade"}}
-    assert config_lib.from_dict(asked).data.echo == 0.9
-
-
 def test_knobs_that_a_file_leaves_out_keep_their_defaults():
-    assert config_lib.from_dict({"train": {"epochs": 3}}) == Config(train=TrainConfig(epochs=3))
+    assert config_files.from_dict({"train": {"epochs": 3}}) == Config(train=TrainConfig(epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +366,7 @@ def test_knobs_that_a_file_leaves_out_keep_their_defaults():
         ({"train": {"epochs": 0}}, "config.train.epochs=0: expected 1..1000000"),
         ({"train": {"epochs": "3"}}, "config.train.epochs='3' is not of type int"),
         ({"data": {"source": None}}, "config.data.source=None is not of type str"),
-        ({"train": 3}, "config.train"),
+        ({"train": 3}, "config.train=3: expected an object with fields"),
         ({"train": None}, "config.train"),
         ({"seed": {"a": 1}}, "config.seed"),
         ({"seed": {}}, "config.seed"),
@@ -352,7 +378,7 @@ def test_knobs_that_a_file_leaves_out_keep_their_defaults():
 )
 def test_json_of_another_shape_is_refused_by_name(values, message):
     with pytest.raises(UsageError) as raised:
-        config_lib.from_dict(values)
+        config_files.from_dict(values)
     assert message in str(raised.value)
 
 
@@ -360,28 +386,28 @@ def test_json_of_another_shape_is_refused_by_name(values, message):
 
 
 def test_the_configs_that_come_along_are_valid_and_named_after_their_files():
-    assert set(config_lib.names()) >= {"demo", "paper", "paper_code"}
-    for name in config_lib.names():
-        assert config_lib.load(name).name == name
-        assert config_lib.validate(config_lib.load(name)) == config_lib.load(name)
+    assert set(config_files.names()) >= {"demo", "paper", "paper_code"}
+    for name in config_files.names():
+        assert config_files.load(name).name == name
+        assert config_lib.validate(config_files.load(name)) == config_files.load(name)
 
 
 def test_the_paper_is_the_defaults_with_its_own_split_and_the_epsilon_of_its_time():
     theirs = {"data": DataConfig(split="windows"), "train": TrainConfig(epsilon_in_root=False)}
-    assert config_lib.load("paper") == Config(name="paper", **theirs)
+    assert config_files.load("paper") == Config(name="paper", **theirs)
     theirs["train"] = TrainConfig(epsilon_in_root=False, learning_rate=1e-3)
-    assert config_lib.load("paper_code") == Config(name="paper_code", seed=5, **theirs)
+    assert config_files.load("paper_code") == Config(name="paper_code", seed=5, **theirs)
 
 
 def test_a_config_is_given_back_as_it_is():
     config = Config(seed=5)
-    assert config_lib.load(config) is config
+    assert config_files.load(config) is config
 
 
 def test_a_python_file_gives_the_config_its_function_returns(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from musicjax.config import Config\ndef get_config():\n    return Config(name='mine', seed=7)\n")
-    assert config_lib.load(str(path)) == Config(name="mine", seed=7)
+    assert config_files.load(str(path)) == Config(name="mine", seed=7)
 
 
 @pytest.mark.parametrize(
@@ -399,14 +425,14 @@ def test_a_python_file_that_gives_no_config_is_told_why(tmp_path, code, message)
     path = tmp_path / "mine.py"
     path.write_text(code)
     with pytest.raises(UsageError) as raised:
-        config_lib.load(str(path))
+        config_files.load(str(path))
     assert message in str(raised.value)
 
 
 def test_a_json_file_gives_the_config_it_holds(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps(config_lib.to_dict(Config(name="mine", train=TrainConfig(epochs=3)))))
-    assert config_lib.load(str(path)) == Config(name="mine", train=TrainConfig(epochs=3))
+    path.write_text(json.dumps(config_files.to_dict(Config(name="mine", train=TrainConfig(epochs=3)))))
+    assert config_files.load(str(path)) == Config(name="mine", train=TrainConfig(epochs=3))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"demo"', '{"seed": -1}', '{"seed": NaN}', "\x00\xff"])
@@ -414,21 +440,21 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     path = tmp_path / "mine.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match="config"):
-        config_lib.load(str(path))
+        config_files.load(str(path))
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_echo, "),
+        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, "),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of demo"),
     ],
 )
 def test_an_unknown_config_is_told_the_names(name, hint):
     with pytest.raises(UsageError) as raised:
-        config_lib.load(name)
+        config_files.load(name)
     assert f"unknown config {name!r}" in str(raised.value)
     assert hint in str(raised.value)
 
@@ -436,7 +462,7 @@ def test_an_unknown_config_is_told_the_names(name, hint):
 def test_a_file_of_another_kind_is_no_config(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 1")
     with pytest.raises(UsageError, match="unknown config"):
-        config_lib.load(str(tmp_path / "config.yaml"))
+        config_files.load(str(tmp_path / "config.yaml"))
 
 
 # One run or another.
@@ -454,10 +480,13 @@ def test_a_knob_makes_another_run_unless_it_may_change(path, field, default):
             float: lambda: default / 2 if default else 0.5,
             tuple: lambda: (0.5,),
         }[type(default)]()
-    changed = Config()
+    changed = _owner(path)
     config_lib.set_field(changed, path, other)
-    found = config_lib.differences(Config(), changed)
-    assert found == ([] if field.metadata["may_change"] else [(path, default, other)])
+    found = config_lib.differences(_owner(path), changed)
+    if path == "data.encoding":  # whose own fields differ with it
+        assert found[0] == (path, default, other)
+    else:
+        assert found == ([] if field.metadata["may_change"] else [(path, default, other)])
 
 
 def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
@@ -483,54 +512,3 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.temperature",
         "sample.every",
     }
-
-
-# The command line.
-
-# What `train` takes beside a config and its fields, when nothing is given.
-TRAIN_OPTIONS = {"workdir": "", "coordinator": "", "num_processes": None, "process_id": None, "distributed": "off"}
-
-
-def test_a_field_overrides_the_config_wherever_it_is_written():
-    for argv in (
-        ["--config=paper", "--config.train.epochs=3"],
-        ["--config.train.epochs=3", "--config=paper"],
-        ["train", "--config.train.epochs=3", "--workdir=here", "--config=paper"],
-    ):
-        command, options, config, overrides = main.parse(argv)
-        assert command == "train"
-        assert config == dataclasses.replace(
-            config_lib.load("paper"), train=TrainConfig(epochs=3, epsilon_in_root=False)
-        )
-        assert overrides is None
-        assert set(options) == set(TRAIN_OPTIONS)
-
-
-def test_without_a_named_config_the_fields_are_told_apart_from_the_demo_they_are_laid_over():
-    _, _, config, overrides = main.parse(["generate", "--config.seed=3", "--seed=4", "--config.data.duration=false"])
-    assert overrides == {"seed": 3, "data.duration": False}
-    assert config.name == "demo"
-    assert config.seed == 3 and config.data.duration is False
-
-
-def test_the_flags_have_their_types_and_their_commands():
-    command, options, _, _ = main.parse(["generate", "--num_notes=7", "--temperature=0", "--workdir", "somewhere"])
-    assert command == "generate"
-    assert options["num_notes"] == 7 and options["temperature"] == "0" and options["workdir"] == "somewhere"
-    with pytest.raises(UsageError, match="num_notes"):
-        main.parse(["train", "--num_notes=7"])
-
-
-def test_parsing_twice_keeps_nothing_of_the_first_time(tmp_path):
-    main.parse(["--config.seed=3", f"--workdir={tmp_path}"])
-    _, options, config, overrides = main.parse([])
-    assert options == TRAIN_OPTIONS
-    assert overrides == {}
-    assert config == config_lib.load("demo")
-
-
-def test_a_config_by_path_is_the_same_as_by_name():
-    path = Path(config_lib.__file__).parents[1] / "configs" / "paper.py"
-    if not path.is_file():
-        path = Path(config_lib.__file__).parent / "configs" / "paper.py"
-    assert main.parse([f"--config={path}"])[2] == main.parse(["--config=paper"])[2]

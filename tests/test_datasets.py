@@ -211,6 +211,17 @@ def test_a_folder_of_that_name_in_the_cache_or_here_needs_no_network(server, pub
     assert server.asked == []
 
 
+def test_whether_a_data_set_is_missing_is_known_without_the_network(server, publish, tmp_path):
+    cache = publish(b"")
+    assert datasets.is_missing("maestro", cache)
+    assert not any(datasets.is_missing(source, cache) for source in ("builtin", "bach", str(tmp_path)))
+    (cache / "datasets" / "maestro").mkdir(parents=True)
+    assert not datasets.is_missing("maestro", cache)
+    (tmp_path / "maestro").mkdir()
+    assert not datasets.is_missing("maestro", tmp_path / "another cache"), "a folder here comes first"
+    assert server.asked == []
+
+
 def test_without_a_cache_there_is_no_place_for_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"config\.data\.cache=off: .*lakh"):
@@ -245,7 +256,7 @@ def test_a_mirror_is_asked_instead_and_checked_as_well(server, publish, monkeypa
 # What breaks off goes on.
 
 
-def test_a_download_that_broke_off_goes_on_from_there(server, publish):
+def test_a_download_that_broke_off_continues(server, publish):
     archive = _zip(_members())
     cache = publish(archive)
     server.cut = 1000
@@ -282,7 +293,7 @@ def test_whatever_part_was_left_the_right_file_comes_or_nothing(server, publish,
     assert len(server.asked) == {"all of it": 0}.get(left, 2)
 
 
-def test_what_a_start_left_that_was_killed_while_it_unpacked_is_not_asked_for_again(server, publish):
+def test_an_archive_that_a_killed_start_left_is_not_downloaded_again(server, publish):
     archive = _zip(_members())
     cache = publish(archive)
     half = cache / "datasets" / ".0123abcd-maestro.partial"
@@ -392,15 +403,16 @@ def _link_in_tar(kind: bytes, name: str = "top/a.mid") -> bytes:
         (gzip.compress(b"<html>" * 999), ".tar.gz", "is damaged"),
         (_zip({"top/a.txt": b"x"}), ".zip", "has no file like"),
     ],
+    ids=range(17),  # an archive's own bytes tell when it was packed, so that two processes would name it differently
 )
-def test_an_archive_that_would_do_harm_gives_nothing(publish, tmp_path, archive, suffix, told):
+def test_a_harmful_archive_gives_nothing(publish, tmp_path, archive, suffix, told):
     cache = publish(archive, suffix)
     _fails(cache, f"the archive .*{told}.*it is removed.*source=DIR")
     assert _left(cache) == []
     assert not list(tmp_path.rglob("evil*"))
 
 
-def test_a_name_twice_and_a_size_beyond_all_bounds(tmp_path, monkeypatch):
+def test_a_name_twice_and_a_size_beyond_all_bounds_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_BYTES", 10)
     path = tmp_path / "a.zip"
     for members, told in (({"t/a.mid": b"x" * 11}, "more than"), ({"t/a.mid": b"x", "u/a.mid": b"x"}, "twice")):
@@ -448,7 +460,7 @@ def test_bach_without_music21_says_what_to_install(tmp_path, monkeypatch):
         load.read(DataConfig(source="bach", cache="off"))
 
 
-def test_a_misspelt_name_is_told_which_there_are(tmp_path, monkeypatch):
+def test_a_misspelt_name_gets_the_list_of_data_sets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="maestro, lakh"):
         load.read(DataConfig(source="meastro", cache="off"))

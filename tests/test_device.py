@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,9 @@ from musicjax import config as config_lib
 from musicjax.main import main
 from musicjax.run import device
 from musicjax.run import epoch as epoch_lib
+from tests import tiny_runs
 
-TINY = ("--config.model.units=8", "--config.train.epochs=2", "--config.data.window=8", "--config.sample.num_notes=4")
-TINY += ("--config.sample.audio=none",)
+pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
 
 def config_of(**fields: Any) -> config_lib.Config:
@@ -66,53 +67,101 @@ def test_a_precision_that_is_named_is_kept(monkeypatch, precision):
     assert device.with_precision(config_of(**{"model.precision": precision}), None).model.precision == precision
 
 
-@pytest.fixture(scope="module")
-def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose precision, left open, became bfloat16."""
-    workdir = tmp_path_factory.mktemp("device") / "w"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "_fast_precision", lambda units: "bfloat16")
-        assert main(["--config=small", f"--workdir={workdir}", f"--config.data.source={clips}", *TINY]) == 0
-    return workdir
-
-
-def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(run, clips, monkeypatch, tmp_path, capsys):
-    assert json.loads((run / "config.json").read_text())["model"]["precision"] == "bfloat16"
-    monkeypatch.setattr(device, "_fast_precision", lambda units: "float32")  # another machine
-    capsys.readouterr()
-    assert main([f"--workdir={run}", f"--config.data.source={clips}", "--config.train.epochs=3"]) == 0
-    assert ", bfloat16, jax" in capsys.readouterr().err
-    assert main(["generate", f"--workdir={run}", "--config=small", *TINY[:1], f"--output_dir={tmp_path}"]) == 0
+def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(
+    trained_notes, clips, monkeypatch, tmp_path, capsys
+):
+    """A run in float32 goes on on a machine where bfloat16 is faster, under a config that leaves it open."""
+    workdir = shutil.copytree(trained_notes, tmp_path / "w")
+    monkeypatch.setattr(device, "_fast_precision", lambda units: "bfloat16")
+    config = tiny_runs.config_of(clips, **{"model.precision": "auto", "train.epochs": 4, "sample.num_outputs": 0})
+    assert device.with_precision(config, None).model.precision == "bfloat16", "a new run would take it"
+    musicjax.train(config, workdir)
+    assert ", float32, jax" in capsys.readouterr().err
+    assert json.loads((workdir / "config.json").read_text())["model"]["precision"] == "float32"
+    argv = ["generate", f"--workdir={workdir}", "--config=small", "--config.model.units=8", "--config.data.window=8"]
+    assert main([*argv, f"--output_dir={tmp_path}", "--num_outputs=1", "--num_notes=4", "--audio=none"]) == 0
 
 
 # Compiled programs.
 
+# Compiles one program that takes longer than what is worth keeping.
+COMPILES = """
+import sys
+import jax, jax.numpy as jnp
+from musicjax.config import DataConfig
+from musicjax.model import network
+from musicjax.model.network import MusicLSTM
+from musicjax.run import device
 
-def start(cache: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess:
-    environment = {
-        **os.environ,
-        "XDG_CACHE_HOME": str(cache),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    command = [sys.executable, "-m", "musicjax.main", "--config=small", f"--workdir={workdir}", *TINY, *more]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+device.keep_programs(DataConfig(cache=sys.argv[1]))
+jax.jit(lambda key: network.init(MusicLSTM(8, 4), key, window=8))(jax.random.key(0))
+"""
 
 
-def programs(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("jit_epoch*-cache")}
+def environment(cache: Path) -> dict[str, str]:
+    """Of processes that know no other cache than this."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {**own, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": paths}
 
 
-def test_a_second_start_finds_the_compiled_programs_of_the_first(clips, tmp_path):
-    source = f"--config.data.source={clips}"
-    start(tmp_path / "cache", tmp_path / "first", source)
+def compile_in(cache: Path, where: str) -> None:
+    subprocess.run([sys.executable, "-c", COMPILES, where], env=environment(cache), capture_output=True, check=True)
+
+
+def programs(folder: Path, name: str = "jit_") -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob(f"{name}*-cache")}
+
+
+def test_a_second_process_finds_the_compiled_programs_of_the_first(tmp_path):
+    compile_in(tmp_path / "cache", "")
     kept = programs(tmp_path / "cache")
-    assert len(kept) == 1
-    start(tmp_path / "cache", tmp_path / "second", source)
+    assert kept and all("/musicjax/compiled/" in path for path in kept)
+    compile_in(tmp_path / "cache", "")
     assert programs(tmp_path / "cache") == kept, "nothing was compiled anew"
 
 
-def test_without_a_cache_no_program_is_kept(clips, tmp_path):
-    start(tmp_path / "cache", tmp_path / "w", f"--config.data.source={clips}", "--config.data.cache=off")
+def test_without_a_cache_no_program_is_kept(tmp_path):
+    compile_in(tmp_path / "cache", "off")
+    assert not (tmp_path / "cache" / "musicjax").exists()
+    assert not programs(tmp_path)
+
+
+def test_train_generate_and_evaluate_keep_their_programs_and_the_users_own_choice_wins(trained_notes, monkeypatch):
+    asked: list[str] = []
+
+    class Enough(Exception):
+        pass
+
+    def keep(data: config_lib.DataConfig) -> None:
+        asked.append(data.source)
+        raise Enough
+
+    before = jax.config.jax_compilation_cache_dir
+    assert before, "the tests' own"
+    device.keep_programs(config_lib.DataConfig())
+    assert jax.config.jax_compilation_cache_dir == before
+    monkeypatch.setattr(device, "keep_programs", keep)
+    for command in ("train", "generate", "evaluate"):
+        with pytest.raises(Enough):
+            main([command, f"--workdir={trained_notes}"])
+    assert len(asked) == 3
+
+
+@pytest.mark.long
+def test_a_second_run_finds_the_compiled_programs_of_the_first(clips, tmp_path):
+    def start(workdir: Path, **changes: Any) -> None:
+        argv = tiny_runs.flags(workdir, clips, **changes)
+        command = [sys.executable, "-m", "musicjax.main", *argv]
+        subprocess.run(command, env=environment(tmp_path / "cache"), capture_output=True, check=True)
+
+    start(tmp_path / "first")
+    kept = programs(tmp_path / "cache", "jit_epoch")
+    assert len(kept) == 1
+    start(tmp_path / "second")
+    assert programs(tmp_path / "cache", "jit_epoch") == kept, "nothing was compiled anew"
+    shutil.rmtree(tmp_path / "cache")
+    start(tmp_path / "third", **{"data.cache": "off"})
     assert not (tmp_path / "cache" / "musicjax").exists()
     assert not programs(tmp_path / "cache")
 
@@ -133,9 +182,7 @@ def test_an_epoch_is_started_before_the_numbers_of_the_one_before_it_are_read(cl
 
     monkeypatch.setattr(epoch_lib, "start", started)
     monkeypatch.setattr(epoch_lib, "read", was_read)
-    argv = ["--config=small", f"--workdir={tmp_path / 'w'}", f"--config.data.source={clips}", *TINY]
-    argv += ["--config.train.epochs=3"]
-    assert main(argv) == 0
+    musicjax.train(tiny_runs.config_of(clips, **{"sample.num_outputs": 0}), tmp_path / "w")
     assert done == [("start", 0), ("start", 1), ("read", 0), ("start", 2), ("read", 1), ("read", 2)]
 
 
@@ -155,10 +202,12 @@ def test_as_many_trials_are_computed_at_once_as_fit(monkeypatch, free, of_states
     stats = {"bytes_limit": free + 77, "bytes_in_use": 77}
     found(monkeypatch, "gpu", memory_stats=lambda: stats)
     config = config_of(**{"train.trials": 20})
-    assert device.trials_at_once(config, of_states, lambda: of_one) == expected
+    assert device.trials_at_once(config.train, of_states, lambda: of_one) == expected
 
 
 def test_a_group_that_is_named_is_taken(monkeypatch):
     found(monkeypatch, "gpu", memory_stats=lambda: None)
-    assert device.trials_at_once(config_of(**{"train.trials": 20, "train.trial_group": 7}), 0, lambda: 10**15) == 7
-    assert device.trials_at_once(config_of(**{"train.trials": 5, "train.trial_group": 7}), 0, lambda: 10**15) == 5
+    assert (
+        device.trials_at_once(config_of(**{"train.trials": 20, "train.trial_group": 7}).train, 0, lambda: 10**15) == 7
+    )
+    assert device.trials_at_once(config_of(**{"train.trials": 5, "train.trial_group": 7}).train, 0, lambda: 10**15) == 5

@@ -158,7 +158,7 @@ def test_what_does_not_sound_as_written(tmp_path):
     assert mended == {}
 
 
-def test_what_is_mended_is_told(tmp_path):
+def test_what_is_mended_is_reported(tmp_path):
     odd = _note("C4", 1, alter="0.75") + _note("C11", 1) + _note("D4", 0) + _note("E4", 1)
     notes, mended = _read(tmp_path, [DIVISIONS.format(1) + odd])
     assert _rows(notes) == [(61, 0.0, 1.0), (64, 2.0, 1.0)]
@@ -262,7 +262,7 @@ def test_entities_that_grow_are_not_expanded(tmp_path):
     assert _code(path) == "entities"
 
 
-def test_an_archive_is_refused_that_is_none_or_holds_no_score_or_too_much(tmp_path, monkeypatch):
+def test_an_archive_that_is_damaged_or_holds_no_score_or_too_much_is_refused(tmp_path, monkeypatch):
     score = _score([_note("C4", 1)])
     path = tmp_path / "bad.mxl"
     path.write_text(score)
@@ -327,7 +327,7 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
     np.testing.assert_array_equal(second.notes.to_array(), first.notes.to_array())
 
 
-def test_the_reading_process_tells_why_a_score_is_skipped(tmp_path):
+def test_the_reader_says_why_it_skips_a_score(tmp_path):
     path = tmp_path / "a.mxl"
     path.write_bytes(b"PK no archive")
     outcome, notes = read.read_file(str(path), percussion=True)

@@ -1,4 +1,5 @@
-"""n-grams of notes: held to slow definitions of the same, to counts by hand, and to what probabilities must be."""
+"""n-grams of notes against slow code written from the definitions, against counts by hand, and against the laws of
+probability."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ CASES = [
 
 
 def _corpus(seed: int = 0, lengths: tuple[int, ...] = (40, 1, 0, 25, 2, 60), sizes: tuple[int, ...] = SIZES):
-    """Rows that lean on the rows before them, in pieces."""
+    """Pieces whose rows often repeat an earlier one."""
     rng = np.random.default_rng(seed)
     pieces = []
     for length in lengths:
@@ -34,7 +35,7 @@ def _corpus(seed: int = 0, lengths: tuple[int, ...] = (40, 1, 0, 25, 2, 60), siz
 
 
 def _slow(rows, offsets, sizes, attribute, groups, smoothing):
-    """P(value | history) as the papers define it: dictionaries over whole contexts, no indices, no levels kept."""
+    """P(value | history) as the papers define it, from dictionaries of whole contexts."""
     seen = []  # (the chain's values, value) of each predicted row
     for start, end in itertools.pairwise(offsets):
         for index in range(start + 1, end):
@@ -102,7 +103,7 @@ def test_nats_are_those_of_the_definitions(order, kind, smoothing):
     np.testing.assert_allclose(ngrams.nats(model, *valid), expected, rtol=1e-12)
 
 
-def test_the_corpus_of_these_tests_reaches_estimated_discounts_and_those_that_stand_in():
+def test_the_corpus_of_these_tests_needs_estimated_discounts_and_the_fixed_ones():
     groups = ngrams.fit(*_corpus(), SIZES, 5, "tokens", "kneser_ney").groups[0]
     counts = ngrams._count(*_corpus(), SIZES, 0, groups)
     found = [ngrams._discounts(counts[0].distinct).tolist(), ngrams._discounts(counts[-1].raw).tolist()]
@@ -158,7 +159,7 @@ def test_order_one_is_counts_with_smoothing():
 
 @pytest.mark.parametrize("smoothing", ngrams.SMOOTHINGS)
 @pytest.mark.parametrize("kind", ngrams.KINDS)
-def test_what_repeats_costs_nothing_once_the_order_reaches_far_enough(kind, smoothing):
+def test_a_repeated_pattern_costs_nothing_if_the_order_is_high_enough(kind, smoothing):
     # After 0 0 comes 1, after 1 0 comes 0: one value before says little, two say all.
     rows = np.tile([[0], [0], [1]], (2000, 1))
     offsets = np.array([0, len(rows)])
@@ -177,7 +178,7 @@ def test_known_values_of_the_same_row_are_context():
         np.testing.assert_allclose(nats, [math.log(3), 0], atol=0.01)
 
 
-def test_what_helps_most_is_chosen_first():
+def test_the_value_that_helps_most_is_chosen_first():
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 4, (4000, 2))
     for index in range(4, 4000):
@@ -225,7 +226,7 @@ def test_samples_are_as_frequent_as_they_are_probable():
     assert total == pytest.approx(1)
 
 
-def test_a_seed_gives_its_samples_and_another_seed_others():
+def test_the_seed_decides_the_samples():
     train = _corpus()
     model = ngrams.fit(*train, SIZES, 3, "tokens", "witten_bell")
     start = np.zeros((4, 1, 2), np.uint8)
@@ -282,7 +283,7 @@ def test_narrow_integers_do_not_wrap_around():
         (np.zeros((4, 2), int), [0, 4], 1, "words", "one of"),
     ],
 )
-def test_what_cannot_be_counted_is_said(rows, offsets, order, kind, message):
+def test_rows_that_cannot_be_counted_are_refused_with_the_reason(rows, offsets, order, kind, message):
     with pytest.raises(UsageError, match=message):
         ngrams.fit(rows, np.array(offsets), SIZES, order, kind, "kneser_ney")
 

@@ -1,89 +1,177 @@
-"""The README's commands and its Python example are run as they stand, with training cut short."""
+"""What README and docs/ say is so: their commands run, their example runs, their tables and names are the real ones.
 
-import os
+The commands run one after the other in this process, as a reader would type them in one folder, with sizes cut down by
+flags that are appended.
+"""
+
+from __future__ import annotations
+
 import re
 import shlex
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
+import musicjax
 from benchmarks import tables
+from musicjax import config_files, main
+from musicjax.cli import flags
+from musicjax.music import composer, midi
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SHORT = ("--config.train.epochs=1", "--config.model.units=16", "--config.sample.num_notes=20")
+REPOSITORY = Path(__file__).parents[1]
+README, GUIDE, PYTHON = REPOSITORY / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "docs" / "python.md"
+DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+MOST_README_BYTES = 12 * 1024
+# Appended to every command of these kinds. The last of two flags of one name counts.
+SHORT_TRAINING = {
+    "--config.train.epochs": "1",
+    "--config.train.histograms": "false",
+    "--config.model.units": "8",
+    "--config.data.workers": "1",
+    "--config.sample.num_outputs": "0",
+    "--config.sample.every": "0",
+}
+# A sweep of two temperatures and two values of min_p makes four pieces of each output.
+SHORT_GENERATING = {"--num_outputs": "2", "--bars": "1", "--seconds": "2"}
+PRIMER_NOTES = 16  # as many as without a primer, so that the same compiled program serves both
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def commands(path: Path) -> list[list[str]]:
+    """The words after `musicjax` of each command in the shell blocks of a document."""
+    blocks = re.findall(r"^```(?:console|bash)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+    parts = [shlex.split(part) for block in blocks for line in block.splitlines() for part in line.split("&&")]
+    return [words[1:] for words in parts if words and words[0] == "musicjax"]
 
 
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("console") for line in block.splitlines() if line]
-    return [shlex.split(line) for line in lines]
+def cut_short(words: list[str]) -> list[str]:
+    """A command with flags that make it quick: another epoch where it goes on with a run, one otherwise."""
+    if words[0].startswith("--"):
+        more = dict(SHORT_TRAINING)
+        if any(word.startswith("--config.train.epochs=") for word in words):
+            more["--config.train.epochs"] = "2"
+        return [*words, *(f"{flag}={value}" for flag, value in more.items())]
+    if words[0] == "generate":
+        given = {word.split("=")[0] for word in words} | {"--num_outputs"}
+        return [*words, *(f"{flag}={value}" for flag, value in SHORT_GENERATING.items() if flag in given)]
+    return words
 
 
 @pytest.fixture(scope="module")
-def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a reader of the README would stand: a folder with my_midi, which holds a song.mid."""
-    folder = tmp_path_factory.mktemp("reader")
-    shutil.copytree(clips, folder / "my_midi")
-    shutil.copy(sorted(clips.iterdir())[0], folder / "my_midi" / "song.mid")
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a reader stands: a folder with my_midi, which holds song.mid, and with a cache and runs of its own.
+
+    The built-in corpus and the paper's data are the same few clips, so that programs are compiled once for all three.
+    """
+    here = tmp_path_factory.mktemp("reader")
+    (here / "my_midi").mkdir()
+    composer.write_corpus(here / "my_midi", seed=3, clips=6)
+    first = midi.read(sorted((here / "my_midi").iterdir())[0])
+    midi.write(first[:PRIMER_NOTES], here / "my_midi" / "song.mid")
+    shutil.copytree(here / "my_midi", here / "pop_music_midi")
+
+    def write_few(target: Path, **_: int) -> None:
+        shutil.copytree(here / "my_midi", target, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+        patch.setattr(composer, "write_corpus", write_few)
+        optimized = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)  # compiling takes nearly all of the time
+        yield here
+        jax.config.update("jax_disable_most_optimizations", optimized)
+        jax.clear_caches()  # no other test may meet programs compiled like this
 
 
-def run(argv: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}: {done.stderr}"
-    return done.stdout
+def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    status = main.main(words)
+    said = capsys.readouterr().err
+    assert status == 0, f"musicjax {shlex.join(words)}: {said}"
 
 
-def test_every_command_runs(folder: Path) -> None:
-    assert len(commands()) >= 7
-    for words in commands():
-        assert words[:3] == ["python", "-m", "musicjax.main"], words
-        trains = len(words) < 4 or words[3].startswith("--")
-        more = [
-            flag for flag in SHORT if trains and not (flag.startswith("--config.train") and "epochs=90" in words[-1])
-        ]
-        if trains and "epochs=90" in words[-1]:
-            words[-1] = "--config.train.epochs=2"
-        run([sys.executable, *words[1:], *more], folder)
-    assert len(list((folder / "runs" / "mine" / "generated").glob("*.mid"))) == 4
-    assert list((folder / "continued").glob("*.mid"))
+def test_the_commands_of_readme_and_guide_run_in_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = [*commands(README), *commands(GUIDE)]
+    assert len(typed) >= 12
+    done: set[tuple[str, ...]] = set()
+    for words in map(cut_short, typed):
+        if tuple(words) not in done:
+            run(words, capsys)
+        done.add(tuple(words))
+    assert (folder / "runs" / "demo" / "report.html").is_file()
+    assert len((folder / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()) == 4  # two epochs, two splits
+    for place in ("runs/mine/generated", "continued", "untrained", "frames", "in_d"):
+        assert len(list((folder / place).glob("*.mid"))) == 2, place
+    assert len(list((folder / "sweep").glob("*.mid"))) == 8
+    assert list((folder / "runs" / "mine" / "report").glob("*.png"))
 
 
-def test_the_python_example_runs(folder: Path) -> None:
-    (example,) = blocks("python")
-    short = re.sub(r"epochs = \d+", "epochs = 1; config.model.units = 16", example)
+def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", PYTHON.read_text(), re.MULTILINE | re.DOTALL)
+    less = "epochs = 1; config.model.units = 8; config.sample.num_outputs = 0; config.train.histograms = False"
+    short = example.replace("epochs = 20", less)
     assert short != example
-    assert run([sys.executable, "-c", short], folder).splitlines()[-1] == "200 notes"
+    exec(compile(short, str(PYTHON), "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "100 notes"
 
 
-def test_the_nine_names_are_the_interface() -> None:
-    import musicjax
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_is_one_that_the_program_takes(document: Path) -> None:
+    for words in commands(document):
+        flags.parse(words)
 
-    assert len(musicjax.__all__) == 9
+
+def test_python_md_names_the_interface() -> None:
+    text = PYTHON.read_text()
+    assert len(musicjax.__all__) == 9  # "these nine names"
     for name in musicjax.__all__:
-        assert f"`{name}`" in README
+        assert f"`{name}`" in text
         assert getattr(musicjax, name).__doc__
 
 
-def test_every_module_has_its_place_in_the_file_tree() -> None:
-    tree = next(block for block in blocks("text") if "main.py" in block)
-    package = Path(__file__).parents[1] / "musicjax"
-    for path in package.rglob("*.py"):
-        if path.name != "__init__.py" and "configs" not in path.parts:
-            assert path.name in tree, f"{path.name} is missing in the README's tree"
+def test_internals_names_every_module_and_no_other() -> None:
+    named = set(re.findall(r"`((?:[a-z]+/)?[a-z_]+\.py)`", (REPOSITORY / "docs" / "internals.md").read_text()))
+    package = REPOSITORY / "musicjax"
+    paths = {path.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"}
+    modules = {path.as_posix() for path in paths if path.parts[0] != "configs"}
+    others = {name for name in named if (REPOSITORY / name).is_file()}
+    assert named - others == modules, f"missing: {sorted(modules - named)}; not there: {sorted(named - modules)}"
 
 
-def test_the_tables_of_numbers_are_those_of_the_kept_results() -> None:
-    (machine,) = set(re.findall(r"`benchmarks/results/([a-z0-9_-]+)`", README))
-    made = tables.tables(machine)
-    promised = {"train", "sample", "sample_many", "start", "paper", "trials", "scaling"}
-    assert promised | {"ingest", "reliability", "likelihood", "published"} <= set(made)
+def test_the_guide_names_every_config() -> None:
+    for name in config_files.names():
+        assert f"`{name}`" in GUIDE.read_text(), name
+
+
+def test_tables_are_those_of_the_kept_results() -> None:
+    results = (REPOSITORY / "docs" / "results.md").read_text()
+    (machine,) = set(re.findall(r"`benchmarks/results/([a-z0-9_-]+)`", results))
+    made, texts = tables.tables(machine), [(REPOSITORY / place).read_text() for place in tables.PLACES]
+    promised = {"speed", "train", "sample", "sample_many", "start", "paper", "trials", "scaling", "ingest"}
+    assert promised | {"reliability", "likelihood", "published", "notes_events", "notes_demo", "quality"} == set(made)
     for name, table in made.items():
-        assert table in README, f"{name}: {table}"
+        assert any(f"<!-- {name} -->\n\n{table}\n" in f"{text}\n" for text in texts), name
+
+
+def test_readme_is_two_screens() -> None:
+    assert len(README.read_bytes()) <= MOST_README_BYTES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    for target in targets:
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            linked = (document.parent / name) if name else document
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

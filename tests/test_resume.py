@@ -1,36 +1,78 @@
 """A run that was cut off and started again ends as the run that was left alone, byte for byte."""
 
+from __future__ import annotations
+
+import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+import musicjax
+from musicjax.errors import RunError
+from musicjax.run import epoch as epoch_lib
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.training import optimizer as optimizer_lib
+from tests import tiny_runs
 
-EPOCHS = 12
+EPOCHS = 7
+# Where a process is cut off: a function of `when` and the two numbers it is called with, and how the process ends.
+CUT_OFF = """
+import os, signal, sys
+from musicjax import main
+from musicjax.store import checkpoint, checksums, recorder
+
+def killed_in_save(epoch):  # its files are written, its checksums are not
+    write = checksums.write
+    def dying(folder):
+        if folder.name == f"{epoch}.partial":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(folder)
+    checksums.write = dying
+
+def killed_before_save(epoch):  # the epoch's lines are in metrics.jsonl, and must be taken back
+    write = recorder.Recorder.write
+    def dying(self, split, number, *rest):
+        write(self, split, number, *rest)
+        if (split, number) == ("valid", epoch):
+            os.kill(os.getpid(), signal.SIGKILL)
+    recorder.Recorder.write = dying
+
+def terminated(epoch):
+    write = recorder.Recorder.write
+    def signalled(self, split, number, *rest):
+        if (split, number) == ("train", epoch):
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, split, number, *rest)
+    recorder.Recorder.write = signalled
+
+globals()[sys.argv[1]](int(sys.argv[2]))
+sys.exit(main.main(sys.argv[3:]))
+"""
 
 
-def command(clips: Path, workdir: Path) -> list[str]:
-    fields = (
-        "model.units=32",
-        "data.window=20",
-        "train.batch_size=16",
-        f"train.epochs={EPOCHS}",
-        "sample.num_outputs=1",
+def train(clips: Path, workdir: Path, **changes: Any) -> Path:
+    musicjax.train(tiny_runs.config_of(clips, **{"train.epochs": EPOCHS, **changes}), workdir)
+    return workdir
+
+
+def cut_off(clips: Path, workdir: Path, how: str, epoch: int) -> subprocess.CompletedProcess[str]:
+    """A process that trains and is cut off at this epoch, in a way of CUT_OFF."""
+    argv = tiny_runs.flags(workdir, clips, **{"train.epochs": EPOCHS})
+    return subprocess.run(
+        [sys.executable, "-c", CUT_OFF, how, str(epoch), *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
-    return [
-        *(sys.executable, "-m", "musicjax.main", "--config=small", f"--workdir={workdir}"),
-        *(f"--config.{field}" for field in (*fields, f"data.source={clips}", "sample.num_notes=10")),
-    ]
 
 
 def final_bytes(workdir: Path) -> list[bytes]:
@@ -43,110 +85,84 @@ def untimed_metrics(workdir: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "windows_per_second")} for line in lines]
 
 
-def cut_off(clips: Path, workdir: Path, number: signal.Signals, epochs: int) -> subprocess.CompletedProcess[str]:
-    """Starts a run and sends it a signal once so many epochs are recorded."""
-    process = subprocess.Popen(command(clips, workdir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        path = workdir / "metrics.jsonl"
-        if path.is_file() and path.read_text().count("\n") >= 2 * epochs:
-            break
-        time.sleep(0.005)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+def assert_same(workdir: Path, left_alone: Path) -> None:
+    assert final_bytes(workdir) == final_bytes(left_alone)
+    assert untimed_metrics(workdir) == untimed_metrics(left_alone)
+    for path in (left_alone / "samples").glob("*.mid"):
+        assert (workdir / "samples" / path.name).read_bytes() == path.read_bytes()
+    assert not [path.name for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
 
 
 @pytest.fixture(scope="module")
 def left_alone(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("alone") / "w"
-    subprocess.run(command(clips, workdir), check=True, capture_output=True)
-    return workdir
+    return train(clips, tmp_path_factory.mktemp("alone") / "w")
 
 
-def test_killed_runs_that_are_started_again_end_byte_for_byte_the_same(
+@pytest.fixture
+def halfway(trained_notes: Path, tmp_path: Path) -> Path:
+    """A run of the first three epochs."""
+    return shutil.copytree(trained_notes, tmp_path / "half")
+
+
+def test_a_run_that_is_stopped_and_killed_and_started_again_ends_byte_for_byte_as_one_left_alone(
     clips: Path, left_alone: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "w"
-    for epochs in (1, 4, 7):
-        assert cut_off(clips, workdir, signal.SIGKILL, epochs).returncode == -signal.SIGKILL
-    assert checkpoint_lib.read_facts(workdir).epoch < EPOCHS
-    subprocess.run(command(clips, workdir), check=True, capture_output=True)
-    assert final_bytes(workdir) == final_bytes(left_alone)
-    assert untimed_metrics(workdir) == untimed_metrics(left_alone)
-    for path in (left_alone / "samples").iterdir():
-        assert (workdir / "samples" / path.name).read_bytes() == path.read_bytes()
+    stopped = cut_off(clips, workdir, "terminated", 3)
+    assert stopped.returncode == 143
+    assert stopped.stderr.splitlines()[-1].startswith("musicjax: stopped by SIGTERM")
+    # The signal came inside a save, which was finished first.
+    assert checkpoint_lib.read_metadata(workdir).epoch == 3
+    for how, epoch, saved in (("killed_in_save", 5, 4), ("killed_before_save", 6, 5)):
+        killed = cut_off(clips, workdir, how, epoch)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert checkpoint_lib.read_metadata(workdir).epoch == saved
+    assert len(untimed_metrics(workdir)) == 2 * 6, "the last epoch was recorded but not saved"
+    assert_same(train(clips, workdir), left_alone)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_a_run_with_a_line_and_its_status(
-    clips: Path, tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    done = cut_off(clips, tmp_path / "w", number, 1)
-    assert done.returncode == status
-    assert done.stderr.splitlines()[-1].startswith(f"musicjax: stopped by {number.name}")
-    assert "Traceback" not in done.stderr
-    assert checkpoint_lib.exists(tmp_path / "w")
+def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alone: Path, halfway: Path) -> None:
+    assert_same(train(clips, halfway), left_alone)
 
 
-def test_a_restore_that_forgets_the_optimizer_state_is_noticed(clips: Path, left_alone: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "w"
-    cut_off(clips, workdir, signal.SIGKILL, 4)
-    arrays, facts = checkpoint_lib.restore(workdir)
-    fresh = optimizer_lib.rmsprop(facts.config.train.learning_rate).init(arrays.state.params)
-    shutil.rmtree(checkpoint_lib.folder(workdir) / str(facts.epoch))
-    store = checkpoint_lib.Store(workdir)
+# Controls: what the tests above would not notice, they would not test.
+
+
+def test_a_restore_that_forgets_the_optimizer_state_is_noticed(clips: Path, left_alone: Path, halfway: Path) -> None:
+    arrays, metadata = checkpoint_lib.restore(halfway)
+    fresh = optimizer_lib.rmsprop(metadata.config.train.learning_rate).init(arrays.state.params)
+    shutil.rmtree(checkpoint_lib.folder(halfway) / str(metadata.epoch))
+    store = checkpoint_lib.Store(halfway)
     forgetful = arrays._replace(state=arrays.state._replace(opt_state=fresh))
-    store.save(checkpoint_lib.Checkpoint(forgetful, facts))
+    store.save(checkpoint_lib.Checkpoint(forgetful, metadata))
     store.close()
-    subprocess.run(command(clips, workdir), check=True, capture_output=True)
-    assert final_bytes(workdir) != final_bytes(left_alone)
+    train(clips, halfway)
+    assert checkpoint_lib.read_metadata(halfway).epoch == EPOCHS
+    assert final_bytes(halfway) != final_bytes(left_alone)
 
 
-# A run that goes on, but with its windows in the order of the first epochs.
-FORGETFUL = """
-import sys
-from musicjax import main
-from musicjax.run import epoch, train
-
-first, start, restored = [0], epoch.start, train._restored
-
-def counted_from_zero(programs, state, number, *rest, **named):
-    return start(programs, state, number - first[0], *rest, **named)
-
-def remembered(*arguments):
-    checkpoint = restored(*arguments)
-    first[0] = checkpoint.facts.epoch
-    return checkpoint
-
-epoch.start, train._restored = counted_from_zero, remembered
-sys.exit(main.main(sys.argv[1:]))
-"""
+def test_a_restore_that_forgets_its_place_in_the_data_is_noticed(
+    clips: Path, left_alone: Path, halfway: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on, but with its windows in the order of the first epochs."""
+    start = epoch_lib.start
+    monkeypatch.setattr(
+        epoch_lib,
+        "start",
+        lambda programs, state, number, *rest, **named: start(programs, state, number - 3, *rest, **named),
+    )
+    train(clips, halfway)
+    assert checkpoint_lib.read_metadata(halfway).epoch == EPOCHS
+    assert final_bytes(halfway) != final_bytes(left_alone)
 
 
-def test_a_restore_that_forgets_the_place_in_the_data_is_noticed(clips: Path, left_alone: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "w"
-    cut_off(clips, workdir, signal.SIGKILL, 4)
-    argv = command(clips, workdir)[3:]
-    subprocess.run([sys.executable, "-c", FORGETFUL, *argv], check=True, capture_output=True)
-    assert checkpoint_lib.read_facts(workdir).epoch == EPOCHS
-    assert final_bytes(workdir) != final_bytes(left_alone)
-
-
-def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alone: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "w"
-    short = [*command(clips, workdir), "--config.train.epochs=5"]
-    subprocess.run(short, check=True, capture_output=True)
-    subprocess.run(command(clips, workdir), check=True, capture_output=True)
-    assert final_bytes(workdir) == final_bytes(left_alone)
-
-
-def test_other_data_is_not_mixed_into_a_run(clips: Path, tmp_path: Path) -> None:
-    workdir, music = tmp_path / "w", tmp_path / "music"
-    shutil.copytree(clips, music)
-    subprocess.run([*command(music, workdir), "--config.train.epochs=1"], check=True, capture_output=True)
-    sorted(music.iterdir())[0].unlink()
-    done = subprocess.run(command(music, workdir), capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "was trained on other data" in done.stderr
-    assert checkpoint_lib.read_facts(workdir).epoch == 1
+def test_other_constants_than_the_data_give_now_are_refused(clips: Path, halfway: Path) -> None:
+    """As after a change of how they are learned."""
+    arrays, metadata = checkpoint_lib.restore(halfway)
+    scaling = {**metadata.learned["scaling"], "span": [2 * span for span in metadata.learned["scaling"]["span"]]}
+    shutil.rmtree(checkpoint_lib.folder(halfway) / str(metadata.epoch))
+    store = checkpoint_lib.Store(halfway)
+    store.save(checkpoint_lib.Checkpoint(arrays, dataclasses.replace(metadata, learned={"scaling": scaling})))
+    store.close()
+    with pytest.raises(RunError, match="trained with other scaling than its data give now"):
+        train(clips, halfway)

@@ -19,11 +19,12 @@ import pytest
 import musicjax
 from musicjax import config as config_lib
 from musicjax import main
+from musicjax.cli import flags as flags_lib
 from musicjax.config import Config
-from musicjax.generation import generate as generate_lib
 from musicjax.model.network import MusicLSTM
 from musicjax.run import epoch as epoch_lib
 from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import model as model_lib
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import trials as trials_lib
 from musicjax.training.windows import Windows
@@ -53,7 +54,7 @@ class Run(NamedTuple):
     summary: dict[str, Any]
     lines: list[dict]
     arrays: checkpoint_lib.Arrays
-    facts: checkpoint_lib.Facts
+    metadata: checkpoint_lib.Metadata
 
 
 def config_of(clips: Path, **fields: Any) -> Config:
@@ -225,7 +226,7 @@ def test_without_lists_only_the_seeds_differ():
 @pytest.mark.parametrize("dashes", ["-", "--"])
 def test_values_with_commas_are_the_lists_of_the_trials(dashes):
     words = ["config.train.learning_rate=1e-3,1e-4", "config.model.dropout=0.1,0.5", "config.train.trials=4"]
-    _, _, config, overrides = main.parse([dashes + word for word in words])
+    _, _, config, overrides = flags_lib.parse([dashes + word for word in words])
     assert (config.train.learning_rates, config.train.dropouts) == ((1e-3, 1e-4), (0.1, 0.5))
     demo = musicjax.load_config("demo")
     assert (config.train.learning_rate, config.model.dropout) == (demo.train.learning_rate, demo.model.dropout)
@@ -233,7 +234,7 @@ def test_values_with_commas_are_the_lists_of_the_trials(dashes):
 
 
 def test_one_value_stays_the_knob_of_one_run():
-    _, _, config, _ = main.parse(["--config.train.learning_rate=1e-2", "--config.model.dropout=0.1"])
+    _, _, config, _ = flags_lib.parse(["--config.train.learning_rate=1e-2", "--config.model.dropout=0.1"])
     assert (config.train.learning_rate, config.model.dropout) == (1e-2, 0.1)
     assert (config.train.learning_rates, config.train.dropouts) == ((), ())
 
@@ -318,27 +319,29 @@ def test_the_summary_is_that_of_the_metrics(many):
 
 
 def test_the_best_parameters_are_those_of_the_best_trial_at_its_best_epoch(many, singles):
-    single = singles[many.facts.best_trial]
-    assert many.facts.best_epoch == single.facts.best_epoch < EPOCHS, "the last epoch would be the latest parameters"
+    single = singles[many.metadata.best_trial]
+    assert many.metadata.best_epoch == single.metadata.best_epoch < EPOCHS, (
+        "the last epoch would be the latest parameters"
+    )
     assert_close(many.arrays.best_params, single.arrays.best_params)
     np.testing.assert_allclose(many.arrays.best_deviation, single.arrays.best_deviation, rtol=1e-5)
-    for standing, alone in zip(many.facts.trials, singles, strict=True):
-        assert standing.best_epoch == alone.facts.best_epoch
-        assert standing.best_loss == pytest.approx(alone.facts.best_loss, rel=1e-5)
+    for progress, alone in zip(many.metadata.trials, singles, strict=True):
+        assert progress.best_epoch == alone.metadata.best_epoch
+        assert progress.best_loss == pytest.approx(alone.metadata.best_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("which", ["best", "latest"])
 def test_evaluate_gives_the_recorded_loss_of_the_best_trial(many, which, capsys):
     assert main.main(["evaluate", f"--workdir={many.workdir}", f"--checkpoint={which}"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    losses = losses_of(many.lines, "valid", many.facts.best_trial)
+    losses = losses_of(many.lines, "valid", many.metadata.best_trial)
     assert scores["loss"] == pytest.approx(min(losses.values()) if which == "best" else losses[EPOCHS], rel=1e-6)
-    assert scores["epoch"] == (many.facts.best_epoch if which == "best" else EPOCHS)
+    assert scores["epoch"] == (many.metadata.best_epoch if which == "best" else EPOCHS)
 
 
 @pytest.mark.parametrize("which", ["best", "latest"])
 def test_music_is_that_of_the_best_trials_own_run(many, singles, which):
-    ours, alone = (generate_lib.load(run.workdir, which) for run in (many, singles[many.facts.best_trial]))
+    ours, alone = (model_lib.load(run.workdir, which) for run in (many, singles[many.metadata.best_trial]))
     assert_close(ours.params, alone.params)
     np.testing.assert_allclose(ours.deviation, alone.deviation, rtol=1e-5)
 
@@ -362,7 +365,7 @@ def test_a_trial_that_diverges_ends_alone(clips, tmp_path, overflowing, capsys):
     assert [line for line in err.splitlines() if line.startswith("trial ")] == [
         line for line in err.splitlines() if "1 (learning rate 10) ends, the others go on: epoch 1:" in line
     ]
-    assert [standing.diverged for standing in run.facts.trials] == [0, 1, 0]
+    assert [progress.diverged for progress in run.metadata.trials] == [0, 1, 0]
     assert run.summary["diverged"] == 1
     assert [(one["learning_rate"], one["diverged"]) for one in run.summary["settings"]] == [
         (1e-3, 0),
@@ -401,9 +404,9 @@ def test_a_trial_that_diverges_later_keeps_its_best_but_no_longer_counts(clips, 
     run = run_of(clips, tmp_path / "w", **fields)
     assert list(losses_of(run.lines, "valid", 1)) == list(losses_of(run.lines, "train", 1)) == [1, 2]
     assert list(losses_of(run.lines, "valid", 0)) == list(range(1, EPOCHS + 1))
-    assert [standing.diverged for standing in run.facts.trials] == [0, 3]
-    assert run.facts.best_loss == min(losses_of(run.lines, "valid", 1).values())
-    assert run.facts.best_epoch <= 2 and run.facts.best_trial == 1
+    assert [progress.diverged for progress in run.metadata.trials] == [0, 3]
+    assert run.metadata.best_loss == min(losses_of(run.lines, "valid", 1).values())
+    assert run.metadata.best_epoch <= 2 and run.metadata.best_trial == 1
 
 
 def test_the_latest_of_a_trial_that_diverged_is_refused_and_its_best_is_used(clips, tmp_path, spoiled, capsys):
@@ -430,7 +433,7 @@ def test_patience_is_by_trial_as_in_the_run_by_itself(clips, tmp_path):
             ours, alone = losses_of(run.lines, split, trial), losses_of(single.lines, split)
             assert list(ours) == list(alone)
             assert ours == pytest.approx(alone, rel=1e-5)
-        assert run.facts.trials[trial].best_epoch == single.facts.best_epoch
+        assert run.metadata.trials[trial].best_epoch == single.metadata.best_epoch
         ends.append(max(ours))
     assert ends[1] < ends[0] == 6
 
@@ -439,7 +442,7 @@ def test_a_run_ends_when_the_last_trial_has_run_out_of_patience(clips, tmp_path,
     fields = {"train.trials": 2, "train.learning_rates": (1e-12,), "train.epochs": 30, "train.patience": 2}
     run = run_of(clips, tmp_path / "w", **fields)
     last = [max(losses_of(run.lines, "valid", trial)) for trial in (0, 1)]
-    assert last == [standing.best_epoch + 2 for standing in run.facts.trials]
+    assert last == [progress.best_epoch + 2 for progress in run.metadata.trials]
     assert run.summary["epochs"] == max(last) < 30
     assert "stopped early" in capsys.readouterr().err
 
@@ -450,8 +453,8 @@ def test_a_trial_may_diverge_when_the_others_have_run_out_of_patience(clips, tmp
     run = run_of(clips, tmp_path / "w", **fields)
     assert max(losses_of(run.lines, "valid", 0)) < 4, "the other one was to have ended before"
     assert max(losses_of(run.lines, "valid", 1)) == 3
-    assert [bool(standing.diverged) for standing in run.facts.trials] == [False, True]
-    assert run.facts.best_trial == 1 and run.summary["best_epoch"] == 3
+    assert [bool(progress.diverged) for progress in run.metadata.trials] == [False, True]
+    assert run.metadata.best_trial == 1 and run.summary["best_epoch"] == 3
 
 
 # Cut off and started again.
@@ -478,15 +481,15 @@ def test_a_killed_run_of_trials_that_is_started_again_ends_byte_for_byte_the_sam
     argv = flags(clips, tmp_path / "w", **MANY, **{"train.trial_group": 1})
     killed = subprocess.run([sys.executable, "-c", KILLED, "3", *argv], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert checkpoint_lib.read_facts(tmp_path / "w").epoch == 2
+    assert checkpoint_lib.read_metadata(tmp_path / "w").epoch == 2
     assert len(lines_of(tmp_path / "w")) == 3 * 2 * TRIALS
     again = subprocess.run(
         [sys.executable, "-m", "musicjax.main", *argv], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
-    arrays, facts = checkpoint_lib.restore(tmp_path / "w")
+    arrays, metadata = checkpoint_lib.restore(tmp_path / "w")
     for ours, left_alone in zip(jax.tree.leaves(arrays), jax.tree.leaves(many.arrays), strict=True):
         assert np.asarray(ours).tobytes() == np.asarray(left_alone).tobytes()
-    assert (facts.trials, facts.best_trial) == (many.facts.trials, many.facts.best_trial)
+    assert (metadata.trials, metadata.best_trial) == (many.metadata.trials, many.metadata.best_trial)
     timed = ("seconds", "windows_per_second")
     for ours, left_alone in zip(lines_of(tmp_path / "w"), many.lines, strict=True):
         assert {k: v for k, v in ours.items() if k not in timed} == {

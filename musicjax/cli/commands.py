@@ -1,4 +1,4 @@
-"""The commands: plain arguments in, results on standard output. Each imports what it alone needs."""
+"""The commands: plain arguments in, results on standard output. Each imports what only it needs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from musicjax.run import signals
 def run(call: Call) -> int:
     """Runs one command with its flags; returns the exit status.
 
-    SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and a started epoch is lost.
+    SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and an unfinished epoch is lost.
     """
-    goes_on = "; the same command goes on after the last finished epoch, if there is one"
+    goes_on = "; the same command continues after the last finished epoch, if there is one"
     signals.install(goes_on * (call.command == "train"))
     commands = {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data, "report": _report}
     commands[call.command](call)
@@ -98,7 +98,7 @@ def _generate(call: Call) -> None:
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:
-    """(the model of the workdir, or the one that comes along; its config with what is overridden; its own folder)."""
+    """(the model of the workdir, or else the one that comes with musicjax; its config with overrides; its folder)."""
     from musicjax import console
     from musicjax.run import device
     from musicjax.store import model as model_lib
@@ -109,13 +109,13 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
         device.keep_programs(saved.data)
         return model_lib.load(workdir, which), saved, workdir / "generated"
     if call.overrides is None or call.overrides:
-        raise UsageError("--workdir is missing: expected the folder of the model that the config is of")
+        raise UsageError("--workdir is missing: expected the folder of the model that the config belongs to")
     from musicjax.store import pretrained
 
     model_lib.check_which(which)
     model = pretrained.load()
     device.keep_programs(model.config.data)
-    console.say("model", "no --workdir: the small model that comes with musicjax, of the built-in corpus")
+    console.say("model", "no --workdir: the small model that comes with musicjax, trained on the built-in corpus")
     return model, model.config, Path("generated")
 
 
@@ -130,10 +130,11 @@ def _evaluate(call: Call) -> None:
 def _data(call: Call) -> None:
     from musicjax.cli import data
 
-    options, config = call.options, call.config
+    options = call.options
+    config = call.config if call.overrides is None else _with(call.config, call.overrides)
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
-    if source.startswith("polyphonic:"):  # whatever the config would train on it
+    if source.startswith("polyphonic:"):  # it holds frames, whatever the config says
         config = Config(data=DataConfig(cache=config.data.cache, encoding="frames"))
     config_lib.set_field(config, "data.source", source)
     data.show(config_lib.validate(config).data, report, options["json"])
@@ -143,13 +144,13 @@ def _report(call: Call) -> None:
     if not call.options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a run")
     if call.overrides is None or call.overrides:
-        raise UsageError("report takes no config: it draws what was recorded in workdir; leave out --config")
+        raise UsageError("report takes no config: it draws what was recorded in the workdir; leave out --config")
     from musicjax import console
     from musicjax.report import figures, page
 
     workdir, output_dir = Path(call.options["workdir"]), call.options["output_dir"]
     paths, left_out = figures.write(workdir, Path(output_dir or workdir / "report"))
-    if not output_dir:  # the page names the files of samples as seen from the workdir
+    if not output_dir:  # the page names sample files relative to the workdir
         path, missing = page.write(workdir)
         paths, left_out = [*paths, path], left_out + missing
     for fact in left_out:
@@ -159,10 +160,10 @@ def _report(call: Call) -> None:
 
 
 def _existing_workdir(call: Call) -> tuple[Path, Config]:
-    """The workdir of a trained model, and its config with what is overridden.
+    """The workdir of a trained model, and its config with overrides.
 
     Raises:
-        UsageError: a config or field that is named beside it describes another model.
+        UsageError: a config or field given with it describes another model.
         RunError: there is no trained model.
     """
     from musicjax.encodings import encoding
@@ -179,8 +180,8 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
         present.model.precision = saved.model.precision
     if encoding.of(saved).network() != encoding.of(present).network():
         raise UsageError(
-            f"workdir {workdir} holds another model than config {call.config.name}; leave out --config to use what was "
-            "saved"
+            f"workdir {workdir} holds another model, not that of config {call.config.name}; leave out --config to use "
+            "what was saved"
         )
     return workdir, saved if call.overrides is None else present
 

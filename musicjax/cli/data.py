@@ -20,7 +20,7 @@ from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
 
 
 def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
-    """A table of outcomes by reason, the report, and on standard output one line, or one JSON object if `as_json`.
+    """Prints outcomes by reason, writes the report, and ends with one line on standard output, or JSON if `as_json`.
 
     Args:
         report: the file for a JSON line about each file; None: one in the cache, if there is a cache.
@@ -49,7 +49,7 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
 
 def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
     """The same for a data set of frames, whose pieces have no seconds."""
-    from musicjax.corpus import frame_sets  # reads other files than MIDI, and few want it
+    from musicjax.corpus import frame_sets  # reads files other than MIDI, and few need it
 
     found = frame_sets.read(source)
     sounding = np.flatnonzero(found.frames.any(axis=0)) + LOWEST_PITCH
@@ -66,7 +66,7 @@ def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
 
 
 def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str) -> dict[str, Any]:
-    """Prints the table, writes the report, and returns what every summary says."""
+    """Prints the table, writes the report, and returns what all summaries have in common."""
     reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
     console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
     if report is not None:

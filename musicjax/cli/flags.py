@@ -1,8 +1,9 @@
-"""Flags: their names per command, what they mean, and the line of words that becomes them."""
+"""Flags: the names and meanings of each command's flags, and how a command line becomes a call."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -14,7 +15,7 @@ from musicjax.errors import UsageError
 
 
 class Flag(NamedTuple):
-    """type of its value (of absl), default, meaning, commands that take it."""
+    """kind: absl's type of its value; default; meaning, as help shows it; commands: those that take it."""
 
     kind: str
     default: Any
@@ -23,50 +24,50 @@ class Flag(NamedTuple):
 
 
 COMMANDS = {
-    "train": "read data, train, save, write samples and the page; goes on if the workdir holds a checkpoint",
-    "generate": "new music from a trained model, or from the one that comes along, as MIDI files",
-    "evaluate": "metrics of a trained model on held-out or other data, as one JSON object",
-    "data": "what is kept of a folder of music files, what is skipped, and why",
-    "report": "the figures and the page of a run, made anew",
+    "train": "read data, train, save, write samples and the page; continue if the workdir holds a checkpoint",
+    "generate": "write new music as MIDI files, from a trained model or the small one that comes with musicjax",
+    "evaluate": "score a trained model on held-out or other data; print one JSON object",
+    "data": "show what is kept of a folder of music files, what is skipped, and why",
+    "report": "draw the figures of a run and make its page anew",
 }
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
 # In the order in which help shows them: the common ones first. All commands take --config and its fields too.
 FLAGS = {
     "data": Flag("string", None, SOURCES, ("train", "evaluate", "data")),
-    "workdir": Flag("string", "", "folder of the run; train: runs/NAME of the config if not given", tuple(COMMANDS)),
-    "json": Flag("bool", False, "last line: the counts as one JSON object", ("data",)),
+    "workdir": Flag("string", "", "folder of the run; train: runs/CONFIG_NAME if not given", tuple(COMMANDS)),
+    "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "num_notes": Flag("integer", None, "notes (or frames) in each; 300 if no other length is given", ("generate",)),
-    "seconds": Flag("float", None, "length of each, instead of --num_notes", ("generate",)),
+    "seconds": Flag("float", None, "length of each in seconds, instead of --num_notes", ("generate",)),
     "bars": Flag("float", None, "length of each in bars of four beats, instead of --num_notes *", ("generate",)),
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
-    "temperature": Flag("string", None, "0: the mean or the likeliest; above: more varied +", ("generate",)),
+    "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "C, F#, Bb, ...: only pitches of this key *+", ("generate",)),
-    "scale": Flag("string", None, "of the key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
+    "scale": Flag("string", None, "scale of --key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
     "bpm": Flag("float", None, "tempo in quarter notes a minute; the data's if not given *", ("generate",)),
-    "primer": Flag("string", "", "MIDI file to go on from, or pitches: [60,-2,67], one a sixteenth", ("generate",)),
+    "primer": Flag("string", "", "MIDI file to continue, or pitches, one a sixteenth: [60,-2,67]", ("generate",)),
     "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
-    "audio": Flag("string", "auto", "sound beside each file: wav, flac, ogg, none; auto: wav for a few", ("generate",)),
+    "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
     "output_dir": Flag("string", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),
-    "top_p": Flag("string", None, "draw from the likeliest bins with this probability together *+", ("generate",)),
-    "min_p": Flag("string", None, "draw from bins with this share of the likeliest's probability *+", ("generate",)),
-    "interval_temperature": Flag("float", None, "of the times between notes alone *", ("generate",)),
-    "pitch_temperature": Flag("float", None, "of pitches alone *", ("generate",)),
-    "duration_temperature": Flag("float", None, "of durations alone *", ("generate",)),
-    "velocity_temperature": Flag("float", None, "of velocities alone *", ("generate",)),
-    "pitch_range": Flag("string", None, "LOW,HIGH: MIDI numbers *", ("generate",)),
-    "polyphony": Flag("string", None, "most notes that sound at once; 0: any number *+", ("generate",)),
+    "top_p": Flag("string", None, "draw from the likeliest bins that together have this probability *+", ("generate",)),
+    "min_p": Flag("string", None, "draw from bins with this share of the top probability or more *+", ("generate",)),
+    "interval_temperature": Flag("float", None, "temperature of the times between notes alone *", ("generate",)),
+    "pitch_temperature": Flag("float", None, "temperature of pitches alone *", ("generate",)),
+    "duration_temperature": Flag("float", None, "temperature of durations alone *", ("generate",)),
+    "velocity_temperature": Flag("float", None, "temperature of velocities alone *", ("generate",)),
+    "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
+    "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
     "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
-    "longest_match": Flag("string", None, "follow earlier passages for at most this many notes *+", ("generate",)),
-    "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
-    "decode": Flag("string", "auto", "how the past is seen: auto, staggered, window or carry", ("generate",)),
-    "soundfont": Flag("string", "", "sound font for the sound; one that is found if not given", ("generate",)),
+    "longest_match": Flag("string", None, "follow an earlier passage for at most this many notes *+", ("generate",)),
+    "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
+    "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
+    "soundfont": Flag("string", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
-    "distributed": Flag("string", "off", "auto: find the processes from Slurm, TPU or Kubernetes", ("train",)),
+    "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI or a TPU pod", ("train",)),
 }
 # Names that Magenta's generators have for flags of generate: (type, ours, how many of theirs are one of ours).
 ALIASES = {
@@ -76,14 +77,15 @@ ALIASES = {
     "qpm": ("float", "bpm", 1),
     "num_steps": ("integer", "bars", 16),
 }
-# A list of values is for the trials, whose fields are named in the plural.
+# A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
-NOTES = "  * models of events only   + takes several values, separated by commas: file k takes the k-th in turn"
+WIDTH = 25  # of the column of flags in help
+NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
 
 class Call(NamedTuple):
-    """command; options: value of each of its flags; config; overrides: fields given, None if the config was named."""
+    """options: the value of each flag of the command; overrides: the fields given, None if the config was named."""
 
     command: str
     options: dict[str, Any]
@@ -92,10 +94,10 @@ class Call(NamedTuple):
 
 
 def parse(argv: list[str]) -> Call:
-    """What a line of words asks for.
+    """What a command line asks for.
 
     Raises:
-        UsageError: a command, flag, config, field or value that there is not.
+        UsageError: an unknown command, flag, config or field, or a value that is not allowed.
     """
     command, words = command_of(argv)
     values = flags.FlagValues()
@@ -119,19 +121,19 @@ def parse(argv: list[str]) -> Call:
             raise UsageError("--data and --config.data.source are the same: expected one of them")
         overrides["data.source"] = options["data"]
     config = config_files.load(values["config"].value or "demo")
-    # Fields without a config may belong to that of the workdir.
+    # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"])
     if not in_workdir or not overrides:
         config_lib.set_fields(config, overrides)
     else:
-        for path in overrides:
-            config_lib.require_field(path)
+        for path, value in overrides.items():
+            config_lib.require_valid(path, value)
     config_lib.validate(config, together=not in_workdir)
     return Call(command, options, config, None if values["config"].present else overrides)
 
 
 def command_of(argv: list[str]) -> tuple[str, list[str]]:
-    """(the command, train if none is named; the words after it); raises UsageError for one that there is not."""
+    """(the command, train if none is named; the words after it); raises UsageError for an unknown one."""
     command, *words = argv if argv and not argv[0].startswith("-") else ["train", *argv]
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
@@ -139,7 +141,7 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def help_of(argv: list[str]) -> list[str]:
-    """What --help shows: the commands; of a command its flags; with --helpfull the fields of its config too."""
+    """What --help shows: the commands; for a command its flags; with --helpfull the fields of its config too."""
     if not argv or argv[0].startswith("-"):
         lines = [
             "Train an LSTM on a folder of MIDI and generate music with it.",
@@ -152,14 +154,18 @@ def help_of(argv: list[str]) -> list[str]:
             "musicjax --version prints the version.",
             "",
             *(_flag_line(name) for name in ("data", "workdir")),
-            f"  --config=NAME          {', '.join(config_files.names())},",
-            "                         or a .py or .json file; demo if not given",
+            *textwrap.wrap(
+                f"{', '.join(config_files.names())}, or a .py or .json file; demo if not given",
+                initial_indent=f"  {'--config=':<{WIDTH}}",
+                subsequent_indent=" " * (WIDTH + 2),
+                width=110,
+            ),
         ]
         return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
     command, _ = command_of(argv)
     lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
     lines += [_flag_line(name) for name, flag in FLAGS.items() if command in flag.commands]
-    lines += ["  --config=NAME          the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
+    lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
     if command == "generate":
         lines += [NOTES, f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
     return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
@@ -167,11 +173,11 @@ def help_of(argv: list[str]) -> list[str]:
 
 def _flag_line(name: str) -> str:
     shown = f"--{name}" if FLAGS[name].kind == "bool" else f"--{name}="
-    return f"  {shown:<23}{FLAGS[name].meaning}"
+    return f"  {shown:<{WIDTH}}{FLAGS[name].meaning}"
 
 
 def _fields() -> list[str]:
-    lines = ["Fields of a config, with their values in demo; those of other encodings below:"]
+    lines = ["Fields of a config, with their values in demo; the fields of other encodings follow:"]
     demo = config_files.load("demo")
     lines += config_files.describe(demo)
     known = {path for path, _, _ in config_lib.fields(demo)}
@@ -211,7 +217,7 @@ def _with_plurals(words: list[str]) -> list[str]:
 
 
 def _typed(path: str, value: Any) -> Any:
-    """A flag's value as the field's; raises UsageError for a list that holds no numbers."""
+    """A flag's value in its field's type; raises UsageError for a list of anything but numbers."""
     if not isinstance(value, list):
         return value
     try:
@@ -221,7 +227,7 @@ def _typed(path: str, value: Any) -> Any:
 
 
 def _aliased(values: flags.FlagValues) -> dict[str, Any]:
-    """What is given under other names, under ours; raises UsageError for what is given under two names."""
+    """The values given under other names, by our names; raises UsageError for one given under two names."""
     found: dict[str, Any] = {}
     known = {alias: (name, count) for alias, (_, name, count) in ALIASES.items()}
     known |= {old: (name, 1) for old, name in renamed.FLAGS.items()}
@@ -250,7 +256,7 @@ def _unknown(command: str, name: str, said: str) -> UsageError:
     if paths:
         said = f"{command} takes no flag --{name}; did you mean --config.{paths[0]}?"
     elif name in FLAGS:
-        said = f"{command} takes no flag --{name}, {' and '.join(FLAGS[name].commands)} do"
+        said = f"{command} takes no flag --{name}; it belongs to {' and '.join(FLAGS[name].commands)}"
     return UsageError(f"{said} (musicjax {command} --help lists the flags)")
 
 

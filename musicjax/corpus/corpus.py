@@ -13,7 +13,6 @@ import numpy as np
 
 from musicjax import files
 from musicjax.corpus.read import Reading
-from musicjax.corpus.split import folders
 from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import FIELDS, Notes
@@ -77,6 +76,27 @@ class Corpus:
         split = [] if own is None else ["".join(map(str, own))]
         text = "\n".join([str(READER_VERSION), str(len(self.notes)), *self.hashes, *split])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folders(names: Sequence[str]) -> np.ndarray | None:
+    """The split that the folders of P paths make, int8 [P]: 0 in train/, 1 in valid/ or validation/, 2 in test/.
+
+    None if no path lies in a folder valid/ or test/.
+
+    Raises:
+        RunError: some do, but others lie elsewhere, or none lies in train/ or in valid/.
+    """
+    kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+    found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
+    if not {1, 2} & set(found):
+        return None
+    advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; rename the folders if not"
+    if -1 in found:
+        raise RunError(f"{names[found.index(-1)]} lies beside folders that are a split: {advice}")
+    for kind, folder in enumerate(("train", "valid")):
+        if kind not in found:
+            raise RunError(f"no piece in {folder}/, but folders that are a split: {advice}")
+    return np.array(found, np.int8)
 
 
 class ReadFile(NamedTuple):

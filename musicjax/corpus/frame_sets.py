@@ -179,7 +179,8 @@ def _load(path: Path) -> list[list[np.ndarray]]:
         )
     except OSError as error:
         raise RunError(
-            f"the process that reads {path} could not be started: {error}; expected room for one more; close other programs"
+            f"the process that reads {path} could not be started: {error}; expected room for one more; "
+            "close other programs"
         ) from error
     if process.returncode:
         last = process.stderr.decode(errors="replace").strip().splitlines()[-1:]

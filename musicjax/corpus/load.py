@@ -44,7 +44,7 @@ def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
         return corpus, outcomes
     kept = without_tests(corpus)
     if len(kept) < len(corpus):
-        console.say("split", f"leaves out the {len(corpus) - len(kept)} pieces in test/, which only test")
+        console.say("split", f"leaves out test/, {len(corpus) - len(kept)} of {len(corpus)} pieces")
     return kept, outcomes
 
 

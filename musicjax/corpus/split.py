@@ -8,43 +8,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musicjax import console
 from musicjax.config import DataConfig
+from musicjax.corpus.corpus import Corpus, folders
 from musicjax.errors import RunError
 from musicjax.music import copies
 from musicjax.music.notes import Notes
 
-if TYPE_CHECKING:
-    from musicjax.corpus.corpus import Corpus
-
 # Training notes among which copies are looked for.
 MOST_KNOWN_NOTES = 3_000_000
-
-
-def folders(names: Sequence[str]) -> np.ndarray | None:
-    """The split that the folders of P paths make, int8 [P]: 0 in train/, 1 in valid/ or validation/, 2 in test/.
-
-    None if no path lies in a folder valid/ or test/.
-
-    Raises:
-        RunError: some do, but others lie elsewhere, or none lies in train/ or in valid/.
-    """
-    kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
-    found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
-    if not {1, 2} & set(found):
-        return None
-    advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; rename the folders if not"
-    if -1 in found:
-        raise RunError(f"{names[found.index(-1)]} lies beside folders that are a split: {advice}")
-    for kind, folder in enumerate(("train", "valid")):
-        if kind not in found:
-            raise RunError(f"no piece in {folder}/, but folders that are a split: {advice}")
-    return np.array(found, np.int8)
 
 
 def without_tests(corpus: Corpus) -> Corpus:
@@ -63,14 +38,15 @@ def without_tests(corpus: Corpus) -> Corpus:
     )
 
 
-def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = None) -> np.ndarray:
+def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray, more_than: str, advice: str = "") -> np.ndarray:
     """Which pieces validate, bool [P]: a share of those long enough, chosen by content.
 
     Files of equal content fall on the same side. If the source has folders for it (see `folders`), they decide.
 
     Args:
-        long_enough: bool [P], which pieces may be chosen; None: those of more notes than a window. Frames give those
-            of more than one frame.
+        long_enough: bool [P], which pieces may be chosen.
+        more_than: what they have more than, such as "one note".
+        advice: what else helps where too few are long enough.
 
     Raises:
         RunError: fewer than two different pieces are long enough.
@@ -78,18 +54,15 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray | None = 
     own = folders(corpus.names)
     if own is not None:
         return own == 1
-    needed, advice = "one frame", "add files"
-    if long_enough is None:
-        long_enough, needed = np.diff(corpus.offsets) > data.window, f"{data.window} notes"
-        advice = "add files, lower --config.data.window, or use --config.data.split=windows"
     hashes = sorted(
         {name for name, enough in zip(corpus.hashes, long_enough, strict=True) if enough},
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
     )
     if len(hashes) < 2:
+        pieces = "1 piece has" if len(hashes) == 1 else f"{len(hashes)} different pieces have"
         raise RunError(
-            f"data source {data.source}: {len(hashes)} different pieces have more than {needed}; "
-            f"expected at least two, so that one can be held out; {advice}"
+            f"data source {data.source}: {pieces} more than {more_than}; expected at least two different ones, so that "
+            f"one can be held out; add files, {advice}or put one in train/ and another in valid/"
         )
     count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
     chosen = set(hashes[:count])

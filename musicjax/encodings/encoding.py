@@ -1,4 +1,4 @@
-"""What every encoding gives the rest of the program, and the one place where its name becomes one.
+"""What every encoding gives the rest of the program, and the one place where a name becomes an encoding.
 
 An encoding turns music into rows of numbers for a network, and rows back into music. Nothing outside this room asks
 which one it is. A new encoding is a file here with a function `make`, and its parts in `config.PARTS`.
@@ -29,7 +29,7 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 # The tempo, in quarter notes a minute, of music whose encoding knows none.
 BPM = 120.0
-# Music of more rows takes long enough to search for matches that the console says so; and rows searched a second.
+# With more rows, the search for matches takes so long that the console announces it; and rows searched a second.
 MANY_ROWS, ROWS_A_SECOND = 1_000_000, 60_000
 
 
@@ -42,7 +42,7 @@ class Scored:
         pieces: how many pieces take part.
         majority: accuracy of the constant answer that fits best, see `config.accuracy_meaning`.
         split: which part of the source it is.
-        music: the pieces as notes; None where the source has frames alone.
+        music: the pieces as notes; None if the source has only frames.
     """
 
     rows: ScoringSet
@@ -79,15 +79,12 @@ class Encoding(Protocol):
     # Whether outputs obey sampling parameters other than the temperature, and have bars and a tempo.
     has_controls: ClassVar[bool]
 
-    @property
-    def config(self) -> Config:
-        """Of the run."""
-        ...
+    config: Config
 
     @property
     def learned(self) -> dict[str, Any]:
-        """The constants learned, as JSON values; empty before there are any."""
-        ...
+        """The constants learned, as JSON values; empty if there are none, or none yet."""
+        return {}
 
     def network(self) -> MusicLSTM:
         """The network of the config.
@@ -101,12 +98,12 @@ class Encoding(Protocol):
         """Reads the source, splits it and learns constants from its training part; says what it found.
 
         Raises:
-            RunError: nothing usable, or a split without a single window.
+            RunError: there is nothing usable, or one side of the split has no window.
         """
         ...
 
     def scored(self, data: DataConfig) -> Scored:
-        """All music of a source, as rows under the constants learned, for a model that never saw it.
+        """All music of another source as rows, made with the constants learned.
 
         Raises:
             UsageError: the source cannot be written in this encoding.
@@ -115,7 +112,7 @@ class Encoding(Protocol):
         ...
 
     def music(self) -> tuple[Music | None, str]:
-        """What the run learns from and validates on, as notes, and its fingerprint; downloads what is not here.
+        """(what the run trains and validates on, as notes; its fingerprint); downloads it if it is not here.
 
         Raises:
             RunError: the source is gone.
@@ -127,7 +124,7 @@ class Encoding(Protocol):
         ...
 
     def metrics(self, validation: Validation) -> dict[str, float]:
-        """What a validation says besides loss and accuracy, in units that people know."""
+        """The metrics of a validation besides loss and accuracy, in familiar units."""
         ...
 
     def primers(self, training: TrainingSet, chosen: np.ndarray) -> np.ndarray:
@@ -143,23 +140,23 @@ class Encoding(Protocol):
         ...
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """What outputs go on from that have no primer of their own: of windows [K, T, C] the rows that they take."""
-        ...
+        """What outputs without a primer of their own continue: windows [K, T, C], or the rows of them that fit."""
+        return primers
 
     def melody_velocity(self) -> int:
-        """MIDI velocity of a melody that comes as text."""
-        ...
+        """MIDI velocity of a melody given as text."""
+        return 80
 
     def tempo(self, bpm: float | None) -> float:
-        """The tempo asked for, or that of the encoding; quarter notes a minute."""
-        ...
+        """The tempo asked for, or else the encoding's own; quarter notes a minute."""
+        return bpm or BPM
 
     def rows_of(self, seconds: float) -> int | None:
-        """How many rows last this long; None where only the rows themselves tell."""
-        ...
+        """How many rows last this long; None if only the rows themselves tell."""
+        return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
-        """Seconds from the onset before each row [K, L, C] to its own, float64 [K, L]."""
+        """Seconds from the previous onset to that of each row [K, L, C], float64 [K, L]."""
         ...
 
     def limits(self) -> Limits:
@@ -182,17 +179,17 @@ def of(config: Config, learned: Mapping[str, Any] | None = None) -> Encoding:
         ValueError: the constants are not those of this encoding.
     """
     module = importlib.import_module(f"musicjax.encodings.{config.data.encoding}")
-    return module.make(config, learned or {})
+    return module.make(config, learned)
 
 
 def require_float32() -> None:
-    """Raises UsageError if JAX computes in float64 here: the numbers would be those of no other run."""
+    """Raises UsageError if JAX computes in float64 here: no other run would give the same numbers."""
     if jax.config.read("jax_enable_x64"):
         raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
 
 
 def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
-    """Raises RunError if the data of fingerprint `found` are not those that the run in the workdir learned from."""
+    """Raises RunError if the data with fingerprint `found` are not those that the run in the workdir learned from."""
     if found != fingerprint:
         moved = f"config.data.source is {saved_source!r} there, {source!r} here"
         what = f"the files of {source} have changed" if source == saved_source else moved

@@ -1,7 +1,7 @@
-"""What controls the drawing of note events: temperatures, filters and masks, each output's own, inside the scan.
+"""How note events are drawn inside the scan: temperatures, filters and masks, for each output its own.
 
 Shape legend: K outputs, or G of a group; C columns of `note_bins`, A = 4 of them predicted;
-V all bins of all columns; M pitches remembered.
+V bins of all columns together; M pitches remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
-from musicjax.music import longest_match, note_bins
+from musicjax.music import bar_position, longest_match, note_bins
 from musicjax.music.note_bins import (
     BAR_POSITION,
     DURATION,
@@ -32,11 +32,11 @@ from musicjax.music.note_bins import (
     Bins,
 )
 
-# Pitches of an output that are remembered, so that no run repeats.
+# How many pitches of an output are remembered, so that no run repeats.
 REMEMBERED = 1024
-# Sounding notes that are remembered; of more than these the one that ends first is forgotten.
+# How many sounding notes are remembered; of more than these, the one that ends first is forgotten.
 SOUNDING = 128
-# Of the predicted columns, the first two, interval and pitch, decide whether notes match.
+# Notes match if the first two predicted columns, interval and pitch, are equal.
 SAME = 2
 PITCHES = note_bins.SIZES[PITCH]
 FIRST_PITCH = sum(note_bins.SIZES[:PITCH])
@@ -47,14 +47,14 @@ class Controls(NamedTuple):
 
     temperature: float32 [K, A], divides the logits of each predicted column; 0: the likeliest bin.
     top_k: int32 [K], only the k likeliest bins; 0: all. top_p: float32 [K], only the likeliest that together have
-    this probability; 1: all. min_p: float32 [K], only those with this share of the likeliest one's probability; 0: all.
-    allowed: bool [K, V], bins that may be drawn at all; some of each column.
+    this probability; 1: all. min_p: float32 [K], only those with at least this share of the likeliest one's
+    probability; 0: all. allowed: bool [K, V], bins that may be drawn at all; at least one of each column.
     polyphony: int32 [K], most notes that sound at once; 0: any number. no_repeat: int32 [K], length of the runs of
     pitches, 2 to LONGEST_RUN, that never repeat among the last M; 0: runs may repeat. longest_match: int32 [K], the
     model does not see what followed a longer match; None: it always sees it.
 
-    A filter applies to the distribution that temperature and masks leave. Where the masks together leave nothing,
-    `allowed` alone counts: the other two are wishes.
+    Filters apply to the distribution that temperature and masks leave. If the masks together leave nothing, `allowed`
+    alone counts: polyphony and no_repeat are wishes.
     """
 
     temperature: jax.Array
@@ -68,8 +68,9 @@ class Controls(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """steps: int32 [bins of intervals]; sounds: int32 [bins of durations], steps; steps_per_bar: int32; match_lengths:
-    int32, where the bins of a match's length begin, None if the model sees no match."""
+    """Bins as steps of the grid. steps: int32, of each bin of intervals; sounds: int32, of each bin of durations;
+    steps_per_bar: int32; match_lengths: int32, where the bins of a match's length begin, None if the model sees no
+    match."""
 
     steps: jax.Array
     sounds: jax.Array
@@ -78,8 +79,8 @@ class Clock(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What masks need of the rows drawn so far: left: int32 [G, SOUNDING], steps that notes still sound; pitches: int32
-    [G, M], the last ones, -1 before the first."""
+    """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound;
+    pitches: int32 [G, M], the last ones, -1 before the first."""
 
     left: jax.Array
     pitches: jax.Array
@@ -100,13 +101,13 @@ def draw(
     clock: Clock,
     memory: Memory,
 ) -> tuple[jax.Array, Memory]:
-    """Next rows float32 [G, C], after rows last [G, C]: outputs [G, O], noise [G, V] from the head."""
+    """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V]."""
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
 
     def column_of(column: int, rows: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         own = slice(begins[column], begins[column + 1])
         allowed = controls.allowed[:, own]
-        if mask is not None:  # where the masks leave nothing together, what is allowed at all
+        if mask is not None:  # if the masks together leave nothing, what is allowed at all
             both = allowed & mask
             allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
         temperature = controls.temperature[:, head.predicted.index(column)]
@@ -116,9 +117,8 @@ def draw(
 
     rows = column_of(INTERVAL, jnp.zeros_like(last), _has_room(memory, controls, clock))
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
-    rows = rows.at[:, BAR_POSITION].set(
-        ((last[:, BAR_POSITION].astype(jnp.int32) + passed) % clock.steps_per_bar).astype(jnp.float32)
-    )
+    position = bar_position.of(last[:, BAR_POSITION].astype(jnp.int32) + passed, clock.steps_per_bar)
+    rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
     rows = column_of(PITCH, rows, _not_again(memory, controls, head.sizes[PITCH]))
     for column in (DURATION, VELOCITY):
         rows = column_of(column, rows)
@@ -130,7 +130,7 @@ def draw(
 
 
 def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
-    """bool [G, intervals]: those after which there is room for a note. Where none is long enough, the longest."""
+    """bool [G, intervals]: those after which there is room for a note; if none is long enough, the longest."""
     sounding = jnp.sum(memory.left[:, None, :] > clock.steps[None, :, None], axis=-1)
     limit = jnp.where(controls.polyphony > 0, controls.polyphony, SOUNDING + 1)
     room = sounding < limit[:, None]
@@ -138,19 +138,19 @@ def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
 
 
 def _not_again(memory: Memory, controls: Controls, pitches: int) -> jax.Array:
-    """bool [G, pitches]: those that do not end a run of pitches that came before."""
+    """bool [G, pitches]: those that do not complete a run of pitches that came before."""
 
     def allowed(memory: Memory, runs: jax.Array) -> jax.Array:
         past = memory.pitches
 
         def longer(back: jax.Array, same: jax.Array) -> jax.Array:
-            """Whether, up to each note, the last `back` pitches are the last ones of all."""
+            """Whether the `back` pitches that end at each note equal the last `back` of all."""
             now = jnp.roll(past, back - 1, axis=1) == jnp.take(past, past.shape[1] - back, axis=1)[:, None]
             now &= jnp.arange(past.shape[1]) >= back - 1
             return same & (now | (back >= runs)[:, None])
 
         same = lax.fori_loop(1, LONGEST_RUN, longer, (past >= 0))
-        # The pitch after a note followed the run that ends there.
+        # The pitch after each note is what followed the run that ends there.
         followed = jnp.where(same[:, :-1] & (runs > 0)[:, None], past[:, 1:], pitches)
         return (
             ~jnp.zeros((past.shape[0], pitches + 1), bool)
@@ -165,7 +165,7 @@ def _not_again(memory: Memory, controls: Controls, pitches: int) -> jax.Array:
 def _drawn(
     logits: jax.Array, noise: jax.Array, allowed: jax.Array, temperature: jax.Array, controls: Controls
 ) -> jax.Array:
-    """int32 [G]: a bin each, from logits and Gumbel noise [G, bins]. Masks come first, so that filters leave one."""
+    """int32 [G]: a bin each, from logits and Gumbel noise [G, bins]. Masks come first, so that filters leave a bin."""
     sharp = jnp.where(temperature > 0, temperature, 1.0)[:, None]
     logits = jnp.where(allowed, logits, -jnp.inf) / sharp
     filtered = (controls.top_k > 0) | (controls.top_p < 1) | (controls.min_p > 0)
@@ -174,11 +174,11 @@ def _drawn(
 
 
 def _filtered(logits: jax.Array, controls: Controls) -> jax.Array:
-    """-inf for what top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) or min-p (Nguyen et al. 2024) leave out."""
+    """Logits, -inf where top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) or min-p (Nguyen et al. 2024) cut."""
     probabilities = jax.nn.softmax(logits, axis=-1)
     falling = -jnp.sort(-probabilities, axis=-1)
     before = jnp.cumsum(falling, axis=-1) - falling
-    # The likeliest has nothing before it, so that one at least is kept. Without top-p all are kept.
+    # Nothing comes before the likeliest, so at least one is kept. Without top-p all are kept.
     kept = jnp.sum((before < controls.top_p[:, None]) | (controls.top_p >= 1)[:, None], axis=-1)
     kept = jnp.where(controls.top_k > 0, jnp.minimum(kept, controls.top_k), kept)
     least = jnp.take_along_axis(falling, jnp.maximum(kept - 1, 0)[:, None], axis=-1)
@@ -193,7 +193,7 @@ class EventDraw(NamedTuple):
     clock: Clock
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
-        """Nothing sounds; what is remembered of windows [G, T, C] are the rows that can match, if the model sees it."""
+        """Nothing sounds yet; the rows of windows [G, T, C] are remembered if the model sees the longest match."""
         memory = nothing_yet(len(windows))
         if self.clock.match_lengths is None:
             return memory, None
@@ -215,11 +215,11 @@ class EventDraw(NamedTuple):
 def with_match(
     rows: jax.Array, past: running_match.Past, lengths: jax.Array, longest: jax.Array | None = None
 ) -> tuple[jax.Array, running_match.Past]:
-    """Rows float32 [G, C] with the columns of their longest match, and what is then remembered.
+    """(rows float32 [G, C] with the columns of their longest match, the past after them).
 
     Args:
         lengths: int32, where the bins of a match's length begin; bin 0: no match.
-        longest: int32 [G]: longer matches are not shown, so that no output follows itself for ever; None: all are.
+        longest: int32 [G], the longest match that is shown, so that no output repeats itself for ever; None: any.
     """
     now = jnp.stack([rows[:, column].astype(jnp.int32) for column in PREDICTED_COLUMNS], axis=-1)
     match, past = running_match.advance(now, past, SAME)
@@ -261,9 +261,9 @@ def allowed_pitches(params: Sequence[SamplingParams]) -> np.ndarray:
 
 
 def transposed(windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-    """Windows float32 [K, T, C], each moved by the fewest semitones that bring most of its notes among those allowed.
+    """Windows float32 [K, T, C], each moved by the fewest semitones that bring the most notes to allowed pitches.
 
-    So each output continues music that is in its own key already.
+    So each output continues music that is already in its own key.
     """
     moved = np.array(windows)
     for window, allowed in zip(moved, allowed_pitches(params), strict=True):

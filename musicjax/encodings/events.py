@@ -22,13 +22,13 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding, event_controls
-from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Scored
+from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import longest_match, note_bins
+from musicjax.music import bar_position, longest_match, note_bins
 from musicjax.music.note_bins import BAR_POSITION, INTERVAL, MATCH_LENGTH, PITCH, SIZES, Bins
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
@@ -37,15 +37,15 @@ from musicjax.training.windows import Validation
 
 # Pitches that training windows may be moved to: the keys of a piano.
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
-# Tempos to either side of a piece's own that its training windows may get.
+# How many slower and how many faster tempos than its own a training window may get.
 TEMPOS = 3
-# Notes of a training window that an output goes on from if it has no primer of its own.
+# How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> EventEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> EventEncoding:
     """The encoding, with the constants saved with a model; raises ValueError if those are not its own."""
-    if not learned:
+    if learned is None:
         return EventEncoding(config)
     if not learned.get("bins"):
         raise ValueError("bins")
@@ -53,7 +53,7 @@ def make(config: Config, learned: Mapping[str, Any]) -> EventEncoding:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EventEncoding:
+class EventEncoding(Encoding):
     """See `encoding.Encoding`; bins: learned from the training pieces."""
 
     config: Config
@@ -108,7 +108,7 @@ class EventEncoding:
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
-                f"data source {data.source}: no training or validation piece of more than one note; add files"
+                f"data source {data.source}: no training or validation piece has more than one note; add files"
             )
         bins = learned._bins
         console.say(
@@ -126,7 +126,7 @@ class EventEncoding:
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows, nearest = self._rows(corpus)
@@ -152,14 +152,14 @@ class EventEncoding:
         return {"nats_per_note": float(validation.nats)} | of_columns
 
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
-        """As `Encoding.primers`: whole windows of a piece; a piece too short for that is repeated."""
+        """As `Encoding.primers`: whole windows of a piece; a piece too short for one is repeated."""
         window, rows = self.config.data.window, np.asarray(training.rows)
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
         place = np.maximum(np.minimum(starts, end - window), first)[:, None] + np.arange(window)
         return rows[first[:, None] + (place - first[:, None]) % (end - first)[:, None]].astype(np.float32)
 
     def primer_of(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.primer_of`: as many notes as a match reaches back."""
+        """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
         rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
         if nearest.any():
             count = int(nearest.sum())
@@ -171,16 +171,12 @@ class EventEncoding:
         return event_controls.transposed(primers[:, -OPENING_NOTES:], params)
 
     def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`: the middle one of the bins."""
+        """As `Encoding.melody_velocity`: that of the middle bin."""
         return self._bins.velocity[len(self._bins.velocity) // 2]
 
     def tempo(self, bpm: float | None) -> float:
         """As `Encoding.tempo`."""
         return bpm or self._bins.bpm
-
-    def rows_of(self, seconds: float) -> int | None:
-        """As `Encoding.rows_of`."""
-        return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
         """As `Encoding.row_seconds`."""
@@ -204,10 +200,10 @@ class EventEncoding:
 
     def _held_out(self, corpus: Corpus) -> np.ndarray:
         """Pieces that only validate, bool [P]."""
-        return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1)
+        return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1, "one note")
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; for which of them some bin is only the nearest, bool [N])."""
+        """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
         match = self._own.match_share > 0
         made = [note_bins.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
         rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
@@ -220,11 +216,11 @@ class EventEncoding:
 
 
 class EventAugment(NamedTuple):
-    """How rows of bins change in training, looked up instead of computed; see `sequences.Augment`.
+    """How rows of bins change in training, looked up in tables; see `sequences.Augment`.
 
     interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
-    interval; steps_per_bar: int32; velocities: int32, bins of velocity; velocity_shift: int32, most bins by which a
-    window is played louder or softer; match_share: float32, share of windows that keep their match.
+    interval; steps_per_bar: int32; velocities: int32, how many bins of velocity; velocity_shift: int32, most bins by
+    which a window is played louder or softer; match_share: float32, share of windows that keep their match.
     """
 
     interval: jax.Array
@@ -237,7 +233,7 @@ class EventAugment(NamedTuple):
 
     @property
     def random_numbers(self) -> int:
-        """Of semitones, tempo, velocity and match."""
+        """One each for semitones, tempo, velocity and match."""
         return 4
 
     def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
@@ -254,7 +250,8 @@ class EventAugment(NamedTuple):
 
         interval, *rest = changed(note_bins.PREDICTED_COLUMNS)
         steps = jnp.cumsum(self.steps[interval].at[:, 0].set(0), axis=1)
-        position, length = (rows[:, :1, BAR_POSITION] + steps) % self.steps_per_bar, rows[..., MATCH_LENGTH]
+        position = bar_position.of(rows[:, :1, BAR_POSITION] + steps, self.steps_per_bar)
+        length = rows[..., MATCH_LENGTH]
         shown = (length > 0) & (match < self.match_share)
         of_match = (*changed(range(note_bins.MATCH_INTERVAL, MATCH_LENGTH)), length)
         columns = [interval, position, *rest, *(jnp.where(shown, column, 0) for column in of_match)]
@@ -280,7 +277,7 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
 
 
 def _say_nearest(nearest: np.ndarray) -> None:
-    """How many notes, bool [N], have a time or velocity without a bin of its own."""
+    """Says how many notes, bool [N], have a time or velocity without a bin of its own."""
     if nearest.any():
         count, share = int(nearest.sum()), nearest.mean()
         console.say(
@@ -289,7 +286,7 @@ def _say_nearest(nearest: np.ndarray) -> None:
 
 
 def _commonest(learned: np.ndarray, streams: Streams) -> float:
-    """Accuracy of the commonest bin of each predicted column, uint8 [M, C], on all that is to be predicted."""
+    """Accuracy on all targets of always predicting the commonest bin of each column of `learned`, uint8 [M, C]."""
     targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1]
     shares = [
         (targets[:, column] == np.bincount(learned[:, column]).argmax()).mean()

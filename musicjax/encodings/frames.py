@@ -3,7 +3,7 @@
 Every row of a window is a target. A row may also show the longest match: what followed the longest earlier run of
 frames that equals the last ones, and how long that run is.
 
-Shape legend: N rows, C columns, P pieces, B windows, T rows a window, G or K outputs, M pieces' or primers' rows.
+Shape legend: N rows, C columns, P pieces, B windows, T rows a window, G or K outputs, M rows of a piece or primers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Outcome
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
-from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Scored
+from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
@@ -39,23 +39,18 @@ from musicjax.training.sequences import Streams
 from musicjax.training.windows import Validation
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> FrameEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> FrameEncoding:
     """The encoding; it learns no constants."""
     return FrameEncoding(config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FrameEncoding:
+class FrameEncoding(Encoding):
     """See `encoding.Encoding`."""
 
     config: Config
     decodes: ClassVar[tuple[str, ...]] = ("carry",)
     has_controls: ClassVar[bool] = False
-
-    @property
-    def learned(self) -> dict[str, Any]:
-        """As `Encoding.learned`."""
-        return {}
 
     @property
     def _own(self) -> FramesData:
@@ -101,7 +96,7 @@ class FrameEncoding:
         predicted = int(validated.weight.sum())
         for name, count in (("training", len(learned.starts)), ("validation", predicted)):
             if not count:
-                raise RunError(f"data source {data.source}: no {name} piece of more than one frame; add files")
+                raise RunError(f"data source {data.source}: no {name} piece has more than one frame; add files")
         console.say(
             "frames",
             f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} to train in {len(learned.starts):,} windows of "
@@ -115,7 +110,7 @@ class FrameEncoding:
         """The test pieces of a polyphonic data set, or all pieces of MIDI files."""
         if data.source.startswith("polyphonic:") and self._own.onsets:
             raise UsageError(
-                f"data {data.source} do not tell where notes begin, and this model was trained on that; expected "
+                f"data {data.source} do not tell where notes begin, which this model must know; expected "
                 "builtin, a data set or a folder of MIDI files"
             )
         has_tests = data.source.startswith("polyphonic:")
@@ -143,8 +138,8 @@ class FrameEncoding:
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
         """As `Encoding.primers`.
 
-        They end at least two windows, or half of a shorter piece, before the piece does, so that there is something to
-        go on with; silence fills what is missing before the beginning.
+        They end at least two windows, or half of a shorter piece, before the piece does, so that something is
+        left to continue with; silence fills what is missing before the beginning.
         """
         window, rows = self.config.data.window, np.asarray(training.rows)
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
@@ -154,30 +149,18 @@ class FrameEncoding:
         return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
 
     def primer_of(self, notes: Notes) -> np.ndarray:
-        """The last T frames, after silence if there are fewer; as many as a match reaches back if rows show one."""
+        """The last T frames, after silence if there are fewer; if rows show a match, as many as it reaches back."""
         own, most = self._own, self.config.data.window
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
         if left_out:
             console.say("primer", f"leaves out {left_out} notes that are not on the 88 keys of a piano")
         if not len(rows):
-            raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; take another primer")
+            raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; name another")
         if own.match_share:
             rows = piano_roll.with_matches(rows, np.array([0, len(rows)]))
             most = max(most, longest_match.REACH)
         missing = max(self.config.data.window - len(rows), 0)
         return np.pad(rows[-most:], ((missing, 0), (0, 0))).astype(np.float32)
-
-    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """As `Encoding.opening`: whole windows."""
-        return primers
-
-    def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`."""
-        return 80
-
-    def tempo(self, bpm: float | None) -> float:
-        """As `Encoding.tempo`."""
-        return bpm or BPM
 
     def rows_of(self, seconds: float) -> int | None:
         """As `Encoding.rows_of`."""
@@ -210,7 +193,7 @@ class FrameEncoding:
         return piano_roll.with_matches(rolls.frames, rolls.offsets)
 
     def _silence(self, streams: Streams) -> float:
-        """Share of the keys of all frames to be predicted that are off."""
+        """The share of keys that are off in all frames to be predicted: the accuracy of silence."""
         targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1, : self._keys]
         return float(1 - targets.mean())
 
@@ -231,13 +214,13 @@ class Rolls:
 
 
 def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
-    """The frames of a source; a polyphonic one has a split of its own, of MIDI files a share validates.
+    """The frames of a source. A polyphonic data set has its own split; of other music, a share of the pieces validates.
 
     Args:
-        held_out: False: of MIDI files all are in the training split.
+        held_out: if False, all pieces of other music are in the training split.
 
     Raises:
-        RunError: nothing usable.
+        RunError: there is nothing usable.
     """
     if data.source.startswith("polyphonic:"):
         from musicjax.corpus import frame_sets  # MIDI files do without
@@ -257,8 +240,10 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     offsets = np.cumsum([0, *lengths], dtype=np.int64)
     long_enough = np.array(lengths) > 1
     if not long_enough.all():
-        console.say("frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none: not used")
-    out = split.held_out(corpus, data, long_enough) if held_out else np.zeros(len(corpus), bool)
+        console.say(
+            "frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none and are not used"
+        )
+    out = split.held_out(corpus, data, long_enough, "one frame") if held_out else np.zeros(len(corpus), bool)
     frames = np.concatenate([frames for frames, _ in made])
     music = split.music_of(corpus, out) if held_out else split.all_held_out(corpus)
     return Rolls(frames, offsets, out.astype(np.int8), corpus.fingerprint, outcomes, music)
@@ -271,7 +256,7 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
 
 
 def _by_key(rows: Any) -> Any:
-    """The whole groups of 88 columns, [..., groups, KEYS]; fewer columns behind them are left out."""
+    """The columns in whole groups of 88, [..., groups, KEYS]; those after the last group are left out."""
     whole = rows.shape[-1] // KEYS
     return rows[..., : whole * KEYS].reshape(*rows.shape[:-1], whole, KEYS)
 
@@ -305,15 +290,15 @@ class FrameAugment:
 
 
 class MatchedDraw(NamedTuple):
-    """A frame of the head's own drawing, followed by the columns of its longest match; see `model.sample.Draw`."""
+    """Draws a frame as the head does, followed by the columns of its longest match; see `model.sample.Draw`."""
 
     head: HeadDraw
     controls: tuple = ()
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> running_match.Past:
-        """The frames of the windows, [G, T, C], are remembered."""
+        """The frames of windows [G, T, C] are remembered."""
         rows = windows.swapaxes(0, 1)[..., : net.predicted]
-        # Silence that fills a window up before a piece begins is no part of it: -1 equals no frame.
+        # Silence that fills a window before the piece begins is no part of the piece: -1 equals no frame.
         rows = jnp.where(jnp.cumsum(rows.any(axis=-1), axis=0)[..., None] > 0, rows, -1)
         past = running_match.start(len(windows), net.predicted, jnp.int8)
         return lax.scan(lambda past, rows: (with_match(rows, past, net.match_lengths)[1], None), past, rows)[0]
@@ -327,10 +312,10 @@ class MatchedDraw(NamedTuple):
 def with_match(
     frames: jax.Array, past: running_match.Past, lengths: tuple[int, ...]
 ) -> tuple[jax.Array, running_match.Past]:
-    """Frames float32 [G, keys] followed by the columns of their longest match, [G, C], and what is then remembered.
+    """(frames float32 [G, keys] followed by the columns of their longest match, [G, C]; the past after them).
 
     Args:
-        lengths: of matches, each with a column that is one where the match reaches it.
+        lengths: each has a column, which is 1 if the match is at least as long.
     """
     match, past = running_match.advance(frames.astype(jnp.int8), past, frames.shape[1])
     reached = (match.length[:, None] >= jnp.asarray(lengths)).astype(jnp.float32)

@@ -18,10 +18,10 @@ import numpy as np
 from musicjax import console
 from musicjax.config import Config, DataConfig, NotesData
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.corpus import Corpus, folders
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
-from musicjax.encodings.encoding import BPM, Dataset, Scored
+from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
@@ -32,14 +32,14 @@ from musicjax.music.notes import Notes
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import Validation, Windows
 
-# A longest interval this many times above the 99.9th percentile is worth a line.
+# A longest interval of more than this many times the 99.9th percentile is worth a line.
 OUTLIER = 10
 UNITS = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
 
 
-def make(config: Config, learned: Mapping[str, Any]) -> NoteEncoding:
+def make(config: Config, learned: Mapping[str, Any] | None) -> NoteEncoding:
     """The encoding, with the constants saved with a model; raises ValueError if those are not its own."""
-    if not learned:
+    if learned is None:
         return NoteEncoding(config)
     scaling = Scaling(**{name: tuple(map(float, values)) for name, values in learned["scaling"].items()})
     constants = np.array([scaling.shift, scaling.span, scaling.low, scaling.high])
@@ -53,7 +53,7 @@ def _columns(config: Config) -> int:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NoteEncoding:
+class NoteEncoding(Encoding):
     """See `encoding.Encoding`; scaling: learned from the training pieces."""
 
     config: Config
@@ -111,7 +111,7 @@ class NoteEncoding:
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
-                f"data {data.source} hold frames, not notes; expected builtin, a data set or a folder of MIDI files"
+                f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
         rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])
@@ -143,7 +143,7 @@ class NoteEncoding:
         return rows[starts[:, None] + np.arange(self.config.data.window)]
 
     def primer_of(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.primer_of`; few notes are repeated, values are clamped to the range of the training data."""
+        """As `Encoding.primer_of`; too few notes are repeated, and values clamped to the range of the training data."""
         scaling, window = self._scaling, self.config.data.window
         rows = note_matrix.encode(notes, scaling)
         if len(rows) < window:
@@ -156,29 +156,13 @@ class NoteEncoding:
             console.say("primer", f"clamped {moved} of {rows.size} values to the range of the training data")
         return within
 
-    def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """As `Encoding.opening`: whole windows."""
-        return primers
-
-    def melody_velocity(self) -> int:
-        """As `Encoding.melody_velocity`."""
-        return 80
-
-    def tempo(self, bpm: float | None) -> float:
-        """As `Encoding.tempo`."""
-        return bpm or BPM
-
-    def rows_of(self, seconds: float) -> int | None:
-        """As `Encoding.rows_of`."""
-        return None
-
     def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
         """As `Encoding.row_seconds`."""
         scaling = self._scaling
         return (rows[:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0)
 
     def limits(self) -> Limits:
-        """The range of the training data, and no inaudible note."""
+        """The range of the training data, without notes too short to hear."""
         scaling = self._scaling
         low = np.asarray(scaling.low, np.float32)
         if len(low) == len(note_matrix.COLUMNS):
@@ -186,7 +170,7 @@ class NoteEncoding:
         return Limits(jnp.asarray(low), jnp.asarray(scaling.high, jnp.float32))
 
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> HeadDraw:
-        """The prediction and Gaussian noise of as many residual deviations as the temperature says."""
+        """The prediction plus Gaussian noise of as many residual deviations as the temperature says."""
         return HeadDraw(deviation, jnp.float32(params[0].temperature))
 
     def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
@@ -198,13 +182,16 @@ class NoteEncoding:
         own: NotesData = self.config.data.own
         if own.split == "windows":
             return np.zeros(len(corpus), bool)
-        return split.held_out(corpus, self.config.data)
+        data = self.config.data
+        advice = "lower --config.data.window, use --config.data.split=windows, "
+        long_enough = np.diff(corpus.offsets) > data.window
+        return split.held_out(corpus, data, long_enough, f"{data.window} notes", advice)
 
 
 def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts of training and of validation windows, and which rows training sees, bool [N]; held_out: bool [P]."""
     if data.own.split == "windows":
-        if split.folders(corpus.names) is not None:
+        if folders(corpus.names) is not None:
             raise UsageError(
                 f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
                 "--config.data.split=piece, or the files in one folder"

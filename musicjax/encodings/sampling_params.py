@@ -12,7 +12,6 @@ from typing import Any
 
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
-from musicjax.music import scales
 
 TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
 # Fields for which flags may list several values, and their type; then the range of each, both ends included.
@@ -53,10 +52,10 @@ class SamplingParams:
 
     Attributes:
         temperature: divides the logits; 0: the likeliest bin of each column.
-        interval_temperature, ...: of that column alone; None: the temperature.
+        interval_temperature, ...: of that column alone; None: `temperature`.
         top_k: only the k likeliest bins of a column; 0: all.
         top_p: only the likeliest that together have this probability, above 0; 1: all.
-        min_p: only bins with this share of the likeliest one's probability; 0: all.
+        min_p: only bins with at least this share of the likeliest one's probability; 0: all.
         key, scale: only their pitches; a key alone is major; neither: all pitches.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
@@ -81,8 +80,13 @@ class SamplingParams:
 
     @property
     def pitches(self) -> tuple[int, ...]:
-        """MIDI numbers that may be drawn; raises UsageError for a key or scale that there is not."""
-        return scales.pitches(self.key, self.scale, *self.pitch_range)
+        """MIDI numbers that may be drawn; raises UsageError for an unknown key or scale."""
+        low, high = self.pitch_range
+        if not self.key and not self.scale:
+            return tuple(range(low, high + 1))
+        from musicjax.music import scales  # music in any key does without
+
+        return scales.pitches(self.key, self.scale, low, high)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -104,7 +108,7 @@ def of_config(sample: SampleConfig) -> SamplingParams:
 
 
 def check(params: SamplingParams) -> None:
-    """Raises UsageError for values out of range, or that leave no pitch."""
+    """Raises UsageError if a value is out of range, or no pitch is left."""
     for name, (low, high) in RANGES.items():
         value = getattr(params, name)
         if value is not None and not low <= value <= high:  # also refuses nan
@@ -122,10 +126,10 @@ def check(params: SamplingParams) -> None:
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Values of each field that a flag was given for, in the flag's order; flags: {name: text, number or None}.
+    """The values of each field whose flag was given, in the order listed; flags: {name: text, number or None}.
 
     Raises:
-        UsageError: a text that is no list of such values.
+        UsageError: a text is not a list of such values.
     """
     values: dict[str, list[Any]] = {}
     for name in [field.name for field in dataclasses.fields(SamplingParams)]:
@@ -142,7 +146,7 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def in_turn(values: Mapping[str, Sequence[Any]], outputs: int) -> list[SamplingParams]:
-    """Output k has the k-th of each field's values, which begin anew when they are over."""
+    """Output k has the k-th of each field's values, which start again when they run out."""
     return [
         SamplingParams(**{name: several[k % len(several)] for name, several in values.items()}) for k in range(outputs)
     ]
@@ -156,7 +160,7 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[SamplingParams]:
     """
     if all(len(several) < 2 for several in values.values()):
         raise UsageError(
-            "sweep of nothing: expected several values of one flag at least, such as --temperature=0.8,1.0; flags that "
+            "sweep of nothing: expected several values of at least one flag, such as --temperature=0.8,1.0; flags that "
             f"take them: {', '.join(LISTS)}"
         )
     return [SamplingParams(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
@@ -174,7 +178,7 @@ def _listed(name: str, text: Any, kind: type) -> list[Any]:
         return [kind(word) for word in words]
     except ValueError as error:
         kinds = "whole numbers" if kind is int else "numbers"
-        raise UsageError(f"{name}={text}: expected {kinds}, several of them parted by commas") from error
+        raise UsageError(f"{name}={text}: expected {kinds}, separated by commas") from error
 
 
 def _pitch_range(text: Any) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from musicjax.music.notes import Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# Notes sampled at a time where a length in seconds is asked for, and the most that any output gets.
+# For a length in seconds: notes sampled at a time, and the most that an output gets for each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 
@@ -44,19 +44,19 @@ def generate(
     decode: str = "auto",
     numbers: Sequence[int] | None = None,
 ) -> list[Notes]:
-    """New music, K = num_outputs pieces; piece k depends on seed and k, not on how many are asked for.
+    """K = num_outputs pieces of new music; piece k depends on the seed and k, not on how many are asked for.
 
     Args:
         model: from `store.model.load`, or a workdir, whose best parameters are used.
-        num_notes: length of each in notes, of a model of frames in frames; or
-        seconds: length of each in seconds, where notes that sound on are cut; or, of a model of note events,
-        bars: length of each in bars of four beats.
-        temperature: 0: the mean prediction; above: Gaussian noise of that many residual deviations. Not given: 1.
-        sampling: of a model of note events how outputs are drawn: one for all, or several that they take in turn.
-        bpm: tempo of note events, quarter notes a minute; None: their data's.
-        primer: notes, a MIDI file or a melody in text to go on from; None: windows of the training data, chosen by
-            seed and k, and moved to the pitches that the output may draw.
-        decode: how the past is seen, one of `sample.DECODES`; auto: the fastest that predicts as in training.
+        num_notes: length of each piece in notes, or in frames for a model of frames.
+        seconds: instead, the length in seconds; notes that would sound longer are cut.
+        bars: instead, for a model of note events, the length in bars of four beats.
+        temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: 1.
+        sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
+        bpm: tempo of note events, quarter notes a minute; None: that of the training data.
+        primer: what to continue: notes, a MIDI file or a melody in text; None: windows of the training data, chosen
+            by seed and k, and moved to the pitches that the output may draw.
+        decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
         numbers: the k of each piece, instead of 0 to K - 1.
 
     Raises:
@@ -99,9 +99,9 @@ def generate(
 def _params(
     sampling: SamplingParams | Sequence[SamplingParams] | None, temperature: float | None, outputs: int
 ) -> tuple[SamplingParams, ...]:
-    """One for each output; raises UsageError for those out of range."""
+    """The sampling parameters of each output; raises UsageError if one is out of range."""
     if sampling is not None and temperature is not None:
-        raise UsageError(f"temperature={temperature} beside sampling: expected it in the sampling parameters")
+        raise UsageError(f"temperature={temperature} and sampling are both given: expected the temperature in sampling")
     several = [sampling] if isinstance(sampling, SamplingParams) else sampling
     if several is None:
         several = [SamplingParams(temperature=1.0 if temperature is None else temperature)]
@@ -113,9 +113,9 @@ def _params(
 
 
 def _decode(decode: str, model: Model) -> str:
-    """How the past is seen; one that the model did not learn is taken, and said.
+    """How the model sees the past. It may be a way that the model did not learn, and then the console says so.
 
-    Of the two that predict from windows, the staggered states were never slower for one output and never much slower
+    Of the two ways that predict from windows, staggered states were never slower for one output and never much slower
     for many (benchmarks/results/*/sample.json).
     """
     learned = model.encoding.decodes
@@ -127,7 +127,7 @@ def _decode(decode: str, model: Model) -> str:
 def _rows(
     more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: float, bpm: float
 ) -> np.ndarray:
-    """Rows [K, L, C], L enough for num_notes or for every output to reach `seconds`; says how many were clamped."""
+    """Rows [K, L, C], L enough for num_notes or for every output to reach `seconds`; says how many it clamped."""
     rows_wanted = num_notes or model.encoding.rows_of(seconds)
     if rows_wanted:
         sampled = more(past, num_notes=rows_wanted)
@@ -142,7 +142,7 @@ def _rows(
 def _rows_for_seconds(
     more: Callable[..., Sampled], past: Past, model: Model, seconds: float, bpm: float
 ) -> tuple[np.ndarray, int]:
-    """Rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; and values clamped."""
+    """(rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; values clamped)."""
     most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
     chunks: list[np.ndarray] = []
     clamped, reached = 0, np.zeros(len(past.windows))
@@ -159,14 +159,14 @@ def _rows_for_seconds(
 
 
 def names(seed: int, count: int) -> list[str]:
-    """What pieces 0 to count - 1 of a seed are called, and their files."""
+    """The names of pieces 0 to count - 1 of a seed, and of their files without the suffix."""
     return [f"seed{seed}-{k:03d}" for k in range(count)]
 
 
 def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> list[Path]:
     """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
-    Sound beside a file that is replaced goes, since it would be of other music.
+    Removes sound files of these names, since they would hold other music.
 
     Args:
         program: General MIDI number, 0 (piano) to 127.
@@ -192,7 +192,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
 
 
 def _bpm(notes: Notes) -> float:
-    """The tempo that the notes' seconds and beats tell."""
+    """The tempo that follows from the notes' seconds and beats."""
     if not len(notes) or notes.onset[-1] <= 0:
         return BPM
     bpm = float(60 * notes.onset_beats[-1] / notes.onset[-1])
@@ -200,10 +200,10 @@ def _bpm(notes: Notes) -> float:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes the folder and sees that it can be written; raises RunError if not."""
+    """Makes the folder and checks that it can be written; raises RunError if not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RunError(f"output folder {folder} cannot be written: {error.strerror}; name another") from error
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}; name another folder") from error

@@ -1,4 +1,4 @@
-"""What an output goes on from: a MIDI file, a melody in text, or a window of the training data.
+"""What an output continues: a MIDI file, a melody in text, or a window of the training data.
 
 Shape legend: K outputs, T rows of a window, C columns.
 """
@@ -25,8 +25,8 @@ def read(primer: str | Path, model: Model) -> Notes:
     """The notes of a MIDI file, read as the model's training data were, or of a melody in text.
 
     Raises:
-        UsageError: it is the text of a melody, and wrong.
-        RunError: it is a file that gives no notes.
+        UsageError: the text is not that of a melody.
+        RunError: the file gives no notes.
     """
     if str(primer).lstrip().startswith("["):
         from musicjax.music import melody_text  # files do without
@@ -40,7 +40,7 @@ def read(primer: str | Path, model: Model) -> Notes:
 
 
 def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams]) -> jax.Array:
-    """What each of K outputs goes on from, float32 [K, T, C].
+    """The rows that each of K outputs continues, float32 [K, T, C].
 
     Args:
         primer: the same for all; None: windows of the training data, chosen by the outputs' keys.
@@ -49,8 +49,8 @@ def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[S
         chosen = model.primers[sample.choose(keys, len(model.primers))]
         return jnp.asarray(model.encoding.opening(np.asarray(chosen), params))
     if len(keys) > 1 and len(set(params)) == 1 and not any(params[0].temperatures):
-        console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 nothing else differs")
+        console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):
-        raise UsageError("primer without notes: expected some")
+        raise UsageError("primer without notes: expected at least one; name another")
     window = jnp.asarray(model.encoding.primer_of(primer))
     return jnp.broadcast_to(window, (len(keys), *window.shape))

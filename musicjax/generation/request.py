@@ -1,4 +1,4 @@
-"""A call of `generate` as its flags make it, checked before anything slow. Without JAX."""
+"""What the flags of `generate` ask for, checked before anything slow starts. Needs no JAX."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.music.note_bins import BEATS_A_BAR
+from musicjax.music.bar_position import BEATS_A_BAR
 
 NOTES_IF_NO_LENGTH = 300
 DECODES = ("staggered", "window", "carry")
 AUDIO_KINDS = ("wav", "flac", "ogg")
-# So many pieces at most have sound files that nobody asked for.
+# Up to this many pieces get sound files if --audio does not say.
 FEW_OUTPUTS = 16
 LOWEST_BPM, HIGHEST_BPM = 10.0, 1000.0
 MOST_OUTPUTS, MOST_SECONDS = 10_000, 86_400.0
-# Flags that only a model with controls obeys: those that say how bins are drawn, and what counts in beats.
+# Flags that only a model with controls obeys: those that say how bins are drawn, and those that count beats.
 NEED_CONTROLS = (
     *(name for name in sampling_params.LISTS if name != "temperature"),
     *sampling_params.TEMPERATURES,
@@ -38,7 +38,7 @@ class Length(NamedTuple):
     bars: float
 
     def in_seconds(self, bpm: float) -> float:
-        """The length in seconds at a tempo, 0 where it is in notes; raises UsageError if bars last too long."""
+        """The length in seconds at a tempo, 0 if it is in notes; raises UsageError if bars last too long."""
         seconds = self.bars * BEATS_A_BAR * 60 / bpm if self.bars else self.seconds
         if seconds > MOST_SECONDS:
             raise UsageError(
@@ -49,18 +49,18 @@ class Length(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """What a call of `generate` asks for.
 
     Attributes:
-        num_outputs: how many pieces; of a sweep, of each combination.
+        num_outputs: how many pieces; in a sweep, of each combination.
         length, seed, decode, bpm: as `generate.generate` takes them.
-        sampling: one for each output; of a sweep the grid.
-        sweep: whether `sampling` is a grid.
+        sampling: of each output; in a sweep, of each combination.
+        sweep: whether `sampling` lists combinations.
         program: General MIDI number.
         audio: kind of sound file beside each piece, or none.
-        soundfont: for it; empty: one that is found.
+        soundfont: for the sound; empty: one found on this machine.
         need_controls: flags given that only a model with controls obeys.
-        given: sampling parameters that flags give.
+        given: sampling parameters that were given as flags.
     """
 
     num_outputs: int
@@ -81,7 +81,7 @@ def of(options: Mapping[str, Any]) -> Request:
     """The request that the flags of `generate` make.
 
     Raises:
-        UsageError: a value that is out of range, or does not go with another.
+        UsageError: a value is out of range, or does not go with another.
     """
     length = Length(*(options[name] or 0 for name in Length._fields))
     if all(options[name] is None for name in Length._fields):
@@ -93,7 +93,7 @@ def of(options: Mapping[str, Any]) -> Request:
         raise UsageError(f"program={program}: expected a General MIDI number, 0..127 (0: piano)")
     values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
     sampling = sampling_params.grid(values) if sweep else sampling_params.in_turn(values, outputs)
-    # Also what no output takes, as where there are more values than outputs.
+    # Also those that no output takes, because there are more values than outputs.
     for one in [*sampling, *sampling_params.in_turn(values, max(map(len, values.values()), default=0))]:
         sampling_params.check(one)
     if sweep and not 0 < len(sampling) * outputs <= MOST_OUTPUTS:
@@ -115,7 +115,7 @@ def of(options: Mapping[str, Any]) -> Request:
 
 
 def filled(request: Request, sample: SampleConfig) -> Request:
-    """The request, with what no flag gives as a run's config has it for its samples."""
+    """The request, where no flag says otherwise with the values of a run's config."""
     own = sampling_params.of_config(sample)
     names = ("temperature", *(field.name for field in dataclasses.fields(sample.own)))
     left = {name: getattr(own, name) for name in names if name not in request.given}
@@ -145,10 +145,10 @@ def check(num_outputs: int, length: Length, seed: int, decode: str = "auto", bpm
 
 
 def require_controls(encoding: Any, asked: Sequence[str]) -> None:
-    """Raises UsageError if something is asked that a model of this encoding does not obey."""
+    """Raises UsageError if something is asked for that a model of this encoding does not obey."""
     if asked and not encoding.has_controls:
         raise UsageError(
-            f"{', '.join(asked)}: expected a model of events (--config=events), and this one is of "
+            f"{', '.join(asked)}: expected a model of note events (--config=events), but this is a model of "
             f"{encoding.config.data.encoding}; leave it out"
         )
 

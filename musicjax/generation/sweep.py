@@ -1,4 +1,4 @@
-"""Every combination of some settings: pieces, a table that ranks them, and their piano rolls."""
+"""Every combination of some sampling parameters: pieces, a table that ranks them, and their piano rolls."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
 MOST_ROLLS = 60
-# No metric says more than this about a piece, so that one that hardly varies in the data does not drown the others.
+# No metric counts for more than this, so that one which hardly varies in the data does not drown the others.
 FARTHEST = 5.0
 SCORE = (
     "mean over the metrics of how many standard deviations, 5 at most, a piece lies from the mean of windows of the "
-    "training data; less is nearer. Both are cut to the same number of notes."
+    "training data; lower is closer. Pieces and windows are cut to the same number of notes."
 )
 
 
 def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) -> list[Path]:
-    """Pieces of all settings from one call; the paths written: MIDI files, best first, then table and contact sheet.
+    """Writes pieces of every setting; returns the paths: MIDI files, best first, then the table and the contact sheet.
 
-    Piece j of each setting has the seed's j-th key, so that pieces differ by their settings alone. The table,
-    sweep-seed<seed>.json, holds what the score is, the settings and the pieces, ranked.
+    A setting is one combination. Piece j of each has the seed's j-th key, so that pieces differ by their settings
+    alone. The table, sweep-seed<seed>.json, explains the score and ranks the settings and the pieces.
 
     Raises:
         RunError: a file cannot be written.
@@ -72,7 +72,7 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     table, sheet = folder / f"sweep-seed{request.seed}.json", folder / f"sweep-seed{request.seed}.png"
     content = {"score": SCORE, "notes_compared": notes, "seed": request.seed, "settings": ranked, "pieces": lines}
     by_name = dict(zip((path.name for path in paths), pieces, strict=True))
-    from musicjax.report import pictures  # here, so that what is sampled does not wait for it to be imported
+    from musicjax.report import pictures  # here, so that sampling does not wait for the import
 
     shown = [(_title(line), _metrics_text(line), by_name[line["file"]]) for line in lines[:MOST_ROLLS]]
     _write(table, (json.dumps(content, indent=1) + "\n").encode())
@@ -83,7 +83,7 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
 
 
 def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[str, float]], int]:
-    """(score of each piece as SCORE says, its metrics, from how many first notes).
+    """(the score of each piece, as in SCORE; its metrics; from how many first notes).
 
     A piece without notes has the worst score.
     """
@@ -96,9 +96,9 @@ def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[
 
 
 def distances_of(found: Sequence[Mapping[str, float]], real: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """Standard deviations, FARTHEST at most, from the mean of the real pieces: float64 [pieces, metrics].
+    """How many standard deviations, FARTHEST at most, from the mean of the real pieces: float64 [pieces, metrics].
 
-    Of metrics that are the same in all of them: 0 where it is that, FARTHEST elsewhere.
+    Where a metric is the same in all real pieces: 0 for pieces that share it, FARTHEST for others.
     """
     values, known = (np.array([list(piece.values()) for piece in several]) for several in (found, real))
     off, deviation = np.abs(values - known.mean(axis=0)), known.std(axis=0)
@@ -108,7 +108,7 @@ def distances_of(found: Sequence[Mapping[str, float]], real: Sequence[Mapping[st
 
 
 def _beginning(notes: Notes, count: int) -> Notes:
-    """The first notes, the first of them at time 0."""
+    """The first `count` notes, moved so that they begin at time 0."""
     first = notes[:count]
     if not len(first):
         return first
@@ -118,7 +118,7 @@ def _beginning(notes: Notes, count: int) -> Notes:
 
 
 def _ranked_settings(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[tuple[dict, Any]]:
-    """(mean score and text, setting), the best first."""
+    """(mean score and text of a setting, the setting), the best first."""
     ordered = sorted(lines, key=lambda line: line["setting"])
     means = {
         text: float(np.mean([line["score"] for line in several]))
@@ -130,12 +130,12 @@ def _ranked_settings(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, 
 
 def _say(ranked: Sequence[Mapping[str, Any]]) -> None:
     console.say("score", SCORE)
-    rows = [(f"{line['mean_score']:.3f}", line["setting"] or "as the model is") for line in ranked]
+    rows = [(f"{line['mean_score']:.3f}", line["setting"] or "defaults") for line in ranked]
     console.table(rows, ("score", "setting"))
 
 
 def _title(line: Mapping[str, Any]) -> str:
-    return f"{line['rank']}. score {line['score']:.3f}  {line['file']}\n{line['setting'] or 'as the model is'}"
+    return f"{line['rank']}. score {line['score']:.3f}  {line['file']}\n{line['setting'] or 'defaults'}"
 
 
 def _metrics_text(line: Mapping[str, Any]) -> str:

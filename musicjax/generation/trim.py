@@ -10,14 +10,14 @@ import numpy as np
 from musicjax import console
 from musicjax.music.notes import Notes
 
-# Times of notes that meet differ by rounding; a note that begins within this of the end would be none.
+# Times that should be equal differ by rounding; a note that begins this close to the end would be empty.
 NEGLIGIBLE_SECONDS = 1e-6
 
 
 def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: float) -> list[Notes]:
-    """Each piece with at most its number of notes at once (0: any), and none after `seconds` (0: no limit).
+    """Each piece with at most its `polyphony` of notes at once (0: any), and none after `seconds` (0: no limit).
 
-    Says how many notes were cut for others.
+    Says how many notes were cut to make room.
     """
     limits = [limited(piece, limit) for piece, limit in zip(pieces, polyphony, strict=True)]
     cut = sum(count for _, count in limits)
@@ -27,7 +27,7 @@ def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: float) -> l
 
 
 def limited(notes: Notes, most: int) -> tuple[Notes, int]:
-    """Notes of which at most `most` sound at once, 0: any number; and how many were cut to that end.
+    """(notes of which at most `most` sound at once, 0: any number; how many were cut to make room).
 
     Where one too many begins, the note that would have ended first ends there; one that has only just begun is left
     out.
@@ -52,7 +52,7 @@ def limited(notes: Notes, most: int) -> tuple[Notes, int]:
 
 
 def shortened(notes: Notes, seconds: float) -> Notes:
-    """The notes that begin before this time, none sounding on after it."""
+    """The notes that begin before this time, none of them sounding after it."""
     inside = notes[notes.onset < seconds - NEGLIGIBLE_SECONDS]
     duration = np.minimum(inside.duration, seconds - inside.onset)
     share = duration / np.maximum(inside.duration, NEGLIGIBLE_SECONDS)

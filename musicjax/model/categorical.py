@@ -1,7 +1,7 @@
-"""The head for rows of bins: each column of the next row is one of some bins, given the past and the columns before it.
+"""The head for rows of bins: a distribution for each column of the next row, given the past and the columns before it.
 
-Shape legend: C columns of a row, A of them predicted, V all bins of all columns, N hidden units, O = A N outputs;
-[...] any leading dimensions. Rows are whole numbers, as float32 where they pass through the network.
+Shape legend: C columns of a row, A of them predicted, V bins of all columns together, N hidden units, O = A N outputs;
+[...] any leading dimensions. Rows hold whole numbers, as float32 inside the network.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Params = dict[str, jax.Array]
 class Categorical:
     """One hidden layer and one softmax for each predicted column.
 
-    The dense layer gives N numbers for each; to them comes, for each column before it in the row, a vector of its
-    bin. So the row's joint likelihood is exact, whatever hangs together in it.
+    The dense layer gives N numbers for each; added to them is a vector for the bin of each column before it in the
+    row. So the row's joint likelihood is exact, however its columns depend on each other.
 
     Attributes:
         sizes: bins of each of the C columns.
@@ -38,7 +38,7 @@ class Categorical:
 
     @property
     def predicted(self) -> tuple[int, ...]:
-        """The A columns that are predicted, in their order."""
+        """The A predicted columns, in order."""
         return tuple(column for column in range(len(self.sizes)) if column not in self.given)
 
     def outputs(self, columns: int) -> int:
@@ -81,7 +81,7 @@ class Categorical:
         return -self.log_prob(params, outputs, targets)
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """Share of the predicted columns whose likeliest bin, given the true ones before it, is the true one."""
+        """Share of the predicted columns whose likeliest bin, given the true bins before it, is the true one."""
         right = [
             jnp.argmax(self.logits(params, outputs, targets, column), axis=-1) == targets[..., column]
             for column in self.predicted
@@ -94,13 +94,13 @@ class Categorical:
         return Score(nats, self.accuracy(params, outputs, targets), nats, by_column)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        """Gumbel noise, float32 [V]: the largest of logit + noise is bin b with the softmax's probability."""
+        """Gumbel noise, float32 [V]: logit + noise is largest at bin b with the softmax probability of b."""
         return jax.random.gumbel(key, (sum(self.sizes),))
 
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        """Rows [..., C] of bins, one column after the other; given columns stay 0."""
+        """Rows [..., C] of bins, drawn one column after the other; the given columns stay 0."""
         rows, begins = jnp.zeros((*outputs.shape[:-1], len(self.sizes))), 0
         for column, size in enumerate(self.sizes):
             if column in self.predicted:
@@ -115,13 +115,13 @@ class Categorical:
 
 
 def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
-    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both are rounded to it first."""
+    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both operands are rounded first."""
     if precision == "bfloat16":
         return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
     return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
 
 
 def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-    """Each column of rows [..., C] as zeros and a one, end to end: float32 [..., V]."""
+    """The columns of rows [..., C], each one-hot, end to end: float32 [..., V]."""
     whole = rows.astype(jnp.int32)
     return jnp.concatenate([jax.nn.one_hot(whole[..., c], size) for c, size in enumerate(sizes)], axis=-1)

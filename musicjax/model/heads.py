@@ -1,12 +1,12 @@
-"""Heads: what the network's outputs mean. Each turns outputs of the dense layer into loss, log_prob and samples.
+"""Heads: what the network's outputs mean. Each turns the dense layer's outputs into loss, likelihood and samples.
 
 regression  the output is the next row itself, the loss is the mean squared error (the paper's)
 bernoulli   one logit a key; the keys of a frame are independent given the past (Boulanger-Lewandowski et al. 2012)
 nade        keys in order, each given the past and the keys below it: an exact joint likelihood (Larochelle and
             Murray 2011; with a recurrent network Boulanger-Lewandowski et al. 2012)
 
-Shape legend: C columns of a row, O outputs, N hidden units of the head; [...] any leading dimensions.
-`params` are the head's own parameters, empty for all but nade. Frames are 0 or 1, float32.
+Shape legend: C columns of a row, O outputs, V bins, N hidden units of the head; [...] any leading dimensions.
+`params` are the head's own parameters; regression and bernoulli have none. Frames are 0 or 1, float32.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import jax.numpy as jnp
 from jax import lax
 
 Params = dict[str, jax.Array]
-# The least probability of a key that is drawn.
+# The lowest probability with which FrameRegression draws a key.
 NEVER = 1e-6
-# Frames of at most so many keys take the fast way through NADE that has room for just them.
+# If no frame has more keys on than one of these, NADE takes the fast path that was compiled for that number.
 FEW_KEYS = (7, 15)
 
 
 class Score(NamedTuple):
-    """Of each target, [...]: loss, accuracy and nats (negative log-likelihood); nats of each predicted column,
-    [..., A], if the head predicts columns one by one."""
+    """Of each target, [...]: loss, accuracy and nats (negative log-likelihood). nats_by_column: [..., A], of each
+    predicted column, if the head predicts columns one by one."""
 
     loss: jax.Array
     accuracy: jax.Array
@@ -48,7 +48,7 @@ class Head(Protocol):
         ...
 
     def loss(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """What training makes small: outputs [..., O], targets [..., C] -> [...]."""
+        """What training minimises: outputs [..., O], targets [..., C] -> [...]."""
         ...
 
     def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -64,13 +64,13 @@ class Head(Protocol):
         ...
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        """All that is random in `sample`, float32 [C]; drawn apart, for many rows at once."""
+        """All the randomness of `sample`, float32 [C], of bins [V]; drawn apart, for many rows at once."""
         ...
 
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        """Next rows [..., C] from outputs [..., O], noise [..., C] and a temperature >= 0; 0: the likeliest."""
+        """Next rows [..., C] from outputs [..., O], `noise` and a temperature >= 0; 0: the likeliest."""
         ...
 
 
@@ -79,7 +79,7 @@ class Regression:
     """Linear outputs, mean squared error.
 
     Attributes:
-        clip: where frames are asked for their likelihood, outputs are probabilities within clip..1 - clip.
+        clip: the likelihood of frames takes outputs as probabilities, clipped to clip..1 - clip.
     """
 
     clip: float = 0.01
@@ -121,10 +121,10 @@ class Regression:
 
 @dataclasses.dataclass(frozen=True)
 class FrameRegression(Regression):
-    """The same loss on 0/1 frames: outputs are probabilities when they are scored, agreed with and sampled."""
+    """The same loss on 0/1 frames; accuracy, likelihood and samples take the outputs as probabilities."""
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """Share of the keys that are on the right side of one half."""
+        """Share of the keys whose probability is on the right side of one half."""
         return jnp.mean((outputs > 0.5) == (targets > 0.5), axis=-1)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
@@ -133,7 +133,7 @@ class FrameRegression(Regression):
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        on = jnp.clip(outputs, NEVER, 1 - NEVER)  # not self.clip, or all 88 keys would sound now and then
+        on = jnp.clip(outputs, NEVER, 1 - NEVER)  # not self.clip, or every silent key would sound now and then
         return _drawn(jnp.log(on) - jnp.log1p(-on), noise, temperature)
 
 
@@ -155,7 +155,7 @@ class Bernoulli:
         return -jnp.sum(jax.nn.softplus(jnp.where(targets > 0.5, -outputs, outputs)), axis=-1)
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """Share of the keys that are on the right side of one half."""
+        """Share of the keys whose probability is on the right side of one half."""
         return jnp.mean((outputs > 0) == (targets > 0.5), axis=-1)
 
     def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
@@ -175,7 +175,7 @@ class Nade:
     """Keys from the lowest up, each given those below it.
 
     The dense layer gives, for each frame, the biases of the keys [C] and of N hidden units. Key k is on with
-    probability sigmoid(bias_k + sigmoid(a_k) . out_k), a_k = hidden bias + the sum of in_j over the keys j < k
+    probability sigmoid(bias_k + sigmoid(a_k) . out_k), where a_k = hidden bias + the sum of in_j over the keys j < k
     that are on.
 
     Attributes:
@@ -200,14 +200,14 @@ class Nade:
         return Bernoulli().log_prob({}, self.logits(params, outputs, targets), targets)
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """Share of the keys that are on the right side of one half, given the true ones below."""
+        """Share of the keys whose probability is on the right side of one half, given the true ones below."""
         return Bernoulli().accuracy({}, self.logits(params, outputs, targets), targets)
 
     def logits(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """[..., C]: of each key, given the targets below it.
+        """[..., C]: the logit of each key, given the targets below it.
 
-        The hidden units change only above a key that is on, so a frame with few of them has few hidden states, and two
-        products give all logits at once.
+        The hidden units change only above a key that is on, so a frame with few such keys has few hidden states, and
+        two products give all logits at once.
         """
         columns = targets.shape[-1]
         biases, hidden = outputs[..., :columns], outputs[..., columns:]
@@ -225,7 +225,7 @@ class Nade:
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
-        """Key by key from the lowest; at temperature 0 each is the likelier, given those below."""
+        """Key by key from the lowest; at temperature 0 each takes its likelier value, given those below."""
         columns = noise.shape[-1]
 
         def key(a: jax.Array, now: tuple[jax.Array, ...]):
@@ -239,10 +239,10 @@ class Nade:
 
 
 def _by_state(most: int, params: Params, hidden: jax.Array, targets: jax.Array) -> jax.Array:
-    """The logits without their biases [..., C], of frames with at most so many keys on."""
-    below = jnp.cumsum(targets, axis=-1) - targets  # [..., C], keys that are on below each
+    """The logits [..., C] without their biases, of frames with at most `most` keys on."""
+    below = jnp.cumsum(targets, axis=-1) - targets  # [..., C], how many keys below each are on
     state = jnp.arange(most + 1, dtype=jnp.float32)[:, None]
-    seen = targets[..., None, :] * (below[..., None, :] < state)  # [..., most + 1, C], by each state
+    seen = targets[..., None, :] * (below[..., None, :] < state)  # [..., most + 1, C], keys that each state has seen
     a = hidden[..., None, :] + jnp.matmul(seen, params["in"], precision=lax.Precision.HIGHEST)
     of_states = jnp.matmul(jax.nn.sigmoid(a), params["out"].T, precision=lax.Precision.HIGHEST)
     return jnp.sum(jnp.where(below[..., None, :] == state, of_states, 0.0), axis=-2)

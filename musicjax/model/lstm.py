@@ -5,8 +5,8 @@ Gate order along 4H is Keras': input, forget, candidate, output; one bias.
     z = x Wx + h Wh + b
     c' = sigmoid(z_f) c + sigmoid(z_i) tanh(z_g),  h' = sigmoid(z_o) tanh(c')
 
-The arithmetic is arranged for XLA on CPU, where most time goes once the products are fast. LOG.md has the
-measurements behind each choice; the reasons stand beside them here.
+The arithmetic is arranged for XLA on CPU: once the products are fast, it takes most of the time. LOG.md has the
+measurements behind each choice; the comments here give the reasons.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product; more, such
-# as the outputs of a layer below, are put beside h and share its product.
+# With up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product. More
+# inputs, such as the outputs of the layer below, stand beside h and share its product.
 FUSED_INPUTS = 8
 
 
@@ -42,8 +42,8 @@ class Gates(NamedTuple):
     """Weights prepared once for all steps, so that every gate is scale * tanh(z) + shift, one fused loop.
 
     sigmoid(z) = 0.5 tanh(0.5 z) + 0.5: the factor inside the tanh is folded into the weights.
-    product_kernel: [H, 4H] of the operands' type, where the inputs are many [H + I, 4H]; kernel: float32
-    [I, 4H], None where it is in the product; bias, scale, shift: float32 [4H].
+    product_kernel: in the operands' type, [H, 4H], or [H + I, 4H] where the inputs are many; kernel: float32
+    [I, 4H], None where it is part of product_kernel; bias, scale, shift: float32 [4H].
     """
 
     kernel: jax.Array | None
@@ -57,9 +57,9 @@ class _Saved(NamedTuple):
     """What the backward scan needs of each step, stacked along T.
 
     h_before: [T, H, B], transposed as the product for the weight gradient wants it; c_before: float32
-    [T, B, H]; i, f, g, o: [T, B, H] after their activation, apart, because the backward loops run at a
-    third of their speed on slices of [T, B, 4H]. In bfloat16 precision all but c_before are the bits of
-    bfloat16 as uint16: XLA's CPU backend converts a stack of bfloat16 to float32 and back at each step.
+    [T, B, H]; i, f, g, o: [T, B, H] after their activation, each by itself, because the backward loops run at
+    a third of their speed on slices of [T, B, 4H]. In bfloat16 precision all but c_before are the bits of
+    bfloat16 as uint16: XLA's CPU backend would convert a stack of bfloat16 to float32 and back at each step.
     """
 
     h_before: jax.Array
@@ -71,7 +71,7 @@ class _Saved(NamedTuple):
 
 
 def init(key: jax.Array, inputs: int, units: int) -> Params:
-    """Keras' initial values: Glorot uniform kernel, orthogonal recurrent kernel, bias 0 but 1 for forget."""
+    """Keras' initial values: Glorot uniform kernel, orthogonal recurrent kernel, bias 0, of the forget gate 1."""
     kernel_key, recurrent_key = jax.random.split(key)
     kernel = jax.nn.initializers.glorot_uniform()(kernel_key, (inputs, 4 * units))
     recurrent_kernel = jax.nn.initializers.orthogonal()(recurrent_key, (units, 4 * units))
@@ -85,7 +85,7 @@ def zero_state(batch: int, units: int) -> State:
 
 
 def prepare(params: Params, precision: str = "float32") -> Gates:
-    """The weights as `advance` wants them; worth doing once, outside of a loop."""
+    """The weights as `advance` takes them; prepare them once, outside the loop."""
     units = params.recurrent_kernel.shape[0]
     scale = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(1.0)
     shift = jnp.full(4 * units, 0.5).at[2 * units : 3 * units].set(0.0)
@@ -97,7 +97,7 @@ def prepare(params: Params, precision: str = "float32") -> Gates:
 
 
 def advance(weights: Gates, x: jax.Array, state: State) -> State:
-    """One step for x [B, I], or [1, I] for all alike; h comes and goes in the operands' type, product_kernel's."""
+    """One step for x [B, I], or [1, I] shared by all; h enters and leaves in the type of product_kernel."""
     h, c, _ = _step(weights, x, state.h, state.c)
     return State(h, c)
 
@@ -109,11 +109,11 @@ def step(params: Params, x: jax.Array, state: State, precision: str = "float32")
 
 
 def unroll(params: Params, x: jax.Array, state: State, precision: str = "float32") -> tuple[jax.Array, State]:
-    """All steps for x [B, T, I], started from `state`.
+    """All steps of x [B, T, I], starting from `state`.
 
-    The gradient is written out: the backward scan computes only what the recurrence needs, and the
-    gradients of all weights are one product after it. Reverse mode only, once: forward mode and second
-    derivatives raise TypeError.
+    The gradient is written by hand: the backward scan computes only what the recurrence needs, and one
+    product after it gives the gradients of all weights. It is the first derivative in reverse mode; forward
+    mode and second derivatives raise TypeError.
 
     Args:
         precision: float32, or bfloat16: the operands of the large products, and with them the outputs,
@@ -138,13 +138,13 @@ def _operand(array: jax.Array, precision: str) -> jax.Array:
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a [M, K] times b [K, N], summed in float32. On CPU only plain row-major operands take the fast path."""
-    # HIGHEST: float32 means float32, also where the platform's default for it is less (TF32, bfloat16 passes).
+    # HIGHEST: float32 means float32, even where the platform's default is less exact (TF32, bfloat16 passes).
     exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
     return jnp.dot(a, b, precision=exact, preferred_element_type=jnp.float32)
 
 
 def _pack(array: jax.Array) -> jax.Array:
-    """Bits of a bfloat16 array; float32 as it is."""
+    """The bits of a bfloat16 array; a float32 array as it is."""
     return lax.bitcast_convert_type(array, jnp.uint16) if array.dtype == jnp.bfloat16 else array
 
 
@@ -154,28 +154,28 @@ def _unpack(array: jax.Array) -> jax.Array:
 
 
 def _widen(array: jax.Array) -> jax.Array:
-    """The packed numbers as float32, by a shift of the bits."""
+    """The packed numbers as float32, by shifting their bits."""
     if array.dtype != jnp.uint16:
         return array
     return lax.bitcast_convert_type(array.astype(jnp.uint32) << 16, jnp.float32)
 
 
 def _product_kernel(params: Params) -> jax.Array:
-    """What h is multiplied by, and below it, where the inputs are many, what x is: [H, 4H] or [H + I, 4H]."""
+    """The weights of h, with those of x below them where the inputs are many: [H, 4H] or [H + I, 4H]."""
     if params.kernel.shape[0] > FUSED_INPUTS:
         return jnp.concatenate([params.recurrent_kernel, params.kernel])
     return params.recurrent_kernel
 
 
 def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(h, c, activated gates [B, 4H]) after one step; h comes and goes in the operands' type."""
+    """(h, c, activated gates [B, 4H]) after one step; h enters and leaves in the operands' type."""
     if weights.kernel is None:
         x = jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)
         z = _product(jnp.concatenate([h, x], axis=1), weights.product_kernel) + weights.bias
     else:
         inputs = [x[:, i : i + 1] * row for i, row in enumerate(weights.kernel)]
         z = _product(h, weights.product_kernel) + (functools.reduce(jnp.add, inputs) + weights.bias)
-    # The barrier makes the gates one array. Without it each user computes its own tanh again.
+    # The barrier makes the gates one array. Without it, each use would compute its tanh again.
     gates = lax.optimization_barrier(weights.scale * jnp.tanh(z) + weights.shift)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = f * c + i * g
@@ -184,7 +184,7 @@ def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _unroll(params: Params, x: jax.Array, state: State, precision: str, every: bool) -> tuple[Any, State]:
-    """(outputs [T, B, H] - None unless every is set - and the last state) for x [B, T, I]."""
+    """(outputs [T, B, H], None unless `every`; the last state) for x [B, T, I]."""
     weights = prepare(params, precision)
 
     def body(carry, x_t):
@@ -201,7 +201,7 @@ def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, 
     def body(carry, x_t):
         h_before, c_before = carry
         h, c, gates = _step(weights, x_t, h_before, c_before)
-        # Behind a barrier, so that the rounding is apart from the stacking, which one thread does alone.
+        # Behind a barrier, so that the rounding is not fused into the stacking, which one thread does alone.
         parts = [_pack(lax.optimization_barrier(_operand(gate, precision))) for gate in jnp.split(gates, 4, axis=-1)]
         saved = _Saved(_pack(lax.optimization_barrier(h_before.T)), c_before, *parts)
         return (h, c), (saved, h.astype(jnp.float32) if every else None)
@@ -213,13 +213,13 @@ def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, 
 
 @jax.custom_jvp
 def _once(tree):
-    """The tree itself, which cannot be differentiated: the bits that `_pack` makes have no derivative."""
+    """The tree itself; differentiating it raises TypeError, as the bits that `_pack` makes have no derivative."""
     return tree
 
 
 @_once.defjvp
 def _not_twice(primals, tangents):
-    raise TypeError("the LSTM has first derivatives only: its gradient is written out and cannot be differentiated")
+    raise TypeError("the LSTM has first derivatives only: its gradient is written by hand and not differentiable")
 
 
 def _unroll_backward(precision: str, every: bool, residuals, cotangents):
@@ -242,7 +242,7 @@ def _unroll_backward(precision: str, every: bool, residuals, cotangents):
         return State(d_left[:, :units], dc * f), (packed, d_left[:, units:])
 
     d_state, (dz, d_x) = lax.scan(body, State(*d_last), (saved, d_outputs), reverse=True)
-    # h, x and a row of ones above each other: one product gives the gradients of all three weights.
+    # h, x and a row of ones, stacked: one product gives the gradients of all three weights.
     x_steps = x.transpose(1, 2, 0)
     ones = jnp.ones((x.shape[1], 1, x.shape[0]))
     rows = [saved.h_before, _pack(_operand(x_steps, precision)), _pack(_operand(ones, precision))]

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model import categorical, heads, lstm
+from musicjax.model import heads, lstm
 
 
 class MusicLSTM(nn.Module):
-    """The paper's network: LSTM(units), last output -> dropout -> Dense(columns) -> linear.
+    """By default the paper's network: LSTM(units), last output -> dropout -> Dense(columns) -> linear.
 
     Attributes:
         units: H, LSTM units of each layer.
@@ -25,11 +25,11 @@ class MusicLSTM(nn.Module):
         precision: of the LSTM's large products, float32 or bfloat16.
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
-        every_position: outputs at every position of a window, each for the row after it, instead of the last alone.
-        sizes: where the columns are bins, how many each has: their embeddings' sum is what the LSTM sees.
+        every_position: whether every position of a window has outputs, for the row after it, or the last alone.
+        sizes: where the columns are bins, how many each has; the LSTM then sees the sum of their embeddings.
         embedding: E, numbers in an embedding.
-        match_lengths: where a row tells the longest match, the lengths that its last columns tell apart; a row is then
-            what it is itself, what followed the match, and these.
+        match_lengths: where rows show the longest match, the lengths that their last columns stand for; a row is then
+            the row itself, the row that followed the match, and a column for each length.
     """
 
     units: int
@@ -45,16 +45,16 @@ class MusicLSTM(nn.Module):
 
     @property
     def predicted(self) -> int:
-        """How many of the columns, the first ones, are predicted; the others are given."""
+        """How many columns are predicted; they come first, and the others are given."""
         return (self.columns - len(self.match_lengths)) // 2 if self.match_lengths else self.columns
 
     @nn.compact
     def __call__(
         self, windows: jax.Array, *, train: bool = False, rate: Any = None, share: tuple[Any, int] = (0, 1)
     ) -> jax.Array:
-        """windows float32 [B, T, C] -> outputs float32 [B, O], or of every position [B, T, O].
+        """windows float32 [B, T, C] -> outputs float32 [B, O], or at every position [B, T, O].
 
-        With train, takes an rng `dropout`.
+        With `train`, it needs an rng named `dropout`.
         """
         weights: list[lstm.Params] = []
         below = windows
@@ -95,13 +95,15 @@ def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
 
 
 def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Array:
-    """Rows of bins [..., C] -> float32 [..., E]. As a product: a scatter would do its gradient one row at a time."""
+    """Rows of bins [..., C] -> float32 [..., E]. As a product: a lookup's gradient is a scatter, one row at a time."""
+    from musicjax.model import categorical  # rows of numbers do without
+
     return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
 
 
 class _Dropout(nn.Module):
-    """Flax's dropout, bit for bit under the name it would have, for a rate that may be an array, and for a
-    device that has only a share of the batch: it keeps what one device would have kept of these rows."""
+    """Flax's dropout, bit for bit if it has the name that Flax would give it. But the rate may be an array, and
+    a device may have a mere share of the batch: it keeps what a single device would have kept of these rows."""
 
     @nn.compact
     def __call__(self, last: jax.Array, rate: Any, share: tuple[Any, int]) -> jax.Array:
@@ -115,7 +117,7 @@ class _Dropout(nn.Module):
 def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
     """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, O], "bias" [O]}}.
 
-    A second layer is "lstm_1"; a head with parameters of its own has them as "head".
+    A second layer is "lstm_1"; "head" and "embedding" are there if the network has such parameters.
     """
     return network.init(key, jnp.zeros((1, window, network.columns)))["params"]
 
@@ -128,7 +130,7 @@ def apply(
     rate: jax.Array | float | None = None,
     share: tuple[Any, int] = (0, 1),
 ) -> jax.Array:
-    """windows float32 [B, T, C] -> outputs float32 [B, O], or of every position [B, T, O]; a key turns dropout on.
+    """windows float32 [B, T, C] -> outputs float32 [B, O], or at every position [B, T, O]; a key turns dropout on.
 
     Args:
         rate: of dropout, instead of the network's own.
@@ -138,7 +140,7 @@ def apply(
     outputs = network.apply(
         {"params": params}, windows, train=dropout_key is not None, rate=rate, share=share, rngs=rngs
     )
-    assert isinstance(outputs, jax.Array)  # apply gives a pair only where collections are mutable
+    assert isinstance(outputs, jax.Array)  # apply returns a pair only if collections are mutable
     return outputs
 
 
@@ -154,15 +156,15 @@ def head_params(params: dict) -> heads.Params:
 
 
 def count(params: dict) -> int:
-    """How many numbers the parameters are."""
+    """How many numbers the parameters hold."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-# Note by note, for sampling: the layers' weights are prepared once, then rows go in one at a time.
+# Row by row, to sample and to score pieces: the layers' weights are prepared once, then rows go in one at a time.
 
 
 def prepare(network: MusicLSTM, params: dict) -> tuple[lstm.Gates, ...]:
-    """The weights of each layer as `advance` wants them."""
+    """The weights of each layer as `advance` takes them."""
     return tuple(lstm.prepare(lstm.Params(*params[name]), network.precision) for name in _layer_names(network))
 
 
@@ -175,12 +177,12 @@ def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]
 
 
 def inputs(network: MusicLSTM, params: dict, rows: jax.Array) -> jax.Array:
-    """What the first layer sees of rows float32 [..., C]: themselves, or embeddings of bins [..., E]."""
+    """What the first layer sees of rows float32 [..., C]: the rows themselves, or the embeddings of bins [..., E]."""
     return _embed(network, params["embedding"], rows) if network.sizes else rows
 
 
 def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]) -> tuple[lstm.State, ...]:
-    """The states after one row each, float32 [B, C]; of bins, what `inputs` makes of it."""
+    """The states after one more row each, float32 [B, C], or what `inputs` makes of bins."""
     below, after = rows, []
     for layer, state in zip(weights, states, strict=True):
         after.append(lstm.advance(layer, below, state))
@@ -189,7 +191,7 @@ def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm
 
 
 def read(params: dict, last: jax.Array) -> jax.Array:
-    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O], of unrounded operands."""
+    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O], from unrounded operands."""
     dense = params["dense"]
     return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
 

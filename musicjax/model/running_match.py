@@ -1,4 +1,4 @@
-"""The longest match of rows that come one by one: the counterpart of musicjax.music.longest_match inside a scan.
+"""The longest match as rows come one by one, inside a scan: the counterpart of musicjax.music.longest_match.
 
 Shape legend: G outputs; K columns remembered of a row; M rows remembered.
 """
@@ -10,20 +10,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Rows remembered before the last one.
+# How many rows before the last one are remembered.
 REACH = 2048
 
 
 class Past(NamedTuple):
-    """rows: [G, M, K], the last ones, -1 before the first; runs: int32 [G, M], the length of the run that each row ends
-    and the last row ends too."""
+    """rows: [G, M, K], the last M rows, -1 before the first; runs: int32 [G, M], of each row the length of the longest
+    run that ends there and equals the run that ends at the last row."""
 
     rows: jax.Array
     runs: jax.Array
 
 
 class Match(NamedTuple):
-    """followed: [G, K], the row after the longest match, the latest of several; length: int32 [G], 0: no match."""
+    """followed: [G, K], the row after the longest match, of several the latest; length: int32 [G], 0: no match."""
 
     followed: jax.Array
     length: jax.Array
@@ -36,7 +36,7 @@ def start(outputs: int, columns: int, kind: jnp.dtype) -> Past:
 
 
 def advance(now: jax.Array, past: Past, same: int) -> tuple[Match, Past]:
-    """The longest match after rows now [G, K]; two rows are equal if their first `same` columns are."""
+    """The longest match after rows `now` [G, K]; two rows are alike if their first `same` columns are equal."""
     rows = jnp.concatenate([past.rows[:, 1:], now[:, None]], axis=1)
     is_same = jnp.all(rows[..., :same] == now[:, None, :same], axis=-1)
     runs = jnp.where(is_same, past.runs + 1, 0).at[:, -1].set(0)

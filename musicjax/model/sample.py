@@ -1,12 +1,13 @@
 """Primer -> one compiled loop -> rows, for many outputs at once.
 
-Shape legend: K outputs, G outputs a group, T notes a window, L notes to sample, C columns, H units.
+Shape legend: K outputs, G outputs in a group, T notes a window, L notes to sample, C columns, H units.
 
 Three ways to see the past, `DECODES`:
   window     every note is predicted from exactly the T rows before it, as in training; the window is computed anew.
-  staggered  the same prediction from T states, each of which began at another of the last T rows: a new row advances
-             all of them in one product, the one that has now seen T rows predicts, and begins anew.
-  carry      one state that has seen everything since the primer's first row, for models trained on whole sequences.
+  staggered  the same prediction from T states, each started at a different one of the last T rows: a new row advances
+             all of them in one product; the state that has then seen T rows predicts, and starts anew.
+  carry      one state that has seen everything since the primer's first row, for models that learned from a target
+             at every position.
 """
 
 from __future__ import annotations
@@ -25,32 +26,32 @@ Weights = tuple[lstm.Gates, ...]
 States = tuple[lstm.State, ...]
 
 DECODES = ("staggered", "window", "carry")
-# Folded into an output's key before its uses, so that they share no number with training, whose keys are
-# folded from the seed in the same way but by epoch and step.
+# Folded into an output's key before each use, so that sampling shares no random numbers with training, whose keys
+# come from the seed in the same way but fold in an epoch or a step.
 NOISE, PRIMER = 2**32 - 1, 2**32 - 2
 
 
 class Limits(NamedTuple):
-    """What is fed back is clamped to low..high, float32 [C] each."""
+    """Sampled rows are clamped to low..high, float32 [C] each, and then fed back."""
 
     low: jax.Array
     high: jax.Array
 
 
 class Draw(Protocol):
-    """How the next rows come from the network's outputs. A pytree; `controls` are arrays with K outputs in front."""
+    """How the next rows are drawn from the network's outputs. A pytree; `controls` have K as their first axis."""
 
     @property
     def controls(self) -> Any: ...
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> Any:
-        """What is remembered after all rows of the windows [G, T, C]."""
+        """The memory after all rows of windows [G, T, C]."""
         ...
 
     def __call__(
         self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
     ) -> tuple[jax.Array, Any]:
-        """(next rows [G, C], what is then remembered), after rows last [G, C]; own: the head's parameters."""
+        """(next rows [G, C], the memory after them), following rows `last` [G, C]; own: the head's parameters."""
         ...
 
 
@@ -62,7 +63,7 @@ class HeadDraw(NamedTuple):
     controls: tuple = ()
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> None:
-        """Nothing is remembered."""
+        """There is no memory."""
 
     def __call__(
         self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: None
@@ -72,15 +73,15 @@ class HeadDraw(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What to go on from: windows [K, T, C], the last rows; of each group the states, whose shape depends on
-    decode, and what `Draw` remembers; None: nothing yet."""
+    """What sampling continues. windows: [K, T, C], the last rows; states: of each group the LSTM's states, whose
+    shape depends on decode, and the memory of `Draw`; None before the first call."""
 
     windows: jax.Array
     states: Any = None
 
 
 class Sampled(NamedTuple):
-    """rows: float32 [K, L, C]; clamped: int32 [K], values that had to be; past: to go on from."""
+    """rows: float32 [K, L, C]; clamped: int32 [K], how many values were clamped; past: to continue from."""
 
     rows: jax.Array
     clamped: jax.Array
@@ -88,10 +89,10 @@ class Sampled(NamedTuple):
 
 
 def group_size(decode: str) -> int:
-    """G. Outputs are computed in groups of a fixed size, one group after the other, the last one filled up, so that
-    an output's arithmetic, and with it every bit of its notes, is the same however many are asked for.
+    """G. Outputs are computed in groups of a fixed size, one group after the other, and the last is filled up. So an
+    output's arithmetic, and with it every bit of its notes, is the same however many outputs are asked for.
 
-    On CPU the T states of one output are as fast as those of many (benchmarks/results/*/sample.json).
+    On a CPU, the T states of one output at a time are as fast as those of many (benchmarks/results/*/sample.json).
     """
     if jax.default_backend() != "cpu":
         return 64
@@ -99,8 +100,8 @@ def group_size(decode: str) -> int:
 
 
 def output_keys(seed: int, count: int) -> jax.Array:
-    """Key k is fold_in(key(seed), k): output k is the same whatever the count, [count]."""
-    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
+    """Keys [count]. Key k is fold_in(key(seed), k), so output k is the same whatever the count."""
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is here
     return jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.arange(count))
 
 
@@ -122,16 +123,16 @@ def sample(
 ) -> Sampled:
     """Continues K pasts by L = num_notes rows each.
 
-    A row is drawn, clamped and fed back. Note n draws from fold_in(fold_in(key k, NOISE), n).
+    A row is drawn, clamped and fed back. Note n of output k draws with fold_in(fold_in(keys[k], NOISE), n).
 
     Args:
-        past: Past(primers [K, T, C]); or that of an earlier call with as many outputs, to go on.
+        past: Past(primers [K, T, C]), or what an earlier call with as many outputs returned, to continue it.
         keys: K keys, see `output_keys`.
-        first_note: number of the first note, where an earlier call is continued.
+        first_note: number of the first note, if an earlier call is continued.
         decode: one of DECODES.
     """
     outputs, group = past.windows.shape[0], group_size(decode)
-    # The last group is filled up with copies of the last output, which are dropped again.
+    # Copies of the last output fill up the last group; they are dropped at the end.
     place = jnp.minimum(jnp.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
     controls = jax.tree.map(lambda one: one[place], draw.controls)
     rows, clamped, (windows, states) = _sample_groups(
@@ -160,7 +161,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
         group, window, columns = past.windows.shape
         next_rows = draw._replace(controls=controls)
         noise = _noise(net, keys, first_note, num_notes)
-        # Rows are written here and read from here: what is returned is to the bit what was fed back.
+        # Rows are written here and read from here, so what is returned is bit for bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
         if past.states is None:
             states = _warm(decode, net, params, weights, past.windows, first_note)
@@ -192,7 +193,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
 
 
 def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
-    """float32 [L, G, predicted columns], all at once: drawn note by note, small operations take longer."""
+    """The head's noise, float32 [L, G, ...], drawn all at once: small operations, note by note, take longer."""
     numbers = first_note + jnp.arange(num_notes)
 
     def draw(number: jax.Array, key: jax.Array) -> jax.Array:
@@ -205,7 +206,7 @@ def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: in
 def _warm(
     decode: str, net: MusicLSTM, params: dict, weights: Weights, windows: jax.Array, first_note: jax.Array
 ) -> States:
-    """The states after all rows of the windows [G, T, C] but the last."""
+    """The states after all rows of windows [G, T, C] except the last."""
     group, window, _ = windows.shape
     if decode == "window":
         return ()
@@ -215,11 +216,10 @@ def _warm(
 
 
 def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, states: States) -> tuple[States, jax.Array]:
-    """The states after row [G, C], or what `network.inputs` makes of it, and the output to predict from, [G, H]. The
-    row is the `number`-th since the primer's first.
+    """(the states after `row` [G, C], or what `network.inputs` makes of it; the LSTM's output to predict from, [G, H]).
 
-    Staggered states are [T G, H], slot by slot; the slot of a row is its number modulo T. The one that has seen
-    T rows is the next to begin anew.
+    `number` counts the rows since the primer's first. Staggered states are [T G, H], slot by slot. The state in slot
+    `number` modulo T starts anew with this row; the state in the next slot has then seen T rows, and predicts.
     """
     if decode == "carry":
         states = network.advance(weights, row, states)

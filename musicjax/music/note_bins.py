@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from musicjax.music import longest_match
+from musicjax.music import bar_position, longest_match
+from musicjax.music.bar_position import BEATS_A_BAR
 from musicjax.music.notes import Notes, from_beats
 
 # The columns of a row. This is their home: who needs one takes its index from here.
@@ -33,7 +34,6 @@ PREDICTED_COLUMNS = (INTERVAL, PITCH, DURATION, VELOCITY)
 GIVEN = (BAR_POSITION, MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH)
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
 SIZES = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
-BEATS_A_BAR = 4
 # Steps a beat: the coarsest grid that has nearly all onsets counts, or else the finest.
 GRIDS = (1, 2, 3, 4, 6, 8, 12)
 ON_GRID, GRID_TOLERANCE_BEATS = 0.995, 2e-3
@@ -122,9 +122,9 @@ def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np
     ticks_of_bins = np.rint(np.asarray(bins.duration) * TICKS_A_BEAT)
     duration = _nearest(ticks, ticks_of_bins)
     velocity = _nearest(notes.velocity[order], np.asarray(bins.velocity))
-    bar_position = np.cumsum(np.asarray(bins.interval)[interval]) % bins.steps_per_bar
+    position = bar_position.of(np.cumsum(np.asarray(bins.interval)[interval]), bins.steps_per_bar)
     rows = np.zeros((len(order), len(COLUMNS)), np.uint8)
-    rows[:, : len(NOTE)] = np.stack([interval, bar_position, notes.pitch[order], duration, velocity], axis=1)
+    rows[:, : len(NOTE)] = np.stack([interval, position, notes.pitch[order], duration, velocity], axis=1)
     if match:
         rows[:, len(NOTE) :] = matches(rows)
     exact &= np.abs(notes.onset_beats[order] - step / bins.steps_per_beat) <= GRID_TOLERANCE_BEATS

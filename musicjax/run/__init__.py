@@ -1,1 +1,1 @@
-"""What happens in a workdir: files, loops, signals."""
+"""What happens in a workdir: the loop, its files, signals."""

@@ -1,4 +1,4 @@
-"""The machine that a run finds: the precision that is faster on it, and where its compiled programs are kept."""
+"""The machine of a run: its faster precision, the trials it computes at once, where its compiled programs are kept."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from musicjax.config import Config, DataConfig, TrainConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.errors import RunError
 
-# What a CPU needs to multiply bfloat16 faster than float32; and the units from which it does
-# (benchmarks/results/*/scaling.json).
+# Instructions with which a CPU is expected to multiply bfloat16 faster than float32; and the units from which on it
+# does (benchmarks/results/*/scaling.json).
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BFLOAT16_UNITS = 256
-# The share of the free memory that trials computed together may plan with.
+# The share of the free memory that trials computed together may use.
 MEMORY_SHARE = 0.5
-# Trials computed at once on a CPU: more of them were slower (benchmarks/results/*/trials.json).
+# Trials computed at once on a CPU; more were slower (benchmarks/results/*/trials.json).
 CPU_GROUP = 1
 
 
 def keep_programs(data: DataConfig) -> None:
-    """Compiled programs are kept in the cache, so that the next start need not compile them again."""
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # the user's own choice, in JAX's way
+    """Keeps compiled programs in the cache, so that the next start need not compile them again."""
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # the user has told JAX where
         return
     try:
         cache = cache_lib.cache_folder(data)
-    except (OSError, RunError):  # said by the reading of the data, which needs it more
+    except (OSError, RunError):  # reading the data reports it
         return
     if cache is None:
         return
@@ -44,7 +44,7 @@ def keep_programs(data: DataConfig) -> None:
 
 
 def with_precision(config: Config, saved: Config | None) -> Config:
-    """The config with a precision of its own where it leaves it open: the saved run's, or the faster one here."""
+    """The config, its precision decided where it is auto: the saved run's, or the one expected to be faster here."""
     if config.model.precision != "auto":
         return config
     precision = _fast_precision(config.model.units) if saved is None else saved.model.precision
@@ -52,7 +52,7 @@ def with_precision(config: Config, saved: Config | None) -> Config:
 
 
 def say(precision: str, devices: Mesh) -> None:
-    """One line: devices, precision, version."""
+    """Prints one line: devices, precision, version."""
     first = devices.devices.flat[0]
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     console.say(
@@ -63,11 +63,11 @@ def say(precision: str, devices: Mesh) -> None:
 
 
 def trials_at_once(train: TrainConfig, bytes_of_states: int, bytes_of_one: Callable[[], int | None]) -> int:
-    """How many trials are computed together: what the config says, or as many as pay and fit in memory.
+    """How many trials are computed together: what the config says, or as many as are worth it and fit in memory.
 
     Args:
-        bytes_of_states: of all trials, which lie in memory once here and will three times: as it is saved, as it is
-            trained, and as it is trained next.
+        bytes_of_states: of all trials. They are in memory once now and will be three times: as saved, as trained, and
+            as trained next.
         bytes_of_one: working memory for one trial, None if unknown.
     """
     if train.trial_group:
@@ -88,16 +88,15 @@ def _fast_precision(units: int) -> str:
         fast = bool(_cpu_flags() & BFLOAT16_FLAGS) and units >= BFLOAT16_UNITS
     elif device.platform == "gpu":
         capability = re.match(r"\d+", str(getattr(device, "compute_capability", "")))
-        fast = (
-            capability is None or int(capability[0]) >= 8
-        )  # NVIDIA's before 8.0 have no units for it; AMD's are names
+        # NVIDIA GPUs before capability 8.0 have no units for bfloat16; AMD gives a name instead of a number.
+        fast = capability is None or int(capability[0]) >= 8
     else:
         fast = True
     return "bfloat16" if fast else "float32"
 
 
 def _cpu_flags() -> set[str]:
-    """What the CPU can do, where Linux tells."""
+    """The CPU's instruction sets, where Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

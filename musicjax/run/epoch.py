@@ -1,6 +1,6 @@
 """One epoch of a run: started on the devices, read back as metrics, and what follows from its numbers.
 
-A run is one model or several trials; then the arrays have the trials in front.
+A run is one model or several trials; the trials are then the first axis of the arrays.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ from musicjax.store.metadata import Metadata, Progress
 from musicjax.training import histograms as histograms_lib
 from musicjax.training import mesh, step
 from musicjax.training import optimizer as optimizer_lib
-from musicjax.training import trials as trials_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.histograms import Buckets
 from musicjax.training.step import StepMetrics, TrainState
-from musicjax.training.trials import Trials
 from musicjax.training.windows import ScoringSet, Validation
 
 
 class Programs(NamedTuple):
-    """Compiled: train(state, epoch from 0) -> (state, StepMetrics), which takes over the state's buffers;
+    """Compiled: train(state, epoch from 0) -> (state, StepMetrics), which reuses the state's buffers;
     validate(params) -> Validation; show(params) -> histograms by tag, none if the config wants none."""
 
     train: Callable[[TrainState, jax.Array], tuple[TrainState, StepMetrics]]
@@ -50,7 +48,7 @@ class Programs(NamedTuple):
 
 
 class UnderWay(NamedTuple):
-    """An epoch that the devices are at work on: the state after it, and its numbers."""
+    """An epoch that the devices are working on: the state after it, and its numbers."""
 
     state: TrainState
     sums: StepMetrics
@@ -59,8 +57,9 @@ class UnderWay(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What has been read of an epoch: for each trial its metrics, named; residual deviations, float64 [K, C]; the sums
-    of its steps, [K, S]; the histograms of trial 0 by tag."""
+    """What has been read of an epoch. train, valid: for each trial its metrics by name; deviation: float64 [K, C], of
+    the validation residual; finished: when, by time.perf_counter; sums: of its steps, [K, S]; histograms: of trial 0,
+    by tag."""
 
     train: list[dict[str, float]]
     valid: list[dict[str, float]]
@@ -69,12 +68,6 @@ class Epoch(NamedTuple):
     finished: float
     sums: StepMetrics
     histograms: dict[str, Buckets]
-
-
-def trials_of(config: Config) -> Trials:
-    """The trials of a config, as arrays."""
-    seeds, rates, dropouts = zip(*config_lib.trials(config), strict=True)
-    return trials_lib.make(list(seeds), list(rates), list(dropouts))
 
 
 def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh) -> Programs:
@@ -92,7 +85,9 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh)
         epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
-        keys = mesh.replicate(trials_of(config), devices)
+        from musicjax.training import trials as trials_lib  # one model does without
+
+        keys = mesh.replicate(trials_lib.of(config_lib.trials(config)), devices)
         alone = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(
@@ -119,19 +114,19 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh)
 def _histograms(
     net: MusicLSTM, window: int, trials: int, params: dict, scored: ScoringSet, axis_name: str | None = None
 ) -> dict[str, Buckets]:
-    """Of the parameters, and of the outputs for the first validation music, the same after every epoch.
+    """Histograms of the parameters, and of the outputs for the first validation music, the same after every epoch.
 
-    Of several trials, trial 0: one after the other the histograms show how one model changes.
+    Of several trials they show trial 0, so that they follow one model as it changes.
     """
     params = params if trials == 1 else jax.tree.map(lambda leaf: leaf[0], params)
     return histograms_lib.histograms(params, network.apply(net, params, scored.first_inputs(window)))
 
 
 def start(programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None) -> UnderWay:
-    """Sends epoch `number`, from 0, to the devices and returns at once; the state may be used further.
+    """Sends epoch `number`, from 0, to the devices and returns at once; `state` stays valid.
 
-    On a CPU, which would run both at once, it begins when the epoch `after` has ended, validation and histograms
-    included.
+    A CPU would run two epochs at once, so there this one begins when the epoch `after` has ended, validation and
+    histograms included.
     """
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
@@ -141,7 +136,7 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
 
 
 def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Epoch:
-    """Waits for epoch `number`, from 0; `since`: when the devices were free for it, on the clock time.perf_counter."""
+    """Waits for epoch `number`, from 0; `since`: when the devices were free for it, by time.perf_counter."""
     config = dataset.encoding.config
     trials, half_life = config_lib.trials(config), config.train.half_life
     sums = _wait(under_way.sums)
@@ -168,13 +163,13 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
 
 
 def _means(sums: StepMetrics) -> dict[str, float]:
-    """Loss and accuracy over an epoch, and the weight of its targets, from sums by step, [S]."""
+    """Mean loss and accuracy over an epoch, and the weight of its targets, from sums by step, [S]."""
     loss, accuracy, weight = (np.asarray(values, np.float64).sum() for values in sums)
     return {"loss": float(loss / weight), "accuracy": float(accuracy / weight), "weight": float(weight)}
 
 
 def scores_as_metrics(encoding: Encoding, scores: Validation, majority: float) -> dict[str, float]:
-    """Mean loss, accuracy beside that of the best constant answer, and what the encoding measures."""
+    """Mean loss, accuracy, that of the best constant answer, and the encoding's own metrics."""
     own = encoding.metrics(scores)
     return {
         "loss": float(scores.loss),
@@ -185,7 +180,7 @@ def scores_as_metrics(encoding: Encoding, scores: Validation, majority: float) -
 
 
 def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:
-    """An epoch in a line: its losses (of several trials means and deviations), speed and time left."""
+    """An epoch in one line: its losses (of several trials means and deviations), speed and time left."""
     minutes, seconds = divmod(round(seconds_left), 60)
     return (
         f"loss {_mean_loss(train)}  validation {_mean_loss(valid)}  "
@@ -200,7 +195,7 @@ def _mean_loss(lines: list[dict[str, float]]) -> str:
 
 
 def by_batch(epoch: Epoch, trials: list[int]) -> dict[str, np.ndarray]:
-    """Loss and accuracy of each step, [S], means over these trials."""
+    """Loss and accuracy of each step, [S], averaged over these trials."""
     loss, accuracy, weight = (np.asarray(values, np.float64)[trials] for values in epoch.sums)
     return {"loss": (loss / weight).mean(axis=0), "accuracy": (accuracy / weight).mean(axis=0)}
 
@@ -211,7 +206,7 @@ def advance(
     """What the next checkpoint holds after an epoch that ended in `state`.
 
     Raises:
-        RunError: no trial has a loss that is finite.
+        RunError: no trial is left whose losses are finite.
     """
     number, patience = metadata.epoch + 1, metadata.config.train.patience
     progress_of_each = list(metadata.trials)
@@ -231,7 +226,7 @@ def advance(
         )
     best = min(range(len(progress_of_each)), key=lambda trial: progress_of_each[trial].best_loss)
     metadata = dataclasses.replace(metadata, epoch=number, trials=tuple(progress_of_each), best_trial=best)
-    # Of a trial that has diverged since, the last that can be used.
+    # If the best trial has diverged since, its last finite deviation stays.
     deviation = arrays.deviation
     if np.isfinite(epoch.deviation[best]).all():
         deviation = jnp.asarray(epoch.deviation[best], jnp.float32)
@@ -256,7 +251,7 @@ def counted(epoch: Epoch, metadata: Metadata) -> list[int]:
 
 
 def ended(progress: Progress, epoch: int, patience: int) -> bool:
-    """Whether a trial no longer counts after so many epochs: it diverged, or ran out of patience."""
+    """Whether a trial no longer counts after `epoch` epochs: it diverged, or its patience ran out."""
     return bool(progress.diverged) or (patience > 0 and epoch - progress.best_epoch >= patience)
 
 
@@ -268,7 +263,7 @@ def may_end(metadata: Metadata, ahead: int) -> bool:
 def _say_diverged(
     number: int, trial: int, losses: tuple[float, float], epoch: Epoch, metadata: Metadata, workdir: Path
 ) -> None:
-    """Raises RunError if the run is this trial alone; else says that the others go on."""
+    """Raises RunError if the run is this trial alone; otherwise says that the others go on."""
     said = f"epoch {number}: loss {losses[0]}, validation loss {losses[1]}, expected finite numbers"
     if len(metadata.trials) > 1:
         rate = epoch.train[trial]["learning_rate"]
@@ -284,7 +279,7 @@ def _kept(number: int, workdir: Path) -> str:
 
 
 def _wait(result):
-    """The result once the devices have computed it; stays open to signals meanwhile."""
+    """Waits until the devices have computed the result, and lets Python handle signals meanwhile."""
     leaf = jax.tree.leaves(result)[0]
     pause_seconds = 0.0005
     while not leaf.is_ready():

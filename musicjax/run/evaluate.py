@@ -1,4 +1,4 @@
-"""Metrics of a trained model on data, with the validation code of training."""
+"""Scores a trained model on data, with the validation code of training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from musicjax.training import step
 
 
 def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") -> dict[str, Any]:
-    """The model of a workdir on its own validation data, or on all of other data.
+    """Scores the model of a workdir on its own validation data, or on all of other data.
 
     Args:
         data: a source; its windows stay inside their pieces, and rows are made with the constants saved with the
-            model. A polyphonic data set: its test split. None: the validation split of the run's own data.
+            model. Of a polyphonic data set only the test split counts. None: the validation split of the run's data.
         which: best or latest parameters.
 
     Returns:
         {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows" or "frames", "pieces", "data",
-        "epoch", "checkpoint"}; of notes also "music": the mean of each metric of music over the pieces, and "copies":
-        what they share with the training data, if those are still there.
+        "epoch", "checkpoint"}; where the data are notes also "music": the mean of each metric over the pieces, and
+        "copies": what they share with the training data, if those are at hand.
 
     Raises:
         UsageError, RunError: as for training and generating.
@@ -58,10 +58,10 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
 
 
 def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[str, Any]:
-    """What the pieces measure, and what they share with the training data.
+    """The metrics of the pieces, and what they share with the training data.
 
     Args:
-        workdir: whose training data they are compared with; None: those are in `music` too.
+        workdir: the run whose training data they are compared with; None: those in `music`.
     """
     if music is None or not music.held_out:
         return {}
@@ -73,7 +73,7 @@ def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[s
 
 
 def _training_music(model: Model, workdir: Path) -> Music | None:
-    """The training data of a model as notes; None if they are not at hand, which it says."""
+    """The training data of a model as notes; None, and a line that says why, if they are not at hand."""
     data = model.config.data
     if data.source.startswith("polyphonic:"):
         console.say("copies", "not looked for: the model was trained on frames alone")
@@ -81,7 +81,7 @@ def _training_music(model: Model, workdir: Path) -> Music | None:
     if not Path(data.source).is_dir() and datasets.is_missing(data.source, cache.cache_folder(data)):
         console.say("copies", f"not looked for: the training data, {data.source}, are not on this machine")
         return None
-    console.say("copies", f"looks for them in the training data, {data.source}")
+    console.say("copies", f"searches the training data, {data.source}")
     try:
         music, fingerprint = model.encoding.music()
         require_same(fingerprint, data.source, model.metadata.fingerprint, data.source, workdir)

@@ -1,4 +1,4 @@
-"""Whether the processes of one training start from the same."""
+"""Whether the processes of one training run start from the same state."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ def require(arrays: Arrays, metadata: Metadata) -> None:
     failed = [str(process) for process, digest in enumerate(digests) if digest == mesh.FAILED]
     if failed:
         raise RunError(
-            f"process {', '.join(failed)} failed before training and said why; mend that, and start all again"
+            f"process{'es' * (len(failed) > 1)} {', '.join(failed)} failed before training and said why; correct that, "
+            "and start all again"
         )
     others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
     if others:
         raise RunError(
-            f"processes {', '.join(others)} do not agree with process 0 on config, data, epoch, versions or first "
+            f"processes {', '.join(others)} do not agree with process 0 on config, data, epoch, versions or initial "
             "parameters; start all with the same flags, on the same files and kind of machine, and with one workdir "
             "that all share"
         )

@@ -16,21 +16,21 @@ from musicjax.music import copies, metrics
 from musicjax.music.notes import Notes
 
 T = TypeVar("T")
-# Real pieces that are measured, and those in which copies are looked for.
+# The most real pieces that are measured, and the most that are searched for copies.
 MOST_REAL, MOST_COPIED = 200, 50
 
 
 def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     """Metrics and copies of K generated pieces with notes, as JSON values.
 
-    Generated and real pieces are compared by their first notes, as many of each as half of either have: most metrics
-    depend on the length.
+    Most metrics depend on the length, so generated and real pieces are compared by equally many first notes: the median
+    length of the generated or of the real ones, whichever is less.
 
     Returns:
         {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},
         "generated": {metric: mean}, "overlap_area": {metric: share}, "kl_nats": {metric: nats},
-        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; of the samples alone where there
-        are no two real pieces, or nothing generated.
+        "mean_overlap_area": share, "compared_notes": notes, "compared_with": which}; "samples" alone if there are
+        fewer than two real pieces, or nothing was generated.
     """
     samples: dict[str, Any] = {}
     for name, piece in zip(names, pieces, strict=True):
@@ -56,16 +56,16 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
 
 
 def of_data(pieces: list[Notes]) -> dict[str, float]:
-    """The mean of each metric over pieces, of which at most MOST_REAL are measured; nothing of none."""
+    """The mean of each metric over at most MOST_REAL of the pieces; empty if none has notes."""
     return means([metrics.of_piece(piece) for piece in _spread([piece for piece in pieces if len(piece)], MOST_REAL)])
 
 
 def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[str, Any]:
-    """What pieces share with the training data, as JSON values; at most MOST_COPIED of those with notes are looked at.
+    """What at most MOST_COPIED of the pieces with notes share with the training data, as JSON values.
 
     Returns:
-        {"pieces": looked at, "median_notes": length of the longest common run, "longest": {"name", "length", "piece",
-        "at", "own"} of the piece that shares most}; nothing where there are no pieces.
+        {"pieces": how many were searched, "median_notes": of the lengths of their longest common runs, "longest":
+        {"name", "length", "piece", "at", "own"} of the piece that shares most}; empty if no piece has notes.
     """
     named = _spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
     found = [(name, copies.longest(piece, music.known)) for name, piece in named]
@@ -86,27 +86,25 @@ def means(measured: list[dict[str, float]]) -> dict[str, float]:
 
 
 def write(found: dict[str, Any], path: Path) -> None:
-    """Raises RunError if the file cannot be written."""
+    """Writes what `of` returned; raises RunError if the file cannot be written."""
     try:
         files.write(path, json.dumps(found, indent=1) + "\n")
     except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror}; see to its folder, its rights and space"
-        ) from error
+        raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
 
 
 def say(found: dict[str, Any]) -> None:
-    """The overlap with real pieces, and the longest copy."""
+    """Prints the overlap with real pieces, and the longest copy."""
     if "mean_overlap_area" in found:
         area, count, which = (found[name] for name in ("mean_overlap_area", "compared_notes", "compared_with"))
-        console.say("metrics", f"mean overlap with {which} {area:.2f} of 1, by {count} notes of each")
+        console.say("metrics", f"mean overlap with {which}: {area:.2f} of 1, by the first {count} notes of each")
     copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
     if copied:
         length, name, copy = max(copied, key=lambda one: one[0])
-        whose = f", as in {copy['piece']} from its note {copy['at'] + 1}" if length else ""
+        whose = f", as in {copy['piece']} from note {copy['at'] + 1} on" if length else ""
         console.say("copies", f"longest run of notes shared with the training data: {length} in {name}{whose}")
 
 
 def _spread(pieces: list[T], most: int) -> list[T]:
-    """At most so many, evenly from all."""
+    """At most `most` of the pieces, evenly spaced."""
     return pieces if len(pieces) <= most else [pieces[k] for k in np.linspace(0, len(pieces) - 1, most).astype(int)]

@@ -1,4 +1,4 @@
-"""The samples of a run: music from its best parameters, drawn and measured as it trains, at its end heard too."""
+"""The samples of a run: music from its best parameters, drawn and measured while it trains, with sound at its end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from musicjax.run import sample_metrics
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 
-# Samples whose piano rolls are shown on TensorBoard, and those made at an epoch in between.
+# How many samples TensorBoard shows as piano rolls, and how many at most are drawn while training goes on.
 PICTURES, MOST_IN_BETWEEN = 4, 8
 
 
 def preview(model: Model, music: Music | None, recorder: Recorder, step: int) -> None:
-    """Records what music from the best parameters so far looks like and measures; writes no file of music."""
+    """Records metrics and piano rolls of music from the best parameters so far; writes no file of music."""
     pieces = _play(model, MOST_IN_BETWEEN)
     names = generate.names(model.config.seed, len(pieces))
     if pieces and music is not None:
@@ -28,12 +28,12 @@ def preview(model: Model, music: Music | None, recorder: Recorder, step: int) ->
 
 
 def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, step: int) -> dict[str, Any]:
-    """Writes music into the workdir with its sound, metrics and page, records it, and returns what a summary tells.
+    """Writes music into the workdir with its sound, metrics and page, records it, and returns its part of the summary.
 
     Raises:
         RunError: something cannot be written.
     """
-    from musicjax.report import page  # here, so that training does not wait for it to be imported
+    from musicjax.report import page  # here, so that training does not wait for the import
 
     sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
@@ -58,7 +58,7 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
 
 
 def _play(model: Model, most: int) -> list[Notes]:
-    """As many pieces as the config asks for, or `most` of them."""
+    """As many pieces as the config asks for, but at most `most`."""
     sample = model.config.sample
     sampling = sampling_params.of_config(sample)
     return generate.generate(
@@ -71,7 +71,7 @@ def _play(model: Model, most: int) -> list[Notes]:
 
 
 def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, float]:
-    """Metrics on TensorBoard; returns the mean overlap area, if there is one."""
+    """Records metrics on TensorBoard; returns the mean overlap area, if there is one."""
     measured = [dict(sample) for sample in found["samples"].values()]
     copied = [sample.pop("copy")["length"] for sample in measured]
     values = found.get("generated", sample_metrics.means(measured)) | {
@@ -83,7 +83,7 @@ def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, f
 
 
 def _draw(pieces: list[Notes], names: list[str], recorder: Recorder, step: int) -> None:
-    from musicjax.report import pictures  # here, because drawing takes a while to be imported
+    from musicjax.report import pictures  # here, because the import takes a while
 
     for number, (piece, name) in enumerate(zip(pieces[:PICTURES], names, strict=False)):
         recorder.picture(f"samples/{number}", step, pictures.piano_roll_png(piece, name))

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM: they end the program there and then, except in a save, which is finished first.
+"""SIGINT and SIGTERM end the program at once, except during a save, which is finished first.
 
-Nothing is raised and nothing tidied up: an exception can be lost, or abort the process, where a library catches
-everything, and a run that is killed loses nothing anyway. A second signal ends a save too.
-Signals belong to the process, so what is known about them does too: the state of this module.
+Nothing is raised and nothing is tidied up: where a library catches everything, an exception can be lost or abort the
+process, and a run that is killed loses nothing that was saved. A second signal ends a save too.
+Signals belong to the process, and so does what is known about them: the state of this module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _told = ""
 
 
 def install(told: str = "") -> None:
-    """From now on the signals end the program with 128 + their number and one line, which `told` ends."""
+    """From now on the signals end the program with status 128 + their number and one line, which ends in `told`."""
     global _received, _told
     _received, _told = None, told
     for number in NUMBERS:
@@ -30,7 +30,7 @@ def install(told: str = "") -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """A signal that comes inside ends the program at the end of it."""
+    """A signal that comes inside the block ends the program at the end of the block."""
     global _holding
     _holding = True
     try:
@@ -54,5 +54,5 @@ def _end(number: int) -> None:
     line = f"musicjax: stopped by {signal.Signals(number).name}{_told}\n"
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
         os.write(2, (SHOW_CURSOR + line if sys.stderr.isatty() else line).encode())
-    # Not sys.exit: the device may be at work on an epoch, and leaving would wait for its end.
+    # Not sys.exit: it would wait for the epoch that a device may be working on.
     os._exit(128 + number)

@@ -39,11 +39,11 @@ from musicjax.version import __version__
 
 
 def train(config: Config, workdir: str | Path) -> dict[str, Any]:
-    """Trains in a workdir, goes on from its checkpoint if there is one, and writes samples into it.
+    """Trains in a workdir, continues from its checkpoint if there is one, and writes samples into it.
 
     Returns:
-        {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; nothing in
-        the second and further processes of one training.
+        {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; empty in
+        every process but the first.
 
     Raises:
         UsageError: the config is not valid, or the workdir holds a run of another config.
@@ -109,7 +109,7 @@ def _together():
 
 
 def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
-    """Raises RunError unless all processes of this training start from the same."""
+    """Raises RunError unless all processes of this run start from the same state."""
     if jax.process_count() > 1:
         from musicjax.run import processes  # a process by itself does without
 
@@ -117,7 +117,7 @@ def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
 
 
 def _say_model(encoding: Encoding, params: dict) -> int:
-    """The layers in a line; returns how many parameters there are."""
+    """Prints the layers in one line; returns how many parameters there are."""
     net, model = encoding.network(), encoding.config.model
     parameters, head = network.count(params), type(net.head).__name__.lower()
     layers = f"LSTM {model.units}" + f" x {net.layers}" * (net.layers > 1)
@@ -131,7 +131,7 @@ def _say_model(encoding: Encoding, params: dict) -> int:
 
 
 def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
-    """The best parameters so far, ready to make music."""
+    """The model with the best parameters so far."""
     params, deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
     return model_lib.of(arrays._replace(best_params=params, best_deviation=deviation), metadata)
 
@@ -139,7 +139,7 @@ def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
 def _ready(
     config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
 ) -> tuple[Dataset, Arrays, Metadata]:
-    """The data, and what training goes on from; says what it finds. The workdir is ours as long as `held` is open."""
+    """The data, and what training starts from; says what it finds. The workdir is locked as long as `held` is open."""
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none" and config.sample.soundfont:
         from musicjax.generation import sound  # a run without a sound font of its own does without
@@ -166,13 +166,15 @@ def _started(dataset: Dataset) -> Checkpoint:
     keys, window = step_lib.keys(config.seed), config.data.window
     optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
     if config.train.trials == 1:
-        # As one program: operation by operation it takes three times as long, and the cache of programs does not help.
+        # As one program: operation by operation it takes three times as long, and caching does not help.
         state = jax.jit(step_lib.init, static_argnums=(0, 1, 3))(net, optimizer, keys.init, window)
         best = state.params
     else:
         from musicjax.training import trials  # one model does without
 
-        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(net, optimizer, epoch_lib.trials_of(config), window)
+        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(
+            net, optimizer, trials.of(config_lib.trials(config)), window
+        )
         best = jax.tree.map(lambda leaf: leaf[0], state.params)
     chosen = jax.random.choice(keys.primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,))
     primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))
@@ -208,15 +210,15 @@ def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
 def _epochs(
     dataset: Dataset, workdir: Path, arrays: Arrays, metadata: Metadata, devices: Mesh, recorder: Recorder | None
 ) -> tuple[Arrays, Metadata, float]:
-    """Trains until the config's last epoch or early stop; returns the last checkpoint and windows/s (median).
+    """Trains until the last epoch, or until it stops early; returns the last checkpoint and the median of windows/s.
 
     An epoch starts before the numbers of the one before it are read, so that the devices do not wait for recording
-    and saving; unless the training may end with those numbers.
+    and saving, unless those numbers may end the training.
     """
     config = dataset.encoding.config
     settings = config.train
     if metadata.epoch >= settings.epochs:
-        console.say("train", f"all {settings.epochs} epochs are done; a higher --config.train.epochs goes on")
+        console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
         return arrays, metadata, 0.0
     state, started, under_way = mesh.replicate(arrays.state, devices), metadata.epoch, None
     programs = epoch_lib.compiled(config, dataset, state, devices)
@@ -226,10 +228,10 @@ def _epochs(
         store = None
         if recorder is not None:
             store = closing.enter_context(contextlib.closing(checkpoint_lib.Store(workdir)))
-        free = time.perf_counter()  # since when the devices have been free for the epoch that is read next
+        free = time.perf_counter()  # when the devices became free for the epoch that is read next
         while True:
             next_one, ahead = None, started - metadata.epoch
-            # Samples of an epoch come before the next one.
+            # The samples after an epoch are drawn before the next epoch.
             looked_at = ahead > 0 and _looked_at(config, metadata.epoch + ahead)
             if (
                 started < settings.epochs
@@ -281,7 +283,7 @@ def _looked_at(config: Config, epoch: int) -> bool:
 
 
 def _of_trials(metadata: Metadata) -> dict[str, Any]:
-    """What the summary says of several trials, over the lowest validation loss of each; nothing of one."""
+    """What the summary says of several trials, by the lowest validation loss of each; empty for a single model."""
     if len(metadata.trials) == 1:
         return {}
     from musicjax.training import trials  # one model does without

@@ -1,4 +1,4 @@
-"""The workdir of a run: where it may be, whose it is, and what it says of its settings."""
+"""The workdir of a run: where it may be, which run it holds, and with which settings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.store import checkpoint as checkpoint_lib
 
-# A checkpoint while it is written (by orbax, then by us) and while it is removed.
+# Names of a checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
+# Other files while they are written, by this version and by 0.1.0.
+OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl|report\.html)\.partial")
+OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg|json)\.partial")
 
 
 def require_folder(workdir: Path) -> None:
-    """Raises RunError if no folder of this name can be made, or none that checkpoints can be saved in."""
+    """Raises RunError if no folder with this name can be made, or checkpoints could not be saved in it."""
     told = f"workdir {workdir} cannot be made"
     try:
         place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
         str(workdir.absolute()).encode()
-    except UnicodeEncodeError as error:  # tensorstore takes no others
+    except UnicodeEncodeError as error:  # tensorstore takes no other names
         raise RunError(f"{told}: its name is not UTF-8; name another with --workdir=DIR") from error
     except OSError as error:
         raise RunError(f"{told}: {error.strerror}; name another with --workdir=DIR") from error
@@ -36,7 +39,7 @@ def saved_config(workdir: Path) -> Config | None:
     """The config of the run whose checkpoint the workdir holds; None if it holds none.
 
     Raises:
-        RunError: no checkpoint of those that are there is whole.
+        RunError: it holds checkpoints, but no whole one.
     """
     return checkpoint_lib.read_metadata(workdir).config if checkpoint_lib.exists(workdir) else None
 
@@ -54,7 +57,7 @@ def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> No
 
 
 def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
-    """Raises UsageError if the two would not be one run."""
+    """Raises UsageError if the two configs do not belong to one run."""
     differing = config_lib.differences(saved, present)
     if differing:
         named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
@@ -62,15 +65,15 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
 
 
 def remove_partial_files(workdir: Path) -> int:
-    """Removes what saves left that were cut off, says so, and returns how many files there were.
+    """Removes the partial files of saves that were cut off, says so, and returns how many there were.
 
-    Such files are never read. Nothing may be training in the workdir.
+    Such files are never read. Call it only while nothing trains in the workdir.
     """
     found: list[Path] = []
     for folder, pattern in (
         (workdir / "checkpoints", OF_CHECKPOINTS),
-        (workdir, files.PARTIAL_NAME),
-        (workdir / "samples", files.PARTIAL_NAME),
+        (workdir, OF_WORKDIR),
+        (workdir / "samples", OF_SAMPLES),
     ):
         if folder.is_dir():
             found += sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))

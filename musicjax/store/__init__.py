@@ -1,1 +1,1 @@
-"""What lies on disk of a run."""
+"""What a run keeps on disk."""

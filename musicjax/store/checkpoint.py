@@ -1,8 +1,8 @@
-"""Checkpoints of a run: everything needed to go on with it or to use its model. The only importer of orbax.
+"""Checkpoints of a run: everything needed to continue it or to use its model. The only importer of orbax.
 
 One checkpoint holds the latest state and the best parameters together, so that they never belong to different
-moments. It is written aside and gets its name, the number of its epoch, when all of it and its manifest are on the
-disk. The two newest are kept: where the newest is damaged, the one before it is used, and that is said.
+moments. It is written under another name and gets its own, the number of its epoch, once all of it and its checksums
+are on the disk. The two newest are kept: if the newest is damaged, the one before it is used, and the console says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from musicjax import console, files, renamed
 from musicjax.config import Config
 from musicjax.encodings import encoding
 from musicjax.errors import RunError, SaveError, UsageError
-from musicjax.store import lock, manifest
+from musicjax.store import checksums, lock
 from musicjax.store import metadata as metadata_lib
 from musicjax.store.metadata import Metadata
 from musicjax.training import optimizer as optimizer_lib
@@ -30,14 +30,15 @@ from musicjax.training import step as step_lib
 from musicjax.training.step import TrainState
 
 KEPT = 2
-# Windows of the training data that travel with the model, for generating without a primer of one's own.
+# How many windows of the training data are saved with the model, to generate from without a primer.
 PRIMERS = 128
 T = TypeVar("T")
 
 
 class Arrays(NamedTuple):
-    """state: the latest, of several trials with the number of trials in front; best_params: those of the lowest
-    validation loss of all; deviation: float32 [C], of the best trial's latest; primers: float32 [PRIMERS, T, C]."""
+    """state: the latest; of several trials, stacked along the first axis; best_params: those of the lowest validation
+    loss of all trials; deviation, best_deviation: float32 [C], of the validation residual, under the latest parameters
+    of the best trial and under best_params; primers: float32 [PRIMERS, T, C]."""
 
     state: TrainState
     best_params: dict
@@ -59,7 +60,7 @@ def folder(workdir: Path) -> Path:
 
 
 def exists(workdir: Path) -> bool:
-    """Whether the workdir holds a checkpoint, be it a damaged one."""
+    """Whether the workdir holds a checkpoint, whole or damaged."""
     return bool(_newest_first(folder(workdir)))
 
 
@@ -69,22 +70,22 @@ class Store:
     def __init__(self, workdir: Path):
         self._folder = folder(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Kept open, so that no other folder gets its number.
+        # Kept open, so that no other folder gets its inode number.
         self._handle = None if os.name == "nt" else os.open(self._folder, os.O_RDONLY)
         self._orbax = _orbax()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Raises RunError if it cannot be written; what was there before stays."""
+        """Saves a checkpoint; raises SaveError if it cannot, and then leaves what was there before."""
         epoch = checkpoint.metadata.epoch
         partial = self._folder / f"{epoch}{files.PARTIAL}"
-        # This process' copies: of what several processes share, each could only save a part.
+        # This process's own copies: of arrays that several processes share, each could save only a part.
         arrays = jax.tree.map(np.asarray, checkpoint.arrays)
         metadata = ocp.args.JsonSave(metadata_lib.to_saved(checkpoint.metadata))
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), metadata=metadata)
         try:
             self._require_folder()
             self._orbax.save(partial, args=items, force=True)
-            manifest.write(partial)
+            checksums.write(partial)
             self._require_folder()
             finished = self._folder / str(epoch)
             if finished.exists():  # a damaged one, whose epoch was trained again
@@ -95,7 +96,7 @@ class Store:
             for leftover in self._folder.glob(f"{epoch}{files.PARTIAL}*"):
                 files.remove(leftover)
             raise SaveError(
-                f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; see to space and "
+                f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; check space and "
                 "rights there and start again: the run goes on after the last epoch that was saved"
             ) from error
         for old in [path for path in _newest_first(self._folder) if int(path.name) < epoch][KEPT - 1 :]:
@@ -105,15 +106,15 @@ class Store:
                 files.remove(aside)
 
     def close(self) -> None:
-        """Releases what orbax holds; nothing is saved after it."""
+        """Releases what orbax holds; nothing can be saved afterwards."""
         self._orbax.close()
         if self._handle is not None:
             os.close(self._handle)
 
     def _require_folder(self) -> None:
-        """Raises OSError if the folder is gone: orbax would make it anew, somewhere under an old name."""
+        """Raises OSError if the folder was moved or removed: orbax would make a new one under the old name."""
         if self._handle is not None and not os.path.samestat(os.stat(self._folder), os.fstat(self._handle)):
-            raise OSError("it is another folder than at the start")
+            raise OSError("it is not the folder that was there at the start")
 
 
 def read_metadata(workdir: Path) -> Metadata:
@@ -160,7 +161,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
             what = "is damaged"
             try:
                 with lock.reading(place):
-                    manifest.verify(place)
+                    checksums.verify(place)
                     what = "cannot be restored"
                     found = read(place)
             except UsageError:
@@ -168,7 +169,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
             except lock.Gone:
                 break
             except Exception as error:  # orbax and tensorstore raise many kinds
-                if not place.is_dir():  # a training beside us has newer ones and has removed it: look again
+                if not place.is_dir():  # a run beside us has saved newer ones and removed this: look again
                     break
                 damaged.append(f"checkpoint {place} {what}: {_reason(error)}")
                 continue
@@ -177,13 +178,13 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
             return found
         else:
             raise RunError(
-                f"{'; '.join(damaged)}; expected a complete checkpoint of this run's model, written by this version; "
+                f"{'; '.join(damaged)}; expected a whole checkpoint of this run's model that this version can read; "
                 f"put back a copy of one, or remove {folder(workdir)} to start anew"
             )
 
 
 def _newest_first(place: Path) -> list[Path]:
-    """The folders named like an epoch."""
+    """The checkpoints' folders, which are named by their epochs."""
     try:
         found = [path for path in place.iterdir() if path.name.isdecimal() and path.name.isascii() and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +193,7 @@ def _newest_first(place: Path) -> list[Path]:
 
 
 def _metadata_of(orbax: ocp.Checkpointer, place: Path) -> Metadata:
-    """Raises ValueError if it is not that of a checkpoint of this name."""
+    """The metadata of a checkpoint; raises ValueError if their epoch is not the one in its name."""
     item = next((old for old, new in renamed.CHECKPOINT.items() if (place / old).is_dir()), "metadata")
     saved = orbax.restore(place, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
     metadata = metadata_lib.from_saved(saved)
@@ -202,7 +203,7 @@ def _metadata_of(orbax: ocp.Checkpointer, place: Path) -> Metadata:
 
 
 def _shapes(config: Config) -> Arrays:
-    """Shapes and types of the arrays of a run, placed on the device that is here, wherever it was trained."""
+    """Shapes and types of the arrays of a run, placed on a device of this machine, wherever it was trained."""
     net = encoding.of(config).network()
 
     def template() -> Arrays:
@@ -221,7 +222,7 @@ def _shapes(config: Config) -> Arrays:
 
 
 def _orbax() -> ocp.Checkpointer:
-    """Each process reads for itself and the first alone writes; none waits for the others in here."""
+    """Each process reads for itself and only the first writes, so none waits here for the others."""
     me, alone = jax.process_index(), ocp.options.MultiprocessingOptions()
     if jax.process_count() > 1:
         alone = ocp.options.MultiprocessingOptions(
@@ -233,7 +234,7 @@ def _orbax() -> ocp.Checkpointer:
 
 
 def _set_aside(place: Path) -> Path:
-    """Its new name; under it nobody finds it any more."""
+    """Renames a checkpoint, so that nobody finds it any more; returns its new path."""
     return place.rename(place.with_name(f"{place.name}.deleting"))
 
 
@@ -242,6 +243,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f" ({error.filename})" if error.filename else "")
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if re.match(r"[A-Z_]+: ", lines[0]):  # tensorstore's, which names all paths and settings around the reason
+    if re.match(r"[A-Z_]+: ", lines[0]):  # tensorstore wraps the reason in paths and settings
         return lines[0].split(" [")[0].rsplit(": ", 1)[-1]
     return lines[0][:300]

@@ -1,6 +1,6 @@
-"""Locks between processes: one training in a workdir, and no checkpoint removed while it is read.
+"""Locks between processes: only one trains in a workdir, and no checkpoint is removed while it is read.
 
-They are the operating system's (flock), which lets go of them when a process ends, however it ends.
+They are the operating system's (flock), which releases them when a process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock"
-# How long we look for the name of one who holds a lock and has not yet written who it is.
+# How long to wait for the holder of a lock to write who it is.
 PATIENCE_S = 1.0
 
 
 class Gone(Exception):
-    """The folder that was to be read is not there any more."""
+    """The folder to be read is no longer there."""
 
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """The workdir, made if need be, is this process' alone; a workdir in which nothing was written is removed again.
+    """Makes the workdir and keeps it for this process alone; at the end removes it if nothing was written into it.
 
     Raises:
-        RunError: another process trains there, which is named, or the workdir cannot be written.
+        RunError: another process, which the message names, trains there, or the workdir cannot be written.
     """
     path = workdir / NAME
     try:
@@ -42,14 +42,14 @@ def held(workdir: Path) -> Iterator[None]:
         handle = _taken(path)
     except BlockingIOError as error:
         raise RunError(
-            f"workdir {workdir} is in use: {_holder(path)} trains in it; wait for its end, or use another --workdir"
+            f"workdir {workdir} is in use: {_holder(path)} trains in it; wait until it ends, or use another --workdir"
         ) from error
     except OSError as error:
         raise RunError(f"workdir {workdir} cannot be written: {error.strerror}; name another --workdir=DIR") from error
     try:
         yield
     finally:
-        # While it is held, so that it is never another process' file.
+        # Removed while the lock is held, so that it is never another process's file.
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(handle)
@@ -59,10 +59,10 @@ def held(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Whoever removes the folder with `removing` waits until we are done.
+    """Keeps the folder from being removed: `removing` yields False meanwhile.
 
     Raises:
-        Gone: it has been removed, or is another folder by now.
+        Gone: it was removed, or another folder has its name by now.
     """
     if fcntl is None:
         yield
@@ -72,7 +72,7 @@ def reading(folder: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise Gone(str(folder)) from error
     try:
-        # Some network file systems have no locks; whoever reads there looks again if files go missing.
+        # Some network file systems have no locks; a reader there looks again if files go missing.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_SH)
         if not _is_still(handle, folder):
@@ -84,7 +84,7 @@ def reading(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def removing(folder: Path) -> Iterator[bool]:
-    """Whether nobody is reading the folder; if so, whoever comes to read it waits meanwhile."""
+    """Yields whether nobody is reading the folder; if so, new readers wait meanwhile."""
     if fcntl is None:
         yield True
         return
@@ -94,7 +94,7 @@ def removing(folder: Path) -> Iterator[bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
-        except OSError:  # no locks here
+        except OSError:  # a file system without locks
             yield True
         else:
             yield True
@@ -120,18 +120,18 @@ def _taken(path: Path) -> int:
 
 def _lock(handle: int, path: Path) -> None:
     if fcntl is None:
-        console.say("lock", f"{path} cannot be locked on this system; see that nothing else trains there")
+        console.say("lock", f"{path} cannot be locked on this system; make sure that nothing else trains there")
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError as error:
-        console.say("lock", f"{path} cannot be locked: {error.strerror}; see that nothing else trains there")
+        console.say("lock", f"{path} cannot be locked: {error.strerror}; make sure that nothing else trains there")
 
 
 def _is_still(handle: int, path: Path) -> bool:
-    """Whether what was opened is what the path names."""
+    """Whether the path still names the file that was opened."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _is_still(handle: int, path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """Who has the lock, as its file says; one who has just taken it writes that a moment later."""
+    """Who holds the lock, as its file says; a process that has just taken it writes that a moment later."""
     until = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The metadata of a run: what goes beside the arrays of a checkpoint, as JSON, and is checked when it comes back."""
+"""The metadata of a run: what a checkpoint holds besides arrays, as JSON, and the checks when it is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from musicjax.version import __version__
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a trial has come: its lowest validation loss, and the epoch at which a loss was not finite, or 0."""
+    """How far a trial has come: its lowest validation loss; diverged: the epoch when a loss was not finite, or 0."""
 
     best_epoch: int = 0
     best_loss: float = math.inf
@@ -26,17 +26,17 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What goes beside the arrays, as JSON.
+    """What a checkpoint holds besides arrays.
 
     Attributes:
         epoch: epochs finished.
-        best_epoch, best_loss: of the lowest validation loss of all trials.
+        best_epoch, best_loss: the lowest validation loss of all trials and its epoch.
         config: of the run.
         learned: constants that its encoding learned from the training data, as JSON values.
         fingerprint: of the data.
-        versions: of the program and of what it computes with.
+        versions: of the program and of the libraries that it computes with.
         best_trial: the one with the lowest loss.
-        trials: of each trial; a run by itself is one.
+        trials: the progress of each; a single model is one trial.
     """
 
     epoch: int
@@ -73,7 +73,8 @@ def from_saved(saved: Any) -> Metadata:
     try:
         config = _config_of(saved)
         fields = {name: value for name, value in saved.items() if name not in ("scaling", "bins")}
-        fields["learned"] = encoding.of(config, saved["learned"] if "learned" in saved else _learned_0_1(saved)).learned
+        learned = dict(saved["learned"]) if "learned" in saved else _learned_0_1(saved)
+        fields["learned"] = encoding.of(config, learned).learned
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
         trials = tuple(Progress(**progress) for progress in saved.get("trials") or [alone])
         metadata = Metadata(**{**fields, "config": config, "trials": trials})
@@ -86,7 +87,7 @@ def from_saved(saved: Any) -> Metadata:
 
 
 def _config_of(saved: Any) -> Config:
-    """Raises ValueError that names the version which wrote a config that cannot be read."""
+    """The saved config; raises ValueError, which names the version that wrote it, if it cannot be read."""
     try:
         return config_files.from_dict(saved["config"])
     except UsageError as error:
@@ -101,7 +102,7 @@ def _learned_0_1(saved: Any) -> dict[str, Any]:
 
 
 def _rules(metadata: Metadata) -> list[tuple[str, bool]]:
-    """(what, whether it is as it must be)."""
+    """(the name of what is checked, whether it is right)."""
     each = [(metadata.best_epoch, metadata.best_loss), *((one.best_epoch, one.best_loss) for one in metadata.trials)]
     texts = [metadata.fingerprint, *metadata.versions.values()] if isinstance(metadata.versions, dict) else [None]
     return [

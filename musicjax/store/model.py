@@ -19,14 +19,14 @@ from musicjax.store.metadata import Metadata
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """What using a trained model takes.
+    """All that is needed to use a trained model.
 
     Attributes:
         encoding: with the constants learned from its training data.
         net, params: the network and the parameters chosen.
         deviation: float32 [C], standard deviation of the validation residual under these parameters.
         primers: float32 [M, T, C], windows of the training data.
-        metadata: config and the rest that was saved with them.
+        metadata: the config, and what else was saved with the parameters.
     """
 
     encoding: Encoding
@@ -43,7 +43,7 @@ class Model:
 
 
 def of(arrays: Arrays, metadata: Metadata, which: str = "best") -> Model:
-    """The "best" parameters by validation loss of a checkpoint as a model, or the "latest"."""
+    """The model of a checkpoint: the "best" parameters by validation loss, or the "latest"."""
     own = encoding_lib.of(metadata.config, metadata.learned)
     best = which == "best"
     params = arrays.best_params if best else _latest_of_best(arrays, metadata)
@@ -63,7 +63,7 @@ def load(workdir: str | Path, which: str = "best") -> Model:
 
 
 def check_which(which: str) -> None:
-    """Raises UsageError for a checkpoint that there never is."""
+    """Raises UsageError unless `which` is best or latest."""
     if which not in ("best", "latest"):
         raise UsageError(f"checkpoint {which!r}: expected best or latest")
 

@@ -1,4 +1,4 @@
-"""The small model that travels with the package: one .npz of its arrays, one .json of its metadata, and a card."""
+"""The small model that comes with the package: its arrays as .npz, its metadata as .json, and a model card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARRAYS, METADATA = "builtin.npz", "builtin.json"
 
 
 def load(folder: Path = FOLDER) -> Model:
-    """The model; its precision is float32 everywhere, so that its samples are the same everywhere.
+    """The model, always in float32, so that its samples are the same on every machine.
 
     Raises:
         RunError: its files are missing or damaged.
@@ -45,7 +45,7 @@ def load(folder: Path = FOLDER) -> Model:
         wanted = jax.tree.leaves(shapes)
         if any(leaf.shape != like.shape for leaf, like in zip(leaves, wanted, strict=True)):
             raise ValueError("its arrays are of another model")
-    except Exception as error:  # of JSON, of archives, of what is missing: many kinds
+    except Exception as error:  # from JSON, archives, missing files: many kinds
         raise RunError(
             f"the model that comes with musicjax cannot be read from {folder}: {error}; install musicjax again, or "
             "name a trained one with --workdir=DIR"
@@ -55,7 +55,7 @@ def load(folder: Path = FOLDER) -> Model:
 
 
 def write(workdir: Path, folder: Path) -> int:
-    """Writes the best model of a workdir, whose rows are small whole numbers, as such files; returns their bytes."""
+    """Writes the best model of a workdir, whose rows must be bins below 256, as these files; returns their bytes."""
     model = model_lib.load(workdir)
     tags = histograms.tags(model.params)
     arrays = {tag: np.asarray(leaf) for tag, leaf in zip(tags, jax.tree.leaves(model.params), strict=True)}

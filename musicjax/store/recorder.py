@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard: scalars, histograms, the graph, pictures. The only importer of the writer."""
+"""Writes metrics.jsonl and TensorBoard's scalars, histograms, graph and pictures. The only importer of its writer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from musicjax import console, files, renamed
 from musicjax.errors import RunError
 from musicjax.training.histograms import Buckets
 
-# Fields of a line that tell which trial it is of.
+# Fields that tell which trial a line is about.
 NAMES_OF_TRIALS = ("trial", "seed", "dropout")
-# A PNG file begins so; then come width and height, 4 bytes each, the bits of a channel and the kind of pixels.
+# How a PNG file begins; then come width and height, 4 bytes each, the bits of a channel and the kind of pixels.
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
@@ -31,10 +31,10 @@ CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 class Recorder:
     """Appends the metrics of each epoch to the workdir; close it when done.
 
-    What was recorded after `epoch` (by a run that was cut off before its checkpoint) is taken back.
+    What was recorded after `epoch`, by a run that was cut off before its checkpoint, is discarded.
 
     Raises:
-        RunError: here and in all that records, if it cannot be done; metrics.jsonl then holds whole lines all the same.
+        RunError: recording failed, here or in a method; metrics.jsonl holds whole lines even then.
     """
 
     def __init__(self, workdir: Path, epoch: int, step: int):
@@ -47,13 +47,13 @@ class Recorder:
             self._file = path.open("ab", buffering=0)
             self._size = path.stat().st_size
             (workdir / "tensorboard").mkdir(exist_ok=True)
-            # tensorboardX's SummaryWriter leaves events to a thread, which a killed run takes with it. Its names tell
-            # seconds apart; the file of a recorder of the same second would be written over.
+            # tensorboardX's SummaryWriter leaves events to a thread, which dies with a killed run. Its file names
+            # count seconds, so a second recorder within one would overwrite the file of the first.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}.{time.time_ns()}")
             self._post(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
-        """For each trial a line {"split", "epoch" from 1, "step", ...}; for each metric's mean a TensorBoard scalar."""
+        """Records a line {"split", "epoch" from 1, "step", ...} for each trial, and means as TensorBoard scalars."""
         records = [json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n" for metrics in lines]
         of_all = {name: value for name, value in means(lines).items() if name not in NAMES_OF_TRIALS}
         with self._told():
@@ -62,20 +62,20 @@ class Recorder:
             self._board.flush()
 
     def batches(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """A scalar `batch/NAME` at each of the S steps up to `step`, from arrays [S]; on the disk with `write`."""
+        """Records a scalar `batch/NAME` at each of the S steps up to `step`, from arrays [S]; `write` flushes them."""
         first = step + 1 - len(next(iter(values.values())))
         with self._told():
             for at, row in enumerate(zip(*(array.tolist() for array in values.values()), strict=True), first):
                 self._post(Event(step=at, summary=_scalars("batch", zip(values, row, strict=True))))
 
     def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
-        """A TensorBoard scalar `GROUP/NAME` for each value."""
+        """Records a TensorBoard scalar `GROUP/NAME` for each value."""
         with self._told():
             self._post(Event(step=step, summary=_scalars(group, values.items())))
             self._board.flush()
 
     def histograms(self, step: int, histograms: Mapping[str, Buckets]) -> None:
-        """A histogram for each tag; on the disk with `write`. None of numbers that are not finite, which is said."""
+        """Records a histogram for each tag; skips numbers that are not finite and says so. `write` flushes them."""
         values = []
         for tag, buckets in histograms.items():
             if np.isfinite(buckets.sum_of_squares):
@@ -86,13 +86,13 @@ class Recorder:
             self._post(Event(step=step, summary=Summary(value=values)))
 
     def graph(self, graph: GraphDef) -> None:
-        """The network's graph, which belongs to the run and not to a step."""
+        """Records the network's graph, which belongs to the run and not to a step."""
         with self._told():
             self._post(Event(graph_def=graph.SerializeToString()))
             self._board.flush()
 
     def picture(self, tag: str, step: int, png: bytes) -> None:
-        """A picture, from the bytes of a PNG file; raises ValueError if they are not that."""
+        """Records a picture, from the bytes of a PNG file; raises ValueError if they are something else."""
         if not png.startswith(PNG) or len(png) < len(PNG) + 13:
             raise ValueError(f"{tag}: expected the bytes of a PNG file, found {png[:16]!r}")
         width, height, _, kind = struct.unpack_from(">IIBB", png, len(PNG))
@@ -102,14 +102,14 @@ class Recorder:
             self._board.flush()
 
     def sync(self) -> None:
-        """Returns when the lines are on the disk: a checkpoint must not be there without them."""
+        """Returns once the lines are on the disk: no checkpoint may exist without them."""
         with self._told():
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Nothing is recorded after it."""
+        """Nothing can be recorded afterwards."""
         self._file.close()
-        with contextlib.suppress(OSError):  # every write has been flushed; what failed then was told then
+        with contextlib.suppress(OSError):  # every write was flushed, and raised then if it failed
             self._board.close()
 
     def _post(self, event: Event) -> None:
@@ -133,7 +133,7 @@ class Recorder:
             yield
         except OSError as error:
             raise RunError(
-                f"metrics cannot be recorded in {self._workdir}: {error.strerror or error}; see to space and rights "
+                f"metrics cannot be recorded in {self._workdir}: {error.strerror or error}; check space and rights "
                 "there and start again: the run goes on after the last epoch that was saved"
             ) from error
 
@@ -160,7 +160,7 @@ def _histogram(buckets: Buckets) -> HistogramProto:
 
 
 def _present(line: str) -> str:
-    """A line that 0.1.0 wrote, under the present names; any other as it is."""
+    """A line that 0.1.0 wrote, with the present names; any other line as it is."""
     try:
         metrics = json.loads(line)
         present = renamed.metrics(metrics)
@@ -170,7 +170,7 @@ def _present(line: str) -> str:
 
 
 def _is_of(line: str, epoch: int) -> bool:
-    """Whether a line is of a finished epoch. One that was cut off is not; its epoch is trained again."""
+    """Whether a line belongs to a finished epoch. A line that was cut off does not; its epoch is trained again."""
     try:
         return json.loads(line)["epoch"] <= epoch
     except (ValueError, KeyError, TypeError, RecursionError):

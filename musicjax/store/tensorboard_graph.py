@@ -1,4 +1,4 @@
-"""The network as TensorBoard draws it: a jaxpr -> a GraphDef, one node an equation."""
+"""The network as TensorBoard draws it: a jaxpr -> a GraphDef, one node for each equation."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from musicjax.model import network
 from musicjax.model.network import MusicLSTM
 from musicjax.training import histograms
 
-# The parameters of an equation that hold what it calls, loops over or chooses from.
+# The parameters of an equation that hold the programs it calls, repeats or chooses from.
 BODIES = ("jaxpr", "call_jaxpr", "body_jaxpr", "branches")
 
-# Name -> node, in the order of computation. A reference is the name of a node, of its k-th output NAME:k; None
-# stands for a number that is written in the equation.
+# Name -> node, in the order of computation. A reference is the name of a node, or NAME:k for its k-th output; None
+# stands for a literal of the equation.
 Nodes = dict[str, NodeDef]
 Reference = str | None
 
 
 def of_network(net: MusicLSTM, params: dict, batch_size: int, window: int) -> GraphDef:
-    """The way of one training batch through the network, dropout included.
+    """The path of one training batch through the network, dropout included.
 
     A layer is a scope: its parameters, by their paths, and what is computed with them. What a head makes of the
-    outputs is not drawn: its own parameters stand alone.
+    outputs is not drawn, so its own parameters stand alone.
     """
     windows = jax.ShapeDtypeStruct((batch_size, window, net.columns), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -48,10 +48,10 @@ def of_network(net: MusicLSTM, params: dict, batch_size: int, window: int) -> Gr
 
 
 def _draw(nodes: Nodes, body: ClosedJaxpr, inputs: list[Reference], scope: str, module: str) -> list[Reference]:
-    """Adds the equations of a program below a scope; returns what its outputs are.
+    """Adds the equations of a program below a scope; returns references to its outputs.
 
     Args:
-        module: the name that Flax puts before all others, which says nothing.
+        module: the name that Flax puts before all others; it says nothing and is dropped.
     """
     known: dict[Any, Reference] = dict(zip(body.jaxpr.invars, inputs, strict=True))
     for var, const in zip(body.jaxpr.constvars, body.consts, strict=True):
@@ -63,7 +63,7 @@ def _draw(nodes: Nodes, body: ClosedJaxpr, inputs: list[Reference], scope: str, 
         layer = _layer(nodes, operands) if bodies and not scope + stack else ""
         called = equation.params.get("name", equation.primitive.name).strip("_")
         name = _free(nodes, f"{scope}{stack}{layer}{called}")
-        # What comes before the inputs of a body is not for it: the index of a choice, what a loop's end depends on.
+        # Operands before those of a body are not for it: the index of a choice, constants of a loop's condition.
         first = len(operands) - len(bodies[0].in_avals) if bodies else len(operands)
         taken = operands[:first]
         for inner in bodies:
@@ -84,21 +84,21 @@ def _bodies(equation: JaxprEqn) -> Iterator[ClosedJaxpr]:
 
 
 def _layer(nodes: Nodes, operands: list[Reference]) -> str:
-    """The scope of the one layer whose parameters are among the operands; empty if there is none or are several."""
+    """The scope of the one layer whose parameters are among the operands; empty if there are none or several."""
     parameters = [name for name in operands if name and name in nodes and nodes[name].op == "Parameter"]
     layers = {name.rpartition("/")[0] for name in parameters}
     return f"{layers.pop()}/" if len(layers) == 1 else ""
 
 
 def _free(nodes: Nodes, path: str) -> str:
-    """The path, numbered if a node has it."""
+    """The path, numbered if a node already has it."""
     return next(name for k in itertools.count() if (name := f"{path}_{k}" if k else path) not in nodes)
 
 
 def _add(
     nodes: Nodes, path: str, op: str, inputs: list[Reference], avals: list[Any], numbers: dict[str, int] | None = None
 ) -> list[Reference]:
-    """A node; returns its outputs. Shapes, types and the numbers are its attributes."""
+    """Adds a node and returns its outputs. Shapes, types and `numbers` are its attributes."""
     shapes = [TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in aval.shape]) for aval in avals]
     attributes = {
         "_output_shapes": AttrValue(list=AttrValue.ListValue(shape=shapes)),

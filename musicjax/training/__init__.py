@@ -1,1 +1,1 @@
-"""How the network learns. JAX and optax; knows no files."""
+"""How the network learns, with JAX and optax. It knows nothing of files."""

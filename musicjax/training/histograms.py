@@ -15,10 +15,10 @@ BUCKETS = 30
 
 
 class Buckets(NamedTuple):
-    """A histogram. Bucket k has the values from edges[k] up to, but without, edges[k + 1]; the last has both.
+    """A histogram. Bucket k counts the values from edges[k] up to but not including edges[k + 1]; the last includes it.
 
-    counts: int32 [M]; edges: float32 [M + 1], none below the one before; low, high, sum, sum_of_squares: float32,
-    of the values themselves. Of values that are not all finite, sum_of_squares is not finite and counts say nothing.
+    counts: int32 [M]; edges: float32 [M + 1], never falling; low, high, sum, sum_of_squares: float32, of the values
+    themselves. If not all values are finite, sum_of_squares is not finite and the counts mean nothing.
     """
 
     counts: jax.Array
@@ -30,7 +30,7 @@ class Buckets(NamedTuple):
 
 
 def histograms(params: dict, outputs: jax.Array) -> dict[str, Buckets]:
-    """One of each array of the parameters, by its tag (see `tags`), and of all the outputs as `outputs`."""
+    """A histogram of each array of the parameters, by its tag (see `tags`), and of all outputs, as `outputs`."""
     leaves = dict(zip(tags(params), jax.tree.leaves(params), strict=True))
     return {tag: buckets(values) for tag, values in {**leaves, "outputs": outputs}.items()}
 
@@ -43,13 +43,13 @@ def tags(params: dict) -> list[str]:
 def buckets(values: jax.Array) -> Buckets:
     """The histogram of an array of any shape, in equal buckets from its lowest value to its highest.
 
-    Where all are equal, from half a unit below to half a unit above, as NumPy has it.
+    If all values are equal, the buckets reach from half a unit below to half a unit above, as in NumPy.
     """
     values = values.astype(jnp.float32).ravel()
     low, high = values.min(), values.max()
     half = jnp.where(low == high, jnp.float32(0.5), jnp.float32(0.0))
     place = jnp.linspace(0.0, 1.0, BUCKETS + 1)
-    # The difference of the two ends may not be a float32, and rounding may put an edge below the one before.
+    # A weighted sum: the ends' difference may overflow. cummax: rounding may put an edge below the one before.
     edges = lax.cummax((low - half) * (1 - place) + (high + half) * place)
     # Edge by edge: one pass for all of them together takes ten times as long on CPU.
     reached = lax.map(lambda edge: jnp.sum(values >= edge, dtype=jnp.int32), edges[1:-1])

@@ -1,7 +1,7 @@
 """Devices: which take part, how a program is spread over them, and how several processes find each other.
 
 Data parallelism: every device holds all parameters and all rows, takes its part of each batch, and the gradients
-are summed over the axis AXIS. One device is the same program without the sums.
+are summed over the axis AXIS. One device runs the same program without the sums.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from jax.stages import Wrapped
 from musicjax.errors import RunError, UsageError
 
 AXIS = "data"
-# What a process that cannot begin says instead of a digest.
+# What a process that cannot begin sends instead of a digest.
 FAILED = bytes(32)
-# How long the processes of one training wait for each other to start.
+# How long the processes of one training run wait for each other to start.
 START_SECONDS = 120
 
 
 def start(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
-    """Joins this process to the others; the first thing JAX does in it.
+    """Joins this process to the others; call it before JAX does anything else here.
 
     Args:
-        coordinator: HOST:PORT of process 0, the same in every process; empty: all three are found from Slurm, a TPU
-            pod, Kubernetes or Open MPI.
+        coordinator: HOST:PORT of process 0, the same in every process; empty: JAX finds all three from Slurm, a
+            TPU pod, Kubernetes or Open MPI.
 
     Raises:
-        UsageError: what was given is not complete, or nothing was found.
-        RunError: the others did not come.
+        UsageError: an argument is missing or wrong, or no other processes were found.
+        RunError: the others could not be joined.
     """
     if coordinator:
         count, number = num_processes or 0, -1 if process_id is None else process_id
@@ -55,27 +55,27 @@ def start(coordinator: str, num_processes: int | None, process_id: int | None) -
         whose = f"process {process_id} of {num_processes}" if coordinator else "this process"
         where = f" at {coordinator}" if coordinator else ""
         raise RunError(
-            f"{whose} could not join the others{where}: {str(error).splitlines()[0]}; see that all are started, "
-            "with the same coordinator"
+            f"{whose} could not join the others{where}: {str(error).splitlines()[0]}; make sure that all are "
+            "started with the same coordinator"
         ) from error
 
 
 def make(count: int = 0) -> Mesh:
-    """The first `count` devices, of all processes together; 0: all.
+    """The first `count` devices of all processes together; 0: all.
 
     Raises:
-        UsageError: there are not as many, or some processes would be left out.
+        UsageError: there are fewer, or some processes would be left out.
     """
     devices = jax.devices()
     if count > len(devices):
         raise UsageError(f"devices={count}: there are {len(devices)}; expected 1..{len(devices)}, or 0 for all")
     if 0 < count < len(devices) and jax.process_count() > 1:
-        raise UsageError(f"devices={count}: {jax.process_count()} processes take part with all they have; expected 0")
+        raise UsageError(f"devices={count}: {jax.process_count()} processes use all their devices; expected 0")
     return Mesh(np.array(devices[: count or None]), (AXIS,))
 
 
 def require_divisible(batch_size: int, devices: Mesh) -> None:
-    """Raises UsageError with the nearest good values, if a batch cannot be divided evenly over the devices."""
+    """Raises UsageError, which names the nearest good sizes, if a batch cannot be divided evenly over the devices."""
     left = batch_size % devices.size
     if left:
         below, above = batch_size - left, batch_size - left + devices.size
@@ -87,7 +87,7 @@ def require_divisible(batch_size: int, devices: Mesh) -> None:
 
 
 def replicate(tree: Any, devices: Mesh) -> Any:
-    """The arrays on every device of the mesh. All processes must hold equal ones."""
+    """Puts the arrays on every device of the mesh. All processes must hold equal ones."""
     everywhere = NamedSharding(devices, PartitionSpec())
 
     def placed(leaf: Any) -> jax.Array:
@@ -107,7 +107,7 @@ def local(tree: Any, devices: Mesh) -> Any:
 
 
 def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[int, ...] = ()) -> Wrapped:
-    """function(*arguments, axis_name=...) compiled for the devices; what goes in and comes out is on all of them."""
+    """function(*arguments, axis_name=...) compiled for the devices; arguments and results are on all of them."""
     if devices is None or devices.size == 1:
         return jax.jit(function, donate_argnums=donate)
     shared = jax.shard_map(
@@ -115,7 +115,7 @@ def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[
         mesh=devices,
         in_specs=PartitionSpec(),
         out_specs=PartitionSpec(),
-        check_vma=False,  # what comes out is equal everywhere, because the gradients are summed
+        check_vma=False,  # results are equal everywhere, because the gradients are summed
     )
     return jax.jit(shared, donate_argnums=donate)
 
@@ -126,12 +126,12 @@ def share(axis_name: str | None) -> tuple[jax.Array | int, int]:
 
 
 def of_the_first(number: int) -> int:
-    """The number that process 0 has."""
+    """The number that process 0 passed, in every process."""
     return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def gather(digest: bytes) -> list[bytes]:
-    """What every process gives here, by process; each waits for all."""
+    """The digests of all processes, in order; each process waits for all."""
     if jax.process_count() == 1:
         return [digest]
     everyone = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8), tiled=False))

@@ -22,7 +22,7 @@ def of(train: TrainConfig, learning_rate: float | jax.Array, steps_per_epoch: in
 def adam(
     learning_rate: float | jax.Array, half_life_steps: float = 0.0, clip_norm: float = 0.0
 ) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015) whose rate halves every so many steps, on gradients cut to a length; 0: neither."""
+    """Adam (Kingma and Ba 2015), its rate halving every `half_life_steps`, gradients clipped to a norm; 0: neither."""
 
     def rate(step: jax.Array) -> jax.Array:
         return learning_rate * 0.5 ** (step / half_life_steps) if half_life_steps else jnp.asarray(learning_rate)
@@ -35,8 +35,8 @@ def rmsprop(learning_rate: float | jax.Array, epsilon_in_root: bool = True) -> o
     """RMSprop with the semantics of Keras.
 
     Args:
-        epsilon_in_root: as Keras 3, g / sqrt(mean square + epsilon), where a gradient far below sqrt(epsilon) = 3e-4
-            moves its parameter little; False: as Keras 2 and so the paper's authors, g / (sqrt(mean square) + epsilon),
-            where it moves as far as any other.
+        epsilon_in_root: as in Keras 3, g / sqrt(mean square + epsilon), where a gradient far below sqrt(epsilon) = 3e-4
+            moves its parameter little; False: as in Keras 2, which the paper's authors used,
+            g / (sqrt(mean square) + epsilon), where it moves its parameter as far as any other.
     """
     return optax.rmsprop(learning_rate, decay=RHO, eps=EPSILON, eps_in_sqrt=epsilon_in_root)

@@ -1,4 +1,4 @@
-"""Sequences whose every row is a target: windows of pieces for training, whole pieces side by side for scoring.
+"""Sequences in which every row is a target: windows of pieces for training, whole pieces side by side for scoring.
 
 Shape legend: N rows, C columns, P pieces, W windows, B windows a batch, T rows a window, S steps, L streams, A columns
 that a categorical head predicts.
@@ -20,12 +20,12 @@ from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
 from musicjax.training.windows import Batch, Validation
 
-# Pieces scored side by side, and steps whose outputs are computed at once.
+# How many pieces are scored side by side, and for how many steps outputs are computed at once.
 STREAMS, CHUNK = 64, 16
 
 
 class Augment(Protocol):
-    """How an encoding changes its rows in training. A pytree: its numbers are arrays, so that they compile once."""
+    """How an encoding changes its rows in training. A pytree: its numbers are arrays, so new ones need no compiling."""
 
     @property
     def random_numbers(self) -> int:
@@ -33,16 +33,16 @@ class Augment(Protocol):
         ...
 
     def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
-        """uint8 [B, T + 1, C] -> float32 of that shape, moved by -down..up semitones, [B]; random: [B, numbers]."""
+        """Rows uint8 [B, T + 1, C] -> float32, as many, moved by -down..up semitones, [B]; random: [B, numbers]."""
         ...
 
 
 class Sequences(NamedTuple):
     """Windows of pieces.
 
-    rows: uint8 [N, C], all pieces end to end; starts: int32 [W], first row of each window; first, end: int32 [W], of
-    its piece; down, up: int32 [W], semitones by which the whole piece can be moved without losing a note; augment:
-    how rows change.
+    rows: uint8 [N, C], all pieces end to end; starts: int32 [W], first row of each window; first, end: int32 [W],
+    where its piece begins and ends; down, up: int32 [W], semitones by which it may be moved, so that no note of the
+    piece is lost; augment: how rows change.
     """
 
     rows: jax.Array
@@ -66,8 +66,8 @@ class Sequences(NamedTuple):
         """The windows with these indices, [B]: inputs and targets [B, T, C], weight [B, T].
 
         Args:
-            random: float32 [B, random_numbers] in 0..1. The first moves a window by up to half its length to either
-                side, within its piece; the others are for `augment`. Rows outside the piece have weight 0.
+            random: float32 [B, random_numbers] in 0..1. The first moves a window by up to half its length either
+                way, within its piece; the others are for `augment`. Rows outside the piece have weight 0.
         """
         starts, first, end, down, up = (field[index] for field in self[1:6])
         moved = starts + jnp.floor((random[:, 0] - 0.5) * window).astype(jnp.int32)
@@ -91,7 +91,7 @@ def windows(
     """Windows that tile the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1].
 
     A window is T + 1 rows, of which the last T are targets; the last window of a piece may be shorter. Every row of a
-    piece but its first is a target of one window. Pieces of one row, or none, give no window.
+    piece but its first is a target of exactly one window. Pieces of one row, or none, give no window.
 
     Args:
         transpose: most semitones by which `gather` moves a window up or down.
@@ -117,7 +117,7 @@ class Streams(NamedTuple):
     """Whole pieces, one after the other in L streams.
 
     rows: uint8 [N, C]; seen: int32 [S, L], the row that each stream sees at each step; reset: bool [S, L], whether a
-    piece begins with it; weight: float32 [S, L], 0 where no row of the piece follows.
+    piece begins with it; weight: float32 [S, L], 0 after the end of a stream.
     """
 
     rows: jax.Array
@@ -132,9 +132,9 @@ class Streams(NamedTuple):
     def validate(
         self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
     ) -> Validation:
-        """Means over all rows that a piece's past predicts."""
+        """Means over all rows but the first of each piece."""
         place, shares = mesh.share(axis_name)
-        if self.seen.shape[1] % shares:  # then every device scores all
+        if self.seen.shape[1] % shares:  # then every device scores them all
             axis_name, place, shares = None, 0, 1
         part = _part(self, place, shares)
 
@@ -151,7 +151,7 @@ class Streams(NamedTuple):
 
 
 def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Streams:
-    """The chosen pieces of more than one row, bool [P], in STREAMS streams of about equal length."""
+    """The chosen pieces, bool [P], of more than one row, in STREAMS streams of about equal length."""
     lengths = np.diff(offsets) * chosen
     steps = [0] * STREAMS
     placed: list[tuple[int, int, int]] = []
@@ -172,7 +172,7 @@ def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Stream
 
 
 def score(net: MusicLSTM, params: dict, streams: Streams) -> Score:
-    """The score of the row after each that a stream sees, given its piece so far: [S, L], by column [S, L, A]."""
+    """Scores [S, L], by column [S, L, A], of the row after each that a stream sees, given its piece so far."""
     weights, own = network.prepare(net, params), network.head_params(params)
 
     def see(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
@@ -187,7 +187,7 @@ def score(net: MusicLSTM, params: dict, streams: Streams) -> Score:
         outputs, following = network.read(params, last), streams.rows[now[0] + 1].astype(jnp.float32)
         return states, net.head.score(own, outputs, following[..., : net.predicted])
 
-    # In chunks, so that the outputs of a few steps are held at a time, not of all.
+    # In chunks, so that only the outputs of a few steps are in memory at a time.
     seen, reset = (array.reshape(-1, CHUNK, array.shape[1]) for array in (streams.seen, streams.reset))
     found = lax.scan(score_chunk, network.start(weights, streams.seen.shape[1]), (seen, reset))[1]
     return jax.tree.map(lambda array: array.reshape(*streams.seen.shape, *array.shape[3:]), found)

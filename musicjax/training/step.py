@@ -1,4 +1,4 @@
-"""The training step, a whole epoch of them as one compiled scan, and validation.
+"""The training step, an epoch of steps as one compiled scan, and validation.
 
 Shape legend as in `windows` and `sequences`. One seed gives every random number: see `Keys`.
 """
@@ -23,7 +23,7 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 
 class TrainState(NamedTuple):
-    """Everything training changes; step: int32, updates made so far."""
+    """Everything that training changes; step: int32, updates made so far."""
 
     params: dict
     opt_state: optax.OptState
@@ -50,7 +50,7 @@ class StepMetrics(NamedTuple):
 
 def keys(seed: int | jax.Array) -> Keys:
     """The keys of a run."""
-    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default in this environment
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is here
     return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
 
 
@@ -77,8 +77,8 @@ def train_step(
 
     Args:
         axis_name: under pmap or shard_map, the axis over which a batch is divided into parts of B. Losses,
-            weights and gradients are summed over it before the update, and each device drops what would have
-            been dropped of its part on one device, so that all stay equal to that one.
+            weights and gradients are summed over it before the update, and dropout takes from each part what it
+            would take on a single device, so that all devices compute what a single one would.
         dropout: rate, instead of the network's own.
     """
     dropout_key = jax.random.fold_in(dropout_key, state.step)

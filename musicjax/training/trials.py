@@ -1,7 +1,7 @@
 """Several models trained in one run: K trials, each with its own seed, learning rate and dropout.
 
-Every array of a trial has K in front. Trials are computed in groups, one group after the other, those of a group
-side by side (vmap); the arithmetic of a trial is that of a run by itself.
+The first axis of every array is K. Trials are computed in groups, one group after the other, the trials of a group
+side by side (vmap). The arithmetic of a trial is that of a run by itself.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ class Trials(NamedTuple):
     dropout: jax.Array
 
 
+def of(each: list[tuple[int, float, float]]) -> Trials:
+    """Trials from the seed, learning rate and dropout of each."""
+    seeds, learning_rates, dropouts = zip(*each, strict=True)
+    return make(list(seeds), list(learning_rates), list(dropouts))
+
+
 def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -> Trials:
     """Trial k has the k-th of each list."""
     keys = jax.jit(jax.vmap(step_lib.keys))(jnp.asarray(seeds, jnp.uint32))
@@ -54,7 +60,7 @@ def make_epoch(
 ) -> Wrapped:
     """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated.
 
-    The states of all are updated in place, those of `group` trials at a time; optimizer_of takes a learning rate.
+    The states are updated in place, `group` trials at a time; optimizer_of takes a learning rate.
     """
 
     def epoch(
@@ -96,26 +102,26 @@ def make_validation(net: MusicLSTM, batch_size: int, window: int, group: int, de
 
 
 def bytes_of_one(epoch: Wrapped, states: TrainState, windows: TrainingSet, trials: Trials) -> int | None:
-    """Working memory that an epoch of one trial takes, as the compiler plans it; None if it does not tell."""
+    """Working memory of an epoch of one trial, in bytes, as the compiler plans it; None if it does not say."""
     first = jax.tree.map(lambda leaf: leaf[:1], (states, trials))
     planned = epoch.lower(first[0], windows, first[1], jnp.int32(0)).compile().memory_analysis()
     return None if planned is None else planned.temp_size_in_bytes
 
 
 def select(tree, trial: int):
-    """One trial's arrays, without the K in front."""
+    """One trial's arrays, without the axis K."""
     return jax.tree.map(lambda leaf: leaf[trial], tree)
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation over trials (of a sample; 0 for one)."""
+    """Mean and sample standard deviation over trials; the deviation of one trial is 0."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def _each(one, arguments, size: int):
     """one(argument) for each of `size` arguments, side by side.
 
-    One alone is not computed as many: its products would be batched ones, which take no fast path on CPU.
+    A single one is not mapped: vmap would make its products batched, and those take no fast path on CPU.
     """
     if size > 1:
         return jax.vmap(one)(arguments)

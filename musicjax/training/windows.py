@@ -16,12 +16,12 @@ from musicjax.model import network
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh
 
-# Validation windows whose outputs have a histogram.
+# How many validation windows the histogram of outputs covers.
 WINDOWS_SHOWN = 200
 
 
 class Batch(NamedTuple):
-    """B windows: inputs float32 [B, T, C], what they predict, and its weight (0: not counted)."""
+    """B windows: inputs float32 [B, T, C], the targets they predict, and the targets' weight (0: not counted)."""
 
     inputs: jax.Array
     targets: jax.Array
@@ -53,9 +53,9 @@ class ScoringSet(Protocol):
 
 
 class Validation(NamedTuple):
-    """Means over all targets given: loss and accuracy, and per column [C] of the residual target - output.
+    """Means over all targets: loss, accuracy, and for each column [C] the residual, target - output.
 
-    residual: its mean; residual_square: mean of its square; residual_size: mean of its absolute value; nats: negative
+    residual: its mean; residual_square: the mean of its square; residual_size: of its absolute value; nats: negative
     log-likelihood, 0 where the head has none; nats_by_column: [A], of each column that a categorical head predicts.
     """
 
@@ -151,7 +151,7 @@ def steps_per_epoch(windows: int, batch_size: int) -> int:
 
 
 def filled_batch(windows: int, batch_size: int, shares: int = 1) -> int:
-    """B: the batch size, or where windows are fewer, just enough for them in `shares` equal parts."""
+    """B: the batch size, or, if there are fewer windows, just enough for them in `shares` equal parts."""
     return min(batch_size, -(-windows // shares) * shares)
 
 
@@ -160,8 +160,8 @@ def order(
 ) -> tuple[jax.Array, jax.Array]:
     """The epoch's windows, shuffled, as (index int32 [S, B], weight float32 [S, B]).
 
-    B is the batch size, or all windows where they are fewer. The places that are left over in the last
-    batch repeat the first windows with weight 0.
+    B is as in `filled_batch`. The places left over in the last batch repeat the epoch's first windows with
+    weight 0.
     """
     batch_size = filled_batch(windows, batch_size, shares)
     shuffled = jax.random.permutation(jax.random.fold_in(key, epoch), windows)
@@ -171,7 +171,7 @@ def order(
 
 
 def batch(windows: Windows, key: jax.Array, step: int, batch_size: int, window: int) -> Batch:
-    """Inputs [B, T, C], targets [B, C] and weight [B] of a training step counted from 0."""
+    """Inputs [B, T, C], targets [B, C] and weight [B] of a training step, counted from 0."""
     count = windows.starts.shape[0]
     epoch, within = divmod(step, steps_per_epoch(count, batch_size))
     index, weight = order(key, epoch, count, batch_size)

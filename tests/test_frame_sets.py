@@ -93,7 +93,7 @@ def test_a_source_names_a_data_set_and_a_folder():
         ("polyphonic:musedata:", "no folder"),
     ],
 )
-def test_a_source_written_wrongly_is_a_wrong_use(source, told):
+def test_a_malformed_source_is_a_usage_error(source, told):
     for function in (frame_sets.parse, frame_sets.read):
         with pytest.raises(UsageError) as caught:
             function(source)
@@ -102,7 +102,7 @@ def test_a_source_written_wrongly_is_a_wrong_use(source, told):
         assert "did you mean" not in str(caught.value)
 
 
-def test_reading_a_source_of_another_kind_is_a_wrong_use():
+def test_a_source_of_another_kind_is_a_usage_error():
     with pytest.raises(UsageError, match="expected polyphonic:NAME:DIR"):
         frame_sets.read("builtin")
 
@@ -324,13 +324,17 @@ def test_scipy_is_loaded_only_to_read():
 
 # The real ones.
 
+SMALL = ("jsb", "piano_midi")
+
 
 @functools.cache
 def _real(name: str, folder: Path) -> Polyphonic:
     return frame_sets.read(f"polyphonic:{name}:{folder}")
 
 
-@pytest.mark.parametrize("name", [n if n != "musedata" else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
+@pytest.mark.parametrize(
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.long) for name in NAMES if name not in SMALL)]
+)
 def test_the_data_sets_are_read_as_scipy_alone_reads_them(shared_data: Path, name: str):
     folder = shared_data / "polyphonic"
     plain = scipy.io.loadmat(folder / NAMES[name])

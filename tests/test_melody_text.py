@@ -31,7 +31,7 @@ def test_a_note_holds_until_something_happens(text: str, expected: list) -> None
 
 
 @given(st.lists(st.integers(-2, 127), min_size=1, max_size=60).filter(lambda entries: max(entries) >= 0))
-def test_the_melody_sounds_at_every_step_as_its_entries_tell(entries: list[int]) -> None:
+def test_the_melody_sounds_at_every_step_as_its_entries_say(entries: list[int]) -> None:
     sounding, expected = None, []
     for entry in entries:
         sounding = sounding if entry == -2 else None if entry == -1 else entry
@@ -70,5 +70,5 @@ def test_anything_but_a_melody_is_refused(text: str, told: str) -> None:
     assert told in str(refused.value)
 
 
-def test_a_melody_is_told_from_a_file() -> None:
+def test_a_melody_is_not_mistaken_for_a_file() -> None:
     assert melody_text.is_melody("[60]") and melody_text.is_melody(" [") and not melody_text.is_melody("song.mid")

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: {file: sha256} of all its files. It is written last, and without it nothing counts."""
+"""The checksums of a checkpoint: {file: sha256} of all its files, written last. Without them nothing counts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ NAME = "sha256.json"
 
 
 def write(folder: Path) -> None:
-    """Lists the files of a folder in it, and returns when all of them are on the disk; raises OSError."""
+    """Writes the checksums of a folder into it and returns once all its files are on the disk; raises OSError."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     hashes = {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
-    (folder / NAME).write_text(json.dumps(hashes, indent=2))  # without a newline, whose loss nobody would see
+    (folder / NAME).write_text(json.dumps(hashes, indent=2))  # no newline at the end: nobody would notice its loss
     files.sync_tree(folder)
 
 
 def verify(folder: Path) -> None:
-    """Compares the files of a folder with its manifest.
+    """Compares the files of a folder with their checksums.
 
     Raises:
-        ValueError: one is missing, cannot be read, or is not the one that was saved; named in the text.
+        ValueError: a file is missing, cannot be read, or is not the one that was saved; the message names it.
     """
     try:
         hashes = json.loads((folder / NAME).read_bytes())

@@ -1,4 +1,4 @@
-"""How a config is made: knobs, sections of them, and the part of a section that only one encoding has."""
+"""How a config is built: fields, sections, and the part of a section that only one encoding has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from musicjax import console, renamed
 from musicjax.errors import UsageError
 
 T = TypeVar("T", bound="Section")
-# The head that an encoding has without a choice; 0.1.0 had a field for it.
+# The head of an encoding that leaves no choice; 0.1.0 had a field for it.
 ONLY_HEAD = {"notes": "regression", "events": "categorical"}
 
 
 def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may_change: bool = False):
     """A config field: default, meaning with unit, inclusive range or choices.
 
-    `may_change` marks what a run may change when it continues.
+    `may_change` marks a field that may change when a run continues.
     """
     rules = {"meaning": meaning, "low": low, "high": high, "choices": choices, "may_change": may_change}
     return dataclasses.field(default=default, metadata=rules)
@@ -43,7 +43,7 @@ class Section:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).__dataclass_fields__ or name.startswith("_"):  # type: ignore[attr-defined]
             object.__setattr__(self, name, value)
-        elif self.own is None:  # the encoding is known once there is a whole Config
+        elif self.own is None:  # the encoding is not known before there is a whole Config
             self.__dict__.setdefault("_waiting", {})[name] = value
         else:
             self._set_own(name, value)
@@ -51,22 +51,22 @@ class Section:
     def _set_own(self, name: str, value: Any) -> None:
         path, parts = f"{self.NAME}.{name}", self.PARTS
         present = present_path(path, say=True).split(".")[1]
-        encoding = next(encoding for encoding in parts if type(self.own) is parts[encoding])
+        these = [encoding for encoding in parts if type(self.own) is parts[encoding]]
         others = [other for other in parts if present in parts[other].__dataclass_fields__]  # type: ignore[attr-defined]
         if present in vars(self.own):
             setattr(self.own, present, value)
-        elif path == "model.head" and value == ONLY_HEAD.get(encoding):
+        elif path == "model.head" and value == ONLY_HEAD.get(these[0]):
             return  # 0.1.0 had the field for every encoding
         elif others or path == "model.head":
             raise UsageError(
-                f"config.{path}={value!r}: {encoding} have no such field, {' and '.join(others)} do; leave it out, or "
-                f"choose --config.data.encoding={' or '.join(others)}"
+                f"config.{path}={value!r}: {' and '.join(these)} have no such field, {' and '.join(others)} do; leave "
+                f"it out, or choose --config.data.encoding={' or '.join(others)}"
             )
         else:
             raise UsageError(f"unknown field config.{path}")
 
     def settle(self, encoding: str) -> None:
-        """Gives the section its own part if it has none yet, and to that part what waits for it."""
+        """Gives the section its own part if it has none yet, and sets the fields that waited for one."""
         if self.own is None:
             self.own = self.PARTS[encoding]()
         for name, value in self.__dict__.pop("_waiting", {}).items():
@@ -88,11 +88,11 @@ def takes_own_fields(section: type[T]) -> type[T]:
 
 
 def fields_of(owner: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field, Any]]:
-    """(path, declaration, value) of every knob below a prefix; those of an own part have their section's path."""
+    """(path, declaration, value) of every field below a prefix; those of an own part have their section's path."""
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         if field.name == "own":
-            yield from fields_of(value, prefix)
+            yield from fields_of(value, prefix) if value is not None else ()
         elif dataclasses.is_dataclass(value):
             yield from fields_of(value, f"{prefix}{field.name}.")
         else:
@@ -100,7 +100,7 @@ def fields_of(owner: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field,
 
 
 def valid(path: str, field: dataclasses.Field, value: Any) -> Any:
-    """The value, as its field's type has it.
+    """The value in its field's type.
 
     Raises:
         UsageError: names the field, the value and what is allowed.
@@ -127,7 +127,7 @@ def valid(path: str, field: dataclasses.Field, value: Any) -> Any:
 
 
 def present_path(path: str, say: bool = False) -> str:
-    """The present path of a knob that 0.1.0 called otherwise; any other path as it is."""
+    """The present path of a field that 0.1.0 called something else; any other path as it is."""
     present = renamed.FIELDS.get(path, path)
     if say and present != path:
         console.say_once("renamed", f"config.{path} is now config.{present}")

@@ -1,0 +1,169 @@
+"""The command line: what a line of words asks for, what help shows, and the version."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from musicjax import config as config_lib
+from musicjax import config_files, main
+from musicjax.cli import flags
+from musicjax.config import Config, TrainConfig
+from musicjax.errors import UsageError
+from musicjax.version import __version__
+
+# What train takes beside a config and its fields, when nothing is given.
+TRAIN_OPTIONS = {
+    "data": None,
+    "workdir": "",
+    "coordinator": "",
+    "num_processes": None,
+    "process_id": None,
+    "distributed": "off",
+}
+SCREEN = 45  # lines
+
+
+def _help(capsys, *argv: str) -> list[str]:
+    assert main.main(list(argv)) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+def _flags_in(lines: list[str]) -> list[str]:
+    """Flags with a line of their own, in order."""
+    return [line.split("=")[0].split()[0].removeprefix("--") for line in lines if line.startswith("  --")]
+
+
+# What is asked for.
+
+
+def test_a_field_overrides_the_config_wherever_it_is_written():
+    for argv in (
+        ["--config=paper", "--config.train.epochs=3"],
+        ["--config.train.epochs=3", "--config=paper"],
+        ["train", "--config.train.epochs=3", "--workdir=here", "--config=paper"],
+    ):
+        call = flags.parse(argv)
+        assert call.command == "train"
+        assert call.config == dataclasses.replace(
+            config_files.load("paper"), train=TrainConfig(epochs=3, epsilon_in_root=False)
+        )
+        assert call.overrides is None
+        assert set(call.options) == set(TRAIN_OPTIONS)
+
+
+def test_without_a_named_config_the_given_fields_are_listed_and_laid_over_the_demo():
+    call = flags.parse(["generate", "--config.seed=3", "--seed=4", "--config.data.match_share=0.5"])
+    assert call.overrides == {"seed": 3, "data.match_share": 0.5}
+    assert call.config.name == "demo"
+    assert call.config.seed == 3 and call.config.data.match_share == 0.5
+
+
+def test_flags_have_their_types_and_their_commands():
+    call = flags.parse(["generate", "--num_notes=7", "--temperature=0", "--workdir", "somewhere"])
+    assert call.command == "generate"
+    assert call.options["num_notes"] == 7
+    assert call.options["temperature"] == "0"
+    assert call.options["workdir"] == "somewhere"
+    with pytest.raises(UsageError, match="train takes no flag --num_notes"):
+        flags.parse(["train", "--num_notes=7"])
+
+
+def test_parsing_twice_keeps_nothing_of_the_first_time(tmp_path):
+    flags.parse(["--config.seed=3", f"--workdir={tmp_path}"])
+    call = flags.parse([])
+    assert call.options == TRAIN_OPTIONS
+    assert call.overrides == {}
+    assert call.config == config_files.load("demo")
+
+
+def test_a_config_by_path_is_the_same_as_by_name():
+    path = Path(config_lib.__file__).parents[1] / "configs" / "paper.py"
+    if not path.is_file():
+        path = Path(config_lib.__file__).parent / "configs" / "paper.py"
+    assert flags.parse([f"--config={path}"]).config == flags.parse(["--config=paper"]).config
+
+
+def test_data_of_train_is_the_source_of_the_config(tmp_path):
+    call = flags.parse(["train", f"--data={tmp_path}"])
+    assert call.config.data.source == str(tmp_path)
+    assert call.overrides == {"data.source": str(tmp_path)}
+    assert flags.parse([f"--data={tmp_path}", "--config=paper"]).config.data.source == str(tmp_path)
+
+
+def test_data_beside_the_source_of_the_config_is_refused():
+    with pytest.raises(UsageError, match=r"--data and --config\.data\.source are the same: expected one of them"):
+        flags.parse(["--data=a", "--config.data.source=b"])
+
+
+@pytest.mark.parametrize("encoding", config_lib.ENCODINGS)
+def test_every_field_of_every_encoding_is_a_flag(encoding):
+    config = Config(data=config_lib.DataConfig(encoding=encoding))
+    if encoding == "events":
+        config.train.optimizer = "adam"
+    words = [f"--config.{path}={value}" for path, _, value in config_lib.fields(config) if value not in ("", ())]
+    assert flags.parse(["--config=paper", *words]).config == config
+
+
+# Help.
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_without_a_command_names_the_commands_and_the_configs(capsys, word):
+    lines = _help(capsys, word)
+    assert len(lines) <= SCREEN
+    for name in (*flags.COMMANDS, *config_files.names(), "--helpfull", "--version"):
+        assert any(name in line for line in lines)
+
+
+@pytest.mark.parametrize("command", flags.COMMANDS)
+def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
+    lines = _help(capsys, command, "--help")
+    assert len(lines) <= SCREEN
+    assert all(len(line) <= 120 for line in lines)
+    own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
+    assert _flags_in(lines) == [*own, "config"]
+    assert flags.COMMANDS[command] in lines[0]
+
+
+def test_help_shows_common_flags_first(capsys):
+    shown = _flags_in(_help(capsys, "generate", "--help"))
+    assert shown[:2] == ["workdir", "num_outputs"]
+    for common, rare in (("num_notes", "top_k"), ("temperature", "pitch_temperature"), ("primer", "checkpoint")):
+        assert shown.index(common) < shown.index(rare)
+    assert _flags_in(_help(capsys, "train", "--help"))[:2] == ["data", "workdir"]
+
+
+def test_helpfull_lists_every_field_of_every_encoding_with_its_meaning(capsys):
+    for argv in (["--helpfull"], ["train", "--helpfull"], ["generate", "--helpfull"]):
+        lines = _help(capsys, *argv)
+        shown = [line for line in lines if line.startswith("  --config.")]
+        for path in config_lib.paths():
+            assert any(line.startswith(f"  --config.{path}=") for line in shown), path
+        assert any("LSTM units of each layer" in line for line in lines)
+
+
+def test_the_version_is_one_line(capsys):
+    assert _help(capsys, "--version") == [f"musicjax {__version__}"]
+
+
+def test_a_list_is_for_the_trials_whatever_dashes_stand_before_it():
+    for dashes in ("-", "--"):
+        words = ["config.train.learning_rate=1e-3,1e-4", "config.model.dropout=0.1,0.5", "config.train.trials=4"]
+        call = flags.parse([dashes + word for word in words])
+        assert (call.config.train.learning_rates, call.config.train.dropouts) == ((1e-3, 1e-4), (0.1, 0.5))
+        demo = config_files.load("demo")
+        assert call.config.train.learning_rate == demo.train.learning_rate
+        assert call.config.model.dropout == demo.model.dropout
+        assert call.overrides is not None
+        assert set(call.overrides) == {"train.learning_rates", "train.dropouts", "train.trials"}
+
+
+def test_a_single_value_stays_the_field_of_one_run():
+    config = flags.parse(["--config.train.learning_rate=1e-2", "--config.model.dropout=0.1"]).config
+    assert (config.train.learning_rate, config.model.dropout) == (1e-2, 0.1)
+    assert (config.train.learning_rates, config.train.dropouts) == ((), ())
