@@ -557,7 +557,6 @@ def test_without_histograms_a_run_has_the_same_scalars(watched, short):
 def test_a_run_of_frames_has_the_histograms_of_its_head_and_of_every_position(clips, tmp_path):
     frames = {
         "data.encoding": "frames",
-        "data.duration": False,
         "model.head": "nade",
         "model.head_units": 6,
         "train.optimizer": "adam",
