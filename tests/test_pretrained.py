@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from musicjax.generation.sampling_params import Setting
 
 from musicjax import main
 from musicjax.errors import RunError
 from musicjax.generation import generate
-from musicjax.generation.sampling_params import Setting
 from musicjax.music import midi
 from musicjax.store import pretrained
 
