@@ -233,6 +233,36 @@ def quality(result: dict[str, Any]) -> str:
     return markdown(header, body)
 
 
+def persistent_lstm(result: dict[str, Any]) -> str:
+    """The LSTM's gradient and training by the kernel, by cuDNN and by the scan, on a GPU."""
+    gradient, training = result["gradient_of_last_output"], result["training"]
+    measured = {
+        "persistent kernel (prototype)": (gradient["kernel"], "kernel"),
+        **{f"cuDNN, {name}, CUDA graph": (result["cudnn"][name], "") for name in ("fp16", "bf16")},
+        "scan, `unroll=5`": (gradient["scan, unroll=5"], "scan, unroll=5"),
+        "scan as it is": (gradient["scan as it is"], "scan as it is"),
+    }
+    body = []
+    for label, (one, trained) in measured.items():
+        windows = f"{training[trained]['windows_per_second']:,.0f}" if trained else ""
+        body.append([label, f"{one['us_an_update']:,.0f}", f"{one['us_a_step']:.2f}", windows])
+    return markdown(["LSTM, batch 200, 50 steps, 512 units", "us an update", "us a step", "training, windows/s"], body)
+
+
+def persistent_lstm_sizes(result: dict[str, Any]) -> str:
+    """The kernel's times at other sizes."""
+    body = [
+        [
+            f"`{one['function']}`",
+            *(f"{one[name]:,}" for name in ("batch", "steps", "inputs", "units")),
+            f"{one['us_an_update']:,.0f}",
+            f"{one['us_a_step']:.2f}",
+        ]
+        for one in result["other_sizes"]["rows"]
+    ]
+    return markdown(["gradient of", "batch", "steps", "inputs", "units", "us an update", "us a step"], body)
+
+
 def published() -> str:
     """What others have published on the same four data sets."""
     body = []
@@ -291,6 +321,9 @@ def tables(machine: str) -> dict[str, str]:
             made[name.replace("-", "_")] = make(kept[name])
     if "likelihood" in kept:
         made["published"] = published()
+    if "persistent_lstm" in kept:
+        made["persistent_lstm"] = persistent_lstm(kept["persistent_lstm"])
+        made["persistent_lstm_sizes"] = persistent_lstm_sizes(kept["persistent_lstm"])
     if "trials" in kept:
         made["trials"] = trials(kept["trials"])
     if "scaling" in kept:

@@ -12,7 +12,16 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from musicjax.config_fields import Section, fields_of, knob, present_path, takes_own_fields, valid
+from musicjax.config_fields import (
+    HEAD,
+    ONLY_HEAD,
+    Section,
+    fields_of,
+    knob,
+    present_path,
+    takes_own_fields,
+    valid,
+)
 from musicjax.errors import UsageError
 
 
@@ -136,7 +145,7 @@ ACCURACY = {
 
 
 @takes_own_fields
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class DataConfig(Section):
     """Which music, and how it becomes windows."""
 
@@ -172,25 +181,25 @@ class DataConfig(Section):
     own: Any = None
 
     def __post_init__(self) -> None:
-        if self.own is not None:
-            named = next((name for name in ENCODINGS if PARTS["data"][name] is type(self.own)), None)
-            if named is None or self.encoding not in ("notes", named):
-                raise UsageError(f"config.data.own={self.own!r}: expected the fields of {self.encoding}")
-            own = self.own
-            self.encoding = named  # which gives the section another own part
-            self.own = own
-        elif self.encoding in ENCODINGS:
-            self.settle(self.encoding)
+        super().__post_init__()
+        if self.own is None and self.encoding in ENCODINGS:
+            self.own = PARTS["data"][self.encoding]()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changed = name == "encoding" and value in ENCODINGS and value != self.__dict__.get("encoding", value)
         super().__setattr__(name, value)
-        if changed and self.__dict__.get("own") is not None:
-            self.own = PARTS["data"][value]()
+        if "own" not in self.__dict__ or self.own is None:
+            return
+        if name == "encoding" and value in ENCODINGS:
+            self.own = self.own if type(self.own) is PARTS["data"][value] else PARTS["data"][value]()
+        elif name == "own":  # the part that is assigned chooses the encoding
+            found = [each for each in ENCODINGS if PARTS["data"][each] is type(value)]
+            if not found:
+                raise UsageError(f"config.data.own={value!r}: expected the part of an encoding")
+            self.__dict__["encoding"] = found[0]
 
 
 @takes_own_fields
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class ModelConfig(Section):
     """The network."""
 
@@ -202,7 +211,7 @@ class ModelConfig(Section):
     precision: str = knob(
         "auto",
         "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
-        "auto: what this machine is expected to compute faster, which the run then keeps",
+        "auto: the one expected to be faster on this machine; the run then keeps it",
         choices=("auto", "float32", "bfloat16"),
     )
     own: Any = None
@@ -246,7 +255,7 @@ class TrainConfig:
 
 
 @takes_own_fields
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class SampleConfig(Section):
     """The music that training writes into the workdir at its end, and measures on the way."""
 
@@ -288,11 +297,23 @@ class Config:
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
 
     def __post_init__(self) -> None:
+        encoding = self.data.encoding
+        for section in (self.model, self.sample):
+            wanted = section.PARTS.get(encoding, type(section.own))
+            if section.own is not None and type(section.own) is not wanted:
+                raise UsageError(
+                    f"config.{section.NAME}.own is {type(section.own).__name__}: expected {wanted.__name__}, since "
+                    f"config.data.encoding={encoding!r}"
+                )
         settle(self)
 
 
 def settle(config: Config) -> None:
-    """Gives each section that has no part yet the one of the chosen encoding."""
+    """Gives each section the part of the chosen encoding, with its defaults where it had another encoding's.
+
+    Raises:
+        UsageError: a field was set that the encoding does not have.
+    """
     if config.data.encoding in ENCODINGS:
         for section in (config.data, config.model, config.sample):
             section.settle(config.data.encoding)
@@ -312,8 +333,7 @@ def validate(config: Config, together: bool = True) -> Config:
     Raises:
         UsageError: names the field, its value and what is allowed.
     """
-    if config.data.encoding in ENCODINGS:
-        _require_parts(config)
+    settle(config)
     for path, field, value in list(fields(config)):
         found = valid(path, field, value)
         if found is not value:
@@ -321,19 +341,6 @@ def validate(config: Config, together: bool = True) -> Config:
     if together:
         _require_fit(config)
     return config
-
-
-def _require_parts(config: Config) -> None:
-    """Raises UsageError for a section whose part belongs to another encoding."""
-    settle(config)
-    encoding = config.data.encoding
-    for section in (config.data, config.model, config.sample):
-        wanted = PARTS[section.NAME][encoding]
-        if type(section.own) is not wanted:
-            raise UsageError(
-                f"config.{section.NAME}.own is {type(section.own).__name__}: expected {wanted.__name__}, since "
-                f"config.data.encoding={encoding!r}"
-            )
 
 
 def _require_fit(config: Config) -> None:
@@ -408,7 +415,7 @@ def require_field(path: str) -> None:
     """Raises UsageError, which names the nearest, if no field or section has this path, now or in 0.1.0."""
     known = paths()
     sections = sorted({name.rsplit(".", 1)[0] for name in known if "." in name})
-    if present_path(path) in [*known, *sections, "model.head"]:
+    if present_path(path) in [*known, *sections, HEAD]:
         return
     last = {name.split(".")[-1]: name for name in [*known, *sections]}
     near = difflib.get_close_matches(path, [*known, *sections], n=1)
@@ -420,6 +427,8 @@ def require_field(path: str) -> None:
 def require_valid(path: str, value: Any) -> None:
     """Raises UsageError if no field of any encoding has this path, or the field may not have this value."""
     require_field(path)
+    if path == HEAD and value in ONLY_HEAD.values():
+        return
     for encoding in ENCODINGS:
         for known, field, _ in fields(Config(data=DataConfig(encoding=encoding))):
             if known == present_path(path):
@@ -427,22 +436,34 @@ def require_valid(path: str, value: Any) -> None:
                 return
 
 
-def set_field(config: Config, path: str, value: Any) -> None:
+def set_field(config: Config, path: str, value: Any, strict: bool = True) -> None:
     """Sets the field named by a path such as "train.epochs".
+
+    Args:
+        strict: False lets a field of another encoding pass if it has its default, as 0.1.0 did.
 
     Raises:
         UsageError: there is no such field, or the config's encoding lacks it; it then names those that have it.
     """
     require_field(path)
-    *sections, name = path.split(".")
-    owner: Any = getattr(config, sections[0]) if sections else config
-    if path == "data.encoding" and value != config.data.encoding:
-        config.model.own = config.sample.own = None
+    section, _, name = present_path(path, say=True).rpartition(".")
+    owner: Any = getattr(config, section) if section else config
+    if strict and isinstance(owner, Section) and config.data.encoding in ENCODINGS:
+        owner.require_own(name, value, config.data.encoding)
     setattr(owner, name, value)
     settle(config)
 
 
-def set_fields(config: Config, values: Mapping[str, Any]) -> None:
-    """`set_field` for each path; the encoding first, since it decides which others there are."""
+def set_fields(config: Config, values: Mapping[str, Any], strict: bool = True) -> None:
+    """`set_field` for each path; the encoding first, since it decides which others there are.
+
+    Raises:
+        UsageError: as `set_field`; or a field is given under its old and its present name.
+    """
+    given: dict[str, str] = {}
+    for path in values:
+        other = given.setdefault(present_path(path), path)
+        if other != path:
+            raise UsageError(f"config.{other} and config.{path} are the same: expected one of them")
     for path in sorted(values, key=lambda path: path != "data.encoding"):
-        set_field(config, path, values[path])
+        set_field(config, path, values[path], strict)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 from musicjax import console, renamed
 from musicjax.errors import UsageError
 
 T = TypeVar("T", bound="Section")
-# The head of an encoding that leaves no choice; 0.1.0 had a field for it.
-ONLY_HEAD = {"notes": "regression", "events": "categorical"}
+# 0.1.0 had a field for the head of every encoding; of those that leave no choice, this is it.
+HEAD, ONLY_HEAD = "model.head", {"notes": "regression", "events": "categorical", "frames": None}
 
 
 def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may_change: bool = False):
@@ -26,62 +27,93 @@ def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may
 class Section:
     """A section whose own part's fields can be read and set as if they stood in the section.
 
-    Names of 0.1.0 work too, with one line that gives the present name.
+    A field that only other encodings have waits until the encoding is settled, so that fields can be assigned in any
+    order. Names of 0.1.0 work too, with one line that gives the present name.
     """
 
     NAME = ""
     PARTS: dict[str, type] = {}  # noqa: RUF012 - of each encoding, the class of `own`
     own: Any
 
+    def __post_init__(self) -> None:
+        self.own = copy.copy(self.own)  # no two sections share a part
+
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__.get("own")
         present = present_path(f"{self.NAME}.{name}").split(".")[1]
-        if own is None or present not in vars(own):
-            raise AttributeError(f"config.{self.NAME} has no field {name!r}")
-        return getattr(own, present)
+        for holder in (self.__dict__.get("own"), self.__dict__.get("_waiting")):
+            values = holder if isinstance(holder, dict) else vars(holder) if holder is not None else {}
+            if present in values:
+                return values[present]
+        raise AttributeError(f"config.{self.NAME} has no field {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).__dataclass_fields__ or name.startswith("_"):  # type: ignore[attr-defined]
             object.__setattr__(self, name, value)
-        elif self.own is None:  # the encoding is not known before there is a whole Config
-            self.__dict__.setdefault("_waiting", {})[name] = value
-        else:
-            self._set_own(name, value)
-
-    def _set_own(self, name: str, value: Any) -> None:
-        path, parts = f"{self.NAME}.{name}", self.PARTS
-        present = present_path(path, say=True).split(".")[1]
-        these = [encoding for encoding in parts if type(self.own) is parts[encoding]]
-        others = [other for other in parts if present in parts[other].__dataclass_fields__]  # type: ignore[attr-defined]
-        if present in vars(self.own):
+            return
+        present = present_path(f"{self.NAME}.{name}", say=True).split(".")[1]
+        if self.own is not None and present in vars(self.own):
             setattr(self.own, present, value)
-        elif path == "model.head" and value == ONLY_HEAD.get(these[0]):
-            return  # 0.1.0 had the field for every encoding
-        elif others or path == "model.head":
-            raise UsageError(
-                f"config.{path}={value!r}: {' and '.join(these)} have no such field, {' and '.join(others)} do; leave "
-                f"it out, or choose --config.data.encoding={' or '.join(others)}"
-            )
+        elif self.encodings_with(present) or f"{self.NAME}.{present}" == HEAD:
+            self.__dict__.setdefault("_waiting", {})[present] = value
         else:
-            raise UsageError(f"unknown field config.{path}")
+            raise UsageError(f"unknown field config.{self.NAME}.{name}")
+
+    def encodings_with(self, name: str) -> list[str]:
+        """The encodings whose part has a field of this name."""
+        return [encoding for encoding, part in self.PARTS.items() if name in field_names(part)]
 
     def settle(self, encoding: str) -> None:
-        """Gives the section its own part if it has none yet, and sets the fields that waited for one."""
-        if self.own is None:
+        """Gives the section the part of this encoding and sets the fields that waited for it.
+
+        Raises:
+            UsageError: a field that waited belongs to other encodings and has not its default, which 0.1.0 allowed.
+        """
+        if type(self.own) is not self.PARTS[encoding]:
             self.own = self.PARTS[encoding]()
         for name, value in self.__dict__.pop("_waiting", {}).items():
-            self._set_own(name, value)
+            if name in vars(self.own):
+                setattr(self.own, name, value)
+            elif value not in [self.PARTS[other]().__dict__[name] for other in self.encodings_with(name)]:
+                self.require_own(name, value, encoding)
+
+    def require_own(self, name: str, value: Any, encoding: str) -> None:
+        """Raises UsageError, which names the encodings that have it, if this encoding's part lacks a field."""
+        path, others = f"{self.NAME}.{name}", self.encodings_with(name)
+        if (
+            name not in field_names(type(self))
+            and encoding not in others
+            and (path, value) != (HEAD, ONLY_HEAD[encoding])
+        ):
+            raise UsageError(
+                f"config.{path}={value!r}: {encoding} have no such field, {' and '.join(others)} do; leave it out, or "
+                f"choose --config.data.encoding={' or '.join(others)}"
+            )
+
+
+def field_names(part: Any) -> Collection[str]:
+    """The names of the fields of a dataclass."""
+    return part.__dataclass_fields__
 
 
 def takes_own_fields(section: type[T]) -> type[T]:
-    """Lets a section's constructor take the fields of its own part as keywords, as that of 0.1.0 did."""
-    init, names = section.__init__, section.__dataclass_fields__  # type: ignore[attr-defined]
+    """Lets a section's constructor take the fields of its own part as keywords, as that of 0.1.0 did.
 
-    def with_own_fields(self: Any, *values: Any, **named: Any) -> None:
+    An encoding that is named decides which part there is; else the part does.
+    """
+    init, names = section.__init__, field_names(section)
+
+    def with_own_fields(self: Any, **named: Any) -> None:
         waiting = {name: named.pop(name) for name in list(named) if name not in names}
-        if waiting:
-            self.__dict__["_waiting"] = waiting
-        init(self, *values, **named)
+        own = named.get("own")
+        if own is not None:
+            encodings = [encoding for encoding, part in section.PARTS.items() if part is type(own)]
+            if not encodings:
+                raise UsageError(f"config.{section.NAME}.own={own!r}: expected the part of an encoding")
+            if "encoding" in names and named.setdefault("encoding", encodings[0]) not in encodings:
+                del named["own"]
+        init(self, **named)
+        for name, value in waiting.items():
+            setattr(self, name, value)
 
     section.__init__ = with_own_fields  # type: ignore[method-assign]
     return section

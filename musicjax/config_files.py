@@ -75,7 +75,7 @@ def from_dict(values: dict) -> Config:
             if isinstance(value, dict):
                 raise UsageError(f"config.{path}={value!r}: expected a value")
             found[path] = value
-    config_lib.set_fields(config, _of_its_encoding(found))
+    config_lib.set_fields(config, _of_its_encoding(found), strict=False)
     return config_lib.validate(config)
 
 

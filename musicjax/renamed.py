@@ -23,4 +23,8 @@ DUPLICATES = ("argmax_agreement", "key_agreement", "bin_agreement")
 
 def metrics(line: dict) -> dict:
     """A line of metrics.jsonl, of this version or of 0.1.0, under the present names."""
-    return {METRICS.get(name, name): value for name, value in line.items() if name not in DUPLICATES}
+    present = {METRICS.get(name, name): value for name, value in line.items() if name not in DUPLICATES}
+    duplicate = next((line[name] for name in DUPLICATES if name in line), None)
+    if duplicate is not None and "accuracy" not in present:  # as runs before 0.1.0 have it
+        present["accuracy"] = duplicate
+    return present

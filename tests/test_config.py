@@ -223,7 +223,7 @@ def test_a_field_that_an_encoding_lacks_is_refused_with_the_encodings_that_have_
         lambda: config_lib.set_field(_of(encoding), path, value),
         lambda: config_files.from_dict({"data": {"encoding": encoding}, section: {}} | _nested(encoding, path, value)),
         lambda: flags.parse([f"--config.data.encoding={encoding}", f"--config.{path}={value}"]),
-        lambda: setattr(getattr(_of(encoding), section), name, value),
+        lambda: _assigned(_of(encoding), section, name, value),
     ]
     for way in ways:
         if encoding in encodings:
@@ -234,6 +234,11 @@ def test_a_field_that_an_encoding_lacks_is_refused_with_the_encodings_that_have_
         told = str(raised.value)
         for part in (f"config.{path}=", encoding, *encodings, "--config.data.encoding="):
             assert part in told
+
+
+def _assigned(config: Config, section: str, name: str, value) -> Config:
+    setattr(getattr(config, section), name, value)
+    return config_lib.validate(config)
 
 
 def _nested(encoding: str, path: str, value) -> dict:
@@ -249,12 +254,45 @@ def test_all_encodings_have_all_fields_that_are_not_in_this_list():
 
 
 def test_the_part_of_another_encoding_is_refused():
-    config = _of("frames")
-    config.data.own = config_lib.NotesData()
-    with pytest.raises(UsageError, match=r"config\.data\.own is NotesData: expected FramesData"):
-        config_lib.validate(config)
-    with pytest.raises(UsageError, match="own"):
-        DataConfig(encoding="frames", own=config_lib.NotesData())
+    with pytest.raises(UsageError, match=r"config\.model\.own is EventsModel: expected FramesModel"):
+        Config(data=DataConfig(encoding="frames"), model=ModelConfig(own=config_lib.EventsModel()))
+    with pytest.raises(UsageError, match=r"config\.data\.own=3: expected the part of an encoding"):
+        DataConfig(own=3)
+
+
+def test_fields_may_be_assigned_before_the_encoding_that_has_them():
+    config = Config()
+    config.model.head = "nade"
+    config.data.encoding = "frames"
+    assert config_lib.validate(config).model.own == config_lib.FramesModel(head="nade")
+    config.data = DataConfig(encoding="events")
+    assert config_lib.validate(config).sample.own == config_lib.EventsSample()
+    config.data.own = config_lib.NotesData(split="windows")
+    assert config_lib.validate(config).data.encoding == "notes" and config.model.own == config_lib.NotesModel()
+
+
+def test_no_two_sections_share_a_part():
+    data = DataConfig(encoding="events", transpose=3)
+    copies = [dataclasses.replace(data), dataclasses.replace(data, transpose=7), Config(data=data).data]
+    copies[0].transpose = 9
+    assert [one.transpose for one in (data, *copies)] == [3, 9, 7, 3]
+    assert dataclasses.replace(data, encoding="notes").own == config_lib.NotesData()
+
+
+def test_fields_of_other_encodings_may_have_their_defaults_in_files_as_in_0_1_0():
+    assert Config(data=DataConfig(encoding="events", split="piece", duration=False)).data.own == config_lib.EventsData()
+    config_files.from_dict({"data": {"encoding": "frames", "split": "piece"}})
+    with pytest.raises(UsageError, match="no such field"):
+        flags.parse(["--config.data.encoding=frames", "--config.data.split=piece"])
+
+
+@pytest.mark.parametrize("way", ["flags", "json"])
+def test_an_old_and_a_new_name_together_are_refused(way):
+    with pytest.raises(UsageError, match=r"config\.data\.\w+ and config\.data\.\w+ are the same"):
+        if way == "flags":
+            flags.parse(["--config.data.echo=0.5", "--config.data.match_share=0.1"])
+        else:
+            config_files.from_dict({"data": {"encoding": "events", "echo": 0.5, "match_share": 0.1}})
 
 
 def test_another_encoding_begins_with_the_defaults_of_its_own_fields():

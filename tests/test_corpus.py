@@ -27,7 +27,7 @@ from musicjax.corpus.corpus import Corpus
 from musicjax.corpus.find import find_files
 from musicjax.corpus.split import all_held_out, music_of
 from musicjax.corpus.split import held_out as held_out_of
-from musicjax.encodings import dataset
+from musicjax.encodings import encoding
 from musicjax.errors import RunError
 from musicjax.music import midi, note_matrix
 from musicjax.music.notes import Notes, from_seconds
@@ -574,7 +574,7 @@ def test_training_is_scaled_by_its_own_pieces_alone(tmp_path):
         corpus, _ = load.read(config.data)
         held_out = held_out_of(corpus, config.data)
         training = np.concatenate([note_matrix.values(corpus.piece(p), 3) for p in np.flatnonzero(~held_out)])
-        scaling = dataset.prepare(config).scaling
+        scaling = encoding.of(config).dataset().encoding.scaling
         assert scaling == note_matrix.fit(training)
         longest.append(scaling.span[2])
     assert min(longest) < max(longest), "the piece with the longest interval was never held out"

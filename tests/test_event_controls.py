@@ -213,7 +213,7 @@ def test_no_run_of_pitches_repeats_while_another_pitch_is_left(rows: np.ndarray)
 def test_an_output_depends_neither_on_the_number_of_outputs_nor_on_their_parameters(
     model: Model, rows: np.ndarray
 ) -> None:
-    others = [SamplingParams(temperature=0.3, top_k=2, polyphony=1, key="E") for _ in range(9)]
+    others = [SamplingParams(temperature=0.3, top_k=2, polyphony=1, key="E") for _ in range(7)]
     others[0], others[3] = MIXED[0], MIXED[3]
     found = np.asarray(sampled(model, tuple(others)).rows)
     for k in (0, 3):
@@ -239,9 +239,7 @@ def test_no_file_has_more_notes_at_once_than_asked(
     params = [SamplingParams(polyphony=limit, interval_temperature=0.5) for limit in limits]
     pieces = generate_lib.generate(model, num_outputs=8, num_notes=SAMPLED, seed=2, sampling=params)
     said = capsys.readouterr().err
-    assert "notes, where another begins and --polyphony leaves no room for both" in said, (
-        "the longest interval is too short"
-    )
+    assert "where another begins and --polyphony leaves no room for both" in said, "the longest interval is too short"
     paths = generate_lib.write(pieces, tmp_path, 2)
     found = [most_at_once(midi.read(path)) for path in paths]
     assert found[0] > 3 and all(0 < most <= limit for most, limit in zip(found[1:], limits[1:], strict=True))
@@ -316,7 +314,7 @@ def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
-    with pytest.raises(UsageError, match=r"top_p=2: expected above 0"):
+    with pytest.raises(UsageError, match=r"top_p=2: expected 0.001..1.0"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
     with pytest.raises(UsageError, match=r"temperature=1.0 beside sampling"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)

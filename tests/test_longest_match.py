@@ -1,4 +1,4 @@
-"""The echo of rows: found in whole pieces, found again note by note, and never looking ahead."""
+"""The longest match: found in whole pieces, found again row by row, and never looking ahead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicjax import config as config_lib
+from musicjax import config_files
+from musicjax.encodings import encoding, event_controls, frames
+from musicjax.encodings.frames import MatchedDraw
 from musicjax.model import network, running_match, sample
 from musicjax.model.heads import Bernoulli
 from musicjax.model.network import MusicLSTM
+from musicjax.model.sample import HeadDraw
 from musicjax.music import longest_match, note_bins, piano_roll
-from musicjax.store import checkpoint
-from musicjax.training import sequences
+from musicjax.music.note_bins import MATCH_INTERVAL
 
 LENGTHS = jnp.asarray(longest_match.LENGTHS, jnp.int32)
 
@@ -70,45 +72,47 @@ def test_a_section_that_comes_again_is_matched_note_for_note():
     assert found[-1, 4] == sum(least <= 50 for least in longest_match.LENGTHS)
 
 
-def _heard(rows: np.ndarray, longest=None) -> np.ndarray:
-    """The echoes that the sampling scan finds, [N, 5]."""
+def _row_by_row(rows: np.ndarray, longest=None) -> np.ndarray:
+    """The rows [N, 10] with the matches that the sampling scan finds."""
+    rows = jnp.asarray(rows, jnp.float32).at[:, MATCH_INTERVAL:].set(0)
+    return np.asarray(_scanned(rows, running_match.start(1, 4, jnp.int32), longest))
 
-    def hear(heard, row):
-        told, heard = running_match.hear_bins(row[None], heard, LENGTHS, longest)
-        return heard, told[0]
 
-    rows = jnp.asarray(rows, jnp.float32).at[:, running_match.FIRST :].set(0)
-    return np.asarray(jax.jit(lambda rows: jax.lax.scan(hear, running_match.of_bins(1), rows)[1])(rows))
+@jax.jit
+def _scanned(rows, past, longest):
+    def advance(past, row):
+        matched, past = event_controls.with_match(row[None], past, LENGTHS, longest)
+        return past, matched[0]
+
+    return jax.lax.scan(advance, past, rows)[1]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_note_by_note_the_echo_is_the_same_as_in_whole_pieces(seed):
+def test_row_by_row_the_matches_are_those_of_the_whole_piece(seed):
     rows = _rows(np.random.default_rng(seed).integers(0, 5, 300), seed)
-    found = _heard(rows)
-    np.testing.assert_array_equal(found[:, running_match.FIRST :], note_bins.matches(rows))
-    np.testing.assert_array_equal(found[:, : running_match.FIRST], rows[:, : running_match.FIRST])
+    found = _row_by_row(rows)
+    np.testing.assert_array_equal(found[:, MATCH_INTERVAL:], note_bins.matches(rows))
+    np.testing.assert_array_equal(found[:, :MATCH_INTERVAL], rows[:, :MATCH_INTERVAL])
 
 
-def test_both_remember_as_much(monkeypatch):
-    assert running_match.REMEMBERED == longest_match.REACH
-    assert note_bins.COLUMNS[running_match.FIRST :] == note_bins.MATCH
-    assert [note_bins.COLUMNS[column] for column in running_match.BINS] == list(note_bins.PREDICTED)
+def test_both_reach_equally_far_back(monkeypatch):
+    assert running_match.REACH == longest_match.REACH
     monkeypatch.setattr(longest_match, "REACH", 20)
-    monkeypatch.setattr(running_match, "REMEMBERED", 20)
-    rows = _rows(np.random.default_rng(9).integers(0, 3, 200))
+    monkeypatch.setattr(running_match, "REACH", 20)
+    rows = _rows(np.random.default_rng(9).integers(0, 3, 300))
     rows[0] = _rows([59])[0]
     rows[100] = rows[0]
     found = note_bins.matches(rows)
-    assert found[100].tolist() == [0] * 5, "what was longer ago is forgotten"
-    np.testing.assert_array_equal(_heard(rows)[:, running_match.FIRST :], found)
+    assert found[100].tolist() == [0] * 5, "a row further back than that is forgotten"
+    np.testing.assert_array_equal(_row_by_row(rows)[:, MATCH_INTERVAL:], found)
 
 
-def test_of_longer_runs_nothing_is_told():
+def test_a_longer_match_than_asked_for_is_not_shown():
     rows = _rows([1, 2, 3, 4, 5, 1, 2, 3, 4, 5])
-    all_of_it, some = _heard(rows), _heard(rows, jnp.int32([2]))
-    assert (all_of_it[5:9, -1] > 0).all()
-    np.testing.assert_array_equal(some[:7], all_of_it[:7])
-    assert (some[7:, running_match.FIRST :] == 0).all()
+    every, short = _row_by_row(rows), _row_by_row(rows, jnp.int32([2]))
+    assert (every[5:9, -1] > 0).all()
+    np.testing.assert_array_equal(short[:7], every[:7])
+    assert (short[7:, MATCH_INTERVAL:] == 0).all()
 
 
 # Of frames.
@@ -142,68 +146,51 @@ def test_matches_of_frames_are_those_found_by_comparing_everything_in_their_own_
 
 
 @pytest.mark.parametrize("keys", [88, 176])
-def test_frame_by_frame_the_echo_is_the_same_as_in_whole_pieces(keys):
-    frames = _frames(200, 4, keys)
+def test_frame_by_frame_the_matches_are_those_of_the_whole_piece(keys):
+    rows = _frames(200, 4, keys)
 
-    def hear(heard, frame):
-        told, heard = running_match.hear_frames(frame[None], heard, longest_match.LENGTHS)
-        return heard, told[0]
+    def advance(past, frame):
+        matched, past = frames.with_match(frame[None], past, longest_match.LENGTHS)
+        return past, matched[0]
 
-    found = jax.lax.scan(hear, running_match.of_frames(1, keys), jnp.asarray(frames, jnp.float32))[1]
-    np.testing.assert_array_equal(found, piano_roll.with_matches(frames, np.array([0, 200])))
+    past = running_match.start(1, keys, jnp.int8)
+    found = jax.lax.scan(advance, past, jnp.asarray(rows, jnp.float32))[1]
+    np.testing.assert_array_equal(found, piano_roll.with_matches(rows, np.array([0, 200])))
     assert found.shape[1] == 2 * keys + len(longest_match.LENGTHS)
 
 
-def test_the_columns_of_frames_with_an_echo_are_as_many_as_the_config_says():
-    config = config_lib.load("frames_nade_echo")
-    net = checkpoint.network_of(config)
-    assert net.columns == config_lib.columns(config) == 2 * 88 + len(longest_match.LENGTHS) and net.predicted == 88
+def test_a_network_of_frames_has_the_columns_that_its_config_asks_for():
+    config = config_files.load("frames_nade_match")
+    net = encoding.of(config).network()
+    assert net.columns == 2 * 88 + len(longest_match.LENGTHS) and net.predicted == 88
     config.data.onsets = True
-    assert checkpoint.network_of(config).predicted == 176
-    config.data.echo = 0.0
-    assert checkpoint.network_of(config).predicted == config_lib.columns(config) == 176
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_training_windows_of_frames_move_with_their_echo_and_so_many_keep_it(share):
-    frames = _frames(64)
-    frames[:, [0, 1, 2, 85, 86, 87]] = 0
-    rows = piano_roll.with_matches(frames, np.array([0, 64]))
-    found = sequences.windows(rows, np.array([0, 64]), np.array([True]), 16, 3, echo=share)
-    assert sequences.kinds(found) == 3
-    draws = np.stack([np.full(400, 0.5), np.repeat([0.0, 0.999], 200), (np.arange(400) + 0.5) / 400], axis=1)
-    inputs, targets, _ = sequences.gather(found, jnp.full(400, 2), 16, jnp.asarray(draws, jnp.float32))
-    kept = np.asarray(inputs)[:, :, 88:].any(axis=(1, 2))
-    assert kept.mean() == share
-    for window, keys in ((inputs[0], -3), (inputs[399], 3)):
-        own = np.roll(rows[32:48, :88], keys, axis=1)
-        np.testing.assert_array_equal(window[:, :88], own)
-    if share == 1.0:
-        np.testing.assert_array_equal(inputs[0][:, 88:176], np.roll(rows[32:48, 88:176], -3, axis=1))
-        np.testing.assert_array_equal(inputs[0][:, 176:], rows[32:48, 176:])
-    assert targets.shape == inputs.shape
+    assert encoding.of(config).network().predicted == 176
+    config.data.match_share = 0.0
+    net = encoding.of(config).network()
+    assert net.predicted == net.columns == 176
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_sampled_frames_are_told_the_echo_of_the_piece_that_they_become(temperature):
-    net = MusicLSTM(8, 185, head=Bernoulli(), every=True, echo=longest_match.LENGTHS)
+def test_sampled_frames_show_the_match_of_the_piece_that_they_become(temperature):
+    net = MusicLSTM(8, 185, head=Bernoulli(), every_position=True, match_lengths=longest_match.LENGTHS)
     params = network.init(net, jax.random.key(1), 20)
     params["dense"]["bias"] = jnp.where(jnp.arange(88) < 3, 0.0, -50.0)  # few frames are possible, so they come again
     pieces = [piano_roll.with_matches(_frames(20, seed), np.array([0, 20])) for seed in range(3)]
     past, keys = sample.Past(jnp.asarray(np.stack(pieces), jnp.float32)), sample.output_keys(5, 3)
-    limits = sample.Limits(jnp.zeros(185), jnp.ones(185), jnp.ones(185))
+    limits = sample.Limits(jnp.zeros(185), jnp.ones(185))
+    draw = MatchedDraw(HeadDraw(jnp.ones(185), jnp.float32(temperature)))
 
-    def more(past, rows, first=0, decode="carry"):
-        return sample.sample(net, params, past, keys, limits, temperature, rows, first, decode)
+    def more(past, rows, first=0):
+        return sample.sample(net, params, past, keys, limits, draw, rows, first, "carry")
 
     whole = more(past, 40)
     rows = np.concatenate([past.windows, whole.rows], axis=1)
     assert rows[:, 20:, 88:].any(), "nothing came twice"
     for piece in rows:
         np.testing.assert_array_equal(piece, piano_roll.with_matches(piece[:, :88].astype(np.uint8), np.array([0, 60])))
-    # Silence before a piece begins is none of it.
+    # Silence before a piece begins is no part of it.
     padded = sample.Past(jnp.pad(past.windows[:, :9], ((0, 0), (11, 0), (0, 0))))
-    for piece in np.concatenate([padded.windows, more(padded, 30).rows], axis=1)[:, 11:]:
-        np.testing.assert_array_equal(piece, piano_roll.with_matches(piece[:, :88].astype(np.uint8), np.array([0, 39])))
-    first = more(past, 15)
-    np.testing.assert_array_equal(np.concatenate([first.rows, more(first.past, 25, 15).rows], axis=1), whole.rows)
+    for piece in np.concatenate([padded.windows, more(padded, 40).rows], axis=1)[:, 11:]:
+        np.testing.assert_array_equal(piece, piano_roll.with_matches(piece[:, :88].astype(np.uint8), np.array([0, 49])))
+    first = more(past, 20)
+    np.testing.assert_array_equal(np.concatenate([first.rows, more(first.past, 20, 20).rows], axis=1), whole.rows)

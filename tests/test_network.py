@@ -24,7 +24,7 @@ def windows():
 
 @pytest.fixture(scope="module")
 def passing():
-    """A network whose dense layer passes on what dropout leaves of 64 outputs, its parameters, and windows."""
+    """A network whose dense layer passes on what dropout leaves of 64 LSTM outputs, its parameters, and windows."""
     net = MusicLSTM(64, 64)
     params = network.init(net, jax.random.key(1), WINDOW)
     windows = jax.random.uniform(jax.random.key(0), (BATCH, WINDOW, 64))

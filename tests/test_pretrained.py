@@ -1,4 +1,4 @@
-"""The model that comes along: there, small, and the same music from the same seed."""
+"""The pretrained model is small, has a card, and makes the same music from the same seed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from musicjax.generation.sampling_params import Setting
 
 from musicjax import main
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.generation import generate
 from musicjax.music import midi
@@ -25,32 +26,33 @@ def test_it_is_small_and_has_a_card():
     files = list(pretrained.FOLDER.iterdir())
     assert sum(path.stat().st_size for path in files) <= 4_000_000
     card = (pretrained.FOLDER / "README.md").read_text()
-    facts = json.loads((pretrained.FOLDER / pretrained.FACTS).read_text())
-    assert facts["config"]["data"]["source"] == "builtin"
-    assert f"{facts['best_loss']:.2f} nats" in card and f"seed {facts['config']['seed']}" in card
+    metadata = json.loads((pretrained.FOLDER / pretrained.METADATA).read_text())
+    assert metadata["config"]["data"]["source"] == "builtin"
+    assert f"{metadata['best_loss']:.2f} nats" in card and f"seed {metadata['config']['seed']}" in card
 
 
-def test_its_sample_is_remade_from_its_seed():
+def test_its_sample_comes_again_from_its_seed():
     model = pretrained.load()
-    (notes,) = generate.generate(model, num_outputs=1, num_notes=len(PITCHES), settings=Setting(temperature=0.0))
+    (notes,) = generate.generate(model, num_outputs=1, num_notes=len(PITCHES), sampling=SamplingParams(temperature=0.0))
     assert notes.pitch.tolist() == PITCHES
     assert np.rint(notes.onset_beats * 4).astype(int).tolist() == STEPS
 
 
 def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    flags = ["--num_outputs=2", "--num_notes=40", "--key=D", "--seed=3", "--audio=wav"]
+    # As many notes as above, so that the sampling program is compiled once.
+    flags = ["--num_outputs=2", f"--num_notes={len(PITCHES)}", "--key=D", "--seed=3", "--audio=wav"]
     assert main.main(["generate", *flags]) == 0
     out, err = capsys.readouterr()
     assert out.split() == ["generated/seed3-000.mid", "generated/seed3-001.mid"]
-    assert "no --workdir: the small model that comes with musicjax" in err
+    assert "no --workdir: the small model that comes with musicjax" in err and "renamed" not in err
     for path in map(Path, out.split()):
         assert {int(pitch) % 12 for pitch in midi.read(path).pitch} <= {2, 4, 6, 7, 9, 11, 1}
         assert path.with_suffix(".wav").stat().st_size > 44_100
 
 
-@pytest.mark.parametrize("name", [pretrained.ARRAYS, pretrained.FACTS])
-def test_damaged_or_missing_files_are_told(tmp_path, name):
+@pytest.mark.parametrize("name", [pretrained.ARRAYS, pretrained.METADATA])
+def test_damaged_or_missing_files_are_an_error(tmp_path, name):
     folder = shutil.copytree(pretrained.FOLDER, tmp_path / "model")
     whole = (folder / name).read_bytes()
     for damaged in (b"{}", whole[: len(whole) // 2], whole[:1000] + bytes([whole[1000] ^ 255]) + whole[1001:]):

@@ -155,6 +155,13 @@ def test_tables_are_those_of_the_kept_results() -> None:
         assert any(f"<!-- {name} -->\n\n{table}\n" in f"{text}\n" for text in texts), name
 
 
+def test_the_tables_of_a_gpu_are_those_of_the_kept_result() -> None:
+    text = (REPOSITORY / "docs" / "results.md").read_text()
+    made = tables.tables("nvidia-h200")
+    for name in ("persistent_lstm", "persistent_lstm_sizes"):
+        assert f"<!-- {name} -->\n\n{made[name]}\n" in text, name
+
+
 def test_readme_is_two_screens() -> None:
     assert len(README.read_bytes()) <= MOST_README_BYTES
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,16 +12,14 @@ import pytest
 
 from musicjax.model import network, sample
 from musicjax.model.network import MusicLSTM
-from musicjax.model.sample import DECODES, Limits, Past
+from musicjax.model.sample import DECODES, HeadDraw, Limits, Past
 
-WINDOW, COLUMNS, NOTES = 6, 3, 12
+# Mostly three outputs of twelve notes: each other number is another program to compile.
+WINDOW, COLUMNS, NOTES, OUTPUTS = 6, 3, 12, 3
 NET = MusicLSTM(16, COLUMNS)
-LIMITS = Limits(
-    jnp.asarray([-0.3, -0.2, 0.0], jnp.float32),
-    jnp.asarray([0.4, 0.3, 0.5], jnp.float32),
-    jnp.asarray([0.2, 0.1, 0.4], jnp.float32),
-)
-WIDE = Limits(jnp.full(COLUMNS, -100.0), jnp.full(COLUMNS, 100.0), LIMITS.deviation)
+LIMITS = Limits(jnp.asarray([-0.3, -0.2, 0.0], jnp.float32), jnp.asarray([0.4, 0.3, 0.5], jnp.float32))
+WIDE = Limits(jnp.full(COLUMNS, -100.0), jnp.full(COLUMNS, 100.0))
+DEVIATION = jnp.asarray([0.2, 0.1, 0.4], jnp.float32)
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +32,43 @@ def primers_of(count: int) -> jax.Array:
     return jax.random.uniform(jax.random.key(1), (24, WINDOW, COLUMNS), minval=-0.3, maxval=0.5)[:count]
 
 
-def sampled(params, count, *, notes=NOTES, limits=LIMITS, temperature=1.0, net=NET, decode="staggered"):
+def draw(temperature: float = 1.0) -> HeadDraw:
+    return HeadDraw(DEVIATION, jnp.float32(temperature))
+
+
+def sampled(params, count=OUTPUTS, *, notes=NOTES, limits=LIMITS, temperature=1.0, net=NET, decode="staggered"):
     keys = sample.output_keys(7, count)
-    return sample.sample(net, params, Past(primers_of(count)), keys, limits, temperature, notes, decode=decode)
+    return sample.sample(net, params, Past(primers_of(count)), keys, limits, draw(temperature), notes, decode=decode)
 
 
-def note_by_note(net, params, primers, limits, temperature, notes, whole_past=False, seed=7):
+@functools.cache
+def predictions(net):
+    """A function of (params, rows [K, N, C]) -> what follows each row, given those before it, [K, N, C]."""
+    return jax.jit(functools.partial(network.apply, dataclasses.replace(net, every_position=True)))
+
+
+def note_by_note(net, params, limits, temperature, whole_past=False, seed=7):
     """(rows [K, L, C], how many values were clamped [K], how near a value came to a limit), all in a plain loop.
 
     Every note is predicted from the WINDOW rows before it or, with whole_past, from all there are.
     """
-    apply = jax.jit(lambda windows: network.apply(net, params, windows))
-    low, high, deviation = (np.asarray(part) for part in limits)
-    windows, rows, margin = [list(np.asarray(primer)) for primer in primers], [], np.inf
-    clamped = np.zeros(len(windows), int)
-    for note in range(notes):
-        means = np.asarray(apply(np.stack([window[0 if whole_past else -WINDOW :] for window in windows])))
+    low, high, deviation = (np.asarray(part) for part in (*limits, DEVIATION))
+    rows = np.zeros((OUTPUTS, WINDOW + NOTES, COLUMNS), np.float32)
+    rows[:, :WINDOW] = primers_of(OUTPUTS)
+    clamped, margin = np.zeros(OUTPUTS, int), np.inf
+    for note in range(NOTES):
+        first = 0 if whole_past else note
+        seen = np.zeros_like(rows)  # rows after the last one are seen by nothing that is read
+        seen[:, : WINDOW + note - first] = rows[:, first : WINDOW + note]
+        means = np.asarray(predictions(net)(params, seen))[:, WINDOW + note - first - 1]
         for k, mean in enumerate(means):
             noise_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), k), sample.NOISE)
             key = jax.random.fold_in(noise_key, note)
             row = mean + np.float32(temperature) * deviation * np.asarray(jax.random.normal(key, mean.shape))
             margin = min(margin, np.abs(row - low).min(), np.abs(row - high).min())
             clamped[k] += ((row < low) | (row > high)).sum()
-            windows[k].append(np.clip(row, low, high))
-    rows = np.asarray([window[WINDOW:] for window in windows])
-    return rows, clamped, margin
+            rows[k, WINDOW + note] = np.clip(row, low, high)
+    return rows[:, WINDOW:], clamped, margin
 
 
 @pytest.mark.parametrize("decode", DECODES)
@@ -63,9 +76,9 @@ def note_by_note(net, params, primers, limits, temperature, notes, whole_past=Fa
 def test_sampling_equals_sampling_note_by_note(layers, temperature, decode):
     net = MusicLSTM(16, COLUMNS, layers=layers)
     params = network.init(net, jax.random.key(2), WINDOW)
-    rows, clamped, margin = note_by_note(net, params, primers_of(3), LIMITS, temperature, NOTES, decode == "carry")
-    got = sampled(params, 3, temperature=temperature, net=net, decode=decode)
-    assert got.rows.shape == (3, NOTES, COLUMNS)
+    rows, clamped, margin = note_by_note(net, params, LIMITS, temperature, decode == "carry")
+    got = sampled(params, temperature=temperature, net=net, decode=decode)
+    assert got.rows.shape == (OUTPUTS, NOTES, COLUMNS)
     np.testing.assert_allclose(got.rows, rows, rtol=1e-5, atol=1e-5)
     assert margin > 1e-5, "a value this near to a limit may be clamped here and not there"
     assert got.clamped.tolist() == clamped.tolist()
@@ -76,60 +89,72 @@ def test_sampling_equals_sampling_note_by_note(layers, temperature, decode):
 @pytest.mark.parametrize("decode", DECODES)
 def test_in_bfloat16_sampling_stays_near_sampling_note_by_note(params, decode):
     net = MusicLSTM(16, COLUMNS, precision="bfloat16")
-    rows, _, _ = note_by_note(net, params, primers_of(3), WIDE, 0.7, NOTES, decode == "carry")
-    got = sampled(params, 3, limits=WIDE, temperature=0.7, net=net, decode=decode)
+    rows, _, _ = note_by_note(net, params, WIDE, 0.7, decode == "carry")
+    got = sampled(params, limits=WIDE, temperature=0.7, net=net, decode=decode)
     # Equal sums in another order may round to another bfloat16; by a hundredth of what is predicted at most.
     np.testing.assert_allclose(got.rows, rows, atol=1e-2 * np.abs(rows).max())
 
 
-def test_to_carry_the_state_is_not_the_same_as_to_see_a_window(params):
+def test_carrying_the_state_differs_from_seeing_a_window(params):
     carried, exact = (
-        np.asarray(sampled(params, 2, temperature=0.0, decode=decode).rows) for decode in ("carry", "window")
+        np.asarray(sampled(params, temperature=0.0, decode=decode).rows) for decode in ("carry", "window")
     )
     assert np.abs(carried[:, 0] - exact[:, 0]).max() < 1e-6, "the first note has the primer as its window in both"
     assert np.abs(carried[:, 1:] - exact[:, 1:]).max() > 1e-4
 
 
 def test_the_windows_to_go_on_from_end_with_the_rows(params):
-    short, long = sampled(params, 2, notes=WINDOW - 2), sampled(params, 2)
+    short, long = sampled(params, notes=WINDOW - 2), sampled(params)
     np.testing.assert_allclose(long.past.windows, long.rows[:, -WINDOW:], atol=1e-6)
     np.testing.assert_allclose(short.past.windows[:, 2:], short.rows, atol=1e-6)
-    np.testing.assert_array_equal(short.past.windows[:, :2], primers_of(2)[:, -2:])
+    np.testing.assert_array_equal(short.past.windows[:, :2], primers_of(OUTPUTS)[:, -2:])
 
 
 def test_the_rows_returned_are_to_the_bit_those_that_were_fed_back(params):
-    got = sampled(params, 2)
+    got = sampled(params)
     np.testing.assert_array_equal(got.past.windows, got.rows[:, -WINDOW:])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("decode", DECODES)
-def test_an_output_is_the_same_to_the_bit_however_many_are_asked_for(decode, precision):
+def assert_the_same_to_the_bit_for_any_count(decode, precision, most, counts):
     # Sizes at which a product of several outputs' rows is not to the bit that of one output's.
     net = MusicLSTM(128, COLUMNS, precision=precision)
     params = network.init(net, jax.random.key(0), WINDOW)
-    most = sampled(params, 20, net=net, decode=decode)
-    for count in (1, 4, 8, 9):
+    expected = sampled(params, most, net=net, decode=decode)
+    for count in counts:
         fewer = sampled(params, count, net=net, decode=decode)
         assert fewer.rows.shape == (count, NOTES, COLUMNS) and fewer.clamped.shape == (count,)
-        for got, expected in ((fewer.rows, most.rows), (fewer.clamped, most.clamped)):
-            np.testing.assert_array_equal(got, expected[:count])
+        np.testing.assert_array_equal(fewer.rows, expected.rows[:count])
+        np.testing.assert_array_equal(fewer.clamped, expected.clamped[:count])
+
+
+@pytest.mark.parametrize(
+    ("decode", "precision"), [("staggered", "float32"), ("staggered", "bfloat16"), ("carry", "float32")]
+)
+def test_an_output_is_the_same_to_the_bit_however_many_are_asked_for(decode, precision):
+    assert_the_same_to_the_bit_for_any_count(decode, precision, 9, (1, 4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("decode", DECODES)
+def test_an_output_is_the_same_to_the_bit_for_every_way_to_sample_and_many_counts(decode, precision):
+    assert_the_same_to_the_bit_for_any_count(decode, precision, 20, (1, 4, 8, 9))
 
 
 def test_outputs_of_one_primer_differ_and_a_seed_gives_them_again(params):
-    primers = jnp.repeat(primers_of(1), 9, axis=0)
+    primers = jnp.repeat(primers_of(1), OUTPUTS, axis=0)
 
     def rows_of(seed, temperature=1.0):
-        keys = sample.output_keys(seed, 9)
-        return np.asarray(sample.sample(NET, params, Past(primers), keys, LIMITS, temperature, NOTES).rows)
+        keys = sample.output_keys(seed, OUTPUTS)
+        return np.asarray(sample.sample(NET, params, Past(primers), keys, LIMITS, draw(temperature), NOTES).rows)
 
     first = rows_of(3)
     np.testing.assert_array_equal(first, rows_of(3))
-    assert len(np.unique(first.reshape(9, -1), axis=0)) == 9
+    assert len(np.unique(first.reshape(OUTPUTS, -1), axis=0)) == OUTPUTS
     assert (first != rows_of(4)).any(axis=(1, 2)).all()
     # Without noise one primer has one continuation, whatever the key.
     calm = rows_of(3, temperature=0.0)
-    np.testing.assert_array_equal(calm, np.repeat(calm[:1], 9, axis=0))
+    np.testing.assert_array_equal(calm, np.repeat(calm[:1], OUTPUTS, axis=0))
     np.testing.assert_array_equal(calm, rows_of(4, temperature=0.0))
 
 
@@ -139,12 +164,13 @@ def test_keys_do_not_depend_on_their_count():
     assert len(np.unique(many, axis=0)) == 20
 
 
-@pytest.mark.parametrize("decode", DECODES)
-def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode):
-    whole = sampled(params, 9, decode=decode)
-    keys, past, first_note, parts, clamped = sample.output_keys(7, 9), Past(primers_of(9)), 0, [], 0
+# Nine outputs are two groups where a group has several.
+@pytest.mark.parametrize(("decode", "outputs"), [("staggered", OUTPUTS), ("window", OUTPUTS), ("carry", 9)])
+def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode, outputs):
+    whole = sampled(params, outputs, decode=decode)
+    keys, past, first_note, parts, clamped = sample.output_keys(7, outputs), Past(primers_of(outputs)), 0, [], 0
     for notes in (4, 4, 4):
-        part = sample.sample(NET, params, past, keys, LIMITS, 1.0, notes, first_note, decode)
+        part = sample.sample(NET, params, past, keys, LIMITS, draw(), notes, first_note, decode)
         parts.append(part.rows)
         past, first_note, clamped = part.past, first_note + notes, clamped + part.clamped
     # Loops of another length are another program, whose last bits may differ.
@@ -154,32 +180,29 @@ def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode):
 
 
 def test_staggered_states_begun_anew_from_the_windows_give_the_same_to_the_bit(params):
-    whole, keys = sampled(params, 3), sample.output_keys(7, 3)
-    first = sample.sample(NET, params, Past(primers_of(3)), keys, LIMITS, 1.0, 5)
-    second = sample.sample(NET, params, Past(first.past.windows), keys, LIMITS, 1.0, NOTES - 5, 5)
-    np.testing.assert_array_equal(second.rows, whole.rows[:, 5:])
+    whole, keys = sampled(params), sample.output_keys(7, OUTPUTS)
+    first = sample.sample(NET, params, Past(primers_of(OUTPUTS)), keys, LIMITS, draw(), 4)
+    second = sample.sample(NET, params, Past(first.past.windows), keys, LIMITS, draw(), NOTES, 4)
+    np.testing.assert_array_equal(second.rows[:, : NOTES - 4], whole.rows[:, 4:])
 
 
 def test_another_first_note_draws_other_noise(params):
-    keys = sample.output_keys(7, 2)
-    first, later = (
-        sample.sample(NET, params, Past(primers_of(2)), keys, WIDE, 1.0, NOTES, first_note).rows[:, 0]
-        for first_note in (0, 1)
-    )
+    keys, past = sample.output_keys(7, OUTPUTS), Past(primers_of(OUTPUTS))
+    first, later = (sample.sample(NET, params, past, keys, WIDE, draw(), NOTES, at).rows[:, 0] for at in (0, 1))
     assert (first != later).all()
 
 
 def test_rows_lie_within_the_limits(params):
-    rows = np.asarray(sampled(params, 20, temperature=3.0).rows)
+    rows = np.asarray(sampled(params, temperature=3.0).rows)
     assert (rows >= LIMITS.low).all() and (rows <= LIMITS.high).all()
     assert (rows == LIMITS.low).any() and (rows == LIMITS.high).any()
-    assert not sampled(params, 20, limits=WIDE).clamped.any()
+    assert not sampled(params, limits=WIDE).clamped.any()
 
 
 def test_clamped_counts_values_not_rows(params):
-    nothing_fits = Limits(jnp.full(COLUMNS, 5.0), jnp.full(COLUMNS, 6.0), LIMITS.deviation)
-    got = sampled(params, 2, limits=nothing_fits)
-    assert got.clamped.tolist() == [NOTES * COLUMNS] * 2
+    nothing_fits = Limits(jnp.full(COLUMNS, 5.0), jnp.full(COLUMNS, 6.0))
+    got = sampled(params, limits=nothing_fits)
+    assert got.clamped.tolist() == [NOTES * COLUMNS] * OUTPUTS
     assert (got.rows == 5).all()
 
 
@@ -188,14 +211,14 @@ def test_temperature_scales_the_noise_of_each_column(params):
     primers = jnp.repeat(primers_of(1), 2000, axis=0)
     keys = sample.output_keys(0, 2000)
     noise = {
-        temperature: np.asarray(sample.sample(NET, params, Past(primers), keys, WIDE, temperature, 1).rows)[:, 0]
+        temperature: np.asarray(sample.sample(NET, params, Past(primers), keys, WIDE, draw(temperature), 1).rows)[:, 0]
         - means
         for temperature in (0.0, 0.5, 1.0)
     }
     np.testing.assert_allclose(noise[0.0], 0, atol=1e-6)
     np.testing.assert_allclose(noise[1.0], 2 * noise[0.5], atol=1e-5)
     # 2,000 draws: five standard errors are 8 % of a deviation, and 0.11 deviations of a mean.
-    np.testing.assert_allclose(noise[1.0].std(axis=0), LIMITS.deviation, rtol=0.08)
-    np.testing.assert_allclose(noise[1.0].mean(axis=0) / LIMITS.deviation, 0, atol=0.11)
+    np.testing.assert_allclose(noise[1.0].std(axis=0), DEVIATION, rtol=0.08)
+    np.testing.assert_allclose(noise[1.0].mean(axis=0) / DEVIATION, 0, atol=0.11)
     between = np.corrcoef(noise[1.0].T) - np.eye(COLUMNS)
     assert np.abs(between).max() < 0.11

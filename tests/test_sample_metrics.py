@@ -1,4 +1,4 @@
-"""What is told of generated pieces: their metrics beside real ones, and what they copy."""
+"""Sample metrics: what generated pieces measure beside real ones, and what they copy from the training data."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _moved(notes: Notes, keys: int) -> Notes:
     return from_beats(notes.pitch + keys, notes.velocity, notes.onset_beats, notes.duration_beats)
 
 
-def test_a_transposed_excerpt_is_told_with_its_piece():
+def test_a_transposed_excerpt_is_found_in_its_piece():
     found = sample_metrics.of([_moved(TRAINING[2][10:40], 3), _piece(99)], ["copy", "own"], MUSIC)
     copy = found["samples"]["copy"]["copy"]
     assert (copy["length"], copy["piece"]) == (30, "c.mid")
     assert found["samples"]["own"]["copy"]["length"] < 10
 
 
-def test_the_real_pieces_themselves_overlap_wholly():
+def test_real_pieces_overlap_themselves_wholly():
     same = sample_metrics.of(MUSIC.held_out, list("wxyz"), MUSIC)
     assert same["generated"] == same["real"] == sample_metrics.of_data(MUSIC.held_out)
     assert 0.8 < same["mean_overlap_area"] < 1, "distances to oneself are among those between the sets"
@@ -43,7 +43,7 @@ def test_the_real_pieces_themselves_overlap_wholly():
     json.dumps(same, allow_nan=False)
 
 
-def test_pieces_are_compared_by_as_many_notes():
+def test_pieces_are_compared_by_the_same_number_of_notes():
     long = sample_metrics.of([_piece(50, 500), _piece(51, 500)], ["x", "y"], MUSIC)
     short = sample_metrics.of([_piece(50, 500)[:60], _piece(51, 500)[:60]], ["x", "y"], MUSIC)
     assert long["compared_notes"] == short["compared_notes"] == 60
@@ -57,7 +57,7 @@ def test_without_real_pieces_there_is_no_overlap(held_out):
     assert set(sample_metrics.of([_piece(3)], ["x"], alone)) == {"samples"}
 
 
-def test_what_many_pieces_share_with_the_training_data_is_told_with_the_piece_that_shares_most():
+def test_of_several_pieces_the_one_that_copies_most_is_named():
     pieces = [_piece(99), _moved(TRAINING[2][10:40], 3), TRAINING[0][:0], _piece(98)]
     told = sample_metrics.copied(pieces, ("own", "copy", "empty", "other"), MUSIC)
     assert told["pieces"] == 3 and told["median_notes"] < 10
@@ -72,7 +72,7 @@ def test_pieces_without_notes_are_left_out():
     assert sample_metrics.of_data([empty]) == {} == sample_metrics.means([])
 
 
-def test_what_cannot_be_written_is_told(tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"metrics\.json cannot be written"):
         sample_metrics.write({}, tmp_path / "file" / "metrics.json")

@@ -212,7 +212,7 @@ def test_two_devices_learn_and_score_as_one_and_three_that_cannot_divide_the_str
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     command = [sys.executable, "-W", "error", "-c", ON_SEVERAL_DEVICES]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musicjax.errors import UsageError
-from musicjax.generation import sound
+from musicjax.generation import request, sound
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
 from musicjax.report import audio, synth
@@ -68,4 +68,4 @@ def test_a_file_that_is_no_sound_font_is_refused(tmp_path):
 
 
 def test_all_kinds_are_those_that_can_be_written():
-    assert set(sound.KINDS) == {"wav", *(kind.removeprefix(".") for kind in audio.ENCODED)}
+    assert set(request.AUDIO_KINDS) == {"wav", *(kind.removeprefix(".") for kind in audio.ENCODED)}

@@ -59,10 +59,10 @@ def assert_same(got, expected, rtol=1e-6, atol=1e-7):
 
 @pytest.fixture(scope="module")
 def step():
-    """train_step without dropout, compiled: (state, inputs, targets, weight) -> (state, metrics)."""
+    """train_step, compiled: (state, inputs, targets, weight, rate of dropout) -> (state, metrics)."""
     return jax.jit(
-        lambda state, inputs, targets, weight: step_lib.train_step(
-            net_of(), OPTIMIZER, state, inputs, targets, weight, step_lib.keys(SEED).dropout
+        lambda state, inputs, targets, weight, rate: step_lib.train_step(
+            net_of(0.9), OPTIMIZER, state, inputs, targets, weight, step_lib.keys(SEED).dropout, dropout=rate
         )
     )
 
@@ -73,6 +73,16 @@ def epoch():
     return step_lib.make_epoch(net_of(0.5), OPTIMIZER, BATCH, WINDOW)
 
 
+@pytest.fixture(scope="module")
+def epoch_with_rate():
+    """The same, but the rate of dropout is an argument: (state, windows, rate) -> (state, metrics) of epoch 0."""
+    return jax.jit(
+        lambda state, windows, rate: step_lib.epoch(
+            net_of(0.9), OPTIMIZER, BATCH, WINDOW, state, windows, step_lib.keys(SEED), jnp.int32(0), dropout=rate
+        )
+    )
+
+
 def test_golden_train_step(epoch):
     state, metrics = epoch(start_of(net_of(0.5)), windows_of(11), step_lib.keys(SEED), jnp.int32(0))
     losses = (metrics.loss / metrics.weight).tolist()
@@ -81,33 +91,25 @@ def test_golden_train_step(epoch):
     assert float(optax.tree.norm(state.params)) == pytest.approx(GOLDEN_NORM, rel=2e-6), GOLDEN_MEANS
 
 
-def test_what_fills_the_last_batch_does_not_count(step):
-    windows, keys = windows_of(5), step_lib.keys(SEED)
-    epoch = step_lib.make_epoch(net_of(), OPTIMIZER, BATCH, WINDOW)
-    state, metrics = epoch(start_of(net_of()), windows, keys, jnp.int32(0))
-    index, _ = windows_lib.order(keys.order, 0, 5, BATCH)
-    places = index.ravel()
-    by_hand, full = step(start_of(net_of()), *windows_lib.gather(windows, places[:4], WINDOW), jnp.ones(4))
-    by_hand, single = step(by_hand, *windows_lib.gather(windows, places[4:5], WINDOW), jnp.ones(1))
-    assert metrics.weight.tolist() == [4, 1]
-    assert_same(metrics, jax.tree.map(lambda *parts: jnp.stack(parts), full, single))
+def test_what_fills_the_last_batch_does_not_count(epoch_with_rate, step):
+    windows, keys, none = windows_of(11), step_lib.keys(SEED), jnp.float32(0)
+    state, metrics = epoch_with_rate(start_of(net_of()), windows, none)
+    places = windows_lib.order(keys.order, 0, 11, BATCH)[0]
+    by_hand, of_steps = start_of(net_of()), []
+    for index in (places[0], places[1], places[2, :3]):
+        full = by_hand  # before the last batch
+        by_hand, of_step = step(by_hand, *windows.gather(index, WINDOW), none)
+        of_steps.append(of_step)
+    assert metrics.weight.tolist() == [4, 4, 3]
+    assert_same(metrics, jax.tree.map(lambda *parts: jnp.stack(parts), *of_steps))
     assert_same(state, by_hand)
-    # The same places with weight 1 would have been seen.
-    counted, _ = step(
-        step(start_of(net_of()), *windows_lib.gather(windows, places[:4], WINDOW), jnp.ones(4))[0],
-        *windows_lib.gather(windows, places[4:], WINDOW),
-        jnp.ones(4),
-    )
+    # With weight 1 the window that fills the batch would have been seen.
+    counted, _ = step(full, *windows.gather(places[2], WINDOW), none)
     assert np.abs(counted.params["dense"]["kernel"] - by_hand.params["dense"]["kernel"]).max() > 1e-5
 
 
-def test_an_epoch_is_its_steps_one_after_the_other(epoch):
+def test_an_epoch_is_its_steps_one_after_the_other(epoch, step):
     net, keys, windows = net_of(0.5), step_lib.keys(SEED), windows_of(11)
-
-    @jax.jit
-    def one_step(state, inputs, targets, weight):
-        return step_lib.train_step(net, OPTIMIZER, state, inputs, targets, weight, keys.dropout)
-
     state, losses = start_of(net), []
     for number in range(2):
         state, metrics = epoch(state, windows, keys, jnp.int32(number))
@@ -115,41 +117,26 @@ def test_an_epoch_is_its_steps_one_after_the_other(epoch):
     stepped, stepped_losses = start_of(net), []
     for number in range(6):
         batch = windows_lib.batch(windows, keys.order, number, BATCH, WINDOW)
-        stepped, metrics = one_step(stepped, *batch)
+        stepped, metrics = step(stepped, *batch, jnp.float32(0.5))
         stepped_losses.append(float(metrics.loss))
     np.testing.assert_allclose(losses, stepped_losses, rtol=1e-5)
     assert int(state.step) == int(stepped.step) == 6
     assert_same(state, stepped, rtol=1e-5, atol=1e-6)
 
 
-def test_a_rate_of_dropout_that_is_an_array_gives_the_numbers_of_the_networks_own(epoch):
-    keys, windows = step_lib.keys(SEED), windows_of(11)
-    own, own_metrics = epoch(start_of(net_of(0.5)), windows, keys, jnp.int32(0))
-
-    @jax.jit
-    def with_rate(state, rate):
-        return step_lib.epoch(net_of(0.9), OPTIMIZER, BATCH, WINDOW, state, windows, keys, jnp.int32(0), dropout=rate)
-
-    given, given_metrics = with_rate(start_of(net_of(0.5)), jnp.float32(0.5))
-    assert_same((given, given_metrics), (own, own_metrics))
-    other, _ = with_rate(start_of(net_of(0.5)), jnp.float32(0.25))
-    assert np.abs(other.params["dense"]["kernel"] - own.params["dense"]["kernel"]).max() > 1e-4
+def test_a_rate_of_dropout_that_is_an_array_gives_the_numbers_of_the_networks_own(epoch, epoch_with_rate):
+    windows, start = windows_of(11), start_of(net_of(0.5))
+    given = epoch_with_rate(start, windows, jnp.float32(0.5))
+    other, _ = epoch_with_rate(start, windows, jnp.float32(0.25))
+    own = epoch(start, windows, step_lib.keys(SEED), jnp.int32(0))
+    assert_same(given, own)
+    assert np.abs(other.params["dense"]["kernel"] - own[0].params["dense"]["kernel"]).max() > 1e-4
 
 
-def test_each_step_drops_other_outputs():
-    net = net_of(0.5)
-    frozen = optax.sgd(0.0)
-    windows = Windows(rows_of_a_formula(WINDOW + 1), jnp.zeros(1, jnp.int32))  # one window, again and again
-    batch = windows_lib.gather(windows, jnp.zeros(1, jnp.int32), WINDOW)
-    state, losses = start_of(net, frozen), set()
-
-    @jax.jit
-    def frozen_step(state):
-        return step_lib.train_step(net, frozen, state, *batch, jnp.ones(1), step_lib.keys(SEED).dropout)
-
-    for _ in range(4):
-        state, metrics = frozen_step(state)
-        losses.add(float(metrics.loss))
+def test_each_step_drops_other_outputs(step):
+    start = start_of(net_of())
+    batch = windows_of(4).gather(jnp.arange(4), WINDOW)
+    losses = {float(step(start._replace(step=jnp.int32(n)), *batch, jnp.float32(0.5))[1].loss) for n in range(4)}
     assert len(losses) == 4
 
 
@@ -168,44 +155,39 @@ def test_the_state_is_donated_and_the_epoch_compiled_once(epoch):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((state, windows, keys)))
 
 
-def test_validation_is_compiled_once():
-    net = net_of()
-    validate = step_lib.make_validation(net, BATCH, WINDOW)
-    for seed in range(3):
-        validate(network.init(net, jax.random.key(seed), WINDOW), windows_of(7))
-    assert validate._cache_size() == 1
-
-
-@pytest.mark.parametrize("count", [1, 4, 11])
-def test_validation_gives_the_means_over_all_windows(count):
+@pytest.mark.parametrize("count", [1, 11])
+def test_validation_gives_the_means_over_all_windows_and_compiles_once(count):
     net, windows = net_of(0.9), windows_of(count)
-    params = network.init(net, jax.random.key(5), WINDOW)
-    got = step_lib.make_validation(net, BATCH, WINDOW)(params, windows)
-    inputs, targets = windows_lib.gather(windows, jnp.arange(count), WINDOW)
-    outputs, targets = np.asarray(network.apply(net, params, inputs), np.float64), np.asarray(targets, np.float64)
-    residual = targets - outputs
-    expected = step_lib.Validation(
-        (residual**2).mean(),
-        (outputs.argmax(axis=1) == targets.argmax(axis=1)).mean(),
-        residual.mean(axis=0),
-        (residual**2).mean(axis=0),
-        np.abs(residual).mean(axis=0),
-        0.0,
-    )
-    assert_same(got, expected, rtol=1e-5, atol=1e-6)
+    validate = step_lib.make_validation(net, BATCH, WINDOW)
+    inputs, targets, _ = windows.gather(jnp.arange(count), WINDOW)
+    for seed in (5, 6):
+        params = network.init(net, jax.random.key(seed), WINDOW)
+        got = validate(params, windows)
+        outputs = np.asarray(network.apply(net, params, inputs), np.float64)
+        residual = np.asarray(targets, np.float64) - outputs
+        expected = windows_lib.Validation(
+            (residual**2).mean(),
+            (outputs.argmax(axis=1) == np.asarray(targets).argmax(axis=1)).mean(),
+            residual.mean(axis=0),
+            (residual**2).mean(axis=0),
+            np.abs(residual).mean(axis=0),
+            0.0,
+        )
+        assert_same(got, expected, rtol=1e-5, atol=1e-6)
+    assert validate._cache_size() == 1
 
 
 def test_the_metrics_of_a_step_are_sums_over_its_windows(step):
     windows = windows_of(4)
-    inputs, targets = windows_lib.gather(windows, jnp.arange(4), WINDOW)
+    inputs, targets, _ = windows.gather(jnp.arange(4), WINDOW)
     state = start_of(net_of())
     outputs = np.asarray(network.apply(net_of(), state.params, inputs))
     weight = jnp.asarray([1.0, 0.0, 1.0, 1.0])
-    _, metrics = step(state, inputs, targets, weight)
+    _, metrics = step(state, inputs, targets, weight, jnp.float32(0))
     losses = ((outputs - targets) ** 2).mean(axis=1)
-    agreement = outputs.argmax(axis=1) == np.asarray(targets).argmax(axis=1)
+    accuracy = outputs.argmax(axis=1) == np.asarray(targets).argmax(axis=1)
     assert float(metrics.loss) == pytest.approx(float(losses[jnp.asarray([0, 2, 3])].sum()), rel=1e-5)
-    assert (float(metrics.agreement), float(metrics.weight)) == (agreement[[0, 2, 3]].sum(), 3)
+    assert (float(metrics.accuracy), float(metrics.weight)) == (accuracy[[0, 2, 3]].sum(), 3)
 
 
 ON_FOUR_DEVICES = """
@@ -215,43 +197,44 @@ from musicjax.model.network import MusicLSTM
 from musicjax.training import optimizer as optimizer_lib, step as step_lib
 
 assert jax.device_count() == 4
-net, optimizer, key = MusicLSTM(16, 3, DROPOUT), optimizer_lib.rmsprop(1e-3), jax.random.key(0)
-state = step_lib.init(net, optimizer, key, 8)
+net, optimizer, key = MusicLSTM(16, 3, 0.9), optimizer_lib.rmsprop(1e-3), jax.random.key(0)
+start = jax.jit(lambda: step_lib.init(net, optimizer, key, 8))()
 rows = jax.random.uniform(jax.random.key(1), (3, 12, 9, 3))
 weight = jnp.ones((3, 12)).at[2, 7:].set(0)  # the last batch is not full: the devices' shares differ
-train_step = functools.partial(step_lib.train_step, net, optimizer)
-alone_step = jax.jit(lambda state, inputs, targets, weight: train_step(state, inputs, targets, weight, key))
-shared_step = jax.pmap(
-    lambda state, inputs, targets, weight: train_step(state, inputs, targets, weight, key, "devices"),
-    axis_name="devices",
-    in_axes=(0, 0, 0, 0),
-)
-alone, shared = state, jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), state)
-for step in range(3):
-    batch = (rows[step, :, :-1], rows[step, :, -1], weight[step])
-    alone, metrics = alone_step(alone, *batch)
-    shared, shared_metrics = shared_step(shared, *(part.reshape(4, 3, *part.shape[1:]) for part in batch))
-    for one, four in zip(metrics, shared_metrics, strict=True):
-        np.testing.assert_allclose(np.asarray(four), np.full(4, one), rtol=1e-6)
-for before, one, four in zip(*(jax.tree.leaves(tree) for tree in (state, alone, shared)), strict=True):
-    one, four = np.asarray(one), np.asarray(four)
-    assert (four == four[:1]).all(), "the devices differ from each other"
-    np.testing.assert_allclose(four[0], one, rtol=1e-6, atol=1e-6)
-    assert np.abs(one - np.asarray(before)).max() > 1e-5
+
+
+def step(axis_name, state, inputs, targets, weight, rate):
+    return step_lib.train_step(net, optimizer, state, inputs, targets, weight, key, axis_name, rate)
+
+
+alone_step = jax.jit(functools.partial(step, None))
+shared_step = jax.pmap(functools.partial(step, "devices"), axis_name="devices", in_axes=(0, 0, 0, 0, None))
+for rate in (0.0, 0.5):
+    alone, shared = start, jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), start)
+    for number in range(3):
+        batch = (rows[number, :, :-1], rows[number, :, -1], weight[number])
+        alone, metrics = alone_step(alone, *batch, rate)
+        shared, shared_metrics = shared_step(shared, *(part.reshape(4, 3, *part.shape[1:]) for part in batch), rate)
+        for one, four in zip(metrics, shared_metrics, strict=True):
+            np.testing.assert_allclose(np.asarray(four), np.full(4, one), rtol=1e-6)
+    for before, one, four in zip(*(jax.tree.leaves(tree) for tree in (start, alone, shared)), strict=True):
+        one, four = np.asarray(one), np.asarray(four)
+        assert (four == four[:1]).all(), "the devices differ from each other"
+        np.testing.assert_allclose(four[0], one, rtol=1e-6, atol=1e-6)
+        assert np.abs(one - np.asarray(before)).max() > 1e-5
 print("agree")
 """
 
 
-@pytest.mark.parametrize("dropout", ["0.0", "0.5"])
-def test_four_devices_under_pmap_step_as_one(dropout):
+def test_four_devices_under_pmap_step_as_one_with_and_without_dropout():
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    code = ON_FOUR_DEVICES.replace("DROPOUT", dropout)
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", "-c", ON_FOUR_DEVICES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "agree", done.stderr
 
 
@@ -267,16 +250,20 @@ def learned():
     bar = np.stack([(PITCHES - 60) / 12, (VELOCITIES - 60) / 40, 4 * SECONDS - 1], axis=1)
     rows = jnp.asarray(np.tile(bar, (6, 1)), jnp.float32)
     windows = Windows(rows, jnp.arange(len(bar), dtype=jnp.int32))
-    net = MusicLSTM(64, COLUMNS, dropout=0.0)
-    keys = step_lib.keys(SEED)
-    state, number = step_lib.init(net, OPTIMIZER, keys.init, WINDOW), 0
+    net, keys = MusicLSTM(64, COLUMNS, dropout=0.0), step_lib.keys(SEED)
     # RMSprop's steps do not shrink by themselves: the last ones go slower.
-    for rate, epochs in ((5e-3, 400), (1e-3, 100), (1e-4, 100)):
-        epoch = step_lib.make_epoch(net, optimizer_lib.rmsprop(rate), len(bar), WINDOW)
-        for _ in range(epochs):
-            state, metrics = epoch(state, windows, keys, jnp.int32(number))
-            number += 1
-    return net, state.params, rows, float(metrics.loss[-1] / metrics.weight[-1])
+    rates = jnp.repeat(jnp.float32([5e-3, 1e-3, 1e-4]), jnp.asarray([400, 100, 100]))
+
+    @jax.jit
+    def train(state):
+        def epoch(state, now):
+            optimizer = optimizer_lib.rmsprop(now[1])
+            return step_lib.epoch(net, optimizer, len(bar), WINDOW, state, windows, keys, now[0])
+
+        return jax.lax.scan(epoch, state, (jnp.arange(600), rates))
+
+    state, metrics = train(step_lib.init(net, OPTIMIZER, keys.init, WINDOW))
+    return net, state.params, rows, float(metrics.loss[-1, -1] / metrics.weight[-1, -1])
 
 
 def test_it_learns_a_repeated_bar(learned):
@@ -286,10 +273,13 @@ def test_it_learns_a_repeated_bar(learned):
 
 def test_it_plays_the_repeated_bar_back(learned):
     net, params, rows, _ = learned
-    limits = sample.Limits(rows.min(axis=0), rows.max(axis=0), jnp.zeros(COLUMNS))
+    limits, draw = (
+        sample.Limits(rows.min(axis=0), rows.max(axis=0)),
+        sample.HeadDraw(jnp.zeros(COLUMNS), jnp.float32(0)),
+    )
     primers = jnp.stack([rows[:WINDOW], rows[3 : WINDOW + 3]])
     played = np.asarray(
-        sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, 0.0, 24).rows
+        sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, draw, 24).rows
     )
     for output, first in zip(played, (0, 3), strict=True):
         assert np.rint(60 + 12 * output[:, 0]).tolist() == np.roll(np.tile(PITCHES, 3), -first).tolist()

@@ -1,4 +1,4 @@
-"""A sweep: every combination of settings, ranked, as a table and as a contact sheet."""
+"""A sweep: every combination of sampling parameters, ranked, as a table and as a contact sheet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import tiny_events
 from PIL import Image
 
+from musicjax.encodings import sampling_params
 from musicjax.generation import generate as generate_lib
-from musicjax.generation import sampling_params as setting_lib
 from musicjax.generation import sweep as sweep_lib
 from musicjax.main import main
 from musicjax.music import metrics, midi
@@ -29,7 +29,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a sweep of 2 x 2 settings, 2 pieces of each, writes."""
+    """What a sweep of 2 x 2 combinations, 2 pieces of each, writes."""
     folder = tmp_path_factory.mktemp("swept")
     argv = ["generate", f"--workdir={workdir}", f"--output_dir={folder}", "--num_outputs=2", f"--num_notes={NOTES}"]
     assert main([*argv, "--seed=5", "--sweep", "--temperature=0.2,1.5", "--key=C,", "--polyphony=4"]) == 0
@@ -55,7 +55,7 @@ def test_every_combination_has_its_pieces(folder: Path, table: dict) -> None:
             assert not {pitch % 12 for pitch in midi.read(folder / line["file"]).pitch.tolist()} & {1, 3, 6, 8, 10}
 
 
-def test_pieces_and_settings_are_ranked_by_a_score_that_is_told(table: dict) -> None:
+def test_pieces_and_combinations_are_ranked_by_a_score_that_the_table_explains(table: dict) -> None:
     scores = [line["score"] for line in table["pieces"]]
     assert (
         scores == sorted(scores)
@@ -70,13 +70,13 @@ def test_pieces_and_settings_are_ranked_by_a_score_that_is_told(table: dict) -> 
         assert line["mean_score"] == pytest.approx(np.mean(own), abs=2e-4)
 
 
-def test_a_piece_of_a_sweep_is_the_one_that_its_setting_gives_alone(workdir: Path, folder: Path, table: dict) -> None:
+def test_a_piece_of_a_sweep_is_the_one_that_its_parameters_give_alone(workdir: Path, folder: Path, table: dict) -> None:
     line = table["pieces"][3]
     fields = {"temperature", "key", "polyphony"}
     asked = dict(word.split("=") for word in line["setting"].split())
     assert set(asked) <= fields
-    setting = setting_lib.in_turn(setting_lib.from_flags(asked), 1)[0]
-    pieces = generate_lib.generate(workdir, num_outputs=2, num_notes=NOTES, seed=5, settings=setting)
+    params = sampling_params.in_turn(sampling_params.from_flags(asked), 1)[0]
+    pieces = generate_lib.generate(workdir, num_outputs=2, num_notes=NOTES, seed=5, sampling=params)
     alone, swept = pieces[line["number"]], midi.read(folder / line["file"])
     assert sorted(alone.pitch.tolist()) == sorted(swept.pitch.tolist())
     np.testing.assert_allclose(np.sort(alone.onset), np.sort(swept.onset), atol=2e-3)

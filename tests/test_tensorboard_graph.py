@@ -1,4 +1,4 @@
-"""The graph that TensorBoard draws: whole, named by layer, and wired as the network computes."""
+"""The graph that TensorBoard draws is whole, named by layer, and wired as the network computes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_layer_is_a_scope_with_its_scan_and_the_product_in_it(net):
     [(heads.FrameRegression(), COLUMNS, []), (heads.Nade(6), COLUMNS + 6, ["head/in", "head/out"])],
 )
 def test_outputs_of_every_position_are_drawn_and_the_parameters_of_a_head_stand_alone(head, outputs, alone):
-    net = MusicLSTM(UNITS, COLUMNS, head=head, every=True)
+    net = MusicLSTM(UNITS, COLUMNS, head=head, every_position=True)
     nodes = nodes_of(net)
     assert_wired(nodes)
     assert shapes(nodes["outputs"]) == [(BATCH, WINDOW, outputs)]

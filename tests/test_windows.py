@@ -85,10 +85,11 @@ def test_the_order_is_one_function_of_key_and_epoch():
 def test_gather_gives_the_rows_of_a_window_and_the_row_after_it():
     rows = jax.random.uniform(jax.random.key(0), (40, 3))
     starts = jnp.asarray([0, 7, 34, 12], jnp.int32)  # the last window ends with the last row
-    inputs, targets = windows_lib.gather(Windows(rows, starts), jnp.asarray([2, 0, 3, 0]), 5)
+    inputs, targets, weight = Windows(rows, starts).gather(jnp.asarray([2, 0, 3, 0]), 5)
     for place, start in enumerate([34, 0, 12, 0]):
         np.testing.assert_array_equal(inputs[place], rows[start : start + 5])
         np.testing.assert_array_equal(targets[place], rows[start + 5])
+    assert weight.tolist() == [1, 1, 1, 1]
 
 
 def test_a_batch_is_one_function_of_key_and_step():
@@ -100,7 +101,7 @@ def test_a_batch_is_one_function_of_key_and_step():
     assert (later[0] != sooner[0]).any()
     # Step 7 of 3 steps an epoch is the second of the third epoch.
     index, weight = windows_lib.order(jax.random.key(1), 2, 11, 4)
-    inputs, targets = windows_lib.gather(windows, index[1], 5)
+    inputs, targets, _ = windows.gather(index[1], 5)
     for got, expected in zip(later, (inputs, targets, weight[1]), strict=True):
         np.testing.assert_array_equal(got, expected)
 

@@ -32,7 +32,7 @@ def _train(call: Call) -> None:
     from musicjax.run import device, train
     from musicjax.store import checkpoint
 
-    workdir = Path(options["workdir"] or Path("runs", config.name))
+    workdir = Path(options["workdir"] or _own_workdir(config.name))
     if call.overrides is not None:
         saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else config
         config = _with(saved, call.overrides)
@@ -40,6 +40,19 @@ def _train(call: Call) -> None:
     summary = train.train(config, workdir)
     if summary:
         print(json.dumps(summary))
+
+
+def _own_workdir(name: str) -> Path:
+    """runs/NAME; or the folder of the config's old name, if that alone holds a run."""
+    from musicjax import console, renamed
+    from musicjax.store import checkpoint
+
+    workdir = Path("runs", name)
+    for old in [Path("runs", old) for old, new in renamed.CONFIGS.items() if new == name]:
+        if checkpoint.exists(old) and not checkpoint.exists(workdir):
+            console.say("renamed", f"config {old.name} is now {name}; continues its run in {old}")
+            return old
+    return workdir
 
 
 def _join_processes(options: dict[str, Any]) -> None:
@@ -131,7 +144,8 @@ def _data(call: Call) -> None:
     from musicjax.cli import data
 
     options = call.options
-    config = call.config if call.overrides is None else _with(call.config, call.overrides)
+    config = copy.deepcopy(call.config)
+    config_lib.set_fields(config, call.overrides or {})
     source = config.data.source if options["data"] is None else options["data"]
     report = Path(options["workdir"], "data.jsonl") if options["workdir"] else None
     if source.startswith("polyphonic:"):  # it holds frames, whatever the config says

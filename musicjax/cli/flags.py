@@ -120,7 +120,8 @@ def parse(argv: list[str]) -> Call:
         if "data.source" in overrides:
             raise UsageError("--data and --config.data.source are the same: expected one of them")
         overrides["data.source"] = options["data"]
-    config = config_files.load(values["config"].value or "demo")
+    named = values["config"].value
+    config = config_files.load("demo" if named is None else named)
     # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"])
     if not in_workdir or not overrides:
@@ -198,7 +199,7 @@ def _define(command: str, values: flags.FlagValues) -> None:
             getattr(flags, f"DEFINE_{kind}")(alias, None, f"the same as --{name}", flag_values=values)
         for old, name in renamed.FLAGS.items():
             flags.DEFINE_string(old, None, f"now --{name}", flag_values=values)
-    flags.DEFINE_string("config", "", "name or path", flag_values=values)
+    flags.DEFINE_string("config", None, "name or path", flag_values=values)
     kinds = config_lib.kinds()
     for path in [*kinds, *renamed.FIELDS, "model.head"]:
         kind = KINDS[kinds.get(renamed.FIELDS.get(path, path), str)]

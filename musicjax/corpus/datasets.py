@@ -124,7 +124,7 @@ def fetch(name: str, cache: Path | None, on_progress: OnProgress, say: Say) -> N
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(
             folder.parent / f"{name}.lock",
-            lambda: say("download", f"{name}: another process downloads it"),
+            lambda: say("download", f"{name}: another process is downloading it"),
         ):
             if not folder.is_dir():
                 archive = folder.parent / (name + DATA_SETS[name].suffix)

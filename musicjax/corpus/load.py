@@ -1,4 +1,4 @@
-"""The source that a config names -> Corpus: fetched, read, and said what became of its files.
+"""The source that a config names -> Corpus: downloads it, reads it and reports what became of its files.
 
 Files are read by a pool of processes with a limit of time each, and kept in a cache under the hash of their content.
 """

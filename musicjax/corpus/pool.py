@@ -18,7 +18,7 @@ from musicjax.corpus.read import Reading, skipped
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
 
-# To start a process costs about as much as to read this many files.
+# Starting a process costs about as much as reading this many files.
 FILES_A_PROCESS = 8
 # Room for the notes of a file, so that a process goes on while they wait (where the system can do that).
 PIPE_BYTES = 2**20

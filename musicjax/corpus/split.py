@@ -45,7 +45,7 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray, more_tha
 
     Args:
         long_enough: bool [P], which pieces may be chosen.
-        more_than: what they have more than, such as "one note".
+        more_than: the length that a piece must exceed, in words, such as "one note".
         advice: what else helps where too few are long enough.
 
     Raises:

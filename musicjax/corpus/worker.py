@@ -65,7 +65,7 @@ def receive(stream: IO[bytes]) -> tuple[Reading, Notes | None]:
 
 
 def _limit_memory() -> None:
-    """Where the system has such a limit: a file that asks for more raises MemoryError, and the machine stays well."""
+    """Makes a file that asks for more raise MemoryError, if the system has such a limit."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

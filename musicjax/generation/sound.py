@@ -9,8 +9,6 @@ from musicjax import console
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
 
-KINDS = ("wav", "flac", "ogg")
-
 
 def require_soundfont(soundfont: str) -> None:
     """Raises UsageError if a sound font is named that does not exist or is none."""
@@ -19,21 +17,13 @@ def require_soundfont(soundfont: str) -> None:
     audio.find_soundfont(soundfont)
 
 
-def remove_old(path: Path) -> int:
-    """Removes the sound files beside a MIDI file that is about to change; returns how many there were."""
-    old = [beside for kind in KINDS if (beside := path.with_suffix(f".{kind}")).is_file()]
-    for beside in old:
-        beside.unlink()
-    return len(old)
-
-
 def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = "") -> list[Path]:
     """Renders each MIDI file into a sound file beside it; prints what rendered them, and what could not be rendered.
 
     No renderer can end the run: where all fail, a piece has no sound.
 
     Args:
-        kind: one of KINDS.
+        kind: one of `request.AUDIO_KINDS`.
         soundfont: an .sf2 file; if empty, an installed one is looked for.
     """
     from musicjax.report import audio  # here, so that commands that make no sound do not wait for it

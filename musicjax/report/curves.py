@@ -107,7 +107,7 @@ def title(field: str) -> str:
 
 
 def majority(lines: list[dict]) -> float | None:
-    """The validation accuracy of always the same answer, as last measured; None if it was not."""
+    """The last measured validation accuracy of the best constant answer; None if there is none."""
     curve = over_epochs(lines, "valid", "majority_accuracy")
     return None if curve is None else float(curve.mean[np.isfinite(curve.mean)][-1])
 

@@ -135,7 +135,11 @@ def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, st
     # Each of several trials has a line with the seconds of all.
     seconds = {line["epoch"]: curves.number(line, "seconds") or 0.0 for line in lines if line["split"] == "train"}
     model = part(settings, "model")
-    facts = [("model", f"LSTM of {model.get('units', '?')} units, {model.get('head', '?')} head")] if model else []
+    facts = (
+        [("model", f"LSTM of {model.get('units', '?')} units" + (f", {model['head']} head" if "head" in model else ""))]
+        if model
+        else []
+    )
     facts += data[:1]
     if seconds:
         facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))

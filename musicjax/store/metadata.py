@@ -70,8 +70,8 @@ def from_saved(saved: Any) -> Metadata:
     Raises:
         ValueError: something is missing, unknown, of the wrong type or does not fit the rest.
     """
+    config = _config_of(saved)
     try:
-        config = _config_of(saved)
         fields = {name: value for name, value in saved.items() if name not in ("scaling", "bins")}
         learned = dict(saved["learned"]) if "learned" in saved else _learned_0_1(saved)
         fields["learned"] = encoding.of(config, learned).learned
@@ -90,10 +90,14 @@ def _config_of(saved: Any) -> Config:
     """The saved config; raises ValueError, which names the version that wrote it, if it cannot be read."""
     try:
         return config_files.from_dict(saved["config"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its metadata has no config: {type(error).__name__}: {error}") from error
     except UsageError as error:
         versions = saved.get("versions")
         writer = versions.get("musicjax", "unknown") if isinstance(versions, dict) else "unknown"
-        raise ValueError(f"{error} (written by musicjax {writer}, this is {__version__})") from error
+        raise ValueError(
+            f"its config cannot be read: {error} (written by musicjax {writer}, this is {__version__})"
+        ) from error
 
 
 def _learned_0_1(saved: Any) -> dict[str, Any]:
