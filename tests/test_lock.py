@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from musicjax.errors import RunError
+from musicjax.main import main
 from musicjax.store import lock
+from tests import tiny_runs
 
 HOLDER = """
 import sys, time
@@ -45,6 +47,15 @@ def test_a_second_process_is_refused_and_told_who_is_there(holder, tmp_path):
     assert holder.poll() is None
     with lock.held(tmp_path / "other"):
         pass
+
+
+def test_a_second_training_is_refused_in_one_line(holder, clips, tmp_path, capsys, own_signal_handlers):
+    assert main(tiny_runs.flags(tmp_path / "w", clips)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"musicjax: workdir {tmp_path / 'w'} is in use: process {holder.pid} on ")
+    assert err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "w").iterdir()] == [lock.NAME]
 
 
 def test_a_lock_of_a_killed_process_does_not_stay(holder, tmp_path):

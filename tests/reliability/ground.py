@@ -12,11 +12,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from musicjax import console, main
+from tests import tiny_runs
 
 REPOSITORY = Path(__file__).parents[2]
+# Flags of `generate` for the least music that there is.
+ONE_PIECE = ("--num_outputs=1", "--num_notes=4", "--audio=none")
 # (what was tried, what went wrong or nothing)
 Case = tuple[str, str]
 
@@ -60,24 +63,9 @@ class Ground:
         return place
 
     def tiny(self, workdir: Path, *more: str, source: Path | None = None) -> list[str]:
-        """The flags of a run of 8 units that takes a second, but for its start; what comes in `more` wins."""
-        fields = {
-            "data.source": str(source or self.clips),
-            "data.window": "8",
-            "data.workers": "1",
-            "model.units": "8",
-            "train.batch_size": "64",
-            "train.epochs": "3",
-            "sample.num_outputs": "1",
-            "sample.num_notes": "4",
-            "sample.audio": "none",
-        }
-        fields |= dict(word.split("=", 1) for word in more)
-        return [
-            "--config=small",
-            f"--workdir={workdir}",
-            *(f"--config.{name}={value}" for name, value in fields.items()),
-        ]
+        """The flags of the tiny run of notes; what comes in `more` wins."""
+        changes: dict[str, Any] = dict(word.split("=", 1) for word in more)
+        return tiny_runs.flags(workdir, source or self.clips, **changes)
 
 
 def call(*argv: str) -> Result:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from musicjax.store import checkpoint as checkpoint_lib
-from tests.reliability.ground import Case, Ground, call, finish, start, tree, wrong
+from tests.reliability.ground import ONE_PIECE, Case, Ground, call, finish, start, tree, wrong
 from tests.reliability.reference import VICTIM, Reference, left_alone, untimed, wait_for
 from tests.reliability.victim import digest
 
@@ -105,7 +105,7 @@ def signalled(ground: Ground) -> Iterator[Case]:
             fault = f"it took {seconds:.1f} s"
         if not fault and checkpoint_lib.exists(workdir):
             restored = checkpoint_lib.restore(workdir)
-            known = reference.digests.get(restored.facts.epoch)
+            known = reference.digests.get(restored.metadata.epoch)
             fault = "" if known in (None, digest(restored)) else "another checkpoint than that of the run left alone"
         yield f"{name.name}{' twice' if twice else ''}", fault
 
@@ -139,9 +139,9 @@ def disk_full(ground: Ground) -> Iterator[Case]:
             done = call(*ground.tiny(workdir, "train.epochs=14"))
             changed = "" if tree(disk) == before else "it was written"
             yield "read-only: train", wrong(done, 1, "Read-only file system") or changed
-            done = call("generate", f"--workdir={workdir}", f"--output_dir={ground.folder / 'out'}", "--num_outputs=1")
+            done = call("generate", f"--workdir={workdir}", f"--output_dir={ground.folder / 'out'}", *ONE_PIECE)
             yield "read-only: generate elsewhere", wrong(done, 0)
-            done = call("generate", f"--workdir={workdir}", "--num_outputs=1")
+            done = call("generate", f"--workdir={workdir}", *ONE_PIECE)
             yield "read-only: generate there", wrong(done, 1, "Read-only file system")
     finally:
         if not mounted:
@@ -202,7 +202,7 @@ def taken_away(ground: Ground) -> Iterator[Case]:
         fault = wrong(done, 1, "could not be saved", "start again")
         moved = ground.folder / f"{workdir.name} moved"
         if not fault and moved.exists():
-            epoch = checkpoint_lib.read_facts(moved).epoch
+            epoch = checkpoint_lib.read_metadata(moved).epoch
             fault = reference.wrong_checkpoint(moved) if epoch in reference.digests else ""
             if not fault and number < 4 and epoch < max(reference.digests):
                 done = finish(start(*ground.tiny(moved, *reference.fields)))

@@ -35,7 +35,7 @@ class Reference:
             restored = checkpoint_lib.restore(workdir)
         except RunError as error:
             return str(error)
-        if restored.facts.epoch != newest:
+        if restored.metadata.epoch != newest:
             return f"the checkpoint of epoch {newest} is not whole"
         return "" if digest(restored) == self.digests[newest] else f"epoch {newest} is another than that left alone"
 
@@ -44,7 +44,7 @@ class Reference:
         fault = self.wrong_checkpoint(workdir)
         if fault:
             return fault
-        if checkpoint_lib.read_facts(workdir).epoch != max(self.digests):
+        if checkpoint_lib.read_metadata(workdir).epoch != max(self.digests):
             return "it ended at another epoch"
         if untimed(workdir) != untimed(self.workdir):
             return "metrics.jsonl differs"

@@ -35,9 +35,9 @@ def digest(checkpoint: checkpoint_lib.Checkpoint) -> str:
     hashed = hashlib.sha256()
     for leaf in jax.tree.leaves(checkpoint.arrays):
         hashed.update(np.asarray(leaf).tobytes())
-    facts = checkpoint.facts
-    hashed.update(json.dumps([facts.epoch, facts.best_epoch, facts.best_loss, facts.best_trial]).encode())
-    hashed.update(json.dumps([list(vars(standing).values()) for standing in facts.trials]).encode())
+    of = checkpoint.metadata
+    hashed.update(json.dumps([of.epoch, of.best_epoch, of.best_loss, of.best_trial]).encode())
+    hashed.update(json.dumps([list(vars(progress).values()) for progress in of.trials]).encode())
     return hashed.hexdigest()
 
 
@@ -104,7 +104,7 @@ def digests(number: float, seconds: float) -> None:
 
     def saved(self, checkpoint) -> None:
         save(self, checkpoint)
-        print(f"digest {checkpoint.facts.epoch} {digest(checkpoint)}", file=sys.stderr, flush=True)
+        print(f"digest {checkpoint.metadata.epoch} {digest(checkpoint)}", file=sys.stderr, flush=True)
 
     checkpoint_lib.Store.save = saved  # type: ignore[method-assign]
 
@@ -113,10 +113,10 @@ def forget_optimizer(number: float, seconds: float) -> None:
     """A control: goes on with a fresh optimizer state."""
     restored = train._restored
 
-    def forgetful(config, workdir, data):
-        arrays, facts = restored(config, workdir, data)
-        fresh = optimizer.rmsprop(config.train.learning_rate).init(arrays.state.params)
-        return checkpoint_lib.Checkpoint(arrays._replace(state=arrays.state._replace(opt_state=fresh)), facts)
+    def forgetful(dataset, workdir):
+        arrays, metadata = restored(dataset, workdir)
+        fresh = optimizer.rmsprop(metadata.config.train.learning_rate).init(arrays.state.params)
+        return checkpoint_lib.Checkpoint(arrays._replace(state=arrays.state._replace(opt_state=fresh)), metadata)
 
     train._restored = forgetful
 
@@ -125,10 +125,10 @@ def forget_place(number: float, seconds: float) -> None:
     """A control: goes on with the data in the order of the first epochs."""
     restored, begin, first = train._restored, epoch_lib.start, 0
 
-    def remembered(config, workdir, data):
+    def remembered(dataset, workdir):
         nonlocal first
-        checkpoint = restored(config, workdir, data)
-        first = checkpoint.facts.epoch
+        checkpoint = restored(dataset, workdir)
+        first = checkpoint.metadata.epoch
         return checkpoint
 
     train._restored = remembered
