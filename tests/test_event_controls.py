@@ -316,7 +316,7 @@ def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
     with pytest.raises(UsageError, match=r"top_p=2: expected 0.001..1.0"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
-    with pytest.raises(UsageError, match=r"temperature=1.0 beside sampling"):
+    with pytest.raises(UsageError, match=r"temperature=1.0 and sampling are both given"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
     with pytest.raises(UsageError, match=r"exactly one of the three lengths"):
         generate_lib.generate(model, num_notes=4, bars=2)
