@@ -13,18 +13,19 @@ import pytest
 from musicjax.music import composer
 
 REPOSITORY = Path(__file__).parents[1]
+COMPILED_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """All processes of a session share the programs that any of them compiles, and compile them fast.
 
-    Most of the time of these tests goes into compiling. Compiled as for users, it takes twice as long: set
-    XLA_FLAGS=--xla_backend_optimization_level=3, as the long tests do.
+    Most of the time of these tests goes into compiling. Compiled as for users, it takes three times as long: set
+    XLA_FLAGS=--xla_backend_optimization_level=3 for that, as the long tests do.
     """
     if not hasattr(config, "workerinput"):  # the processes that tests are spread over inherit it
         os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="programs")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        os.environ.setdefault("XLA_FLAGS", COMPILED_FAST)
     # One process may read a program that another is about to write; then it compiles it.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache")
 

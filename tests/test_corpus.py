@@ -26,7 +26,7 @@ from musicjax.corpus import load, pool, read
 from musicjax.corpus.corpus import Corpus
 from musicjax.corpus.find import find_files
 from musicjax.corpus.split import all_held_out, music_of
-from musicjax.corpus.split import held_out as held_out_of
+from musicjax.corpus.split import held_out as held_out_if_long_enough
 from musicjax.encodings import encoding
 from musicjax.errors import RunError
 from musicjax.music import midi, note_matrix
@@ -475,6 +475,11 @@ def test_a_cache_that_cannot_take_an_entry_is_a_run_error_or_makes_no_difference
 
 
 # The split.
+
+
+def held_out_of(corpus: Corpus, data: DataConfig) -> np.ndarray:
+    """The split of pieces that have a window and a note after it."""
+    return held_out_if_long_enough(corpus, data, np.diff(corpus.offsets) > data.window, f"{data.window} notes")
 
 
 @st.composite

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.report import curves, records
 from musicjax.report.curves import AUTHORS
@@ -102,7 +103,7 @@ def test_the_loss_is_named_by_its_unit(metrics, expected):
 
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
 def test_accuracy_is_called_what_it_is_for_the_encoding_of_the_run(encoding):
-    settings = config_lib.to_dict(config_lib.load("demo"))
+    settings = config_files.to_dict(config_files.load("demo"))
     settings["data"]["encoding"] = encoding
     assert records.accuracy_meaning(settings) == config_lib.accuracy_meaning(encoding)
 

@@ -239,7 +239,10 @@ store = checkpoint.Store(Path(sys.argv[2]))
 store.save(checkpoint.Checkpoint(arrays, metadata))
 store.close()
 """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2",
+    }
     subprocess.run([sys.executable, "-c", script, str(run), str(tmp_path)], env=environment, check=True)
     here, there = checkpoint_lib.restore(run), checkpoint_lib.restore(tmp_path)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), here.arrays, there.arrays))

@@ -17,6 +17,7 @@ import pytest
 from chromium import Chromium
 
 from musicjax import config as config_lib
+from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import composer, midi
 from musicjax.music.notes import Notes, from_beats, from_seconds
@@ -332,7 +333,7 @@ def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ou
 def workdir(tmp_path):
     recorded = lines(2, seconds=30.0, nats_per_note=1.0)
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in recorded))
-    (tmp_path / "config.json").write_text(json.dumps(config_lib.to_dict(config_lib.load("demo"))))
+    (tmp_path / "config.json").write_text(json.dumps(config_files.to_dict(config_files.load("demo"))))
     outcomes = [
         {"path": "a.mid", "status": "kept", "code": "", "notes": 7},
         {"path": "b.mid", "status": "skipped", "code": "no notes", "notes": 0},

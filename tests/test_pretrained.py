@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from musicjax.generation.sampling_params import Setting
 
 from musicjax import main
 from musicjax.encodings.sampling_params import SamplingParams
