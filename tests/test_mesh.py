@@ -16,25 +16,13 @@ import numpy as np
 import pytest
 
 import musicjax
-from musicjax import config as config_lib
 from musicjax import main
 from musicjax.store import checkpoint as checkpoint_lib
+from tests import tiny_runs
 
-TINY: dict[str, Any] = {
-    "seed": 3,
-    "data.workers": 1,
-    "data.window": 8,
-    "sample.audio": "none",
-    "model.units": 8,
-    "model.dropout": 0.5,
-    "model.precision": "float32",
-    "train.epochs": 3,
-    "train.batch_size": 96,
-    "train.learning_rate": 1e-3,
-    "sample.num_outputs": 1,
-    "sample.num_notes": 4,
-}
-# By name: what differs from TINY. All numbers of windows are odd, so no last batch is full on any devices.
+pytestmark = pytest.mark.usefixtures("own_signal_handlers")
+
+# By name: what differs from the tiny run of notes. No last batch is full on any devices.
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {},
     "few": {"train.batch_size": 8000, "model.units": 7},
@@ -48,6 +36,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 # Which run on how many of eight devices.
 SPREAD = [("plain", 4), ("few", 0), ("trials", 4)]
+LONG = SPREAD[1:]
 # Requests that cannot be met by eight devices: fields, and what the line must hold.
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"train.batch_size": 100}, ["train.batch_size=100", "8 devices", "96 or 104", "--config.train.devices"]),
@@ -95,19 +84,10 @@ def environment(devices: int) -> dict[str, str]:
     }
 
 
-def command(clips: Path, workdir: Path, **fields: Any) -> list[str]:
-    values = {**TINY, "data.source": str(clips), **fields}
-    listed = {path: ",".join(map(str, value)) if type(value) is tuple else value for path, value in values.items()}
-    return ["--config=small", f"--workdir={workdir}", *(f"--config.{path}={value}" for path, value in listed.items())]
-
-
 def on_one_device(clips: Path, workdir: Path, **fields: Any) -> Path:
     """The same run in this process, which has one device."""
     assert jax.device_count() == 1
-    config = musicjax.load_config("small")
-    for path, value in {**TINY, "data.source": str(clips), **fields}.items():
-        config_lib.set_field(config, path, value)
-    musicjax.train(config, workdir)
+    musicjax.train(tiny_runs.config_of(clips, **fields), workdir)
     return workdir
 
 
@@ -137,22 +117,8 @@ def assert_near(got: dict, expected: dict) -> None:
         assert np.linalg.norm(one - other) <= 1e-4 * np.linalg.norm(other)
 
 
-@pytest.fixture(scope="module")
-def alone(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each of RUNS on one device."""
-    folder = tmp_path_factory.mktemp("alone")
-    return {name: on_one_device(clips, folder / name, **fields) for name, fields in RUNS.items()}
-
-
-@pytest.fixture(scope="module")
-def eight(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
-    """Where SPREAD was run in a process of eight devices, and what became of it and of REFUSED."""
-    folder = tmp_path_factory.mktemp("eight")
-    argvs = [
-        command(clips, folder / f"{name}-{devices}", **RUNS[name], **{"train.devices": devices})
-        for name, devices in SPREAD
-    ]
-    argvs += [command(clips, folder / f"refused-{k}", **fields) for k, (fields, _) in enumerate(REFUSED)]
+def on_eight_devices(argvs: list[list[str]]) -> list[Result]:
+    """What became of these commands in one process of eight devices."""
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS],
         input=json.dumps(argvs),
@@ -162,42 +128,57 @@ def eight(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return folder, [Result(*result) for result in json.loads(done.stdout)]
+    return [Result(*result) for result in json.loads(done.stdout)]
+
+
+def assert_spread_as_alone(clips: Path, folder: Path, name: str, devices: int, result: Result, alone: Path) -> None:
+    assert result.status == 0, result.err
+    assert f"device   {devices or 8} of 8 cpu" in result.err
+    fields = tiny_runs.config_of(clips, **RUNS[name])
+    windows = json.loads(result.out)["train_windows"]
+    assert windows % fields.train.batch_size % (devices or 8), "the last batch is full on each device"
+    assert fields.model.dropout > 0, "nothing is drawn"
+    assert_same_run(folder, alone)
+
+
+@pytest.fixture(scope="module")
+def eight(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
+    """Where the first of SPREAD was run in a process of eight devices, and what became of it and of REFUSED."""
+    folder, (name, devices) = tmp_path_factory.mktemp("eight"), SPREAD[0]
+    argvs = [tiny_runs.flags(folder / "run", clips, **RUNS[name], **{"train.devices": devices})]
+    argvs += [tiny_runs.flags(folder / f"refused-{k}", clips, **fields) for k, (fields, _) in enumerate(REFUSED)]
+    return folder, on_eight_devices(argvs)
 
 
 # Devices.
 
 
-@pytest.mark.parametrize(("name", "devices"), SPREAD)
-def test_a_run_on_several_devices_is_that_on_one(name, devices, eight, alone):
+def test_a_run_on_several_devices_is_that_on_one(eight, clips, trained_notes):
     folder, results = eight
-    result = results[SPREAD.index((name, devices))]
-    assert result.status == 0, result.err
-    assert f"device   {devices or 8} of 8 cpu" in result.err
-    assert_same_run(folder / f"{name}-{devices}", alone[name])
+    assert_spread_as_alone(clips, folder / "run", *SPREAD[0], results[0], trained_notes)
 
 
-def test_the_cases_of_several_devices_are_those_that_are_hard(eight):
-    """Last batches are not full, also where a batch has room for all windows; dropout drops; trials differ."""
-    _, results = eight
-    windows = {
-        name: json.loads(results[SPREAD.index(place)].out)["train_windows"] for place in SPREAD for name in [place[0]]
-    }
-    assert windows["plain"] % 96 % 8 and windows["few"] % 8 and windows["few"] < 8000
-    assert TINY["model.dropout"] == 0.5
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "devices"), LONG)
+def test_few_windows_and_trials_on_several_devices_are_those_on_one(name, devices, clips, tmp_path):
+    """Few: the batch has room for all windows. Trials: they differ, and the last group has one alone."""
+    words = tiny_runs.flags(tmp_path / "run", clips, **RUNS[name], **{"train.devices": devices})
+    (result,) = on_eight_devices([words])
+    alone = on_one_device(clips, tmp_path / "alone", **RUNS[name])
+    assert_spread_as_alone(clips, tmp_path / "run", name, devices, result, alone)
 
 
-def test_another_seed_is_another_run_on_several_devices_too(eight, alone, clips, tmp_path):
+def test_another_seed_is_another_run_on_several_devices_too(eight, clips, tmp_path):
     folder, _ = eight
-    other = on_one_device(clips, tmp_path / "w", **{"seed": 4})
+    other = on_one_device(clips, tmp_path / "w", seed=4)
     with pytest.raises(AssertionError):
-        assert_same_run(folder / "plain-4", other)
+        assert_same_run(folder / "run", other)
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_what_the_devices_cannot_do_is_refused_in_one_line(number, eight):
     folder, results = eight
-    result, (_, words) = results[len(SPREAD) + number], REFUSED[number]
+    result, (_, words) = results[1 + number], REFUSED[number]
     assert result.status == 2
     for word in words:
         assert word in result.line()
@@ -239,14 +220,14 @@ def two_processes(argvs: list[list[str]]) -> list[Result]:
 def of_two(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
     """A run of two processes, of which the second was given a workdir of its own."""
     folder = tmp_path_factory.mktemp("two")
-    return folder, two_processes([command(clips, folder / name) for name in ("first", "second")])
+    return folder, two_processes([tiny_runs.flags(folder / name, clips) for name in ("first", "second")])
 
 
-def test_a_run_of_two_processes_is_that_of_one(of_two, alone):
+def test_a_run_of_two_processes_is_that_of_one(of_two, trained_notes):
     folder, (first, second) = of_two
     assert (first.status, second.status) == (0, 0), first.err + second.err
     assert "device   2 of 2 cpu (cpu) in 2 processes" in first.err
-    assert_same_run(folder / "first", alone["plain"])
+    assert_same_run(folder / "first", trained_notes)
 
 
 def test_only_the_first_of_two_processes_speaks_and_writes(of_two):
@@ -266,16 +247,17 @@ def test_one_process_goes_on_with_a_run_of_two(of_two, clips, tmp_path):
     assert_same_run(workdir, on_one_device(clips, tmp_path / "whole", **{"train.epochs": 5}))
 
 
-def test_two_processes_go_on_with_a_run_of_one(clips, tmp_path, alone):
+@pytest.mark.long
+def test_two_processes_go_on_with_a_run_of_one(clips, tmp_path, trained_notes):
     workdir = on_one_device(clips, tmp_path / "w", **{"train.epochs": 1})
-    results = two_processes([command(clips, workdir)] * 2)
+    results = two_processes([tiny_runs.flags(workdir, clips)] * 2)
     assert [result.status for result in results] == [0, 0], results
     assert "resume   1 epochs are done" in results[0].err
-    assert_same_run(workdir, alone["plain"])
+    assert_same_run(workdir, trained_notes)
 
 
 def test_processes_that_do_not_agree_are_refused_and_none_waits_for_ever(clips, tmp_path):
-    results = two_processes([command(clips, tmp_path / str(k), seed=k) for k in (0, 1)])
+    results = two_processes([tiny_runs.flags(tmp_path / str(k), clips, seed=k) for k in (0, 1)])
     for result in results:
         assert result.status == 1
         assert "processes 1 do not agree with process 0" in result.line()
@@ -285,14 +267,16 @@ def test_processes_that_do_not_agree_are_refused_and_none_waits_for_ever(clips, 
 
 @pytest.mark.long
 def test_two_processes_with_other_patience_would_wait_for_each_other_and_are_refused(clips, tmp_path):
-    results = two_processes([command(clips, tmp_path / "w", **{"train.patience": patience}) for patience in (0, 3)])
+    results = two_processes(
+        [tiny_runs.flags(tmp_path / "w", clips, **{"train.patience": patience}) for patience in (0, 3)]
+    )
     for result in results:
         assert result.status == 1
         assert "processes 1 do not agree with process 0" in result.line()
 
 
 def test_where_one_process_cannot_begin_the_other_does_not_wait_for_it(clips, tmp_path):
-    results = two_processes([command(source, tmp_path / "w") for source in (clips, tmp_path / "absent")])
+    results = two_processes([tiny_runs.flags(tmp_path / "w", source) for source in (clips, tmp_path / "absent")])
     assert [result.status for result in results] == [1, 1] or [result.status for result in results] == [1, 2]
     assert "process 1 failed before training" in results[0].line()
     assert "absent" in results[1].line()

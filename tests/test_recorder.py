@@ -31,6 +31,7 @@ from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import tensorboard_graph as graph_lib
 from musicjax.store.recorder import Recorder
 from musicjax.training import histograms as histograms_lib
+from tests import tiny_runs
 
 # Written by hand, each in a way that json.dumps would not write it: what is kept must not be written anew.
 LINES = [
@@ -383,24 +384,12 @@ def test_a_summary_that_cannot_be_written_is_an_error(tmp_path, monkeypatch, rec
 
 # The board of a run.
 
-FIELDS: dict[str, Any] = {
-    "model.units": 16,
-    "model.precision": "float32",
-    "data.window": 10,
-    "train.batch_size": 128,
-    "train.epochs": 2,
-    "sample.num_outputs": 5,
-    "sample.num_notes": 12,
-    "sample.audio": "none",
-}
+FIELDS: dict[str, Any] = {"train.histograms": True, "train.epochs": 2, "sample.num_outputs": 5}
 TAGS = ["dense/bias", "dense/kernel", "lstm/bias", "lstm/kernel", "lstm/recurrent_kernel", "outputs"]
 
 
 def config_of(clips: Path, **more: Any) -> config_lib.Config:
-    config = config_files.load("small")
-    for path, value in {**FIELDS, "data.source": str(clips), **more}.items():
-        config_lib.set_field(config, path, value)
-    return config
+    return tiny_runs.config_of(clips, **{**FIELDS, **more})
 
 
 def lines_of(workdir: Path, split: str) -> list[dict]:
@@ -477,7 +466,9 @@ def test_the_graph_of_a_run_is_there_once(trained, clips):
     (graph,) = [GraphDef.FromString(event.graph_def) for event in events(trained) if event.graph_def]
     arrays, metadata = checkpoint_lib.restore(trained)
     net = encoding.of(metadata.config).network()
-    assert graph == graph_lib.of_network(net, arrays.best_params, FIELDS["train.batch_size"], FIELDS["data.window"])
+    assert graph == graph_lib.of_network(
+        net, arrays.best_params, metadata.config.train.batch_size, metadata.config.data.window
+    )
     assert isinstance(graph.node[0], NodeDef)
 
 
@@ -554,14 +545,17 @@ def test_without_histograms_a_run_has_the_same_scalars(watched, short):
     assert untimed == {place: with_histograms[place] for place in untimed}
 
 
+@pytest.mark.long
 def test_a_run_of_frames_has_the_histograms_of_its_head_and_of_every_position(clips, tmp_path):
-    frames = {
-        "data.encoding": "frames",
-        "model.head": "nade",
+    config = config_files.load("frames_nade")
+    changes = {
         "model.head_units": 6,
-        "train.optimizer": "adam",
+        "train.batch_size": 16,
+        "train.epochs": 1,
+        "sample.num_outputs": 0,
+        "train.histograms": True,
     }
-    config = config_of(clips, **frames, **{"data.window": 8, "train.epochs": 1, "sample.num_outputs": 0})
+    config_lib.set_fields(config, {**tiny_runs.FIELDS, "data.source": str(clips), **changes})
     musicjax.train(config, tmp_path / "w")
     on_board = shown(tmp_path / "w")
     step = max(step for _, step in on_board)

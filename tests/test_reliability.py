@@ -14,13 +14,16 @@ from tests.reliability import __main__ as reliability
 REPOSITORY = Path(__file__).parents[1]
 # Kinds that other files of this suite try in a short form; `python -m tests.reliability` tries all of them.
 ELSEWHERE = {
+    16: "test_bad_input.py",
     17: "test_resume.py",
     18: "test_signals.py",
     19: "test_checkpoint.py",
     20: "test_checkpoint.py",
     21: "test_end_to_end.py",
     22: "test_checkpoint.py",
+    23: "test_bad_input.py",
     24: "test_lock.py",
+    25: "test_checkpoint.py",
 }
 HERE = [number for number in range(1, len(reliability.TESTS) + 1) if number not in ELSEWHERE]
 
