@@ -162,6 +162,7 @@ def test_a_run_that_goes_on_ends_as_one_left_alone(runs: Trained, clips: Path, t
 # Generating.
 
 
+@pytest.mark.long
 def test_output_k_is_the_same_file_whatever_the_count(runs: Trained, tmp_path: Path) -> None:
     one = generate(runs["bernoulli"], tmp_path / "1", "--num_outputs=1", "--num_notes=32", "--seed=3")
     nine = generate(runs["bernoulli"], tmp_path / "9", "--num_outputs=9", "--num_notes=32", "--seed=3")  # in two groups
@@ -172,7 +173,7 @@ def test_output_k_is_the_same_file_whatever_the_count(runs: Trained, tmp_path: P
     assert not set(other.values()) & set(nine.values())
 
 
-@pytest.mark.parametrize("seconds", [4, 3.9])
+@pytest.mark.parametrize("seconds", [pytest.param(4, marks=pytest.mark.long), 3.9])
 def test_a_length_in_seconds_ends_there(runs: Trained, tmp_path: Path, seconds: float) -> None:
     generate(runs["match"], tmp_path, "--num_outputs=1", f"--seconds={seconds}")
     (end,) = [notes.seconds for notes in notes_in(tmp_path)]

@@ -86,6 +86,7 @@ def test_it_learns_and_leaves_music_with_metrics_and_a_page(run):
     assert "seed0-000" in Path(summary["report"]).read_text()
 
 
+@pytest.mark.long
 def test_a_run_that_is_continued_ends_byte_for_byte_as_one_left_alone(run, folders, tmp_path):
     workdir, _ = run
     train_lib.train(_config(folders, train__epochs=1), tmp_path / "w")

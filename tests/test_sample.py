@@ -72,7 +72,10 @@ def note_by_note(net, params, limits, temperature, whole_past=False, seed=7):
 
 
 @pytest.mark.parametrize("decode", DECODES)
-@pytest.mark.parametrize("layers, temperature", [(1, 0.0), (1, 0.7), (2, 0.7)])
+@pytest.mark.parametrize(
+    "layers, temperature",
+    [pytest.param(1, 0.0, marks=pytest.mark.long), pytest.param(1, 0.7, marks=pytest.mark.long), (2, 0.7)],
+)
 def test_sampling_equals_sampling_note_by_note(layers, temperature, decode):
     net = MusicLSTM(16, COLUMNS, layers=layers)
     params = network.init(net, jax.random.key(2), WINDOW)
@@ -128,7 +131,8 @@ def assert_the_same_to_the_bit_for_any_count(decode, precision, most, counts):
 
 
 @pytest.mark.parametrize(
-    ("decode", "precision"), [("staggered", "float32"), ("staggered", "bfloat16"), ("carry", "float32")]
+    ("decode", "precision"),
+    [("staggered", "float32"), pytest.param("staggered", "bfloat16", marks=pytest.mark.long), ("carry", "float32")],
 )
 def test_an_output_is_the_same_to_the_bit_however_many_are_asked_for(decode, precision):
     assert_the_same_to_the_bit_for_any_count(decode, precision, 9, (1, 4))

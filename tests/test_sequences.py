@@ -208,6 +208,7 @@ print("agree")
 """
 
 
+@pytest.mark.long
 def test_two_devices_learn_and_score_as_one_and_three_that_cannot_divide_the_streams_score_as_one():
     environment = {
         **os.environ,

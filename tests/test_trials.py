@@ -442,6 +442,7 @@ sys.exit(main.main(sys.argv[2:]))
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_of_trials_that_is_started_again_ends_byte_for_byte_the_same(clips, tmp_path, many):
     argv = tiny_runs.flags(tmp_path / "w", clips, **MANY)
     killed = subprocess.run([sys.executable, "-c", KILLED, "3", *argv], capture_output=True, text=True, check=False)
