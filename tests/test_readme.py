@@ -107,7 +107,7 @@ def test_the_commands_of_readme_run_in_order(folder: Path, capsys: pytest.Captur
     run_in_order(typed, capsys)
     assert (folder / "runs" / "demo" / "report.html").is_file()
     assert len((folder / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()) == 4  # two epochs, two splits
-    for place in ("runs/mine/generated", "continued", "untrained"):
+    for place in ("runs/mine/generated", "continued", "bundled"):
         assert len(list((folder / place).glob("*.mid"))) == 2, place
 
 

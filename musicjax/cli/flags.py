@@ -28,7 +28,7 @@ COMMANDS = {
     "generate": "write new music as MIDI files, from a trained model or the small one that comes with musicjax",
     "evaluate": "score a trained model on held-out or other data; print one JSON object",
     "data": "show what is kept of a folder of music files, what is skipped, and why",
-    "report": "draw the figures of a run and make its page anew",
+    "report": "draw the figures of a run and rebuild its page",
 }
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
 # In the order in which help shows them: the common ones first. All commands take --config and its fields too.

@@ -59,7 +59,7 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray, more_tha
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
     )
     if len(hashes) < 2:
-        pieces = "1 piece has" if len(hashes) == 1 else f"{len(hashes)} different pieces have"
+        pieces = "only 1 piece has" if hashes else "no piece has"
         raise RunError(
             f"data source {data.source}: {pieces} more than {more_than}; expected at least two different ones, so that "
             f"one can be held out; add files, {advice}or put one in train/ and another in valid/"

@@ -163,7 +163,7 @@ class EventEncoding(Encoding):
         rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
         if nearest.any():
             count = int(nearest.sum())
-            console.say("primer", f"{count} of {len(rows)} notes have no bin of their own and take the nearest")
+            console.say("primer", f"{count} of {len(rows)} notes lie off the grid and move to the nearest place on it")
         return rows[-longest_match.REACH :].astype(np.float32)
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
@@ -277,11 +277,13 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
 
 
 def _say_nearest(nearest: np.ndarray) -> None:
-    """Says how many notes, bool [N], have a time or velocity without a bin of its own."""
+    """Says how many notes, bool [N], have a time or velocity off the grid of the bins."""
     if nearest.any():
         count, share = int(nearest.sum()), nearest.mean()
         console.say(
-            "events", f"{count:,} notes ({share:.1%}) have a time or velocity without a bin and take the nearest"
+            "events",
+            f"{count:,} of {len(nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time or "
+            "velocity on it",
         )
 
 

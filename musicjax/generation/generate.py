@@ -185,7 +185,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
-        console.say("replaced", f"{replaced} of {len(paths)} files, which an earlier call with this seed wrote")
+        console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
     if left_out:
         console.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths

@@ -139,8 +139,8 @@ def check(num_outputs: int, length: Length, seed: int, decode: str = "auto", bpm
             raise UsageError(f"{name}={value}: expected {low}..{high}")
     if sum(map(bool, length)) != 1:
         raise UsageError(
-            f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}: expected exactly one of "
-            "the three lengths above 0"
+            f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}: give exactly one of the "
+            "three, above 0"
         )
 
 

@@ -107,7 +107,7 @@ def _tracks(data: bytes, at: int, stop: int, mended: Mended) -> list[tuple[int, 
             end = _end_of_chunk(data, body, stop, mended)
             if name != TRACK:
                 what = "read as a track" if is_track else "left out"
-                mended.setdefault("unknown_chunk_id", f"chunk {name!r} {what}")
+                mended.setdefault("unknown_chunk_id", f"unknown chunk {name.decode('latin-1')!r} {what}")
             if is_track:
                 found.append((body, end))
         at = end

@@ -101,8 +101,8 @@ def say(found: dict[str, Any]) -> None:
     copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
     if copied:
         length, name, copy = max(copied, key=lambda one: one[0])
-        whose = f", as in {copy['piece']} from note {copy['at'] + 1} on" if length else ""
-        console.say("copies", f"longest run of notes shared with the training data: {length} in {name}{whose}")
+        whose = f"; they match {copy['piece']} from note {copy['at'] + 1}" if length else ""
+        console.say("copies", f"longest run shared with the training data: {length} notes, in {name}{whose}")
 
 
 def _spread(pieces: list[T], most: int) -> list[T]:

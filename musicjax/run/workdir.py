@@ -81,5 +81,10 @@ def remove_partial_files(workdir: Path) -> int:
         files.remove(path)
     if found:
         names = ", ".join(str(path.relative_to(workdir)) for path in found)
-        console.say("removed", f"{len(found)} partial files of saves that were cut off: {names}")
+        what = (
+            "1 partial file that an interrupted save left"
+            if len(found) == 1
+            else (f"{len(found)} partial files that interrupted saves left")
+        )
+        console.say("removed", f"{what}: {names}")
     return len(found)
