@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     XLA_FLAGS=--xla_backend_optimization_level=3 for that, as the long tests do.
     """
     if not hasattr(config, "workerinput"):  # the processes that tests are spread over inherit it
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would compile the same modules
         os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="programs")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ.setdefault("XLA_FLAGS", COMPILED_FAST)

@@ -113,6 +113,7 @@ def programs(folder: Path, name: str = "jit_") -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob(f"{name}*-cache")}
 
 
+@pytest.mark.long
 def test_a_second_process_finds_the_compiled_programs_of_the_first(tmp_path):
     compile_in(tmp_path / "cache", "")
     kept = programs(tmp_path / "cache")

@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_numbers_and_music(clips: Path, run: Path, 
     assert untimed(other) != untimed(run)
 
 
+@pytest.mark.long
 def test_output_k_is_the_same_file_whatever_the_batch(run: Path, tmp_path: Path) -> None:
     four = generate(run, tmp_path / "4", "--num_outputs=4", "--seed=7", "--num_notes=60")
     again = generate(run, tmp_path / "again", "--num_outputs=4", "--seed=7", "--num_notes=60")
@@ -227,6 +228,7 @@ def test_an_epoch_of_the_papers_training_on_the_papers_data(shared_data: Path, t
     assert np.isfinite(valid["pitch_error_semitones"])
 
 
+@pytest.mark.long
 def test_a_model_trained_on_another_device_is_restored_on_this_one(run: Path, tmp_path: Path) -> None:
     """Saved again from the second of two simulated devices, restored where there is one."""
     script = """

@@ -170,7 +170,8 @@ def test_a_network_of_frames_has_the_columns_that_its_config_asks_for():
     assert net.predicted == net.columns == 176
 
 
-@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.long), 1.0])
+@pytest.mark.long
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_sampled_frames_show_the_match_of_the_piece_that_they_become(temperature):
     net = MusicLSTM(8, 185, head=Bernoulli(), every_position=True, match_lengths=longest_match.LENGTHS)
     params = network.init(net, jax.random.key(1), 20)

@@ -223,6 +223,7 @@ def of_two(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, two_processes([tiny_runs.flags(folder / name, clips) for name in ("first", "second")])
 
 
+@pytest.mark.long
 def test_a_run_of_two_processes_is_that_of_one(of_two, trained_notes):
     folder, (first, second) = of_two
     assert (first.status, second.status) == (0, 0), first.err + second.err
@@ -230,6 +231,7 @@ def test_a_run_of_two_processes_is_that_of_one(of_two, trained_notes):
     assert_same_run(folder / "first", trained_notes)
 
 
+@pytest.mark.long
 def test_only_the_first_of_two_processes_speaks_and_writes(of_two):
     folder, (first, second) = of_two
     assert json.loads(first.out)["epochs"] == 3
@@ -275,6 +277,7 @@ def test_two_processes_with_other_patience_would_wait_for_each_other_and_are_ref
         assert "processes 1 do not agree with process 0" in result.line()
 
 
+@pytest.mark.long
 def test_where_one_process_cannot_begin_the_other_does_not_wait_for_it(clips, tmp_path):
     results = two_processes([tiny_runs.flags(tmp_path / "w", source) for source in (clips, tmp_path / "absent")])
     assert [result.status for result in results] == [1, 1] or [result.status for result in results] == [1, 2]

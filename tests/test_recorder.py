@@ -505,6 +505,7 @@ def short(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.long
 def test_samples_are_shown_and_measured_while_a_run_trains(watched, short):
     on_board, steps = shown(watched), [line["step"] for line in lines_of(watched, "train")]
     assert {place for place in on_board if place[0].startswith("samples/")} == {
@@ -517,12 +518,14 @@ def test_samples_are_shown_and_measured_while_a_run_trains(watched, short):
     assert first and all(on_board[place] == value for place, value in first.items())
 
 
+@pytest.mark.long
 def test_showing_samples_changes_nothing_that_is_trained(trained, watched):
     states = (checkpoint_lib.restore(workdir).arrays.state for workdir in (trained, watched))
     leaves = [[np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.params)] for state in states]
     assert leaves[0] == leaves[1]
 
 
+@pytest.mark.long
 def test_of_several_trials_the_histograms_are_of_the_first_and_the_batches_means(clips, tmp_path):
     trials = {"train.trials": 2, "train.learning_rates": (1e-3, 1e-4)}
     config = config_of(clips, **trials, **{"train.epochs": 1, "sample.num_outputs": 0})
@@ -534,6 +537,7 @@ def test_of_several_trials_the_histograms_are_of_the_first_and_the_batches_means
     assert np.mean(batches) == pytest.approx(np.mean([line["loss"] for line in lines]), rel=0.1)
 
 
+@pytest.mark.long
 def test_without_histograms_a_run_has_the_same_scalars(watched, short):
     untimed = {
         place: value

@@ -221,6 +221,7 @@ def test_two_devices_learn_and_score_as_one_and_three_that_cannot_divide_the_str
     assert done.stdout.strip() == "agree", done.stderr
 
 
+@pytest.mark.long
 def test_trials_on_frames_equal_the_runs_that_they_would_be_alone(rows):
     net = MusicLSTM(8, 88, dropout=0.3, head=heads.Bernoulli(), every_position=True)
     made = windows_of(rows, transpose=3)

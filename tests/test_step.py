@@ -226,6 +226,7 @@ print("agree")
 """
 
 
+@pytest.mark.long
 def test_four_devices_under_pmap_step_as_one_with_and_without_dropout():
     environment = {
         **os.environ,
