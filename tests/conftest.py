@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """All processes of a session share the programs that any of them compiles, and compile them fast.
 
     Most of the time of these tests goes into compiling. Compiled as for users, it takes three times as long: set
-    XLA_FLAGS=--xla_backend_optimization_level=3 for that, as the long tests do.
+    XLA_FLAGS=--xla_backend_optimization_level=3 for that, as .ci/full does for the long tests.
     """
     if not hasattr(config, "workerinput"):  # the processes that tests are spread over inherit it
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would compile the same modules
