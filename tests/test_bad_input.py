@@ -323,12 +323,6 @@ def test_a_run_does_not_go_on_where_the_files_of_its_folder_have_changed(capsys,
     assert _tree(workdir / "checkpoints") == kept
 
 
-def test_a_report_of_a_file_says_that_it_is_one(capsys, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    _fails(capsys, ["report", "--workdir=file"], FAILED, "workdir file is a file: expected the folder of a run")
-    _fails(capsys, ["report", "--workdir=absent"], FAILED, "workdir absent does not exist: expected the folder")
-
-
 def test_what_a_report_leaves_out_is_told_once(capsys, trained, tmp_path):
     workdir = shutil.copytree(trained, tmp_path / "run")
     (workdir / "config.json").write_text("{")
