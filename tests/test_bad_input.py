@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -225,6 +226,17 @@ def test_a_folder_that_is_absent_or_without_music(capsys, tmp_path):
             assert ".mid .midi .kar" in told
 
 
+@pytest.mark.parametrize("source", ["~nouser", "~nouser/midi", "polyphonic:jsb:~nouser"])
+def test_a_user_that_nobody_knows_is_a_folder_that_is_absent(capsys, source):
+    _fails(capsys, ["data", f"--data={source}"], FAILED, f"data source {source}: no such folder")
+
+
+def test_a_cache_of_a_user_that_nobody_knows(capsys, clips, tmp_path):
+    argv = ["data", f"--data={clips}", "--config.data.cache=~nouser/cache"]
+    _fails(capsys, argv, FAILED, "cache folder ~nouser/cache", "no home folder ~nouser", "--config.data.cache=DIR")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_a_usable_file(capsys, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.mid").write_bytes(b"")
@@ -285,7 +297,7 @@ def test_a_report_that_cannot_be_written(capsys, clips, tmp_path, workdir):
 def test_a_workdir_of_another_run_is_left_alone(capsys, clips, trained):
     before = _tree(trained)
     argv = ["train", f"--workdir={trained}", *_tiny(clips), "--config.model.units=9"]
-    _fails(capsys, argv, USAGE, "holds another run", "config.model.units is 8 there, 9 here", "--workdir")
+    _fails(capsys, argv, USAGE, "holds another run", "config.model.units is 8 in the run, 9 here", "--workdir")
     assert _tree(trained) == before
 
 
@@ -294,7 +306,9 @@ def test_a_run_does_not_go_on_with_other_data(capsys, clips, trained, tmp_path):
     next(iter(fewer.iterdir())).unlink()
     kept = _tree(workdir / "checkpoints")
     argv = ["train", f"--workdir={workdir}", *_tiny(fewer), "--config.train.epochs=5"]
-    _fails(capsys, argv, FAILED, "was trained on other data", f"config.data.source is '{clips}' there", "--workdir")
+    _fails(
+        capsys, argv, FAILED, "was trained on other data", f"config.data.source is '{clips}' in the run", "--workdir"
+    )
     assert _tree(workdir / "checkpoints") == kept
 
 
@@ -309,6 +323,14 @@ def test_a_run_does_not_go_on_where_the_files_of_its_folder_have_changed(capsys,
     assert _tree(workdir / "checkpoints") == kept
 
 
+def test_what_a_report_leaves_out_is_told_once(capsys, trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (workdir / "config.json").write_text("{")
+    assert main.main(["report", f"--workdir={workdir}"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert told and len(told) == len(set(told))
+
+
 def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     for workdir in ("absent", "empty"):
@@ -318,10 +340,70 @@ def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
     assert _tree(tmp_path) == {"empty": None}
 
 
-def test_a_config_of_another_model_beside_a_workdir(capsys, trained):
-    for command in ("generate", "evaluate"):
-        _fails(capsys, [command, f"--workdir={trained}", "--config=paper"], USAGE, "holds another model", "paper")
-        _fails(capsys, [command, f"--workdir={trained}", "--config.model.units=77"], USAGE, "holds another model")
+# What is given beside a workdir; the words of the one line.
+NOT_OBEYED = {
+    "--config=paper": ["config.model.units is 8 in the run, 512 here", "leave --config out"],
+    "--config.model.units=9": ["config.model.units is 8 in the run, 9 here; leave it out"],
+    "--config.model.precision=bfloat16": ["config.model.precision is 'float32' in the run, 'bfloat16' here"],
+    "--config.data.window=3": ["config.data.window is 8 in the run, 3 here"],
+    "--config.data.encoding=frames": ["but config.data.encoding is 'notes' in the run, 'frames' here; leave"],
+    "--config.train.epochs=9": ["config.train.epochs is 3 in the run, 9 here"],
+    "--config.sample.num_notes=9": ["config.sample.num_notes is 4 in the run, 9 here"],
+}
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+@pytest.mark.parametrize("given", NOT_OBEYED)
+def test_what_is_given_beside_a_workdir_and_not_obeyed_is_named(capsys, trained, command, given):
+    before = _tree(trained)
+    _fails(capsys, [command, f"--workdir={trained}", given], USAGE, str(trained), *NOT_OBEYED[given])
+    assert _tree(trained) == before
+
+
+def test_a_flag_of_the_command_is_named_where_a_field_is_not_obeyed(capsys, trained):
+    argv = ["generate", f"--workdir={trained}", "--config.sample.num_notes=9"]
+    _fails(capsys, argv, USAGE, "leave it out or use --num_notes")
+
+
+def test_only_the_encoding_is_named_where_a_run_has_another(capsys, trained):
+    argv = ["train", f"--workdir={trained}", "--config.data.encoding=frames"]
+    told = _fails(capsys, argv, USAGE, "config.data.encoding is 'notes' in the run, 'frames' here; use the same")
+    assert told.count("in the run") == 1
+
+
+def test_what_generate_and_evaluate_obey_may_be_given_beside_a_workdir(trained, tmp_path):
+    common = [f"--workdir={trained}", "--config.model.units=8", "--config.data.cache=own"]
+    sample = ["--config.sample.temperature=0.5", "--num_outputs=0", f"--output_dir={tmp_path}"]
+    assert main.main(["generate", *common, *sample]) == 0
+    assert main.main(["evaluate", *common, "--config.data.workers=2", "--config.data.seconds_per_file=9"]) == 0
+    assert list(tmp_path.glob("own/notes-*")), "the files are read into the cache that is named"
+
+
+def test_evaluate_takes_the_runs_own_data_from_another_place_and_no_others(capsys, clips, trained, tmp_path):
+    moved, fewer = shutil.copytree(clips, tmp_path / "moved"), shutil.copytree(clips, tmp_path / "fewer")
+    next(iter(fewer.iterdir())).unlink()
+    argv = ["evaluate", f"--workdir={trained}"]
+    assert main.main([*argv, f"--config.data.source={moved}"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == str(moved)
+    _fails(capsys, [*argv, f"--config.data.source={fewer}"], USAGE, "the data differ", f"--data={fewer}")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "data"])
+def test_an_empty_source_is_not_the_current_folder(capsys, trained, command):
+    workdir = [f"--workdir={trained}"] if command != "data" else []
+    _fails(capsys, [command, *workdir, "--data="], USAGE, "config.data.source is empty")
+
+
+def test_the_record_of_what_a_run_read_is_kept(capsys, clips, trained, tmp_path):
+    workdir, other = shutil.copytree(trained, tmp_path / "run"), shutil.copytree(clips, tmp_path / "other")
+    next(iter(other.iterdir())).unlink()
+    before = _tree(workdir)
+    assert main.main(["data", f"--data={clips}", f"--workdir={workdir}"]) == 0, "it says the same"
+    argv = ["data", f"--data={other}", f"--workdir={workdir}"]
+    _fails(capsys, argv, USAGE, "holds a run", "data.jsonl", "leave out --workdir")
+    shutil.rmtree(workdir / "checkpoints")
+    _fails(capsys, argv, USAGE, "holds a run")
+    assert _tree(workdir) == {name: content for name, content in before.items() if not name.startswith("checkpoints")}
 
 
 @pytest.mark.parametrize("command", ["generate", "evaluate"])

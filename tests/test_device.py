@@ -78,7 +78,7 @@ def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(
     musicjax.train(config, workdir)
     assert ", float32, jax" in capsys.readouterr().err
     assert json.loads((workdir / "config.json").read_text())["model"]["precision"] == "float32"
-    argv = ["generate", f"--workdir={workdir}", "--config=small", "--config.model.units=8", "--config.data.window=8"]
+    argv = ["generate", *(word for word in tiny_runs.flags(workdir, clips) if "precision" not in word)]
     assert main([*argv, f"--output_dir={tmp_path}", "--num_outputs=1", "--num_notes=4", "--audio=none"]) == 0
 
 

@@ -318,5 +318,5 @@ def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
     with pytest.raises(UsageError, match=r"temperature=1.0 and sampling are both given"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
-    with pytest.raises(UsageError, match=r"exactly one of the three lengths"):
+    with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2: give exactly one of the three"):
         generate_lib.generate(model, num_notes=4, bars=2)

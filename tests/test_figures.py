@@ -216,7 +216,7 @@ def test_an_event_file_that_is_cut_off_counts_up_to_there(tmp_path, drawn, capsy
         (["--workdir=run", "--config=demo"], 2, "report takes no config"),
         (["--workdir=run", "--config.seed=3"], 2, "report takes no config"),
         (["--workdir=absent"], 1, "workdir absent does not exist"),
-        (["--workdir=file"], 1, "workdir file does not exist"),
+        (["--workdir=file"], 1, "workdir file is a file"),
         (["--workdir=empty"], 1, "nothing to draw in empty"),
         (["--workdir=unfinished"], 1, "nothing to draw in unfinished"),
         (["--workdir=run", "--output_dir=file"], 1, "figures cannot be written to file"),

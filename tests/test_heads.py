@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from musicjax.model import heads
+from musicjax.model.categorical import Categorical
 
 OUTPUTS = np.float32([[0.2, 0.9, 0.1], [0.7, 0.6, 0.0], [0.5, 0.5, 0.1], [-3.0, -2.0, -1.0], [0.0, 0.0, 0.0]])
 TARGETS = np.float32([[0.5, 0.6, 0.0], [0.5, 0.6, 0.0], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.4, 0.1, 0.2]])
@@ -196,3 +197,8 @@ def test_a_head_of_frames_is_made_by_its_name():
     assert heads.of_frames("bernoulli", 7) == heads.Bernoulli()
     assert heads.of_frames("nade", 7) == heads.Nade(7)
     assert heads.of_frames("nade", 7).outputs(88) == 95
+
+
+def test_a_head_is_named_unless_its_outputs_are_the_next_row():
+    made = (heads.Regression(), heads.FrameRegression(), heads.Bernoulli(), heads.Nade(3), Categorical((2,), (), 3))
+    assert [head.name for head in made] == ["", "", "bernoulli", "nade", "categorical"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -182,6 +183,14 @@ def test_an_old_workdir_is_restored_as_it_was(encoding, tmp_path):
     assert found.metadata.config.data.encoding == encoding
     assert set(found.metadata.learned) == {"notes": {"scaling"}, "frames": set(), "events": {"bins"}}[encoding]
     assert (workdir / "checkpoints" / "2" / "facts").is_dir(), "nothing is rewritten"
+
+
+def test_an_empty_folder_of_an_old_name_does_not_win(trained_notes, tmp_path):
+    workdir = shutil.copytree(trained_notes, tmp_path / "w")
+    for place in (workdir / "checkpoints").iterdir():
+        for old in renamed.CHECKPOINT:
+            (place / old).mkdir()
+    assert checkpoint_lib.read_metadata(workdir) == checkpoint_lib.read_metadata(trained_notes)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -13,6 +13,12 @@ from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError, printable
 from musicjax.run import signals
 
+# What generate and evaluate obey of a config that is given beside a workdir; all else is the run's.
+OBEYED = {
+    "generate": ("data.cache", "sample.temperature", "sample.top_p", "sample.min_p", "sample.no_repeat"),
+    "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
+}
+
 
 def run(call: Call) -> int:
     """Runs one command with its flags; returns the exit status.
@@ -134,10 +140,13 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
 
 def _evaluate(call: Call) -> None:
     from musicjax.run import device, evaluate
+    from musicjax.store import model as model_lib
 
-    workdir, saved = _existing_workdir(call)
-    device.keep_programs(saved.data)
-    print(json.dumps(evaluate.evaluate(workdir, call.options["data"], call.options["checkpoint"])))
+    workdir, config = _existing_workdir(call)
+    device.keep_programs(config.data)
+    which = call.options["checkpoint"]
+    model = model_lib.load(workdir, which, config)
+    print(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
 
 
 def _data(call: Call) -> None:
@@ -167,7 +176,7 @@ def _report(call: Call) -> None:
     if not output_dir:  # the page names sample files relative to the workdir
         path, missing = page.write(workdir)
         paths, left_out = [*paths, path], left_out + missing
-    for fact in left_out:
+    for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
         console.say("left out", fact)
     for path in paths:
         print(printable(str(path)))
@@ -177,10 +186,10 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
     """The workdir of a trained model, and its config with overrides.
 
     Raises:
-        UsageError: a config or field given with it describes another model.
+        UsageError: a config or field given with it differs from the run's and is not obeyed.
         RunError: there is no trained model.
     """
-    from musicjax.encodings import encoding
+    from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
     from musicjax.store import model as model_lib
 
@@ -192,12 +201,19 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
     present = call.config if call.overrides is None else _with(saved, call.overrides)
     if present.model.precision == "auto":
         present.model.precision = saved.model.precision
-    if encoding.of(saved).network() != encoding.of(present).network():
+    differing = config_lib.differences(saved, present)
+    if call.overrides is not None:  # then every field that differs was asked for
+        was, now = ({path: value for path, _, value in config_lib.fields(one)} for one in (saved, present))
+        others = [(path, was[path], now[path]) for path in was if path in now and was[path] != now[path]]
+        differing += [one for one in others if one not in differing and one[0] not in OBEYED[call.command]]
+    if differing:
+        what = "--config" if call.overrides is None else "it"
+        flags = [f" or use --{name}" for path, _, _ in differing if (name := path.split(".")[-1]) in call.options]
         raise UsageError(
-            f"workdir {workdir} holds another model, not that of config {call.config.name}; leave out --config to use "
-            "what was saved"
+            f"{call.command} uses the model in {workdir} as it was trained, but {workdir_lib.told(differing)}; leave "
+            f"{what} out{flags[0] if len(differing) == len(flags) == 1 else ''}"
         )
-    return workdir, saved if call.overrides is None else present
+    return workdir, present
 
 
 def _with(config: Config, overrides: dict[str, Any]) -> Config:

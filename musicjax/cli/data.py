@@ -16,6 +16,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load
 from musicjax.corpus.corpus import Outcome
+from musicjax.errors import UsageError
 from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
 
 
@@ -26,7 +27,7 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         report: the file for a JSON line about each file; None: one in the cache, if there is a cache.
 
     Raises:
-        UsageError, RunError: as `load.read`; or no file gave notes.
+        UsageError, RunError: as `load.read`; or no file gave notes; or the report is that of a run on other data.
     """
     if data.source.startswith("polyphonic:"):
         _show_frames(data.source, report, as_json)
@@ -67,6 +68,8 @@ def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
 
 def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str) -> dict[str, Any]:
     """Prints the table, writes the report, and returns what all summaries have in common."""
+    if report is not None:
+        _require_no_other_run(report, outcomes, source)
     reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
     console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
     if report is not None:
@@ -78,3 +81,15 @@ def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit:
         "reasons": {code: count for (_, code), count in sorted(reasons.items())},
         "report": "" if report is None else str(report),
     }
+
+
+def _require_no_other_run(report: Path, outcomes: Sequence[Outcome], source: str) -> None:
+    """Raises UsageError if the report's folder holds a run, unless the run read the same files in the same way."""
+    workdir = report.parent
+    if not any((workdir / name).exists() for name in ("config.json", "checkpoints")):
+        return
+    if not report.is_file() or report.read_text() != corpus_lib.report_of(outcomes):
+        raise UsageError(
+            f"workdir {workdir} holds a run, and {report.name} in it is the record of what that run read, not of "
+            f"{source}; leave out --workdir, or name another"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -30,8 +31,10 @@ def cache_folder(data: DataConfig) -> Path | None:
     if data.cache == "off":
         return None
     base = data.cache or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "musicjax")
-    folder = Path(base).expanduser()
+    folder = Path(os.path.expanduser(base))
     try:
+        if folder.parts[0].startswith("~"):
+            raise FileNotFoundError(errno.ENOENT, f"no home folder {folder.parts[0]} on this machine")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

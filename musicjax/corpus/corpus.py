@@ -143,10 +143,15 @@ def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
     }
 
 
+def report_of(outcomes: Sequence[Outcome]) -> str:
+    """One JSON line a file, in their order."""
+    return "".join(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes)
+
+
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Writes one JSON line a file, in their order; raises RunError if it cannot be written."""
+    """Writes `report_of` these files; raises RunError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, "".join(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes))
+        files.write(path, report_of(outcomes))
     except OSError as error:
         raise RunError(f"report {path} cannot be written: {error.strerror}; name another --workdir") from error

@@ -103,7 +103,7 @@ def parse(source: str) -> tuple[str, Path] | None:
         raise UsageError(
             f"data source {source}: no folder; expected polyphonic:{name}:DIR with the folder that holds {NAMES[name]}"
         )
-    return name, Path(folder).expanduser()
+    return name, Path(os.path.expanduser(folder))  # as it is where nobody knows the user
 
 
 def read(source: str) -> Polyphonic:

@@ -6,6 +6,7 @@ Files are read by a pool of processes with a limit of time each, and kept in a c
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path]]:
     """The same of a data set, a folder or a file."""
     from musicjax.corpus import datasets  # the built-in corpus does without
 
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))  # a user that nobody knows stays ~name: no such folder
     if source in datasets.NAMES and not folder.is_dir():
         if datasets.is_missing(source, cache):
             _download(source, cache)

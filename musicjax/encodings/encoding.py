@@ -191,7 +191,7 @@ def require_float32() -> None:
 def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
     """Raises RunError if the data with fingerprint `found` are not those that the run in the workdir learned from."""
     if found != fingerprint:
-        moved = f"config.data.source is {saved_source!r} there, {source!r} here"
+        moved = f"config.data.source is {saved_source!r} in the run, {source!r} here"
         what = f"the files of {source} have changed" if source == saved_source else moved
         raise RunError(
             f"workdir {workdir} was trained on other data: {what}; "

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
+from musicjax import arguments
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
 
@@ -108,14 +110,21 @@ def of_config(sample: SampleConfig) -> SamplingParams:
 
 
 def check(params: SamplingParams) -> None:
-    """Raises UsageError if a value is out of range, or no pitch is left."""
+    """Raises UsageError if a value is of another type or out of range, or no pitch is left."""
     for name, (low, high) in RANGES.items():
         value = getattr(params, name)
-        if value is not None and not low <= value <= high:  # also refuses nan
-            raise UsageError(f"{name}={value}: expected {low}..{high}")
+        if value is not None or name not in TEMPERATURES:
+            arguments.require_number(name, value, LISTS.get(name, float), low, high)
+    for name in ("key", "scale"):
+        arguments.require(name, getattr(params, name), str, "its name, such as key='C' and scale='minor'")
+    pair = params.pitch_range
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise arguments.wrong("pitch_range", pair, "the lowest and the highest pitch, such as (48, 84)")
+    for pitch in pair:
+        arguments.require("pitch_range", pitch, Integral, "two whole numbers in 0..127")
     if params.no_repeat == 1:
         raise UsageError(f"no_repeat=1: expected 2..{LONGEST_RUN}, or 0 where runs may repeat")
-    low, high = params.pitch_range
+    low, high = pair
     if not 0 <= low <= high <= 127:
         raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")
     if not params.pitches:

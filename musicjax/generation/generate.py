@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax import console
+from musicjax import arguments, console
 from musicjax.encodings import sampling_params
 from musicjax.encodings.encoding import BPM
 from musicjax.encodings.sampling_params import SamplingParams
@@ -60,11 +60,11 @@ def generate(
         numbers: the k of each piece, instead of 0 to K - 1.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is of another type or out of range.
         RunError: the model or the primer cannot be read.
     """
     length = Length(num_notes, seconds, bars)
-    request_lib.check(num_outputs, length, seed, decode, bpm)
+    request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = _params(sampling, temperature, num_outputs)
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0}
@@ -72,8 +72,6 @@ def generate(
     if num_outputs == 0:
         return []
     numbers = range(num_outputs) if numbers is None else numbers
-    if len(numbers) != num_outputs:
-        raise UsageError(f"{len(numbers)} numbers for num_outputs={num_outputs}: expected one for each")
     keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
     notes = primer if isinstance(primer, Notes) or primer is None else primer_lib.read(primer, model)
     more = functools.partial(
@@ -105,6 +103,8 @@ def _params(
     several = [sampling] if isinstance(sampling, SamplingParams) else sampling
     if several is None:
         several = [SamplingParams(temperature=1.0 if temperature is None else temperature)]
+    if not isinstance(several, Sequence) or not all(isinstance(one, SamplingParams) for one in several):
+        raise arguments.wrong("sampling", sampling, "SamplingParams, or several that the outputs take in turn")
     if outputs and not several:
         raise UsageError("sampling: expected parameters for at least one output")
     for one in several:

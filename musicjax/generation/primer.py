@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import console
+from musicjax import arguments, console
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import sample
@@ -25,15 +25,16 @@ def read(primer: str | Path, model: Model) -> Notes:
     """The notes of a MIDI file, read as the model's training data were, or of a melody in text.
 
     Raises:
-        UsageError: the text is not that of a melody.
+        UsageError: the text is not that of a melody, or it is no text.
         RunError: the file gives no notes.
     """
+    path = arguments.path_of("primer", primer, "Notes, the path of a MIDI file, or a melody such as '[60,-2,67]'")
     if str(primer).lstrip().startswith("["):
         from musicjax.music import melody_text  # files do without
 
         return melody_text.notes_of(melody_text.entries(str(primer)), velocity=model.encoding.melody_velocity())
     try:
-        return midi.read(primer, percussion=model.config.data.percussion)
+        return midi.read(path, percussion=model.config.data.percussion)
     except (midi.MidiError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RunError(f"primer {primer} cannot be used: {reason}; expected a MIDI file with notes") from error
@@ -48,7 +49,7 @@ def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[S
     if primer is None:
         chosen = model.primers[sample.choose(keys, len(model.primers))]
         return jnp.asarray(model.encoding.opening(np.asarray(chosen), params))
-    if len(keys) > 1 and len(set(params)) == 1 and not any(params[0].temperatures):
+    if len(keys) > 1 and all(one == params[0] for one in params) and not any(params[0].temperatures):
         console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):
         raise UsageError("primer without notes: expected at least one; name another")

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from musicjax import arguments
 from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
@@ -123,20 +124,30 @@ def filled(request: Request, sample: SampleConfig) -> Request:
     return dataclasses.replace(request, sampling=sampling)
 
 
-def check(num_outputs: int, length: Length, seed: int, decode: str = "auto", bpm: float | None = None) -> None:
-    """Raises UsageError for a request out of range."""
+def check(
+    num_outputs: int,
+    length: Length,
+    seed: int,
+    decode: str = "auto",
+    bpm: float | None = None,
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Raises UsageError for a request of another type or out of range."""
     if decode not in ("auto", *DECODES):
         raise UsageError(f"decode={decode!r}: expected one of auto, {', '.join(DECODES)}")
-    for name, value, low, high in (
-        ("num_outputs", num_outputs, 0, MOST_OUTPUTS),
-        ("num_notes", length.num_notes, 0, 1_000_000),
-        ("seconds", length.seconds, 0.0, MOST_SECONDS),
-        ("bars", length.bars, 0.0, 100_000.0),
-        ("seed", seed, 0, 2**31 - 1),
-        ("bpm", 120.0 if bpm is None else bpm, LOWEST_BPM, HIGHEST_BPM),
-    ):
-        if not low <= value <= high:  # also refuses nan
-            raise UsageError(f"{name}={value}: expected {low}..{high}")
+    arguments.require_number("num_outputs", num_outputs, int, 0, MOST_OUTPUTS)
+    arguments.require_number("num_notes", length.num_notes, int, 0, 1_000_000)
+    arguments.require_number("seconds", length.seconds, float, 0.0, MOST_SECONDS)
+    arguments.require_number("bars", length.bars, float, 0.0, 100_000.0)
+    arguments.require_number("seed", seed, int, 0, 2**31 - 1)
+    if bpm is not None:
+        arguments.require_number("bpm", bpm, float, LOWEST_BPM, HIGHEST_BPM)
+    if numbers is not None:
+        arguments.require("numbers", numbers, Sequence, "the number of each piece, such as [0, 1]")
+        for number in numbers:
+            arguments.require_number("numbers", number, int, 0, MOST_OUTPUTS - 1)
+        if len(numbers) != num_outputs:
+            raise UsageError(f"{len(numbers)} numbers for num_outputs={num_outputs}: expected one for each")
     if sum(map(bool, length)) != 1:
         raise UsageError(
             f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}: give exactly one of the "

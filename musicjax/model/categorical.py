@@ -7,6 +7,7 @@ Shape legend: C columns of a row, A of them predicted, V bins of all columns tog
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ class Categorical:
         precision: of the products, float32 or bfloat16, as in `lstm`.
     """
 
+    name: ClassVar[str] = "categorical"
     sizes: tuple[int, ...]
     given: tuple[int, ...]
     units: int

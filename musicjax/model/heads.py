@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ class Score(NamedTuple):
 
 class Head(Protocol):
     """What every head can do."""
+
+    # What the console calls it after the dense layer; empty where the outputs of that are the next row.
+    name: ClassVar[str]
 
     def outputs(self, columns: int) -> int:
         """O for rows of C columns."""
@@ -82,6 +85,7 @@ class Regression:
         clip: the likelihood of frames takes outputs as probabilities, clipped to clip..1 - clip.
     """
 
+    name: ClassVar[str] = ""
     clip: float = 0.01
 
     def outputs(self, columns: int) -> int:
@@ -141,6 +145,8 @@ class FrameRegression(Regression):
 class Bernoulli:
     """Independent keys; outputs are their logits."""
 
+    name: ClassVar[str] = "bernoulli"
+
     def outputs(self, columns: int) -> int:
         return columns
 
@@ -182,6 +188,7 @@ class Nade:
         units: N.
     """
 
+    name: ClassVar[str] = "nade"
     units: int
 
     def outputs(self, columns: int) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicjax import arguments
 from musicjax.music import midi_chunks, midi_events, midi_notes
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import Notes
@@ -39,6 +39,7 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
 
     Raises:
+        UsageError: it is no path.
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
@@ -56,7 +57,7 @@ def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[li
         OSError: it cannot be opened.
     """
     mended: Mended = {}
-    with open(path, "rb") as stream:
+    with open(arguments.path_of("path", path, "a MIDI file"), "rb") as stream:
         data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
@@ -130,19 +131,23 @@ def write(
         names: track name of each part.
 
     Raises:
-        ValueError: bpm, resolution or a program that MIDI has no number for.
+        UsageError: other parts than Notes, or a bpm, resolution or program that MIDI has no number for.
         OSError: the file cannot be written.
     """
-    if not 4 <= bpm <= 60e6 or not 1 <= ticks_per_beat <= 32767 or not all(0 <= program <= 127 for program in programs):
-        raise ValueError(
-            f"bpm={bpm}, ticks_per_beat={ticks_per_beat}, programs={tuple(programs)}: "
-            "expected 4..60,000,000, 1..32767 and 0..127"
-        )
+    expected = "Notes, or a list of them, one for each track"
+    arguments.require("parts", parts, Notes | Sequence, expected)
+    parts = [parts] if isinstance(parts, Notes) else list(parts)
+    for notes in parts:
+        arguments.require("parts", notes, Notes, expected)
+    path = arguments.path_of("path", path, "the MIDI file to write")
+    arguments.require_number("bpm", bpm, float, 4, 60_000_000)
+    arguments.require_number("ticks_per_beat", ticks_per_beat, int, 1, 32767)
+    for program in programs:
+        arguments.require_number("program", program, int, 0, 127)
     import mido  # both only here, so that a reading process starts in a blink
 
     from musicjax import files
 
-    parts = [parts] if isinstance(parts, Notes) else list(parts)
     tempo_us = mido.bpm2tempo(bpm)
     ticks_per_second = ticks_per_beat * 1e6 / tempo_us
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
@@ -162,7 +167,7 @@ def write(
             track.append(mido.Message("program_change", program=program, channel=channel, time=0))
         track.extend(_messages(placed))
         file.tracks.append(track)
-    with files.whole(Path(path)) as partial, partial.open("wb") as stream:
+    with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
     return left_out
 

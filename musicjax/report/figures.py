@@ -39,7 +39,8 @@ def write(workdir: Path, folder: Path) -> tuple[list[Path], list[str]]:
 def draw(workdir: Path) -> tuple[dict[str, bytes], list[str]]:
     """({file name: PNG}, what is left out and why); raises RunError if there is no workdir or it has no metrics."""
     if not workdir.is_dir():
-        raise RunError(f"workdir {workdir} does not exist: expected the folder of a run; name it with --workdir=DIR")
+        what = "is a file" if workdir.exists() else "does not exist"
+        raise RunError(f"workdir {workdir} {what}: expected the folder of a run; name it with --workdir=DIR")
     lines = records.read_metrics(workdir)
     left_out: list[str] = []
     settings = records.read_object(workdir / "config.json", left_out)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from musicjax import config as config_lib
 from musicjax import console
 from musicjax.corpus import cache, datasets
 from musicjax.corpus.split import Music
@@ -20,7 +21,7 @@ from musicjax.store.model import Model
 from musicjax.training import step
 
 
-def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") -> dict[str, Any]:
+def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> dict[str, Any]:
     """Scores the model of a workdir on its own validation data, or on all of other data.
 
     Args:
@@ -36,25 +37,52 @@ def evaluate(workdir: str | Path, data: str | None = None, which: str = "best") 
     Raises:
         UsageError, RunError: as for training and generating.
     """
-    model = model_lib.load(workdir, which)
-    config, metadata = model.config, model.metadata
+    return score(model_lib.load(workdir, which), Path(workdir), data, which)
+
+
+def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> dict[str, Any]:
+    """`evaluate` of a loaded model, whose encoding may have another config than the run in the fields that may change.
+
+    Raises:
+        UsageError: the source of that config has other data than the run.
+    """
+    config, metadata = model.encoding.config, model.metadata
+    source = config.data.source if data is None else _source(data)
     if data is None:
-        dataset, source = model.encoding.dataset(), config.data.source
-        require_same(dataset.fingerprint, source, metadata.fingerprint, source, Path(workdir))
+        _require_own_data(model, workdir)
+        dataset = model.encoding.dataset()
+        require_same(dataset.fingerprint, source, metadata.fingerprint, source, workdir)
         scored = dataset.validation
     else:
-        scored = model.encoding.scored(dataclasses.replace(config.data, source=data))
+        scored = model.encoding.scored(dataclasses.replace(config.data, source=source))
     validate = step.make_validation(model.net, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     return epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority) | {
         **model.encoding.count(scored.rows),
         "pieces": scored.pieces,
-        "data": data or config.data.source,
+        "data": source,
         "split": scored.split,
         "epoch": metadata.best_epoch if which == "best" else metadata.epoch,
         "checkpoint": which,
-        **_of_music(scored.music, model, None if data is None else Path(workdir)),
+        **_of_music(scored.music, model, None if data is None else workdir),
     }
+
+
+def _source(data: str | Path) -> str:
+    """The data as a source of a config; raises UsageError if they cannot be one."""
+    source = str(data) if isinstance(data, Path) else data
+    config_lib.require_valid("data.source", source)
+    return source
+
+
+def _require_own_data(model: Model, workdir: Path) -> None:
+    """Raises UsageError if another source is named than the run had, and has other data."""
+    source, saved = model.encoding.config.data.source, model.config.data.source
+    if source != saved and model.encoding.music()[1] != model.metadata.fingerprint:
+        raise UsageError(
+            f"config.data.source is {saved!r} in the run, {source!r} here, and the data differ; expected the run's own "
+            f"data, of which workdir {workdir} held some out; score other data with --data={source}"
+        )
 
 
 def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[str, Any]:
@@ -74,7 +102,7 @@ def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[s
 
 def _training_music(model: Model, workdir: Path) -> Music | None:
     """The training data of a model as notes; None, and a line that says why, if they are not at hand."""
-    data = model.config.data
+    data = model.encoding.config.data
     if data.source.startswith("polyphonic:"):
         console.say("copies", "not looked for: the model was trained on frames alone")
         return None

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from musicjax import arguments, console
 from musicjax import config as config_lib
-from musicjax import console
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset, Encoding
@@ -50,7 +50,8 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         RunError: no usable data, a loss that is not finite, files that cannot be read or written, or another training
             in the workdir.
     """
-    workdir = Path(workdir)
+    arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
+    workdir = arguments.path_of("workdir", workdir, "the folder of a run")
     devices = mesh.make(config_lib.validate(config).train.devices)
     mesh.require_divisible(config.train.batch_size, devices)
     with contextlib.ExitStack() as held:
@@ -119,9 +120,9 @@ def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
 def _say_model(encoding: Encoding, params: dict) -> int:
     """Prints the layers in one line; returns how many parameters there are."""
     net, model = encoding.network(), encoding.config.model
-    parameters, head = network.count(params), type(net.head).__name__.lower()
+    parameters = network.count(params)
     layers = f"LSTM {model.units}" + f" x {net.layers}" * (net.layers > 1)
-    own = "" if "regression" in head else f" -> {head}"
+    own = f" -> {net.head.name}" if net.head.name else ""
     console.say(
         "model",
         f"{layers} -> dropout {model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from musicjax import config as config_lib
 from musicjax import config_files, console, files
@@ -23,16 +24,16 @@ OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg|json)\.partial")
 
 def require_folder(workdir: Path) -> None:
     """Raises RunError if no folder with this name can be made, or checkpoints could not be saved in it."""
-    told = f"workdir {workdir} cannot be made"
+    cannot = f"workdir {workdir} cannot be made"
     try:
         place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:  # tensorstore takes no other names
-        raise RunError(f"{told}: its name is not UTF-8; name another with --workdir=DIR") from error
+        raise RunError(f"{cannot}: its name is not UTF-8; name another with --workdir=DIR") from error
     except OSError as error:
-        raise RunError(f"{told}: {error.strerror}; name another with --workdir=DIR") from error
+        raise RunError(f"{cannot}: {error.strerror}; name another with --workdir=DIR") from error
     if not place.is_dir():
-        raise RunError(f"{told}: {place} is not a folder; name another with --workdir=DIR")
+        raise RunError(f"{cannot}: {place} is not a folder; name another with --workdir=DIR")
 
 
 def saved_config(workdir: Path) -> Config | None:
@@ -60,8 +61,17 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
     """Raises UsageError if the two configs do not belong to one run."""
     differing = config_lib.differences(saved, present)
     if differing:
-        named = "; ".join(f"config.{path} is {old!r} there, {new!r} here" for path, old, new in differing)
-        raise UsageError(f"workdir {workdir} holds another run: {named}; use the same values, or another --workdir")
+        raise UsageError(
+            f"workdir {workdir} holds another run: {told(differing)}; use the same values, or another --workdir"
+        )
+
+
+def told(differing: list[tuple[str, Any, Any]]) -> str:
+    """(path, saved value, present value) of fields in words; only the encoding if it differs: it brings the others."""
+    encoding = [one for one in differing if one[0] == "data.encoding"]
+    return "; ".join(
+        f"config.{path} is {saved!r} in the run, {present!r} here" for path, saved, present in encoding or differing
+    )
 
 
 def remove_partial_files(workdir: Path) -> int:

@@ -194,7 +194,8 @@ def _newest_first(place: Path) -> list[Path]:
 
 def _metadata_of(orbax: ocp.Checkpointer, place: Path) -> Metadata:
     """The metadata of a checkpoint; raises ValueError if their epoch is not the one in its name."""
-    item = next((old for old, new in renamed.CHECKPOINT.items() if (place / old).is_dir()), "metadata")
+    names = ("metadata", *(old for old, new in renamed.CHECKPOINT.items() if new == "metadata"))
+    item = next((name for name in names if (place / name).is_dir()), "metadata")
     saved = orbax.restore(place, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
     metadata = metadata_lib.from_saved(saved)
     if metadata.epoch != int(place.name):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from musicjax import arguments
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Encoding
@@ -42,24 +43,28 @@ class Model:
         return self.metadata.config
 
 
-def of(arrays: Arrays, metadata: Metadata, which: str = "best") -> Model:
-    """The model of a checkpoint: the "best" parameters by validation loss, or the "latest"."""
-    own = encoding_lib.of(metadata.config, metadata.learned)
+def of(arrays: Arrays, metadata: Metadata, which: str = "best", config: Config | None = None) -> Model:
+    """The model of a checkpoint, as `load` gives it."""
+    own = encoding_lib.of(config or metadata.config, metadata.learned)
     best = which == "best"
     params = arrays.best_params if best else _latest_of_best(arrays, metadata)
     deviation = arrays.best_deviation if best else arrays.deviation
     return Model(own, own.network(), params, deviation, arrays.primers, metadata)
 
 
-def load(workdir: str | Path, which: str = "best") -> Model:
+def load(workdir: str | Path, which: str = "best", config: Config | None = None) -> Model:
     """The model of a workdir: the "best" parameters by validation loss, or the "latest".
 
+    Args:
+        config: of the encoding, which reads data with it; other than the saved one in fields that may change alone.
+
     Raises:
-        UsageError: which is neither.
+        UsageError: which is neither, or no workdir is named.
         RunError: no checkpoint, or one that cannot be restored.
     """
     check_which(which)
-    return of(*checkpoint.restore(Path(workdir)), which)
+    workdir = arguments.path_of("workdir", workdir, "the folder of a trained model")
+    return of(*checkpoint.restore(workdir), which, config)
 
 
 def check_which(which: str) -> None:

@@ -152,8 +152,8 @@ def changed(ground: Ground) -> Iterator[Case]:
         if field.metadata["may_change"]:
             yield f"{path}: harmless", wrong(told, 0)
         else:
-            fault = wrong(told, 2, f"config.{path} is {value!r} there, ", "another --workdir")
-            here = told.told.split(f"config.{path} is {value!r} there, ")[-1].split(" here")[0]
+            fault = wrong(told, 2, f"config.{path} is {value!r} in the run, ", "another --workdir")
+            here = told.told.split(f"config.{path} is {value!r} in the run, ")[-1].split(" here")[0]
             if not fault and new.split(",")[0].strip("0") not in here.lower():
                 fault = f"the new value {new} is not named: {told.told}"
             yield f"{path}: another run", fault or ("" if tree(workdir) == before else "the workdir was changed")

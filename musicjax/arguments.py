@@ -1,0 +1,40 @@
+"""What the functions of the Python interface are given: types and ranges, each fault told in one line."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from musicjax.errors import UsageError
+
+
+def require(name: str, value: Any, kind: Any, expected: str) -> None:
+    """Raises UsageError, which says what was expected, unless the value is of this type."""
+    if not isinstance(value, kind):
+        raise wrong(name, value, expected)
+
+
+def require_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
+    """Raises UsageError unless the value is a number in low..high; kind: int for whole numbers, or float."""
+    meant = "a whole number" if kind is int else "a number"
+    wanted: Any = numbers.Integral if kind is int else numbers.Real
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise wrong(name, value, f"{meant} in {low}..{high}")
+    if not low <= value <= high:  # also refuses nan
+        raise UsageError(f"{name}={value}: expected {low}..{high}")
+
+
+def path_of(name: str, value: Any, expected: str) -> Path:
+    """The value as a path; raises UsageError, which says what was expected, if it cannot be one."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise wrong(name, value, expected)
+    return Path(text)
+
+
+def wrong(name: str, value: Any, expected: str) -> UsageError:
+    """The error of an argument that is something else than what was expected."""
+    return UsageError(f"{name}={reprlib.repr(value)}: expected {expected}")
