@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from musicjax import renamed
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
 
@@ -46,6 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {
 LONGEST_RUN, LONGEST_MATCH = int(RANGES["no_repeat"][1]), int(RANGES["longest_match"][1])
 
 
+@renamed.takes_old_keywords
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
     """How one output is drawn.
