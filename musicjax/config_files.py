@@ -133,9 +133,8 @@ def _load_python(path: Path) -> Config:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's file does
-        raise UsageError(
-            f"{type(error).__name__}: {error}; expected Python code whose get_config() returns a config"
-        ) from error
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UsageError(f"{said}; expected Python code whose get_config() returns a config") from error
     if not isinstance(config, Config):
         raise UsageError(f"get_config() returned {type(config).__name__}, expected musicjax.Config")
     return config_lib.validate(config)

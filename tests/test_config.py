@@ -538,7 +538,7 @@ def test_a_python_file_gives_the_config_its_function_returns(tmp_path):
     [
         ("def get_config():\n    raise KeyError('lost')\n", "KeyError: 'lost'"),
         ("import sys\nsys.exit(0)\n", "SystemExit: 0; expected Python code whose get_config() returns a config"),
-        ("def get_config():\n    raise SystemExit\n", "SystemExit"),
+        ("def get_config():\n    raise SystemExit\n", "SystemExit; expected Python code"),
         ("def get_config():\n    return {'seed': 1}\n", "returned dict, expected musicjax.Config"),
         ("def get_config(:\n", "SyntaxError"),
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
