@@ -8,26 +8,32 @@ the field of the chosen encoding.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from musicjax.config_fields import (
     HEAD,
     ONLY_HEAD,
+    Fields,
     Section,
     fields_of,
     knob,
     present_path,
+    require_one_name,
+    shown,
     takes_own_fields,
+    unknown_field,
     valid,
+    wrong_part,
 )
 from musicjax.errors import UsageError
 
 
 @dataclasses.dataclass
-class NotesData:
+class NotesData(Fields):
     """A row is a note in numbers, as in the paper."""
+
+    NAME = "data"
 
     duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
     split: str = knob(
@@ -46,8 +52,10 @@ MATCH_SHARE = (
 
 
 @dataclasses.dataclass
-class FramesData:
+class FramesData(Fields):
     """A row is the 88 piano keys at one step of the beat."""
+
+    NAME = "data"
 
     per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
     onsets: bool = knob(False, "88 more columns that mark where notes begin, so that repeated notes stay apart")
@@ -56,8 +64,10 @@ class FramesData:
 
 
 @dataclasses.dataclass
-class EventsData:
+class EventsData(Fields):
     """A row is a note as bins that are learned from the data."""
+
+    NAME = "data"
 
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     tempo_stretch_percent: int = knob(
@@ -74,13 +84,17 @@ class EventsData:
 
 
 @dataclasses.dataclass
-class NotesModel:
+class NotesModel(Fields):
     """The paper's output: the next row itself."""
+
+    NAME = "model"
 
 
 @dataclasses.dataclass
-class FramesModel:
+class FramesModel(Fields):
     """What the outputs of a model of frames mean."""
+
+    NAME = "model"
 
     head: str = knob(
         "regression",
@@ -91,21 +105,27 @@ class FramesModel:
 
 
 @dataclasses.dataclass
-class EventsModel:
+class EventsModel(Fields):
     """Each column's bin, given the columns before it."""
+
+    NAME = "model"
 
     head_units: int = knob(128, "hidden units for each column", low=1, high=65_536)
     embedding: int = knob(128, "size of the vector that stands for the bins of a note event", low=1, high=65_536)
 
 
 @dataclasses.dataclass
-class NoControls:
+class NoControls(Fields):
     """Such a model takes a length and one temperature, nothing else."""
+
+    NAME = "sample"
 
 
 @dataclasses.dataclass
-class EventsSample:
+class EventsSample(Fields):
     """How bins are drawn."""
+
+    NAME = "sample"
 
     top_p: float = knob(
         1.0,
@@ -187,15 +207,12 @@ class DataConfig(Section):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if "own" not in self.__dict__ or self.own is None:
+        if self.__dict__.get("own") is None:
             return
         if name == "encoding" and value in ENCODINGS:
             self.own = self.own if type(self.own) is PARTS["data"][value] else PARTS["data"][value]()
         elif name == "own":  # the part that is assigned chooses the encoding
-            found = [each for each in ENCODINGS if PARTS["data"][each] is type(value)]
-            if not found:
-                raise UsageError(f"config.data.own={value!r}: expected the part of an encoding")
-            self.__dict__["encoding"] = found[0]
+            self.__dict__["encoding"] = next(each for each in ENCODINGS if PARTS["data"][each] is type(value))
 
 
 @takes_own_fields
@@ -218,8 +235,10 @@ class ModelConfig(Section):
 
 
 @dataclasses.dataclass
-class TrainConfig:
+class TrainConfig(Fields):
     """How the model learns."""
+
+    NAME = "train"
 
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
     batch_size: int = knob(200, "windows in a step", low=1, high=1_000_000)
@@ -285,8 +304,11 @@ class SampleConfig(Section):
     own: Any = None
 
 
+SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "sample": SampleConfig}
+
+
 @dataclasses.dataclass
-class Config:
+class Config(Fields):
     """All that defines a run. The defaults are the paper's model and training on the built-in corpus."""
 
     name: str = knob("custom", "name of the configuration; the default workdir is runs/NAME", may_change=True)
@@ -298,21 +320,27 @@ class Config:
 
     def __post_init__(self) -> None:
         encoding = self.data.encoding
-        for section in (self.model, self.sample):
-            wanted = section.PARTS.get(encoding, type(section.own))
-            if section.own is not None and type(section.own) is not wanted:
-                raise UsageError(
-                    f"config.{section.NAME}.own is {type(section.own).__name__}: expected {wanted.__name__}, since "
-                    f"config.data.encoding={encoding!r}"
-                )
+        for section in (self.model, self.sample) if encoding in ENCODINGS else ():
+            if section.own is not None and type(section.own) is not section.PARTS[encoding]:
+                raise wrong_part(section, encoding)
         settle(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        wanted = SECTIONS.get(name)
+        if wanted is not None and not isinstance(value, wanted):
+            is_part = type(value) in PARTS.get(name, {}).values()
+            hint = f", or config.{name}.own={type(value).__name__}(...)" if is_part else ""
+            raise UsageError(f"config.{name}={shown(value)}: expected a {wanted.__name__}{hint}")
+        super().__setattr__(name, value)
+        if isinstance(value, Section):
+            value.require_part()
 
 
 def settle(config: Config) -> None:
     """Gives each section the part of the chosen encoding, with its defaults where it had another encoding's.
 
     Raises:
-        UsageError: a field was set that the encoding does not have.
+        UsageError: a field or a part was set that the encoding does not have.
     """
     if config.data.encoding in ENCODINGS:
         for section in (config.data, config.model, config.sample):
@@ -417,11 +445,7 @@ def require_field(path: str) -> None:
     sections = sorted({name.rsplit(".", 1)[0] for name in known if "." in name})
     if present_path(path) in [*known, *sections, HEAD]:
         return
-    last = {name.split(".")[-1]: name for name in [*known, *sections]}
-    near = difflib.get_close_matches(path, [*known, *sections], n=1)
-    near = near or [last[name] for name in difflib.get_close_matches(path.split(".")[-1], last, n=1)]
-    hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
-    raise UsageError(f"unknown field config.{path}: {hint}")
+    raise unknown_field(path, [*known, *sections])
 
 
 def require_valid(path: str, value: Any) -> None:
@@ -460,10 +484,6 @@ def set_fields(config: Config, values: Mapping[str, Any], strict: bool = True) -
     Raises:
         UsageError: as `set_field`; or a field is given under its old and its present name.
     """
-    given: dict[str, str] = {}
-    for path in values:
-        other = given.setdefault(present_path(path), path)
-        if other != path:
-            raise UsageError(f"config.{other} and config.{path} are the same: expected one of them")
+    require_one_name(values)
     for path in sorted(values, key=lambda path: path != "data.encoding"):
         set_field(config, path, values[path], strict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterator
+import difflib
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
 from musicjax import console, renamed
@@ -24,19 +25,40 @@ def knob(default, meaning: str, *, low=None, high=None, choices: tuple = (), may
     return dataclasses.field(default=default, metadata=rules)
 
 
-class Section:
+class Fields:
+    """What the classes of a config share: only their fields can be set. Names of 0.1.0 work too, with one line."""
+
+    NAME = ""  # of the section
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        present = self.path_of(name, say=True).split(".")[-1]
+        if present not in field_names(type(self)):
+            raise unknown_field(self.path_of(name), [self.path_of(each) for each in self.settable()])
+        object.__setattr__(self, present, value)
+
+    def path_of(self, name: str, say: bool = False) -> str:
+        """The path of a field by its name; `say` gives the present one of an old name, with a line."""
+        path = f"{self.NAME}.{name}" if self.NAME else name
+        return present_path(path, say) if say else path
+
+    def settable(self) -> list[str]:
+        """The names that can be set."""
+        return list(field_names(type(self)))
+
+
+class Section(Fields):
     """A section whose own part's fields can be read and set as if they stood in the section.
 
-    A field that only other encodings have waits until the encoding is settled, so that fields can be assigned in any
-    order. Names of 0.1.0 work too, with one line that gives the present name.
+    A field or a part that only other encodings have waits until the encoding is settled, so that all can be assigned
+    in any order.
     """
 
-    NAME = ""
     PARTS: dict[str, type] = {}  # noqa: RUF012 - of each encoding, the class of `own`
     own: Any
 
     def __post_init__(self) -> None:
-        self.own = copy.copy(self.own)  # no two sections share a part
+        if self.own is not None:
+            self.own = copy.copy(self.own)  # no two sections share a part
 
     def __getattr__(self, name: str) -> Any:
         present = present_path(f"{self.NAME}.{name}").split(".")[1]
@@ -47,16 +69,28 @@ class Section:
         raise AttributeError(f"config.{self.NAME} has no field {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in type(self).__dataclass_fields__ or name.startswith("_"):  # type: ignore[attr-defined]
-            object.__setattr__(self, name, value)
-            return
-        present = present_path(f"{self.NAME}.{name}", say=True).split(".")[1]
-        if self.own is not None and present in vars(self.own):
-            setattr(self.own, present, value)
-        elif self.encodings_with(present) or f"{self.NAME}.{present}" == HEAD:
-            self.__dict__.setdefault("_waiting", {})[present] = value
+        present = self.path_of(name, say=True).split(".")[1]
+        if name == "own":
+            if type(value) not in self.PARTS.values() and not (value is None and self.__dict__.get("own") is None):
+                raise UsageError(f"config.{self.NAME}.own={shown(value)}: expected the part of an encoding")
+            self.__dict__["own"] = value
+            self.require_part()
+        elif present not in field_names(type(self)) and present in self.settable():
+            if self.own is not None and present in vars(self.own):
+                setattr(self.own, present, value)
+            else:
+                self.__dict__.setdefault("_waiting", {})[present] = value
         else:
-            raise UsageError(f"unknown field config.{self.NAME}.{name}")
+            super().__setattr__(name, value)
+
+    def settable(self) -> list[str]:
+        """The names that can be set: those of the section and of all its parts."""
+        names = [*super().settable(), *(name for part in self.PARTS.values() for name in field_names(part))]
+        return [name for name in dict.fromkeys(names) if name != "own"]
+
+    def require_part(self) -> None:
+        """Until the encoding is settled, the part is one that somebody chose: it is not silently replaced."""
+        self.__dict__["_chosen"] = self.own is not None
 
     def encodings_with(self, name: str) -> list[str]:
         """The encodings whose part has a field of this name."""
@@ -66,15 +100,20 @@ class Section:
         """Gives the section the part of this encoding and sets the fields that waited for it.
 
         Raises:
-            UsageError: a field that waited belongs to other encodings and has not its default, which 0.1.0 allowed.
+            UsageError: a part that was chosen, or a field that waited, belongs to other encodings and is not a default,
+                which 0.1.0 allowed.
         """
         if type(self.own) is not self.PARTS[encoding]:
+            if self.__dict__.get("_chosen") and self.own != type(self.own)():
+                raise wrong_part(self, encoding)
             self.own = self.PARTS[encoding]()
-        for name, value in self.__dict__.pop("_waiting", {}).items():
+        self.__dict__["_chosen"] = False
+        for name, value in self.__dict__.get("_waiting", {}).items():
             if name in vars(self.own):
                 setattr(self.own, name, value)
             elif value not in [self.PARTS[other]().__dict__[name] for other in self.encodings_with(name)]:
                 self.require_own(name, value, encoding)
+        self.__dict__.pop("_waiting", None)
 
     def require_own(self, name: str, value: Any, encoding: str) -> None:
         """Raises UsageError, which names the encodings that have it, if this encoding's part lacks a field."""
@@ -84,15 +123,55 @@ class Section:
             and encoding not in others
             and (path, value) != (HEAD, ONLY_HEAD[encoding])
         ):
+            for other in others:
+                valid(path, field_names(self.PARTS[other])[name], value)
             raise UsageError(
-                f"config.{path}={value!r}: {encoding} have no such field, {' and '.join(others)} do; leave it out, or "
-                f"choose --config.data.encoding={' or '.join(others)}"
+                f"config.{path}={shown(value)}: {encoding} have no such field, {' and '.join(others)} do; leave it "
+                f"out, or choose --config.data.encoding={' or '.join(others)}"
             )
 
 
-def field_names(part: Any) -> Collection[str]:
-    """The names of the fields of a dataclass."""
+def field_names(part: Any) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass by their names."""
     return part.__dataclass_fields__
+
+
+def wrong_part(section: Section, encoding: str, part: Any = None) -> UsageError:
+    """What to say of a part, else the section's own, that is not the encoding's."""
+    found = type(section.own if part is None else part).__name__
+    return UsageError(
+        f"config.{section.NAME}.own is {found}: expected {section.PARTS[encoding].__name__}, since "
+        f"config.data.encoding={encoding!r}"
+    )
+
+
+def shown(value: Any) -> str:
+    """The value as a message shows it, shortened where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write such a number out
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
+
+
+def unknown_field(path: str, known: Collection[str]) -> UsageError:
+    """What to say of a path that no field has: the nearest of the known ones, which old names count among."""
+    names = {name: name for name in known}
+    names |= {old: new for old, new in renamed.FIELDS.items() if new in names}
+    last = {name.split(".")[-1]: name for name in names}
+    near = [names[last[name]] for name in difflib.get_close_matches(path.split(".")[-1], last, n=1)]
+    near = near or difflib.get_close_matches(path, known, n=1)
+    hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
+    return UsageError(f"unknown field config.{path}: {hint}")
+
+
+def require_one_name(paths: Iterable[str]) -> None:
+    """Raises UsageError if a field is given under its old and its present name."""
+    given: dict[str, str] = {}
+    for path in paths:
+        other = given.setdefault(present_path(path), path)
+        if other != path:
+            raise UsageError(f"config.{other} and config.{path} are the same: expected one of them")
 
 
 def takes_own_fields(section: type[T]) -> type[T]:
@@ -102,15 +181,24 @@ def takes_own_fields(section: type[T]) -> type[T]:
     """
     init, names = section.__init__, field_names(section)
 
-    def with_own_fields(self: Any, **named: Any) -> None:
+    def with_own_fields(self: Any, *unnamed: Any, **named: Any) -> None:
+        if unnamed:
+            raise UsageError(
+                f"{section.__name__}({shown(unnamed[0])}): expected fields by their names, as in "
+                f"{section.__name__}({next(iter(names))}=...)"
+            )
+        require_one_name(f"{section.NAME}.{name}" for name in named)
         waiting = {name: named.pop(name) for name in list(named) if name not in names}
         own = named.get("own")
-        if own is not None:
-            encodings = [encoding for encoding, part in section.PARTS.items() if part is type(own)]
-            if not encodings:
-                raise UsageError(f"config.{section.NAME}.own={own!r}: expected the part of an encoding")
-            if "encoding" in names and named.setdefault("encoding", encodings[0]) not in encodings:
-                del named["own"]
+        fitting = [encoding for encoding, part in section.PARTS.items() if part is type(own)]
+        if "encoding" in names and fitting and named.setdefault("encoding", fitting[0]) not in fitting:
+            encoding = named["encoding"]
+            if encoding in list(section.PARTS):  # any other one is refused when the config is validated
+                if len(named) < len(names):
+                    raise wrong_part(self, encoding, own)
+                # dataclasses.replace, which names every field: it cannot be seen whether the part was one of them
+                console.say_once("config", f"data.encoding={encoding!r} begins with its defaults, without {own!r}")
+            del named["own"]
         init(self, **named)
         for name, value in waiting.items():
             setattr(self, name, value)
@@ -139,20 +227,26 @@ def valid(path: str, field: dataclasses.Field, value: Any) -> Any:
     """
     rules: Any = field.metadata
     wanted: type = type(field.default)
-    if wanted is float and type(value) is int:
-        value = float(value)
+
+    def in_range(number: Any) -> bool:
+        return type(number) in (int, float) and rules["low"] <= number <= rules["high"]
+
     if wanted is tuple and isinstance(value, list | tuple):  # a list, as JSON has it
-        value = tuple(float(item) if type(item) in (int, float) else item for item in value)
-        if not all(type(item) is float and rules["low"] <= item <= rules["high"] for item in value):
+        value = tuple(float(item) if in_range(item) else item for item in value)
+        if not all(map(in_range, value)):
             raise UsageError(
-                f"config.{path}={value!r}: expected numbers in {rules['low']}..{rules['high']} ({rules['meaning']})"
+                f"config.{path}={shown(value)}: expected numbers in {rules['low']}..{rules['high']} "
+                f"({rules['meaning']})"
             )
-    if type(value) is not wanted:
-        raise UsageError(f"config.{path}={value!r} is not of type {wanted.__name__}: {rules['meaning']}")
+    if wanted is float and type(value) is int:  # compared as it is: it may be too large for a float
+        value = float(value) if in_range(value) else value
+    elif type(value) is not wanted:
+        name = "list" if wanted is tuple else wanted.__name__
+        raise UsageError(f"config.{path}={shown(value)} is not of type {name}: {rules['meaning']}")
     if rules["choices"] and value not in rules["choices"]:
-        raise UsageError(f"config.{path}={value!r}: expected one of {', '.join(rules['choices'])}")
-    if wanted in (int, float) and not (rules["low"] <= value <= rules["high"]):
-        raise UsageError(f"config.{path}={value!r}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
+        raise UsageError(f"config.{path}={shown(value)}: expected one of {', '.join(rules['choices'])}")
+    if wanted in (int, float) and not in_range(value):
+        raise UsageError(f"config.{path}={shown(value)}: expected {rules['low']}..{rules['high']} ({rules['meaning']})")
     if wanted is str and field.default and not value:
         raise UsageError(f"config.{path} is empty: expected {rules['meaning']}")
     return value

@@ -23,13 +23,13 @@ def names() -> list[str]:
 def load(name_or_path: str | Config) -> Config:
     """A config by its name (`names()`), or from a .py file with get_config() or a .json file.
 
-    A Config comes back as it is.
+    A Config comes back as it is, if it is valid.
 
     Raises:
-        UsageError: there is no such config, or the file does not give one.
+        UsageError: there is no such config, or the file does not give one that is valid.
     """
     if isinstance(name_or_path, Config):
-        return name_or_path
+        return config_lib.validate(name_or_path)
     name = renamed.CONFIGS.get(name_or_path, name_or_path)
     if name != name_or_path:
         console.say_once("renamed", f"config {name_or_path} is now {name}")
@@ -43,7 +43,10 @@ def load(name_or_path: str | Config) -> Config:
             f"unknown config {name_or_path!r}: {hint}expected one of {', '.join(names())}, "
             "or the path of a .py or .json file"
         )
-    return _load_json(path) if path.suffix == ".json" else _load_python(path)
+    try:
+        return _load_json(path) if path.suffix == ".json" else _load_python(path)
+    except UsageError as error:
+        raise UsageError(f"config file {path}: {error}") from error
 
 
 def to_dict(config: Config) -> dict:
@@ -65,6 +68,9 @@ def from_dict(values: dict) -> Config:
     config, found = Config(), dict[str, Any]()
     sections = {path.split(".")[0] for path in config_lib.paths() if "." in path}
     for section, content in values.items():
+        if "." in section:
+            outer, inner = section.split(".", 1)
+            raise UsageError(f'config.{section}: expected it as {{"{outer}": {{"{inner}": ...}}}}')
         config_lib.require_field(section)
         if (section in sections) != isinstance(content, dict):
             expected = "an object with fields" if section in sections else "a value"
@@ -112,23 +118,25 @@ def _load_json(path: Path) -> Config:
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"config file {path} cannot be read: {error}; expected the JSON of a config") from error
+        raise UsageError(f"{error}; expected the JSON of a config") from error
     if not isinstance(values, dict):
-        raise UsageError(f"config file {path}: expected a JSON object, found {type(values).__name__}")
+        raise UsageError(f"expected a JSON object, found {type(values).__name__}")
     return from_dict(values)
 
 
 def _load_python(path: Path) -> Config:
     try:
-        config = runpy.run_path(str(path))["get_config"]()
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if not callable(get_config):
+            raise UsageError("expected a function get_config()")
+        config = get_config()
     except UsageError:
         raise
-    except Exception as error:  # whatever the user's file does
-        raise UsageError(
-            f"config file {path}: {type(error).__name__}: {error}; expected a function get_config()"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever the user's file does
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UsageError(f"{said}; expected Python code whose get_config() returns a config") from error
     if not isinstance(config, Config):
-        raise UsageError(f"config file {path}: get_config() returned {type(config).__name__}, expected musicjax.Config")
+        raise UsageError(f"get_config() returned {type(config).__name__}, expected musicjax.Config")
     return config_lib.validate(config)
 
 

@@ -14,10 +14,10 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     try:
-        if {"--help", "-h", "--helpfull"} & set(argv):
+        if set(flags.HELP) & set(argv):
             print(*flags.help_of(argv), sep="\n", flush=True)
             return 0
-        if argv == ["--version"]:
+        if argv == [flags.VERSION]:
             print(f"musicjax {__version__}", flush=True)
             return 0
         call = flags.parse(argv)

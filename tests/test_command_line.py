@@ -109,6 +109,28 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
     assert flags.parse(["--config=paper", *words]).config == config
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train", "--echo=3"], "train takes no flag --echo; it belongs to generate, now as --longest_match"),
+        (["train", "--qpm=90"], "train takes no flag --qpm; it belongs to generate, as --bpm"),
+        (["report", "--run_dir=x"], "report takes no flag --run_dir; did you mean --workdir?"),
+        (["train", "--longest_match=3"], "train takes no flag --longest_match; it belongs to generate ("),
+        (["--config.data.echoo=1"], "unknown field config.data.echoo: did you mean config.data.match_share?"),
+        (["--config.model.head=foo"], "config.model.head='foo': expected one of regression, bernoulli, nade"),
+        (["--version", "--foo"], "'foo'"),
+        (["--help", "--foo"], "'foo'"),
+        (["generate", "--helpfull", "stray"], "unexpected 'stray'"),
+        (["train", "--version"], "--version beside other words: expected musicjax --version"),
+    ],
+)
+def test_a_wrong_word_is_told_by_its_own_name(capsys, argv, message):
+    assert main.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.startswith("musicjax: ") and len(err.splitlines()) == 1
+    assert out == ""
+
+
 # Help.
 
 
@@ -128,6 +150,7 @@ def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
     assert _flags_in(lines) == [*own, "config"]
     assert flags.COMMANDS[command] in lines[0]
+    assert _help(capsys, "--help", command) == lines
 
 
 def test_help_shows_common_flags_first(capsys):

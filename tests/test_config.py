@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config as config_lib
-from musicjax import config_files
+from musicjax import config_files, console
 from musicjax.cli import flags
 from musicjax.config import ENCODINGS, Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
 from musicjax.errors import UsageError
@@ -129,7 +129,16 @@ def test_a_value_of_another_type_is_refused_by_name(path, field, default):
         with pytest.raises(UsageError) as raised:
             config_lib.validate(_set(path, value))
         assert f"config.{path}={value!r}" in str(raised.value)
-        assert type(default).__name__ in str(raised.value)
+        assert f"is not of type {'list' if type(default) is tuple else type(default).__name__}: " in str(raised.value)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("path", ["train.learning_rate", "train.learning_rates", "train.epochs", "model.dropout"])
+def test_a_number_beyond_all_floats_is_refused_in_a_short_line(path, digits):
+    value = [10**digits] if path == "train.learning_rates" else 10**digits
+    with pytest.raises(UsageError, match=rf"config\.{path}=.*: expected ") as raised:
+        config_lib.validate(_set(path, value))
+    assert len(str(raised.value)) < 250
 
 
 def test_a_whole_number_will_do_for_a_real_one():
@@ -260,6 +269,70 @@ def test_the_part_of_another_encoding_is_refused():
         DataConfig(own=3)
 
 
+# What a config file may do wrong with a config c, and what it is told.
+WRONG_CODE = [
+    ("c.model = 5", "config.model=5: expected a ModelConfig"),
+    ("c.data = None", "config.data=None: expected a DataConfig"),
+    ("c.train = None", "config.train=None: expected a TrainConfig"),
+    ("c.sample = DataConfig()", "expected a SampleConfig"),
+    ("c.data = FramesData()", "expected a DataConfig, or config.data.own=FramesData(...)"),
+    ("Config(data=None)", "config.data=None: expected a DataConfig"),
+    ("Config(data={'window': 3})", "config.data={'window': 3}: expected a DataConfig"),
+    ("Config(data=DataConfig('builtin'))", "DataConfig('builtin'): expected fields by their names, as in DataConfig("),
+    ("c = Config(data=DataConfig(encoding=['events']))", "config.data.encoding=['events'] is not of type str"),
+    ("c = Config(data=DataConfig(encoding='x', own=FramesData()))", "config.data.encoding='x': expected one of"),
+    ("DataConfig(encoding='events', own=FramesData(per_beat=4))", "config.data.own is FramesData: expected EventsData"),
+    ("c.model.own = FramesModel(head='nade')", "config.model.own is FramesModel: expected EventsModel, since "),
+    ("c = Config(); c.model.own = FramesModel('nade')", "config.model.own is FramesModel: expected NotesModel"),
+    ("c = Config(); c.sample.own = EventsSample(0.5)", "config.sample.own is EventsSample: expected NoControls"),
+    ("d = c; c = Config(); c.model = d.model", "config.model.own is EventsModel: expected NotesModel"),
+    ("c.model.own = 3", "config.model.own=3: expected the part of an encoding"),
+    ("c.data.own = None", "config.data.own=None: expected the part of an encoding"),
+    ("c.trian = 3", "unknown field config.trian: did you mean config.train?"),
+    ("c.train.epoch = 5", "unknown field config.train.epoch: did you mean config.train.epochs?"),
+    ("c.data.windwo = 5", "unknown field config.data.windwo: did you mean config.data.window?"),
+    ("DataConfig(ecko=1)", "unknown field config.data.ecko: did you mean config.data.match_share?"),
+    ("c.data.own.foo = 3", "unknown field config.data.foo: the fields are data.transpose"),
+    ("DataConfig(echo=0.1, match_share=0.7)", "config.data.echo and config.data.match_share are the same"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), WRONG_CODE, ids=[code for code, _ in WRONG_CODE])
+def test_code_that_gives_a_config_what_it_does_not_take_is_refused(tmp_path, code, message):
+    lines = ["from musicjax.config import *", "from musicjax.config_files import load", "def get_config():"]
+    lines += [f"    {line}" for line in ("c = load('demo')", *code.split("; "), "return c")]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    with pytest.raises(UsageError) as raised:
+        config_files.load(str(tmp_path / "mine.py"))
+    assert message in str(raised.value)
+    assert f"config file {tmp_path / 'mine.py'}: " in str(raised.value)
+    assert "get_config()" not in str(raised.value)
+
+
+def test_a_part_may_be_assigned_before_or_after_its_encoding():
+    before, after = config_files.load("demo"), config_files.load("demo")
+    before.model.own = config_lib.FramesModel(head="nade")
+    before.data.encoding = after.data.encoding = "frames"
+    after.model.own = config_lib.FramesModel(head="nade")
+    for config in (before, after):
+        assert config_lib.validate(config).model.own == config_lib.FramesModel(head="nade")
+
+
+def test_a_part_with_its_defaults_gives_way_to_that_of_the_encoding():
+    config = Config()
+    config.data.encoding = "frames"
+    config.model = dataclasses.replace(config.model, units=5)  # which still has the part of notes
+    assert config_lib.validate(config).model == ModelConfig(units=5, own=config_lib.FramesModel())
+
+
+def test_a_config_stays_refused_however_often_it_is_validated():
+    config = Config()
+    config.model.head = "nade"
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"config\.model\.head='nade': notes have no such field"):
+            config_lib.validate(config)
+
+
 def test_fields_may_be_assigned_before_the_encoding_that_has_them():
     config = Config()
     config.model.head = "nade"
@@ -271,12 +344,14 @@ def test_fields_may_be_assigned_before_the_encoding_that_has_them():
     assert config_lib.validate(config).data.encoding == "notes" and config.model.own == config_lib.NotesModel()
 
 
-def test_no_two_sections_share_a_part():
+def test_no_two_sections_share_a_part(capsys, monkeypatch):
+    monkeypatch.setattr(console, "_said", set())
     data = DataConfig(encoding="events", transpose=3)
     copies = [dataclasses.replace(data), dataclasses.replace(data, transpose=7), Config(data=data).data]
     copies[0].transpose = 9
     assert [one.transpose for one in (data, *copies)] == [3, 9, 7, 3]
     assert dataclasses.replace(data, encoding="notes").own == config_lib.NotesData()
+    assert "data.encoding='notes' begins with its defaults, without EventsData(transpose=3" in capsys.readouterr().err
 
 
 def test_fields_of_other_encodings_may_have_their_defaults_in_files_as_in_0_1_0():
@@ -319,6 +394,11 @@ def test_polyphonic_files_have_no_onsets():
         config_lib.validate(config)
 
 
+def test_a_value_that_no_encoding_takes_is_told_the_choices():
+    with pytest.raises(UsageError, match=r"config\.model\.head='foo': expected one of regression, bernoulli, nade"):
+        config_lib.set_field(_of("events"), "model.head", "foo")
+
+
 def test_a_value_that_is_no_choice_is_told_the_choices():
     with pytest.raises(UsageError, match=r"config\.data\.split='song': expected one of piece, windows"):
         config_lib.validate(_set("data.split", "song"))
@@ -332,6 +412,8 @@ def test_a_value_that_is_no_choice_is_told_the_choices():
         ("epochs", "did you mean config.train.epochs?"),
         ("model.learning_rate", "did you mean config.train.learning_rate?"),
         ("data.windoww", "did you mean config.data.window?"),
+        ("data.echoo", "did you mean config.data.match_share?"),
+        ("loudr", "did you mean config.data.velocity_shift_bins?"),
         ("zzz", "the fields are name, seed, data.source"),
     ],
 )
@@ -404,11 +486,12 @@ def test_knobs_that_a_file_leaves_out_keep_their_defaults():
         ({"train": {"epochs": 0}}, "config.train.epochs=0: expected 1..1000000"),
         ({"train": {"epochs": "3"}}, "config.train.epochs='3' is not of type int"),
         ({"data": {"source": None}}, "config.data.source=None is not of type str"),
+        ({"data.encoding": "frames"}, 'config.data.encoding: expected it as {"data": {"encoding": ...}}'),
         ({"train": 3}, "config.train=3: expected an object with fields"),
         ({"train": None}, "config.train"),
         ({"seed": {"a": 1}}, "config.seed"),
         ({"seed": {}}, "config.seed"),
-        ({"train": {"learning_rates": 1e-3}}, "config.train.learning_rates=0.001 is not of type tuple"),
+        ({"train": {"learning_rates": 1e-3}}, "config.train.learning_rates=0.001 is not of type list"),
         ({"train": {"learning_rates": ["1e-3"]}}, "config.train.learning_rates=('1e-3',): expected numbers"),
         ({"train": {"dropouts": [0.1, 0.2]}}, "config.train.trials=1: expected at least 2"),
         ({"train": {"dropouts": {"a": 1}}}, "config.train.dropouts"),
@@ -440,6 +523,8 @@ def test_the_paper_is_the_defaults_with_its_own_split_and_the_epsilon_of_its_tim
 def test_a_config_is_given_back_as_it_is():
     config = Config(seed=5)
     assert config_files.load(config) is config
+    with pytest.raises(UsageError, match=r"config\.seed=-5: expected"):
+        config_files.load(Config(seed=-5))
 
 
 def test_a_python_file_gives_the_config_its_function_returns(tmp_path):
@@ -452,6 +537,8 @@ def test_a_python_file_gives_the_config_its_function_returns(tmp_path):
     ("code", "message"),
     [
         ("def get_config():\n    raise KeyError('lost')\n", "KeyError: 'lost'"),
+        ("import sys\nsys.exit(0)\n", "SystemExit: 0; expected Python code whose get_config() returns a config"),
+        ("def get_config():\n    raise SystemExit\n", "SystemExit; expected Python code"),
         ("def get_config():\n    return {'seed': 1}\n", "returned dict, expected musicjax.Config"),
         ("def get_config(:\n", "SyntaxError"),
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
@@ -477,8 +564,9 @@ def test_a_json_file_gives_the_config_it_holds(tmp_path):
 def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     path = tmp_path / "mine.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UsageError, match="config"):
+    with pytest.raises(UsageError) as raised:
         config_files.load(str(path))
+    assert str(raised.value).startswith(f"config file {path}: ")
 
 
 @pytest.mark.parametrize(

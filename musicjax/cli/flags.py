@@ -80,6 +80,7 @@ ALIASES = {
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
+HELP, VERSION = ("--help", "-h", "--helpfull"), "--version"
 WIDTH = 25  # of the column of flags in help
 NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
@@ -99,17 +100,10 @@ def parse(argv: list[str]) -> Call:
     Raises:
         UsageError: an unknown command, flag, config or field, or a value that is not allowed.
     """
-    command, words = command_of(argv)
-    values = flags.FlagValues()
-    try:
-        _define(command, values)
-        unexpected = values(["musicjax", *_with_plurals(words)])[1:]
-    except flags.UnrecognizedFlagError as error:
-        raise _unknown(command, error.flagname, str(error)) from error
-    except flags.Error as error:
-        raise UsageError(_plain(str(error))) from error
-    if unexpected:
-        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
+    command, words = command_of([word for word in argv if word != VERSION])
+    values = _values(command, words)
+    if VERSION in argv:
+        raise UsageError(f"{VERSION} beside other words: expected musicjax {VERSION}")
     options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
     overrides = {
         name.removeprefix("config."): _typed(name.removeprefix("config."), values[name].value)
@@ -133,6 +127,21 @@ def parse(argv: list[str]) -> Call:
     return Call(command, options, config, None if values["config"].present else overrides)
 
 
+def _values(command: str, words: list[str]) -> flags.FlagValues:
+    """The flags of a command with the values that the words give them; raises UsageError for what is none of them."""
+    values = flags.FlagValues()
+    try:
+        _define(command, values)
+        unexpected = values(["musicjax", *_with_plurals(words)])[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise _unknown(command, error.flagname, str(error)) from error
+    except flags.Error as error:
+        raise UsageError(_plain(str(error))) from error
+    if unexpected:
+        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
+    return values
+
+
 def command_of(argv: list[str]) -> tuple[str, list[str]]:
     """(the command, train if none is named; the words after it); raises UsageError for an unknown one."""
     command, *words = argv if argv and not argv[0].startswith("-") else ["train", *argv]
@@ -142,8 +151,15 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def help_of(argv: list[str]) -> list[str]:
-    """What --help shows: the commands; for a command its flags; with --helpfull the fields of its config too."""
-    if not argv or argv[0].startswith("-"):
+    """What --help shows: the commands; for a command its flags; with --helpfull the fields of its config too.
+
+    Raises:
+        UsageError: another word is wrong.
+    """
+    others = [word for word in argv if word not in HELP]
+    command, words = command_of([word for word in others if word != VERSION])
+    _values(command, words)
+    if not others or others[0].startswith("-"):
         lines = [
             "Train an LSTM on a folder of MIDI and generate music with it.",
             "",
@@ -163,7 +179,6 @@ def help_of(argv: list[str]) -> list[str]:
             ),
         ]
         return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
-    command, _ = command_of(argv)
     lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
     lines += [_flag_line(name) for name, flag in FLAGS.items() if command in flag.commands]
     lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
@@ -253,11 +268,15 @@ def _unknown(command: str, name: str, said: str) -> UsageError:
         except UsageError as error:
             return error
         return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
+    present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
     paths = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     if paths:
         said = f"{command} takes no flag --{name}; did you mean --config.{paths[0]}?"
-    elif name in FLAGS:
-        said = f"{command} takes no flag --{name}; it belongs to {' and '.join(FLAGS[name].commands)}"
+    elif present in FLAGS and command in FLAGS[present].commands:
+        said = f"{command} takes no flag --{name}; did you mean --{present}?"
+    elif present in FLAGS:
+        other = "" if present == name else f", now as --{present}" if name in renamed.FLAGS else f", as --{present}"
+        said = f"{command} takes no flag --{name}; it belongs to {' and '.join(FLAGS[present].commands)}{other}"
     return UsageError(f"{said} (musicjax {command} --help lists the flags)")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-from musicjax import arguments
+from musicjax import arguments, renamed
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
 
@@ -48,6 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
 LONGEST_RUN, LONGEST_MATCH = int(RANGES["no_repeat"][1]), int(RANGES["longest_match"][1])
 
 
+@renamed.takes_old_keywords
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
     """How one output is drawn.

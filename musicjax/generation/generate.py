@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax import arguments, console
+from musicjax import arguments, console, renamed
 from musicjax.encodings import sampling_params
 from musicjax.encodings.encoding import BPM
 from musicjax.encodings.sampling_params import SamplingParams
@@ -29,6 +29,7 @@ CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 
 
+@renamed.takes_old_keywords
 def generate(
     model: Model | str | Path,
     *,
