@@ -122,6 +122,7 @@ def test_a_second_process_finds_the_compiled_programs_of_the_first(tmp_path):
     assert programs(tmp_path / "cache") == kept, "nothing was compiled anew"
 
 
+@pytest.mark.long
 def test_without_a_cache_no_program_is_kept(tmp_path):
     compile_in(tmp_path / "cache", "off")
     assert not (tmp_path / "cache" / "musicjax").exists()

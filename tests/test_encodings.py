@@ -228,7 +228,7 @@ def test_a_primer_beside_the_keys_is_refused(runs: Trained, tmp_path: Path, caps
     assert "none of its notes is on the 88 keys" in refused(capsys, argv, 1)
 
 
-@pytest.mark.parametrize("decode", ["staggered", "carry"])
+@pytest.mark.parametrize("decode", ["staggered", pytest.param("carry", marks=pytest.mark.long)])
 def test_a_past_that_was_not_learned_from_is_said(
     runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], decode: str
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_workdir_holds_what_is_promised(run: Path) -> None:
     assert len((run / "data.jsonl").read_text().splitlines()) == 12
 
 
+@pytest.mark.long
 def test_the_program_trains_on_a_folder_that_a_flag_names(clips: Path, tmp_path: Path) -> None:
     """The shortest command line, in a process of its own: the summary on standard output, all else beside it."""
     argv = [word for word in tiny_runs.flags(tmp_path / "w", clips) if "data.source" not in word]

@@ -142,20 +142,28 @@ def assert_spread_as_alone(clips: Path, folder: Path, name: str, devices: int, r
 
 
 @pytest.fixture(scope="module")
-def eight(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
-    """Where the first of SPREAD was run in a process of eight devices, and what became of it and of REFUSED."""
-    folder, (name, devices) = tmp_path_factory.mktemp("eight"), SPREAD[0]
-    argvs = [tiny_runs.flags(folder / "run", clips, **RUNS[name], **{"train.devices": devices})]
-    argvs += [tiny_runs.flags(folder / f"refused-{k}", clips, **fields) for k, (fields, _) in enumerate(REFUSED)]
+def spread(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Where the first of SPREAD was run, and what became of it."""
+    workdir, (name, devices) = tmp_path_factory.mktemp("eight") / "run", SPREAD[0]
+    (result,) = on_eight_devices([tiny_runs.flags(workdir, clips, **RUNS[name], **{"train.devices": devices})])
+    return workdir, result
+
+
+@pytest.fixture(scope="module")
+def refused(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
+    """What became of REFUSED."""
+    folder = tmp_path_factory.mktemp("refused")
+    argvs = [tiny_runs.flags(folder / str(k), clips, **fields) for k, (fields, _) in enumerate(REFUSED)]
     return folder, on_eight_devices(argvs)
 
 
 # Devices.
 
 
-def test_a_run_on_several_devices_is_that_on_one(eight, clips, trained_notes):
-    folder, results = eight
-    assert_spread_as_alone(clips, folder / "run", *SPREAD[0], results[0], trained_notes)
+@pytest.mark.long
+def test_a_run_on_several_devices_is_that_on_one(spread, clips, trained_notes):
+    workdir, result = spread
+    assert_spread_as_alone(clips, workdir, *SPREAD[0], result, trained_notes)
 
 
 @pytest.mark.long
@@ -168,21 +176,22 @@ def test_few_windows_and_trials_on_several_devices_are_those_on_one(name, device
     assert_spread_as_alone(clips, tmp_path / "run", name, devices, result, alone)
 
 
-def test_another_seed_is_another_run_on_several_devices_too(eight, clips, tmp_path):
-    folder, _ = eight
+@pytest.mark.long
+def test_another_seed_is_another_run_on_several_devices_too(spread, clips, tmp_path):
+    workdir, _ = spread
     other = on_one_device(clips, tmp_path / "w", seed=4)
     with pytest.raises(AssertionError):
-        assert_same_run(folder / "run", other)
+        assert_same_run(workdir, other)
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_what_the_devices_cannot_do_is_refused_in_one_line(number, eight):
-    folder, results = eight
-    result, (_, words) = results[1 + number], REFUSED[number]
+def test_what_the_devices_cannot_do_is_refused_in_one_line(number, refused):
+    folder, results = refused
+    result, (_, words) = results[number], REFUSED[number]
     assert result.status == 2
     for word in words:
         assert word in result.line()
-    assert not (folder / f"refused-{number}").exists()
+    assert not (folder / str(number)).exists()
 
 
 # Processes.
@@ -258,6 +267,7 @@ def test_two_processes_go_on_with_a_run_of_one(clips, tmp_path, trained_notes):
     assert_same_run(workdir, trained_notes)
 
 
+@pytest.mark.long
 def test_processes_that_do_not_agree_are_refused_and_none_waits_for_ever(clips, tmp_path):
     results = two_processes([tiny_runs.flags(tmp_path / str(k), clips, seed=k) for k in (0, 1)])
     for result in results:

@@ -267,11 +267,13 @@ def learned():
     return net, state.params, rows, float(metrics.loss[-1, -1] / metrics.weight[-1, -1])
 
 
+@pytest.mark.long
 def test_it_learns_a_repeated_bar(learned):
     *_, rows, loss = learned
     assert loss < 1e-4 * float(rows.var(axis=0).mean())
 
 
+@pytest.mark.long
 def test_it_plays_the_repeated_bar_back(learned):
     net, params, rows, _ = learned
     limits, draw = (

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 TRIALS, EPOCHS = 5, 8
 # The first pair is that of the tiny run. At the second rate the best epoch is not the last, but last bits do not grow
 # into another run.
-RATES, DROPOUTS = (1e-3, 0.05), (0.2, 0.5)
+RATES, DROPOUTS = (1e-3, 0.03), (0.2, 0.5)
 MANY = {
     "train.trials": TRIALS,
     "train.learning_rates": RATES,
@@ -90,7 +90,7 @@ def many(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def singles(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
     """For the first trials the run by itself, its seed, learning rate and dropout written down here."""
     folder = tmp_path_factory.mktemp("singles")
-    pairs = {0: (0, 1e-3, 0.2), 1: (1, 0.05, 0.2), 2: (2, 1e-3, 0.5)}
+    pairs = {0: (0, 1e-3, 0.2), 1: (1, 0.03, 0.2)}
     return {
         trial: run_of(
             clips,
@@ -297,7 +297,7 @@ def test_the_summary_is_that_of_the_metrics(many):
             "mean": pytest.approx(np.mean([best[trial] for trial in whose])),
             "deviation": pytest.approx(best and abs(best[0] - best[4]) / np.sqrt(2) if len(whose) == 2 else 0.0),
         }
-        for rate, dropout, whose in ((1e-3, 0.2, [0, 4]), (0.05, 0.2, [1]), (1e-3, 0.5, [2]), (0.05, 0.5, [3]))
+        for rate, dropout, whose in ((1e-3, 0.2, [0, 4]), (0.03, 0.2, [1]), (1e-3, 0.5, [2]), (0.03, 0.5, [3]))
     ]
 
 
@@ -345,11 +345,11 @@ def test_a_trial_that_diverges_ends_alone(diverging, trained_notes):
     run, said = diverging
     assert not losses_of(run.lines, "train", 1) and not losses_of(run.lines, "valid", 1)
     told = [line for line in said.splitlines() if line.startswith("trial ")]
-    assert len(told) == 1 and "1 (learning rate 0.05) ends, the others go on: epoch 1:" in told[0]
+    assert len(told) == 1 and "1 (learning rate 0.03) ends, the others go on: epoch 1:" in told[0]
     assert [progress.diverged for progress in run.metadata.trials] == [0, 1]
     assert run.summary["diverged"] == 1
     settings = run.summary["settings"]
-    assert [(one["learning_rate"], one["diverged"]) for one in settings] == [(1e-3, 0), (0.05, 1)]
+    assert [(one["learning_rate"], one["diverged"]) for one in settings] == [(1e-3, 0), (0.03, 1)]
     assert [one["mean"] is None for one in settings] == [False, True]
     # The first is the tiny run.
     assert losses_of(run.lines, "valid", 0) == pytest.approx(losses_of(lines_of(trained_notes), "valid"), rel=1e-5)
