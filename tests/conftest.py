@@ -13,6 +13,24 @@ import pytest
 from musicjax.music import composer
 
 REPOSITORY = Path(__file__).parents[1]
+# The files that take longest, the longest first.
+LONGEST = (
+    "test_encodings",
+    "test_trials",
+    "test_readme",
+    "test_bad_input",
+    "test_lstm",
+    "test_sample",
+    "test_resume",
+    "test_network",
+    "test_events_model",
+    "test_end_to_end",
+    "test_event_controls",
+    "test_recorder",
+    "test_renamed",
+    "test_reliability",
+    "test_page",
+)
 COMPILED_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
@@ -29,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("XLA_FLAGS", COMPILED_FAST)
     # One process may read a program that another is about to write; then it compiles it.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that the processes end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -102,12 +125,6 @@ def trained_notes(clips: Path, shared_by_workers: Path) -> Path:
 def trained_frames(clips: Path, shared_by_workers: Path) -> Path:
     """The workdir of the tiny run of frames with onsets and the longest match; a test that changes it takes a copy."""
     return _trained("frames", clips, shared_by_workers)
-
-
-@pytest.fixture(scope="session")
-def trained_events(clips: Path, shared_by_workers: Path) -> Path:
-    """The workdir of the tiny run of note events; a test that changes it takes a copy."""
-    return _trained("events", clips, shared_by_workers)
 
 
 @pytest.fixture

@@ -465,7 +465,7 @@ def _configs(draw) -> Config:
     return config
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(config=_configs())
 def test_any_valid_config_comes_back_from_json_as_it_was(config):
     read = config_files.from_dict(json.loads(json.dumps(config_files.to_dict(config))))

@@ -161,6 +161,10 @@ document.querySelectorAll(".sample").forEach((card, number) => {
     bus = context.createGain();
     bus.connect(master);
     sounding = stop;
+    // Making its sounds takes longer than a chord may be late.
+    onset.forEach((from, k) => {
+      if (from < 1000 * (position + AHEAD_SECONDS) && from + duration[k] > 1000 * position) tone(pitch[k]);
+    });
     origin = context.currentTime + 0.05 - position;
     next = 0;
     schedule();
