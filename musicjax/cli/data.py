@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,11 @@ def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit:
 def _require_no_other_run(report: Path, outcomes: Sequence[Outcome], source: str) -> None:
     """Raises UsageError if the report's folder holds a run, unless the run read the same files in the same way."""
     workdir = report.parent
-    if not any((workdir / name).exists() for name in ("config.json", "checkpoints")):
+    if not any(
+        os.path.exists(workdir / name) for name in ("config.json", "checkpoints")
+    ):  # False for an impossible name
         return
-    if not report.is_file() or report.read_text() != corpus_lib.report_of(outcomes):
+    if not os.path.isfile(report) or report.read_text() != corpus_lib.report_of(outcomes):
         raise UsageError(
             f"workdir {workdir} holds a run, and {report.name} in it is the record of what that run read, not of "
             f"{source}; leave out --workdir, or name another"
