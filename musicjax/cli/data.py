@@ -87,9 +87,8 @@ def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit:
 def _require_no_other_run(report: Path, outcomes: Sequence[Outcome], source: str) -> None:
     """Raises UsageError if the report's folder holds a run, unless the run read the same files in the same way."""
     workdir = report.parent
-    if not any(
-        os.path.exists(workdir / name) for name in ("config.json", "checkpoints")
-    ):  # False for an impossible name
+    # os.path says False of a name that cannot be; Path raises.
+    if not any(os.path.exists(workdir / name) for name in ("config.json", "checkpoints")):
         return
     if not os.path.isfile(report) or report.read_text() != corpus_lib.report_of(outcomes):
         raise UsageError(
