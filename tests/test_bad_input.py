@@ -287,7 +287,7 @@ def test_a_workdir_that_is_a_file_or_below_one(capsys, clips, tmp_path, workdir)
     assert _tree(tmp_path) == {"file": b"in the way"}
 
 
-@pytest.mark.parametrize("workdir", ["file", "file/below"])
+@pytest.mark.parametrize("workdir", ["file", "file/below", 300 * "x"])
 def test_a_report_that_cannot_be_written(capsys, clips, tmp_path, workdir):
     (tmp_path / "file").write_text("in the way")
     argv = ["data", f"--data={clips}", f"--workdir={workdir}", "--config.data.cache=off"]
