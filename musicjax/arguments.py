@@ -1,10 +1,9 @@
-"""What the functions of the Python interface are given: types and ranges, each fault told in one line."""
+"""Checks the arguments of the Python interface: types and ranges, with one line for each fault."""
 
 from __future__ import annotations
 
 import numbers
 import os
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ def require(name: str, value: Any, kind: Any, expected: str) -> None:
 
 
 def require_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
-    """Raises UsageError unless the value is a number in low..high; kind: int for whole numbers, or float."""
+    """Raises UsageError unless the value is a number in low..high; `kind` is int for whole numbers, else float."""
     meant = "a whole number" if kind is int else "a number"
     wanted: Any = numbers.Integral if kind is int else numbers.Real
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise wrong(name, value, f"{meant} in {low}..{high}")
     if not low <= value <= high:  # also refuses nan
-        raise UsageError(f"{name}={value}: expected {low}..{high}")
+        raise UsageError(f"{name}={shown(value)}: expected {low}..{high}")
 
 
 def path_of(name: str, value: Any, expected: str) -> Path:
-    """The value as a path; raises UsageError, which says what was expected, if it cannot be one."""
+    """The value as a path; raises UsageError, which says what was expected, unless it can be one."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise wrong(name, value, expected)
@@ -36,5 +35,14 @@ def path_of(name: str, value: Any, expected: str) -> Path:
 
 
 def wrong(name: str, value: Any, expected: str) -> UsageError:
-    """The error of an argument that is something else than what was expected."""
-    return UsageError(f"{name}={reprlib.repr(value)}: expected {expected}")
+    """The error for an argument that is not what was expected."""
+    return UsageError(f"{name}={shown(value)}: expected {expected}")
+
+
+def shown(value: Any) -> str:
+    """The value as a message shows it, shortened where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write such a number out
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from musicjax.arguments import shown
 from musicjax.config_fields import (
     HEAD,
     ONLY_HEAD,
@@ -20,7 +21,6 @@ from musicjax.config_fields import (
     knob,
     present_path,
     require_one_name,
-    shown,
     takes_own_fields,
     unknown_field,
     valid,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
 from musicjax import console, renamed
+from musicjax.arguments import shown
 from musicjax.errors import UsageError
 
 T = TypeVar("T", bound="Section")
@@ -84,12 +85,12 @@ class Section(Fields):
             super().__setattr__(name, value)
 
     def settable(self) -> list[str]:
-        """The names that can be set: those of the section and of all its parts."""
+        """The names that can be set, in the section and in all its parts."""
         names = [*super().settable(), *(name for part in self.PARTS.values() for name in field_names(part))]
         return [name for name in dict.fromkeys(names) if name != "own"]
 
     def require_part(self) -> None:
-        """Until the encoding is settled, the part is one that somebody chose: it is not silently replaced."""
+        """Marks the part as chosen, so that settling the encoding never replaces it silently."""
         self.__dict__["_chosen"] = self.own is not None
 
     def encodings_with(self, name: str) -> list[str]:
@@ -137,21 +138,12 @@ def field_names(part: Any) -> dict[str, dataclasses.Field]:
 
 
 def wrong_part(section: Section, encoding: str, part: Any = None) -> UsageError:
-    """What to say of a part, else the section's own, that is not the encoding's."""
+    """The error for a part, the section's own if none is given, that belongs to another encoding."""
     found = type(section.own if part is None else part).__name__
     return UsageError(
         f"config.{section.NAME}.own is {found}: expected {section.PARTS[encoding].__name__}, since "
         f"config.data.encoding={encoding!r}"
     )
-
-
-def shown(value: Any) -> str:
-    """The value as a message shows it, shortened where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not write such a number out
-        return "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
 
 
 def unknown_field(path: str, known: Collection[str]) -> UsageError:
@@ -196,7 +188,7 @@ def takes_own_fields(section: type[T]) -> type[T]:
             if encoding in list(section.PARTS):  # any other one is refused when the config is validated
                 if len(named) < len(names):
                     raise wrong_part(self, encoding, own)
-                # dataclasses.replace, which names every field: it cannot be seen whether the part was one of them
+                # dataclasses.replace passes every field, so nothing tells whether the caller chose the part.
                 console.say_once("config", f"data.encoding={encoding!r} begins with its defaults, without {own!r}")
             del named["own"]
         init(self, **named)

@@ -42,7 +42,7 @@ def metrics(line: dict) -> dict:
 
 
 def takes_old_keywords(called: T) -> T:
-    """Lets a function, or the constructor of a class, take its keywords of 0.1.0, with one line for each.
+    """Lets a function or a constructor take its keywords of 0.1.0, and prints a line for each.
 
     It raises UsageError if one is given under both names.
     """

@@ -29,7 +29,7 @@ HERE = [number for number in range(1, len(reliability.TESTS) + 1) if number not 
 
 
 def _rows(*words: str) -> dict[int, dict]:
-    """What `python -m tests.reliability` reports of each kind, and the lines it printed."""
+    """The row that `python -m tests.reliability` reports for each kind, with the lines that it printed."""
     command = [sys.executable, "-m", "tests.reliability", *words]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr[-3000:]

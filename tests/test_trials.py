@@ -35,8 +35,8 @@ from tests import tiny_runs
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
 TRIALS, EPOCHS = 5, 8
-# The first pair is that of the tiny run. At the second rate the best epoch is not the last, but last bits do not grow
-# into another run.
+# The tiny run has the first of each. At the second rate the best epoch comes before the last one, and rounding errors
+# stay small.
 RATES, DROPOUTS = (1e-3, 0.03), (0.2, 0.5)
 MANY = {
     "train.trials": TRIALS,
@@ -103,7 +103,7 @@ def singles(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
 
 @pytest.fixture
 def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, list[float]]], None]:
-    """Call it with {trial: losses}: those are the trial's validation losses, the last one from then on."""
+    """A function that takes {trial: losses} and makes them the trial's validation losses; the last one repeats."""
     return functools.partial(_validate, monkeypatch)
 
 
@@ -120,7 +120,7 @@ def _validate(patch: pytest.MonkeyPatch, losses: dict[int, list[float]]) -> None
 
 
 def _poison(patch: pytest.MonkeyPatch, *trials: int) -> None:
-    """The parameters of these trials are not numbers from the start."""
+    """Sets the parameters of these trials to NaN before the first epoch."""
     start = epoch_lib.start
     factor = jnp.ones(2).at[jnp.array(trials)].set(jnp.nan)
 
@@ -133,7 +133,7 @@ def _poison(patch: pytest.MonkeyPatch, *trials: int) -> None:
 
 @pytest.fixture(scope="module")
 def diverging(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
-    """Two trials, of which the second is not a number from the start; and what was printed."""
+    """Two trials, the second with NaN parameters from the start, and what the run printed."""
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
         _poison(patch, 1)
@@ -143,7 +143,7 @@ def diverging(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
 
 @pytest.fixture(scope="module")
 def diverged_later(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Two trials, of which the second is the better one until it diverges at epoch 3."""
+    """Two trials; the second is better until it diverges at epoch 3."""
     with pytest.MonkeyPatch.context() as patch:
         _validate(patch, {1: [0.01, 0.05, math.nan]})
         return run_of(clips, tmp_path_factory.mktemp("later") / "w", **TWO)

@@ -149,7 +149,7 @@ def report_of(outcomes: Sequence[Outcome]) -> str:
 
 
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Writes `report_of` these files; raises RunError if it cannot be written."""
+    """Writes the report of these files; raises RunError if it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, report_of(outcomes))

@@ -111,7 +111,7 @@ def of_config(sample: SampleConfig) -> SamplingParams:
 
 
 def check(params: SamplingParams) -> None:
-    """Raises UsageError if a value is of another type or out of range, or no pitch is left."""
+    """Raises UsageError if a value has the wrong type or is out of range, or if no pitch is left."""
     for name, (low, high) in RANGES.items():
         value = getattr(params, name)
         if value is not None or name not in TEMPERATURES:

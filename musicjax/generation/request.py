@@ -132,7 +132,7 @@ def check(
     bpm: float | None = None,
     numbers: Sequence[int] | None = None,
 ) -> None:
-    """Raises UsageError for a request of another type or out of range."""
+    """Raises UsageError if a value of the request has the wrong type or is out of range."""
     if decode not in ("auto", *DECODES):
         raise UsageError(f"decode={decode!r}: expected one of auto, {', '.join(DECODES)}")
     arguments.require_number("num_outputs", num_outputs, int, 0, MOST_OUTPUTS)

@@ -39,7 +39,7 @@ class Score(NamedTuple):
 class Head(Protocol):
     """What every head can do."""
 
-    # What the console calls it after the dense layer; empty where the outputs of that are the next row.
+    # The console prints it after the dense layer; empty where the outputs of that layer are the next row.
     name: ClassVar[str]
 
     def outputs(self, columns: int) -> int:

@@ -76,7 +76,7 @@ def _source(data: str | Path) -> str:
 
 
 def _require_own_data(model: Model, workdir: Path) -> None:
-    """Raises UsageError if another source is named than the run had, and has other data."""
+    """Raises UsageError if the config names a source other than the run's, and it holds other data."""
     source, saved = model.encoding.config.data.source, model.config.data.source
     if source != saved and model.encoding.music()[1] != model.metadata.fingerprint:
         raise UsageError(

@@ -67,7 +67,7 @@ def require_same_config(saved: Config, present: Config, workdir: Path) -> None:
 
 
 def told(differing: list[tuple[str, Any, Any]]) -> str:
-    """(path, saved value, present value) of fields in words; only the encoding if it differs: it brings the others."""
+    """Fields that differ, (path, saved value, present value), in words; if the encoding does, only that one."""
     encoding = [one for one in differing if one[0] == "data.encoding"]
     return "; ".join(
         f"config.{path} is {saved!r} in the run, {present!r} here" for path, saved, present in encoding or differing
@@ -91,10 +91,8 @@ def remove_partial_files(workdir: Path) -> int:
         files.remove(path)
     if found:
         names = ", ".join(str(path.relative_to(workdir)) for path in found)
-        what = (
-            "1 partial file that an interrupted save left"
-            if len(found) == 1
-            else (f"{len(found)} partial files that interrupted saves left")
-        )
+        what = f"{len(found)} partial files that interrupted saves left"
+        if len(found) == 1:
+            what = "1 partial file that an interrupted save left"
         console.say("removed", f"{what}: {names}")
     return len(found)

@@ -106,7 +106,7 @@ def damaged(ground: Ground) -> Iterator[Case]:
     yield "ends byte-equal", reference.wrong_end(workdir)
 
 
-# For each field another value than in `Ground.tiny`, where the next number is none.
+# A value that differs from the one in `Ground.tiny`, for each field whose value plus one is not allowed.
 OTHERS = {
     "name": "other",
     "data.cache": "off",

@@ -149,7 +149,7 @@ def _in_the_way(ground: Ground, trained: Path) -> Iterator[Case]:
 
 
 def hostile_artefacts(ground: Ground) -> Iterator[Case]:
-    """Files of strangers: metadata of a checkpoint, links, pickles, caches, deep JSON, names"""
+    """Files from strangers: metadata of a checkpoint, links, pickles, caches, deep JSON, names"""
     trained = ground.folder / "trained"
     yield "a run to try with", wrong(call(*ground.tiny(trained)), 0)
     for number in range(ground.size(200, 4)):
@@ -160,7 +160,7 @@ def hostile_artefacts(ground: Ground) -> Iterator[Case]:
 
 
 def _strange_metadata(ground: Ground, trained: Path, number: int) -> Case:
-    """A checkpoint with another value in its metadata, and checksums that say it is whole."""
+    """A checkpoint whose metadata has one value changed and whose checksums match."""
     workdir = shutil.copytree(trained, ground.folder / f"metadata{number}")
     shutil.rmtree(workdir / "checkpoints" / "2")
     place = workdir / "checkpoints" / "3"
