@@ -37,6 +37,7 @@ GENERATE: list[tuple[dict[str, Any], str]] = [
     ({"num_outputs": True}, r"num_outputs=True: expected a whole number"),
     ({"seed": None}, r"seed=None: expected a whole number in 0\.\.2147483647"),
     ({"seed": 1.5}, r"seed=1\.5: expected a whole number"),
+    ({"seed": 10**5000}, r"seed=a number of thousands of digits: expected 0\.\.2147483647"),
     ({"num_notes": 3.5}, r"num_notes=3\.5: expected a whole number"),
     ({"num_notes": 0, "seconds": "x"}, r"seconds='x': expected a number"),
     ({"num_notes": 0, "bars": None}, r"bars=None: expected a number"),
