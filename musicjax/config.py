@@ -188,6 +188,11 @@ class DataConfig(Section):
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
     )
     percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
+    sustain: str = knob(
+        "key",
+        "key: a note lasts until its key is released; pedal: as long as the sustain pedal holds it",
+        choices=("key", "pedal"),
+    )
     window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)

@@ -256,7 +256,7 @@ TIMES = {
     "a rest of hours is shortened": Known(
         midi_file("00 90 3c 40  60 3c 00  87 ff ff 7f 3e 40  60 3e 00  60 40 40  60 40 00"),
         [60, 62, 64],
-        [0, 600, 601],
+        [0, 599.828125, 600.828125],  # still 3.65625 beats into its bar
         [0.5, 0.5, 0.5],
         "too_long_rest",
     ),

@@ -58,9 +58,9 @@ def _read(source: Path, cache: Path | str = "off", **knobs) -> tuple[Corpus, lis
         return _read_by_process(source, cache, **knobs)
 
 
-def _read_files(paths, workers, seconds_per_file, percussion):
+def _read_files(paths, workers, seconds_per_file, options):
     for path in paths:
-        yield path, *read.read_file(str(path), percussion)
+        yield path, *read.read_file(str(path), options)
 
 
 def _names(source: Path) -> list[str]:
@@ -349,7 +349,7 @@ def test_the_reading_process_imports_numpy_alone():
 def no_reading(monkeypatch):
     """Once called, it fails to read any file."""
 
-    def fail(path, percussion):
+    def fail(path, options):
         raise AssertionError("a file was read")
 
     return lambda: monkeypatch.setattr(read, "read_file", fail)
@@ -492,13 +492,17 @@ def _corpora(draw) -> Corpus:
     total = int(offsets[-1])
     notes = from_seconds(np.full(total, 60), np.full(total, 90), np.zeros(total), np.ones(total))
     hashes = tuple(f"hash-{content}" for content in contents)
-    return Corpus(notes, offsets, tuple(f"{number}.mid" for number in range(len(contents))), hashes)
+    names = tuple(f"{number}.mid" for number in range(len(contents)))
+    return Corpus(notes, offsets, names, hashes, (notes.tempos,) * len(names), (notes.meters,) * len(names))
 
 
 def _reordered(corpus: Corpus, order: list[int]) -> Corpus:
     sizes = np.diff(corpus.offsets)[order]
     names = tuple(f"other-{number}.mid" for number in range(len(order)))
-    return Corpus(corpus.notes, np.cumsum([0, *sizes]), names, tuple(corpus.hashes[index] for index in order))
+    hashes, tempos, meters = (
+        tuple(of[index] for index in order) for of in (corpus.hashes, corpus.tempos, corpus.meters)
+    )
+    return Corpus(corpus.notes, np.cumsum([0, *sizes]), names, hashes, tempos, meters)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -643,7 +647,7 @@ def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):
     """Its alarm is set for each file: the limit, rounded up, and a second."""
     script = "import time\nfrom musicjax.corpus import worker as reader\nfrom musicjax.music import midi\n"
     script += "midi.read_pieces = lambda *_, **__: time.sleep(60)\nreader.main()\n"
-    request = json.dumps({"path": "x.mid", "percussion": True, "seconds": 0.5}) + "\n"
+    request = json.dumps({"path": "x.mid", "options": [True, "key"], "seconds": 0.5}) + "\n"
     ran = subprocess.run(
         [sys.executable, "-c", script], input=request.encode(), capture_output=True, timeout=20, check=False
     )

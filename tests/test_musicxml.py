@@ -330,8 +330,8 @@ def test_scores_lie_among_midi_files_and_are_reported_and_cached_as_they_are(tmp
 def test_the_reader_says_why_it_skips_a_score(tmp_path):
     path = tmp_path / "a.mxl"
     path.write_bytes(b"PK no archive")
-    outcome, notes = read.read_file(str(path), percussion=True)
-    assert (outcome.status, outcome.code, notes) == ("skipped", "bad_archive", None)
+    outcome, notes = read.read_file(str(path), read.Options())
+    assert (outcome.status, outcome.code, notes) == ("skipped", "bad_archive", [])
 
 
 # The chorales.

@@ -13,7 +13,7 @@ from musicjax import files
 from musicjax.config import DataConfig
 from musicjax.corpus import worker
 from musicjax.corpus.find import SCORE_SUFFIXES
-from musicjax.corpus.read import Reading
+from musicjax.corpus.read import Options, Reading
 from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
@@ -43,14 +43,14 @@ def cache_folder(data: DataConfig) -> Path | None:
     return folder
 
 
-def entry(cache: Path, path: Path, sha256: str, percussion: bool) -> Path:
+def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:
     """Where the reading of a file of this content is kept. How a file is read depends on its suffix, too."""
-    kind, suffix = "all" if percussion else "pitched", path.suffix.lower()
+    kind, suffix = f"{'all' if options.percussion else 'pitched'}-{options.sustain}", path.suffix.lower()
     name = f"{sha256}-{suffix[1:]}" if suffix in SCORE_SUFFIXES else sha256
     return cache / f"notes-v{READER_VERSION}-{kind}" / name[:2] / name
 
 
-def load(kept: Path) -> tuple[Reading, Notes | None] | None:
+def load(kept: Path) -> tuple[Reading, list[Notes]] | None:
     """The reading that an entry holds; None if there is none, or a damaged one, so that the file is read again."""
     with contextlib.suppress(OSError, ValueError, TypeError, EOFError):
         # From memory: a damaged head may ask for any number of bytes, for which a file would make room.
@@ -58,13 +58,13 @@ def load(kept: Path) -> tuple[Reading, Notes | None] | None:
     return None
 
 
-def store(kept: Path, reading: Reading, notes: Notes | None) -> None:
+def store(kept: Path, reading: Reading, pieces: list[Notes]) -> None:
     """Keeps a reading, unless another try may change it; raises OSError if it cannot be written."""
     if reading.code in PASSING:
         return
     kept.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(kept) as partial, partial.open("wb") as stream:
-        worker.send(stream, reading, notes)
+        worker.send(stream, reading, pieces)
 
 
 def cannot_write(cache: Path, error: OSError) -> RunError:

@@ -50,19 +50,23 @@ class Corpus:
         offsets: int64 [P + 1].
         names: P paths, relative to the source, sorted; #1, #2 ... follow those of a file of several pieces.
         hashes: P sha256 of the files.
+        tempos, meters: of each of the P pieces, as in `Notes`.
     """
 
     notes: Notes
     offsets: np.ndarray
     names: tuple[str, ...]
     hashes: tuple[str, ...]
+    tempos: tuple[np.ndarray, ...]
+    meters: tuple[np.ndarray, ...]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def piece(self, index: int) -> Notes:
         """The notes of one piece."""
-        return self.notes[self.offsets[index] : self.offsets[index + 1]]
+        own = self.notes[self.offsets[index] : self.offsets[index + 1]]
+        return dataclasses.replace(own, tempos=self.tempos[index], meters=self.meters[index])
 
     @property
     def pieces(self) -> list[Notes]:
@@ -100,12 +104,12 @@ def folders(names: Sequence[str]) -> np.ndarray | None:
 
 
 class ReadFile(NamedTuple):
-    """One file that was read: its path relative to the source, its sha256 (empty if unknown), and what it gave."""
+    """One file that was read: its path relative to the source, its sha256 (empty if unknown), and its pieces."""
 
     path: str
     sha256: str
     reading: Reading
-    notes: Notes | None
+    pieces: list[Notes]
 
 
 def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
@@ -114,8 +118,7 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
     hashes: list[str] = []
     pieces: list[Notes] = []
     outcomes: list[Outcome] = []
-    for path, sha256, reading, notes in read:
-        own = [] if notes is None else _split(notes, reading.lengths)
+    for path, sha256, reading, own in read:
         names += [path] if len(own) == 1 else [f"{path}#{number}" for number in range(1, len(own) + 1)]
         hashes += [sha256] * len(own)
         pieces += own
@@ -126,13 +129,8 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
     else:
         notes = Notes.from_array(np.zeros((len(FIELDS), 0)))
     offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-    return Corpus(notes, offsets, tuple(names), tuple(hashes)), outcomes
-
-
-def _split(notes: Notes, lengths: Sequence[int]) -> list[Notes]:
-    """The pieces of a file, which lie end to end."""
-    ends = np.cumsum(lengths).tolist()
-    return [notes[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    changes = tuple(piece.tempos for piece in pieces), tuple(piece.meters for piece in pieces)
+    return Corpus(notes, offsets, tuple(names), tuple(hashes), *changes), outcomes
 
 
 def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import pool
 from musicjax.corpus.corpus import Corpus, Outcome, ReadFile
 from musicjax.corpus.find import SUFFIXES, find_files
-from musicjax.corpus.read import Reading, skipped
+from musicjax.corpus.read import Options, Reading, skipped
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError
 from musicjax.music import COMPOSER_VERSION
@@ -53,7 +53,7 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
     """Reads the source, downloads it first if need be, shows progress and says what became of the files.
 
     Args:
-        data: source, cache, workers, seconds_per_file and percussion are used.
+        data: source, cache, workers, seconds_per_file, percussion and sustain are used.
 
     Returns:
         The corpus of all files that gave notes (perhaps none), and an Outcome for each file found, by path.
@@ -150,10 +150,11 @@ def _read_files(
 ) -> Iterator[ReadFile]:
     """Each file as it was read, now or at an earlier start, in the order of the paths."""
     hashes: dict[Path, str] = {}
-    known: dict[Path, tuple[Reading, Notes | None]] = {}
+    known: dict[Path, tuple[Reading, list[Notes]]] = {}
+    options = Options(data.percussion, data.sustain)
 
     def entry(path: Path) -> Path | None:
-        return cache_lib.entry(cache, path, hashes[path], data.percussion) if cache is not None else None
+        return cache_lib.entry(cache, path, hashes[path], options) if cache is not None else None
 
     def unknown() -> Iterator[Path]:
         """The paths that the cache does not know; fills in `hashes`, and `known` with those that it does."""
@@ -161,7 +162,7 @@ def _read_files(
             try:
                 hashes[path] = files.sha256(path)
             except OSError as error:
-                known[path] = (skipped("unreadable", error.strerror or str(error)), None)
+                known[path] = (skipped("unreadable", error.strerror or str(error)), [])
                 continue
             kept = entry(path)
             found = None if kept is None else cache_lib.load(kept)
@@ -170,12 +171,12 @@ def _read_files(
             else:
                 known[path] = found
 
-    for path, reading, notes in pool.read_files(unknown(), data.workers, data.seconds_per_file, data.percussion):
-        known[path] = (reading, notes)
+    for path, reading, pieces in pool.read_files(unknown(), data.workers, data.seconds_per_file, options):
+        known[path] = (reading, pieces)
         kept = entry(path)
         if cache is not None and kept is not None:
             try:
-                cache_lib.store(kept, reading, notes)
+                cache_lib.store(kept, reading, pieces)
             except OSError as error:
                 raise cache_lib.cannot_write(cache, error) from error
         update(len(known), total=len(paths))

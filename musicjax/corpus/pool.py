@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from musicjax.corpus import worker
-from musicjax.corpus.read import Reading, skipped
+from musicjax.corpus.read import Options, Reading, skipped
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
 
@@ -39,15 +39,15 @@ def cores() -> int:
 
 
 def read_files(
-    paths: Iterable[Path], workers: int, seconds_per_file: float, percussion: bool
-) -> Iterator[tuple[Path, Reading, Notes | None]]:
-    """Yields (path, reading, notes or None) of each file as it is done, in no fixed order.
+    paths: Iterable[Path], workers: int, seconds_per_file: float, options: Options
+) -> Iterator[tuple[Path, Reading, list[Notes]]]:
+    """Yields (path, reading, pieces) of each file as it is done, in no fixed order.
 
     Args:
         paths: taken one by one, while those taken before are being read.
         workers: processes at most; 0: one for each core.
         seconds_per_file: the pool gives up on a file that takes longer, and ends its process.
-        percussion: see `read.read_file`.
+        options: how each file is read.
 
     Raises:
         RunError: a reading process cannot be started.
@@ -81,7 +81,7 @@ def read_files(
         for path in paths:
             waiting.put(path)
             if count % FILES_A_PROCESS == 0 and len(processes) < workers:
-                processes.append(_ReadingProcess(seconds_per_file, percussion))
+                processes.append(_ReadingProcess(seconds_per_file, options))
                 threading.Thread(target=work, args=(processes[-1],), daemon=True).start()
             count += 1
         for _ in processes:
@@ -101,16 +101,16 @@ def read_files(
 class _ReadingProcess:
     """A `worker` process; one that a file kills, or that takes too long for a file, is replaced by another."""
 
-    def __init__(self, seconds_per_file: float, percussion: bool):
+    def __init__(self, seconds_per_file: float, options: Options):
         self._seconds_per_file = seconds_per_file
-        self._percussion = percussion
+        self._options = options
         self._process: subprocess.Popen | None = None
         self._late_at = math.inf  # seconds of the monotonic clock
         self._timed_out = False
         self._lock = threading.Lock()  # so that no process is killed once its answer is there
         self._asked: Path | None = None  # the last file that it asked the process for
 
-    def read(self, path: Path, following: Path | None) -> tuple[Reading, Notes | None]:
+    def read(self, path: Path, following: Path | None) -> tuple[Reading, list[Notes]]:
         """The reading of a file. Asks for the next one at once, so that the process never waits."""
         self._timed_out = False
         try:
@@ -125,8 +125,8 @@ class _ReadingProcess:
         except (EOFError, BrokenPipeError):
             self.end()
             if self._timed_out:
-                return skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), None
-            return skipped("reader_died", "the reading process died on it"), None
+                return skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), []
+            return skipped("reader_died", "the reading process died on it"), []
         finally:
             with self._lock:
                 self._late_at = math.inf
@@ -136,7 +136,7 @@ class _ReadingProcess:
     def _ask(self, path: Path) -> None:
         process = self._process or self._start()
         assert process.stdin is not None
-        request = {"path": str(path), "percussion": self._percussion, "seconds": self._seconds_per_file}
+        request = {"path": str(path), "options": self._options, "seconds": self._seconds_per_file}
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
         self._asked = path

@@ -28,13 +28,16 @@ def without_tests(corpus: Corpus) -> Corpus:
     if own is None or not (own == 2).any():
         return corpus
     kept, lengths = own != 2, np.diff(corpus.offsets)
-    names, hashes = (tuple(np.array(of, object)[kept].tolist()) for of in (corpus.names, corpus.hashes))
+    chosen = np.flatnonzero(kept).tolist()
+    of_pieces = {
+        name: tuple(getattr(corpus, name)[piece] for piece in chosen)
+        for name in ("names", "hashes", "tempos", "meters")
+    }
     return dataclasses.replace(
         corpus,
         notes=corpus.notes[np.repeat(kept, lengths)],
         offsets=np.cumsum([0, *lengths[kept].tolist()], dtype=np.int64),
-        names=names,
-        hashes=hashes,
+        **of_pieces,
     )
 
 

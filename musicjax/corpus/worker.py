@@ -12,33 +12,37 @@ import signal
 import struct
 import sys
 import zlib
+from collections.abc import Sequence
 from typing import IO
 
 import numpy as np
 
-from musicjax.corpus.read import MEMORY_BYTES, Reading, read_file
+from musicjax.corpus.read import MEMORY_BYTES, Options, Reading, read_file
 from musicjax.music.notes import FIELDS, Notes
 
-_HEAD = struct.Struct("<III")  # bytes of JSON, notes, crc32 of both parts
+_HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
 # How each field of the notes is sent, one array behind the other: pitch and velocity fit in a byte.
 _SENT = tuple(np.dtype("u1" if name in ("pitch", "velocity") else "<f8") for name in FIELDS)
-_NOTE_BYTES = sum(kind.itemsize for kind in _SENT)
+_CHANGE = np.dtype("<f8")
+TEMPO_COLUMNS, METER_COLUMNS = 2, 3
 
 
-def send(stream: IO[bytes], reading: Reading, notes: Notes | None) -> None:
-    """Writes a reading: a head, JSON, and the fields of the notes. The cache keeps the same bytes."""
-    text = json.dumps(reading).encode()
-    body = b""
-    if notes is not None:
-        fields = (getattr(notes, name) for name in FIELDS)
-        body = b"".join(field.astype(kind).tobytes() for field, kind in zip(fields, _SENT, strict=True))
-    stream.write(_HEAD.pack(len(text), 0 if notes is None else len(notes), zlib.crc32(body, zlib.crc32(text))))
+def send(stream: IO[bytes], reading: Reading, pieces: Sequence[Notes]) -> None:
+    """Writes a reading: a head, JSON, and the arrays of each piece. The cache keeps the same bytes."""
+    sizes = [(len(piece), len(piece.tempos), len(piece.meters)) for piece in pieces]
+    text = json.dumps([reading, sizes]).encode()
+    parts = []
+    for piece in pieces:
+        parts += [getattr(piece, name).astype(kind) for name, kind in zip(FIELDS, _SENT, strict=True)]
+        parts += [piece.tempos.astype(_CHANGE), piece.meters.astype(_CHANGE)]
+    body = b"".join(part.tobytes() for part in parts)
+    stream.write(_HEAD.pack(len(text), len(body), zlib.crc32(body, zlib.crc32(text))))
     stream.write(text)
     stream.write(body)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[Reading, Notes | None]:
+def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]]:
     """The inverse of `send`.
 
     Raises:
@@ -47,21 +51,37 @@ def receive(stream: IO[bytes]) -> tuple[Reading, Notes | None]:
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         raise EOFError("the head is cut off")
-    text_bytes, count, checksum = _HEAD.unpack(head)
-    text = stream.read(text_bytes)
-    body = stream.read(_NOTE_BYTES * count)
-    if len(body) < _NOTE_BYTES * count or zlib.crc32(body, zlib.crc32(text)) != checksum:
+    text_bytes, body_bytes, checksum = _HEAD.unpack(head)
+    text, body = stream.read(text_bytes), stream.read(body_bytes)
+    if len(body) < body_bytes or zlib.crc32(body, zlib.crc32(text)) != checksum:
         raise EOFError("the bytes are not those that were sent")
-    status, code, detail, lengths = json.loads(text)
-    reading = Reading(status, code, detail, tuple(lengths))
-    if not count:
-        return reading, None
-    fields, at = [], 0
-    for kind in _SENT:
-        fields.append(np.frombuffer(body, kind, count, at))
+    reading, sizes = json.loads(text)
+    pieces, at = [], 0
+    for size in sizes:
+        piece, at = _piece(body, at, *size)
+        pieces.append(piece)
+    return Reading(*reading), pieces
+
+
+def _piece(body: bytes, at: int, notes: int, tempos: int, meters: int) -> tuple[Notes, int]:
+    """(the piece whose arrays begin at byte `at`, where they end)."""
+    found = []
+    kinds = [(kind, notes) for kind in _SENT]
+    kinds += [(_CHANGE, tempos * TEMPO_COLUMNS), (_CHANGE, meters * METER_COLUMNS)]
+    for kind, count in kinds:
+        found.append(np.frombuffer(body, kind, count, at))
         at += kind.itemsize * count
-    pitch, velocity, *times = fields
-    return reading, Notes(pitch.astype(np.int16), velocity.astype(np.int16), *times)
+    pitch, velocity, onset, duration, onset_beats, duration_beats, tempo, meter = found
+    return Notes(
+        pitch.astype(np.int16),
+        velocity.astype(np.int16),
+        onset,
+        duration,
+        onset_beats,
+        duration_beats,
+        tempo.reshape(-1, TEMPO_COLUMNS),
+        meter.reshape(-1, METER_COLUMNS),
+    ), at
 
 
 def _limit_memory() -> None:
@@ -78,14 +98,14 @@ def _set_alarm(seconds: int) -> None:
 
 
 def main() -> None:
-    """Answers each request line, {"path", "percussion", "seconds"} as JSON, until standard input ends."""
+    """Answers each request line, {"path", "options", "seconds"} as JSON, until standard input ends."""
     _limit_memory()
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
     for line in sys.stdin.buffer:
         request = json.loads(line)
         # The parent ends this process when the time is up; if the parent is gone, the alarm does.
         _set_alarm(math.ceil(request["seconds"]) + 1)
-        reading = read_file(request["path"], request["percussion"])
+        reading = read_file(request["path"], Options(*request["options"]))
         _set_alarm(0)
         send(replies, *reading)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from musicjax import arguments
-from musicjax.music import midi_chunks, midi_events, midi_notes
+from musicjax.music import bar_position, midi_chunks, midi_events, midi_notes, tempo_map
 from musicjax.music.midi_chunks import Mended, MidiError
-from musicjax.music.notes import Notes
-from musicjax.music.tempo_map import seconds_at
+from musicjax.music.notes import DEFAULT_BPM, Notes, one_meter, one_tempo
 
 if TYPE_CHECKING:
     import mido
@@ -23,16 +24,17 @@ MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSI
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
 MOST_REST_SECONDS = 600.0  # longer silence comes from a damaged delta time, and would squeeze every other interval
-DEFAULT_TEMPO_US = 500_000  # microseconds per beat until a file says otherwise (MIDI 1.0)
+SUSTAINS = ("key", "pedal")  # what ends a note
+MICROSECONDS_A_MINUTE = 60_000_000
 
 
-def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
+def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
     """The notes of one MIDI file, all tracks merged.
 
     Notes that start on the same tick keep the order of the file (track by track), as in
     mido's merged stream. A note_on of velocity 0 ends a note, as a note_off does; a note that is
     struck again while it sounds ends first in, first out; one that never ends stops with its track.
-    A damaged file gives the notes that can be read.
+    A controller that turns all notes of a channel off ends them. A damaged file gives the notes that can be read.
 
     Args:
         path: the file.
@@ -43,13 +45,17 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
-    pieces, _ = read_pieces(path, percussion=percussion)
+    if sustain not in SUSTAINS:
+        raise arguments.wrong("sustain", sustain, " or ".join(SUSTAINS))
+    pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain)
     if len(pieces) > 1:
         raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
     return pieces[0]
 
 
-def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[list[Notes], Mended]:
+def read_pieces(
+    path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key"
+) -> tuple[list[Notes], Mended]:
     """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what it mended to read them.
 
     Raises:
@@ -63,7 +69,7 @@ def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[li
         raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
     layout = midi_chunks.find(data, mended)
     found = midi_events.read(data, layout.tracks, mended)
-    table = midi_notes.pair(found)
+    table = midi_notes.pair(found, merged=layout.kind != 2, pedal=sustain == "pedal")
     if not len(table.onset):
         code, why = next(iter(mended.items()), ("no_notes", ""))
         raise MidiError(code, f"holds no notes{why and ': '}{why}")
@@ -73,37 +79,83 @@ def read_pieces(path: str | os.PathLike, *, percussion: bool = True) -> tuple[li
         table = table.select(table.channel != PERCUSSION_CHANNEL)
         if not len(table.onset):
             raise MidiError("only_percussion", "holds notes on the percussion channel only")
-    tempo_track = found.track[[index for index, _ in found.tempos]]
-    tempos = [(int(found.tick[index]), tempo) for index, tempo in found.tempos]
+    changes = _Changes(
+        [(int(found.tick[at]), tempo) for at, tempo in found.tempos],
+        [(int(found.tick[at]), numerator, denominator) for at, numerator, denominator in found.meters],
+    )
     if layout.kind != 2:
-        return [_notes(table, tempos, layout, mended)], mended
+        return [_notes(table, changes, layout, mended)], mended
+    of_tempos, of_meters = (found.track[[at for at, *_ in several]] for several in (found.tempos, found.meters))
     pieces = []
     for track in np.unique(table.track):
-        own = [tempo for tempo, of_track in zip(tempos, tempo_track, strict=True) if of_track == track]
+        own = _Changes(
+            list(itertools.compress(changes.tempos, of_tempos == track)),
+            list(itertools.compress(changes.meters, of_meters == track)),
+        )
         pieces.append(_notes(table.select(table.track == track), own, layout, mended))
     return pieces, mended
 
 
-def _notes(table: midi_notes.Table, tempos: list[tuple[int, int]], layout: midi_chunks.Layout, mended: Mended) -> Notes:
-    """Notes from ticks, the tempo changes (tick, microseconds per beat) and the time division."""
+class _Changes(NamedTuple):
+    """tempos: (tick, microseconds a beat); meters: (tick, numerator, denominator)."""
+
+    tempos: list[tuple[int, int]]
+    meters: list[tuple[int, int, int]]
+
+
+def _notes(table: midi_notes.Table, changes: _Changes, layout: midi_chunks.Layout, mended: Mended) -> Notes:
+    """Notes from ticks, what changes on the way, and the time division."""
     table = table.select(np.argsort(table.onset, kind="stable"))  # ties stay in file order
     ticks_per_beat: float = layout.ticks_per_beat
+    tempos, meters = one_tempo(), one_meter()
     if ticks_per_beat:
-        changes = [(tick, us / 1e6 / ticks_per_beat) for tick, us in [(0, DEFAULT_TEMPO_US), *tempos]]
-        onset, end = seconds_at(table.onset, changes), seconds_at(table.end, changes)
+        paces = [(0.0, 60 / DEFAULT_BPM / ticks_per_beat)]
+        paces += [(tick, us / 1e6 / ticks_per_beat) for tick, us in changes.tempos]
+        onset, end = tempo_map.seconds_at(table.onset, paces), tempo_map.seconds_at(table.end, paces)
+        by_beat = [(tick / ticks_per_beat, MICROSECONDS_A_MINUTE / us) for tick, us in changes.tempos]
+        tempos = tempo_map.in_order(by_beat, tempos[0])
+        _say_contradictions(changes.meters, mended)
+        meters = tempo_map.in_order([(tick / ticks_per_beat, *meter) for tick, *meter in changes.meters], meters[0])
     else:  # such a file has no beats, and no tempo changes it
         onset, end = table.onset / layout.ticks_per_second, table.end / layout.ticks_per_second
-        ticks_per_beat = layout.ticks_per_second * DEFAULT_TEMPO_US / 1e6
+        ticks_per_beat = layout.ticks_per_second * 60 / DEFAULT_BPM
     onset_beats = table.onset / ticks_per_beat
     duration, duration_beats = end - onset, (table.end - table.onset) / ticks_per_beat
-    rest = np.diff(onset, prepend=0.0)
-    if rest.max() > MOST_REST_SECONDS:
-        mended.setdefault("too_long_rest", f"a rest of {rest.max():,.0f} s shortened to {MOST_REST_SECONDS:,.0f} s")
-        share = np.minimum(MOST_REST_SECONDS / np.maximum(rest, MOST_REST_SECONDS), 1.0)
-        onset, onset_beats = np.cumsum(rest * share), np.cumsum(np.diff(onset_beats, prepend=0.0) * share)
-    return Notes(
-        table.pitch.astype(np.int16), table.velocity.astype(np.int16), onset, duration, onset_beats, duration_beats
+    pitch, velocity = table.pitch.astype(np.int16), table.velocity.astype(np.int16)
+    notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters)
+    longest = float(np.diff(onset, prepend=0.0).max())
+    if longest > MOST_REST_SECONDS:
+        mended.setdefault(
+            "too_long_rest", f"a rest of {longest:,.0f} s shortened by bars to {MOST_REST_SECONDS:,.0f} s"
+        )
+        return _with_short_rests(notes)
+    return notes
+
+
+def _with_short_rests(notes: Notes) -> Notes:
+    """The notes with no rest longer than the longest allowed, each still at its place in the bar."""
+    rest, rest_beats = np.diff(notes.onset, prepend=0.0), np.diff(notes.onset_beats, prepend=0.0)
+    kept = np.minimum(MOST_REST_SECONDS / np.maximum(rest, MOST_REST_SECONDS), 1.0)
+    bar = bar_position.beats_per_bar(notes.meters)[bar_position.segments(notes.onset_beats, notes.meters)]
+    removed = np.minimum(np.ceil(rest_beats * (1 - kept) / bar) * bar, rest_beats)
+    share = 1 - np.divide(removed, rest_beats, out=np.zeros_like(removed), where=rest_beats > 0)
+    onset_beats = np.cumsum(rest_beats - removed)
+    tempos, meters = (
+        tempo_map.moved(changes, np.append(0.0, notes.onset_beats), np.append(0.0, onset_beats))
+        for changes in (notes.tempos, notes.meters)
     )
+    onset = np.cumsum(rest * share)
+    return dataclasses.replace(notes, onset=onset, onset_beats=onset_beats, tempos=tempos, meters=meters)
+
+
+def _say_contradictions(meters: Sequence[tuple[int, int, int]], mended: Mended) -> None:
+    """Adds to `mended` if two different meters (tick, numerator, denominator) begin at one place."""
+    held: dict[int, list[int]] = {}
+    for tick, *meter in meters:
+        if held.setdefault(tick, meter) != meter:
+            numbers = " and ".join(f"{numerator}/{denominator}" for numerator, denominator in (held[tick], meter))
+            mended.setdefault("contradicting_meters", f"time signatures {numbers} at one place: the last one holds")
+        held[tick] = meter
 
 
 def write(

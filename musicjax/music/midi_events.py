@@ -23,6 +23,7 @@ PADDING = 16  # zeros behind the bytes of a file, so that looking ahead needs no
 MOST_EVENTS = 2_000_000  # of one file
 MOST_DELTA_BYTES = 4  # MIDI 1.0
 SHORTEST_META = {0x20: 1, 0x21: 1, 0x51: 3, 0x54: 5, 0x58: 4, 0x59: 2}  # bytes that each type needs
+MOST_NUMERATOR, MOST_DENOMINATOR_POWER = 128, 6  # of a time signature: the denominator is at most 64
 SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 
 
@@ -35,6 +36,7 @@ class Events(NamedTuple):
         status: uint8 [E], 0x80..0xEF of a channel message, running status filled in; anything else has no notes.
         first, second: uint8 [E], the data bytes of a channel message, 0..127.
         tempos: (index of the event, microseconds per beat).
+        meters: (index of the event, numerator, denominator).
     """
 
     tick: np.ndarray
@@ -43,6 +45,7 @@ class Events(NamedTuple):
     first: np.ndarray
     second: np.ndarray
     tempos: list[tuple[int, int]]
+    meters: list[tuple[int, int, int]]
 
 
 def read(data: bytes, tracks: list[tuple[int, int]], mended: Mended) -> Events:
@@ -55,21 +58,23 @@ def read(data: bytes, tracks: list[tuple[int, int]], mended: Mended) -> Events:
     found: list[np.ndarray] = []
     counts: list[int] = []
     tempos: list[tuple[int, int]] = []
+    meters: list[tuple[int, int, int]] = []
     plain_events = _PlainEvents(padded)
     total = 0
     for start, stop in tracks:
         track = _Track(data, start, stop, mended, MOST_EVENTS - total)
         track.read(plain_events)
         tempos += [(total + index, tempo) for index, tempo in track.tempos]
+        meters += [(total + index, numerator, denominator) for index, numerator, denominator in track.meters]
         total += track.count
         found += track.found
         counts.append(track.count)
     at = np.concatenate(found) if found else np.zeros(0, np.int64)
-    return _decode(padded, at, np.array(counts, np.int64), tempos)
+    return _decode(padded, at, np.array(counts, np.int64))._replace(tempos=tempos, meters=meters)
 
 
-def _decode(data: np.ndarray, at: np.ndarray, counts: np.ndarray, tempos: list[tuple[int, int]]) -> Events:
-    """Events from where they begin, [E]."""
+def _decode(data: np.ndarray, at: np.ndarray, counts: np.ndarray) -> Events:
+    """Events from where they begin, [E], without tempos and meters."""
     byte = data[at]
     delta = (byte & 0x7F).astype(np.int64)
     more = byte >= 0x80
@@ -94,7 +99,8 @@ def _decode(data: np.ndarray, at: np.ndarray, counts: np.ndarray, tempos: list[t
         np.where(status < 0xF0, status[np.maximum.accumulate(given_at)], status),
         data[at] & 0x7F,
         data[at + 1] & 0x7F,
-        tempos,
+        [],
+        [],
     )
 
 
@@ -152,13 +158,14 @@ class _PlainEvents:
 
 
 class _Track:
-    """Reads one track: `found` are arrays of positions, `count` their number, `tempos` (index, tempo)."""
+    """Reads one track: `found` are arrays of positions, `count` their number, `tempos` and `meters` as in `Events`."""
 
     def __init__(self, data: bytes, start: int, stop: int, mended: Mended, most: int):
         self.data, self.at, self.stop = data, start, stop
         self.mended, self.most = mended, most
         self.found: list[np.ndarray] = []
         self.tempos: list[tuple[int, int]] = []
+        self.meters: list[tuple[int, int, int]] = []
         self.count = 0
         self._single: list[int] = []
         self._data_bytes = 0  # of the running status; 0: there is none yet
@@ -263,6 +270,10 @@ class _Track:
             if tempo:
                 self.tempos.append((self.count + len(self._single), tempo))
             is_bad = not tempo
+        if kind == 0x58 and not is_bad:
+            is_bad = not 0 < body[0] <= MOST_NUMERATOR or body[1] > MOST_DENOMINATOR_POWER
+            if not is_bad:
+                self.meters.append((self.count + len(self._single), body[0], 2 ** body[1]))
         if is_bad:
             self.mended.setdefault(
                 "invalid_meta_event_parameter_value", f"meta event {kind:#04x} {body[:8].hex(' ')} left out"

@@ -18,6 +18,20 @@ class NoNotesError(Exception):
         self.code = code
 
 
+FIELDS = ("pitch", "velocity", "onset", "duration", "onset_beats", "duration_beats")
+DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
+
+
+def one_tempo(bpm: float = DEFAULT_BPM) -> np.ndarray:
+    """`Notes.tempos` of music at one tempo, quarter notes a minute."""
+    return np.array([[0.0, bpm]])
+
+
+def one_meter(numerator: int = 4, denominator: int = 4) -> np.ndarray:
+    """`Notes.meters` of music in one meter, whose first bar begins on beat 0."""
+    return np.array([[0.0, numerator, denominator]])
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Notes:
     """N notes in order of onset; notes that start together keep the order of their source.
@@ -25,10 +39,13 @@ class Notes:
     Attributes:
         pitch: int16 [N], MIDI number 0..127 (60 = middle C).
         velocity: int16 [N], 1..127.
-        onset: float64 [N], seconds since the start of the piece, never decreasing.
+        onset: float64 [N], seconds since beat 0 of the piece, never decreasing.
         duration: float64 [N], seconds.
-        onset_beats: float64 [N], quarter notes since the start.
+        onset_beats: float64 [N], quarter notes since beat 0.
         duration_beats: float64 [N], quarter notes.
+        tempos: float64 [T, 2], the beat from which a tempo holds, and the tempo in quarter notes a minute; by beat.
+        meters: float64 [M, 3], the beat of a bar line from which a meter holds, its numerator and denominator; by
+            beat. Bars before the first one are as long as those after it.
     """
 
     pitch: np.ndarray
@@ -37,6 +54,8 @@ class Notes:
     duration: np.ndarray
     onset_beats: np.ndarray
     duration_beats: np.ndarray
+    tempos: np.ndarray = dataclasses.field(default_factory=one_tempo)
+    meters: np.ndarray = dataclasses.field(default_factory=one_meter)
 
     def __len__(self) -> int:
         return len(self.pitch)
@@ -46,8 +65,26 @@ class Notes:
         """Time at which the last note ends, in seconds."""
         return float((self.onset + self.duration).max()) if len(self) else 0.0
 
+    @property
+    def bpm(self) -> float:
+        """The tempo that at least half of the music is as fast as, quarter notes a minute.
+
+        Only the time between the first and the last onset counts, so that a silent count-in does not.
+        """
+        if not len(self):
+            return DEFAULT_BPM
+        first, last = float(self.onset_beats[0]), float(self.onset_beats[-1])
+        begins = np.clip(self.tempos[:, 0], first, last)
+        beats = np.diff(np.append(begins, last))
+        if not beats.sum():
+            place = int(np.searchsorted(self.tempos[:, 0], first, side="right"))
+            return float(self.tempos[max(place - 1, 0), 1])
+        order = np.argsort(self.tempos[:, 1], kind="stable")
+        share = np.cumsum(beats[order])
+        return float(self.tempos[order[np.searchsorted(share, share[-1] / 2)], 1])
+
     def to_array(self) -> np.ndarray:
-        """All fields as one float64 [6, N], in the order of the attributes."""
+        """The arrays of notes as one float64 [6, N], in the order of FIELDS, without tempos and meters."""
         return np.stack([np.asarray(getattr(self, name), np.float64) for name in FIELDS])
 
     @staticmethod
@@ -57,14 +94,11 @@ class Notes:
         return Notes(pitch.astype(np.int16), velocity.astype(np.int16), *times)
 
     def __getitem__(self, which: slice | np.ndarray) -> Notes:
-        """The notes that a slice, mask [N] or index array selects."""
-        return Notes(*(getattr(self, name)[which] for name in FIELDS))
+        """The notes that a slice, mask [N] or index array selects, at their old places in time."""
+        return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in FIELDS})
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Notes))
-
-
-def from_seconds(pitch, velocity, onset, duration, bpm: float = 120.0) -> Notes:
+def from_seconds(pitch, velocity, onset, duration, bpm: float = DEFAULT_BPM) -> Notes:
     """Notes from arrays [N] with times in seconds, at one tempo; sorted by onset, stably."""
     onset = np.asarray(onset, np.float64)
     order = np.argsort(onset, kind="stable")
@@ -77,10 +111,11 @@ def from_seconds(pitch, velocity, onset, duration, bpm: float = 120.0) -> Notes:
         duration,
         onset * beats_per_second,
         duration * beats_per_second,
+        one_tempo(bpm),
     )
 
 
-def from_beats(pitch, velocity, onset_beats, duration_beats, bpm: float = 120.0) -> Notes:
+def from_beats(pitch, velocity, onset_beats, duration_beats, bpm: float = DEFAULT_BPM) -> Notes:
     """Notes from arrays [N] with times in quarter notes, at one tempo; sorted by onset, stably."""
     seconds_per_beat = 60.0 / bpm
     return from_seconds(
