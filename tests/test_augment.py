@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from musicjax.config import EventsData
-from musicjax.encodings import events, frames
-from musicjax.encodings.events import EventAugment
+from musicjax.encodings import event_augment, events, frames
+from musicjax.encodings.event_augment import EventAugment
 from musicjax.encodings.frames import FrameAugment
-from musicjax.music import note_bins, piano_roll
+from musicjax.music import learned_bins, piano_roll
 from musicjax.music.notes import from_beats
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences
@@ -105,7 +105,7 @@ AUGMENT = EventAugment(
     interval=np.int32([[0, 1, 1], [0, 1, 2], [0, 2, 2]]),
     duration=np.int32([[0, 0], [0, 1], [1, 1]]),
     steps=np.int32([0, 1, 3]),
-    steps_per_bar=np.int32(8),
+    steps_per_bar=np.int32([8, 6]),
     velocities=np.int32(4),
     velocity_shift=np.int32(1),
     match_share=np.float32(0.75),
@@ -113,19 +113,23 @@ AUGMENT = EventAugment(
 UNCHANGED = [MIDDLE] * 5
 INTERVAL, POSITION, PITCH, DURATION, VELOCITY = range(5)
 MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH = range(5, 10)
+METER = 10
 
 
 @functools.cache
 def event_rows() -> np.ndarray:
-    """uint8 [60, 10]."""
+    """uint8 [60, 11]; the last piece changes its meter at row 40, and is silent for longer than any bin at row 45."""
     rng = np.random.default_rng(0)
     interval = rng.integers(0, 3, 60)
     interval[OFFSETS[:-1]] = 0
     position = [np.cumsum(AUGMENT.steps[interval[a:b]]) % 8 for a, b in itertools.pairwise(OFFSETS)]
+    position[-1][9:] = np.cumsum(AUGMENT.steps[interval[40:]]) % 6
+    position[-1][14:] = (np.cumsum(AUGMENT.steps[interval[45:]]) + 1) % 6
+    meter = np.arange(60) >= 40
     rest = [rng.integers(40, 80, 60), rng.integers(0, 2, 60), rng.integers(0, 4, 60)]
     length = rng.integers(0, 3, 60)
     match = [rng.integers(0, 3, 60), rng.integers(40, 80, 60), rng.integers(0, 2, 60), rng.integers(0, 4, 60)]
-    columns = [interval, np.concatenate(position), *rest, *(column * (length > 0) for column in match), length]
+    columns = [interval, np.concatenate(position), *rest, *(column * (length > 0) for column in match), length, meter]
     return np.stack(columns, axis=1).astype(np.uint8)
 
 
@@ -160,9 +164,16 @@ def test_another_tempo_looks_times_up_and_the_bar_position_follows(random, which
     ):
         expected = table[which][plain[..., column].astype(int)]
         np.testing.assert_array_equal(changed[..., column][counted], expected[counted])
-    steps = AUGMENT.steps[changed[:, 1:, INTERVAL].astype(int)]
-    expected = (changed[:, :1, POSITION] + np.cumsum(steps, axis=1)) % 8
-    np.testing.assert_array_equal(changed[:, 1:, POSITION][inside[:, 1:]], expected[inside[:, 1:]])
+    places = 0
+    for row, true, counted in zip(changed, plain, inside, strict=True):
+        for now in np.flatnonzero(counted)[1:]:
+            bar = 6 if true[now, METER] else 8
+            led_to = (true[now - 1, POSITION] + AUGMENT.steps[int(true[now, INTERVAL])]) % bar
+            steps = AUGMENT.steps[int(row[now, INTERVAL])]
+            follows = led_to == true[now, POSITION] and true[now, METER] == true[now - 1, METER]
+            assert row[now, POSITION] == ((row[now - 1, POSITION] + steps) % bar if follows else true[now, POSITION])
+            places += not follows
+    assert places > 0, "no change of meter and no silence was seen"
 
 
 def test_pitch_and_velocity_move_by_the_same_in_a_whole_window_within_their_bounds():
@@ -180,7 +191,7 @@ def test_pitch_and_velocity_move_by_the_same_in_a_whole_window_within_their_boun
         for column, counted in ((VELOCITY, inside), (MATCH_VELOCITY, matched)):
             expected = np.clip(plain[..., column] + louder, 0, 3)
             np.testing.assert_array_equal(changed[..., column][counted], expected[counted])
-        assert (changed[..., MATCH_INTERVAL:][inside & ~matched] == 0).all(), "no match, no columns of one"
+        assert (changed[..., MATCH_INTERVAL:METER][inside & ~matched] == 0).all(), "no match, no columns of one"
     assert seen == set(range(-6, 7))
 
 
@@ -189,17 +200,19 @@ def test_three_quarters_of_the_windows_keep_their_match(random, kept):
     plain, _, _ = gathered(of_events(), UNCHANGED)
     changed, _, _ = gathered(of_events(), [*UNCHANGED[:4], random])
     np.testing.assert_array_equal(changed[..., :MATCH_INTERVAL], plain[..., :MATCH_INTERVAL])
-    np.testing.assert_array_equal(changed[..., MATCH_INTERVAL:], plain[..., MATCH_INTERVAL:] * kept)
+    np.testing.assert_array_equal(changed[..., MATCH_INTERVAL:METER], plain[..., MATCH_INTERVAL:METER] * kept)
+    np.testing.assert_array_equal(changed[..., METER], plain[..., METER])
 
 
 def test_the_fields_of_a_config_become_its_tables():
     onset = np.arange(32) / 4
-    bins = note_bins.learn([from_beats(np.full(32, 60), np.full(32, 80), onset, np.resize([0.25, 0.5, 1.0], 32))])
-    still = events.augment_of(bins, EventsData(match_share=0.25))
+    bins = learned_bins.learn([from_beats(np.full(32, 60), np.full(32, 80), onset, np.resize([0.25, 0.5, 1.0], 32))])
+    still = event_augment.of(bins, EventsData(match_share=0.25))
     assert len(still.interval) == len(still.duration) == 1 and int(still.velocity_shift) == 0
-    assert float(still.match_share) == 0.25 and int(still.steps_per_bar) == bins.steps_per_bar
+    assert float(still.match_share) == 0.25 and still.steps_per_bar.tolist() == [16]
     used = len(bins.duration)
     assert still.duration[0, :used].tolist() == list(range(used))
-    moved = events.augment_of(bins, EventsData(tempo_stretch_percent=40, velocity_shift_bins=2))
-    assert len(moved.interval) == 2 * events.TEMPOS + 1 and int(moved.velocity_shift) == 2
-    assert moved.duration[events.TEMPOS].tolist() == still.duration[0].tolist(), "the middle tempo is the piece's own"
+    moved = event_augment.of(bins, EventsData(tempo_stretch_percent=40, velocity_shift_bins=2))
+    assert len(moved.interval) == 2 * event_augment.TEMPOS + 1 and int(moved.velocity_shift) == 2
+    middle = moved.duration[event_augment.TEMPOS]
+    assert middle.tolist() == still.duration[0].tolist(), "the middle tempo is the piece's own"

@@ -119,7 +119,7 @@ def test_rows_are_drawn_as_by_a_slow_loop_over_bins_and_notes() -> None:
     outputs = generator.normal(0, 2, (NOTES, OUTPUTS, 16)).astype(np.float32)
     noise = generator.gumbel(size=(NOTES, OUTPUTS, sum(SIZES))).astype(np.float32)
     several = random_controls()
-    clock = Clock(jnp.asarray(STEPS, jnp.int32), jnp.asarray(SOUNDS, jnp.int32), jnp.int32(STEPS_PER_BAR))
+    clock = Clock(jnp.asarray(STEPS, jnp.int32), jnp.asarray(SOUNDS, jnp.int32), jnp.asarray([STEPS_PER_BAR]))
 
     @jax.jit
     def drawn(params, outputs, noise, several):
@@ -193,7 +193,7 @@ def test_the_bar_position_follows_from_the_intervals(model: Model, rows: np.ndar
     bins = model.encoding.bins
     steps = np.asarray(bins.interval)[rows[:, :, 0].astype(int)]
     last = np.asarray(model.primers)[: len(MIXED), -1, 1]
-    np.testing.assert_array_equal(rows[:, :, 1], (last[:, None] + np.cumsum(steps, axis=1)) % bins.steps_per_bar)
+    np.testing.assert_array_equal(rows[:, :, 1], (last[:, None] + np.cumsum(steps, axis=1)) % bins.steps_per_bar[0])
     assert len(np.unique(rows[:, :, 1])) > 8
 
 
@@ -318,5 +318,5 @@ def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
     with pytest.raises(UsageError, match=r"temperature=1.0 and sampling are both given"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
-    with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2: give exactly one of the three"):
+    with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2, beats=0: give exactly one of the four"):
         generate_lib.generate(model, num_notes=4, bars=2)

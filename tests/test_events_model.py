@@ -18,7 +18,7 @@ from musicjax.corpus import split as split_lib
 from musicjax.encodings import encoding
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
-from musicjax.music import midi, note_bins
+from musicjax.music import learned_bins, midi, note_bins
 from musicjax.run import evaluate as evaluate_lib
 from musicjax.run import train as train_lib
 from musicjax.store import checkpoint as checkpoint_lib
@@ -137,7 +137,7 @@ def test_bins_and_training_are_of_the_training_pieces_alone(folders):
     data, (corpus, _) = encoding.of(config).dataset(), data_lib.read(config.data)
     own = split_lib.folders(corpus.names)
     training = [corpus.piece(p) for p in np.flatnonzero(own == 0)]
-    assert data.encoding.bins == note_bins.learn(training)
+    assert data.encoding.bins == learned_bins.learn(training)
     music = data.validation.music
     assert music is not None and len(music.training) == len(training) and len(music.held_out) == 2
     seen = np.zeros(len(np.asarray(data.training.rows)), bool)

@@ -11,7 +11,7 @@ import numpy as np
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.encodings import encoding
-from musicjax.music import note_bins
+from musicjax.music import learned_bins, note_bins
 from musicjax.music.notes import Notes, from_beats
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
@@ -43,7 +43,7 @@ def checkpoint() -> Checkpoint:
     config.model.precision, config.data.window = "float32", WINDOW
     config.sample.min_p, config.sample.no_repeat = 0.0, 0
     config = config_lib.validate(config)
-    bins = note_bins.learn(pieces())
+    bins = learned_bins.learn(pieces())
     optimizer, net = optimizer_lib.of(config.train, 1e-3), encoding.of(config).network()
     shapes = jax.eval_shape(lambda: step_lib.init(net, optimizer, jax.random.key(0), WINDOW))
     generator = np.random.default_rng(1)

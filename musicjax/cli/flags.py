@@ -39,12 +39,13 @@ FLAGS = {
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "num_notes": Flag("integer", None, "notes (or frames) in each; 300 if no other length is given", ("generate",)),
     "seconds": Flag("float", None, "length of each in seconds, instead of --num_notes", ("generate",)),
-    "bars": Flag("float", None, "length of each in bars of four beats, instead of --num_notes *", ("generate",)),
+    "bars": Flag("float", None, "length of each in bars, instead of --num_notes *", ("generate",)),
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "C, F#, Bb, ...: only pitches of this key *+", ("generate",)),
     "scale": Flag("string", None, "scale of --key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
-    "bpm": Flag("float", None, "tempo in quarter notes a minute; the data's if not given *", ("generate",)),
+    "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
+    "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
     "primer": Flag("string", "", "MIDI file to continue, or pitches, one a sixteenth: [60,-2,67]", ("generate",)),
     "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
@@ -60,6 +61,7 @@ FLAGS = {
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
     "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
     "longest_match": Flag("string", None, "follow an earlier passage for at most this many notes *+", ("generate",)),
+    "beats": Flag("float", None, "length of each in quarter notes, instead of --num_notes *", ("generate",)),
     "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
     "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
     "soundfont": Flag("string", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
@@ -75,7 +77,7 @@ ALIASES = {
     "primer_midi": ("string", "primer", 1),
     "primer_melody": ("string", "primer", 1),
     "qpm": ("float", "bpm", 1),
-    "num_steps": ("integer", "bars", 16),
+    "num_steps": ("integer", "beats", 4),
 }
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}

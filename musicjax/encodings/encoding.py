@@ -139,9 +139,25 @@ class Encoding(Protocol):
         """
         ...
 
+    def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:
+        """Which of some windows [M, T, C] an output without a primer of its own may continue, their indices."""
+        return np.arange(len(primers))
+
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
         """What outputs without a primer of their own continue: windows [K, T, C], or the rows of them that fit."""
         return primers
+
+    def in_meter(self, windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+        """Windows [K, T, C] such that what follows them is in the meter that each output asks for."""
+        return windows
+
+    def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
+        """Quarter notes in a bar of what follows each of the windows [K, T, C], float64 [K]."""
+        return np.full(len(windows), 4.0)
+
+    def placed(self, piece: Notes, primer: Notes) -> Notes:
+        """The continuation of a primer, in its meter and on its grid: beat 0 is a bar line."""
+        return piece
 
     def melody_velocity(self) -> int:
         """MIDI velocity of a melody given as text."""
@@ -151,12 +167,16 @@ class Encoding(Protocol):
         """The tempo asked for, or else the encoding's own; quarter notes a minute."""
         return bpm or BPM
 
-    def rows_of(self, seconds: float) -> int | None:
+    def rows_of(self, seconds: float, bpm: float) -> int | None:
         """How many rows last this long; None if only the rows themselves tell."""
         return None
 
-    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
-        """Seconds from the previous onset to that of each row [K, L, C], float64 [K, L]."""
+    def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
+        """Seconds from the previous onset to that of each row [K, L, C], float64 [K, L].
+
+        Args:
+            begins: whether the first row begins the output; then from where the output begins.
+        """
         ...
 
     def limits(self) -> Limits:

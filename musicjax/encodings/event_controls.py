@@ -26,6 +26,7 @@ from musicjax.music.note_bins import (
     MATCH_INTERVAL,
     MATCH_LENGTH,
     MATCH_PITCH,
+    METER,
     PITCH,
     PREDICTED_COLUMNS,
     VELOCITY,
@@ -69,8 +70,8 @@ class Controls(NamedTuple):
 
 class Clock(NamedTuple):
     """Bins as steps of the grid. steps: int32, of each bin of intervals; sounds: int32, of each bin of durations;
-    steps_per_bar: int32; match_lengths: int32, where the bins of a match's length begin, None if the model sees no
-    match."""
+    steps_per_bar: int32, of each meter; match_lengths: int32, where the bins of a match's length begin, None if the
+    model sees no match."""
 
     steps: jax.Array
     sounds: jax.Array
@@ -115,9 +116,12 @@ def draw(
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
         return rows.at[:, column].set(drawn.astype(jnp.float32))
 
-    rows = column_of(INTERVAL, jnp.zeros_like(last), _has_room(memory, controls, clock))
+    meter = last[:, METER:]  # an output keeps its meter; models of 0.1.0 have no such column
+    rows = jnp.zeros_like(last).at[:, METER:].set(meter)
+    bar = clock.steps_per_bar[meter[:, 0].astype(jnp.int32) if meter.shape[1] else 0]
+    rows = column_of(INTERVAL, rows, _has_room(memory, controls, clock))
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
-    position = bar_position.of(last[:, BAR_POSITION].astype(jnp.int32) + passed, clock.steps_per_bar)
+    position = bar_position.of(last[:, BAR_POSITION].astype(jnp.int32) + passed, bar)
     rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
     rows = column_of(PITCH, rows, _not_again(memory, controls, head.sizes[PITCH]))
     for column in (DURATION, VELOCITY):
@@ -226,7 +230,7 @@ def with_match(
     shown = match.length > 0 if longest is None else (match.length > 0) & (match.length <= longest)
     length = jnp.searchsorted(lengths, match.length, side="right").astype(jnp.int32)
     columns = jnp.where(shown[:, None], jnp.concatenate([match.followed, length[:, None]], axis=1), 0)
-    return rows.at[:, MATCH_INTERVAL:].set(columns.astype(jnp.float32)), past
+    return rows.at[:, MATCH_INTERVAL:METER].set(columns.astype(jnp.float32)), past
 
 
 def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) -> EventDraw:
@@ -249,7 +253,7 @@ def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) 
     )
     steps, sounds = (jnp.asarray(table, jnp.int32) for table in note_bins.steps_of(bins))
     lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
-    return EventDraw(controls, Clock(steps, sounds, jnp.int32(bins.steps_per_bar), lengths))
+    return EventDraw(controls, Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths))
 
 
 def allowed_pitches(params: Sequence[SamplingParams]) -> np.ndarray:

@@ -3,14 +3,14 @@
 The network predicts interval, pitch, duration and velocity of the next note one after the other, each given those
 before it. A row also shows its bar position and the longest match, which follow from the past.
 
-Shape legend: N rows, C columns, P pieces, B windows, T rows a window, F tempos, K outputs, L rows sampled.
+Shape legend: N rows, C columns, P pieces, T rows a window, K outputs, L rows sampled.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,15 @@ from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus
 from musicjax.corpus.split import Music
-from musicjax.encodings import encoding, event_controls
+from musicjax.encodings import encoding, event_augment, event_controls
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, longest_match, note_bins
-from musicjax.music.note_bins import BAR_POSITION, INTERVAL, MATCH_LENGTH, PITCH, SIZES, Bins
+from musicjax.music import bar_position, learned_bins, longest_match, note_bins
+from musicjax.music.note_bins import BAR_POSITION, INTERVAL, METER, PITCH, SIZES, Bins
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences, Streams
@@ -37,8 +37,6 @@ from musicjax.training.windows import Validation
 
 # Pitches that training windows may be moved to: the keys of a piano.
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
-# How many slower and how many faster tempos than its own a training window may get.
-TEMPOS = 3
 # How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
 
@@ -80,15 +78,17 @@ class EventEncoding(Encoding):
         encoding.require_float32()
         model = self.config.model
         own: EventsModel = model.own
+        sizes = SIZES if self.bins is None else self.bins.sizes
+        given = tuple(column for column in note_bins.GIVEN if column < len(sizes))
         return MusicLSTM(
             model.units,
-            len(SIZES),
+            len(sizes),
             model.dropout,
             model.precision,
             model.layers,
-            Categorical(SIZES, note_bins.GIVEN, own.head_units, model.precision),
+            Categorical(sizes, given, own.head_units, model.precision),
             every_position=True,
-            sizes=SIZES,
+            sizes=sizes,
             embedding=own.embedding,
         )
 
@@ -101,7 +101,7 @@ class EventEncoding(Encoding):
             seconds = len(corpus.notes) // ROWS_A_SECOND
             console.say("match", f"searches {len(corpus.notes):,} notes for matches: about {seconds} s")
         training = [corpus.piece(p) for p in np.flatnonzero(~out).tolist()]
-        learned = EventEncoding(self.config, note_bins.learn(training))
+        learned = self if self.bins else EventEncoding(self.config, learned_bins.learn(training))
         rows, nearest = learned._rows(corpus)
         learns = learned._windows(rows, corpus.offsets, ~out)
         validated = sequences.streams(rows, corpus.offsets, out)
@@ -115,9 +115,11 @@ class EventEncoding(Encoding):
             "events",
             f"{int(np.diff(corpus.offsets)[~out].sum()):,} to train in {len(learns.starts):,} windows of up to "
             f"{data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
-            f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note",
+            f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
+            f"{' '.join(_text(meter) for meter in bins.meters)}",
         )
         _say_nearest(nearest)
+        learned._say_silences(corpus)
         majority = _commonest(rows[np.repeat(~out, np.diff(corpus.offsets))], validated)
         scored = Scored(validated, int(out.sum()), majority, "validation", split.music_of(corpus, out))
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
@@ -134,6 +136,7 @@ class EventEncoding(Encoding):
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
         _say_nearest(nearest)
+        self._say_silences(corpus)
         return Scored(streams, len(corpus), _commonest(rows, streams), "all", split.all_held_out(corpus))
 
     def music(self) -> tuple[Music | None, str]:
@@ -170,6 +173,18 @@ class EventEncoding(Encoding):
         """As `Encoding.opening`: a few notes, moved to the pitches that each output may draw."""
         return event_controls.transposed(primers[:, -OPENING_NOTES:], params)
 
+    def in_meter(self, windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
+        """As `Encoding.in_meter`: the last row of a window says which meter its output is in.
+
+        Raises:
+            UsageError: the model never saw that meter.
+        """
+        changed = np.array(windows)
+        for window, one in zip(changed, params, strict=True):
+            if one.meter:
+                window[-1, METER:] = self._meter_bin(one.meter)  # no column of models of 0.1.0
+        return changed
+
     def melody_velocity(self) -> int:
         """As `Encoding.melody_velocity`: that of the middle bin."""
         return self._bins.velocity[len(self._bins.velocity) // 2]
@@ -178,14 +193,37 @@ class EventEncoding(Encoding):
         """As `Encoding.tempo`."""
         return bpm or self._bins.bpm
 
-    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+    def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:
+        """As `Encoding.fitting`: those that end in the meter asked for, all if none does.
+
+        Raises:
+            UsageError: the model never saw that meter.
+        """
+        everything = np.arange(len(primers))
+        if not params.meter:
+            return everything
+        meter = self._meter_bin(params.meter)
+        found = np.flatnonzero(primers[:, -1, METER] == meter) if self._bins.has_meter else everything
+        if not len(found):
+            console.say("meter", f"no window that comes with the model is in {params.meter}; goes on from others")
+        return found if len(found) else everything
+
+    def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
+        """As `Encoding.beats_per_bar`."""
+        meters = [note_bins.meter_of(window[-1:], self._bins) for window in windows]
+        return np.array([numerator * 4 / denominator for numerator, denominator in meters])
+
+    def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""
         steps = np.asarray(self._bins.interval)[rows[:, :, INTERVAL].astype(int)]
+        if begins:
+            steps[:, 0] = rows[:, 0, BAR_POSITION]
         return steps / self._bins.steps_per_beat * 60 / bpm
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
-        return Limits(jnp.zeros(len(SIZES)), jnp.asarray(SIZES, jnp.float32) - 1)
+        sizes = jnp.asarray(self._bins.sizes, jnp.float32)
+        return Limits(jnp.zeros_like(sizes), sizes - 1)
 
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
         """As `Encoding.draw`."""
@@ -209,65 +247,27 @@ class EventEncoding(Encoding):
         rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
         return rows, nearest
 
+    def _meter_bin(self, text: str) -> int:
+        meters, meter = self._bins.meters, bar_position.meter_of(text)
+        if meter not in meters:
+            known = ", ".join(map(_text, meters))
+            raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
+        return meters.index(meter)
+
+    def _say_silences(self, corpus: Corpus) -> None:
+        """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""
+        found = [note_bins.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
+        shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
+        if shortened:
+            longest = self._bins.interval[-1] / self._bins.steps_per_beat
+            console.say("events", f"shortens {shortened:,} silences to {longest:g} quarter notes, the longest interval")
+        if led_in:
+            console.say("events", f"leaves out silent bars before the first note of {led_in:,} pieces")
+
     def _windows(self, rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Sequences:
         """Windows of the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1]."""
-        data, augment = self.config.data, augment_of(self._bins, self._own)
+        data, augment = self.config.data, event_augment.of(self._bins, self._own)
         return sequences.windows(rows, offsets, chosen, data.window, self._own.transpose, _room, augment)
-
-
-class EventAugment(NamedTuple):
-    """How rows of bins change in training, looked up in tables; see `sequences.Augment`.
-
-    interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
-    interval; steps_per_bar: int32; velocities: int32, how many bins of velocity; velocity_shift: int32, most bins by
-    which a window is played louder or softer; match_share: float32, share of windows that keep their match.
-    """
-
-    interval: jax.Array
-    duration: jax.Array
-    steps: jax.Array
-    steps_per_bar: jax.Array
-    velocities: jax.Array
-    velocity_shift: jax.Array
-    match_share: jax.Array
-
-    @property
-    def random_numbers(self) -> int:
-        """One each for semitones, tempo, velocity and match."""
-        return 4
-
-    def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
-        """As `Augment`."""
-        rows, semitones = rows.astype(jnp.int32), sequences.semitones(down, up, random[:, 0])
-        tempo, loud, match = (random[:, [kind]] for kind in range(1, 4))
-        which = jnp.floor(tempo * self.interval.shape[0]).astype(jnp.int32)
-        shift = jnp.floor(loud * (2 * self.velocity_shift + 1)).astype(jnp.int32) - self.velocity_shift
-
-        def changed(columns: Sequence[int]) -> tuple[jax.Array, ...]:
-            interval, pitch, duration, velocity = (rows[..., column] for column in columns)
-            velocity = jnp.clip(velocity + shift, 0, self.velocities - 1)
-            return self.interval[which, interval], pitch + semitones[:, None], self.duration[which, duration], velocity
-
-        interval, *rest = changed(note_bins.PREDICTED_COLUMNS)
-        steps = jnp.cumsum(self.steps[interval].at[:, 0].set(0), axis=1)
-        position = bar_position.of(rows[:, :1, BAR_POSITION] + steps, self.steps_per_bar)
-        length = rows[..., MATCH_LENGTH]
-        shown = (length > 0) & (match < self.match_share)
-        of_match = (*changed(range(note_bins.MATCH_INTERVAL, MATCH_LENGTH)), length)
-        columns = [interval, position, *rest, *(jnp.where(shown, column, 0) for column in of_match)]
-        return jnp.stack(columns, axis=-1).astype(jnp.float32)
-
-
-def augment_of(bins: Bins, own: EventsData) -> EventAugment:
-    """How the training windows of a config change."""
-    ways = 2 * TEMPOS + 1 if own.tempo_stretch_percent else 1
-    share = own.tempo_stretch_percent / 100
-    tempos = [note_bins.scaled(bins, factor) for factor in np.linspace(1 - share, 1 + share, ways)]
-    interval, duration = (np.stack(tables).astype(np.int32) for tables in zip(*tempos, strict=True))
-    numbers = (note_bins.steps_of(bins)[0], bins.steps_per_bar, len(bins.velocity), own.velocity_shift_bins)
-    whole = (np.asarray(number, np.int32) for number in numbers)
-    arrays: Any = (interval, duration, *whole, np.float32(own.match_share))
-    return EventAugment(*arrays)
 
 
 def _room(rows: np.ndarray) -> tuple[int, int]:
@@ -276,14 +276,18 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
 
 
+def _text(meter: tuple[int, int]) -> str:
+    return "{}/{}".format(*meter)
+
+
 def _say_nearest(nearest: np.ndarray) -> None:
     """Says how many notes, bool [N], have a time or velocity off the grid of the bins."""
     if nearest.any():
         count, share = int(nearest.sum()), nearest.mean()
         console.say(
             "events",
-            f"{count:,} of {len(nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time or "
-            "velocity on it",
+            f"{count:,} of {len(nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time, "
+            "velocity or meter on it",
         )
 
 

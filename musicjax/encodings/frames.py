@@ -162,13 +162,13 @@ class FrameEncoding(Encoding):
         missing = max(self.config.data.window - len(rows), 0)
         return np.pad(rows[-most:], ((missing, 0), (0, 0))).astype(np.float32)
 
-    def rows_of(self, seconds: float) -> int | None:
+    def rows_of(self, seconds: float, bpm: float) -> int | None:
         """As `Encoding.rows_of`."""
-        return math.ceil(seconds * BPM / 60 * self._own.per_beat)
+        return math.ceil(seconds * bpm / 60 * self._own.per_beat)
 
-    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+    def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`: frames are evenly spaced."""
-        return np.full(rows.shape[:2], 60 / BPM / self._own.per_beat)
+        return np.full(rows.shape[:2], 60 / bpm / self._own.per_beat)
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
@@ -181,7 +181,12 @@ class FrameEncoding(Encoding):
 
     def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
         """As `Encoding.decode`."""
-        return piano_roll.notes_of(rows[:, : self._keys] > 0.5, self._own.per_beat, BPM)
+        return piano_roll.notes_of(rows[:, : self._keys] > 0.5, self._own.per_beat, bpm or BPM)
+
+    def placed(self, piece: Notes, primer: Notes) -> Notes:
+        """As `Encoding.placed`: the first frame follows the last frame of the primer."""
+        frames, _ = piano_roll.frames(primer, self._own.per_beat)
+        return piece.after_beat(len(frames) / self._own.per_beat, primer)
 
     def _rows(self, rolls: Rolls) -> np.ndarray:
         """The frames uint8 [N, C], each with its longest match if the model sees one."""

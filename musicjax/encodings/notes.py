@@ -21,7 +21,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, folders
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
-from musicjax.encodings.encoding import Dataset, Encoding, Scored
+from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
@@ -156,7 +156,7 @@ class NoteEncoding(Encoding):
             console.say("primer", f"clamped {moved} of {rows.size} values to the range of the training data")
         return within
 
-    def row_seconds(self, rows: np.ndarray, bpm: float) -> np.ndarray:
+    def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""
         scaling = self._scaling
         return (rows[:, :, 2].astype(np.float64) * scaling.span[2] + scaling.shift[2]).clip(0)
@@ -174,8 +174,12 @@ class NoteEncoding(Encoding):
         return HeadDraw(deviation, jnp.float32(params[0].temperature))
 
     def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
-        """As `Encoding.decode`."""
-        return note_matrix.decode(rows, self._scaling)
+        """As `Encoding.decode`: rows tell seconds, and the tempo says only where their beats lie."""
+        return note_matrix.decode(rows, self._scaling, bpm or BPM)
+
+    def placed(self, piece: Notes, primer: Notes) -> Notes:
+        """As `Encoding.placed`: the first interval counts from the last onset of the primer."""
+        return piece.after_beat(float(primer.onset_beats[-1]), primer)
 
     def _held_out(self, corpus: Corpus) -> np.ndarray:
         """Pieces that only validate, bool [P]; none where windows are split, not pieces."""

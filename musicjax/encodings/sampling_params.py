@@ -14,6 +14,7 @@ from typing import Any
 from musicjax import arguments, renamed
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
+from musicjax.music import bar_position
 
 TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
 # Fields for which flags may list several values, and their type; then the range of each, both ends included.
@@ -24,6 +25,7 @@ LISTS = {
     "min_p": float,
     "key": str,
     "scale": str,
+    "meter": str,
     "polyphony": int,
     "no_repeat": int,
     "longest_match": int,
@@ -60,6 +62,7 @@ class SamplingParams:
         top_p: only the likeliest that together have this probability, above 0; 1: all.
         min_p: only bins with at least this share of the likeliest one's probability; 0: all.
         key, scale: only their pitches; a key alone is major; neither: all pitches.
+        meter: a time signature such as "3/4"; empty: that of what is continued.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
@@ -76,6 +79,7 @@ class SamplingParams:
     min_p: float = 0.0
     key: str = ""
     scale: str = ""
+    meter: str = ""
     pitch_range: tuple[int, int] = (0, 127)
     polyphony: int = 0
     no_repeat: int = 0
@@ -116,8 +120,10 @@ def check(params: SamplingParams) -> None:
         value = getattr(params, name)
         if value is not None or name not in TEMPERATURES:
             arguments.require_number(name, value, LISTS.get(name, float), low, high)
-    for name in ("key", "scale"):
-        arguments.require(name, getattr(params, name), str, "its name, such as key='C' and scale='minor'")
+    for name in ("key", "scale", "meter"):
+        arguments.require(name, getattr(params, name), str, "its name, such as key='C', scale='minor', meter='3/4'")
+    if params.meter:
+        bar_position.meter_of(params.meter)
     pair = params.pitch_range
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise arguments.wrong("pitch_range", pair, "the lowest and the highest pitch, such as (48, 84)")

@@ -11,7 +11,6 @@ import numpy as np
 
 from musicjax import arguments, console, renamed
 from musicjax.encodings import sampling_params
-from musicjax.encodings.encoding import BPM
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
@@ -37,6 +36,7 @@ def generate(
     num_notes: int = 0,
     seconds: float = 0.0,
     bars: float = 0.0,
+    beats: float = 0.0,
     seed: int = 0,
     temperature: float | None = None,
     sampling: SamplingParams | Sequence[SamplingParams] | None = None,
@@ -51,10 +51,10 @@ def generate(
         model: from `store.model.load`, or a workdir, whose best parameters are used.
         num_notes: length of each piece in notes, or in frames for a model of frames.
         seconds: instead, the length in seconds; notes that would sound longer are cut.
-        bars: instead, for a model of note events, the length in bars of four beats.
+        bars, beats: instead, for a model of note events, the length in bars of its meter, or in quarter notes.
         temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: 1.
         sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
-        bpm: tempo of note events, quarter notes a minute; None: that of the training data.
+        bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
         primer: what to continue: notes, a MIDI file or a melody in text; None: windows of the training data, chosen
             by seed and k, and moved to the pitches that the output may draw.
         decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
@@ -64,11 +64,11 @@ def generate(
         UsageError: a value is of another type or out of range.
         RunError: the model or the primer cannot be read.
     """
-    length = Length(num_notes, seconds, bars)
+    length = Length(num_notes, seconds, bars, beats)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = _params(sampling, temperature, num_outputs)
     model = model if isinstance(model, Model) else model_lib.load(model)
-    asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0}
+    asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])
     if num_outputs == 0:
         return []
@@ -84,11 +84,13 @@ def generate(
         draw=model.encoding.draw(params, model.deviation),
         decode=_decode(decode, model),
     )
-    tempo = model.encoding.tempo(bpm)
-    wanted = length.in_seconds(tempo)
-    rows = _rows(more, Past(primer_lib.rows(model, keys, notes, params)), model, num_notes, wanted, tempo)
+    windows, tempo = primer_lib.rows(model, keys, notes, params), primer_lib.tempo(model, bpm, notes)
+    wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
+    rows = _rows(more, Past(windows), model, num_notes, np.array(wanted), tempo)
     pieces = [model.encoding.decode(piece, tempo) for piece in rows]
-    if wanted or any(one.polyphony for one in params):
+    if notes is not None:
+        pieces = [model.encoding.placed(piece, notes) for piece in pieces]
+    if any(wanted) or any(one.polyphony for one in params):
         from musicjax.generation import trim  # a length in notes does without
 
         pieces = trim.each(pieces, [one.polyphony for one in params], wanted)
@@ -126,10 +128,10 @@ def _decode(decode: str, model: Model) -> str:
 
 
 def _rows(
-    more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: float, bpm: float
+    more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: np.ndarray, bpm: float
 ) -> np.ndarray:
-    """Rows [K, L, C], L enough for num_notes or for every output to reach `seconds`; says how many it clamped."""
-    rows_wanted = num_notes or model.encoding.rows_of(seconds)
+    """Rows [K, L, C], L enough for num_notes or for every output to reach its `seconds` [K]; says what it clamped."""
+    rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
         sampled = more(past, num_notes=rows_wanted)
         rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
@@ -141,21 +143,21 @@ def _rows(
 
 
 def _rows_for_seconds(
-    more: Callable[..., Sampled], past: Past, model: Model, seconds: float, bpm: float
+    more: Callable[..., Sampled], past: Past, model: Model, seconds: np.ndarray, bpm: float
 ) -> tuple[np.ndarray, int]:
-    """(rows [K, L, C], L enough for every output to pass `seconds` or to reach the most notes; values clamped)."""
-    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds)
+    """(rows [K, L, C], L enough for every output to pass its `seconds` [K] or to reach the most notes; clamped)."""
+    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds.max())
     chunks: list[np.ndarray] = []
     clamped, reached = 0, np.zeros(len(past.windows))
-    while reached.min() < seconds and len(chunks) * CHUNK_NOTES < most:
+    while (reached < seconds).any() and len(chunks) * CHUNK_NOTES < most:
         rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
         chunks.append(np.asarray(rows))
         clamped += int(moved.sum())
-        reached += model.encoding.row_seconds(chunks[-1], bpm).sum(axis=1)
+        reached += model.encoding.row_seconds(chunks[-1], bpm, begins=len(chunks) == 1).sum(axis=1)
     short = int((reached < seconds).sum())
     if short:
         limit = len(chunks) * CHUNK_NOTES
-        console.say("length", f"{short} outputs end before {seconds:g} s, at the limit of {limit:,} notes")
+        console.say("length", f"{short} outputs end before {seconds.max():g} s, at the limit of {limit:,} notes")
     return np.concatenate(chunks, axis=1), clamped
 
 
@@ -182,7 +184,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
         try:
             for suffix in request_lib.AUDIO_KINDS:
                 path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            left_out += midi.write(notes, path, bpm=_bpm(notes), programs=(program,))
+            left_out += midi.write(notes, path, programs=(program,))
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
@@ -190,14 +192,6 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
     if left_out:
         console.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths
-
-
-def _bpm(notes: Notes) -> float:
-    """The tempo that follows from the notes' seconds and beats."""
-    if not len(notes) or notes.onset[-1] <= 0:
-        return BPM
-    bpm = float(60 * notes.onset_beats[-1] / notes.onset[-1])
-    return bpm if request_lib.LOWEST_BPM <= bpm <= request_lib.HIGHEST_BPM else BPM
 
 
 def prepare_folder(folder: Path) -> None:

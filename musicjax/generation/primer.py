@@ -15,6 +15,7 @@ import numpy as np
 from musicjax import arguments, console
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
+from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
 from musicjax.model import sample
 from musicjax.music import midi
 from musicjax.music.notes import Notes
@@ -32,7 +33,8 @@ def read(primer: str | Path, model: Model) -> Notes:
     if str(primer).lstrip().startswith("["):
         from musicjax.music import melody_text  # files do without
 
-        return melody_text.notes_of(melody_text.entries(str(primer)), velocity=model.encoding.melody_velocity())
+        melody, velocity = melody_text.entries(str(primer)), model.encoding.melody_velocity()
+        return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
     try:
         return midi.read(path, percussion=model.config.data.percussion)
     except (midi.MidiError, OSError) as error:
@@ -47,11 +49,25 @@ def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[S
         primer: the same for all; None: windows of the training data, chosen by the outputs' keys.
     """
     if primer is None:
-        chosen = model.primers[sample.choose(keys, len(model.primers))]
-        return jnp.asarray(model.encoding.opening(np.asarray(chosen), params))
+        windows = np.asarray(model.primers)
+        fitting = {one: model.encoding.fitting(windows, one) for one in dict.fromkeys(params)}
+        counts = jnp.asarray([len(fitting[one]) for one in params])
+        places = np.asarray(sample.choose(keys, counts)).tolist()
+        chosen = [fitting[one][place] for one, place in zip(params, places, strict=True)]
+        return jnp.asarray(model.encoding.opening(windows[chosen], params))
     if len(keys) > 1 and all(one == params[0] for one in params) and not any(params[0].temperatures):
         console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):
         raise UsageError("primer without notes: expected at least one; name another")
-    window = jnp.asarray(model.encoding.primer_of(primer))
-    return jnp.broadcast_to(window, (len(keys), *window.shape))
+    window = model.encoding.primer_of(primer)
+    return jnp.asarray(model.encoding.in_meter(np.broadcast_to(window, (len(keys), *window.shape)), params))
+
+
+def tempo(model: Model, bpm: float | None, primer: Notes | None) -> float:
+    """The tempo asked for, or else the primer's, or else the model's; quarter notes a minute."""
+    if bpm is not None or primer is None or not len(primer):
+        return model.encoding.tempo(bpm)
+    own = min(max(primer.bpm, LOWEST_BPM), HIGHEST_BPM)
+    limited = "" if own == primer.bpm else f", the nearest to its {primer.bpm:g}"
+    console.say("primer", f"continues at its tempo, {own:g} quarter notes a minute{limited}")
+    return own

@@ -11,7 +11,6 @@ from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.music.bar_position import BEATS_A_BAR
 
 NOTES_IF_NO_LENGTH = 300
 DECODES = ("staggered", "window", "carry")
@@ -27,23 +26,27 @@ NEED_CONTROLS = (
     "pitch_range",
     "bpm",
     "bars",
+    "beats",
     "sweep",
 )
 
 
 class Length(NamedTuple):
-    """The length of a piece: one of the three is above 0."""
+    """The length of a piece: one of the four is above 0. Beats are quarter notes."""
 
     num_notes: int
     seconds: float
     bars: float
+    beats: float = 0.0
 
-    def in_seconds(self, bpm: float) -> float:
-        """The length in seconds at a tempo, 0 if it is in notes; raises UsageError if bars last too long."""
-        seconds = self.bars * BEATS_A_BAR * 60 / bpm if self.bars else self.seconds
+    def in_seconds(self, bpm: float, beats_per_bar: float = 4.0) -> float:
+        """The length in seconds, 0 if it is in notes; raises UsageError if bars or beats last too long."""
+        beats = self.bars * beats_per_bar or self.beats
+        seconds = beats * 60 / bpm if beats else self.seconds
         if seconds > MOST_SECONDS:
+            given = f"bars={self.bars:g}" if self.bars else f"beats={self.beats:g}"
             raise UsageError(
-                f"bars={self.bars:g} at bpm={bpm:g} last {seconds:,.0f} seconds: expected at most {MOST_SECONDS:,.0f}"
+                f"{given} at bpm={bpm:g} last {seconds:,.0f} seconds: expected at most {MOST_SECONDS:,.0f}"
             )
         return seconds
 
@@ -86,7 +89,7 @@ def of(options: Mapping[str, Any]) -> Request:
     """
     length = Length(*(options[name] or 0 for name in Length._fields))
     if all(options[name] is None for name in Length._fields):
-        length = Length(NOTES_IF_NO_LENGTH, 0, 0)
+        length = Length(NOTES_IF_NO_LENGTH, 0, 0, 0)
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
     check(outputs, length, seed, decode, bpm)
     program = options["program"] or 0
@@ -139,6 +142,7 @@ def check(
     arguments.require_number("num_notes", length.num_notes, int, 0, 1_000_000)
     arguments.require_number("seconds", length.seconds, float, 0.0, MOST_SECONDS)
     arguments.require_number("bars", length.bars, float, 0.0, 100_000.0)
+    arguments.require_number("beats", length.beats, float, 0.0, 1_000_000.0)
     arguments.require_number("seed", seed, int, 0, 2**31 - 1)
     if bpm is not None:
         arguments.require_number("bpm", bpm, float, LOWEST_BPM, HIGHEST_BPM)
@@ -150,8 +154,8 @@ def check(
             raise UsageError(f"{len(numbers)} numbers for num_outputs={num_outputs}: expected one for each")
     if sum(map(bool, length)) != 1:
         raise UsageError(
-            f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}: give exactly one of the "
-            "three, above 0"
+            f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}, beats={length.beats:g}: "
+            "give exactly one of the four, above 0"
         )
 
 

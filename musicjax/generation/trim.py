@@ -14,8 +14,8 @@ from musicjax.music.notes import Notes
 NEGLIGIBLE_SECONDS = 1e-6
 
 
-def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: float) -> list[Notes]:
-    """Each piece with at most its `polyphony` of notes at once (0: any), and none after `seconds` (0: no limit).
+def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: Sequence[float]) -> list[Notes]:
+    """Each piece with at most its `polyphony` of notes at once (0: any), and none after its `seconds` (0: no limit).
 
     Says how many notes were cut to make room.
     """
@@ -23,7 +23,7 @@ def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: float) -> l
     cut = sum(count for _, count in limits)
     if cut:
         console.say("cut", f"{cut:,} notes, where another begins and --polyphony leaves no room for both")
-    return [shortened(piece, seconds) if seconds else piece for piece, _ in limits]
+    return [shortened(piece, most) if most else piece for (piece, _), most in zip(limits, seconds, strict=True)]
 
 
 def limited(notes: Notes, most: int) -> tuple[Notes, int]:

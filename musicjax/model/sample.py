@@ -105,9 +105,9 @@ def output_keys(seed: int, count: int) -> jax.Array:
     return jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.arange(count))
 
 
-def choose(keys: jax.Array, count: int) -> jax.Array:
-    """int32 [K]: which of `count` primers each output takes."""
-    return jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys)
+def choose(keys: jax.Array, counts: jax.Array) -> jax.Array:
+    """int32 [K]: which of as many primers as `counts`, int32 [K], says each output takes."""
+    return jax.vmap(lambda key, count: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys, counts)
 
 
 def sample(

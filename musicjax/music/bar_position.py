@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-BEATS_A_BAR = 4
+from musicjax.errors import UsageError
+
+MOST_NUMERATOR, MOST_DENOMINATOR = 128, 64
 
 
 def of(steps: Any, steps_per_bar: Any) -> Any:
@@ -26,3 +28,28 @@ def beats_per_bar(meters: np.ndarray) -> np.ndarray:
 def segments(beats: np.ndarray, meters: np.ndarray) -> np.ndarray:
     """Which meter holds at each of N beats, int64 [N]; before the first one begins, the first."""
     return np.maximum(np.searchsorted(meters[:, 0], beats, side="right") - 1, 0)
+
+
+def steps_per_bar(numerator: int, denominator: int, steps_per_beat: int, most: int) -> int:
+    """Steps of the beat grid in a bar, at least 1; a bar of more than `most` is counted in halves, quarters ..."""
+    steps = numerator * 4 * steps_per_beat / denominator
+    while steps > most:
+        steps /= 2
+    return max(round(steps), 1)
+
+
+def is_meter(numerator: int, denominator: int) -> bool:
+    """Whether these are the numbers of a time signature: the denominator is a power of two."""
+    return 0 < numerator <= MOST_NUMERATOR and denominator in (1, 2, 4, 8, 16, 32, MOST_DENOMINATOR)
+
+
+def meter_of(text: str) -> tuple[int, int]:
+    """The meter that a text such as "3/4" names, (numerator, denominator).
+
+    Raises:
+        UsageError: it names none.
+    """
+    numbers = [int(number) if number.isdecimal() and len(number) < 4 else 0 for number in text.split("/")]
+    if len(numbers) != 2 or not is_meter(*numbers):
+        raise UsageError(f"meter={text}: expected a time signature such as 3/4 or 6/8")
+    return numbers[0], numbers[1]

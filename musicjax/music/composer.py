@@ -119,7 +119,7 @@ def write_corpus(folder: Path, seed: int = 0, clips: int = 126) -> None:
     for number in range(clips):
         clip = compose(seed, number)
         path = Path(folder) / f"{clip.name}.mid"
-        midi.write(clip.parts, path, bpm=clip.bpm, programs=PROGRAMS, names=PART_NAMES)
+        midi.write(clip.parts, path, bpm=clip.bpm, programs=PROGRAMS, names=PART_NAMES, state_meter=False)
 
 
 def compose(seed: int, number: int) -> Clip:

@@ -14,7 +14,7 @@ import numpy as np
 from musicjax import arguments
 from musicjax.music import bar_position, midi_chunks, midi_events, midi_notes, tempo_map
 from musicjax.music.midi_chunks import Mended, MidiError
-from musicjax.music.notes import DEFAULT_BPM, Notes, one_meter, one_tempo
+from musicjax.music.notes import DEFAULT_BPM, Notes, from_beats, one_meter, one_tempo
 
 if TYPE_CHECKING:
     import mido
@@ -24,6 +24,7 @@ MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSI
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
 MOST_REST_SECONDS = 600.0  # longer silence comes from a damaged delta time, and would squeeze every other interval
+LOWEST_BPM, HIGHEST_BPM = 4, 60_000_000  # that a file can state, quarter notes a minute
 SUSTAINS = ("key", "pedal")  # what ends a note
 MICROSECONDS_A_MINUTE = 60_000_000
 
@@ -162,10 +163,11 @@ def write(
     parts: Notes | Sequence[Notes],
     path: str | os.PathLike,
     *,
-    bpm: float = 120.0,
+    bpm: float | None = None,
     ticks_per_beat: int = 480,
     programs: Sequence[int] = (),
     names: Sequence[str] = (),
+    state_meter: bool = True,
 ) -> int:
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
@@ -177,10 +179,12 @@ def write(
     Args:
         parts: one Notes, or one for each track; times are taken from the seconds.
         path: the file to write.
-        bpm: tempo that the file states, beats per minute; it changes the bar lines, not the seconds.
+        bpm: the one tempo that the file states, quarter notes a minute; it changes the bar lines, not the seconds.
+            None: the tempos of the first part.
         ticks_per_beat: resolution, 1..32767.
         programs: General MIDI program 0..127 of each part (0, piano, where not given).
         names: track name of each part.
+        state_meter: whether to write the time signatures of the first part.
 
     Raises:
         UsageError: other parts than Notes, or a bpm, resolution or program that MIDI has no number for.
@@ -192,7 +196,8 @@ def write(
     for notes in parts:
         arguments.require("parts", notes, Notes, expected)
     path = arguments.path_of("path", path, "the MIDI file to write")
-    arguments.require_number("bpm", bpm, float, 4, 60_000_000)
+    if bpm is not None:
+        arguments.require_number("bpm", bpm, float, LOWEST_BPM, HIGHEST_BPM)
     arguments.require_number("ticks_per_beat", ticks_per_beat, int, 1, 32767)
     for program in programs:
         arguments.require_number("program", program, int, 0, 127)
@@ -200,34 +205,77 @@ def write(
 
     from musicjax import files
 
-    tempo_us = mido.bpm2tempo(bpm)
-    ticks_per_second = ticks_per_beat * 1e6 / tempo_us
+    stated = parts[0] if parts else from_beats([], [], [], [])
+    clock = _clock(stated.tempos if bpm is None else one_tempo(bpm), ticks_per_beat)
+    tempos = zip(clock.tick, clock.tempo_us, strict=True)
+    changes = [(tick, mido.MetaMessage("set_tempo", tempo=tempo_us)) for tick, tempo_us in tempos]
+    if state_meter:
+        changes += _time_signatures(stated.meters, ticks_per_beat)
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     left_out = 0
     channels_each = len(MELODIC_CHANNELS) // max(len(parts), 1)
     for index, notes in enumerate(parts):
         channels = MELODIC_CHANNELS[index * channels_each : (index + 1) * channels_each]
-        placed = _place(notes, ticks_per_second, channels)
+        placed = _place(notes, clock, channels)
         left_out += len(notes) - len(placed)
-        track = mido.MidiTrack()
-        if index == 0:
-            track.append(mido.MetaMessage("set_tempo", tempo=tempo_us, time=0))
+        track = mido.MidiTrack(message for tick, message in changes if index == 0 and tick == 0)
         if index < len(names):
             track.append(mido.MetaMessage("track_name", name=names[index], time=0))
         program = programs[index] if index < len(programs) else 0
         for channel in sorted({channel for *_, channel in placed}):
             track.append(mido.Message("program_change", program=program, channel=channel, time=0))
-        track.extend(_messages(placed))
+        track.extend(_messages(placed, [change for change in changes if index == 0 and change[0] > 0]))
         file.tracks.append(track)
     with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
     return left_out
 
 
-def _place(notes: Notes, ticks_per_second: float, channels: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
+class _Clock(NamedTuple):
+    """Tempo changes: the tick and the second from which each holds, microseconds a beat, and ticks a second."""
+
+    tick: list[int]
+    second: np.ndarray
+    tempo_us: list[int]
+    ticks_per_second: np.ndarray
+
+    def ticks(self, seconds: np.ndarray) -> np.ndarray:
+        """The nearest ticks to times in seconds, int64 [N]."""
+        which = np.maximum(np.searchsorted(self.second, seconds, side="right") - 1, 0)
+        passed = (seconds - self.second[which]) * self.ticks_per_second[which]
+        return np.rint(np.asarray(self.tick)[which] + passed).astype(np.int64)
+
+
+def _clock(tempos: np.ndarray, ticks_per_beat: int) -> _Clock:
+    """The clock of tempos [T, 2], see `Notes.tempos`, which begins at tick 0."""
+    import mido
+
+    tick = np.rint(np.maximum(tempos[:, 0], 0) * ticks_per_beat).astype(int)
+    last = np.append(tick[1:] != tick[:-1], True)  # of several at one tick
+    bpm = tempos[last, 1].clip(LOWEST_BPM, HIGHEST_BPM)
+    tick, tempo_us = tick[last].tolist(), [min(max(mido.bpm2tempo(one), 1), 2**24 - 1) for one in bpm.tolist()]
+    tick[0] = 0
+    ticks_per_second = ticks_per_beat * 1e6 / np.array(tempo_us)
+    second = np.cumsum([0.0, *(np.diff(tick) / ticks_per_second[:-1])])
+    return _Clock(tick, second, tempo_us, ticks_per_second)
+
+
+def _time_signatures(meters: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mido.MetaMessage]]:
+    """(tick, message) of meters [M, 3], see `Notes.meters`; the first is stated at tick 0."""
+    import mido
+
+    found: dict[int, mido.MetaMessage] = {}
+    for row, (beat, numerator, denominator) in enumerate(meters.tolist()):
+        meter = {"numerator": int(numerator), "denominator": int(denominator)}
+        for tick in [0] * (row == 0) + [round(max(beat, 0) * ticks_per_beat)]:
+            found[tick] = mido.MetaMessage("time_signature", **meter)
+    return list(found.items())
+
+
+def _place(notes: Notes, clock: _Clock, channels: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
     """Notes as (onset, end, pitch, velocity, channel) in ticks, no pitch twice at once on a channel."""
-    onset = np.rint(notes.onset * ticks_per_second).astype(np.int64)
-    end = np.maximum(np.rint((notes.onset + notes.duration) * ticks_per_second).astype(np.int64), onset + 1)
+    onset = clock.ticks(notes.onset)
+    end = np.maximum(clock.ticks(notes.onset + notes.duration), onset + 1)
     free_from: dict[tuple[int, int], int] = defaultdict(int)
     placed = []
     for start, stop, pitch, velocity in zip(
@@ -240,15 +288,18 @@ def _place(notes: Notes, ticks_per_second: float, channels: Sequence[int]) -> li
     return placed
 
 
-def _messages(placed: list[tuple[int, int, int, int, int]]) -> list[mido.Message]:
-    """note_on and note_off messages with delta times; on one tick, endings come before beginnings."""
+def _messages(
+    placed: list[tuple[int, int, int, int, int]], changes: list[tuple[int, mido.MetaMessage]]
+) -> list[mido.Message | mido.MetaMessage]:
+    """Notes and changes (tick, message) with delta times; on one tick endings come first, then changes, then notes."""
     import mido
 
-    timed = [(start, 1, "note_on", pitch, velocity, channel) for start, _, pitch, velocity, channel in placed]
-    timed += [(stop, 0, "note_off", pitch, 64, channel) for _, stop, pitch, _, channel in placed]
+    timed: list[tuple[int, int, mido.Message | mido.MetaMessage]] = [(tick, 1, message) for tick, message in changes]
+    for start, stop, pitch, velocity, channel in placed:
+        timed.append((start, 2, mido.Message("note_on", note=pitch, velocity=velocity, channel=channel)))
+        timed.append((stop, 0, mido.Message("note_off", note=pitch, velocity=64, channel=channel)))
     timed.sort(key=lambda event: event[:2])
-    messages, now = [], 0
-    for tick, _, kind, pitch, velocity, channel in timed:
-        messages.append(mido.Message(kind, note=pitch, velocity=velocity, channel=channel, time=tick - now))
-        now = tick
-    return messages
+    ticks = [tick for tick, _, _ in timed]
+    for (tick, _, message), before in zip(timed, [0, *ticks], strict=False):
+        message.time = tick - before
+    return [message for _, _, message in timed]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musicjax.music.bar_position import is_meter
 from musicjax.music.midi_chunks import Mended, MidiError
 
 BLOCK_BYTES = 16_384
@@ -23,7 +24,6 @@ PADDING = 16  # zeros behind the bytes of a file, so that looking ahead needs no
 MOST_EVENTS = 2_000_000  # of one file
 MOST_DELTA_BYTES = 4  # MIDI 1.0
 SHORTEST_META = {0x20: 1, 0x21: 1, 0x51: 3, 0x54: 5, 0x58: 4, 0x59: 2}  # bytes that each type needs
-MOST_NUMERATOR, MOST_DENOMINATOR_POWER = 128, 6  # of a time signature: the denominator is at most 64
 SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 
 
@@ -271,7 +271,7 @@ class _Track:
                 self.tempos.append((self.count + len(self._single), tempo))
             is_bad = not tempo
         if kind == 0x58 and not is_bad:
-            is_bad = not 0 < body[0] <= MOST_NUMERATOR or body[1] > MOST_DENOMINATOR_POWER
+            is_bad = not is_meter(body[0], 2 ** body[1])
             if not is_bad:
                 self.meters.append((self.count + len(self._single), body[0], 2 ** body[1]))
         if is_bad:

@@ -1,52 +1,47 @@
-"""Notes <-> rows of bins: (interval, bar position, pitch, duration, velocity, match...), each a small whole number.
+"""Notes <-> rows of bins: interval, bar position, pitch, duration, velocity, match, meter, each a small whole number.
 
 Onsets go to a grid that is learned from the data, as are the bins of the other columns: where the data have few
-enough different values each gets a bin of its own, and nothing is lost. The bar position says where in the bar of four
-beats an onset lies. It follows from the intervals, so nothing predicts it, but it tells the model where it is in time.
-The match is the note that followed the longest run of earlier notes that is like the last ones, and the length of that
-run (see `longest_match`). Much of music is said twice, and a state of some hundred numbers cannot remember the notes.
+enough different values each gets a bin of its own, and nothing is lost. The bar position says where in its bar an onset
+lies. It follows from the intervals, so nothing predicts it, but it tells the model where it is in time. The match is
+the note that followed the longest run of earlier notes that is like the last ones, and the length of that run (see
+`longest_match`). Much of music is said twice, and a state of some hundred numbers cannot remember the notes. The meter
+is that of the bar. A piece is read from the bar line before its first note, so that a silent lead-in takes no bins.
 
-Shape legend: N notes, C = 10 columns.
+Shape legend: N notes, C = 11 columns (10 without the meter, as models of 0.1.0 have them).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from musicjax.music import bar_position, longest_match
-from musicjax.music.bar_position import BEATS_A_BAR
-from musicjax.music.notes import Notes, from_beats
+from musicjax.music.notes import Notes, from_beats, one_meter
 
 # The columns of a row. This is their home: who needs one takes its index from here.
 INTERVAL, BAR_POSITION, PITCH, DURATION, VELOCITY = range(5)
 MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH = range(5, 10)
+METER = 10
 NOTE = ("interval", "bar_position", "pitch", "duration", "velocity")
 MATCH = ("match_interval", "match_pitch", "match_duration", "match_velocity", "match_length")
-COLUMNS = (*NOTE, *MATCH)
+COLUMNS = (*NOTE, *MATCH, "meter")
 # Names of the columns that are predicted; their indices; and the indices of those that follow from others.
 PREDICTED = ("interval", "pitch", "duration", "velocity")
 PREDICTED_COLUMNS = (INTERVAL, PITCH, DURATION, VELOCITY)
-GIVEN = (BAR_POSITION, MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH)
+GIVEN = (BAR_POSITION, MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH, METER)
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
-SIZES = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
-# Steps a beat: the coarsest grid that has nearly all onsets counts, or else the finest.
-GRIDS = (1, 2, 3, 4, 6, 8, 12)
-ON_GRID, GRID_TOLERANCE_BEATS = 0.995, 2e-3
+SIZES = (48, 96, 128, 48, 32, 48, 128, 48, 32, 10, 8)
+# Those of models of 0.1.0, whose bars all have four beats.
+SIZES_0_1 = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
+FOUR_FOUR = (4, 4)
+# An onset is on the grid if it is this close to a step of it.
+GRID_TOLERANCE_BEATS = 2e-3
 # Durations are rounded to this share of a beat before they are counted, so that rounding errors make no new ones.
 TICKS_A_BEAT = 480
-# Bins for velocities that are too many for a bin each; and for rare intervals, beside those of the common ones.
-VELOCITY_BINS, RARE_BINS = 16, 8
-# Bins for durations that are too many for a bin each: how many to a doubling, and the share of notes that they reach.
-BINS_AN_OCTAVE, LONG_ENOUGH = 6, 0.999
-# Slowest and fastest tempo that music is written in, in quarter notes a minute.
-TEMPOS = (10.0, 1000.0)
-# A longer time comes from damage, and would need a table of its length.
-LONGEST_BEATS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +54,8 @@ class Bins:
         duration: beats, rising.
         velocity: MIDI numbers, rising.
         bpm: the pieces' median tempo, quarter notes a minute.
+        meters: (numerator, denominator), the commonest first.
+        sizes: the most bins of each column, which the network's shape follows from.
     """
 
     steps_per_beat: int
@@ -66,67 +63,56 @@ class Bins:
     duration: tuple[float, ...]
     velocity: tuple[int, ...]
     bpm: float
+    meters: tuple[tuple[int, int], ...] = (FOUR_FOUR,)
+    sizes: tuple[int, ...] = SIZES
 
     @property
-    def steps_per_bar(self) -> int:
-        """How many bar positions there are."""
-        return BEATS_A_BAR * self.steps_per_beat
+    def has_meter(self) -> bool:
+        """Whether rows have a column for it; otherwise all bars have four beats."""
+        return len(self.sizes) > METER
+
+    @property
+    def steps_per_bar(self) -> tuple[int, ...]:
+        """How many bar positions each meter has. A bar with more than there is room for counts as several."""
+        return tuple(
+            bar_position.steps_per_bar(*meter, self.steps_per_beat, SIZES[BAR_POSITION]) for meter in self.meters
+        )
 
     @property
     def used(self) -> tuple[int, ...]:
         """How many bins of each column stand for something."""
         interval, pitch, duration, velocity = len(self.interval), SIZES[PITCH], len(self.duration), len(self.velocity)
-        note, match = (interval, self.steps_per_bar, pitch, duration, velocity), (interval, pitch, duration, velocity)
-        return *note, *match, SIZES[MATCH_LENGTH]
-
-
-def learn(pieces: Sequence[Notes]) -> Bins:
-    """The bins of some pieces, at least one of which has a note."""
-    pieces = [piece for piece in pieces if len(piece)]
-    onsets = np.concatenate([piece.onset_beats for piece in pieces])
-    grid = next((steps for steps in GRIDS if _share_on(onsets, steps) >= ON_GRID), GRIDS[-1])
-    intervals = [np.diff(_ordered(piece, grid)[1], prepend=0) for piece in pieces]
-    interval = _common(np.minimum(np.concatenate(intervals), LONGEST_BEATS * grid), SIZES[INTERVAL], always=(0,))
-    beats = np.concatenate([piece.duration_beats for piece in pieces]).clip(0, LONGEST_BEATS)
-    ticks = np.maximum(np.rint(beats * TICKS_A_BEAT).astype(np.int64), 1)
-    if len(np.unique(ticks)) > SIZES[DURATION]:
-        ticks = _spread(np.maximum(np.rint(beats * grid), 1)) * (TICKS_A_BEAT // grid)
-    duration = np.unique(ticks)
-    velocities = np.concatenate([piece.velocity for piece in pieces])
-    velocity = np.unique(velocities)
-    if len(velocity) > SIZES[VELOCITY]:
-        middle = (np.arange(VELOCITY_BINS) + 0.5) / VELOCITY_BINS
-        velocity = np.unique(np.quantile(velocities, middle, method="nearest"))
-    tempos = [60 * piece.onset_beats[-1] / piece.onset[-1] for piece in pieces if piece.onset[-1] > 0]
-    return Bins(
-        grid,
-        tuple(interval.tolist()),
-        tuple((duration / TICKS_A_BEAT).tolist()),
-        tuple(velocity.tolist()),
-        round(float(np.median(tempos).clip(*TEMPOS)), 3) if tempos else 120.0,
-    )
+        note = interval, max(self.steps_per_bar), pitch, duration, velocity
+        match = interval, pitch, duration, velocity, SIZES[MATCH_LENGTH]
+        return *note, *match, *([len(self.meters)] if self.has_meter else [])
 
 
 def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Notes as rows, uint8 [N, C], in order of step and pitch; and bool [N], where some bin is only the nearest.
 
     If an interval has no bin of its own, those after it make up for the difference, so that later notes keep their bar
-    positions; notes of one step stay together.
+    positions; notes of one step stay together. A silence longer than the longest bin becomes that bin, and the notes
+    after it keep their rhythm and bar positions, see `silences`.
 
     Args:
         match: False: the columns of the match are 0, as if no run came twice.
     """
-    order, step = _ordered(notes, bins.steps_per_beat)
-    interval, exact = _intervals(step, bins)
+    order, step = ordered(notes, bins.steps_per_beat)
+    begins, meter, exact = _bars(notes.meters if bins.has_meter else one_meter(), step, bins)
+    interval, placed, has_bin = _intervals(step, bins)
     ticks = np.rint(notes.duration_beats[order] * TICKS_A_BEAT)
     ticks_of_bins = np.rint(np.asarray(bins.duration) * TICKS_A_BEAT)
     duration = _nearest(ticks, ticks_of_bins)
     velocity = _nearest(notes.velocity[order], np.asarray(bins.velocity))
-    position = bar_position.of(np.cumsum(np.asarray(bins.interval)[interval]), bins.steps_per_bar)
-    rows = np.zeros((len(order), len(COLUMNS)), np.uint8)
+    position = bar_position.of(placed - begins, np.asarray(bins.steps_per_bar)[meter])
+    interval[:1] = _nearest(position[:1], np.asarray(bins.interval))
+    rows = np.zeros((len(order), len(bins.sizes)), np.uint8)
+    if bins.has_meter:
+        rows[:, METER] = meter
     rows[:, : len(NOTE)] = np.stack([interval, position, notes.pitch[order], duration, velocity], axis=1)
     if match:
-        rows[:, len(NOTE) :] = matches(rows)
+        rows[:, len(NOTE) : METER] = matches(rows)
+    exact &= has_bin
     exact &= np.abs(notes.onset_beats[order] - step / bins.steps_per_beat) <= GRID_TOLERANCE_BEATS
     exact &= (ticks_of_bins[duration] == ticks) & (np.asarray(bins.velocity)[velocity] == notes.velocity[order])
     return rows, ~exact
@@ -144,12 +130,33 @@ def matches(rows: np.ndarray) -> np.ndarray:
     return np.where(run[:, None] > 0, found, np.uint8(0))
 
 
+def silences(notes: Notes, bins: Bins) -> tuple[int, bool]:
+    """(how many silences between notes `encode` shortens, whether it leaves out whole bars before the first note)."""
+    _, step = ordered(notes, bins.steps_per_beat)
+    if not len(step):
+        return 0, False
+    (begins,), (meter,), _ = _bars(notes.meters if bins.has_meter else one_meter(), step[:1], bins)
+    before = int(step[0] - begins) if step[0] >= begins else int(step[0])
+    return int((np.diff(step) > bins.interval[-1]).sum()), before >= bins.steps_per_bar[meter]
+
+
 def decode(rows: np.ndarray, bins: Bins, bpm: float | None = None) -> Notes:
-    """Rows, whole numbers [N, C], as Notes at a tempo (None: that of the bins). The inverse of `encode` on its bins."""
+    """Rows, whole numbers [N, C], as Notes at a tempo (None: that of the bins). The inverse of `encode` on its bins.
+
+    Beat 0 is the bar line before the first row. The meter is that of the first row.
+    """
     rows = np.asarray(rows).astype(np.int64)
-    onset = np.cumsum(np.asarray(bins.interval)[rows[:, INTERVAL]]) / bins.steps_per_beat
+    steps = np.asarray(bins.interval)[rows[:, INTERVAL]]
+    steps[:1] = rows[:1, BAR_POSITION]
+    onset = np.cumsum(steps) / bins.steps_per_beat
     duration, velocity = np.asarray(bins.duration)[rows[:, DURATION]], np.asarray(bins.velocity)[rows[:, VELOCITY]]
-    return from_beats(rows[:, PITCH], velocity, onset, duration, bpm or bins.bpm)
+    notes = from_beats(rows[:, PITCH], velocity, onset, duration, bpm or bins.bpm)
+    return dataclasses.replace(notes, meters=one_meter(*meter_of(rows, bins)))
+
+
+def meter_of(rows: np.ndarray, bins: Bins) -> tuple[int, int]:
+    """The meter of the first of rows [N, C]; the commonest one if there is none."""
+    return bins.meters[int(rows[0, METER]) if bins.has_meter and len(rows) else 0]
 
 
 def from_saved(saved: Mapping[str, Any]) -> Bins:
@@ -159,9 +166,14 @@ def from_saved(saved: Mapping[str, Any]) -> Bins:
         ValueError: they are not bins.
     """
     times = (tuple(map(int, saved["interval"])), tuple(map(float, saved["duration"])))
-    bins = Bins(int(saved["steps_per_beat"]), *times, tuple(map(int, saved["velocity"])), float(saved["bpm"]))
+    numbers = (tuple(map(int, saved["velocity"])), float(saved["bpm"]))
+    meters = tuple((int(numerator), int(denominator)) for numerator, denominator in saved.get("meters", (FOUR_FOUR,)))
+    sizes = tuple(map(int, saved.get("sizes", SIZES_0_1)))
+    if sizes not in (SIZES, SIZES_0_1) or not meters or not all(bar_position.is_meter(*meter) for meter in meters):
+        raise ValueError("its columns or meters are unknown")
+    bins = Bins(int(saved["steps_per_beat"]), *times, *numbers, meters, sizes)
     rising = all(all(a < b for a, b in itertools.pairwise(one)) for one in (*times, bins.velocity))
-    fit = all(0 < used <= size for used, size in zip(bins.used, SIZES, strict=True))
+    fit = all(0 < used <= size for used, size in zip(bins.used, sizes, strict=True))
     positive = times[0][:1] == (0,) and min(times[1], default=0) > 0 and min(bins.velocity, default=0) > 0
     if not (rising and fit and positive and max(bins.velocity) < 128 and 0 < bins.bpm < 10_000):
         raise ValueError("its bins do not rise, or are too many for their column")
@@ -190,37 +202,30 @@ def _padded(of_bins: np.ndarray, column: int) -> np.ndarray:
 
 def valid(bins: Bins) -> np.ndarray:
     """Which bins stand for something, the columns end to end: bool [sum(SIZES)]."""
-    return np.concatenate([np.arange(size) < used for size, used in zip(SIZES, bins.used, strict=True)])
+    return np.concatenate([np.arange(size) < used for size, used in zip(bins.sizes, bins.used, strict=True)])
 
 
-def _share_on(onsets: np.ndarray, steps: int) -> float:
-    return float((np.abs(onsets - np.rint(onsets * steps) / steps) <= GRID_TOLERANCE_BEATS).mean())
+def _bars(meters: np.ndarray, step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For notes at rising steps [N]: the step where their meter begins, its bin, and whether that is exactly it."""
+    kinds, kind_of = np.unique(meters[:, 1:], axis=0, return_inverse=True)
+    lengths = bar_position.beats_per_bar(np.array([(0, *meter) for meter in bins.meters]))
+    found, exact = [], []
+    for numerator, denominator in kinds.astype(int).tolist():
+        is_known = (numerator, denominator) in bins.meters
+        nearest = int(np.abs(lengths - numerator * 4 / denominator).argmin())
+        found.append(bins.meters.index((numerator, denominator)) if is_known else nearest)
+        exact.append(is_known)
+    begins = np.rint(meters[:, 0] * bins.steps_per_beat).astype(np.int64)
+    which = bar_position.segments(step, begins[:, None])
+    kind = kind_of.reshape(-1)[which]
+    return begins[which], np.array(found)[kind], np.array(exact)[kind]
 
 
-def _ordered(notes: Notes, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray]:
+def ordered(notes: Notes, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray]:
     """(order of the notes by step and pitch; their steps in that order), int64 [N] each."""
     step = np.floor(notes.onset_beats * steps_per_beat + 0.5 + 1e-6).astype(np.int64)
     order = np.lexsort((notes.pitch, step))
     return order, step[order]
-
-
-def _common(values: np.ndarray, most: int, always: tuple[int, ...] = ()) -> np.ndarray:
-    """The different values if they are few enough; otherwise the commonest, and some of the rest, evenly by count."""
-    distinct, counts = np.unique(np.append(values, always), return_counts=True)
-    if len(distinct) <= most:
-        return distinct
-    counts[np.isin(distinct, always)] = len(values) + 1
-    by_count = distinct[np.lexsort((distinct, -counts))]
-    common = by_count[: most - RARE_BINS]
-    rest = values[~np.isin(values, common)]
-    rare = np.quantile(rest, (np.arange(RARE_BINS) + 0.5) / RARE_BINS, method="nearest")
-    return np.unique(np.concatenate([common, rare]))
-
-
-def _spread(steps: np.ndarray) -> np.ndarray:
-    """Whole steps, one by one while few, then about BINS_AN_OCTAVE to a doubling, as the ear compares durations."""
-    octaves = np.log2(np.quantile(steps, LONG_ENOUGH))
-    return np.unique(np.rint(2.0 ** (np.arange(int(octaves * BINS_AN_OCTAVE) + 2) / BINS_AN_OCTAVE)).astype(np.int64))
 
 
 def _nearest(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
@@ -229,21 +234,25 @@ def _nearest(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.searchsorted(middles, values, side="left")
 
 
-def _intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    """(bins of the intervals between rising steps [N], whether each is exact)."""
+def _intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For rising steps [N]: bins of the intervals, the steps that they lead to, and whether each is exact or a silence.
+
+    The steps that they lead to make up for what silences lose, and the first is the first of all.
+    """
     interval = np.asarray(bins.interval)
-    true = np.diff(step, prepend=0)
-    found = _nearest(true, interval)
-    exact = interval[found] == true
-    if exact.all():
-        return found, exact
     longest = int(interval[-1])
+    true = np.diff(step, prepend=step[:1])
+    found = _nearest(true, interval)
+    exact = (interval[found] == true) | (true > longest)
+    if exact.all():
+        return found, step, exact
     table = _nearest(np.arange(longest + 1), interval).tolist()
-    chosen: list[int] = []
-    at, last = 0, 0
-    for now in step.tolist():
-        which = 0 if now == last and chosen else table[min(max(now - at, 0), longest)]
-        at, last = at + bins.interval[which], now
+    chosen, placed = [0], [int(step[0])]
+    for now, passed in zip(step[1:].tolist(), true[1:].tolist(), strict=True):
+        at = placed[-1]
+        which = 0 if not passed else table[min(max(now - at, 0), longest)]
         chosen.append(which)
+        placed.append(max(now, at + longest) if passed > longest else at + bins.interval[which])
     found = np.array(chosen, np.int64)
-    return found, interval[found] == true
+    exact = (interval[found] == true) | (true > longest)
+    return found, np.array(placed, np.int64), exact

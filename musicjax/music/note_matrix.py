@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from musicjax.music.notes import Notes, from_seconds
+from musicjax.music.notes import DEFAULT_BPM, Notes, from_seconds
 
 COLUMNS = ("pitch", "velocity", "interval", "duration")
 PITCH_LOW, PITCH_SPAN = 24.0, 88.0
@@ -62,7 +62,7 @@ def encode(notes: Notes, scaling: Scaling) -> np.ndarray:
     return ((values(notes, len(scaling.span)) - scaling.shift) / scaling.span).astype(np.float32)
 
 
-def decode(rows: np.ndarray, scaling: Scaling) -> Notes:
+def decode(rows: np.ndarray, scaling: Scaling, bpm: float = DEFAULT_BPM) -> Notes:
     """Rows, float [N, C], as Notes: pitch and velocity to the nearest number that MIDI has.
 
     The inverse of `encode`: pitch and velocity exactly, times to 0.1 ms, so exactly on any coarser
@@ -75,7 +75,7 @@ def decode(rows: np.ndarray, scaling: Scaling) -> Notes:
     onset = np.cumsum(np.maximum(unscaled[:, 2], 0.0))
     has_duration = unscaled.shape[1] == len(COLUMNS)
     duration = np.maximum(unscaled[:, 3], 0.0) if has_duration else durations_until_next_onset(onset)
-    return from_seconds(pitch, velocity, onset, duration)
+    return from_seconds(pitch, velocity, onset, duration, bpm)
 
 
 def durations_until_next_onset(onset: np.ndarray) -> np.ndarray:

@@ -83,6 +83,21 @@ class Notes:
         share = np.cumsum(beats[order])
         return float(self.tempos[order[np.searchsorted(share, share[-1] / 2)], 1])
 
+    def after_beat(self, beat: float, before: Notes) -> Notes:
+        """These notes, which count from a beat of the music before them, counted from the last bar line before that.
+
+        They get the meter that holds there. Nothing else is kept of `before`.
+        """
+        which = max(int(np.searchsorted(before.meters[:, 0], beat, side="right")) - 1, 0)
+        start, numerator, denominator = before.meters[which].tolist()
+        beats = (beat - start) % (numerator * 4 / denominator)
+        return dataclasses.replace(
+            self,
+            onset=self.onset + beats * 60 / self.tempos[0, 1],
+            onset_beats=self.onset_beats + beats,
+            meters=one_meter(int(numerator), int(denominator)),
+        )
+
     def to_array(self) -> np.ndarray:
         """The arrays of notes as one float64 [6, N], in the order of FIELDS, without tempos and meters."""
         return np.stack([np.asarray(getattr(self, name), np.float64) for name in FIELDS])

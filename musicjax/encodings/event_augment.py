@@ -1,0 +1,97 @@
+"""How training windows of note events change: other keys, tempos and velocities, with or without their match.
+
+Shape legend: B windows, T rows a window, C columns, F tempos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from musicjax.config import EventsData
+from musicjax.music import bar_position, note_bins
+from musicjax.music.note_bins import BAR_POSITION, INTERVAL, MATCH_LENGTH, METER, Bins
+from musicjax.training import sequences
+
+# How many slower and how many faster tempos than its own a training window may get.
+TEMPOS = 3
+
+
+class EventAugment(NamedTuple):
+    """How rows of bins change in training, looked up in tables; see `sequences.Augment`.
+
+    interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
+    interval; steps_per_bar: int32 [meters]; velocities: int32, how many bins of velocity; velocity_shift: int32, most
+    bins by which a window is played louder or softer; match_share: float32, share of windows that keep their match.
+    """
+
+    interval: jax.Array
+    duration: jax.Array
+    steps: jax.Array
+    steps_per_bar: jax.Array
+    velocities: jax.Array
+    velocity_shift: jax.Array
+    match_share: jax.Array
+
+    @property
+    def random_numbers(self) -> int:
+        """One each for semitones, tempo, velocity and match."""
+        return 4
+
+    def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
+        """As `Augment`."""
+        rows, semitones = rows.astype(jnp.int32), sequences.semitones(down, up, random[:, 0])
+        tempo, loud, match = (random[:, [kind]] for kind in range(1, 4))
+        which = jnp.floor(tempo * self.interval.shape[0]).astype(jnp.int32)
+        shift = jnp.floor(loud * (2 * self.velocity_shift + 1)).astype(jnp.int32) - self.velocity_shift
+
+        def changed(columns: Sequence[int]) -> tuple[jax.Array, ...]:
+            interval, pitch, duration, velocity = (rows[..., column] for column in columns)
+            velocity = jnp.clip(velocity + shift, 0, self.velocities - 1)
+            return self.interval[which, interval], pitch + semitones[:, None], self.duration[which, duration], velocity
+
+        interval, *rest = changed(note_bins.PREDICTED_COLUMNS)
+        meter = rows[..., METER:]  # no column of models of 0.1.0
+        bar = self.steps_per_bar[meter[..., 0] if meter.shape[-1] else jnp.zeros_like(interval)]
+        position = positions_after(rows[..., BAR_POSITION], self.steps[rows[..., INTERVAL]], self.steps[interval], bar)
+        length = rows[..., MATCH_LENGTH]
+        shown = (length > 0) & (match < self.match_share)
+        of_match = (*changed(range(note_bins.MATCH_INTERVAL, MATCH_LENGTH)), length)
+        columns = [interval, position, *rest, *(jnp.where(shown, column, 0) for column in of_match)]
+        return jnp.concatenate([jnp.stack(columns, axis=-1), meter], axis=-1).astype(jnp.float32)
+
+
+def positions_after(position: jax.Array, before: jax.Array, after: jax.Array, steps_per_bar: jax.Array) -> jax.Array:
+    """Bar positions int32 [B, T] of rows whose intervals have changed from steps `before` to steps `after`, [B, T].
+
+    A row stays at its place if its bars are of another length than those before it, or if it was not where the row
+    before it led, as after a long silence.
+
+    Args:
+        position: int32 [B, T], before the change.
+        steps_per_bar: int32 [B, T], of the bar of each row.
+    """
+    led_to = bar_position.of(position[:, :-1] + before[:, 1:], steps_per_bar[:, 1:])
+    stays = (position[:, 1:] != led_to) | (steps_per_bar[:, 1:] != steps_per_bar[:, :-1])
+    stays = jnp.pad(stays, ((0, 0), (1, 0)), constant_values=True)
+    since = lax.cummax(jnp.where(stays, jnp.arange(position.shape[1]), 0), axis=1)
+    passed = jnp.cumsum(after, axis=1)
+    passed -= jnp.take_along_axis(passed, since, axis=1)
+    return bar_position.of(jnp.take_along_axis(position, since, axis=1) + passed, steps_per_bar)
+
+
+def of(bins: Bins, own: EventsData) -> EventAugment:
+    """How the training windows of a config change."""
+    ways = 2 * TEMPOS + 1 if own.tempo_stretch_percent else 1
+    share = own.tempo_stretch_percent / 100
+    tempos = [note_bins.scaled(bins, factor) for factor in np.linspace(1 - share, 1 + share, ways)]
+    interval, duration = (np.stack(tables).astype(np.int32) for tables in zip(*tempos, strict=True))
+    numbers = (note_bins.steps_of(bins)[0], bins.steps_per_bar, len(bins.velocity), own.velocity_shift_bins)
+    whole = (np.asarray(number, np.int32) for number in numbers)
+    arrays: Any = (interval, duration, *whole, np.float32(own.match_share))
+    return EventAugment(*arrays)
