@@ -15,6 +15,7 @@ from musicjax import config as config_lib
 from musicjax import config_files, console, renamed
 from musicjax.cli import flags
 from musicjax.config import Config, DataConfig
+from musicjax.corpus import corpus as corpus_lib
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
 from musicjax.music import composer
@@ -251,7 +252,12 @@ def _lives_on(workdir: Path, music: Path, capsys, encoding: str) -> None:
     scores = json.loads(capsys.readouterr().out)
     assert scores["epoch"] == 2 and scores["pieces"] == 2
     quick = ["--config.train.histograms=false", "--config.sample.num_outputs=0"]
-    assert main([f"--workdir={workdir}", source, "--config.train.epochs=3", *quick]) == 0
+    go_on = [f"--workdir={workdir}", source, "--config.train.epochs=3", *quick]
+    assert main(go_on) == 1, "the reader has changed since"
+    assert "reader 3 of musicjax 0.1.0" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus_lib, "READER_VERSION", 3)
+        assert main(go_on) == 0
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 1, 2, 2, 3, 3]
     assert lines[3] == renamed.metrics(recorded) != recorded, "the old lines get the present names"
@@ -331,6 +337,7 @@ def _as_0_1_0(config: Config) -> dict:
     values["model"].setdefault("head", "regression")
     if config.data.encoding != "frames":
         values["model"]["head"] = {"notes": "regression", "events": "categorical"}[config.data.encoding]
+    del values["data"]["sustain"]
     for old, new in renamed.FIELDS.items():
         values["data"][old.removeprefix("data.")] = values["data"].pop(new.removeprefix("data."))
     return values

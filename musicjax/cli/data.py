@@ -36,13 +36,13 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     corpus, outcomes = load.read(data)
     cache = cache_lib.cache_folder(data)
     if report is None and cache is not None:
-        report = cache / "reports" / f"{corpus.fingerprint[:16]}.jsonl"
+        report = cache / "reports" / f"{corpus.fingerprint.sha256[:16]}.jsonl"
     pitch, seconds = corpus.notes.pitch, sum(outcome.seconds for outcome in outcomes)
     summary = _report(outcomes, data.source, report, "files") | {
         "seconds": round(seconds, 3),
         "pitch_low": int(pitch.min(initial=127)),
         "pitch_high": int(pitch.max(initial=0)),
-        "fingerprint": corpus.fingerprint,
+        "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
     print(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from musicjax import files
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
-from musicjax.music import READER_VERSION
+from musicjax.music import EARLIER_READERS, READER_VERSION
 from musicjax.music.notes import FIELDS, Notes
 
 
@@ -39,6 +40,13 @@ class Outcome:
     notes: int
     seconds: float
     sha256: str
+
+
+class Fingerprint(NamedTuple):
+    """What identifies data: sha256; and of earlier readers, by what each made of the same files, the version."""
+
+    sha256: str
+    earlier: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,12 +82,16 @@ class Corpus:
         return [self.piece(index) for index in range(len(self))]
 
     @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> Fingerprint:
         """sha256 over the content of all pieces in order, the split of their folders, and the reader's version."""
         own = folders(self.names)
         split = [] if own is None else ["".join(map(str, own))]
-        text = "\n".join([str(READER_VERSION), str(len(self.notes)), *self.hashes, *split])
-        return hashlib.sha256(text.encode()).hexdigest()
+
+        def by(reader: int) -> str:
+            text = "\n".join([str(reader), str(len(self.notes)), *self.hashes, *split])
+            return hashlib.sha256(text.encode()).hexdigest()
+
+        return Fingerprint(by(READER_VERSION), {by(reader): reader for reader in EARLIER_READERS})
 
 
 def folders(names: Sequence[str]) -> np.ndarray | None:

@@ -17,13 +17,15 @@ from typing import Any, ClassVar, Protocol
 import jax
 import numpy as np
 
+from musicjax import console
 from musicjax.config import Config, DataConfig
-from musicjax.corpus.corpus import Outcome
+from musicjax.corpus.corpus import Fingerprint, Outcome
 from musicjax.corpus.split import Music
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
+from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
@@ -60,14 +62,14 @@ class Dataset:
         encoding: with the constants that it learned from the training pieces.
         training: windows to learn from, arrays on the host.
         validation: what is held out.
-        fingerprint: sha256 of the content.
+        fingerprint: of the content.
         outcomes: what became of each file.
     """
 
     encoding: Encoding
     training: TrainingSet
     validation: Scored
-    fingerprint: str
+    fingerprint: Fingerprint
     outcomes: list[Outcome]
 
 
@@ -111,7 +113,7 @@ class Encoding(Protocol):
         """
         ...
 
-    def music(self) -> tuple[Music | None, str]:
+    def music(self) -> tuple[Music | None, Fingerprint]:
         """(what the run trains and validates on, as notes; its fingerprint); downloads it if it is not here.
 
         Raises:
@@ -208,9 +210,25 @@ def require_float32() -> None:
         raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
 
 
-def require_same(found: str, source: str, fingerprint: str, saved_source: str, workdir: Path) -> None:
-    """Raises RunError if the data with fingerprint `found` are not those that the run in the workdir learned from."""
-    if found != fingerprint:
+def require_same(
+    found: Fingerprint, source: str, fingerprint: str, saved_source: str, workdir: Path, goes_on: str = ""
+) -> None:
+    """Raises RunError if the data `found` are not those that the run in the workdir learned from.
+
+    Args:
+        goes_on: the version of musicjax that trained so far, if training goes on: it needs the notes as that read them.
+    """
+    if fingerprint == found.sha256:
+        return
+    if fingerprint in found.earlier:
+        reader, now = f"reader {found.earlier[fingerprint]}", f"reader {READER_VERSION}"
+        if goes_on:
+            raise RunError(
+                f"workdir {workdir} was trained on notes as {reader} of musicjax {goes_on} read them, and {now} reads "
+                f"some otherwise; go on with that version, or begin in another --workdir with --init_from={workdir}"
+            )
+        console.say_once("data", f"{reader} read {source} for this run; {now} reads some notes otherwise")
+    else:
         moved = f"config.data.source is {saved_source!r} in the run, {source!r} here"
         what = f"the files of {source} have changed" if source == saved_source else moved
         raise RunError(

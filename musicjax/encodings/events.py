@@ -19,7 +19,7 @@ import numpy as np
 from musicjax import console
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding, event_augment, event_controls
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
@@ -139,7 +139,7 @@ class EventEncoding(Encoding):
         self._say_silences(corpus)
         return Scored(streams, len(corpus), _commonest(rows, streams), "all", split.all_held_out(corpus))
 
-    def music(self) -> tuple[Music | None, str]:
+    def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
         corpus, _ = load.load(self.config.data)
         return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint

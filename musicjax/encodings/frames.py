@@ -22,7 +22,7 @@ from musicjax import console
 from musicjax.config import Config, DataConfig, FramesData, FramesModel
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Outcome
+from musicjax.corpus.corpus import Fingerprint, Outcome
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
@@ -122,7 +122,7 @@ class FrameEncoding(Encoding):
         name = "test" if has_tests else "all"
         return Scored(streams, int(chosen.sum()), self._silence(streams), name, rolls.music)
 
-    def music(self) -> tuple[Music | None, str]:
+    def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
         rolls = read_rolls(self.config.data)
         return rolls.music, rolls.fingerprint
@@ -213,7 +213,7 @@ class Rolls:
     frames: np.ndarray
     offsets: np.ndarray
     split: np.ndarray
-    fingerprint: str
+    fingerprint: Fingerprint
     outcomes: list[Outcome]
     music: Music | None = None
 
@@ -235,7 +235,7 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         console.say("data", f"{data.source}: kept {counts['kept']} pieces, skipped {counts['skipped']}")
         for outcome in found.skipped[: load.LISTED]:
             console.say("piece", f"skipped {outcome.path}: {outcome.detail}")
-        return Rolls(found.frames, found.offsets, found.split, found.fingerprint, found.outcomes)
+        return Rolls(found.frames, found.offsets, found.split, Fingerprint(found.fingerprint), found.outcomes)
     corpus, outcomes = load.load(data, tests=not held_out)
     made = [piano_roll.frames(corpus.piece(p), data.own.per_beat, data.own.onsets) for p in range(len(corpus))]
     left_out = sum(count for _, count in made)

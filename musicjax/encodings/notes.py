@@ -18,7 +18,7 @@ import numpy as np
 from musicjax import console
 from musicjax.config import Config, DataConfig, NotesData
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus, folders
+from musicjax.corpus.corpus import Corpus, Fingerprint, folders
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
@@ -122,7 +122,7 @@ class NoteEncoding(Encoding):
         arrays: Any = (rows, starts)
         return Scored(Windows(*arrays), len(corpus), float(shares.max()), "all", split.all_held_out(corpus))
 
-    def music(self) -> tuple[Music | None, str]:
+    def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
         corpus, _ = load.load(self.config.data)
         return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint

@@ -2,4 +2,5 @@
 
 # Both are part of names in the cache, and are here so that a start that reads the cache imports neither file.
 READER_VERSION = 4  # of midi.py and musicxml.py: raise it whenever the same bytes would give other notes
+EARLIER_READERS = (3,)  # whose runs are still evaluated
 COMPOSER_VERSION = 1  # of composer.py: raise it whenever the same seed would compose other music

@@ -78,7 +78,10 @@ def _source(data: str | Path) -> str:
 def _require_own_data(model: Model, workdir: Path) -> None:
     """Raises UsageError if the config names a source other than the run's, and it holds other data."""
     source, saved = model.encoding.config.data.source, model.config.data.source
-    if source != saved and model.encoding.music()[1] != model.metadata.fingerprint:
+    if source == saved:
+        return
+    found = model.encoding.music()[1]
+    if model.metadata.fingerprint not in (found.sha256, *found.earlier):
         raise UsageError(
             f"config.data.source is {saved!r} in the run, {source!r} here, and the data differ; expected the run's own "
             f"data, of which workdir {workdir} held some out; score other data with --data={source}"

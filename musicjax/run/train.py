@@ -182,7 +182,7 @@ def _started(dataset: Dataset) -> Checkpoint:
     unknown = jnp.zeros(net.columns)
     learned, versions = dataset.encoding.learned, metadata_lib.versions()
     trials_of = (Progress(),) * config.train.trials
-    metadata = Metadata(0, 0, math.inf, config, learned, dataset.fingerprint, versions, trials=trials_of)
+    metadata = Metadata(0, 0, math.inf, config, learned, dataset.fingerprint.sha256, versions, trials=trials_of)
     return Checkpoint(Arrays(state, best, unknown, unknown, primers), metadata)
 
 
@@ -190,15 +190,15 @@ def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
     """What the workdir's latest checkpoint holds, under the present config and versions."""
     arrays, metadata = checkpoint_lib.restore(workdir)
     config, saved = dataset.encoding.config, metadata.config
-    source = config.data.source
-    encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir)
+    source, writer = config.data.source, metadata.versions.get("musicjax", "unknown")
+    encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir, writer)
     best = f"best validation loss {metadata.best_loss:.5f}"
     console.say("resume", f"{metadata.epoch} epochs are done, {best}")
     if dataset.encoding.learned != metadata.learned:
         names = " and ".join(metadata.learned)
         raise RunError(
-            f"workdir {workdir} was trained with other {names} than its data give now; go on with the version "
-            "of musicjax that it was trained with, or use another --workdir"
+            f"workdir {workdir} was trained with other {names} than its data give now; go on with musicjax {writer}, "
+            "which trained it, or use another --workdir"
         )
     versions = metadata_lib.versions()
     for name, version in versions.items():

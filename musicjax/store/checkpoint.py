@@ -19,7 +19,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from musicjax import console, files, renamed
-from musicjax.config import Config
 from musicjax.encodings import encoding
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.store import checksums, lock
@@ -138,7 +137,7 @@ def restore(workdir: Path) -> Checkpoint:
 
         def checkpoint_of(place: Path) -> Checkpoint:
             metadata = _metadata_of(orbax, place)
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(metadata.config)))
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(metadata)))
             return Checkpoint(orbax.restore(place, args=items).state, metadata)
 
         return _of_newest_whole(workdir, checkpoint_of)
@@ -203,9 +202,10 @@ def _metadata_of(orbax: ocp.Checkpointer, place: Path) -> Metadata:
     return metadata
 
 
-def _shapes(config: Config) -> Arrays:
+def _shapes(metadata: Metadata) -> Arrays:
     """Shapes and types of the arrays of a run, placed on a device of this machine, wherever it was trained."""
-    net = encoding.of(config).network()
+    config = metadata.config
+    net = encoding.of(config, metadata.learned).network()
 
     def template() -> Arrays:
         optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
