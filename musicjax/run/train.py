@@ -52,16 +52,17 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
     """
     arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
-    devices = mesh.make(config_lib.validate(config).train.devices)
-    mesh.require_divisible(config.train.batch_size, devices)
+    config_lib.validate(config)
     with contextlib.ExitStack() as held:
-        return _train(config, workdir, devices, held)
+        return _train(config, workdir, held)
 
 
-def _train(config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack) -> dict[str, Any]:
+def _train(config: Config, workdir: Path, held: contextlib.ExitStack) -> dict[str, Any]:
     # 1. Restore or start.
     with _together():
-        dataset, arrays, metadata = _ready(config, workdir, devices, held)
+        config, devices, continues = _prepared(config, workdir, held)
+        dataset = encoding_lib.of(config).dataset()
+        arrays, metadata = _restored(dataset, workdir) if continues else _started(dataset)
     _require_agreement(arrays, metadata)
     encoding = dataset.encoding
     if jax.process_index() == 0:
@@ -137,15 +138,18 @@ def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
     return model_lib.of(arrays._replace(best_params=params, best_deviation=deviation), metadata)
 
 
-def _ready(
-    config: Config, workdir: Path, devices: Mesh, held: contextlib.ExitStack
-) -> tuple[Dataset, Arrays, Metadata]:
-    """The data, and what training starts from; says what it finds. The workdir is locked as long as `held` is open."""
+def _prepared(config: Config, workdir: Path, held: contextlib.ExitStack) -> tuple[Config, Mesh, bool]:
+    """(config with its precision decided, devices, whether the workdir holds a checkpoint); says what it finds.
+
+    The workdir is locked as long as `held` is open.
+    """
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none" and config.sample.soundfont:
         from musicjax.generation import sound  # a run without a sound font of its own does without
 
         sound.require_soundfont(config.sample.soundfont)
+    devices = mesh.make(config.train.devices)
+    mesh.require_divisible(config.train.batch_size, devices)
     if jax.process_index():
         console.mute()
     else:
@@ -157,8 +161,7 @@ def _ready(
         workdir_lib.require_same_config(saved, config, workdir)
     console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
     device.say(config.model.precision, devices)
-    dataset = encoding_lib.of(config).dataset()
-    return dataset, *(_started(dataset) if saved is None else _restored(dataset, workdir))
+    return config, devices, saved is not None
 
 
 def _started(dataset: Dataset) -> Checkpoint:
