@@ -168,18 +168,9 @@ def _report(call: Call) -> None:
         raise UsageError("--workdir is missing: expected the folder of a run")
     if call.overrides is None or call.overrides:
         raise UsageError("report takes no config: it draws what was recorded in the workdir; leave out --config")
-    from musicjax import console
-    from musicjax.report import figures, page
+    from musicjax.cli import report
 
-    workdir, output_dir = Path(call.options["workdir"]), call.options["output_dir"]
-    paths, left_out = figures.write(workdir, Path(output_dir or workdir / "report"))
-    if not output_dir:  # the page names sample files relative to the workdir
-        path, missing = page.write(workdir)
-        paths, left_out = [*paths, path], left_out + missing
-    for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
-        console.say("left out", fact)
-    for path in paths:
-        print(printable(str(path)))
+    report.draw(Path(call.options["workdir"]), call.options["output_dir"])
 
 
 def _existing_workdir(call: Call) -> tuple[Path, Config]:
