@@ -54,7 +54,7 @@ def load(folder: Path = FOLDER) -> Model:
     return Model(own, net, params, jnp.zeros(net.columns), primers, metadata)
 
 
-def write(workdir: Path, folder: Path) -> int:
+def pack(workdir: Path, folder: Path) -> int:
     """Writes the best model of a workdir, whose rows must be bins below 256, as these files; returns their bytes."""
     model = model_lib.load(workdir)
     tags = histograms.tags(model.params)
