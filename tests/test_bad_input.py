@@ -410,7 +410,7 @@ def test_the_record_of_what_a_run_read_is_kept(capsys, clips, trained, tmp_path)
 def test_a_checkpoint_that_is_neither_best_nor_latest(capsys, trained, command):
     before = _tree(trained)
     argv = [command, f"--workdir={trained}", "--checkpoint=worst"]
-    _fails(capsys, argv, USAGE, "checkpoint 'worst'", "best or latest")
+    _fails(capsys, argv, USAGE, "checkpoint='worst'", "best or latest")
     assert _tree(trained) == before
 
 

@@ -64,8 +64,6 @@ def _own_workdir(name: str) -> Path:
 def _join_processes(options: dict[str, Any]) -> None:
     from musicjax import console
 
-    if options["distributed"] not in ("off", "auto"):
-        raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     if options["coordinator"] or options["distributed"] == "auto":
         from musicjax.training import mesh
 
@@ -122,16 +120,14 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
     from musicjax.run import device
     from musicjax.store import model as model_lib
 
-    which = call.options["checkpoint"]
     if call.options["workdir"]:
         workdir, saved = _existing_workdir(call)
         device.keep_programs(saved.data)
-        return model_lib.load(workdir, which), saved, workdir / "generated"
+        return model_lib.load(workdir, call.options["checkpoint"]), saved, workdir / "generated"
     if call.overrides is None or call.overrides:
         raise UsageError("--workdir is missing: expected the folder of the model that the config belongs to")
     from musicjax.store import pretrained
 
-    model_lib.check_which(which)
     model = pretrained.load()
     device.keep_programs(model.config.data)
     console.say("model", "no --workdir: the small model that comes with musicjax, trained on the built-in corpus")
@@ -182,9 +178,7 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
     """
     from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
-    from musicjax.store import model as model_lib
 
-    model_lib.check_which(call.options["checkpoint"])
     if not call.options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a trained model")
     workdir = Path(call.options["workdir"])

@@ -71,6 +71,8 @@ FLAGS = {
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
     "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI or a TPU pod", ("train",)),
 }
+# The words that a flag may be.
+CHOICES = {"checkpoint": ("best", "latest"), "distributed": ("off", "auto")}
 # Names that Magenta's generators have for flags of generate: (type, ours, how many of theirs are one of ours).
 ALIASES = {
     "run_dir": ("string", "workdir", 1),
@@ -107,6 +109,9 @@ def parse(argv: list[str]) -> Call:
     if VERSION in argv:
         raise UsageError(f"{VERSION} beside other words: expected musicjax {VERSION}")
     options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
+    for name, allowed in CHOICES.items():
+        if name in options and options[name] not in allowed:
+            raise UsageError(f"{name}={options[name]!r}: expected {' or '.join(allowed)}")
     overrides = {
         name.removeprefix("config."): _typed(name.removeprefix("config."), values[name].value)
         for name in values
