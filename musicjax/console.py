@@ -13,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
 
-from musicjax.errors import printable
-
 _muted = False
 _said: set[str] = set()
 _unraisable = sys.unraisablehook
+
+
+def printable(text: str) -> str:
+    """The text with control characters and undecodable bytes written as escapes, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def mute() -> None:

@@ -4,11 +4,6 @@ A message says what is wrong, what was expected and what to do.
 """
 
 
-def printable(text: str) -> str:
-    """The text with control characters and undecodable bytes written as escapes, for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 class UsageError(ValueError):
     """The request itself is wrong (flag, config field, range): exit status 2."""
 

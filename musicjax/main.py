@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from musicjax import console
 from musicjax.cli import flags
-from musicjax.errors import RunError, SaveError, UsageError, printable
+from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.version import __version__
 
 
@@ -21,14 +22,13 @@ def main(argv: list[str] | None = None) -> int:
             print(f"musicjax {__version__}", flush=True)
             return 0
         call = flags.parse(argv)
-        from musicjax import console
         from musicjax.cli import commands  # only now: wrong usage is reported without waiting for JAX
 
         if is_program:
             console.quiet_libraries()
         return commands.run(call)
     except (UsageError, RunError) as error:
-        print(printable(f"musicjax: {error}"), file=sys.stderr, flush=True)
+        print(console.printable(f"musicjax: {error}"), file=sys.stderr, flush=True)
         if is_program and isinstance(error, SaveError):
             os._exit(1)  # the usual exit waits for all threads
         return 2 if isinstance(error, UsageError) else 1
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         line = f"musicjax: {error}; expected to read and write there; check rights and space and start again"
-        print(printable(line), file=sys.stderr)
+        print(console.printable(line), file=sys.stderr)
         return 1
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
+from musicjax import console
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
-from musicjax.errors import UsageError, printable
+from musicjax.errors import UsageError
 from musicjax.run import signals
 
 # What generate and evaluate obey of a config that is given beside a workdir; all else is the run's.
@@ -50,7 +51,7 @@ def _train(call: Call) -> None:
 
 def _own_workdir(name: str) -> Path:
     """runs/NAME; or the folder of the config's old name, if that alone holds a run."""
-    from musicjax import console, renamed
+    from musicjax import renamed
     from musicjax.store import checkpoint
 
     workdir = Path("runs", name)
@@ -62,8 +63,6 @@ def _own_workdir(name: str) -> Path:
 
 
 def _join_processes(options: dict[str, Any]) -> None:
-    from musicjax import console
-
     if options["coordinator"] or options["distributed"] == "auto":
         from musicjax.training import mesh
 
@@ -94,7 +93,7 @@ def _generate(call: Call) -> None:
         from musicjax.generation import sweep
 
         for path in sweep.sweep(model, request, notes, folder):
-            print(printable(str(path)))
+            print(console.printable(str(path)))
         return
     temperature = {"temperature": request.sampling[0].temperature if request.sampling else 1.0}
     pieces = generate.generate(
@@ -109,14 +108,13 @@ def _generate(call: Call) -> None:
     )
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:
-        print(printable(str(path)))
+        print(console.printable(str(path)))
     if request.audio != "none" and pieces:
         sound.write(pieces, paths, request.audio, request.soundfont)
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:
     """(the model of the workdir, or else the one that comes with musicjax; its config with overrides; its folder)."""
-    from musicjax import console
     from musicjax.run import device
     from musicjax.store import model as model_lib
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicjax import console
-from musicjax.errors import printable
 from musicjax.report import figures, page
 
 
@@ -22,4 +21,4 @@ def draw(workdir: Path, output_dir: str) -> None:
     for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
         console.say("left out", fact)
     for path in paths:
-        print(printable(str(path)))
+        print(console.printable(str(path)))

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from musicjax import files
-from musicjax.errors import RunError, UsageError, printable
+from musicjax.console import printable
+from musicjax.errors import RunError, UsageError
 from musicjax.music.notes import Notes
 from musicjax.report import synth
 

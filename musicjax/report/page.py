@@ -24,7 +24,8 @@ import jinja2
 import numpy as np
 
 from musicjax import files
-from musicjax.errors import RunError, printable
+from musicjax.console import printable
+from musicjax.errors import RunError
 from musicjax.music import midi
 from musicjax.music.notes import Notes
 from musicjax.report import curves, records, svg

@@ -20,7 +20,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from PIL import Image
 
-from musicjax.errors import printable
+from musicjax.console import printable
 from musicjax.music.notes import Notes
 from musicjax.report import roll
 from musicjax.report.curves import FEW_EPOCHS, SPLITS, Curve, is_logarithmic

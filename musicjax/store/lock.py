@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from musicjax import console
-from musicjax.errors import RunError, printable
+from musicjax.errors import RunError
 
 try:
     import fcntl
@@ -143,7 +143,7 @@ def _holder(path: Path) -> str:
     until = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(OSError):
-            if said := printable(path.read_text(errors="replace")[:200].strip()):
+            if said := console.printable(path.read_text(errors="replace")[:200].strip()):
                 return said
         if time.monotonic() > until:
             return "another process"
