@@ -95,16 +95,8 @@ def _generate(call: Call) -> None:
         for path in sweep.sweep(model, request, notes, folder):
             print(console.printable(str(path)))
         return
-    temperature = {"temperature": request.sampling[0].temperature if request.sampling else 1.0}
-    pieces = generate.generate(
-        model,
-        num_outputs=request.num_outputs,
-        **request.length._asdict(),
-        seed=request.seed,
-        bpm=request.bpm,
-        decode=request.decode,
-        primer=notes,
-        **({"sampling": request.sampling} if model.encoding.has_controls else temperature),
+    pieces = generate.new_pieces(
+        model, request.sampling, request.length, request.seed, notes, request.bpm, request.decode
     )
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:

@@ -70,11 +70,29 @@ def generate(
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])
-    if num_outputs == 0:
-        return []
-    numbers = range(num_outputs) if numbers is None else numbers
-    keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
     notes = primer if isinstance(primer, Notes) or primer is None else primer_lib.read(primer, model)
+    return new_pieces(model, params, length, seed, notes, bpm, decode, numbers)
+
+
+def new_pieces(
+    model: Model,
+    params: Sequence[SamplingParams],
+    length: Length,
+    seed: int,
+    primer: Notes | None = None,
+    bpm: float | None = None,
+    decode: str = "auto",
+    numbers: Sequence[int] | None = None,
+) -> list[Notes]:
+    """`generate` with arguments that are checked already: a piece for each of the sampling parameters.
+
+    Raises:
+        UsageError: the primer has no notes, or bars at the model's tempo last too long.
+    """
+    if not params:
+        return []
+    numbers = range(len(params)) if numbers is None else numbers
+    keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
     more = functools.partial(
         sample_lib.sample,
         model.net,
@@ -84,12 +102,12 @@ def generate(
         draw=model.encoding.draw(params, model.deviation),
         decode=_decode(decode, model),
     )
-    windows, tempo = primer_lib.rows(model, keys, notes, params), primer_lib.tempo(model, bpm, notes)
+    windows, tempo = primer_lib.rows(model, keys, primer, params), primer_lib.tempo(model, bpm, primer)
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
-    rows = _rows(more, Past(windows), model, num_notes, np.array(wanted), tempo)
+    rows = _rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo)
     pieces = [model.encoding.decode(piece, tempo) for piece in rows]
-    if notes is not None:
-        pieces = [model.encoding.placed(piece, notes) for piece in pieces]
+    if primer is not None:
+        pieces = [model.encoding.placed(piece, primer) for piece in pieces]
     if any(wanted) or any(one.polyphony for one in params):
         from musicjax.generation import trim  # a length in notes does without
 

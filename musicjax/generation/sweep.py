@@ -40,16 +40,8 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     each = range(request.num_outputs)
     sampling = [one for one in request.sampling for _ in each]
     numbers = [number for _ in request.sampling for number in each]
-    pieces = generate_lib.generate(
-        model,
-        num_outputs=len(sampling),
-        **request.length._asdict(),
-        seed=request.seed,
-        sampling=sampling,
-        bpm=request.bpm,
-        primer=primer,
-        decode=request.decode,
-        numbers=numbers,
+    pieces = generate_lib.new_pieces(
+        model, sampling, request.length, request.seed, primer, request.bpm, request.decode, numbers
     )
     paths = generate_lib.write(pieces, folder, request.seed, request.program)
     scores, found, notes = score(pieces, model)

@@ -9,6 +9,7 @@ from musicjax import console
 from musicjax.corpus.split import Music
 from musicjax.encodings import sampling_params
 from musicjax.generation import generate
+from musicjax.generation.request import Length
 from musicjax.music.notes import Notes
 from musicjax.run import sample_metrics
 from musicjax.store.model import Model
@@ -60,14 +61,8 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
 def _play(model: Model, most: int) -> list[Notes]:
     """As many pieces as the config asks for, but at most `most`."""
     sample = model.config.sample
-    sampling = sampling_params.of_config(sample)
-    return generate.generate(
-        model,
-        num_outputs=min(sample.num_outputs, most),
-        num_notes=sample.num_notes,
-        seed=model.config.seed,
-        **({"sampling": sampling} if model.encoding.has_controls else {"temperature": sample.temperature}),
-    )
+    params = [sampling_params.of_config(sample)] * min(sample.num_outputs, most)
+    return generate.new_pieces(model, params, Length(sample.num_notes, 0, 0), model.config.seed)
 
 
 def _record(found: dict[str, Any], recorder: Recorder, step: int) -> dict[str, float]:
