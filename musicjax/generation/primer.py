@@ -29,12 +29,12 @@ def read(primer: str | Path, model: Model) -> Notes:
         UsageError: the text is not that of a melody, or it is no text.
         RunError: the file gives no notes.
     """
-    path = arguments.path_of("primer", primer, "Notes, the path of a MIDI file, or a melody such as '[60,-2,67]'")
-    if str(primer).lstrip().startswith("["):
+    if isinstance(primer, str) and primer.lstrip().startswith("["):
         from musicjax.music import melody_text  # files do without
 
-        melody, velocity = melody_text.entries(str(primer)), model.encoding.melody_velocity()
+        melody, velocity = melody_text.entries(primer), model.encoding.melody_velocity()
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
+    path = arguments.path_of("primer", primer, "Notes, the path of a MIDI file, or a melody such as '[60,-2,67]'")
     try:
         return midi.read(path, percussion=model.config.data.percussion)
     except (midi.MidiError, OSError) as error:
