@@ -81,10 +81,15 @@ def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[
     """
     rows = np.asarray(model.primers)
     notes = min(rows.shape[1], int(np.median([len(piece) for piece in pieces])))
-    real = [metrics.of_piece(_beginning(model.encoding.decode(window), notes)) for window in rows]
-    found = [metrics.of_piece(_beginning(piece, notes)) for piece in pieces]
+    real = _measured([model.encoding.decode(window) for window in rows], notes)
+    found = _measured(pieces, notes)
     distances = distances_of(found, real)
     return np.where([len(piece) > 0 for piece in pieces], distances.mean(axis=1), FARTHEST), found, notes
+
+
+def _measured(pieces: Sequence[Notes], count: int) -> list[dict[str, float]]:
+    """The metrics of the first `count` notes of each piece."""
+    return [metrics.of_piece(_beginning(piece, count)) for piece in pieces]
 
 
 def distances_of(found: Sequence[Mapping[str, float]], real: Sequence[Mapping[str, float]]) -> np.ndarray:
