@@ -38,6 +38,9 @@ from musicjax.training import sequences
 from musicjax.training.sequences import Streams
 from musicjax.training.windows import Validation
 
+# Quarter notes in a bar, of whose meter frames know nothing.
+BEATS_A_BAR = 4
+
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> FrameEncoding:
     """The encoding; it learns no constants."""
@@ -139,12 +142,15 @@ class FrameEncoding(Encoding):
         """As `Encoding.primers`.
 
         They end at least two windows, or half of a shorter piece, before the piece does, so that something is
-        left to continue with; silence fills what is missing before the beginning.
+        left to continue with, and where a bar of four quarter notes ends, so that what follows begins one; silence
+        fills what is missing before the beginning.
         """
         window, rows = self.config.data.window, np.asarray(training.rows)
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
         latest = np.maximum(end - 2 * window, (first + end + 1) // 2) - window
-        place = np.minimum(starts, latest)[:, None] + np.arange(window)
+        begins = np.minimum(starts, latest)
+        begins -= (begins + window - first) % (BEATS_A_BAR * self._own.per_beat)
+        place = begins[:, None] + np.arange(window)
         inside = (place >= first[:, None])[..., None]
         return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
 
