@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from musicjax.corpus.read import MEMORY_BYTES, Options, Reading, read_file
+from musicjax.corpus.read import MEMORY_BYTES, Member, Options, Reading, read_file
 from musicjax.music.notes import FIELDS, Notes
 
 _HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
@@ -60,7 +60,8 @@ def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]]:
     for size in sizes:
         piece, at = _piece(body, at, *size)
         pieces.append(piece)
-    return Reading(*reading), pieces
+    status, code, detail, members = reading
+    return Reading(status, code, detail, tuple(Member(*member) for member in members)), pieces
 
 
 def _piece(body: bytes, at: int, notes: int, tempos: int, meters: int) -> tuple[Notes, int]:
