@@ -9,13 +9,14 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from musicjax import files
 from musicjax.config import DataConfig
-from musicjax.corpus import archived_music, corpus, ingest, load, pool, read
+from musicjax.corpus import archived_music, corpus, ingest, load, pool, read, worker
 from musicjax.corpus.corpus import Outcome
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, find_files
 from musicjax.errors import RunError
@@ -471,13 +472,37 @@ def test_a_full_disk_costs_the_archive_and_is_tried_again(tmp_path, monkeypatch)
     assert len(_read(source, cache)[1]) == 5
 
 
-def test_a_large_archive_has_more_time_than_a_file(tmp_path):
+@pytest.mark.parametrize(("pause", "late"), [(2.9, False), (3.1, True)])
+def test_an_archive_has_the_time_of_a_file_for_each_step_of_unpacking(monkeypatch, pause, late):
+    now, answers = 100.0, io.BytesIO()
+    alarms: list[int] = []
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(worker, "_set_alarm", alarms.append)
+    still_reading = worker._say_still_reading(answers, 5)
+    for _ in range(4):
+        now += pause
+        still_reading()
+        still_reading()  # too soon for another message
+    worker.send(answers, read.Reading("kept", "kept", "", (read.Member("a.mid", "1a"),)), [])
+    answers.seek(0)
+
+    class Pipe:
+        """Gives each message after a pause, and then the watch looks after the process."""
+
+        def read(self, size):
+            nonlocal now
+            if size == worker._HEAD.size:
+                now += pause
+                process.kill_if_late()
+            return answers.read(size)
+
     process = pool._ReadingProcess(3.0, read.Options())
-    for name, seconds in (("a.zip", 9.0), ("a.mid", 3.0), ("small.tar.gz", 3.0)):
-        path = tmp_path / name
-        with path.open("wb") as stream:
-            stream.truncate(100 if name.startswith("small") else 2 * pool.ARCHIVE_BYTES_A_FILE + 5)
-        assert process._seconds(path) == seconds
+    process._process = SimpleNamespace(stdout=Pipe(), kill=lambda: None, communicate=lambda: None)  # type: ignore
+    process._asked = Path("a.zip")
+    reading, _ = process.read(Path("a.zip"), None)
+    assert process._timed_out == late
+    assert reading.members == (read.Member("a.mid", "1a"),)
+    assert alarms == [5] * 4
 
 
 # Sources without music.

@@ -56,12 +56,13 @@ class _Found:
     unpacked: int = 0
 
 
-def unpack(path: str, kind: str, folder: str) -> Reading:
+def unpack(path: str, kind: str, folder: str, on_progress: Callable[[], object]) -> Reading:
     """The reading of an archive: its files of music, which are in the folder then, or why there are none.
 
     Args:
         kind: one of `file_kinds.READ_ARCHIVES`.
         folder: made if need be.
+        on_progress: called again and again meanwhile.
 
     Raises:
         OSError: the archive cannot be opened.
@@ -72,7 +73,7 @@ def unpack(path: str, kind: str, folder: str) -> Reading:
         beyond = LimitError("too_high_ratio", f"unpacks to more than {MOST_RATIO} times its size")
     else:
         beyond = LimitError("too_many_bytes", f"unpacks to more than {MOST_UNPACKED_BYTES:,} bytes")
-    found = _Found(folder, Meter(min(ratio_bytes, MOST_UNPACKED_BYTES), beyond))
+    found = _Found(folder, Meter(min(ratio_bytes, MOST_UNPACKED_BYTES), beyond, on_progress))
     with open(path, "rb") as stream:
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -22,6 +22,7 @@ MOST_BYTES = 64 * 2**30  # unpacked; ten times the largest data set
 MOST_MEMBERS = 10_000_000
 BLOCK_BYTES = 2**20
 TAR_READ_BYTES = 2**14  # as much may be lost before the place where a compressed archive is damaged
+MOST_BAD_BLOCKS = 100_000  # of a tar archive, in a row, among which the next header is looked for
 DECOMPRESSORS = {file_kinds.GZIP: "gzip", file_kinds.BZIP2: "bz2", file_kinds.XZ: "lzma"}  # modules, of which a Python
 # may lack some
 
@@ -39,13 +40,14 @@ class LimitError(Exception):
 
 
 class Meter:
-    """Counts the bytes that are unpacked, and raises `beyond` once there are more than `room`."""
+    """Counts the bytes that are unpacked, says so each time, and raises `beyond` once there are more than `room`."""
 
-    def __init__(self, room: int, beyond: LimitError):
-        self._room, self._beyond = room, beyond
+    def __init__(self, room: int, beyond: LimitError, on_progress: Callable[[], object]):
+        self._room, self._beyond, self._on_progress = room, beyond, on_progress
 
     def take(self, count: int) -> None:
         """Counts so many bytes more."""
+        self._on_progress()
         self._room -= count
         if self._room < 0:
             raise self._beyond
@@ -86,7 +88,7 @@ def members(stream: IO[bytes], kind: str, meter: Meter | None = None) -> Generat
         for name, what, open_member in _of_zip(stream):
             yield name, what, partial(_metered, open_member, meter)
     elif kind == file_kinds.TAR:
-        yield from _of_tar(stream)
+        yield from _of_tar(_Metered(stream, meter))
     else:
         with contextlib.closing(_read(lambda: _module(kind).open(stream))) as unpacked:
             yield from _of_tar(_Metered(unpacked, meter))
@@ -132,14 +134,14 @@ def _of_tar(stream: Any) -> Generator[Member, None, None]:
     """The members of a tar archive, read once from beginning to end; a damaged header costs its own member only."""
     import tarfile
 
-    damage, ends = "", False
+    damage, ends, bad = "", False, 0
 
     class Info(tarfile.TarInfo):
         """A header of the archive; tarfile itself says nothing of damaged ones, nor of an end that is missing."""
 
         @classmethod
         def fromtarfile(cls, archive: tarfile.TarFile) -> Info:
-            nonlocal damage, ends
+            nonlocal damage, ends, bad
             try:
                 return super().fromtarfile(archive)
             except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -149,14 +151,16 @@ def _of_tar(stream: Any) -> Generator[Member, None, None]:
                 damage = damage or ("" if ends else "it ends without the mark of an end, perhaps cut off")
                 raise
             except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-                damage = damage or str(error)
+                damage, bad = damage or str(error), bad + 1
+                if bad > MOST_BAD_BLOCKS:
+                    raise ArchiveError(f"is damaged, or holds no tar archive: {damage}") from error
                 raise
 
     start = partial(tarfile.open, fileobj=stream, mode="r|", bufsize=TAR_READ_BYTES, tarinfo=Info, ignore_zeros=True)
     count = 0
     with _read(start) as opened:
         while (info := _read(opened.next)) is not None:
-            count += 1
+            count, bad = count + 1, 0
             kind = "file" if info.isreg() else "folder" if info.isdir() else "link"
             yield info.name, kind, partial(opened.extractfile, info)
             opened.members.clear()  # or else it would keep a record of each

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -15,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from musicjax.corpus import worker
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Options, Reading, skipped
 from musicjax.errors import RunError
 from musicjax.music.notes import Notes
@@ -33,8 +31,6 @@ VARIABLES = {
 }
 # How often the pool looks for files that take too long.
 WATCH_SECONDS = 0.05
-# An archive has as many seconds as a file for each so many of its bytes.
-ARCHIVE_BYTES_A_FILE = 2**24
 
 
 def cores() -> int:
@@ -50,8 +46,8 @@ def read_files(
     Args:
         paths: taken one by one, while those taken before are being read.
         workers: processes at most; 0: one for each core.
-        seconds_per_file: the pool gives up on a file that takes longer, and ends its process; a large archive has a
-            multiple of that.
+        seconds_per_file: the pool gives up on a file that takes longer, and ends its process; of an archive, on one
+            whose reader has unpacked nothing for so long.
         options: how each file is read.
 
     Raises:
@@ -123,14 +119,17 @@ class _ReadingProcess:
                 self._ask(path)
             if following is not None:
                 self._ask(following)
-            self._late_at = time.monotonic() + self._seconds(path)
             process = self._process
             assert process is not None and process.stdout is not None
-            return worker.receive(process.stdout)
+            answer = None
+            while answer is None:  # it is still unpacking an archive
+                self._late_at = time.monotonic() + self._seconds_per_file
+                answer = worker.receive(process.stdout)
+            return answer
         except (EOFError, BrokenPipeError):
             self.end()
             if self._timed_out:
-                return skipped("time_limit", f"not read within {self._seconds(path):g} s"), []
+                return skipped("time_limit", f"not read within {self._seconds_per_file:g} s"), []
             return skipped("reader_died", "the reading process died on it"), []
         finally:
             with self._lock:
@@ -141,18 +140,10 @@ class _ReadingProcess:
     def _ask(self, path: Path) -> None:
         process = self._process or self._start()
         assert process.stdin is not None
-        request = {"path": str(path), "options": self._options, "seconds": self._seconds(path)}
+        request = {"path": str(path), "options": self._options, "seconds": self._seconds_per_file}
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
         self._asked = path
-
-    def _seconds(self, path: Path) -> float:
-        """The limit of a file."""
-        if suffix_of(path.name) not in ARCHIVE_SUFFIXES:
-            return self._seconds_per_file
-        with contextlib.suppress(OSError):
-            return self._seconds_per_file * (1 + path.stat().st_size // ARCHIVE_BYTES_A_FILE)
-        return self._seconds_per_file
 
     def kill_if_late(self) -> None:
         """Ends a process that is late, from another thread; `read` then finds it gone."""

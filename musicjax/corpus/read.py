@@ -6,6 +6,7 @@ The content of a file decides what it is, not its name. Where a damaged file is 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
@@ -73,14 +74,20 @@ def skipped(code: str, detail: str) -> Reading:
     return Reading("skipped", code, detail)
 
 
-def read_file(path: str, options: Options) -> tuple[Reading, list[Notes]]:
-    """The reading and the pieces of one file. Nothing that a file holds makes it raise."""
+def read_file(
+    path: str, options: Options, on_progress: Callable[[], object] = lambda: None
+) -> tuple[Reading, list[Notes]]:
+    """The reading and the pieces of one file. Nothing that a file holds makes it raise.
+
+    Args:
+        on_progress: called again and again while an archive is unpacked.
+    """
     try:
         kind = _kind(path)
         if options.unpacked and kind in file_kinds.READ_ARCHIVES:
             from musicjax.corpus import archived_music  # most corpora have no archives
 
-            return archived_music.unpack(path, kind, options.unpacked), []
+            return archived_music.unpack(path, kind, options.unpacked, on_progress), []
         pieces, mended = _read_pieces(path, kind, options)
     except NoNotesError as error:
         return skipped(error.code, str(error)), []
