@@ -341,6 +341,24 @@ def test_an_archive_that_is_cut_off_gives_the_files_before_the_cut(tmp_path, suf
     assert most >= (3 if suffix in (".zip", ".tar", ".tar.gz") else 0)
 
 
+def test_a_tar_archive_that_is_cut_off_between_two_files_says_so(tmp_path):
+    (tmp_path / "a.tar").write_bytes(_tar(SONGS)[:2048])
+    _, outcomes = _read(tmp_path)
+    assert _lines(outcomes) == [
+        ("a.tar", "recovered", "bad_archive"),
+        ("a.tar/0.mid", "kept", "kept"),
+        ("a.tar/1.mid", "kept", "kept"),
+    ]
+    assert "perhaps cut off; 2 files read" in outcomes[0].detail
+
+
+def test_the_files_before_the_cut_of_a_small_archive_are_read_though_all_of_it_is_unpacked_at_once(tmp_path):
+    content = MAKE[".tgz"](SONGS)
+    (tmp_path / "a.tgz").write_bytes(content[: len(content) * 3 // 4])
+    found, outcomes = _read(tmp_path)
+    assert outcomes[0].status == "recovered" and "a.tgz/0.mid" in found.names
+
+
 def test_a_zip_archive_that_was_written_to_a_pipe_and_cut_off_gives_the_files_before_the_cut(tmp_path):
     class Pipe(io.RawIOBase):
         """Cannot go back to write the size of a member before it."""
@@ -465,10 +483,10 @@ def test_a_full_disk_costs_the_archive_and_is_tried_again(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(archived_music.files, "whole", full)
-        reading = read.read_file(str(source / "b.zip"), read.Options(unpacked=str(cache / "x")))[0]
-    assert (reading.status, reading.code) == ("skipped", "cannot_unpack")
-    assert "No space left on device" in reading.detail
+        patch.setattr(archived_music, "files", SimpleNamespace(whole=full))
+        _, outcomes = _read(source, cache)
+    assert _lines(outcomes) == [("a.mid", "kept", "kept"), ("b.zip", "skipped", "cannot_unpack")]
+    assert "No space left on device" in outcomes[1].detail
     assert len(_read(source, cache)[1]) == 5
 
 
