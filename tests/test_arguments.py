@@ -58,7 +58,7 @@ GENERATE: list[tuple[dict[str, Any], str]] = [
     ({"numbers": ["0"]}, r"numbers='0': expected a whole number"),
     ({"numbers": 5}, r"numbers=5: expected the number of each piece"),
     ({"numbers": [0, 1]}, r"2 numbers for num_outputs=1"),
-    ({"primer": 5}, r"primer=5: expected Notes, the path of a MIDI file, or a melody"),
+    ({"primer": 5}, r"primer=5: expected Notes, the path of a MIDI file or score, or a melody"),
     ({"primer": ""}, r"primer='': expected Notes"),
     ({"primer": "a\0b"}, r"primer='a\\x00b': expected Notes"),
 ]

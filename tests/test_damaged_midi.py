@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from musicjax.config import DataConfig
 from musicjax.corpus import load
 from musicjax.corpus.read import Options, read_file
-from musicjax.music import midi, midi_chunks, midi_events
+from musicjax.music import long_rests, midi, midi_chunks, midi_events
 from musicjax.music.midi import MidiError
 from musicjax.music.notes import Notes
 from tests import known_midi
@@ -29,7 +29,7 @@ from tests.midi_dumps import chunk, from_hex, midi_file
 @pytest.fixture
 def read(tmp_path, monkeypatch) -> Callable[..., tuple[list[Notes], midi_chunks.Mended]]:
     """read(content): the pieces of a file, and what was mended; rests are shortened even after `_unlimited`."""
-    monkeypatch.setattr(midi, "MOST_REST_SECONDS", 600.0)
+    monkeypatch.setattr(long_rests, "MOST_SECONDS", 600.0)
 
     def read(content: bytes, **options) -> tuple[list[Notes], midi_chunks.Mended]:
         path = tmp_path / "damaged.mid"
@@ -138,7 +138,7 @@ def _unlimited():
         specification.check = lambda self, name, value: None
         meta.add_meta_spec(specification)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(midi, "MOST_REST_SECONDS", float("inf"))
+        patch.setattr(long_rests, "MOST_SECONDS", float("inf"))
         yield
     for type_byte in unknown:
         del meta._META_SPECS[type_byte]

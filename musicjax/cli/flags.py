@@ -46,7 +46,7 @@ FLAGS = {
     "scale": Flag("string", None, "scale of --key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
     "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
-    "primer": Flag("string", "", "MIDI file to continue, or pitches, one a sixteenth: [60,-2,67]", ("generate",)),
+    "primer": Flag("string", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
     "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
     "output_dir": Flag("string", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),

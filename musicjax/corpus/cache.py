@@ -12,14 +12,14 @@ from pathlib import Path
 from musicjax import files
 from musicjax.config import DataConfig
 from musicjax.corpus import worker
-from musicjax.corpus.find import SCORE_SUFFIXES
+from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Options, Reading
 from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
 
 # Codes of readings that another try may change, so that they are not kept.
-PASSING = ("time_limit", "memory_limit", "reader_died")
+PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")
 
 
 def cache_folder(data: DataConfig) -> Path | None:
@@ -44,9 +44,9 @@ def cache_folder(data: DataConfig) -> Path | None:
 
 
 def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:
-    """Where the reading of a file of this content is kept. How a file is read depends on its suffix, too."""
-    kind, suffix = f"{'all' if options.percussion else 'pitched'}-{options.sustain}", path.suffix.lower()
-    name = f"{sha256}-{suffix[1:]}" if suffix in SCORE_SUFFIXES else sha256
+    """Where the reading of a file of this content is kept. How a file is read may depend on its suffix, too."""
+    kind, suffix = f"{'all' if options.percussion else 'pitched'}-{options.sustain}", suffix_of(path.name)
+    name = f"{sha256}-{suffix[1:]}" if suffix in (*SCORE_SUFFIXES, *ARCHIVE_SUFFIXES) else sha256
     return cache / f"notes-v{READER_VERSION}-{kind}" / name[:2] / name
 
 

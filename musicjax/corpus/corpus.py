@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from musicjax import files
+from musicjax.corpus.find import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
 from musicjax.music import EARLIER_READERS, READER_VERSION
@@ -97,12 +98,15 @@ class Corpus:
 def folders(names: Sequence[str]) -> np.ndarray | None:
     """The split that the folders of P paths make, int8 [P]: 0 in train/, 1 in valid/ or validation/, 2 in test/.
 
-    None if no path lies in a folder valid/ or test/.
+    None if no path lies in a folder valid/ or test/. If all paths are those of one archive, its folders count.
 
     Raises:
         RunError: some do, but others lie elsewhere, or none lies in train/ or in valid/.
     """
     kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+    first = {name.split("/")[0] for name in names}
+    if len(first) == 1 and suffix_of(*first) in ARCHIVE_SUFFIXES:
+        names = [name.partition("/")[2] for name in names]
     found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
     if not {1, 2} & set(found):
         return None

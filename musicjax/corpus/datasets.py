@@ -156,11 +156,11 @@ def _bach() -> tuple[Path, list[Path]]:
 
 
 def _has_four_voices(path: Path) -> bool:
-    from musicjax.music import musicxml  # only this data set needs it here
+    from musicjax.music import musicxml_file  # only this data set needs it here
 
     try:
-        return musicxml.count_parts(path) == VOICES
-    except (musicxml.MusicXmlError, OSError):
+        return musicxml_file.count_parts(path) == VOICES
+    except (musicxml_file.MusicXmlError, OSError):
         return True  # whoever reads it reports what is wrong
 
 

@@ -1,19 +1,65 @@
-"""Folder -> the files of music in it."""
+"""Folder -> the files of music in it, and the archives that may hold some."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from musicjax.errors import RunError
+from musicjax.music import file_kinds
 
-SCORE_SUFFIXES = (".mxl", ".musicxml")
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi", *SCORE_SUFFIXES)
+SCORE_SUFFIXES = (".mxl", ".musicxml", ".xml")
+MUSIC_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", *SCORE_SUFFIXES)
+ARCHIVE_SUFFIXES = {
+    ".zip": file_kinds.ZIP,
+    ".tar": file_kinds.TAR,
+    ".tar.gz": file_kinds.GZIP,
+    ".tgz": file_kinds.GZIP,
+    ".tar.bz2": file_kinds.BZIP2,
+    ".tbz2": file_kinds.BZIP2,
+    ".tar.xz": file_kinds.XZ,
+    ".txz": file_kinds.XZ,
+}
+SUFFIXES = (*MUSIC_SUFFIXES, *ARCHIVE_SUFFIXES)
+
+
+class Found(NamedTuple):
+    """What a source holds.
+
+    Attributes:
+        paths: files of music and archives, each once, sorted.
+        foreign: .xml files that are something else than music, sorted.
+    """
+
+    paths: list[Path]
+    foreign: list[Path]
+
+
+def suffix_of(name: str) -> str:
+    """The one of SUFFIXES that the name of a file ends with, in small letters; empty if it is none of them."""
+    small = name.lower()
+    return next((suffix for suffix in SUFFIXES if small.endswith(suffix) and len(small) > len(suffix)), "")
+
+
+def is_foreign(name: str, head: bytes) -> bool:
+    """Whether a file is named .xml and begins like no score, packed or not."""
+    return name.lower().endswith(".xml") and file_kinds.of(head) not in (file_kinds.SCORE, file_kinds.ZIP)
+
+
+def foreign_words(count: int) -> str:
+    """What is said of so many foreign files, by the name of the first one, so that they take one line."""
+    return "is no MusicXML" + (f"; this line stands for all {count:,} such .xml files" if count > 1 else "")
 
 
 def find_files(source: Path) -> list[Path]:
-    """The files of music below a folder (or the one file named), each once, sorted by path.
+    """The files of music and the archives below a folder (or the one file named); raises as `find`."""
+    return find(source).paths
+
+
+def find(source: Path) -> Found:
+    """The files of music and the archives below a folder (or the one file named).
 
     A folder, or a link to a file, that cannot be opened is listed too, so that whoever reads it reports it.
 
@@ -21,8 +67,9 @@ def find_files(source: Path) -> list[Path]:
         RunError: there is none.
     """
     if source.is_file():
-        return [source]
+        return Found([source], [])
     found: list[Path] = []
+    foreign: list[Path] = []
     seen: set[tuple[int, int]] = set()
 
     def is_new(status: os.stat_result) -> bool:
@@ -40,19 +87,26 @@ def find_files(source: Path) -> list[Path]:
             continue
         subfolders.sort()
         for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() not in SUFFIXES:
+            if not suffix_of(name):
                 continue
+            path = Path(folder, name)
             try:
                 status = path.stat()
+                # To open a pipe would wait for a writer for ever.
+                if stat.S_ISREG(status.st_mode) and is_new(status):
+                    (foreign if _is_foreign(path) else found).append(path)
             except OSError:  # a link to nowhere
                 found.append(path)
-                continue
-            # To open a pipe would wait for a writer for ever.
-            if stat.S_ISREG(status.st_mode) and is_new(status):
-                found.append(path)
     if not found:
+        others = f" (but {len(foreign)} .xml files that are not MusicXML)" if foreign else ""
         raise RunError(
-            f"data source {source}: no {' '.join(SUFFIXES)} file in it or below; name a folder that has some"
+            f"data source {source}: no {' '.join(SUFFIXES)} file in it or below{others}; name a folder that has some"
         )
-    return sorted(found)
+    return Found(sorted(found), sorted(foreign))
+
+
+def _is_foreign(path: Path) -> bool:
+    if path.suffix.lower() != ".xml":
+        return False
+    with path.open("rb") as stream:
+        return is_foreign(path.name, stream.read(file_kinds.HEAD_BYTES))

@@ -15,14 +15,12 @@ from musicjax import console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import pool
-from musicjax.corpus.corpus import Corpus, Outcome, ReadFile
-from musicjax.corpus.find import SUFFIXES, find_files
-from musicjax.corpus.read import Options, Reading, skipped
+from musicjax.corpus import ingest
+from musicjax.corpus.corpus import Corpus, Outcome
+from musicjax.corpus.find import SUFFIXES, Found, find
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError
 from musicjax.music import COMPOSER_VERSION
-from musicjax.music.notes import Notes
 
 # The console lists this many of the files recovered and of those skipped; the report has them all.
 LISTED = 20
@@ -63,9 +61,10 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
         RunError: no such source, no file of music in it, no way to download it or to write the cache.
     """
     cache = cache_lib.cache_folder(data)
-    with _source(data.source, cache) as (source, paths), console.bar("reading", 0) as update:
-        update(0, total=len(paths))
-        corpus, outcomes = corpus_lib.of_files(_read_files(source, paths, cache, data, update))
+    with _source(data.source, cache) as (source, found), console.bar("reading", 0) as update:
+        update(0, total=len(found.paths))
+        root = source if source.is_dir() else source.parent
+        corpus, outcomes = corpus_lib.of_files(ingest.read(root, found, cache, data, update))
     _say(data.source, outcomes)
     return corpus, outcomes
 
@@ -81,20 +80,20 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
 
 
 @contextlib.contextmanager
-def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, list[Path]]]:
-    """The folder (or the file) that a source names, and its files of music."""
+def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, Found]]:
+    """The folder (or the file) that a source names, and what it holds."""
     if source != "builtin":
         yield _named(source, cache)
     elif cache is not None:
         folder = _compose(cache / f"builtin-v{COMPOSER_VERSION}")
-        yield folder, find_files(folder)
+        yield folder, find(folder)
     else:
         with tempfile.TemporaryDirectory() as name:
             folder = _compose(Path(name, source))
-            yield folder, find_files(folder)
+            yield folder, find(folder)
 
 
-def _named(source: str, cache: Path | None) -> tuple[Path, list[Path]]:
+def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
     """The same of a data set, a folder or a file."""
     from musicjax.corpus import datasets  # the built-in corpus does without
 
@@ -103,15 +102,15 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path]]:
         if datasets.is_missing(source, cache):
             _download(source, cache)
         folder, paths = datasets.find(source, cache)
-        return folder, find_files(folder) if paths is None else paths
+        return folder, find(folder) if paths is None else Found(paths, [])
     if not folder.is_dir() and not folder.is_file():
         raise RunError(
             f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
-            f"folder with {' '.join(SUFFIXES)} files"
+            f"folder with {' '.join(SUFFIXES)} files, or one such file"
         )
     if source in datasets.NAMES:
         console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
-    return folder, find_files(folder)
+    return folder, find(folder)
 
 
 def _compose(folder: Path) -> Path:
@@ -143,46 +142,6 @@ def _download(name: str, cache: Path | None) -> None:
                 next_at = done + (total // LINES_A_DOWNLOAD or UNKNOWN_STEP_BYTES)
 
         datasets.fetch(name, cache, progress, console.say)
-
-
-def _read_files(
-    source: Path, paths: list[Path], cache: Path | None, data: DataConfig, update: console.Update
-) -> Iterator[ReadFile]:
-    """Each file as it was read, now or at an earlier start, in the order of the paths."""
-    hashes: dict[Path, str] = {}
-    known: dict[Path, tuple[Reading, list[Notes]]] = {}
-    options = Options(data.percussion, data.sustain)
-
-    def entry(path: Path) -> Path | None:
-        return cache_lib.entry(cache, path, hashes[path], options) if cache is not None else None
-
-    def unknown() -> Iterator[Path]:
-        """The paths that the cache does not know; fills in `hashes`, and `known` with those that it does."""
-        for path in paths:
-            try:
-                hashes[path] = files.sha256(path)
-            except OSError as error:
-                known[path] = (skipped("unreadable", error.strerror or str(error)), [])
-                continue
-            kept = entry(path)
-            found = None if kept is None else cache_lib.load(kept)
-            if found is None:
-                yield path
-            else:
-                known[path] = found
-
-    for path, reading, pieces in pool.read_files(unknown(), data.workers, data.seconds_per_file, options):
-        known[path] = (reading, pieces)
-        kept = entry(path)
-        if cache is not None and kept is not None:
-            try:
-                cache_lib.store(kept, reading, pieces)
-            except OSError as error:
-                raise cache_lib.cannot_write(cache, error) from error
-        update(len(known), total=len(paths))
-    root = source if source.is_dir() else source.parent
-    for path in paths:
-        yield ReadFile(path.relative_to(root).as_posix(), hashes.get(path, ""), *known[path])
 
 
 def _say(source: str, outcomes: list[Outcome]) -> None:

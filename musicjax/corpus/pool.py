@@ -46,7 +46,8 @@ def read_files(
     Args:
         paths: taken one by one, while those taken before are being read.
         workers: processes at most; 0: one for each core.
-        seconds_per_file: the pool gives up on a file that takes longer, and ends its process.
+        seconds_per_file: the pool gives up on a file that takes longer, and ends its process; of an archive, on one
+            whose reader has unpacked nothing for so long.
         options: how each file is read.
 
     Raises:
@@ -118,10 +119,13 @@ class _ReadingProcess:
                 self._ask(path)
             if following is not None:
                 self._ask(following)
-            self._late_at = time.monotonic() + self._seconds_per_file
             process = self._process
             assert process is not None and process.stdout is not None
-            return worker.receive(process.stdout)
+            answer = None
+            while answer is None:  # it is still unpacking an archive
+                self._late_at = time.monotonic() + self._seconds_per_file
+                answer = worker.receive(process.stdout)
+            return answer
         except (EOFError, BrokenPipeError):
             self.end()
             if self._timed_out:

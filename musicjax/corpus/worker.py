@@ -11,20 +11,23 @@ import math
 import signal
 import struct
 import sys
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO
 
 import numpy as np
 
-from musicjax.corpus.read import MEMORY_BYTES, Options, Reading, read_file
+from musicjax.corpus.read import MEMORY_BYTES, Member, Options, Reading, read_file
 from musicjax.music.notes import FIELDS, Notes
 
 _HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
+_STILL_READING = bytes(_HEAD.size)
 # How each field of the notes is sent, one array behind the other: pitch and velocity fit in a byte.
 _SENT = tuple(np.dtype("u1" if name in ("pitch", "velocity") else "<f8") for name in FIELDS)
 _CHANGE = np.dtype("<f8")
 TEMPO_COLUMNS, METER_COLUMNS = 2, 3
+STILL_READING_SECONDS = 0.25  # the least time between two such messages
 
 
 def send(stream: IO[bytes], reading: Reading, pieces: Sequence[Notes]) -> None:
@@ -42,8 +45,8 @@ def send(stream: IO[bytes], reading: Reading, pieces: Sequence[Notes]) -> None:
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]]:
-    """The inverse of `send`.
+def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]] | None:
+    """The inverse of `send`; None if the sender says that it is still reading.
 
     Raises:
         EOFError: the bytes end too early, because the sender is gone, or are not those that were sent.
@@ -51,6 +54,8 @@ def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]]:
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size:
         raise EOFError("the head is cut off")
+    if head == _STILL_READING:
+        return None
     text_bytes, body_bytes, checksum = _HEAD.unpack(head)
     text, body = stream.read(text_bytes), stream.read(body_bytes)
     if len(body) < body_bytes or zlib.crc32(body, zlib.crc32(text)) != checksum:
@@ -60,7 +65,8 @@ def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]]:
     for size in sizes:
         piece, at = _piece(body, at, *size)
         pieces.append(piece)
-    return Reading(*reading), pieces
+    status, code, detail, members = reading
+    return Reading(status, code, detail, tuple(Member(*member) for member in members)), pieces
 
 
 def _piece(body: bytes, at: int, notes: int, tempos: int, meters: int) -> tuple[Notes, int]:
@@ -97,6 +103,21 @@ def _set_alarm(seconds: int) -> None:
         signal.alarm(seconds)
 
 
+def _say_still_reading(replies: IO[bytes], seconds: int) -> Callable[[], None]:
+    """What an archive calls as it is unpacked: a few times a second, its time begins anew."""
+    last = time.monotonic()
+
+    def say() -> None:
+        nonlocal last
+        if time.monotonic() - last > STILL_READING_SECONDS:
+            last = time.monotonic()
+            _set_alarm(seconds)
+            replies.write(_STILL_READING)
+            replies.flush()
+
+    return say
+
+
 def main() -> None:
     """Answers each request line, {"path", "options", "seconds"} as JSON, until standard input ends."""
     _limit_memory()
@@ -104,8 +125,9 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         # The parent ends this process when the time is up; if the parent is gone, the alarm does.
-        _set_alarm(math.ceil(request["seconds"]) + 1)
-        reading = read_file(request["path"], Options(*request["options"]))
+        seconds = math.ceil(request["seconds"]) + 1
+        _set_alarm(seconds)
+        reading = read_file(request["path"], Options(*request["options"]), _say_still_reading(replies, seconds))
         _set_alarm(0)
         send(replies, *reading)
 

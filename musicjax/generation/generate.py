@@ -55,8 +55,8 @@ def generate(
         temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: 1.
         sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
         bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
-        primer: what to continue: notes, a MIDI file or a melody in text; None: windows of the training data, chosen
-            by seed and k, and moved to the pitches that the output may draw.
+        primer: what to continue: notes, a MIDI file or score, or a melody in text; None: windows of the training data,
+            chosen by seed and k, and moved to the pitches that the output may draw.
         decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
         numbers: the k of each piece, instead of 0 to K - 1.
 

@@ -1,4 +1,4 @@
-"""What an output continues: a MIDI file, a melody in text, or a window of the training data.
+"""What an output continues: a MIDI file or a score, a melody in text, or a window of the training data.
 
 Shape legend: K outputs, T rows of a window, C columns.
 """
@@ -13,33 +13,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax import arguments, console
+from musicjax.corpus import read as read_lib
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
 from musicjax.model import sample
-from musicjax.music import midi
 from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
 
 def read(primer: str | Path, model: Model) -> Notes:
-    """The notes of a MIDI file, read as the model's training data were, or of a melody in text.
+    """The notes of a MIDI file or score, read as the model's training data were, or of a melody in text.
 
     Raises:
         UsageError: the text is not that of a melody, or it is no text.
-        RunError: the file gives no notes.
+        RunError: the file gives no notes, or several pieces.
     """
     if isinstance(primer, str) and primer.lstrip().startswith("["):
         from musicjax.music import melody_text  # files do without
 
         melody, velocity = melody_text.entries(primer), model.encoding.melody_velocity()
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
-    path = arguments.path_of("primer", primer, "Notes, the path of a MIDI file, or a melody such as '[60,-2,67]'")
-    try:
-        return midi.read(path, percussion=model.config.data.percussion)
-    except (midi.MidiError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"primer {primer} cannot be used: {reason}; expected a MIDI file with notes") from error
+    path = arguments.path_of(
+        "primer", primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'"
+    )
+    data = model.config.data
+    reading, pieces = read_lib.read_file(str(path), read_lib.Options(data.percussion, data.sustain))
+    if len(pieces) != 1:
+        reason = f"type 2: its tracks are {len(pieces)} separate pieces" if pieces else reading.detail
+        raise RunError(f"primer {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")
+    if reading.status != "kept":
+        console.say("primer", f"{reading.status} {primer}: {reading.detail}")
+    return pieces[0]
 
 
 def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams]) -> jax.Array:

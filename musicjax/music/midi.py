@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections import defaultdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from musicjax import arguments
-from musicjax.music import bar_position, midi_chunks, midi_events, midi_notes, tempo_map
+from musicjax.music import long_rests, midi_chunks, midi_events, midi_notes, tempo_map
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import DEFAULT_BPM, Notes, from_beats, one_meter, one_tempo
 
@@ -23,7 +22,6 @@ PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
-MOST_REST_SECONDS = 600.0  # longer silence comes from a damaged delta time, and would squeeze every other interval
 LOWEST_BPM, HIGHEST_BPM = 4, 60_000_000  # that a file can state, quarter notes a minute
 SUSTAINS = ("key", "pedal")  # what ends a note
 MICROSECONDS_A_MINUTE = 60_000_000
@@ -124,29 +122,7 @@ def _notes(table: midi_notes.Table, changes: _Changes, layout: midi_chunks.Layou
     duration, duration_beats = end - onset, (table.end - table.onset) / ticks_per_beat
     pitch, velocity = table.pitch.astype(np.int16), table.velocity.astype(np.int16)
     notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters)
-    longest = float(np.diff(onset, prepend=0.0).max())
-    if longest > MOST_REST_SECONDS:
-        mended.setdefault(
-            "too_long_rest", f"a rest of {longest:,.0f} s shortened by bars to {MOST_REST_SECONDS:,.0f} s"
-        )
-        return _with_short_rests(notes)
-    return notes
-
-
-def _with_short_rests(notes: Notes) -> Notes:
-    """The notes with no rest longer than the longest allowed, each still at its place in the bar."""
-    rest, rest_beats = np.diff(notes.onset, prepend=0.0), np.diff(notes.onset_beats, prepend=0.0)
-    kept = np.minimum(MOST_REST_SECONDS / np.maximum(rest, MOST_REST_SECONDS), 1.0)
-    bar = bar_position.beats_per_bar(notes.meters)[bar_position.segments(notes.onset_beats, notes.meters)]
-    removed = np.minimum(np.ceil(rest_beats * (1 - kept) / bar) * bar, rest_beats)
-    share = 1 - np.divide(removed, rest_beats, out=np.zeros_like(removed), where=rest_beats > 0)
-    onset_beats = np.cumsum(rest_beats - removed)
-    tempos, meters = (
-        tempo_map.moved(changes, np.append(0.0, notes.onset_beats), np.append(0.0, onset_beats))
-        for changes in (notes.tempos, notes.meters)
-    )
-    onset = np.cumsum(rest * share)
-    return dataclasses.replace(notes, onset=onset, onset_beats=onset_beats, tempos=tempos, meters=meters)
+    return long_rests.shortened(notes, mended)
 
 
 def _say_contradictions(meters: Sequence[tuple[int, int, int]], mended: Mended) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from musicjax.music import file_kinds
 from musicjax.music.notes import NoNotesError
 
 HEADER, TRACK = b"MThd", b"MTrk"
 HEAD_BYTES = 8  # name and length of a chunk
 HEADER_BYTES = 14  # the whole header chunk of MIDI 1.0
-SEARCHED_BYTES = 1024  # a wrapper or stray bytes before the header may be this long
+SEARCHED_BYTES = file_kinds.MIDI_SEARCHED_BYTES
 MOST_CHUNKS = 65_535  # as many as the header can count
 END_OF_TRACK = b"\xff\x2f\x00"
 FRAMES_PER_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1001, 30: 30.0}
@@ -45,7 +46,7 @@ def find(data: bytes, mended: Mended) -> Layout:
     """The header and tracks of a file; adds to `mended` what it had to mend.
 
     Raises:
-        MidiError: no header, no time division that means anything, or more chunks than a file can have.
+        MidiError: no header, no time division that means anything, more chunks than a file can have, or an archive.
     """
     if not data:
         raise MidiError("empty", "is empty")
@@ -59,6 +60,9 @@ def find(data: bytes, mended: Mended) -> Layout:
         if data[at - 8 : at - 4] == b"data":
             stop = min(stop, at + int.from_bytes(data[at - 4 : at], "little"))
     elif at:
+        found = file_kinds.of(data[: file_kinds.HEAD_BYTES])
+        if found in file_kinds.ARCHIVES:  # whose first file begins so early
+            raise MidiError("archive", f"is a {found}, not a MIDI file")
         mended["extra_bytes"] = f"{at} bytes before the header left out"
     length, kind, declared, division = (
         int.from_bytes(data[at + first : at + last], "big") for first, last in ((4, 8), (8, 10), (10, 12), (12, 14))
@@ -95,13 +99,15 @@ def _tracks(data: bytes, at: int, stop: int, mended: Mended) -> list[tuple[int, 
         if body > stop or name == HEADER:  # nothing more, or another file put behind this one
             if at < stop and TRACK.startswith(name):
                 mended.setdefault("not_enough_bytes", "ends inside the head of a track")
+            elif at < stop and name == HEADER:
+                code = "another_file" if "extra_bytes" in mended else "extra_bytes"
+                mended.setdefault(code, f"another MIDI file behind this one, {stop - at:,} bytes, left out")
             elif at < stop:
                 mended.setdefault("extra_bytes", f"{stop - at:,} bytes after the last track left out")
             return found
         is_track = name == TRACK or _is_almost_track(name)
         if not is_track and not name.isalnum():
-            following = data.find(TRACK, at, stop)
-            end = stop if following < 0 else following
+            end = _following(data, at, stop)
             mended.setdefault("extra_bytes", f"{end - at:,} bytes that are no chunk left out")
         else:
             end = _end_of_chunk(data, body, stop, mended)
@@ -120,12 +126,20 @@ def _end_of_chunk(data: bytes, body: int, stop: int, mended: Mended) -> int:
     end = body + length
     if _begins_chunk(data, end, stop) or (end <= stop and data[body:end].endswith(END_OF_TRACK)):
         return end
-    following = data.find(TRACK, body, stop)
-    if end > stop and following < 0:
+    following = _following(data, body - HEAD_BYTES + 1, stop)
+    if end > stop and following == stop:
         mended.setdefault("not_enough_bytes", f"the last chunk lacks {end - stop:,} of its {length:,} bytes")
         return stop
     mended.setdefault("invalid_chunk_size", f"a chunk says that it has {length:,} bytes")
-    return stop if following < 0 else following
+    return following
+
+
+def _following(data: bytes, at: int, stop: int) -> int:
+    """Where the next track begins, or another file that lies behind this one; `stop` if neither does."""
+    track = data.find(TRACK, at, stop)
+    end = stop if track < 0 else track
+    header = data.find(HEADER, at, end)
+    return end if header < 0 else header
 
 
 def _begins_chunk(data: bytes, at: int, stop: int) -> bool:

@@ -1,8 +1,9 @@
-"""MusicXML file -> Notes: .musicxml, or .mxl, which is a zip archive with one inside (MusicXML 4.0, W3C).
+"""MusicXML file -> Notes: .musicxml, .xml, or .mxl, which is a zip archive with one inside (MusicXML 4.0, W3C).
 
-It reads pitches as they sound, tied notes as one, times from divisions, and tempo marks. Measures begin together in
-all parts and are as long as what is written in them, so an upbeat is as short as it is. It plays repeats once, leaves
-out grace notes and notes without pitch, and gives every note VELOCITY, since a score has none.
+It reads pitches as they sound, tied notes as one, times from divisions, tempo marks and meters. Measures begin together
+in all parts and are as long as what is written in them, so an upbeat is as short as it is. It plays repeats once,
+leaves out grace notes and notes without pitch, and gives every note VELOCITY, since a score has none. An element that
+cannot be read costs that element, and is counted.
 
 `READER_VERSION` (in musicjax.music) counts for this file too: raise it whenever the same bytes would give other notes.
 """
@@ -10,35 +11,40 @@ out grace notes and notes without pitch, and gives every note VELOCITY, since a 
 from __future__ import annotations
 
 import dataclasses
-import io
-import math
 import os
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from fractions import Fraction
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicjax.music.notes import NoNotesError, Notes
-from musicjax.music.tempo_map import seconds_at
+from musicjax.music import long_rests, musicxml_bars, musicxml_file, musicxml_values, tempo_map
+from musicjax.music.musicxml_bars import Bar
+from musicjax.music.musicxml_file import Mended, MusicXmlError
+from musicjax.music.musicxml_values import MOST_BEATS, MOST_DIVISIONS, Meter
+from musicjax.music.notes import Notes, one_tempo
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
+    from musicjax.music.musicxml_file import Element
 
 VELOCITY = 80
-DEFAULT_BPM = 120.0  # quarter notes a minute, until a score says otherwise
-MOST_BYTES = 32 * 2**20  # of one file
-MOST_XML_BYTES = 64 * 2**20  # of the score inside an archive, of which a few bytes can hold any number
-MOST_DIVISIONS = 16_383  # of a quarter note, as the format says
-MOST_BEATS = 1_000_000  # of one duration and of a piece: far above any music
-CONTAINER = "META-INF/container.xml"
-SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-
-
-class MusicXmlError(NoNotesError):
-    """A file that is not a score, or that gives no notes."""
+# What each code of something odd in a score means, and what became of it.
+WORDS = {
+    "bad_pitch": ("notes whose pitch cannot be read", "left out"),
+    "bad_duration": ("notes, rests and steps whose duration cannot be read", "left out"),
+    "value_as_duration": ("durations that cannot be read", "taken from the value of the note"),
+    "bad_backup": ("steps back whose duration cannot be read or leads out of the bar", "taken to its start"),
+    "bad_divisions": ("divisions that cannot be read", "left out"),
+    "bad_transpose": ("transpositions that cannot be read", "left out"),
+    "bad_tempo": ("tempos that cannot be read", "left out"),
+    "bad_meter": ("meters that cannot be read", "left out"),
+    "contradicting_meters": ("meters that contradict the first part", "left out"),
+    "microtone": ("pitches between the keys", "moved to the nearest"),
+    "pitch_range": ("pitches that MIDI has no number for", "left out"),
+    "no_duration": ("notes of no duration", "left out"),
+    "too_long": (f"bars that end after {MOST_BEATS:,} quarter notes", "left out with all that follows"),
+}
 
 
 @dataclasses.dataclass
@@ -58,23 +64,35 @@ class _Part:
         divisions: units of duration in a quarter note.
         transpose: semitones from what is written to what sounds.
         tied: notes that wait for the one they are tied to, by (pitch, end).
+        meters: those that it states in this measure.
     """
 
     divisions: int = 1
     transpose: int = 0
     tied: dict[tuple[int, Fraction], list[_Note]] = dataclasses.field(default_factory=lambda: defaultdict(list))
+    meters: list[Meter] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class _Score:
-    """What is found in all parts; tempos are (quarter notes since the start, quarter notes a minute)."""
+    """What is found in all parts; tempos are (quarter notes since the start, quarter notes a minute).
+
+    `odd` counts what is odd by its code, and `first` has the index of the bar where each is found first.
+    """
 
     notes: list[_Note] = dataclasses.field(default_factory=list)
     tempos: list[tuple[Fraction, float]] = dataclasses.field(default_factory=list)
-    mended: dict[str, str] = dataclasses.field(default_factory=dict)
+    bars: list[Bar] = dataclasses.field(default_factory=list)
+    odd: Counter[str] = dataclasses.field(default_factory=Counter)
+    first: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def say(self, code: str, bar: int | None = None) -> None:
+        """Counts something odd, in the bar that is being read if no other is named."""
+        self.odd[code] += 1
+        self.first.setdefault(code, len(self.bars) if bar is None else bar)
 
 
-def read(path: str | os.PathLike) -> tuple[Notes, dict[str, str]]:
+def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
     """The notes of one score, all parts merged, and {code: words} of what was mended to read it.
 
     Notes that start together keep the order of the file, part by part.
@@ -83,155 +101,128 @@ def read(path: str | os.PathLike) -> tuple[Notes, dict[str, str]]:
         MusicXmlError: the file gives no notes, with the reason.
         OSError: it cannot be opened.
     """
-    with open(path, "rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise MusicXmlError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
-    if os.fspath(path).lower().endswith(".mxl"):
-        data = _unzip(data)
-    score, start = _Score(), Fraction(0)
-    measures = _measures(_parse(data))
-    parts = [_Part() for _ in measures]
-    for together in zip_longest(*measures):
-        lengths = [
-            _read_measure(measure, part, start, score)
-            for measure, part in zip(together, parts, strict=True)
-            if measure is not None
-        ]
-        start += max(lengths, default=Fraction(0))
-        if start > MOST_BEATS:
-            raise MusicXmlError("too_long", f"lasts longer than {MOST_BEATS:,} quarter notes")
+    mended: Mended = {}
+    root = musicxml_file.read(path, mended)
+    score = _Score()
+    end = _read_parts(_measures(root), score)
+    meters, contradicting = musicxml_bars.meters(score.bars, end)
+    for bar in contradicting:
+        score.say("contradicting_meters", bar)
+    for code, count in score.odd.items():
+        what, done = WORDS[code]
+        mended[code] = f"{what}: {count} {done}, the first in bar {score.first[code] + 1}"
     if not score.notes:
-        raise MusicXmlError("no_notes", "holds no notes")
-    return _notes(score), score.mended
-
-
-def count_parts(path: str | os.PathLike) -> int:
-    """How many parts an .mxl file announces; raises as `read`."""
-    with open(path, "rb") as stream:
-        return len(re.findall(rb"<score-part\s", _unzip(stream.read(MOST_BYTES))))
-
-
-def _unzip(data: bytes) -> bytes:
-    """The score inside an archive, which its container file names."""
-    import zipfile  # with xml's, the imports that only such files need
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            container = _parse(_member(archive, CONTAINER))
-            names = [node.get("full-path", "") for node in container.iter() if node.tag.endswith("rootfile")]
-            if not names:
-                raise MusicXmlError("no_score", f"its {CONTAINER} names no score")
-            return _member(archive, names[0])
-    except KeyError as error:
-        raise MusicXmlError("no_score", f"no compressed MusicXML: {error.args[0]}") from error
-    except (MusicXmlError, MemoryError):
-        raise
-    except Exception as error:  # zipfile and what it unpacks with have a dozen kinds for damage
-        raise MusicXmlError("bad_archive", f"no zip archive, or a damaged one: {error}") from error
-
-
-def _member(archive, name: str) -> bytes:
-    with archive.open(name) as stream:
-        data = stream.read(MOST_XML_BYTES + 1)
-    if len(data) > MOST_XML_BYTES:
-        raise MusicXmlError("too_many_bytes", f"holds a score of more than {MOST_XML_BYTES:,} bytes")
-    return data
-
-
-def _parse(data: bytes) -> Element:
-    """The tree of an XML document; refuses entities, which could grow without end or name other files."""
-    from xml.etree.ElementTree import TreeBuilder
-    from xml.parsers import expat
-
-    def refuse(name: str, *rest: object) -> None:
-        raise MusicXmlError("entities", f"declares the entity {name[:40]!r}, which no score needs")
-
-    parser, builder = expat.ParserCreate(), TreeBuilder()
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise MusicXmlError("bad_xml", f"no XML, or damaged: {error}") from error
-    except (LookupError, ValueError) as error:  # an encoding that there is not
-        raise MusicXmlError("bad_xml", f"no XML that can be read: {error}") from error
-    return builder.close()
+        code, why = next(iter(mended.items()), ("no_notes", ""))
+        raise MusicXmlError(code, f"holds no notes{why and ': '}{why}")
+    return long_rests.shortened(_notes(score, meters), mended), mended
 
 
 def _measures(root: Element) -> list[list[Element]]:
     """The measures of each part."""
     if root.tag == "score-partwise":
         return [part.findall("measure") for part in root.findall("part")]
-    if root.tag != "score-timewise":
-        raise MusicXmlError("not_musicxml", f"no score: expected score-partwise, found {root.tag[:40]!r}")
     rows = [{part.get("id"): part for part in measure.findall("part")} for measure in root.findall("measure")]
     names = list(dict.fromkeys(name for row in rows for name in row))
     empty = type(root)("part")
     return [[row.get(name, empty) for row in rows] for name in names]
 
 
+def _read_parts(measures: list[list[Element]], score: _Score) -> Fraction:
+    """Adds what all parts hold, until the piece lasts longer than any music; the beat on which it ends."""
+    start = Fraction(0)
+    parts = [_Part() for _ in measures]
+    for together in zip_longest(*measures):
+        notes, tempos = len(score.notes), len(score.tempos)
+        lengths = [
+            _read_measure(measure, part, start, score)
+            for measure, part in zip(together, parts, strict=True)
+            if measure is not None
+        ]
+        end = start + max(lengths, default=Fraction(0))
+        if end > MOST_BEATS:
+            score.say("too_long")
+            del score.notes[notes:], score.tempos[tempos:]
+            for note in score.notes:
+                note.end = min(note.end, start)  # a tie may have led it on
+            break
+        stated = [(number, meter) for number, part in enumerate(parts) for meter in part.meters]
+        score.bars.append(Bar(start, stated))
+        start = end
+    return start
+
+
 def _read_measure(measure: Element, part: _Part, start: Fraction, score: _Score) -> Fraction:
     """Adds what a measure of a part holds; its length in quarter notes."""
     now = longest = before = Fraction(0)  # before: where the last note began, for those that sound with it
+    waits = False  # whether that note's duration is not known, so that one that sounds with it tells it
+    part.meters.clear()
     for item in measure:
         if item.tag == "attributes":
-            _read_attributes(item, part)
+            _read_attributes(item, part, score)
         elif item.tag == "backup":
-            now = max(now - _duration(item, part), Fraction(0))
+            step = musicxml_values.duration(item, part.divisions)
+            if step is None or step > now:
+                score.say("bad_backup")
+            now = Fraction(0) if step is None else max(now - step, Fraction(0))
         elif item.tag == "forward":
-            now += _duration(item, part)
+            now += _duration(item, part, score) or 0
         elif item.tag in ("direction", "sound"):
             _read_tempo(item, start + now, score)
         elif item.tag == "note" and item.find("grace") is None:
-            duration = _duration(item, part)
-            if item.find("chord") is None:
-                before, now = now, now + duration
-            if item.find("pitch") is not None and item.find("cue") is None:
+            duration = _duration(item, part, score)
+            if waits or item.find("chord") is None:
+                before, waits = now, duration is None
+                now += duration or 0
+            if duration is not None and item.find("cue") is None:
                 _read_note(item, start + before, duration, part, score)
         longest = max(longest, now)
     return longest
 
 
-def _read_attributes(attributes: Element, part: _Part) -> None:
+def _read_attributes(attributes: Element, part: _Part, score: _Score) -> None:
     divisions = attributes.findtext("divisions")
     if divisions is not None:
-        part.divisions = int(_number(divisions, "divisions", 1, MOST_DIVISIONS))
+        stated = musicxml_values.number(divisions, 1, MOST_DIVISIONS)
+        if stated is None:
+            score.say("bad_divisions")
+        part.divisions = part.divisions if stated is None else int(stated)
     transpose = attributes.find("transpose")
     if transpose is not None:
-        chromatic = _number(transpose.findtext("chromatic", "0"), "transpose", -127, 127)
-        octaves = _number(transpose.findtext("octave-change", "0"), "transpose", -10, 10)
-        part.transpose = round(chromatic + 12 * octaves)
+        semitones = musicxml_values.transposition(transpose)
+        if semitones is None:
+            score.say("bad_transpose")
+        part.transpose = part.transpose if semitones is None else semitones
+    for time in attributes.findall("time"):
+        meter = musicxml_values.meter(time)
+        if meter is not None:
+            part.meters.append(meter)
+        elif time.find("senza-misura") is None:  # which says that there is none
+            score.say("bad_meter")
 
 
 def _read_tempo(item: Element, at: Fraction, score: _Score) -> None:
-    for sound in item.iter("sound"):
-        tempo = sound.get("tempo")
+    for tempo in musicxml_values.tempos(item):
         if tempo is None:
-            continue
-        try:
-            score.tempos.append((at, _number(tempo, "tempo", 1, 10_000)))
-        except MusicXmlError as error:
-            score.mended.setdefault("bad_tempo", f"{error}; left out")
+            score.say("bad_tempo")
+        else:
+            score.tempos.append((at, tempo))
 
 
 def _read_note(item: Element, onset: Fraction, duration: Fraction, part: _Part, score: _Score) -> None:
-    step = item.findtext("pitch/step", "").strip()
-    if step not in SEMITONES:
-        raise MusicXmlError("bad_number", f"step {step[:40]!r}: expected a letter from A to G")
-    octave = _number(item.findtext("pitch/octave"), "octave", -10, 20)
-    alter = _number(item.findtext("pitch/alter", "0"), "alter", -12, 12)
-    if alter != round(alter):
-        score.mended.setdefault("microtone", "pitches between the keys moved to the nearest")
-    pitch = round(12 * (octave + 1) + SEMITONES[step] + alter) + part.transpose
+    if item.find("rest") is not None or item.find("unpitched") is not None:
+        return
+    written = musicxml_values.pitch(item)
+    if written is None:
+        score.say("bad_pitch")
+        return
+    if written != round(written):
+        score.say("microtone")
+    pitch = round(written) + part.transpose
     if not 0 <= pitch <= 127:
-        score.mended.setdefault("pitch_range", "pitches that MIDI has no number for left out")
+        score.say("pitch_range")
         return
     if not duration:
-        score.mended.setdefault("no_duration", "notes of no duration left out")
+        score.say("no_duration")
         return
     ties = {tie.get("type") for tie in item.findall("tie") or item.findall("notations/tied")}
     waiting = part.tied[pitch, onset] if "stop" in ties else []
@@ -245,29 +236,24 @@ def _read_note(item: Element, onset: Fraction, duration: Fraction, part: _Part, 
         part.tied[pitch, note.end].append(note)
 
 
-def _duration(item: Element, part: _Part) -> Fraction:
-    """Quarter notes."""
-    value = _number(item.findtext("duration"), "duration", 0, MOST_BEATS * part.divisions)
-    return Fraction(value) / part.divisions
-
-
-def _number(text: str | None, what: str, low: float, high: float) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise MusicXmlError("bad_number", f"{what} {(text or '')[:40]!r}: expected a number in {low}..{high}")
+def _duration(item: Element, part: _Part, score: _Score) -> Fraction | None:
+    """Quarter notes; what it says, else the value of the note, else None."""
+    duration = musicxml_values.duration(item, part.divisions)
+    if duration is not None:
+        return duration
+    value = musicxml_values.value(item)
+    score.say("bad_duration" if value is None else "value_as_duration")
     return value
 
 
-def _notes(score: _Score) -> Notes:
+def _notes(score: _Score, meters: np.ndarray) -> Notes:
     found = sorted(score.notes, key=lambda note: note.onset)
     onset_beats = np.array([note.onset for note in found], np.float64)
     end_beats = np.array([note.end for note in found], np.float64)
-    changes = [(0.0, 60 / DEFAULT_BPM), *((float(beat), 60 / bpm) for beat, bpm in score.tempos)]
-    onset, end = (seconds_at(beats, changes) for beats in (onset_beats, end_beats))
+    tempos = tempo_map.in_order([(float(beat), bpm) for beat, bpm in score.tempos], one_tempo()[0])
+    paces = [(beat, 60 / bpm) for beat, bpm in tempos.tolist()]
+    onset, end = (tempo_map.seconds_at(beats, paces) for beats in (onset_beats, end_beats))
     pitch = np.array([note.pitch for note in found], np.int16)
     velocity = np.full(len(found), VELOCITY, np.int16)
     duration_beats = np.array([note.end - note.onset for note in found], np.float64)
-    return Notes(pitch, velocity, onset, end - onset, onset_beats, duration_beats)
+    return Notes(pitch, velocity, onset, end - onset, onset_beats, duration_beats, tempos, meters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import random
@@ -9,7 +11,9 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from tests.known_midi import GOOD, NOTES
 from tests.midi_dumps import from_hex
 from tests.reliability import smf
 from tests.reliability.ground import REPOSITORY, Case, Ground, environment
-from tests.reliability.reading import read_files
+from tests.reliability.reading import read_files, read_folder
 from tests.reliability.smf import SCALE
 
 SECONDS, GIGABYTES = 10, 2
@@ -59,10 +63,48 @@ def _bombs() -> dict[str, tuple[bytes, str]]:
             "skipped",
         ),
         "3 million meta events": (smf.head() + smf.chunk(b"MTrk", from_hex("00 ff 01 00") * 3_000_000), "skipped"),
+        "archive of 330 MB in 330 KB": (_tar_gz([("a.mid", bytes(33_000_000))]) * 10, "skipped"),
+        "archive of 330 MB in an archive": (_zip({"a.zip": _zip({"b.mid": bytes(33_000_000)})}, 10), "skipped"),
+        "archive of 50,000 empty files": (_tar_gz([("a.txt", b"")] * 50_000), "skipped"),
+        "score of 100 MB": (
+            _zip({CONTAINER: NAMES_SCORE, "s.xml": b"<score-partwise>" + bytes(100_000_000)}),
+            "skipped",
+        ),
+        "a score of entities in entities": (_laughs(), "skipped"),
+        "a score with elements 2 million deep": (b"<score-partwise>" + b"<part>" * 2_000_000, "skipped"),
     }
 
 
-QUICK = ("length without end", "head of 4 GiB", "track of 4 GiB", "40 MB", "2 MB of a number after the notes")
+def _tar_gz(members: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _zip(members: dict[str, bytes], copies: int = 1) -> bytes:
+    """A zip archive; copies: of each member, under names of their own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            for copy in range(copies):
+                archive.writestr(f"{copy or ''}{name}", content)
+    return buffer.getvalue()
+
+
+def _laughs() -> bytes:
+    entities = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(30))
+    return f'<!DOCTYPE score-partwise [<!ENTITY l0 "ha">{entities}]><score-partwise>&l30;</score-partwise>'.encode()
+
+
+CONTAINER, NAMES_SCORE = "META-INF/container.xml", b'<c><rootfile full-path="s.xml"/></c>'
+QUICK = (
+    *("length without end", "head of 4 GiB", "track of 4 GiB", "40 MB", "2 MB of a number after the notes"),
+    *("archive of 330 MB in 330 KB", "a score of entities in entities"),
+)
 
 
 def bombs(ground: Ground) -> Iterator[Case]:
@@ -139,6 +181,26 @@ def fuzzed(ground: Ground) -> Iterator[Case]:
             skipped += notes is None
             yield name, fault
     yield "nearly all are read", "" if skipped <= count / 5 else f"{skipped} of {count} were not"
+    yield from _fuzzed_others(ground)
+
+
+def _fuzzed_others(ground: Ground) -> Iterator[Case]:
+    """Mutants of scores and archives: each file and each file in one has an outcome."""
+    note = b"<note><pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>"
+    score = b"<score-partwise><part>" + b"<measure>" + note * 4 + b"</measure></part></score-partwise>"
+    songs = [(f"{k}.mid", smf.file(smf.scale())) for k in range(3)]
+    sources = {"musicxml": score, "mxl": _zip({CONTAINER: NAMES_SCORE, "s.xml": score}), "zip": _zip(dict(songs))}
+    sources |= {"tar.gz": _tar_gz(songs), "tar": gzip.decompress(_tar_gz(songs))}
+    folder = ground.place("others")
+    names = [f"{k:03d}.{suffix}" for suffix in sources for k in range(ground.size(40, 4))]
+    for name in names:
+        (folder / name).write_bytes(_mutant(ground.random, sources[name.partition(".")[2]]))
+    (folder / "good.mid").write_bytes(GOOD)
+    fault, outcomes = read_folder(folder)
+    for name in names:
+        own = [outcome for path, outcome in outcomes.items() if path.split("/")[0] == name]
+        helpless = [outcome["code"] for outcome in own if outcome["code"] in (*HELPLESS, "time_limit")]
+        yield name, fault or ("" if own and not helpless else f"{helpless or 'no outcome'}")
 
 
 def _unlike_mido(path: Path, content: bytes, notes: Notes) -> str:

@@ -104,6 +104,8 @@ def no_midi(ground: Ground) -> Iterator[Case]:
     for file, outcome, _, fault in read_files(ground, files):
         status, code = (outcome["status"], outcome["code"]) if outcome else ("", "")
         wanted = known_midi.NOTHING[names[file]][1] if file in names else code
+        if names.get(file) == "a zip archive":  # a folder has archives too, of which this one is damaged
+            wanted = "bad_archive"
         yield names.get(file, file), fault or ("" if (status, code) == ("skipped", wanted) else f"{status} {code}")
 
 
