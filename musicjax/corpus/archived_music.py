@@ -43,14 +43,14 @@ class _Found:
 
     Attributes:
         folder: where its files of music go.
-        meter: counts what is unpacked.
+        allowance: counts what is unpacked.
         members: its files of music by name.
         count: how many members of any kind there have been.
         unpacked: how many files have been written to the folder.
     """
 
     folder: str
-    meter: Allowance
+    allowance: Allowance
     members: dict[str, Member] = dataclasses.field(default_factory=dict)
     count: int = 0
     unpacked: int = 0
@@ -100,7 +100,7 @@ def _walk(stream: IO[bytes], kind: str, prefix: str, depth: int, found: _Found) 
     foreign: list[str] = []
     damage = ""
     try:
-        for name, what, open_member in archives.members(stream, kind, found.meter):
+        for name, what, open_member in archives.members(stream, kind, found.allowance):
             found.count += 1
             if found.count > MOST_MEMBERS:
                 raise LimitError("too_many_members", f"holds more than {MOST_MEMBERS:,} files")

@@ -53,45 +53,45 @@ class Allowance:
             raise self._beyond
 
 
-class _Metered:
+class _Counted:
     """A stream whose bytes are counted, with as much of a file as readers of archives need."""
 
-    def __init__(self, stream: Any, meter: Allowance | None):
-        self._stream, self._meter = stream, meter
+    def __init__(self, stream: Any, allowance: Allowance | None):
+        self._stream, self._allowance = stream, allowance
         # At most one step of decompression: of more at once, all would be lost if the last one fails.
         self._read = getattr(stream, "read1", stream.read)
 
     def read(self, size: int) -> bytes:
         block = self._read(size)
-        if self._meter:
-            self._meter.take(len(block))
+        if self._allowance:
+            self._allowance.take(len(block))
         return block
 
     def close(self) -> None:
         self._stream.close()
 
 
-def members(stream: IO[bytes], kind: str, meter: Allowance | None = None) -> Generator[Member, None, None]:
+def members(stream: IO[bytes], kind: str, allowance: Allowance | None = None) -> Generator[Member, None, None]:
     """The members of an archive in their order, each to be opened and read before the next one is asked for.
 
     Args:
         stream: at the beginning of the archive; it can be searched.
         kind: one of `file_kinds.READ_ARCHIVES`.
-        meter: counts what is unpacked.
+        allowance: counts what is unpacked.
 
     Raises:
         ArchiveError: the archive is damaged; the members before the damage have been given, and of a tar archive
             those behind it, too. `content` raises it where a member is damaged.
-        LimitError: as the meter.
+        LimitError: as the allowance.
     """
     if kind == file_kinds.ZIP:
         for name, what, open_member in _of_zip(stream):
-            yield name, what, partial(_metered, open_member, meter)
+            yield name, what, partial(_counted, open_member, allowance)
     elif kind == file_kinds.TAR:
-        yield from _of_tar(_Metered(stream, meter))
+        yield from _of_tar(_Counted(stream, allowance))
     else:
         with contextlib.closing(_read(lambda: _module(kind).open(stream))) as unpacked:
-            yield from _of_tar(_Metered(unpacked, meter))
+            yield from _of_tar(_Counted(unpacked, allowance))
 
 
 def blocks(open_member: Callable[[], Any]) -> Iterator[bytes]:
@@ -108,8 +108,8 @@ def _module(kind: str) -> Any:
         raise ArchiveError(f"cannot be unpacked, since this Python lacks a module: {error}") from error
 
 
-def _metered(open_member: Callable[[], IO[bytes]], meter: Allowance | None) -> Any:
-    return _Metered(open_member(), meter)
+def _counted(open_member: Callable[[], IO[bytes]], allowance: Allowance | None) -> Any:
+    return _Counted(open_member(), allowance)
 
 
 def _read(read: Callable[[], Any]) -> Any:
