@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from musicjax import files
 from musicjax.corpus import archives
-from musicjax.corpus.archives import ArchiveError, LimitError, Allowance
+from musicjax.corpus.archives import Allowance, ArchiveError, LimitError
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, foreign_words, is_foreign, suffix_of
 from musicjax.corpus.read import Member, Reading, skipped
 from musicjax.music import file_kinds
