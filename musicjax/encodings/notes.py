@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console
-from musicjax.config import Config, DataConfig, NotesData
-from musicjax.corpus import load, split
+from musicjax.config import Config, DataConfig
+from musicjax.corpus import duplicates, load, split
 from musicjax.corpus.corpus import Corpus, folders
-from musicjax.corpus.split import Music
+from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
@@ -83,15 +83,15 @@ class NoteEncoding(Encoding):
         corpus, outcomes = load.load(data)
         columns = _columns(self.config)
         unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
-        out = self._held_out(corpus)
-        train, validation, in_training = _split(corpus, data, out)
+        parts = self._parts(corpus)
+        train, validation, in_training = _split(corpus, data, parts)
         for name, starts in (("training", train), ("validation", validation)):
             if not len(starts):
                 raise RunError(
                     f"data source {data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
                     f"window of {data.window} notes and the one after; add files or lower --config.data.window"
                 )
-        scaling = note_matrix.fit(unscaled[in_training])
+        scaling = self.scaling or note_matrix.fit(unscaled[in_training])
         rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
         _say_if_stretched(corpus, unscaled[:, 2], in_training)
         short = int((np.diff(corpus.offsets) <= data.window).sum())
@@ -103,7 +103,7 @@ class NoteEncoding(Encoding):
         commonest = np.bincount(largest[train + data.window]).argmax()
         majority = float((largest[validation + data.window] == commonest).mean())
         arrays: Any = (rows, train, validation)
-        scored = Scored(Windows(*arrays[::2]), pieces, majority, "validation", split.music_of(corpus, out))
+        scored = Scored(Windows(*arrays[::2]), pieces, majority, "validation", split.music_of(corpus, parts))
         own = NoteEncoding(self.config, scaling)
         return Dataset(own, Windows(*arrays[:2]), scored, corpus.fingerprint, outcomes)
 
@@ -115,7 +115,7 @@ class NoteEncoding(Encoding):
             )
         corpus, _ = load.load(data, tests=True)
         rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])
-        starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
+        starts = windows_lib.starts_inside(corpus.offsets, np.ones(len(corpus), bool), data.window)
         if not len(starts):
             raise RunError(f"data {data.source}: no piece has more than {data.window} notes; add files")
         shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
@@ -125,7 +125,7 @@ class NoteEncoding(Encoding):
     def music(self) -> tuple[Music | None, str]:
         """As `Encoding.music`."""
         corpus, _ = load.load(self.config.data)
-        return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint
+        return split.music_of(corpus, self._parts(corpus)), corpus.fingerprint
 
     def count(self, scored: Any) -> dict[str, int]:
         """As `Encoding.count`."""
@@ -177,19 +177,17 @@ class NoteEncoding(Encoding):
         """As `Encoding.decode`."""
         return note_matrix.decode(rows, self._scaling)
 
-    def _held_out(self, corpus: Corpus) -> np.ndarray:
-        """Pieces that only validate, bool [P]; none where windows are split, not pieces."""
-        own: NotesData = self.config.data.own
+    def _parts(self, corpus: Corpus) -> Parts:
+        """What trains and what validates; where windows are split, not pieces, all is for training."""
+        data, own = self.config.data, self.config.data.own
         if own.split == "windows":
-            return np.zeros(len(corpus), bool)
-        data = self.config.data
-        advice = "lower --config.data.window, use --config.data.split=windows, "
-        long_enough = np.diff(corpus.offsets) > data.window
-        return split.held_out(corpus, data, long_enough, f"{data.window} notes", advice)
+            duplicates.say(corpus, "copies may be on both sides, as split=windows divides windows, not pieces")
+            return split.whole_pieces(corpus.offsets, np.full(len(corpus), split.TRAINING))
+        return split.parts(corpus, data, corpus.offsets, data.window, advice="use --config.data.split=windows, ")
 
 
-def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts of training and of validation windows, and which rows training sees, bool [N]; held_out: bool [P]."""
+def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and of validation windows, and which rows training sees, bool [N]."""
     if data.own.split == "windows":
         if folders(corpus.names) is not None:
             raise UsageError(
@@ -199,8 +197,10 @@ def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.n
         train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
         in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
     else:
-        train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
-        in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
+        train, validation = (
+            windows_lib.starts_inside(parts.offsets, chosen, data.window) for chosen in (parts.trains, parts.validates)
+        )
+        in_training = parts.rows_that_train
     return train, validation, in_training
 
 

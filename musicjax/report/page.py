@@ -157,9 +157,11 @@ def _data(path: Path) -> list[tuple[str, str]]:
         found = [(str(one["status"]), str(one.get("code", "")), int(one.get("notes", 0))) for one in outcomes]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+    same = sum(bool(one.get("same_as")) for one in outcomes)
     by_status = collections.Counter(status for status, _, _ in found)
     reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
+    rows += [("the notes of another file", f"{same:,}")] * (same > 0)
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
     return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
 
