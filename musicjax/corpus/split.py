@@ -83,9 +83,9 @@ def parts(
         RunError: too few pieces differ, and none is long enough to hold out its end.
     """
     if folders(corpus.names) is None:
-        together = data.duplicates != "keep"
+        apart = data.duplicates == "keep"
         duplicates.say(
-            corpus, "copies stay on one side" if together else "copies may be on both sides, as duplicates=keep"
+            corpus, f"copies {'may be on both sides, as duplicates=keep asks' if apart else 'are on one side'}"
         )
     out = held_out(corpus, data, np.diff(offsets) > too_few)
     return _by_time(corpus, data, offsets, too_few, unit, advice) if out is None else whole_pieces(offsets, out)
@@ -144,7 +144,7 @@ def _by_time(corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int
     console.say(
         "split",
         f"{_how_many(lengths, too_few, unit)}: the end is held out, {held:,} of {int(lengths.sum()):,} {unit}, and the "
-        f"{data.window} before it are not used" + f"; {left_out} are too short for that and not used" * (left_out > 0),
+        f"{data.window} before it are not used" + f"; too short for that, and not used: {left_out}" * (left_out > 0),
     )
     return found
 
@@ -206,7 +206,7 @@ def music_of(corpus: Corpus, parts: Parts) -> Music:
 
 
 def _from_its_measure(notes: Notes) -> Notes:
-    """The end of a piece as a piece: beats count from a measure as `music.metrics` has them, seconds from the first note."""
+    """The end of a piece as a piece: beats count from a measure of `music.metrics`, seconds from the first note."""
     beats = STEPS_PER_MEASURE // STEPS_PER_BEAT
     before = beats * math.floor(notes.onset_beats[0] / beats)
     return dataclasses.replace(notes, onset=notes.onset - notes.onset[0], onset_beats=notes.onset_beats - before)

@@ -75,6 +75,12 @@ class EventEncoding(Encoding):
     def _own(self) -> EventsData:
         return self.config.data.own
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        own: EventsModel = self.config.model.own
+        return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()

@@ -69,6 +69,14 @@ class FrameEncoding(Encoding):
     def _columns(self) -> int:
         return 2 * self._keys + len(self._match_lengths) if self._match_lengths else self._keys
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        own: FramesModel = self.config.model.own
+        head = {"model.head": own.head, "model.head_units": own.head_units if own.head == "nade" else None}
+        rows = {"data.per_beat": self._own.per_beat, "data.onsets": self._own.onsets}
+        return super().basis | head | rows | {"data.match_share": bool(self._own.match_share)}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()

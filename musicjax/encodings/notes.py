@@ -71,6 +71,11 @@ class NoteEncoding(Encoding):
         assert self.scaling is not None, "the encoding has seen no data yet"
         return self.scaling
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        return super().basis | {"data.duration": self.config.data.own.duration}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()
@@ -94,6 +99,7 @@ class NoteEncoding(Encoding):
         scaling = self.scaling or note_matrix.fit(unscaled[in_training])
         rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
         _say_if_stretched(corpus, unscaled[:, 2], in_training)
+        _say_outside(rows[in_training], scaling)
         short = int((np.diff(corpus.offsets) <= data.window).sum())
         console.say("windows", f"{len(train):,} to train, {len(validation):,} to validate, of {data.window} notes each")
         if short and data.own.split == "piece":
@@ -202,6 +208,18 @@ def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, 
         )
         in_training = parts.rows_that_train
     return train, validation, in_training
+
+
+def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:
+    """Says how many training rows, [M, C], lie outside of the range of a scaling that was fitted to other data."""
+    low, high = np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32)
+    outside = int(((rows < low) | (rows > high)).any(axis=1).sum())
+    if outside:
+        console.say(
+            "scaling",
+            f"{outside:,} of {len(rows):,} training notes lie outside of the range of the data that the scaling comes "
+            "from; they are learned as they are, but no note that is generated leaves that range",
+        )
 
 
 def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndarray) -> None:

@@ -116,7 +116,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     count, others = metrics.get("compared_notes"), metrics.get("compared_with")
     return Page(
         title=f"{settings.get('name', workdir.name)}: {source}",
-        facts=_facts(lines, settings, data),
+        facts=_facts(lines, settings, data, records.read_object(workdir / "init_from.json", left_out)),
         settings=settings,
         lines=lines,
         data=data,
@@ -129,7 +129,9 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     )
 
 
-def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _facts(
+    lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]], origin: dict[str, Any]
+) -> list[tuple[str, str]]:
     field, unit = curves.loss_field(lines)
     validation = curves.over_epochs(lines, "valid", field)
     # Each of several trials has a line with the seconds of all.
@@ -140,6 +142,8 @@ def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, st
         if model
         else []
     )
+    if origin:
+        facts.append(("began with", f"the weights of {origin.get('path', '?')}, epoch {origin.get('epoch', '?')}"))
     facts += data[:1]
     if seconds:
         facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))
