@@ -196,6 +196,12 @@ class DataConfig(Section):
     window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
+    duplicates: str = knob(
+        "together",
+        "pieces with the same notes, whatever their key, tempo and title. together: they are one piece for the split, "
+        "all on one side; drop: only one of them is read; keep: they are split as if they were different pieces",
+        choices=("together", "drop", "keep"),
+    )
     encoding: str = knob(
         "notes",
         "notes: a row is a note in numbers, as in the paper; frames: a row is the 88 keys at a step of the beat; "

@@ -18,6 +18,7 @@ from musicjax.version import __version__
 TRAIN_OPTIONS = {
     "data": None,
     "workdir": "",
+    "init_from": None,
     "coordinator": "",
     "num_processes": None,
     "process_id": None,

@@ -166,7 +166,7 @@ def test_folders_decide_and_test_pieces_take_no_part(folders):
     kept = split_lib.without_tests(corpus)
     assert len(kept) == (own != 2).sum() and not any(name.startswith("test/") for name in kept.names)
     assert sum(len(kept.piece(p)) for p in range(len(kept))) == len(kept.notes)
-    held_out = split_lib.held_out(kept, _config(folders).data, np.diff(kept.offsets) > 1, "one note")
+    held_out = split_lib.held_out(kept, _config(folders).data, np.diff(kept.offsets) > 1)
     np.testing.assert_array_equal(held_out, [name.startswith("valid") for name in kept.names])
 
 

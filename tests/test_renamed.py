@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from musicjax.music import composer
 from musicjax.report import records
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import checksums
+from musicjax.store import metadata as metadata_lib
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ENCODINGS = ("notes", "frames", "events")
@@ -224,7 +226,10 @@ def test_an_empty_folder_of_an_old_name_does_not_win(trained_notes, tmp_path):
 def test_the_config_of_an_old_workdir_starts_a_new_run(encoding, tmp_path, capsys):
     path = _unpacked(encoding, tmp_path) / "config.json"
     config = config_files.load(str(path))
-    assert config == checkpoint_lib.read_metadata(tmp_path).config
+    of_run = checkpoint_lib.read_metadata(tmp_path).config
+    assert (config.data.duplicates, of_run.data.duplicates) == ("together", "keep"), "the run itself goes on as it was"
+    of_run.data.duplicates = "together"
+    assert config == of_run
     assert config_lib.validate(config) == config
     assert flags.parse([f"--config={path}", "--workdir=new"]).config == config
     said = {"notes": [], "frames": ["data.echo"], "events": ["data.echo", "data.louder", "data.tempo_percent"]}
@@ -279,6 +284,21 @@ def test_an_old_workdir_is_evaluated_on_its_own_data_to_the_loss_that_was_record
     scores = json.loads(capsys.readouterr().out)
     assert scores["loss"] == pytest.approx(recorded["loss"], rel=1e-5)
     assert scores["accuracy"] == pytest.approx(recorded["accuracy"], rel=1e-5)
+
+
+def test_an_old_run_goes_on_as_it_was_where_there_is_a_field_now(tmp_path):
+    read = checkpoint_lib.read_metadata(_unpacked("notes", tmp_path))
+    again = metadata_lib.from_saved(json.loads(json.dumps(metadata_lib.to_saved(read))))
+    assert again == read and read.older == ("data.duplicates",), "later saves know it too"
+    present = Config()
+    assert metadata_lib.as_it_began(present, read).data.duplicates == "keep"
+    assert present.data.duplicates == "together", "the config that was given is not changed"
+    present.data.duplicates = "drop"
+    assert metadata_lib.as_it_began(present, read).data.duplicates == "drop", (
+        "what was asked for is refused, not ignored"
+    )
+    new = dataclasses.replace(read, older=())
+    assert metadata_lib.as_it_began(Config(), new).data.duplicates == "together"
 
 
 def _with_saved_config(workdir: Path, change) -> None:
@@ -340,6 +360,8 @@ def _as_0_1_0(config: Config) -> dict:
     del values["data"]["sustain"]
     for old, new in renamed.FIELDS.items():
         values["data"][old.removeprefix("data.")] = values["data"].pop(new.removeprefix("data."))
+    for path in metadata_lib.AS_0_1_0:
+        del values["data"][path.removeprefix("data.")]
     return values
 
 

@@ -48,7 +48,7 @@ def test_windows_of_pieces_never_cross_and_miss_none(pieces, window):
     held_out = np.asarray([out for _, out in pieces], bool)
     offsets = np.cumsum([0, *lengths])
     piece_of_row = np.repeat(np.arange(len(pieces)), lengths)
-    found = windows_lib.starts_by_piece(offsets, held_out, window)
+    found = [windows_lib.starts_inside(offsets, held_out == side, window) for side in (False, True)]
     for side, starts in zip((False, True), found, strict=True):
         assert starts.dtype == np.int32
         for start in starts.tolist():

@@ -44,7 +44,7 @@ def _train(call: Call) -> None:
         saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else config
         config = _with(saved, call.overrides)
     device.keep_programs(config.data)
-    summary = train.train(config, workdir)
+    summary = train.train(config, workdir, options["init_from"])
     if summary:
         print(json.dumps(summary))
 
@@ -167,13 +167,14 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
         RunError: there is no trained model.
     """
     from musicjax.run import workdir as workdir_lib
-    from musicjax.store import checkpoint
+    from musicjax.store import checkpoint, metadata
 
     if not call.options["workdir"]:
         raise UsageError("--workdir is missing: expected the folder of a trained model")
     workdir = Path(call.options["workdir"])
-    saved = checkpoint.read_metadata(workdir).config
-    present = call.config if call.overrides is None else _with(saved, call.overrides)
+    of_run = checkpoint.read_metadata(workdir)
+    saved = of_run.config
+    present = metadata.as_it_began(call.config, of_run) if call.overrides is None else _with(saved, call.overrides)
     if present.model.precision == "auto":
         present.model.precision = saved.model.precision
     differing = config_lib.differences(saved, present)

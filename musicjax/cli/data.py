@@ -42,11 +42,22 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         "seconds": round(seconds, 3),
         "pitch_low": int(pitch.min(initial=127)),
         "pitch_high": int(pitch.max(initial=0)),
+        "duplicates": _say_duplicates(outcomes),
         "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
     print(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
     load.require_notes(corpus, outcomes, data.source)
+
+
+def _say_duplicates(outcomes: Sequence[Outcome]) -> int:
+    """Names files that have the notes of earlier ones; returns how many there are."""
+    found = [outcome for outcome in outcomes if outcome.same_as]
+    for outcome in found[: load.LISTED]:
+        console.say("same", f"{outcome.path} has the notes of {outcome.same_as}, whatever the key, tempo and title")
+    if len(found) > load.LISTED:
+        console.say("same", f"{len(found) - load.LISTED} more")
+    return len(found)
 
 
 def _show_frames(source: str, report: Path | None, as_json: bool) -> None:

@@ -66,6 +66,7 @@ FLAGS = {
     "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
     "soundfont": Flag("string", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
+    "init_from": Flag("string", None, "begin with the weights of this workdir, or with the builtin model", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),

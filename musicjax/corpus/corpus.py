@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from musicjax import files
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
-from musicjax.music import EARLIER_READERS, READER_VERSION
+from musicjax.music import EARLIER_READERS, READER_VERSION, identity
 from musicjax.music.notes import FIELDS, Notes
 
 
@@ -32,6 +33,7 @@ class Outcome:
         notes: how many notes it gave.
         seconds: length of its music.
         sha256: of its bytes; empty where they could not be read.
+        same_as: earlier pieces that have the notes of pieces in it, separated by commas; see `Corpus.alike`.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Outcome:
     notes: int
     seconds: float
     sha256: str
+    same_as: str = ""
 
 
 class Fingerprint(NamedTuple):
@@ -81,6 +84,26 @@ class Corpus:
     def pieces(self) -> list[Notes]:
         """The notes of each piece."""
         return [self.piece(index) for index in range(len(self))]
+
+    def only(self, kept: np.ndarray) -> Corpus:
+        """The corpus of the pieces that are kept, bool [P]."""
+        lengths = np.diff(self.offsets)
+        pieces = np.flatnonzero(kept).tolist()
+        of_pieces = {
+            name: tuple(getattr(self, name)[piece] for piece in pieces)
+            for name in ("names", "hashes", "tempos", "meters")
+        }
+        return dataclasses.replace(
+            self,
+            notes=self.notes[np.repeat(kept, lengths)],
+            offsets=np.cumsum([0, *lengths[kept].tolist()], dtype=np.int64),
+            **of_pieces,
+        )
+
+    @functools.cached_property
+    def alike(self) -> np.ndarray:
+        """Of each piece the index of the first one that is the same by `music.identity`, or its own: int64 [P]."""
+        return identity.first_alike(self.pieces)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -134,10 +157,12 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
     hashes: list[str] = []
     pieces: list[Notes] = []
     outcomes: list[Outcome] = []
+    file_of: list[int] = []  # of each piece
     for path, sha256, reading, own in read:
         names += [path] if len(own) == 1 else [f"{path}#{number}" for number in range(1, len(own) + 1)]
         hashes += [sha256] * len(own)
         pieces += own
+        file_of += [len(outcomes)] * len(own)
         count, seconds = sum(map(len, own)), sum(piece.seconds for piece in own)
         outcomes.append(Outcome(path, reading.status, reading.code, reading.detail, count, seconds, sha256))
     if pieces:
@@ -146,7 +171,20 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
         notes = Notes.from_array(np.zeros((len(FIELDS), 0)))
     offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     changes = tuple(piece.tempos for piece in pieces), tuple(piece.meters for piece in pieces)
-    return Corpus(notes, offsets, tuple(names), tuple(hashes), *changes), outcomes
+    corpus = Corpus(notes, offsets, tuple(names), tuple(hashes), *changes)
+    return corpus, _with_same(outcomes, file_of, corpus)
+
+
+def _with_same(outcomes: list[Outcome], file_of: list[int], corpus: Corpus) -> list[Outcome]:
+    """The outcomes with what their pieces are the same as; file_of: index of the outcome of each piece."""
+    found: dict[int, dict[str, None]] = {}
+    for piece, first in enumerate(corpus.alike.tolist()):
+        if first != piece:
+            found.setdefault(file_of[piece], {})[corpus.names[first]] = None
+    return [
+        dataclasses.replace(outcome, same_as=", ".join(found[index])) if index in found else outcome
+        for index, outcome in enumerate(outcomes)
+    ]
 
 
 def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -158,8 +196,11 @@ def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def report_of(outcomes: Sequence[Outcome]) -> str:
-    """One JSON line a file, in their order."""
-    return "".join(json.dumps(dataclasses.asdict(outcome)) + "\n" for outcome in outcomes)
+    """One JSON line a file, in their order; `same_as` only where there is something to tell."""
+    lines = map(dataclasses.asdict, outcomes)
+    return "".join(
+        json.dumps({name: value for name, value in line.items() if name != "same_as" or value}) + "\n" for line in lines
+    )
 
 
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:

@@ -15,7 +15,7 @@ from musicjax import console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import ingest
+from musicjax.corpus import duplicates, ingest
 from musicjax.corpus.corpus import Corpus, Outcome
 from musicjax.corpus.find import SUFFIXES, Found, find
 from musicjax.corpus.split import without_tests
@@ -30,13 +30,14 @@ UNKNOWN_STEP_BYTES = 2**24
 
 
 def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
-    """`read`, for whoever needs notes; without the pieces in test/ unless `tests`.
+    """`read`, for whoever needs notes; without the pieces in test/ unless `tests`, and without copies that are dropped.
 
     Raises:
         UsageError, RunError: as `read`; or no file gave notes.
     """
     corpus, outcomes = read(data)
     require_notes(corpus, outcomes, data.source)
+    corpus = duplicates.settled(corpus, data, not tests)
     if tests:
         if any(name.lower().startswith("test/") for name in corpus.names):
             console.say("split", f"uses the pieces outside of test/ too; --data={data.source}/test is test/ alone")

@@ -1,6 +1,6 @@
-"""Which pieces train, which validate and which only test.
+"""Which pieces, or parts of them, train, which validate and which only test.
 
-Shape legend: P pieces.
+Shape legend: P pieces, Q parts, N rows of all pieces.
 """
 
 from __future__ import annotations
@@ -8,68 +8,169 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 
 import numpy as np
 
 from musicjax import console
 from musicjax.config import DataConfig
+from musicjax.corpus import duplicates
 from musicjax.corpus.corpus import Corpus, folders
 from musicjax.errors import RunError
 from musicjax.music import copies
+from musicjax.music.metrics import STEPS_PER_BEAT, STEPS_PER_MEASURE
 from musicjax.music.notes import Notes
 
 # Training notes among which copies are looked for.
 MOST_KNOWN_NOTES = 3_000_000
+# What a part is used for.
+TRAINING, VALIDATION, NOTHING = range(3)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+    """What the rows of all pieces are used for, part by part; each part lies in one piece.
+
+    Attributes:
+        offsets: int64 [Q + 1]; part q is rows[offsets[q]:offsets[q + 1]].
+        use: int8 [Q], TRAINING, VALIDATION or NOTHING.
+        piece: int64 [Q], the piece that each lies in, rising.
+    """
+
+    offsets: np.ndarray
+    use: np.ndarray
+    piece: np.ndarray
+
+    @property
+    def trains(self) -> np.ndarray:
+        """Which parts train, bool [Q]."""
+        return self.use == TRAINING
+
+    @property
+    def validates(self) -> np.ndarray:
+        """Which parts validate, bool [Q]."""
+        return self.use == VALIDATION
+
+    @property
+    def rows_that_train(self) -> np.ndarray:
+        """Which rows train, bool [N]."""
+        return np.repeat(self.trains, np.diff(self.offsets))
+
+
+def whole_pieces(offsets: np.ndarray, use: np.ndarray) -> Parts:
+    """Each piece as one part: piece p has rows[offsets[p]:offsets[p + 1]], int64 [P + 1], and its use, [P]."""
+    return Parts(offsets, use.astype(np.int8), np.arange(len(use)))
 
 
 def without_tests(corpus: Corpus) -> Corpus:
     """The corpus without the pieces in test/, which neither train nor validate."""
     own = folders(corpus.names)
-    if own is None or not (own == 2).any():
-        return corpus
-    kept, lengths = own != 2, np.diff(corpus.offsets)
-    chosen = np.flatnonzero(kept).tolist()
-    of_pieces = {
-        name: tuple(getattr(corpus, name)[piece] for piece in chosen)
-        for name in ("names", "hashes", "tempos", "meters")
-    }
-    return dataclasses.replace(
-        corpus,
-        notes=corpus.notes[np.repeat(kept, lengths)],
-        offsets=np.cumsum([0, *lengths[kept].tolist()], dtype=np.int64),
-        **of_pieces,
-    )
+    return corpus if own is None or not (own == 2).any() else corpus.only(own != 2)
 
 
-def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray, more_than: str, advice: str = "") -> np.ndarray:
+def parts(
+    corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int, unit: str = "notes", advice: str = ""
+) -> Parts:
+    """Whole pieces that train and others that validate; or, where too few differ, the beginnings and ends of pieces.
+
+    Args:
+        offsets: int64 [P + 1], where the rows of each piece begin.
+        too_few: a piece of this many rows, or fewer, is of no use.
+        unit: what rows are.
+        advice: what else helps where there is too little, ending in ", ".
+
+    Raises:
+        RunError: too few pieces differ, and none is long enough to hold out its end.
+    """
+    if folders(corpus.names) is None:
+        apart = data.duplicates == "keep"
+        duplicates.say(
+            corpus, f"copies {'may be on both sides, as duplicates=keep asks' if apart else 'are on one side'}"
+        )
+    out = held_out(corpus, data, np.diff(offsets) > too_few)
+    return _by_time(corpus, data, offsets, too_few, unit, advice) if out is None else whole_pieces(offsets, out)
+
+
+def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray) -> np.ndarray | None:
     """Which pieces validate, bool [P]: a share of those long enough, chosen by content.
 
-    Files of equal content fall on the same side. If the source has folders for it (see `folders`), they decide.
+    Pieces that belong together fall on the same side, see `duplicates.units`. If the source has folders for it (see
+    `folders`), they decide.
 
     Args:
         long_enough: bool [P], which pieces may be chosen.
-        more_than: the length that a piece must exceed, in words, such as "one note".
-        advice: what else helps where too few are long enough.
 
-    Raises:
-        RunError: fewer than two different pieces are long enough.
+    Returns:
+        None if fewer than two different pieces are long enough.
     """
     own = folders(corpus.names)
     if own is not None:
         return own == 1
-    hashes = sorted(
-        {name for name, enough in zip(corpus.hashes, long_enough, strict=True) if enough},
+    units = duplicates.units(corpus, data)
+    usable = sorted(
+        {name for name, enough in zip(units, long_enough, strict=True) if enough},
         key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
     )
-    if len(hashes) < 2:
-        pieces = "only 1 piece has" if hashes else "no piece has"
-        raise RunError(
-            f"data source {data.source}: {pieces} more than {more_than}; expected at least two different ones, so that "
-            f"one can be held out; add files, {advice}or put one in train/ and another in valid/"
-        )
-    count = min(max(1, round(data.validation_fraction * len(hashes))), len(hashes) - 1)
-    chosen = set(hashes[:count])
-    return np.array([name in chosen for name in corpus.hashes]) & long_enough
+    if len(usable) < 2:
+        return None
+    count = min(max(1, round(data.validation_fraction * len(usable))), len(usable) - 1)
+    chosen = set(usable[:count])
+    return np.array([name in chosen for name in units]) & long_enough
+
+
+def _by_time(corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int, unit: str, advice: str) -> Parts:
+    """The beginnings of pieces train, their ends validate, and a window between the two is used for nothing; says so.
+
+    All pieces that are long enough are the same one. Each is divided at the same share of its rows, so that no copy
+    trains on what another validates; one that is too short to be divided is used for nothing.
+    """
+    divided: list[tuple[int, int, int]] = []  # end, use and piece of each part
+    for piece, (first, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        usable = end - first - data.window
+        if end - first <= too_few:
+            divided.append((end, TRAINING, piece))
+        elif usable < 2 * (too_few + 1):
+            divided.append((end, NOTHING, piece))
+        else:
+            held = min(max(round(data.validation_fraction * usable), too_few + 1), usable - too_few - 1)
+            divided.append((end - held - data.window, TRAINING, piece))
+            divided += [(end - held, NOTHING, piece), (end, VALIDATION, piece)]
+    ends, use, piece_of = (np.array(column) for column in zip(*divided, strict=True))
+    found = Parts(np.append(offsets[:1], ends), use.astype(np.int8), piece_of)
+    lengths = np.diff(offsets)
+    _require_end(found, data, lengths, too_few, unit, advice)
+    held = int(np.diff(found.offsets)[found.validates].sum())
+    left_out = int((lengths > too_few).sum() - found.validates.sum())
+    console.say(
+        "split",
+        f"{_how_many(lengths, too_few, unit)}: the end is held out, {held:,} of {int(lengths.sum()):,} {unit}, and the "
+        f"{data.window} before it are not used" + f"; too short for that, and not used: {left_out}" * (left_out > 0),
+    )
+    return found
+
+
+def _require_end(found: Parts, data: DataConfig, lengths: np.ndarray, too_few: int, unit: str, advice: str) -> None:
+    """Raises RunError if no end validates; lengths: rows of each piece, int64 [P]."""
+    if found.validates.any():
+        return
+    what, longest = _how_many(lengths, too_few, unit), int(lengths.max())
+    expected = "expected at least two different ones"
+    if longest > too_few:
+        least = data.window + 2 * (too_few + 1)
+        expected = f"{longest} {unit} are too few to hold out their end; expected at least {least}, or another piece"
+    if longest > too_few or too_few > 1:
+        advice = f"lower --config.data.window, {advice}"
+    raise RunError(
+        f"data source {data.source}: {what}; {expected}, so that one can be held out; add files, {advice}or put one in "
+        "train/ and another in valid/"
+    )
+
+
+def _how_many(lengths: np.ndarray, too_few: int, unit: str) -> str:
+    """How many pieces are long enough, in words, where fewer than two different ones are; lengths: int64 [P]."""
+    count = int((lengths > too_few).sum())
+    pieces = ("no piece has", "only 1 piece has")[count] if count < 2 else f"{count} pieces that are the same have"
+    return f"{pieces} more than {f'one {unit[:-1]}' if too_few == 1 else f'{too_few} {unit}'}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,16 +192,33 @@ class Music:
         return copies.index(self.training[:count], self.names[:count])
 
 
-def music_of(corpus: Corpus, held_out: np.ndarray) -> Music:
-    """The pieces of a corpus as notes, those held out, bool [P], apart."""
-    sides: tuple[list[int], list[int]] = ([], [])
-    for piece, out in enumerate(held_out.tolist()):
-        sides[out].append(piece)
-    training, apart = ([corpus.piece(piece) for piece in side] for side in sides)
-    names, names_apart = (tuple(corpus.names[piece] for piece in side) for side in sides)
+def music_of(corpus: Corpus, parts: Parts) -> Music:
+    """The parts of a corpus as notes, those that validate apart; the rows of the parts are notes."""
+    sides: tuple[list[tuple[str, Notes]], ...] = ([], [], [])
+    for index, (use, piece) in enumerate(zip(parts.use.tolist(), parts.piece.tolist(), strict=True)):
+        first, end = (parts.offsets[index : index + 2] - corpus.offsets[piece]).tolist()
+        name, notes = corpus.names[piece], corpus.piece(piece)[first:end]
+        sides[use].append((f"{name} (end)", _from_its_measure(notes)) if first and len(notes) else (name, notes))
+    (names, training), (names_apart, apart) = (
+        (tuple(name for name, _ in side), [notes for _, notes in side]) for side in sides[:NOTHING]
+    )
     return Music(training, names, apart, names_apart)
+
+
+def _from_its_measure(notes: Notes) -> Notes:
+    """The end of a piece as a piece: beats count from a measure of `music.metrics`, seconds from the first note."""
+    beats = STEPS_PER_MEASURE // STEPS_PER_BEAT
+    before = beats * math.floor(notes.onset_beats[0] / beats)
+    moved = np.array([before, 0.0, 0.0])
+    return dataclasses.replace(
+        notes,
+        onset=notes.onset - notes.onset[0],
+        onset_beats=notes.onset_beats - before,
+        tempos=notes.tempos - moved[:2],
+        meters=notes.meters - moved,
+    )
 
 
 def all_held_out(corpus: Corpus) -> Music:
     """The pieces of a corpus that no training saw."""
-    return music_of(corpus, np.ones(len(corpus), bool))
+    return music_of(corpus, whole_pieces(corpus.offsets, np.full(len(corpus), VALIDATION)))

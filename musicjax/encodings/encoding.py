@@ -88,6 +88,12 @@ class Encoding(Protocol):
         """The constants learned, as JSON values; empty if there are none, or none yet."""
         return {}
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """The fields of the config, by path, on which shape and meaning of the weights depend, as values to compare."""
+        model = self.config.model
+        return {"data.encoding": self.config.data.encoding, "model.units": model.units, "model.layers": model.layers}
+
     def network(self) -> MusicLSTM:
         """The network of the config.
 
@@ -97,7 +103,7 @@ class Encoding(Protocol):
         ...
 
     def dataset(self) -> Dataset:
-        """Reads the source, splits it and learns constants from its training part; says what it found.
+        """Reads the source, splits it and learns constants from what trains, if it has none; says what it found.
 
         Raises:
             RunError: there is nothing usable, or one side of the split has no window.

@@ -3,7 +3,7 @@
 The network predicts interval, pitch, duration and velocity of the next note one after the other, each given those
 before it. A row also shows its bar position and the longest match, which follow from the past.
 
-Shape legend: N rows, C columns, P pieces, T rows a window, K outputs, L rows sampled.
+Shape legend: N rows, C columns, Q parts, T rows a window, K outputs, L rows sampled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from musicjax import console
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint
-from musicjax.corpus.split import Music
+from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import encoding, event_augment, event_controls
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
@@ -73,6 +73,12 @@ class EventEncoding(Encoding):
     def _own(self) -> EventsData:
         return self.config.data.own
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        own: EventsModel = self.config.model.own
+        return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()
@@ -96,15 +102,15 @@ class EventEncoding(Encoding):
         """As `Encoding.dataset`."""
         data = self.config.data
         corpus, outcomes = load.load(data)
-        out = self._held_out(corpus)
+        parts = self._parts(corpus)
+        music = split.music_of(corpus, parts)
         if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
             seconds = len(corpus.notes) // ROWS_A_SECOND
             console.say("match", f"searches {len(corpus.notes):,} notes for matches: about {seconds} s")
-        training = [corpus.piece(p) for p in np.flatnonzero(~out).tolist()]
-        learned = self if self.bins else EventEncoding(self.config, learned_bins.learn(training))
+        learned = self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training))
         rows, nearest = learned._rows(corpus)
-        learns = learned._windows(rows, corpus.offsets, ~out)
-        validated = sequences.streams(rows, corpus.offsets, out)
+        learns = learned._windows(rows, parts.offsets, parts.trains)
+        validated = sequences.streams(rows, parts.offsets, parts.validates)
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
@@ -113,15 +119,15 @@ class EventEncoding(Encoding):
         bins = learned._bins
         console.say(
             "events",
-            f"{int(np.diff(corpus.offsets)[~out].sum()):,} to train in {len(learns.starts):,} windows of up to "
+            f"{int(parts.rows_that_train.sum()):,} to train in {len(learns.starts):,} windows of up to "
             f"{data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
             f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
             f"{' '.join(_text(meter) for meter in bins.meters)}",
         )
         _say_nearest(nearest)
         learned._say_silences(corpus)
-        majority = _commonest(rows[np.repeat(~out, np.diff(corpus.offsets))], validated)
-        scored = Scored(validated, int(out.sum()), majority, "validation", split.music_of(corpus, out))
+        majority = _commonest(rows[parts.rows_that_train], validated)
+        scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
 
     def scored(self, data: DataConfig) -> Scored:
@@ -142,7 +148,7 @@ class EventEncoding(Encoding):
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
         corpus, _ = load.load(self.config.data)
-        return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint
+        return split.music_of(corpus, self._parts(corpus)), corpus.fingerprint
 
     def count(self, scored: Any) -> dict[str, int]:
         """As `Encoding.count`."""
@@ -236,9 +242,9 @@ class EventEncoding(Encoding):
         """As `Encoding.decode`."""
         return note_bins.decode(rows, self._bins, bpm)
 
-    def _held_out(self, corpus: Corpus) -> np.ndarray:
-        """Pieces that only validate, bool [P]."""
-        return split.held_out(corpus, self.config.data, np.diff(corpus.offsets) > 1, "one note")
+    def _parts(self, corpus: Corpus) -> Parts:
+        """What trains and what validates."""
+        return split.parts(corpus, self.config.data, corpus.offsets, 1)
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
@@ -265,7 +271,7 @@ class EventEncoding(Encoding):
             console.say("events", f"leaves out silent bars before the first note of {led_in:,} pieces")
 
     def _windows(self, rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Sequences:
-        """Windows of the chosen pieces, bool [P]: rows uint8 [N, C], offsets [P + 1]."""
+        """Windows of the chosen parts, bool [Q]: rows uint8 [N, C], offsets [Q + 1]."""
         data, augment = self.config.data, event_augment.of(self._bins, self._own)
         return sequences.windows(rows, offsets, chosen, data.window, self._own.transpose, _room, augment)
 

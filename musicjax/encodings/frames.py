@@ -22,8 +22,8 @@ from musicjax import console
 from musicjax.config import Config, DataConfig, FramesData, FramesModel
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Fingerprint, Outcome
-from musicjax.corpus.split import Music
+from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
+from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
@@ -72,6 +72,14 @@ class FrameEncoding(Encoding):
     def _columns(self) -> int:
         return 2 * self._keys + len(self._match_lengths) if self._match_lengths else self._keys
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        own: FramesModel = self.config.model.own
+        head = {"model.head": own.head, "model.head_units": own.head_units if own.head == "nade" else None}
+        rows = {"data.per_beat": self._own.per_beat, "data.onsets": self._own.onsets}
+        return super().basis | head | rows | {"data.match_share": bool(self._own.match_share)}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()
@@ -94,19 +102,21 @@ class FrameEncoding(Encoding):
         rolls = read_rolls(data)
         rows = self._rows(rolls)
         augment = FrameAugment(np.float32(own.match_share), self._keys if own.match_share else None)
-        learned = sequences.windows(rows, rolls.offsets, rolls.split == 0, data.window, own.transpose, _room, augment)
-        validated = sequences.streams(rows, rolls.offsets, rolls.split == 1)
+        parts = rolls.parts
+        learned = sequences.windows(rows, parts.offsets, parts.trains, data.window, own.transpose, _room, augment)
+        validated = sequences.streams(rows, parts.offsets, parts.validates)
         predicted = int(validated.weight.sum())
         for name, count in (("training", len(learned.starts)), ("validation", predicted)):
             if not count:
                 raise RunError(f"data source {data.source}: no {name} piece has more than one frame; add files")
         console.say(
             "frames",
-            f"{int(np.diff(rolls.offsets)[rolls.split == 0].sum()):,} to train in {len(learned.starts):,} windows of "
-            f"up to {data.window}, {predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
+            f"{int(parts.rows_that_train.sum()):,} to train in {len(learned.starts):,} windows of up to {data.window}, "
+            f"{predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
             f"{', and those of the longest match' * bool(own.match_share)}",
         )
-        scored = Scored(validated, int((rolls.split == 1).sum()), self._silence(validated), "validation", rolls.music)
+        pieces = int(parts.validates.sum())
+        scored = Scored(validated, pieces, self._silence(validated), "validation", rolls.music)
         return Dataset(self, learned, scored, rolls.fingerprint, rolls.outcomes)
 
     def scored(self, data: DataConfig) -> Scored:
@@ -118,7 +128,7 @@ class FrameEncoding(Encoding):
             )
         has_tests = data.source.startswith("polyphonic:")
         rolls = read_rolls(data, held_out=False)
-        chosen = rolls.split == (2 if has_tests else 0)
+        chosen = rolls.parts.use == (2 if has_tests else split.TRAINING)
         streams = sequences.streams(self._rows(rolls), rolls.offsets, chosen)
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one frame; add files")
@@ -213,12 +223,13 @@ class FrameEncoding(Encoding):
 class Rolls:
     """Frames of P pieces, uint8 [N, C], end to end: piece p is frames[offsets[p]:offsets[p + 1]].
 
-    split: int8 [P], 0 train, 1 validation, 2 test; fingerprint, outcomes and music as in `encoding.Dataset`.
+    parts: what trains and validates, of a polyphonic data set also the test pieces, 2; fingerprint, outcomes and music
+    as in `encoding.Dataset`.
     """
 
     frames: np.ndarray
     offsets: np.ndarray
-    split: np.ndarray
+    parts: Parts
     fingerprint: Fingerprint
     outcomes: list[Outcome]
     music: Music | None = None
@@ -241,7 +252,8 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         console.say("data", f"{data.source}: kept {counts['kept']} pieces, skipped {counts['skipped']}")
         for outcome in found.skipped[: load.LISTED]:
             console.say("piece", f"skipped {outcome.path}: {outcome.detail}")
-        return Rolls(found.frames, found.offsets, found.split, Fingerprint(found.fingerprint), found.outcomes)
+        parts = split.whole_pieces(found.offsets, found.split)
+        return Rolls(found.frames, found.offsets, parts, Fingerprint(found.fingerprint), found.outcomes)
     corpus, outcomes = load.load(data, tests=not held_out)
     made = [piano_roll.frames(corpus.piece(p), data.own.per_beat, data.own.onsets) for p in range(len(corpus))]
     left_out = sum(count for _, count in made)
@@ -254,10 +266,22 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         console.say(
             "frames", f"{int((~long_enough).sum())} of {len(corpus)} pieces have one frame or none and are not used"
         )
-    out = split.held_out(corpus, data, long_enough, "one frame") if held_out else np.zeros(len(corpus), bool)
     frames = np.concatenate([frames for frames, _ in made])
-    music = split.music_of(corpus, out) if held_out else split.all_held_out(corpus)
-    return Rolls(frames, offsets, out.astype(np.int8), corpus.fingerprint, outcomes, music)
+    if not held_out:
+        parts = split.whole_pieces(offsets, np.full(len(corpus), split.TRAINING))
+        return Rolls(frames, offsets, parts, corpus.fingerprint, outcomes, split.all_held_out(corpus))
+    parts = split.parts(corpus, data, offsets, 1, "frames")
+    music = split.music_of(corpus, _in_notes(parts, corpus, offsets, data.own.per_beat))
+    return Rolls(frames, offsets, parts, corpus.fingerprint, outcomes, music)
+
+
+def _in_notes(parts: Parts, corpus: Corpus, offsets: np.ndarray, per_beat: int) -> Parts:
+    """The parts of frames as parts of the notes that begin in them; offsets: where the frames of each piece begin."""
+    first = [
+        corpus.offsets[piece] + np.searchsorted(corpus.piece(piece).onset_beats * per_beat, start - 0.5)
+        for piece, start in zip(parts.piece.tolist(), parts.offsets[:-1] - offsets[parts.piece], strict=True)
+    ]
+    return dataclasses.replace(parts, offsets=np.append(first, corpus.offsets[-1]))
 
 
 def _room(rows: np.ndarray) -> tuple[int, int]:

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console
-from musicjax.config import Config, DataConfig, NotesData
-from musicjax.corpus import load, split
+from musicjax.config import Config, DataConfig
+from musicjax.corpus import duplicates, load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, folders
-from musicjax.corpus.split import Music
+from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
@@ -71,6 +71,11 @@ class NoteEncoding(Encoding):
         assert self.scaling is not None, "the encoding has seen no data yet"
         return self.scaling
 
+    @property
+    def basis(self) -> dict[str, Any]:
+        """As `Encoding.basis`."""
+        return super().basis | {"data.duration": self.config.data.own.duration}
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         encoding.require_float32()
@@ -83,17 +88,18 @@ class NoteEncoding(Encoding):
         corpus, outcomes = load.load(data)
         columns = _columns(self.config)
         unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
-        out = self._held_out(corpus)
-        train, validation, in_training = _split(corpus, data, out)
+        parts = self._parts(corpus)
+        train, validation, in_training = _split(corpus, data, parts)
         for name, starts in (("training", train), ("validation", validation)):
             if not len(starts):
                 raise RunError(
                     f"data source {data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
                     f"window of {data.window} notes and the one after; add files or lower --config.data.window"
                 )
-        scaling = note_matrix.fit(unscaled[in_training])
+        scaling = self.scaling or note_matrix.fit(unscaled[in_training])
         rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
         _say_if_stretched(corpus, unscaled[:, 2], in_training)
+        _say_outside(rows[in_training], scaling)
         short = int((np.diff(corpus.offsets) <= data.window).sum())
         console.say("windows", f"{len(train):,} to train, {len(validation):,} to validate, of {data.window} notes each")
         if short and data.own.split == "piece":
@@ -103,7 +109,7 @@ class NoteEncoding(Encoding):
         commonest = np.bincount(largest[train + data.window]).argmax()
         majority = float((largest[validation + data.window] == commonest).mean())
         arrays: Any = (rows, train, validation)
-        scored = Scored(Windows(*arrays[::2]), pieces, majority, "validation", split.music_of(corpus, out))
+        scored = Scored(Windows(*arrays[::2]), pieces, majority, "validation", split.music_of(corpus, parts))
         own = NoteEncoding(self.config, scaling)
         return Dataset(own, Windows(*arrays[:2]), scored, corpus.fingerprint, outcomes)
 
@@ -115,7 +121,7 @@ class NoteEncoding(Encoding):
             )
         corpus, _ = load.load(data, tests=True)
         rows = np.concatenate([note_matrix.encode(corpus.piece(p), self._scaling) for p in range(len(corpus))])
-        starts, _ = windows_lib.starts_by_piece(corpus.offsets, np.zeros(len(corpus), bool), data.window)
+        starts = windows_lib.starts_inside(corpus.offsets, np.ones(len(corpus), bool), data.window)
         if not len(starts):
             raise RunError(f"data {data.source}: no piece has more than {data.window} notes; add files")
         shares = np.bincount(rows[starts + data.window].argmax(axis=1)) / len(starts)
@@ -125,7 +131,7 @@ class NoteEncoding(Encoding):
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
         corpus, _ = load.load(self.config.data)
-        return split.music_of(corpus, self._held_out(corpus)), corpus.fingerprint
+        return split.music_of(corpus, self._parts(corpus)), corpus.fingerprint
 
     def count(self, scored: Any) -> dict[str, int]:
         """As `Encoding.count`."""
@@ -181,19 +187,17 @@ class NoteEncoding(Encoding):
         """As `Encoding.placed`: the first interval counts from the last onset of the primer."""
         return piece.after_beat(float(primer.onset_beats[-1]), primer)
 
-    def _held_out(self, corpus: Corpus) -> np.ndarray:
-        """Pieces that only validate, bool [P]; none where windows are split, not pieces."""
-        own: NotesData = self.config.data.own
+    def _parts(self, corpus: Corpus) -> Parts:
+        """What trains and what validates; where windows are split, not pieces, all is for training."""
+        data, own = self.config.data, self.config.data.own
         if own.split == "windows":
-            return np.zeros(len(corpus), bool)
-        data = self.config.data
-        advice = "lower --config.data.window, use --config.data.split=windows, "
-        long_enough = np.diff(corpus.offsets) > data.window
-        return split.held_out(corpus, data, long_enough, f"{data.window} notes", advice)
+            duplicates.say(corpus, "copies may be on both sides, as split=windows divides windows, not pieces")
+            return split.whole_pieces(corpus.offsets, np.full(len(corpus), split.TRAINING))
+        return split.parts(corpus, data, corpus.offsets, data.window, advice="use --config.data.split=windows, ")
 
 
-def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts of training and of validation windows, and which rows training sees, bool [N]; held_out: bool [P]."""
+def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of training and of validation windows, and which rows training sees, bool [N]."""
     if data.own.split == "windows":
         if folders(corpus.names) is not None:
             raise UsageError(
@@ -203,9 +207,23 @@ def _split(corpus: Corpus, data: DataConfig, held_out: np.ndarray) -> tuple[np.n
         train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
         in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
     else:
-        train, validation = windows_lib.starts_by_piece(corpus.offsets, held_out, data.window)
-        in_training = ~np.repeat(held_out, np.diff(corpus.offsets))
+        train, validation = (
+            windows_lib.starts_inside(parts.offsets, chosen, data.window) for chosen in (parts.trains, parts.validates)
+        )
+        in_training = parts.rows_that_train
     return train, validation, in_training
+
+
+def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:
+    """Says how many training rows, [M, C], lie outside of the range of a scaling that was fitted to other data."""
+    low, high = np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32)
+    outside = int(((rows < low) | (rows > high)).any(axis=1).sum())
+    if outside:
+        console.say(
+            "scaling",
+            f"{outside:,} of {len(rows):,} training notes lie outside of the range of the data that the scaling comes "
+            "from; they are learned as they are, but no note that is generated leaves that range",
+        )
 
 
 def _say_if_stretched(corpus: Corpus, interval: np.ndarray, in_training: np.ndarray) -> None:

@@ -117,7 +117,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     count, others = metrics.get("compared_notes"), metrics.get("compared_with")
     return Page(
         title=f"{settings.get('name', workdir.name)}: {source}",
-        facts=_facts(lines, settings, data),
+        facts=_facts(lines, settings, data, records.read_object(workdir / "init_from.json", left_out)),
         settings=settings,
         lines=lines,
         data=data,
@@ -130,7 +130,9 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     )
 
 
-def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _facts(
+    lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]], origin: dict[str, Any]
+) -> list[tuple[str, str]]:
     field, unit = curves.loss_field(lines)
     validation = curves.over_epochs(lines, "valid", field)
     # Each of several trials has a line with the seconds of all.
@@ -141,6 +143,8 @@ def _facts(lines: list[dict], settings: dict[str, Any], data: list[tuple[str, st
         if model
         else []
     )
+    if origin:
+        facts.append(("began with", f"the weights of {origin.get('path', '?')}, epoch {origin.get('epoch', '?')}"))
     facts += data[:1]
     if seconds:
         facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))
@@ -158,9 +162,11 @@ def _data(path: Path) -> list[tuple[str, str]]:
         found = [(str(one["status"]), str(one.get("code", "")), int(one.get("notes", 0))) for one in outcomes]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+    same = sum(bool(one.get("same_as")) for one in outcomes)
     by_status = collections.Counter(status for status, _, _ in found)
     reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
+    rows += [("the notes of another file", f"{same:,}")] * (same > 0)
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
     return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
 

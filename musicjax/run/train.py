@@ -21,9 +21,10 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.run import device, samples, signals
+from musicjax.run import device, samples, signals, warm_start
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import workdir as workdir_lib
+from musicjax.run.warm_start import Beginning
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock, tensorboard_graph
 from musicjax.store import metadata as metadata_lib
@@ -35,38 +36,47 @@ from musicjax.store.recorder import Recorder
 from musicjax.training import mesh
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
+from musicjax.training.step import TrainState
 from musicjax.version import __version__
 
 
-def train(config: Config, workdir: str | Path) -> dict[str, Any]:
+def train(config: Config, workdir: str | Path, init_from: str | Path | None = None) -> dict[str, Any]:
     """Trains in a workdir, continues from its checkpoint if there is one, and writes samples into it.
+
+    Args:
+        init_from: the workdir of a trained model, or "builtin" for the one that comes with musicjax. A new run begins
+            with its best weights and its bins or scaling; all else is as the config says. None: random weights.
 
     Returns:
         {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; empty in
         every process but the first.
 
     Raises:
-        UsageError: the config is not valid, or the workdir holds a run of another config.
-        RunError: no usable data, a loss that is not finite, files that cannot be read or written, or another training
-            in the workdir.
+        UsageError: the config is not valid, the workdir holds a run of another config or with other weights to begin
+            with, or the weights of `init_from` do not fit the config.
+        RunError: no usable data, no whole checkpoint in `init_from`, a loss that is not finite, files that cannot be
+            read or written, or another training in the workdir.
     """
     arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
     config_lib.validate(config)
     with contextlib.ExitStack() as held:
-        return _train(config, workdir, held)
+        return _train(config, workdir, warm_start.source_of(init_from, workdir), held)
 
 
-def _train(config: Config, workdir: Path, held: contextlib.ExitStack) -> dict[str, Any]:
+def _train(config: Config, workdir: Path, source: str | None, held: contextlib.ExitStack) -> dict[str, Any]:
     # 1. Restore or start.
     with _together():
-        config, devices, continues = _prepared(config, workdir, held)
-        dataset = encoding_lib.of(config).dataset()
-        arrays, metadata = _restored(dataset, workdir) if continues else _started(dataset)
+        config, devices, saved = _prepared(config, workdir, source, held)
+        began = None if source is None or saved is not None else warm_start.load(source, config)
+        dataset = encoding_lib.of(config, _constants(saved, began)).dataset()
+        arrays, metadata = _started(dataset, began) if saved is None else _restored(dataset, workdir)
     _require_agreement(arrays, metadata)
     encoding = dataset.encoding
     if jax.process_index() == 0:
-        workdir_lib.write_settings(workdir, encoding.config, dataset.outcomes)
+        workdir_lib.write_settings(workdir, metadata, dataset.outcomes)
+        if metadata.origin is not None and not checkpoint_lib.exists(workdir):
+            _save(Checkpoint(arrays, metadata), workdir)  # to go on, the run needs only its own workdir
     parameters = _say_model(encoding, arrays.best_params)
 
     # 2. Epochs.
@@ -95,9 +105,16 @@ def _train(config: Config, workdir: Path, held: contextlib.ExitStack) -> dict[st
         "train_windows": len(dataset.training.starts),
         **{f"validation_{name}": count for name, count in validated.items()},
         "windows_per_second": speed,
+        **({} if metadata.origin is None else {"init_from": metadata.origin.path}),
         **written,
         **of_trials,
     }
+
+
+def _save(checkpoint: Checkpoint, workdir: Path) -> None:
+    """Saves what a run has before its first epoch; raises SaveError if it cannot."""
+    with contextlib.closing(checkpoint_lib.Store(workdir)) as store, signals.held():
+        store.save(checkpoint)
 
 
 @contextlib.contextmanager
@@ -138,10 +155,15 @@ def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
     return model_lib.of(arrays._replace(best_params=params, best_deviation=deviation), metadata)
 
 
-def _prepared(config: Config, workdir: Path, held: contextlib.ExitStack) -> tuple[Config, Mesh, bool]:
-    """(config with its precision decided, devices, whether the workdir holds a checkpoint); says what it finds.
+def _prepared(
+    config: Config, workdir: Path, source: str | None, held: contextlib.ExitStack
+) -> tuple[Config, Mesh, Metadata | None]:
+    """(config with its precision decided, devices, metadata of the run that goes on); says what it finds.
 
     The workdir is locked as long as `held` is open.
+
+    Args:
+        source: of the weights that a new run begins with, as `warm_start.source_of` gives it.
     """
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none" and config.sample.soundfont:
@@ -155,38 +177,68 @@ def _prepared(config: Config, workdir: Path, held: contextlib.ExitStack) -> tupl
     else:
         held.enter_context(lock.held(workdir))
         workdir_lib.remove_partial_files(workdir)
-    saved = workdir_lib.saved_config(workdir)
-    config = device.with_precision(config, saved)
+    saved = workdir_lib.saved_metadata(workdir)
     if saved is not None:
-        workdir_lib.require_same_config(saved, config, workdir)
+        config = metadata_lib.as_it_began(config, saved)
+    config = device.with_precision(config, None if saved is None else saved.config)
+    if saved is not None:
+        workdir_lib.require_same_config(saved.config, config, workdir)
+        warm_start.require_same(saved.origin, source, workdir)
     console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
     device.say(config.model.precision, devices)
-    return config, devices, saved is not None
+    return config, devices, saved
 
 
-def _started(dataset: Dataset) -> Checkpoint:
-    """What a run has before its first step."""
+def _constants(saved: Metadata | None, began: Beginning | None) -> dict[str, Any] | None:
+    """The constants of the encoding that came with the weights of another run, now or when this one began.
+
+    Others are learned again, so that a change of the data is noticed.
+    """
+    if saved is not None:
+        return None if saved.origin is None else saved.learned
+    return None if began is None else began.model.metadata.learned
+
+
+def _started(dataset: Dataset, began: Beginning | None) -> Checkpoint:
+    """What a run has before its first step; began: the weights of another run, None for random ones."""
     config, net = dataset.encoding.config, dataset.encoding.network()
-    keys, window = step_lib.keys(config.seed), config.data.window
+    state = _first_state(dataset.encoding, None if began is None else began.model.params)
+    best = state.params if config.train.trials == 1 else jax.tree.map(lambda leaf: leaf[0], state.params)
+    chosen = jax.random.choice(
+        step_lib.keys(config.seed).primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,)
+    )
+    primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))
+    deviation = jnp.zeros(net.columns) if began is None else began.model.deviation
+    metadata = Metadata(
+        0,
+        0,
+        math.inf,
+        config,
+        dataset.encoding.learned,
+        dataset.fingerprint.sha256,
+        metadata_lib.versions(),
+        trials=(Progress(),) * config.train.trials,
+        origin=None if began is None else began.origin,
+    )
+    return Checkpoint(Arrays(state, best, deviation, deviation, primers), metadata)
+
+
+def _first_state(encoding: Encoding, params: dict | None) -> TrainState:
+    """The state before the first step, of several trials stacked; params: None for random ones."""
+    config, net = encoding.config, encoding.network()
     optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
     if config.train.trials == 1:
+        if params is not None:
+            return step_lib.begin(optimizer, params)
         # As one program: operation by operation it takes three times as long, and caching does not help.
-        state = jax.jit(step_lib.init, static_argnums=(0, 1, 3))(net, optimizer, keys.init, window)
-        best = state.params
-    else:
-        from musicjax.training import trials  # one model does without
+        init = jax.jit(step_lib.init, static_argnums=(0, 1, 3))
+        return init(net, optimizer, step_lib.keys(config.seed).init, config.data.window)
+    from musicjax.training import trials  # one model does without
 
-        state = jax.jit(trials.init, static_argnums=(0, 1, 3))(
-            net, optimizer, trials.of(config_lib.trials(config)), window
-        )
-        best = jax.tree.map(lambda leaf: leaf[0], state.params)
-    chosen = jax.random.choice(keys.primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,))
-    primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))
-    unknown = jnp.zeros(net.columns)
-    learned, versions = dataset.encoding.learned, metadata_lib.versions()
-    trials_of = (Progress(),) * config.train.trials
-    metadata = Metadata(0, 0, math.inf, config, learned, dataset.fingerprint.sha256, versions, trials=trials_of)
-    return Checkpoint(Arrays(state, best, unknown, unknown, primers), metadata)
+    if params is not None:
+        return trials.begin(optimizer, params, config.train.trials)
+    init = jax.jit(trials.init, static_argnums=(0, 1, 3))
+    return init(net, optimizer, trials.of(config_lib.trials(config)), config.data.window)
 
 
 def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
@@ -195,8 +247,9 @@ def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
     config, saved = dataset.encoding.config, metadata.config
     source, writer = config.data.source, metadata.versions.get("musicjax", "unknown")
     encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir, writer)
-    best = f"best validation loss {metadata.best_loss:.5f}"
-    console.say("resume", f"{metadata.epoch} epochs are done, {best}")
+    best = f", best validation loss {metadata.best_loss:.5f}" if metadata.epoch else ""
+    began = f"; it began with the weights of {metadata.origin.path}" if metadata.origin else ""
+    console.say("resume", f"{metadata.epoch} epochs are done{best}{began}")
     if dataset.encoding.learned != metadata.learned:
         names = " and ".join(metadata.learned)
         raise RunError(

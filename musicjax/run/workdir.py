@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,11 +15,12 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store.metadata import Metadata
 
 # Names of a checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
 # Other files while they are written, by this version and by 0.1.0.
-OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|data\.jsonl|metrics\.jsonl|report\.html)\.partial")
+OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|init_from\.json|data\.jsonl|metrics\.jsonl|report\.html)\.partial")
 OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg|json)\.partial")
 
 
@@ -36,20 +38,28 @@ def require_folder(workdir: Path) -> None:
         raise RunError(f"{cannot}: {place} is not a folder; name another with --workdir=DIR")
 
 
-def saved_config(workdir: Path) -> Config | None:
-    """The config of the run whose checkpoint the workdir holds; None if it holds none.
+def saved_metadata(workdir: Path) -> Metadata | None:
+    """The metadata of the run whose checkpoint the workdir holds; None if it holds none.
 
     Raises:
         RunError: it holds checkpoints, but no whole one.
     """
-    return checkpoint_lib.read_metadata(workdir).config if checkpoint_lib.exists(workdir) else None
+    return checkpoint_lib.read_metadata(workdir) if checkpoint_lib.exists(workdir) else None
 
 
-def write_settings(workdir: Path, config: Config, outcomes: list[Outcome]) -> None:
-    """Makes the workdir with config.json and data.jsonl; raises RunError if it cannot be written."""
+def write_settings(workdir: Path, metadata: Metadata, outcomes: list[Outcome]) -> None:
+    """Makes the workdir with config.json, data.jsonl and, if the run has an origin, init_from.json.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    written = {"config.json": config_files.to_dict(metadata.config)}
+    if metadata.origin is not None:
+        written["init_from.json"] = dataclasses.asdict(metadata.origin)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        files.write(workdir / "config.json", json.dumps(config_files.to_dict(config), indent=2) + "\n")
+        for name, values in written.items():
+            files.write(workdir / name, json.dumps(values, indent=2) + "\n")
     except OSError as error:
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"

@@ -126,8 +126,11 @@ def read_metadata(workdir: Path) -> Metadata:
         return _of_newest_whole(workdir, lambda place: _metadata_of(orbax, place))
 
 
-def restore(workdir: Path) -> Checkpoint:
+def restore(workdir: Path, otherwise: str = "") -> Checkpoint:
     """The latest checkpoint that is whole; says which newer ones are damaged.
+
+    Args:
+        otherwise: what to do where none is whole, if not to start anew.
 
     Raises:
         RunError: there is none, or its shapes are not those of its config.
@@ -140,11 +143,11 @@ def restore(workdir: Path) -> Checkpoint:
             items = ocp.args.Composite(state=ocp.args.StandardRestore(_shapes(metadata)))
             return Checkpoint(orbax.restore(place, args=items).state, metadata)
 
-        return _of_newest_whole(workdir, checkpoint_of)
+        return _of_newest_whole(workdir, checkpoint_of, otherwise)
 
 
-def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of the newest checkpoint that is whole.
+def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = "") -> T:
+    """What `read` makes of the newest checkpoint that is whole; otherwise: see `restore`.
 
     Raises:
         RunError: there is none.
@@ -178,7 +181,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T]) -> T:
         else:
             raise RunError(
                 f"{'; '.join(damaged)}; expected a whole checkpoint of this run's model that this version can read; "
-                f"put back a copy of one, or remove {folder(workdir)} to start anew"
+                f"put back a copy of one, or {otherwise or f'remove {folder(workdir)} to start anew'}"
             )
 
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.metadata
 import math
 import platform
 from typing import Any
 
+from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding
 from musicjax.errors import UsageError
 from musicjax.version import __version__
+
+# Fields that 0.1.0 did not have, and the values with which a run does as it did then.
+AS_0_1_0 = {"data.duplicates": "keep"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the weights come from that a run began with.
+
+    Attributes:
+        path: the workdir of the run that trained them, or "builtin".
+        sha256: of the weights.
+        epoch: in which they had the lowest validation loss.
+    """
+
+    path: str
+    sha256: str
+    epoch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +57,8 @@ class Metadata:
         versions: of the program and of the libraries that it computes with.
         best_trial: the one with the lowest loss.
         trials: the progress of each; a single model is one trial.
+        origin: of the weights that it began with; None: they were random.
+        older: paths of fields that the config did not have when the run began.
     """
 
     epoch: int
@@ -48,6 +70,8 @@ class Metadata:
     versions: dict[str, str]
     best_trial: int = 0
     trials: tuple[Progress, ...] = (Progress(),)
+    origin: Origin | None = None
+    older: tuple[str, ...] = ()
 
 
 def versions() -> dict[str, str]:
@@ -57,11 +81,25 @@ def versions() -> dict[str, str]:
     return found | {package: importlib.metadata.version(package) for package in packages}
 
 
+def as_it_began(config: Config, metadata: Metadata) -> Config:
+    """The config under which a run goes on: it keeps doing what it did before fields that are newer than the run.
+
+    Only a field's default gives way; another value was asked for, and is refused where it differs from the run's.
+    """
+    config = copy.deepcopy(config)
+    own, default = ({path: value for path, _, value in config_lib.fields(one)} for one in (config, Config()))
+    for path in metadata.older:
+        if own.get(path) == default.get(path):
+            config_lib.set_field(config, path, AS_0_1_0[path])
+    return config
+
+
 def to_saved(metadata: Metadata) -> dict[str, Any]:
     """The metadata as JSON values."""
     fields = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
     trials = [dataclasses.asdict(progress) for progress in metadata.trials]
-    return fields | {"config": config_files.to_dict(metadata.config), "trials": trials}
+    origin = None if metadata.origin is None else dataclasses.asdict(metadata.origin)
+    return fields | {"config": config_files.to_dict(metadata.config), "trials": trials, "origin": origin}
 
 
 def from_saved(saved: Any) -> Metadata:
@@ -77,7 +115,9 @@ def from_saved(saved: Any) -> Metadata:
         fields["learned"] = encoding.of(config, learned).learned
         alone = {"best_epoch": saved["best_epoch"], "best_loss": saved["best_loss"]}
         trials = tuple(Progress(**progress) for progress in saved.get("trials") or [alone])
-        metadata = Metadata(**{**fields, "config": config, "trials": trials})
+        origin = Origin(**saved["origin"]) if saved.get("origin") else None
+        older = tuple(dict.fromkeys([*saved.get("older", ()), *_absent(saved["config"])]))
+        metadata = Metadata(**{**fields, "config": config, "trials": trials, "origin": origin, "older": older})
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"its metadata are not those of a run: {type(error).__name__}: {error}") from error
     wrong = next((what for what, right in _rules(metadata) if not right), None)
@@ -89,7 +129,10 @@ def from_saved(saved: Any) -> Metadata:
 def _config_of(saved: Any) -> Config:
     """The saved config; raises ValueError, which names the version that wrote it, if it cannot be read."""
     try:
-        return config_files.from_dict(saved["config"])
+        config = config_files.from_dict(saved["config"])
+        for path in _absent(saved["config"]):
+            config_lib.set_field(config, path, AS_0_1_0[path])
+        return config
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its metadata has no config: {type(error).__name__}: {error}") from error
     except UsageError as error:
@@ -100,6 +143,12 @@ def _config_of(saved: Any) -> Config:
         ) from error
 
 
+def _absent(config: dict) -> list[str]:
+    """The fields that are newer than a config, a nested dict."""
+    pairs = ((path, *path.split(".")) for path in AS_0_1_0)
+    return [path for path, section, name in pairs if name not in config.get(section, {})]
+
+
 def _learned_0_1(saved: Any) -> dict[str, Any]:
     """The constants as 0.1.0 saved them: scaling for every encoding, bins for note events."""
     return {"bins": saved["bins"]} if saved.get("bins") else {"scaling": saved["scaling"]}
@@ -108,6 +157,7 @@ def _learned_0_1(saved: Any) -> dict[str, Any]:
 def _rules(metadata: Metadata) -> list[tuple[str, bool]]:
     """(the name of what is checked, whether it is right)."""
     each = [(metadata.best_epoch, metadata.best_loss), *((one.best_epoch, one.best_loss) for one in metadata.trials)]
+    origin = metadata.origin
     texts = [metadata.fingerprint, *metadata.versions.values()] if isinstance(metadata.versions, dict) else [None]
     return [
         ("epoch", type(metadata.epoch) is int and metadata.epoch >= 0),
@@ -115,6 +165,8 @@ def _rules(metadata: Metadata) -> list[tuple[str, bool]]:
         ("best loss", all(type(loss) is float and not math.isnan(loss) for _, loss in each)),
         ("diverged", all(type(one.diverged) is int for one in metadata.trials)),
         ("trials", len(metadata.trials) == metadata.config.train.trials),
+        ("older fields", set(metadata.older) <= set(AS_0_1_0)),
+        ("origin", origin is None or (type(origin.path), type(origin.sha256), type(origin.epoch)) == (str, str, int)),
         ("best trial", type(metadata.best_trial) is int and 0 <= metadata.best_trial < len(metadata.trials)),
         ("fingerprint or versions", all(type(text) is str for text in texts)),
     ]

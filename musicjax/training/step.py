@@ -56,7 +56,11 @@ def keys(seed: int | jax.Array) -> Keys:
 
 def init(net: MusicLSTM, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
     """The state before the first step."""
-    params = network.init(net, key, window)
+    return begin(optimizer, network.init(net, key, window))
+
+
+def begin(optimizer: optax.GradientTransformation, params: dict) -> TrainState:
+    """The state of these parameters before the first step."""
     return TrainState(params, optimizer.init(params), jnp.int32(0))
 
 

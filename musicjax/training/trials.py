@@ -50,6 +50,11 @@ def init(net: MusicLSTM, optimizer: optax.GradientTransformation, trials: Trials
     return lax.map(lambda key: step_lib.init(net, optimizer, key, window), trials.keys.init)
 
 
+def begin(optimizer: optax.GradientTransformation, params: dict, count: int) -> TrainState:
+    """The states of as many trials, [K], that all begin with these parameters, before the first step."""
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), step_lib.begin(optimizer, params))
+
+
 def make_epoch(
     net: MusicLSTM,
     optimizer_of: Callable[[jax.Array], optax.GradientTransformation],

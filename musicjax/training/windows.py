@@ -1,6 +1,6 @@
 """Windows and batches: a batch is a pure function of (rows, key, step), gathered on the device.
 
-Shape legend: N rows, W windows, B windows a batch, T notes a window, C columns, S steps an epoch.
+Shape legend: N rows, Q parts of them, W windows, B windows a batch, T notes a window, C columns, S steps an epoch.
 """
 
 from __future__ import annotations
@@ -124,15 +124,15 @@ class Windows(NamedTuple):
         return jax.tree.map(lambda value: jnp.sum(value, axis=0) / count, sums)
 
 
-def starts_by_piece(offsets: np.ndarray, held_out: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts of (training, validation) windows, each inside one piece: offsets [P + 1], held_out bool [P]."""
-    pieces = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), held_out.tolist(), strict=True))
+def starts_inside(offsets: np.ndarray, chosen: np.ndarray, window: int) -> np.ndarray:
+    """Starts of the windows that lie inside one of the chosen parts, bool [Q], with the row after: int32 [W].
 
-    def starts(side: bool) -> np.ndarray:
-        inside = [np.arange(first, end - window) for first, end, out in pieces if out is side and end - first > window]
-        return np.concatenate([np.zeros(0, int), *inside]).astype(np.int32)
-
-    return starts(False), starts(True)
+    Args:
+        offsets: int64 [Q + 1], where the rows of each part begin.
+    """
+    parts = zip(offsets[:-1][chosen].tolist(), offsets[1:][chosen].tolist(), strict=True)
+    inside = [np.arange(first, end - window) for first, end in parts if end - first > window]
+    return np.concatenate([np.zeros(0, int), *inside]).astype(np.int32)
 
 
 def starts_of_list(rows: int, validation_fraction: float, window: int) -> tuple[np.ndarray, np.ndarray]:
