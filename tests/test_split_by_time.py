@@ -14,7 +14,7 @@ from musicjax.encodings import encoding
 from musicjax.encodings.encoding import Dataset
 from musicjax.errors import RunError
 from musicjax.main import main
-from musicjax.music import midi, note_matrix
+from musicjax.music import learned_bins, midi, note_matrix
 from musicjax.music.notes import Notes, from_beats, from_seconds
 from tests import tiny_runs
 
