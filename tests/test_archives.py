@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 import time
@@ -121,6 +122,19 @@ def test_an_archive_as_the_source_gives_the_same_corpus_as_a_folder(tmp_path):
     assert [outcome.path for outcome in outcomes] == [f"songs.tar/{name}" for name in SONGS]
     assert one.fingerprint == other.fingerprint
     np.testing.assert_array_equal(one.notes.to_array(), other.notes.to_array())
+
+
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_names_in_an_archive_may_hold_any_characters(tmp_path, make):
+    names = ["-.mid", "new\nline.mid", "三.mid", "\x1b[31m.mid", "x" * 300 + ".mid"]
+    names += ["\udcff\udcfe.mid"] if make is _tar else []  # bytes that are no UTF-8
+    (tmp_path / "a.zip").write_bytes(make({name: _song(number) for number, name in enumerate(names)}))
+    found, outcomes = load.read(DataConfig(source=str(tmp_path), cache="off", workers=1))
+    assert {outcome.status for outcome in outcomes} == {"kept"}
+    assert sorted(found.names) == sorted(f"a.zip/{name}" for name in names)
+    corpus.write_report(outcomes, tmp_path / "report.jsonl")
+    paths = [json.loads(line)["path"] for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert paths == list(found.names)
 
 
 def test_archives_in_archives_are_read_down_to_a_limit(tmp_path):

@@ -92,7 +92,14 @@ def test_one_file_can_be_the_source(tmp_path):
 
 
 def test_names_may_hold_any_bytes(tmp_path):
-    names = [b"with space.mid", b"new\nline.mid", b"quo\"te's.mid", b"\xff\xfe not utf-8.mid", "三.mid".encode()]
+    names = [
+        b"with space.mid",
+        b"new\nline.mid",
+        b"quo\"te's.mid",
+        b"\xff\xfe not utf-8.mid",
+        "三.mid".encode(),
+        b"-.mid",
+    ]
     for seed, name in enumerate(names):
         (tmp_path / "plain.mid").unlink(missing_ok=True)
         os.rename(_write(tmp_path / "plain.mid", seed), os.path.join(os.fsencode(tmp_path), name))
