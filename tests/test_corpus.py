@@ -640,7 +640,8 @@ print(*sorted(name for name in sys.modules if name.startswith(("musicjax.", "mid
         ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     imported = set(ran.stdout.split())
     assert "musicjax.corpus.load" in imported
-    few = ("music.composer", "music.musicxml", "corpus.datasets", "corpus.archives", "corpus.download")
+    few = ("music.composer", "music.musicxml", "music.musicxml_file", "corpus.datasets", "corpus.download")
+    few += ("corpus.archives", "corpus.archived_music", "zip_archive")
     assert not imported & {"jax", "mido", "musicjax.corpus.frame_sets", *(f"musicjax.{name}" for name in few)}
 
 
