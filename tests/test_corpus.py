@@ -92,7 +92,14 @@ def test_one_file_can_be_the_source(tmp_path):
 
 
 def test_names_may_hold_any_bytes(tmp_path):
-    names = [b"with space.mid", b"new\nline.mid", b"quo\"te's.mid", b"\xff\xfe not utf-8.mid", "三.mid".encode()]
+    names = [
+        b"with space.mid",
+        b"new\nline.mid",
+        b"quo\"te's.mid",
+        b"\xff\xfe not utf-8.mid",
+        "三.mid".encode(),
+        b"-.mid",
+    ]
     for seed, name in enumerate(names):
         (tmp_path / "plain.mid").unlink(missing_ok=True)
         os.rename(_write(tmp_path / "plain.mid", seed), os.path.join(os.fsencode(tmp_path), name))
@@ -639,7 +646,8 @@ print(*sorted(name for name in sys.modules if name.startswith(("musicjax.", "mid
         ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     imported = set(ran.stdout.split())
     assert "musicjax.corpus.load" in imported
-    few = ("music.composer", "music.musicxml", "corpus.datasets", "corpus.archives", "corpus.download")
+    few = ("music.composer", "music.musicxml", "music.musicxml_file", "corpus.datasets", "corpus.download")
+    few += ("corpus.archives", "corpus.archived_music", "zip_archive")
     assert not imported & {"jax", "mido", "musicjax.corpus.frame_sets", *(f"musicjax.{name}" for name in few)}
 
 

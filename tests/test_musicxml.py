@@ -230,7 +230,9 @@ def test_meters_begin_with_their_bars(tmp_path, bars, meters):
     assert mended == {}
 
 
-@pytest.mark.parametrize("time", [_time(4, 0), _time(4, 3), _time("C", 4), _time("", 4), _time(0, 4), _time(999, 4)])
+@pytest.mark.parametrize(
+    "time", [_time(*pair) for pair in ((4, 0), (4, 3), (4, 4.5), ("C", 4), ("", 4), (0, 4), (999, 4))]
+)
 def test_a_meter_that_means_nothing_is_left_out_and_said(tmp_path, time):
     notes, mended = _read(tmp_path, [DIVISIONS.format(1) + _time(3, 4) + _beats(3), time + _beats(3)])
     assert notes.meters.tolist() == [[0, 3, 4]]

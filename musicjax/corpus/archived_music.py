@@ -177,12 +177,15 @@ def _file(shown: str, open_member: Callable[[], Any], found: _Found, foreign: li
     except ArchiveError as error:
         return Member(shown, "", "skipped", "bad_archive", str(error))
     content = b"".join(parts)
-    kind = file_kinds.of(content[: file_kinds.HEAD_BYTES])
-    if is_foreign(shown, content[: file_kinds.HEAD_BYTES]):
+    head = content[: file_kinds.HEAD_BYTES]
+    kind = file_kinds.of(head)
+    if is_foreign(shown, head):
         foreign.append(shown)
         return None
     if kind in file_kinds.ARCHIVES and suffix_of(shown) not in SCORE_SUFFIXES:
-        return Member(shown, "", "skipped", "archive", f"is a {kind}, not a piece of music; name it as one")
+        names = [suffix for suffix, named in ARCHIVE_SUFFIXES.items() if named == kind]
+        advice = f"name it {names[0]}" if names else "unpack it"
+        return Member(shown, "", "skipped", "archive", f"is a {kind}, not a piece of music; {advice}")
     member = Member(shown, hashlib.sha256(content).hexdigest())
     path = Path(found.folder, member.file)
     if not path.exists():

@@ -23,8 +23,8 @@ MOST_MEMBERS = 10_000_000
 BLOCK_BYTES = 2**20
 TAR_READ_BYTES = 2**14  # as much may be lost before the place where a compressed archive is damaged
 MOST_BAD_BLOCKS = 100_000  # of a tar archive, in a row, among which the next header is looked for
-DECOMPRESSORS = {file_kinds.GZIP: "gzip", file_kinds.BZIP2: "bz2", file_kinds.XZ: "lzma"}  # modules, of which a Python
-# may lack some
+# Modules, of which a Python may lack some.
+DECOMPRESSORS = {file_kinds.GZIP: "gzip", file_kinds.BZIP2: "bz2", file_kinds.XZ: "lzma"}
 
 
 class ArchiveError(Exception):
@@ -81,7 +81,7 @@ def members(stream: IO[bytes], kind: str, allowance: Allowance | None = None) ->
 
     Raises:
         ArchiveError: the archive is damaged; the members before the damage have been given, and of a tar archive
-            those behind it, too. `content` raises it where a member is damaged.
+            those behind it, too. `blocks` raises it where a member is damaged.
         LimitError: as the allowance.
     """
     if kind == file_kinds.ZIP:

@@ -38,8 +38,8 @@ class Found(NamedTuple):
 
 
 def suffix_of(name: str) -> str:
-    """The one of SUFFIXES that the name of a file ends with, in small letters; empty if it is none of them."""
-    small = name.lower()
+    """The one of SUFFIXES that a file's name or path ends with, in small letters; empty if it is none of them."""
+    small = name.lower().rpartition("/")[2]
     return next((suffix for suffix in SUFFIXES if small.endswith(suffix) and len(small) > len(suffix)), "")
 
 

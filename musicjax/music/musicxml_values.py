@@ -93,7 +93,7 @@ def _metronome(mark: Element) -> float | None:
 def meter(time: Element) -> Meter | None:
     """The meter of a <time>: its <beats>, perhaps a sum such as 3+2, over its <beat-type>; several pairs add up."""
     beats = [_sum(element.text) for element in time.findall("beats")]
-    types = [int(number(element.text, 0, 64) or 0) for element in time.findall("beat-type")]
+    types = [_sum(element.text) for element in time.findall("beat-type")]
     if not beats or len(beats) != len(types) or not all(beats) or not DENOMINATORS.issuperset(types):
         return None
     denominator = max(types)
