@@ -16,6 +16,7 @@ from musicjax.encodings import encoding
 from musicjax.main import main
 from musicjax.music import midi
 from musicjax.music.notes import Notes, from_beats, from_seconds
+from musicjax.report import page
 from tests import tiny_runs
 
 SONGS, COPIES = 4, 3
@@ -166,6 +167,7 @@ def test_the_data_command_names_and_counts_files_with_the_same_notes(songs: Path
     lines = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     assert [line.get("same_as") for line in lines[:4]] == [None, "s0-a.mid", "s0-a.mid", None]
     assert "s3-c.mid has the notes of s3-a.mid" in err and err.count("has the notes of") == 8
+    assert ("the notes of another file", "8") in page._data(tmp_path / "data.jsonl")
 
 
 def test_a_folder_without_copies_counts_none(clips: Path, capsys) -> None:

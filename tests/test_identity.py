@@ -59,6 +59,11 @@ def test_tempo_changes_make_no_other_piece_nor_does_saving_without_them():
     assert not are_one(notes, from_seconds(played.pitch, played.velocity, rubato, notes.duration)), "neither"
 
 
+def test_a_rest_before_the_first_note_makes_no_other_piece():
+    notes = performed()
+    assert are_one(notes, from_beats(notes.pitch, notes.velocity, notes.onset_beats + 3, notes.duration_beats))
+
+
 def test_velocity_and_the_order_of_notes_that_begin_together_do_not_count():
     notes = performed()
     order = np.lexsort((-notes.duration, -notes.pitch, notes.onset))

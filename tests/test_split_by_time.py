@@ -95,7 +95,7 @@ def test_no_copy_trains_on_what_another_validates(tmp_path: Path, name: str, cap
     music = encoding.of(tiny_runs.config_of(source, name)).dataset().validation.music
     assert music is not None and len(music.training) == len(music.held_out) == 2
     assert max(map(len, music.training)) + max(map(len, music.held_out)) < SIZE
-    assert "2 pieces that are the same have more than" in capsys.readouterr().err
+    assert "2 pieces that count as one have more than" in capsys.readouterr().err
 
 
 def test_pieces_too_short_to_be_of_use_do_not_make_a_split(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ from musicjax.errors import UsageError
 from musicjax.model import network
 from musicjax.music import learned_bins, midi
 from musicjax.music.notes import from_beats, from_seconds
-from musicjax.run import train as train_lib
-from musicjax.run import warm_start
+from musicjax.run import start, warm_start
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import metadata as metadata_lib
 from musicjax.store import model as model_lib
@@ -112,11 +111,11 @@ def test_it_learns_on_from_there(tuned, trained_notes: Path) -> None:
 def test_trials_all_begin_with_the_same_weights(clips: Path) -> None:
     params = tiny_events.model().params
     config = config_of(clips, "events", **{"train.trials": 3})
-    state = train_lib._first_state(encoding.of(config), params)
+    state = start._first_state(encoding.of(config), params)
     for trial in range(3):
         assert_equal(jax.tree.map(lambda leaf: leaf[trial], state.params), params)  # noqa: B023
     assert state.step.tolist() == [0, 0, 0]
-    like = jax.eval_shape(lambda: train_lib._first_state(encoding.of(config), None))
+    like = jax.eval_shape(lambda: start._first_state(encoding.of(config), None))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
         lambda leaf: (leaf.shape, leaf.dtype), like
     )
@@ -155,6 +154,12 @@ def test_another_precision_is_no_matter(clips: Path, tmp_path: Path) -> None:
     for precision in ("bfloat16", "float32"):
         config = config_of(clips, "events", **{"model.precision": precision})
         assert warm_start.load(source, config).model.params["lstm"] is not None
+
+
+def test_evaluating_it_repeats_the_recorded_validation(tuned) -> None:
+    """With the scaling of the other run, as it was trained."""
+    workdir, summary, _ = tuned
+    assert musicjax.evaluate(workdir)["loss"] == pytest.approx(summary["best_validation_loss"], rel=1e-5)
 
 
 # Going on.

@@ -121,8 +121,8 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray) -> np.nd
 def _by_time(corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int, unit: str, advice: str) -> Parts:
     """The beginnings of pieces train, their ends validate, and a window between the two is used for nothing; says so.
 
-    All pieces that are long enough are the same one. Each is divided at the same share of its rows, so that no copy
-    trains on what another validates; one that is too short to be divided is used for nothing.
+    All pieces that are long enough are copies of one, or of one file. Each is divided at the same share of its rows, so
+    that no copy trains on what another validates; one that is too short to be divided is used for nothing.
     """
     divided: list[tuple[int, int, int]] = []  # end, use and piece of each part
     for piece, (first, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
@@ -169,7 +169,7 @@ def _require_end(found: Parts, data: DataConfig, lengths: np.ndarray, too_few: i
 def _how_many(lengths: np.ndarray, too_few: int, unit: str) -> str:
     """How many pieces are long enough, in words, where fewer than two different ones are; lengths: int64 [P]."""
     count = int((lengths > too_few).sum())
-    pieces = ("no piece has", "only 1 piece has")[count] if count < 2 else f"{count} pieces that are the same have"
+    pieces = ("no piece has", "only 1 piece has")[count] if count < 2 else f"{count} pieces that count as one have"
     return f"{pieces} more than {f'one {unit[:-1]}' if too_few == 1 else f'{too_few} {unit}'}"
 
 

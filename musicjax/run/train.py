@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -21,10 +18,9 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.run import device, samples, signals, warm_start
+from musicjax.run import device, samples, signals, start, warm_start
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import workdir as workdir_lib
-from musicjax.run.warm_start import Beginning
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock, tensorboard_graph
 from musicjax.store import metadata as metadata_lib
@@ -34,9 +30,6 @@ from musicjax.store.metadata import Metadata, Progress
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 from musicjax.training import mesh
-from musicjax.training import optimizer as optimizer_lib
-from musicjax.training import step as step_lib
-from musicjax.training.step import TrainState
 from musicjax.version import __version__
 
 
@@ -69,8 +62,8 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
     with _together():
         config, devices, saved = _prepared(config, workdir, source, held)
         began = None if source is None or saved is not None else warm_start.load(source, config)
-        dataset = encoding_lib.of(config, _constants(saved, began)).dataset()
-        arrays, metadata = _started(dataset, began) if saved is None else _restored(dataset, workdir)
+        dataset = encoding_lib.of(config, start.constants(saved, began)).dataset()
+        arrays, metadata = start.started(dataset, began) if saved is None else start.restored(dataset, workdir)
     _require_agreement(arrays, metadata)
     encoding = dataset.encoding
     if jax.process_index() == 0:
@@ -187,81 +180,6 @@ def _prepared(
     console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
     device.say(config.model.precision, devices)
     return config, devices, saved
-
-
-def _constants(saved: Metadata | None, began: Beginning | None) -> dict[str, Any] | None:
-    """The constants of the encoding that came with the weights of another run, now or when this one began.
-
-    Others are learned again, so that a change of the data is noticed.
-    """
-    if saved is not None:
-        return None if saved.origin is None else saved.learned
-    return None if began is None else began.model.metadata.learned
-
-
-def _started(dataset: Dataset, began: Beginning | None) -> Checkpoint:
-    """What a run has before its first step; began: the weights of another run, None for random ones."""
-    config, net = dataset.encoding.config, dataset.encoding.network()
-    state = _first_state(dataset.encoding, None if began is None else began.model.params)
-    best = state.params if config.train.trials == 1 else jax.tree.map(lambda leaf: leaf[0], state.params)
-    chosen = jax.random.choice(
-        step_lib.keys(config.seed).primers, len(dataset.training.starts), (checkpoint_lib.PRIMERS,)
-    )
-    primers = jnp.asarray(dataset.encoding.primers(dataset.training, np.asarray(chosen)))
-    deviation = jnp.zeros(net.columns) if began is None else began.model.deviation
-    metadata = Metadata(
-        0,
-        0,
-        math.inf,
-        config,
-        dataset.encoding.learned,
-        dataset.fingerprint.sha256,
-        metadata_lib.versions(),
-        trials=(Progress(),) * config.train.trials,
-        origin=None if began is None else began.origin,
-    )
-    return Checkpoint(Arrays(state, best, deviation, deviation, primers), metadata)
-
-
-def _first_state(encoding: Encoding, params: dict | None) -> TrainState:
-    """The state before the first step, of several trials stacked; params: None for random ones."""
-    config, net = encoding.config, encoding.network()
-    optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
-    if config.train.trials == 1:
-        if params is not None:
-            return step_lib.begin(optimizer, params)
-        # As one program: operation by operation it takes three times as long, and caching does not help.
-        init = jax.jit(step_lib.init, static_argnums=(0, 1, 3))
-        return init(net, optimizer, step_lib.keys(config.seed).init, config.data.window)
-    from musicjax.training import trials  # one model does without
-
-    if params is not None:
-        return trials.begin(optimizer, params, config.train.trials)
-    init = jax.jit(trials.init, static_argnums=(0, 1, 3))
-    return init(net, optimizer, trials.of(config_lib.trials(config)), config.data.window)
-
-
-def _restored(dataset: Dataset, workdir: Path) -> Checkpoint:
-    """What the workdir's latest checkpoint holds, under the present config and versions."""
-    arrays, metadata = checkpoint_lib.restore(workdir)
-    config, saved = dataset.encoding.config, metadata.config
-    source, writer = config.data.source, metadata.versions.get("musicjax", "unknown")
-    encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir, writer)
-    best = f", best validation loss {metadata.best_loss:.5f}" if metadata.epoch else ""
-    began = f"; it began with the weights of {metadata.origin.path}" if metadata.origin else ""
-    console.say("resume", f"{metadata.epoch} epochs are done{best}{began}")
-    if dataset.encoding.learned != metadata.learned:
-        names = " and ".join(metadata.learned)
-        raise RunError(
-            f"workdir {workdir} was trained with other {names} than its data give now; go on with musicjax {writer}, "
-            "which trained it, or use another --workdir"
-        )
-    versions = metadata_lib.versions()
-    for name, version in versions.items():
-        if metadata.versions.get(name) != version:
-            before = metadata.versions.get(name, "unknown")
-            console.say("resume", f"{name} {before} then, {version} now: the last bits of numbers may differ")
-    return Checkpoint(arrays, dataclasses.replace(metadata, config=config, versions=versions))
 
 
 def _epochs(

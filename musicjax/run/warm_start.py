@@ -65,8 +65,9 @@ def load(source: str, config: Config) -> Beginning:
     model = _model(source)
     _require_fit(model, config, source)
     learned = "".join(f", with its {name}" for name in model.metadata.learned)
-    epoch, loss = model.metadata.best_epoch, model.metadata.best_loss
-    console.say("weights", f"those of {source}, epoch {epoch}, validation loss {loss:.5f}{learned}")
+    epoch = model.metadata.best_epoch
+    trained = f"validation loss {model.metadata.best_loss:.5f}" if epoch else "not trained yet"
+    console.say("weights", f"those of {source}, epoch {epoch}, {trained}{learned}")
     return Beginning(model, Origin(source, _sha256(model.params), epoch))
 
 

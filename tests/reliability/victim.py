@@ -21,7 +21,7 @@ import numpy as np
 
 from musicjax import main
 from musicjax.run import epoch as epoch_lib
-from musicjax.run import train
+from musicjax.run import start as start_lib
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock
 from musicjax.training import optimizer
@@ -111,19 +111,19 @@ def digests(number: float, seconds: float) -> None:
 
 def forget_optimizer(number: float, seconds: float) -> None:
     """A control: goes on with a fresh optimizer state."""
-    restored = train._restored
+    restored = start_lib.restored
 
     def forgetful(dataset, workdir):
         arrays, metadata = restored(dataset, workdir)
         fresh = optimizer.rmsprop(metadata.config.train.learning_rate).init(arrays.state.params)
         return checkpoint_lib.Checkpoint(arrays._replace(state=arrays.state._replace(opt_state=fresh)), metadata)
 
-    train._restored = forgetful
+    start_lib.restored = forgetful
 
 
 def forget_place(number: float, seconds: float) -> None:
     """A control: goes on with the data in the order of the first epochs."""
-    restored, begin, first = train._restored, epoch_lib.start, 0
+    restored, begin, first = start_lib.restored, epoch_lib.start, 0
 
     def remembered(dataset, workdir):
         nonlocal first
@@ -131,7 +131,7 @@ def forget_place(number: float, seconds: float) -> None:
         first = checkpoint.metadata.epoch
         return checkpoint
 
-    train._restored = remembered
+    start_lib.restored = remembered
     epoch_lib.start = lambda programs, state, turn, *rest, **named: begin(programs, state, turn - first, *rest, **named)
 
 
