@@ -20,6 +20,7 @@ from musicjax.generation.request import Length
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi
+from musicjax.music import notes as notes_lib
 from musicjax.music.notes import Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
@@ -67,6 +68,8 @@ def generate(
     length = Length(num_notes, seconds, bars)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = _params(sampling, temperature, num_outputs)
+    if isinstance(primer, Notes):
+        notes_lib.check(primer, "primer")
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musicjax import arguments
+from musicjax.errors import UsageError
 from musicjax.music import midi_chunks, midi_events, midi_notes
+from musicjax.music import notes as notes_lib
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import Notes
 from musicjax.music.tempo_map import seconds_at
@@ -22,6 +25,7 @@ PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
+MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 MOST_REST_SECONDS = 600.0  # longer silence comes from a damaged delta time, and would squeeze every other interval
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat until a file says otherwise (MIDI 1.0)
 
@@ -39,10 +43,11 @@ def read(path: str | os.PathLike, *, percussion: bool = True) -> Notes:
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
 
     Raises:
-        UsageError: it is no path.
+        UsageError: it is no path, or `percussion` is neither true nor false.
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
+    arguments.require("percussion", percussion, bool | np.bool_, "True or False")
     pieces, _ = read_pieces(path, percussion=percussion)
     if len(pieces) > 1:
         raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
@@ -131,19 +136,25 @@ def write(
         names: track name of each part.
 
     Raises:
-        UsageError: other parts than Notes, or a bpm, resolution or program that MIDI has no number for.
+        UsageError: other parts than Notes, or notes, a time, bpm, resolution or program that MIDI has no number for.
         OSError: the file cannot be written.
     """
     expected = "Notes, or a list of them, one for each track"
     arguments.require("parts", parts, Notes | Sequence, expected)
+    called = "Notes" if isinstance(parts, Notes) else "parts[{}]"
     parts = [parts] if isinstance(parts, Notes) else list(parts)
-    for notes in parts:
+    for index, notes in enumerate(parts):
         arguments.require("parts", notes, Notes, expected)
+        notes_lib.check(notes, called.format(index))
     path = arguments.path_of("path", path, "the MIDI file to write")
     arguments.require_number("bpm", bpm, float, 4, 60_000_000)
     arguments.require_number("ticks_per_beat", ticks_per_beat, int, 1, 32767)
+    programs = arguments.list_of("programs", programs, Integral, "a number for each part")
     for program in programs:
         arguments.require_number("program", program, int, 0, 127)
+    names = arguments.list_of("names", names, str, "a text for each part")
+    if max(len(programs), len(names)) > len(parts):
+        raise UsageError(f"{len(programs)} programs, {len(names)} names: expected at most {len(parts)}, one a part")
     import mido  # both only here, so that a reading process starts in a blink
 
     from musicjax import files
@@ -174,6 +185,10 @@ def write(
 
 def _place(notes: Notes, ticks_per_second: float, channels: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
     """Notes as (onset, end, pitch, velocity, channel) in ticks, no pitch twice at once on a channel."""
+    if notes.seconds * ticks_per_second > MOST_TICKS:
+        raise UsageError(
+            f"notes that last {notes.seconds:g} s: expected at most {MOST_TICKS / ticks_per_second:,.0f} s"
+        )
     onset = np.rint(notes.onset * ticks_per_second).astype(np.int64)
     end = np.maximum(np.rint((notes.onset + notes.duration) * ticks_per_second).astype(np.int64), onset + 1)
     free_from: dict[tuple[int, int], int] = defaultdict(int)
@@ -197,6 +212,10 @@ def _messages(placed: list[tuple[int, int, int, int, int]]) -> list[mido.Message
     timed.sort(key=lambda event: event[:2])
     messages, now = [], 0
     for tick, _, kind, pitch, velocity, channel in timed:
+        if tick - now > MOST_DELTA_TICKS:
+            raise UsageError(
+                f"a rest of {tick - now:,} ticks: expected at most {MOST_DELTA_TICKS:,}, which MIDI can say"
+            )
         messages.append(mido.Message(kind, note=pitch, velocity=velocity, channel=channel, time=tick - now))
         now = tick
     return messages
