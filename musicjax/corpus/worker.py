@@ -19,6 +19,11 @@ import numpy as np
 from musicjax.corpus.read import MEMORY_BYTES, Reading, read_file
 from musicjax.music.notes import FIELDS, Notes
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 _HEAD = struct.Struct("<III")  # bytes of JSON, notes, crc32 of both parts
 # How each field of the notes is sent, one array behind the other: pitch and velocity fit in a byte.
 _SENT = tuple(np.dtype("u1" if name in ("pitch", "velocity") else "<f8") for name in FIELDS)
@@ -66,9 +71,9 @@ def receive(stream: IO[bytes]) -> tuple[Reading, Notes | None]:
 
 def _limit_memory() -> None:
     """Makes a file that asks for more raise MemoryError, if the system has such a limit."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
+    if resource is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

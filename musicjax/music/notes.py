@@ -165,9 +165,9 @@ def _column(name: str, values: Any, owner: str) -> np.ndarray:
     if column.ndim != 1 or (column.dtype.kind not in "iuf" and len(column)):
         raise arguments.wrong(f"{owner}{name}", values, expected)
     fits = (column >= low) & (column < too_high)  # nan is neither
-    if kind == _MIDI:
+    if kind == _MIDI and column.dtype.kind == "f":
         fits &= column == np.rint(column)
-        meant = f"a whole number in {meant}" if column.dtype.kind == "f" else meant
+        meant = f"a whole number in {meant}"
     if not fits.all():
         index = int(np.argmin(fits))
         raise UsageError(f"{owner}{name}[{index}]={column[index]}: expected {meant}")
