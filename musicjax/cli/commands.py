@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
+from musicjax import console, jax_environment
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError, printable
@@ -34,7 +35,9 @@ def run(call: Call) -> int:
 
 def _train(call: Call) -> None:
     options, config = call.options, call.config
-    _join_processes(options)
+    jax_environment.require_settings()
+    _join_processes(options)  # before JAX starts
+    jax_environment.require()
     from musicjax.run import device, train
     from musicjax.store import checkpoint
 
@@ -45,12 +48,12 @@ def _train(call: Call) -> None:
     device.keep_programs(config.data)
     summary = train.train(config, workdir)
     if summary:
-        print(json.dumps(summary))
+        console.result(json.dumps(summary))
 
 
 def _own_workdir(name: str) -> Path:
     """runs/NAME; or the folder of the config's old name, if that alone holds a run."""
-    from musicjax import console, renamed
+    from musicjax import renamed
     from musicjax.store import checkpoint
 
     workdir = Path("runs", name)
@@ -62,8 +65,6 @@ def _own_workdir(name: str) -> Path:
 
 
 def _join_processes(options: dict[str, Any]) -> None:
-    from musicjax import console
-
     if options["distributed"] not in ("off", "auto"):
         raise UsageError(f"distributed={options['distributed']!r}: expected off or auto")
     if options["coordinator"] or options["distributed"] == "auto":
@@ -84,6 +85,7 @@ def _generate(call: Call) -> None:
         from musicjax.generation import sound
 
         sound.require_soundfont(request.soundfont)
+    jax_environment.require()
     from musicjax.generation import generate, primer
 
     model, saved, folder = _model(call)
@@ -96,7 +98,7 @@ def _generate(call: Call) -> None:
         from musicjax.generation import sweep
 
         for path in sweep.sweep(model, request, notes, folder):
-            print(printable(str(path)))
+            console.result(printable(str(path)))
         return
     temperature = {"temperature": request.sampling[0].temperature if request.sampling else 1.0}
     pieces = generate.generate(
@@ -111,14 +113,13 @@ def _generate(call: Call) -> None:
     )
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:
-        print(printable(str(path)))
+        console.result(printable(str(path)))
     if request.audio != "none" and pieces:
         sound.write(pieces, paths, request.audio, request.soundfont)
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:
     """(the model of the workdir, or else the one that comes with musicjax; its config with overrides; its folder)."""
-    from musicjax import console
     from musicjax.run import device
     from musicjax.store import model as model_lib
 
@@ -139,6 +140,7 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
 
 
 def _evaluate(call: Call) -> None:
+    jax_environment.require()
     from musicjax.run import device, evaluate
     from musicjax.store import model as model_lib
 
@@ -146,7 +148,7 @@ def _evaluate(call: Call) -> None:
     device.keep_programs(config.data)
     which = call.options["checkpoint"]
     model = model_lib.load(workdir, which, config)
-    print(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
+    console.result(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
 
 
 def _data(call: Call) -> None:
@@ -168,7 +170,6 @@ def _report(call: Call) -> None:
         raise UsageError("--workdir is missing: expected the folder of a run")
     if call.overrides is None or call.overrides:
         raise UsageError("report takes no config: it draws what was recorded in the workdir; leave out --config")
-    from musicjax import console
     from musicjax.report import figures, page
 
     workdir, output_dir = Path(call.options["workdir"]), call.options["output_dir"]
@@ -179,7 +180,7 @@ def _report(call: Call) -> None:
     for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
         console.say("left out", fact)
     for path in paths:
-        print(printable(str(path)))
+        console.result(printable(str(path)))
 
 
 def _existing_workdir(call: Call) -> tuple[Path, Config]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from musicjax import arguments, console
+from musicjax import arguments, console, jax_environment
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
@@ -46,12 +46,14 @@ def train(config: Config, workdir: str | Path) -> dict[str, Any]:
         every process but the first.
 
     Raises:
-        UsageError: the config is not valid, or the workdir holds a run of another config.
+        UsageError: the config is not valid, the workdir holds a run of another config, or JAX has settings or is asked
+            for devices that musicjax cannot work with.
         RunError: no usable data, a loss that is not finite, files that cannot be read or written, or another training
             in the workdir.
     """
     arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
+    jax_environment.require()
     devices = mesh.make(config_lib.validate(config).train.devices)
     mesh.require_divisible(config.train.batch_size, devices)
     with contextlib.ExitStack() as held:
