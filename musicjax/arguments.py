@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ def require_number(name: str, value: Any, kind: type, low: float, high: float) -
         raise wrong(name, value, f"{meant} in {low}..{high}")
     if not low <= value <= high:  # also refuses nan
         raise UsageError(f"{name}={shown(value)}: expected {low}..{high}")
+
+
+def list_of(name: str, value: Any, kind: Any, expected: str) -> list[Any]:
+    """The items of a list, a tuple or an array; raises UsageError unless it is one, and all items are of this type."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise wrong(name, value, expected)
+    items = list(value)
+    for item in items:
+        require(name, item, kind, expected)
+    return items
 
 
 def path_of(name: str, value: Any, expected: str) -> Path:

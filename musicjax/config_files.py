@@ -116,7 +116,7 @@ def describe(config: Config, without: Collection[str] = ()) -> list[str]:
 
 def _load_json(path: Path) -> Config:
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_bytes())  # UTF-8, whatever the system's own encoding is
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{error}; expected the JSON of a config") from error
     if not isinstance(values, dict):

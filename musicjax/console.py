@@ -1,6 +1,7 @@
-"""What people see while the program works: lines and progress bars on standard error. The only importer of rich.
+"""What people see: lines and progress bars on standard error, results on standard output. The only importer of rich.
 
-Bars are drawn on a terminal only; elsewhere the same text comes as plain lines.
+Bars are drawn on a terminal only; elsewhere the same text comes as plain lines. Services and programs without a window
+have no standard streams, and then nothing is printed. A letter that a stream has no code for becomes an escape.
 """
 
 from __future__ import annotations
@@ -34,11 +35,27 @@ def quiet_libraries() -> None:
 
     Only the program itself calls this, so that other programs may import the package without losing their messages.
     """
-    for name in ("absl", "asyncio", "concurrent.futures"):  # orbax and what it runs on
+    # orbax and what it runs on; and what tells each user without a home folder that it has found another place
+    for name in ("absl", "asyncio", "concurrent.futures", "matplotlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if sys.unraisablehook is not _but_for_orphans:
         global _unraisable
         _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_orphans
+
+
+def hold_streams() -> None:
+    """Opens the standard streams that are closed, on nothing.
+
+    A file that the program opens would get their numbers, and what libraries print there would go into the file. Only
+    the program itself calls this, before it opens any.
+    """
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        os.set_inheritable(handle, True)
+        handle = os.dup(handle)
+    os.close(handle)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the program runs
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def reserve_stdout() -> None:
@@ -49,7 +66,7 @@ def reserve_stdout() -> None:
     results, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
-    sys.stdout = os.fdopen(results, "w")
+    sys.stdout = os.fdopen(results, "w", encoding=getattr(sys.stdout, "encoding", None))
 
 
 def _but_for_orphans(complaint: Any) -> None:
@@ -67,7 +84,7 @@ class Update(Protocol):
 def say(label: str, text: str) -> None:
     """Prints one line: what it is about, and what happened."""
     if not _muted:
-        print(f"{label:<9}{printable(text)}", file=sys.stderr, flush=True)
+        _print(f"{label:<9}{printable(text)}", sys.stderr)
 
 
 def say_once(label: str, text: str) -> None:
@@ -77,18 +94,33 @@ def say_once(label: str, text: str) -> None:
         say(label, text)
 
 
+def complain(text: str) -> None:
+    """Prints the one line of what a user must know: why the program ends."""
+    _print(printable(f"musicjax: {text}"), sys.stderr)
+
+
+def result(text: str) -> None:
+    """Prints a result, a line or several, on standard output; raises OSError if nobody takes it any more."""
+    _print(text, sys.stdout)
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return _is_open(sys.stderr) and getattr(sys.stderr, "isatty", bool)()
+
+
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
     """Prints aligned columns as plain lines."""
     cells = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=sys.stderr)
+        _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), sys.stderr)
 
 
 @contextlib.contextmanager
 def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
     """A progress bar; yields update(done, text, total). Off a terminal, each update that has a text is a line."""
-    if _muted or not sys.stderr.isatty():
+    if _muted or not is_terminal():
 
         def line(done: int, text: str = "", total: int | None = total) -> None:
             if text:
@@ -113,3 +145,13 @@ def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]
             progress.update(task, completed=done, text=escape(printable(text)), total=total)
 
         yield draw
+
+
+def _is_open(stream: Any) -> bool:
+    return stream is not None and not getattr(stream, "closed", False)
+
+
+def _print(text: str, stream: Any) -> None:
+    if _is_open(stream):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

@@ -63,7 +63,7 @@ def sync(path: Path) -> None:
     """Waits until a file, or the list of names in a folder, is on the disk; raises OSError if it cannot be."""
     if os.name == "nt" and path.is_dir():  # Windows has no such call for folders
         return
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows syncs only what it may write
     try:
         os.fsync(handle)
     finally:

@@ -14,12 +14,14 @@ from musicjax.version import __version__
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
+    if is_program:
+        console.hold_streams()
     try:
         if set(flags.HELP) & set(argv):
-            print(*flags.help_of(argv), sep="\n", flush=True)
+            console.result("\n".join(flags.help_of(argv)))
             return 0
         if argv == [flags.VERSION]:
-            print(f"musicjax {__version__}", flush=True)
+            console.result(f"musicjax {__version__}")
             return 0
         call = flags.parse(argv)
         from musicjax.cli import commands  # only now: wrong usage is reported without waiting for JAX
@@ -28,27 +30,31 @@ def main(argv: list[str] | None = None) -> int:
             console.quiet_libraries()
         return commands.run(call)
     except (UsageError, RunError) as error:
-        print(console.printable(f"musicjax: {error}"), file=sys.stderr, flush=True)
+        console.complain(str(error))
         if is_program and isinstance(error, SaveError):
             os._exit(1)  # the usual exit waits for all threads
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:  # before the commands have set their own handlers
-        print("musicjax: stopped by SIGINT", file=sys.stderr)
+        console.complain("stopped by SIGINT")
         return 130
     except BrokenPipeError:  # whoever read the results has stopped
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
         return 1
     except OSError as error:
-        line = f"musicjax: {error}; expected to read and write there; check rights and space and start again"
-        print(console.printable(line), file=sys.stderr)
+        console.complain(f"{error}; expected to read and write there; check rights and space and start again")
+        return 1
+    except FloatingPointError as error:
+        console.complain(
+            f"JAX stopped at a number that is not finite, as JAX_DEBUG_NANS or JAX_DEBUG_INFS asks: "
+            f"{str(error).partition('.')[0]}; unset it, or lower --config.train.learning_rate"
+        )
         return 1
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(
-            "musicjax: out of memory; lower --config.model.units or --config.train.batch_size, or "
-            "with trials --config.train.trial_group",
-            file=sys.stderr,
+        console.complain(
+            "out of memory; lower --config.model.units or --config.train.batch_size, or with trials "
+            "--config.train.trial_group"
         )
         return 1
 

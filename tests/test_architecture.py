@@ -18,7 +18,16 @@ NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 # The rooms from the ground up. A file imports from its own room and from those of the floors below.
 FLOORS = (
     ("version.py", "errors.py", "arguments.py", "zip_archive.py"),
-    ("console.py", "files.py", "renamed.py", "config_fields.py", "config.py", "config_files.py", "model/"),
+    (
+        "console.py",
+        "files.py",
+        "renamed.py",
+        "config_fields.py",
+        "config.py",
+        "config_files.py",
+        "jax_environment.py",
+        "model/",
+    ),
     ("music/", "training/"),
     ("corpus/", "report/"),
     ("encodings/",),

@@ -13,7 +13,7 @@ import tiny_events
 import musicjax
 from musicjax import SamplingParams
 from musicjax.errors import RunError, UsageError
-from musicjax.music.notes import from_seconds
+from musicjax.music.notes import Notes, from_seconds
 from musicjax.store.model import Model
 
 ONE: Any = musicjax
@@ -131,6 +131,10 @@ def test_data_may_be_a_path(trained_notes, clips):
         ({"bpm": 1}, r"bpm=1: expected 4"),
         ({"programs": [128]}, r"program=128: expected 0\.\.127"),
         ({"ticks_per_beat": 1.5}, r"ticks_per_beat=1\.5: expected a whole number"),
+        ({"programs": 5}, r"programs=5: expected a number for each part"),
+        ({"programs": [1, 2]}, r"2 programs, 0 names: expected at most 1, one a part"),
+        ({"names": "abc"}, r"names='abc': expected a text for each part"),
+        ({"names": [5]}, r"names=5: expected a text for each part"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -139,6 +143,52 @@ def test_an_argument_of_write_midi_of_another_type_is_named(given, words, tmp_pa
     with pytest.raises(UsageError, match=words):
         musicjax.write_midi(**{"parts": notes, "path": "a.mid", **given})
     assert list(tmp_path.iterdir()) == []
+
+
+def _notes(**columns: list[float]) -> Notes:
+    """Two notes whose columns have the right types, so that only what takes them from a user looks at them."""
+    given = {"velocity": [90, 90], "onset": [0.0, 1.0], "duration": [1.0, 1.0], **columns}
+    velocity, onset, duration = np.array(given["velocity"], np.int16), np.array(given["onset"]), given["duration"]
+    return Notes(np.array([60, 62], np.int16), velocity, onset, np.array(duration), onset, np.array(duration))
+
+
+BAD_NOTES: list[tuple[dict[str, list[float]], str]] = [
+    ({"velocity": [90, 0]}, r"velocity\[1\]=0: expected 1\.\.127"),
+    ({"onset": [0.0, np.nan]}, r"onset\[1\]=nan: expected 0 or more, and finite"),
+    ({"onset": [1.0, 0.0]}, r"onset\[1\]=0\.0 comes after 1\.0"),
+    ({"duration": [-1.0, 1.0]}, r"duration\[0\]=-1\.0: expected 0 or more"),
+]
+
+
+@pytest.mark.parametrize(("columns", "words"), BAD_NOTES)
+def test_notes_that_are_none_are_named_wherever_a_user_hands_them_over(model, columns, words, tmp_path):
+    notes = _notes(**columns)
+    with pytest.raises(UsageError, match=rf"^Notes\.{words}"):
+        musicjax.write_midi(notes, "a.mid")
+    with pytest.raises(UsageError, match=rf"^parts\[1\]\.{words}"):
+        musicjax.write_midi([_notes(), notes], "a.mid")
+    with pytest.raises(UsageError, match=rf"^primer\.{words}"):
+        musicjax.generate(model, num_outputs=1, num_notes=4, primer=notes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"onset": [0.0, 1e30]}, r"notes that last 1e\+30 s: expected at most 1,145,324,612 s"),
+        ({"onset": [0.0, 1e6]}, r"a rest of 959,999,040 ticks: expected at most 268,435,455"),
+    ],
+)
+def test_times_that_a_midi_file_has_no_number_for_are_told(columns, words, tmp_path):
+    with pytest.raises(UsageError, match=words):
+        musicjax.write_midi(_notes(**columns), "a.mid")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("percussion", ["no", None, 2])
+def test_percussion_of_read_midi_is_true_or_false(percussion):
+    with pytest.raises(UsageError, match=r"percussion=.*: expected True or False"):
+        musicjax.read_midi("a.mid", percussion=percussion)
 
 
 @pytest.mark.parametrize("path", [None, 5, "a\0b"])

@@ -7,6 +7,8 @@ import importlib
 import importlib.util
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import types
@@ -188,6 +190,16 @@ def test_a_warning_of_fluidsynth_is_no_failure(machine):
     machine.font()
     machine.fluidsynth('/bin/cp "$canned" "$out"; echo "fluidsynth: warning: no preset on channel 9" >&2')
     assert machine.write().how == "fluidsynth with piano.sf2"
+
+
+def test_a_fluidsynth_that_hangs_is_killed_where_processes_have_no_groups(machine, monkeypatch):
+    machine.font()
+    monkeypatch.delattr(os, "killpg")
+    monkeypatch.delattr(signal, "SIGKILL")
+    monkeypatch.setattr(subprocess.Popen, "kill", subprocess.Popen.terminate)  # which needs the number here
+    monkeypatch.setattr(audio, "TIMEOUT_SECONDS", -1.5)
+    machine.fluidsynth("exec /bin/sleep 60")
+    assert "did not end within 0 s" in machine.write().why
 
 
 def test_a_fluidsynth_that_hangs_is_killed_with_its_children(machine, monkeypatch):

@@ -236,6 +236,23 @@ def test_a_checkpoint_is_not_removed_while_it_is_read(workdir):
     assert names(workdir) == ["4", "5"]
 
 
+def test_a_checkpoint_that_cannot_be_renamed_because_it_is_read_is_kept_until_later(workdir, monkeypatch):
+    """As on Windows, which has no such lock, but renames no folder in which a file is open."""
+    checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
+
+    def is_read(place: Path) -> Path:
+        raise PermissionError(13, "Access is denied", str(place))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "fcntl", None)
+        patch.setattr(checkpoint_lib, "_set_aside", is_read)
+        store.save(of_epoch(checkpoint, 4))
+    assert names(workdir) == ["2", "3", "4"]
+    store.save(of_epoch(checkpoint, 5))
+    store.close()
+    assert names(workdir) == ["4", "5"]
+
+
 def test_where_a_checkpoint_has_just_been_removed_the_newer_one_is_read(workdir, monkeypatch, capsys):
     checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
 

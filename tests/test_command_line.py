@@ -132,6 +132,62 @@ def test_a_wrong_word_is_told_by_its_own_name(capsys, argv, message):
     assert out == ""
 
 
+# Paths.
+
+PATHS = [
+    ("train", "workdir", "options"),
+    ("train", "data", "config"),
+    ("evaluate", "data", "options"),
+    ("generate", "primer", "options"),
+    ("generate", "output_dir", "options"),
+    ("generate", "soundfont", "options"),
+    ("generate", "run_dir", "options"),
+    ("train", "config.data.source", "config"),
+    ("train", "config.data.cache", "config"),
+    ("train", "config.sample.soundfont", "config"),
+]
+
+
+@pytest.mark.parametrize("text", ["~/a", "$HOME/a", "${HOME}/a", "$FOLDER/a", "$FOLDER/$LETTER"])
+@pytest.mark.parametrize(("command", "flag", "where"), PATHS)
+def test_a_path_begins_at_home_or_in_a_variable(monkeypatch, command, flag, where, text):
+    for name, value in {"HOME": "/home/me", "FOLDER": "~", "LETTER": "a"}.items():
+        monkeypatch.setenv(name, value)
+    call = flags.parse([command, f"--{flag}={text}"])
+    if where == "options":
+        assert call.options[{"run_dir": "workdir"}.get(flag, flag)] == "/home/me/a"
+    else:
+        section, field = {"data": "data.source"}.get(flag, flag.removeprefix("config.")).split(".")
+        assert getattr(getattr(call.config, section), field) == "/home/me/a"
+
+
+def test_a_config_and_the_folder_of_a_data_set_of_frames_begin_at_home_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.json").write_text('{"seed": 7}')
+    assert flags.parse(["--config=~/mine.json"]).config.seed == 7
+    argv = ["--config=frames_nade", "--config.data.source=polyphonic:jsb:~/frames"]
+    assert flags.parse(argv).config.data.source == f"polyphonic:jsb:{tmp_path}/frames"
+
+
+@pytest.mark.parametrize("text", ["[60,-2,67]", "songs/A$AP.mid", "a~b", "./~/a", "$NOBODY/a.mid", "~nouser/a.mid"])
+def test_what_names_no_home_and_no_variable_stays_as_it_is(text):
+    assert flags.parse(["generate", f"--primer={text}"]).options["primer"] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("~nouser/run", "home folder ~nouser"),
+        ("$NOBODY/run", r"variable \$NOBODY"),
+        ("runs/${NOBODY}", r"variable \$\{NOBODY\}"),
+    ],
+)
+@pytest.mark.parametrize(("command", "flag"), [("train", "workdir"), ("generate", "output_dir")])
+def test_no_folder_is_made_under_the_name_of_a_home_or_variable_that_is_not_there(command, flag, text, what):
+    with pytest.raises(UsageError, match=rf"--{flag}=.*: there is no {what} here; expected a folder"):
+        flags.parse([command, f"--{flag}={text}"])
+
+
 # Help.
 
 

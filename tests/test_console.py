@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import subprocess
 import sys
 import types
@@ -89,3 +90,93 @@ def test_a_reserved_standard_output_has_what_python_prints_and_not_what_c_writes
     script = "import os; from musicjax import console; console.reserve_stdout(); os.write(1, b'gloo'); print('result')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "result\n"
+
+
+# Streams that are not what a terminal has.
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_letter_that_a_stream_has_no_code_for_is_an_escape(monkeypatch, encoding):
+    written = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, content in written.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(content, encoding, newline=""))
+    console.result("\u97f3\u697d/Dvo\u0159\u00e1k.mid")
+    console.say("data", "\u97f3")
+    console.complain("no \u97f3")
+    console.table([("\u97f3",)], ("name",))
+    accented = {"cp1252": b"\xe1", "ascii": b"\\xe1"}[encoding]
+    assert written["stdout"].getvalue() == b"\\u97f3\\u697d/Dvo\\u0159" + accented + b"k.mid\n"
+    assert written["stderr"].getvalue() == b"data     \\u97f3\nmusicjax: no \\u97f3\nname\n\\u97f3\n"
+
+
+class _Bare:
+    """What some services put in the place of a stream."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+def _closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def _everything() -> None:
+    console.result("result")
+    console.say("data", "kept 3")
+    console.complain("no")
+    console.table([("a",)], ("name",))
+    with console.bar("train", 3) as update:
+        update(1, "loss 3")
+
+
+@pytest.mark.parametrize("stream", [None, _closed()], ids=["none", "closed"])
+def test_where_there_is_no_stream_nothing_is_printed(monkeypatch, stream):
+    seen = io.StringIO()
+    for absent, other in (("stderr", "stdout"), ("stdout", "stderr")):
+        monkeypatch.setattr(sys, absent, stream)
+        monkeypatch.setattr(sys, other, seen)
+        _everything()
+    lines = ["data     kept 3", "musicjax: no", "name", "a", "train    1/3  loss 3"]
+    assert seen.getvalue().splitlines() == ["result", *lines], "each stream has its own and nothing of the other"
+
+
+def test_a_stream_that_can_only_be_written_to_is_enough(monkeypatch):
+    bare = _Bare()
+    monkeypatch.setattr(sys, "stderr", bare)
+    _everything()
+    assert bare.text.splitlines()[-1] == "train    1/3  loss 3"
+
+
+# The program where all three standard streams are closed: a file that it opens later must not get the number of one.
+STREAMS = """
+import os, sys
+from musicjax import console
+console.hold_streams()
+print("lost"); print("lost", file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    os.write(2, b"of a library")
+    file.write(str(file.fileno()))
+"""
+
+
+def test_a_file_never_gets_the_number_of_a_standard_stream_that_was_closed(tmp_path):
+    def close_all() -> None:
+        for number in range(3):
+            os.close(number)
+
+    subprocess.run([sys.executable, "-c", STREAMS, str(tmp_path / "a")], preexec_fn=close_all, check=True)
+    assert int((tmp_path / "a").read_text()) > 2
+
+
+def test_a_reserved_standard_output_keeps_its_encoding():
+    script = "from musicjax import console; console.reserve_stdout(); console.result(chr(0x97f3))"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout == "\\u97f3\n"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import io
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +326,20 @@ def test_a_reading_process_that_cannot_be_started_is_a_run_error(tmp_path, monke
         _read_by_process(tmp_path)
 
 
+def test_a_reading_process_that_is_gone_is_told_by_another_error_on_windows(tmp_path, monkeypatch):
+    def gone(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    class Process:
+        stdin = types.SimpleNamespace(write=gone, flush=gone)
+        stdout = io.BytesIO()
+        kill = communicate = lambda self: None
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: Process())
+    reading, notes = pool._ReadingProcess(1.0, True).read(tmp_path / "a.mid", None)
+    assert (reading.code, notes) == ("reader_died", None)
+
+
 def test_the_reading_process_imports_numpy_alone():
     script = "import sys, musicjax.corpus.worker; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     root = str(Path(corpus_lib.__file__).parents[2])
@@ -464,6 +482,26 @@ def test_a_cache_that_cannot_be_written_is_a_run_error_that_says_what_to_do(tmp_
     _write(tmp_path / "source" / "a.mid")
     with pytest.raises(RunError, match=r"cannot be written.*--config\.data\.cache=off"):
         _read(tmp_path / "source", tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize("home", [None, "file"])
+def test_without_a_place_for_the_users_cache_a_source_is_read_all_the_same_and_that_is_said_once(
+    tmp_path, monkeypatch, capsys, home
+):
+    """As for a service, whose user has no home folder or none that can be written."""
+    monkeypatch.setattr(console, "_said", set())
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)
+    _write(tmp_path / "source" / "a.mid")
+    for _ in range(2):
+        assert len(_read(tmp_path / "source", "")[0]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cache ")]
+    assert len(told) == 1
+    assert "none, so nothing is kept" in told[0] and "--config.data.cache=DIR" in told[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "source"]
 
 
 def test_a_cache_that_cannot_take_an_entry_is_a_run_error_or_makes_no_difference(tmp_path):

@@ -224,7 +224,7 @@ def test_whether_a_data_set_is_missing_is_known_without_the_network(server, publ
 
 def test_without_a_cache_there_is_no_place_for_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"config\.data\.cache=off: .*lakh"):
+    with pytest.raises(UsageError, match=r"no cache .*lakh is kept in it; set --config\.data\.cache=DIR"):
         load.read(DataConfig(source="lakh", cache="off"))
 
 

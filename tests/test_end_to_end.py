@@ -260,16 +260,6 @@ def test_one_long_rest_is_named(clips: Path, tmp_path: Path, capsys: pytest.Capt
     assert "rests for 5" in capsys.readouterr().err
 
 
-def test_float64_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where JAX_ENABLE_X64 is set."""
-    jax.config.update("jax_enable_x64", True)
-    try:
-        assert main(["generate", f"--workdir={run}", f"--output_dir={tmp_path}"]) == 2
-    finally:
-        jax.config.update("jax_enable_x64", False)
-    assert "JAX_ENABLE_X64" in capsys.readouterr().err
-
-
 def test_files_that_are_replaced_are_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate(run, tmp_path, "--num_outputs=1", "--num_notes=4")
     capsys.readouterr()

@@ -121,6 +121,28 @@ def test_what_a_lock_file_says_cannot_write_on_the_terminal(holder, tmp_path):
     assert "\x1b" not in str(told.value)
 
 
+def test_without_locks_that_is_said_and_the_file_is_closed_before_it_is_removed(tmp_path, monkeypatch, capsys):
+    """As on Windows, which has no flock and removes no open file."""
+    monkeypatch.setattr(lock, "fcntl", None)
+    unlink, opened = Path.unlink, []
+
+    def as_on_windows(path: Path, missing_ok: bool = False) -> None:
+        try:
+            os.fstat(opened[-1])
+        except OSError:  # it is closed
+            unlink(path, missing_ok)
+        else:
+            raise PermissionError(13, "in use", str(path))
+
+    take = lock._taken
+    monkeypatch.setattr(lock, "_taken", lambda path: opened.append(take(path)) or opened[-1])
+    monkeypatch.setattr(Path, "unlink", as_on_windows)
+    with lock.held(tmp_path / "w"):
+        assert (tmp_path / "w" / lock.NAME).read_text().startswith(f"process {os.getpid()} ")
+    assert "cannot be locked on this system" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
 def test_many_read_a_folder_at_once_and_nobody_removes_it_meanwhile(tmp_path):
     with lock.reading(tmp_path), lock.reading(tmp_path), lock.removing(tmp_path) as nobody:
         assert not nobody

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -76,3 +77,20 @@ def test_a_second_signal_ends_a_save_too():
     done = ended("with signals.held():\n    send(number)\n    send(signal.SIGTERM)\n    time.sleep(30)", signal.SIGINT)
     assert done.returncode == 143
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_command_runs_in_a_thread_too_which_can_set_no_handlers():
+    before = [signal.getsignal(number) for number in signals.NUMBERS]
+    failed: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            signals.install()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=install)
+    thread.start()
+    thread.join()
+    assert not failed
+    assert [signal.getsignal(number) for number in signals.NUMBERS] == before

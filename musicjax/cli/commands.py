@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
-from musicjax import console
+from musicjax import console, jax_environment
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError
@@ -35,7 +35,9 @@ def run(call: Call) -> int:
 
 def _train(call: Call) -> None:
     options, config = call.options, call.config
-    _join_processes(options)
+    jax_environment.require_settings()
+    _join_processes(options)  # before JAX starts
+    jax_environment.require()
     from musicjax.run import device, train
     from musicjax.store import checkpoint
 
@@ -46,7 +48,7 @@ def _train(call: Call) -> None:
     device.keep_programs(config.data)
     summary = train.train(config, workdir, options["init_from"])
     if summary:
-        print(json.dumps(summary))
+        console.result(json.dumps(summary))
 
 
 def _own_workdir(name: str) -> Path:
@@ -81,6 +83,7 @@ def _generate(call: Call) -> None:
         from musicjax.generation import sound
 
         sound.require_soundfont(request.soundfont)
+    jax_environment.require()
     from musicjax.generation import generate, primer
 
     model, saved, folder = _model(call)
@@ -93,14 +96,14 @@ def _generate(call: Call) -> None:
         from musicjax.generation import sweep
 
         for path in sweep.sweep(model, request, notes, folder):
-            print(console.printable(str(path)))
+            console.result(console.printable(str(path)))
         return
     pieces = generate.new_pieces(
         model, request.sampling, request.length, request.seed, notes, request.bpm, request.decode
     )
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:
-        print(console.printable(str(path)))
+        console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:
         sound.write(pieces, paths, request.audio, request.soundfont)
 
@@ -125,6 +128,7 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
 
 
 def _evaluate(call: Call) -> None:
+    jax_environment.require()
     from musicjax.run import device, evaluate
     from musicjax.store import model as model_lib
 
@@ -132,7 +136,7 @@ def _evaluate(call: Call) -> None:
     device.keep_programs(config.data)
     which = call.options["checkpoint"]
     model = model_lib.load(workdir, which, config)
-    print(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
+    console.result(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
 
 
 def _data(call: Call) -> None:

@@ -46,7 +46,7 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
-    print(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
+    console.result(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
     load.require_notes(corpus, outcomes, data.source)
 
 
@@ -75,7 +75,8 @@ def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
         "fingerprint": found.fingerprint,
     }
     counted = ", ".join(f"{count} {split}" for split, count in pieces.items())
-    print(json.dumps(summary) if as_json else f"{len(found.frames):,} frames in {len(found)} pieces: {counted}")
+    frames = f"{len(found.frames):,} frames in {len(found)} pieces: {counted}"
+    console.result(json.dumps(summary) if as_json else frames)
 
 
 def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -15,7 +17,7 @@ from musicjax.errors import UsageError
 
 
 class Flag(NamedTuple):
-    """kind: absl's type of its value; default; meaning, as help shows it; commands: those that take it."""
+    """kind: absl's type of its value, or path; default; meaning, as help shows it; commands: those that take it."""
 
     kind: str
     default: Any
@@ -33,8 +35,8 @@ COMMANDS = {
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
 # In the order in which help shows them: the common ones first. All commands take --config and its fields too.
 FLAGS = {
-    "data": Flag("string", None, SOURCES, ("train", "evaluate", "data")),
-    "workdir": Flag("string", "", "folder of the run; train: runs/CONFIG_NAME if not given", tuple(COMMANDS)),
+    "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
+    "workdir": Flag("path", "", "folder of the run; train: runs/CONFIG_NAME if not given", tuple(COMMANDS)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "num_notes": Flag("integer", None, "notes (or frames) in each; 300 if no other length is given", ("generate",)),
@@ -46,10 +48,10 @@ FLAGS = {
     "scale": Flag("string", None, "scale of --key: major, minor, dorian, pentatonic, blues, ... *+", ("generate",)),
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
     "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
-    "primer": Flag("string", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
+    "primer": Flag("path", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
     "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
-    "output_dir": Flag("string", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
+    "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),
     "top_p": Flag("string", None, "draw from the likeliest bins that together have this probability *+", ("generate",)),
     "min_p": Flag("string", None, "draw from bins with this share of the top probability or more *+", ("generate",)),
@@ -64,9 +66,9 @@ FLAGS = {
     "beats": Flag("float", None, "length of each in quarter notes, instead of --num_notes *", ("generate",)),
     "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
     "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
-    "soundfont": Flag("string", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
+    "soundfont": Flag("path", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
-    "init_from": Flag("string", None, "begin with the weights of this workdir, or with the builtin model", ("train",)),
+    "init_from": Flag("path", None, "begin with the weights of this workdir, or with the builtin model", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
@@ -84,6 +86,9 @@ ALIASES = {
 }
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
+# Flags and fields that name a file or a folder, and those of them that are made if they are not there.
+PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
+MADE = ("workdir", "output_dir")
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
 HELP, VERSION = ("--help", "-h", "--helpfull"), "--version"
 WIDTH = 25  # of the column of flags in help
@@ -110,6 +115,7 @@ def parse(argv: list[str]) -> Call:
     if VERSION in argv:
         raise UsageError(f"{VERSION} beside other words: expected musicjax {VERSION}")
     options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
+    options |= {name: _expanded(name, value) for name, value in options.items() if FLAGS[name].kind == "path"}
     for name, allowed in CHOICES.items():
         if name in options and options[name] not in allowed:
             raise UsageError(f"{name}={options[name]!r}: expected {' or '.join(allowed)}")
@@ -118,11 +124,12 @@ def parse(argv: list[str]) -> Call:
         for name in values
         if name.startswith("config.") and values[name].present
     }
+    overrides |= {path: _expanded(path, overrides[path]) for path in PATH_FIELDS if path in overrides}
     if command == "train" and options["data"] is not None:
         if "data.source" in overrides:
             raise UsageError("--data and --config.data.source are the same: expected one of them")
         overrides["data.source"] = options["data"]
-    named = values["config"].value
+    named = _expanded("config", values["config"].value)
     config = config_files.load("demo" if named is None else named)
     # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"])
@@ -216,7 +223,8 @@ def _define(command: str, values: flags.FlagValues) -> None:
     """Defines the flags of a command, the config's fields of all encodings, and the names of 0.1.0."""
     for name, flag in FLAGS.items():
         if command in flag.commands:
-            getattr(flags, f"DEFINE_{flag.kind}")(name, flag.default, flag.meaning, flag_values=values)
+            kind = "string" if flag.kind == "path" else flag.kind
+            getattr(flags, f"DEFINE_{kind}")(name, flag.default, flag.meaning, flag_values=values)
     if command == "generate":
         for alias, (kind, name, _) in ALIASES.items():
             getattr(flags, f"DEFINE_{kind}")(alias, None, f"the same as --{name}", flag_values=values)
@@ -228,6 +236,22 @@ def _define(command: str, values: flags.FlagValues) -> None:
         kind = KINDS[kinds.get(renamed.FIELDS.get(path, path), str)]
         if f"config.{path}" not in values:
             getattr(flags, f"DEFINE_{kind}")(f"config.{path}", None, "", flag_values=values)
+
+
+def _expanded(name: str, text: str | None) -> str | None:
+    """A path with ~, ~USER, $NAME and ${NAME} replaced: shells replace no ~ after a =, and services replace nothing.
+
+    What nobody knows stays as it is; raises UsageError where a folder of such a name would be made.
+    """
+    if not text:
+        return text
+    *kind, path = text.split(":", 2) if text.startswith("polyphonic:") else [text]
+    path = os.path.expanduser(os.path.expandvars(path))
+    unknown = [part for part in PurePath(path).parts if re.fullmatch(r"\$\w+|\$\{\w+\}", part)]
+    if name in MADE and (path.startswith("~") or unknown):
+        what = f"variable {unknown[0]}" if unknown else f"home folder {PurePath(path).parts[0]}"
+        raise UsageError(f"--{name}={text}: there is no {what} here; expected a folder, such as ./{name}")
+    return ":".join([*kind, path])
 
 
 def _with_plurals(words: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from musicjax import files
+from musicjax import console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import worker
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
@@ -23,14 +23,23 @@ PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_un
 
 
 def cache_folder(data: DataConfig) -> Path | None:
-    """The cache that the config names, made if need be; None if the config says off.
+    """The cache that the config names, made if need be; None if it says off, or names none and the user's cannot be.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: one that the config names cannot be written.
     """
     if data.cache == "off":
         return None
-    base = data.cache or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "musicjax")
+    if data.cache:
+        return _made(data.cache)
+    try:
+        return _made(os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "musicjax"))
+    except RunError as error:  # as for users without a home folder
+        console.say_once("cache", f"none, so nothing is kept for the next start: {error}")
+        return None
+
+
+def _made(base: str) -> Path:
     folder = Path(os.path.expanduser(base))
     try:
         if folder.parts[0].startswith("~"):

@@ -167,8 +167,8 @@ def _has_four_voices(path: Path) -> bool:
 def _folder(name: str, cache: Path | None) -> Path:
     if cache is None:
         raise UsageError(
-            f"config.data.cache=off: expected a folder, since data set {name} is kept in the cache; "
-            "leave it out, set --config.data.cache=DIR, or name a folder with music with --config.data.source=DIR"
+            f"no cache (config.data.cache): expected a folder, since data set {name} is kept in it; "
+            "set --config.data.cache=DIR, or name a folder with music with --config.data.source=DIR"
         )
     return cache / "datasets" / name
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from musicjax import console
 from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading, skipped
 from musicjax.errors import RunError
@@ -29,6 +30,8 @@ VARIABLES = {
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
     "MALLOC_MMAP_THRESHOLD_": str(2**24),
 }
+# On Windows: Ctrl-C reaches the parent alone, and no process opens a window.
+WINDOWS_FLAGS = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
 # How often the pool looks for files that take too long.
 WATCH_SECONDS = 0.05
 
@@ -81,6 +84,8 @@ def read_files(
         count = 0
         for path in paths:
             waiting.put(path)
+            if not count and worker.resource is None:
+                console.say_once("reading", "this system limits no process's memory: a damaged file may take all of it")
             if count % FILES_A_PROCESS == 0 and len(processes) < workers:
                 processes.append(_ReadingProcess(seconds_per_file, options))
                 threading.Thread(target=work, args=(processes[-1],), daemon=True).start()
@@ -141,8 +146,11 @@ class _ReadingProcess:
         process = self._process or self._start()
         assert process.stdin is not None
         request = {"path": str(path), "options": self._options, "seconds": self._seconds_per_file}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:  # Windows calls it an invalid argument
+            raise BrokenPipeError from error
         self._asked = path
 
     def kill_if_late(self) -> None:
@@ -169,6 +177,7 @@ class _ReadingProcess:
             stdout=subprocess.PIPE,
             pipesize=PIPE_BYTES,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **VARIABLES},
+            creationflags=WINDOWS_FLAGS,
             start_new_session=True,  # so that Ctrl-C reaches the parent alone, which then closes the pipe
         )
         return self._process

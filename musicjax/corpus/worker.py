@@ -21,6 +21,11 @@ import numpy as np
 from musicjax.corpus.read import MEMORY_BYTES, Member, Options, Reading, read_file
 from musicjax.music.notes import FIELDS, Notes
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 _HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
 _STILL_READING = bytes(_HEAD.size)
 # How each field of the notes is sent, one array behind the other: pitch and velocity fit in a byte.
@@ -92,9 +97,9 @@ def _piece(body: bytes, at: int, notes: int, tempos: int, meters: int) -> tuple[
 
 def _limit_memory() -> None:
     """Makes a file that asks for more raise MemoryError, if the system has such a limit."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
+    if resource is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

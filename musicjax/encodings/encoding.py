@@ -22,7 +22,7 @@ from musicjax.config import Config, DataConfig
 from musicjax.corpus.corpus import Fingerprint, Outcome
 from musicjax.corpus.split import Music
 from musicjax.encodings.sampling_params import SamplingParams
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
 from musicjax.music import READER_VERSION
@@ -98,7 +98,7 @@ class Encoding(Protocol):
         """The network of the config.
 
         Raises:
-            UsageError: JAX computes in float64 here.
+            UsageError: JAX has settings that musicjax cannot work with.
         """
         ...
 
@@ -208,12 +208,6 @@ def of(config: Config, learned: Mapping[str, Any] | None = None) -> Encoding:
     """
     module = importlib.import_module(f"musicjax.encodings.{config.data.encoding}")
     return module.make(config, learned)
-
-
-def require_float32() -> None:
-    """Raises UsageError if JAX computes in float64 here: no other run would give the same numbers."""
-    if jax.config.read("jax_enable_x64"):
-        raise UsageError("JAX_ENABLE_X64 is set, and the model is float32 throughout; unset it")
 
 
 def require_same(

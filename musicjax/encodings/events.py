@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import console
+from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import encoding, event_augment, event_controls
+from musicjax.encodings import event_augment, event_controls
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -81,7 +81,7 @@ class EventEncoding(Encoding):
 
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
-        encoding.require_float32()
+        jax_environment.require_settings()
         model = self.config.model
         own: EventsModel = model.own
         sizes = SIZES if self.bins is None else self.bins.sizes

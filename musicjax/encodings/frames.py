@@ -18,13 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax import console
+from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, FramesData, FramesModel
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -82,7 +81,7 @@ class FrameEncoding(Encoding):
 
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
-        encoding.require_float32()
+        jax_environment.require_settings()
         model = self.config.model
         own: FramesModel = model.own
         return MusicLSTM(

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import console
+from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import duplicates, load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, folders
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import encoding
 from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -78,7 +77,7 @@ class NoteEncoding(Encoding):
 
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
-        encoding.require_float32()
+        jax_environment.require_settings()
         model = self.config.model
         return MusicLSTM(model.units, _columns(self.config), model.dropout, model.precision, model.layers)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax import arguments, console, renamed
+from musicjax import arguments, console, jax_environment, renamed
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -19,6 +19,7 @@ from musicjax.generation.request import Length
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi
+from musicjax.music import notes as notes_lib
 from musicjax.music.notes import Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
@@ -61,12 +62,15 @@ def generate(
         numbers: the k of each piece, instead of 0 to K - 1.
 
     Raises:
-        UsageError: a value is of another type or out of range.
+        UsageError: a value is of another type or out of range, or JAX has settings that musicjax cannot work with.
         RunError: the model or the primer cannot be read.
     """
     length = Length(num_notes, seconds, bars, beats)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = _params(sampling, temperature, num_outputs)
+    if isinstance(primer, Notes):
+        notes_lib.check(primer, "primer")
+    jax_environment.require()
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])

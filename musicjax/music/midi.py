@@ -6,14 +6,17 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from musicjax import arguments
+from musicjax.errors import UsageError
 from musicjax.music import long_rests, midi_chunks, midi_events, midi_notes, tempo_map
+from musicjax.music import notes as notes_lib
 from musicjax.music.midi_chunks import Mended, MidiError
-from musicjax.music.notes import DEFAULT_BPM, Notes, from_beats, one_meter, one_tempo
+from musicjax.music.notes import DEFAULT_BPM, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
 
 if TYPE_CHECKING:
     import mido
@@ -22,9 +25,10 @@ PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
-LOWEST_BPM, HIGHEST_BPM = 4, 60_000_000  # that a file can state, quarter notes a minute
+MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 SUSTAINS = ("key", "pedal")  # what ends a note
 MICROSECONDS_A_MINUTE = 60_000_000
+MOST_TEMPO_US = 2**24 - 1  # microseconds a beat that a file can state
 
 
 def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
@@ -40,10 +44,11 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
 
     Raises:
-        UsageError: it is no path.
+        UsageError: it is no path, or `percussion` is neither true nor false.
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
+    arguments.require("percussion", percussion, bool | np.bool_, "True or False")
     if sustain not in SUSTAINS:
         raise arguments.wrong("sustain", sustain, " or ".join(SUSTAINS))
     pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain)
@@ -163,20 +168,26 @@ def write(
         state_meter: whether to write the time signatures of the first part.
 
     Raises:
-        UsageError: other parts than Notes, or a bpm, resolution or program that MIDI has no number for.
+        UsageError: other parts than Notes, or notes, a time, bpm, resolution or program that MIDI has no number for.
         OSError: the file cannot be written.
     """
     expected = "Notes, or a list of them, one for each track"
     arguments.require("parts", parts, Notes | Sequence, expected)
+    called = "Notes" if isinstance(parts, Notes) else "parts[{}]"
     parts = [parts] if isinstance(parts, Notes) else list(parts)
-    for notes in parts:
+    for index, notes in enumerate(parts):
         arguments.require("parts", notes, Notes, expected)
+        notes_lib.check(notes, called.format(index))
     path = arguments.path_of("path", path, "the MIDI file to write")
     if bpm is not None:
-        arguments.require_number("bpm", bpm, float, LOWEST_BPM, HIGHEST_BPM)
+        arguments.require_number("bpm", bpm, float, SLOWEST_BPM, FASTEST_BPM)
     arguments.require_number("ticks_per_beat", ticks_per_beat, int, 1, 32767)
+    programs = arguments.list_of("programs", programs, Integral, "a number for each part")
     for program in programs:
         arguments.require_number("program", program, int, 0, 127)
+    names = arguments.list_of("names", names, str, "a text for each part")
+    if max(len(programs), len(names)) > len(parts):
+        raise UsageError(f"{len(programs)} programs, {len(names)} names: expected at most {len(parts)}, one a part")
     import mido  # both only here, so that a reading process starts in a blink
 
     from musicjax import files
@@ -216,7 +227,10 @@ class _Clock(NamedTuple):
     ticks_per_second: np.ndarray
 
     def ticks(self, seconds: np.ndarray) -> np.ndarray:
-        """The nearest ticks to times in seconds, int64 [N]."""
+        """The nearest ticks to times in seconds, int64 [N]; raises UsageError if one is too late for MIDI."""
+        longest = self.second[-1] + (MOST_TICKS - self.tick[-1]) / self.ticks_per_second[-1]
+        if seconds.max(initial=0) > longest:
+            raise UsageError(f"notes that last {seconds.max():g} s: expected at most {longest:,.0f} s")
         which = np.maximum(np.searchsorted(self.second, seconds, side="right") - 1, 0)
         passed = (seconds - self.second[which]) * self.ticks_per_second[which]
         return np.rint(np.asarray(self.tick)[which] + passed).astype(np.int64)
@@ -224,16 +238,14 @@ class _Clock(NamedTuple):
 
 def _clock(tempos: np.ndarray, ticks_per_beat: int) -> _Clock:
     """The clock of tempos [T, 2], see `Notes.tempos`, which begins at tick 0."""
-    import mido
-
     tick = np.rint(np.maximum(tempos[:, 0], 0) * ticks_per_beat).astype(int)
     last = np.append(tick[1:] != tick[:-1], True)  # of several at one tick
-    bpm = tempos[last, 1].clip(LOWEST_BPM, HIGHEST_BPM)
-    tick, tempo_us = tick[last].tolist(), [min(max(mido.bpm2tempo(one), 1), 2**24 - 1) for one in bpm.tolist()]
+    tempo_us = np.rint(MICROSECONDS_A_MINUTE / tempos[last, 1]).clip(1, MOST_TEMPO_US).astype(int)
+    tick = tick[last]
     tick[0] = 0
-    ticks_per_second = ticks_per_beat * 1e6 / np.array(tempo_us)
+    ticks_per_second = ticks_per_beat * 1e6 / tempo_us
     second = np.cumsum([0.0, *(np.diff(tick) / ticks_per_second[:-1])])
-    return _Clock(tick, second, tempo_us, ticks_per_second)
+    return _Clock(tick.tolist(), second, tempo_us.tolist(), ticks_per_second)
 
 
 def _time_signatures(meters: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mido.MetaMessage]]:
@@ -277,5 +289,9 @@ def _messages(
     timed.sort(key=lambda event: event[:2])
     ticks = [tick for tick, _, _ in timed]
     for (tick, _, message), before in zip(timed, [0, *ticks], strict=False):
+        if tick - before > MOST_DELTA_TICKS:
+            raise UsageError(
+                f"a rest of {tick - before:,} ticks: expected at most {MOST_DELTA_TICKS:,}, which MIDI can say"
+            )
         message.time = tick - before
     return [message for _, _, message in timed]

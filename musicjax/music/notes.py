@@ -6,8 +6,30 @@ Shape legend of musicjax.music: N notes, P pieces, C columns.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from musicjax import arguments
+from musicjax.errors import UsageError
+from musicjax.music.bar_position import is_meter
+
+# Of each column: its type, the lowest number in it, the first that is too high, and its range in words.
+_MIDI: np.dtype = np.dtype(np.int16)
+_TIME: np.dtype = np.dtype(np.float64)
+_TIMES = (_TIME, 0, np.inf, "0 or more, and finite")
+_RULES: dict[str, tuple[np.dtype, int, float, str]] = {
+    "pitch": (_MIDI, 0, 128, "0..127"),
+    "velocity": (_MIDI, 1, 128, "1..127"),
+    "onset": _TIMES,
+    "duration": _TIMES,
+    "onset_beats": _TIMES,
+    "duration_beats": _TIMES,
+}
+_TYPES = tuple(kind for kind, *_ in _RULES.values())
+# Tempos that a MIDI file can state, in quarter notes a minute.
+SLOWEST_BPM, FASTEST_BPM = 4, 60_000_000
 
 
 class NoNotesError(Exception):
@@ -36,6 +58,9 @@ def one_meter(numerator: int = 4, denominator: int = 4) -> np.ndarray:
 class Notes:
     """N notes in order of onset; notes that start together keep the order of their source.
 
+    Columns of the types below are taken as they are, so that internal code pays nothing. Lists, and arrays of other
+    types, are converted and checked; functions that get notes from a user call `check`.
+
     Attributes:
         pitch: int16 [N], MIDI number 0..127 (60 = middle C).
         velocity: int16 [N], 1..127.
@@ -46,6 +71,9 @@ class Notes:
         tempos: float64 [T, 2], the beat from which a tempo holds, and the tempo in quarter notes a minute; by beat.
         meters: float64 [M, 3], the beat of a bar line from which a meter holds, its numerator and denominator; by
             beat. Bars before the first one are as long as those after it.
+
+    Raises:
+        UsageError: columns that had to be converted are not notes, see `check`.
     """
 
     pitch: np.ndarray
@@ -56,6 +84,14 @@ class Notes:
     duration_beats: np.ndarray
     tempos: np.ndarray = dataclasses.field(default_factory=one_tempo)
     meters: np.ndarray = dataclasses.field(default_factory=one_meter)
+
+    def __post_init__(self) -> None:
+        columns = [getattr(self, name) for name in _RULES]
+        if all(type(own) is np.ndarray and own.dtype == kind for own, kind in zip(columns, _TYPES, strict=True)):
+            return
+        for name, column in _columns({name: getattr(self, name) for name in FIELDS}, "Notes.").items():
+            object.__setattr__(self, name, column)
+        _require_order(self, "Notes")
 
     def __len__(self) -> int:
         return len(self.pitch)
@@ -104,39 +140,117 @@ class Notes:
 
     @staticmethod
     def from_array(fields: np.ndarray) -> Notes:
-        """The inverse of `to_array`; fields: float64 [6, N]."""
-        pitch, velocity, *times = np.asarray(fields, np.float64)
-        return Notes(pitch.astype(np.int16), velocity.astype(np.int16), *times)
+        """The inverse of `to_array`; fields: float64 [6, N]. Raises UsageError if they are not notes."""
+        if np.shape(fields)[:1] != (len(FIELDS),):
+            raise UsageError(f"fields of shape {list(np.shape(fields))}: expected [{len(FIELDS)}, notes]")
+        return Notes(*fields)
 
     def __getitem__(self, which: slice | np.ndarray) -> Notes:
         """The notes that a slice, mask [N] or index array selects, at their old places in time."""
         return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in FIELDS})
 
 
+def check(notes: Notes, name: str = "Notes") -> None:
+    """Raises UsageError unless these are notes that music can hold; for notes that come from a user.
+
+    That is: six columns of one length; pitches in 0..127, velocities in 1..127; times that are finite and not below 0;
+    onsets that never decrease; tempos and meters that there are, by beat.
+
+    Args:
+        name: what the message calls the notes.
+    """
+    _columns({field: getattr(notes, field) for field in FIELDS}, f"{name}.")
+    _require_order(notes, name)
+    _require_changes(notes, name)
+
+
 def from_seconds(pitch, velocity, onset, duration, bpm: float = DEFAULT_BPM) -> Notes:
-    """Notes from arrays [N] with times in seconds, at one tempo; sorted by onset, stably."""
-    onset = np.asarray(onset, np.float64)
-    order = np.argsort(onset, kind="stable")
-    onset, duration = onset[order], np.asarray(duration, np.float64)[order]
+    """Notes from arrays [N] with times in seconds, at one tempo; sorted by onset, stably.
+
+    Raises:
+        UsageError: a column or the tempo is not what `check` expects.
+    """
+    arguments.require_number("bpm", bpm, float, SLOWEST_BPM, FASTEST_BPM)
+    columns = _columns({"pitch": pitch, "velocity": velocity, "onset": onset, "duration": duration})
+    order = np.argsort(columns["onset"], kind="stable")
+    pitch, velocity, onset, duration = (column[order] for column in columns.values())
     beats_per_second = bpm / 60.0
-    return Notes(
-        np.asarray(pitch, np.int16)[order],
-        np.asarray(velocity, np.int16)[order],
-        onset,
-        duration,
-        onset * beats_per_second,
-        duration * beats_per_second,
-        one_tempo(bpm),
-    )
+    beats = onset * beats_per_second, duration * beats_per_second
+    return Notes(pitch, velocity, onset, duration, *beats, one_tempo(bpm))
 
 
 def from_beats(pitch, velocity, onset_beats, duration_beats, bpm: float = DEFAULT_BPM) -> Notes:
-    """Notes from arrays [N] with times in quarter notes, at one tempo; sorted by onset, stably."""
-    seconds_per_beat = 60.0 / bpm
-    return from_seconds(
-        pitch,
-        velocity,
-        np.asarray(onset_beats, np.float64) * seconds_per_beat,
-        np.asarray(duration_beats, np.float64) * seconds_per_beat,
-        bpm,
+    """Notes from arrays [N] with times in quarter notes, at one tempo; sorted by onset, stably.
+
+    Raises:
+        UsageError: a column or the tempo is not what `check` expects.
+    """
+    arguments.require_number("bpm", bpm, float, SLOWEST_BPM, FASTEST_BPM)
+    columns = _columns(
+        {"pitch": pitch, "velocity": velocity, "onset_beats": onset_beats, "duration_beats": duration_beats}
     )
+    seconds_per_beat = 60.0 / bpm
+    onset, duration = columns["onset_beats"] * seconds_per_beat, columns["duration_beats"] * seconds_per_beat
+    return from_seconds(columns["pitch"], columns["velocity"], onset, duration, bpm)
+
+
+def _columns(given: Mapping[str, Any], owner: str = "") -> dict[str, np.ndarray]:
+    """The columns in their types; raises UsageError, which names the column and the entry, if one cannot be had."""
+    columns = {name: _column(name, values, owner) for name, values in given.items()}
+    first, *others = columns
+    for name in others:
+        if len(columns[name]) != len(columns[first]):
+            raise UsageError(
+                f"{owner}{name} has length {len(columns[name])}, {owner}{first} {len(columns[first])}: expected one "
+                "entry for each note"
+            )
+    return columns
+
+
+def _column(name: str, values: Any, owner: str) -> np.ndarray:
+    kind, low, too_high, meant = _RULES[name]
+    expected = f"one number for each note, {meant}"
+    try:
+        column = np.asarray(values)
+    except (ValueError, TypeError) as error:  # such as lists of several lengths
+        raise arguments.wrong(f"{owner}{name}", values, expected) from error
+    if column.ndim != 1 or (column.dtype.kind not in "iuf" and len(column)):
+        raise arguments.wrong(f"{owner}{name}", values, expected)
+    fits = (column >= low) & (column < too_high)  # nan is neither
+    if kind == _MIDI and column.dtype.kind == "f":
+        fits &= column == np.rint(column)
+        meant = f"a whole number in {meant}"
+    if not fits.all():
+        index = int(np.argmin(fits))
+        raise UsageError(f"{owner}{name}[{index}]={column[index]}: expected {meant}")
+    return column.astype(kind, copy=False)
+
+
+def _require_order(notes: Notes, name: str) -> None:
+    """Raises UsageError if an onset lies before the one before it."""
+    for field in ("onset", "onset_beats"):
+        onset = getattr(notes, field)
+        earlier = np.flatnonzero(onset[1:] < onset[:-1])
+        if len(earlier):
+            index = int(earlier[0]) + 1
+            raise UsageError(
+                f"{name}.{field}[{index}]={onset[index]} comes after {onset[index - 1]}: expected onsets that never "
+                "decrease; sort the notes"
+            )
+
+
+def _require_changes(notes: Notes, name: str) -> None:
+    """Raises UsageError unless tempos and meters are tables of numbers that fit, the beats rising."""
+    for field, columns, meant in (
+        ("tempos", 2, "rows of a beat and quarter notes a minute, above 0"),
+        ("meters", 3, "rows of a beat, a numerator and a denominator such as 4"),
+    ):
+        table = getattr(notes, field)
+        is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns and len(table) > 0
+        if not is_table or table.dtype.kind not in "iuf" or not np.isfinite(table).all():
+            raise arguments.wrong(f"{name}.{field}", table, f"an array of {meant}")
+        fits = table[:, 1] > 0 if field == "tempos" else np.array([is_meter(*row) for row in table[:, 1:].tolist()])
+        fits &= np.append(True, table[1:, 0] > table[:-1, 0])
+        if not fits.all():
+            index = int(np.argmin(fits))
+            raise UsageError(f"{name}.{field}[{index}]={table[index].tolist()}: expected {meant}, the beats rising")

@@ -208,7 +208,10 @@ def _run(command: list[str], timeout_seconds: float) -> None:
             raise _Failed(f"did not end within {timeout_seconds:.0f} s") from None
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:  # Windows
+                    process.kill()
                 process.wait()
         messages.seek(0)
         lines = messages.read(100_000).decode(errors="replace").splitlines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,5 +100,5 @@ def _cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return {os.uname().machine}
+        return {platform.machine()}
     return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Iterator
+
+from musicjax import console
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = "\x1b[?25h\n"  # which a progress bar hides
@@ -25,7 +26,8 @@ def install(told: str = "") -> None:
     global _received, _told
     _received, _told = None, told
     for number in NUMBERS:
-        signal.signal(number, _receive)
+        with contextlib.suppress(ValueError):  # a thread that is not the main one can set no handlers
+            signal.signal(number, _receive)
 
 
 @contextlib.contextmanager
@@ -53,6 +55,6 @@ def _receive(number: int, frame: object) -> None:
 def _end(number: int) -> None:
     line = f"musicjax: stopped by {signal.Signals(number).name}{_told}\n"
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        os.write(2, (SHOW_CURSOR + line if sys.stderr.isatty() else line).encode())
+        os.write(2, (SHOW_CURSOR + line if console.is_terminal() else line).encode())
     # Not sys.exit: it would wait for the epoch that a device may be working on.
     os._exit(128 + number)

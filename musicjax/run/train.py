@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from musicjax import arguments, console
+from musicjax import arguments, console, jax_environment
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
@@ -46,12 +46,14 @@ def train(config: Config, workdir: str | Path, init_from: str | Path | None = No
 
     Raises:
         UsageError: the config is not valid, the workdir holds a run of another config or with other weights to begin
-            with, or the weights of `init_from` do not fit the config.
+            with, the weights of `init_from` do not fit the config, or JAX has settings or is asked for devices that
+            musicjax cannot work with.
         RunError: no usable data, no whole checkpoint in `init_from`, a loss that is not finite, files that cannot be
             read or written, or another training in the workdir.
     """
     arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
+    jax_environment.require()
     config_lib.validate(config)
     with contextlib.ExitStack() as held:
         return _train(config, workdir, warm_start.source_of(init_from, workdir), held)

@@ -7,6 +7,7 @@ are on the disk. The two newest are kept: if the newest is damaged, the one befo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -99,7 +100,9 @@ class Store:
                 "rights there and start again: the run goes on after the last epoch that was saved"
             ) from error
         for old in [path for path in _newest_first(self._folder) if int(path.name) < epoch][KEPT - 1 :]:
-            with lock.removing(old) as nobody_reads_it:
+            aside = None
+            # Windows has no lock, but renames nothing that is read.
+            with lock.removing(old) as nobody_reads_it, contextlib.suppress(PermissionError):
                 aside = _set_aside(old) if nobody_reads_it else None
             if aside is not None:  # else it is removed after a later epoch
                 files.remove(aside)

@@ -49,10 +49,13 @@ def held(workdir: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if fcntl is None:  # such a system removes no open file
+            os.close(handle)
         # Removed while the lock is held, so that it is never another process's file.
         with contextlib.suppress(OSError):
             path.unlink()
-        os.close(handle)
+        if fcntl is not None:
+            os.close(handle)
         with contextlib.suppress(OSError):
             workdir.rmdir()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from musicjax import arguments
+from musicjax import arguments, jax_environment
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Encoding
@@ -59,10 +59,11 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
         config: of the encoding, which reads data with it; other than the saved one in fields that may change alone.
 
     Raises:
-        UsageError: which is neither, or no workdir is named.
+        UsageError: which is neither, no workdir is named, or JAX has settings that musicjax cannot work with.
         RunError: no checkpoint, or one that cannot be restored.
     """
     check_which(which)
+    jax_environment.require()
     workdir = arguments.path_of("workdir", workdir, "the folder of a trained model")
     return of(*checkpoint.restore(workdir), which, config)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax.encodings import encoding
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.store import metadata as metadata_lib
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
@@ -25,6 +25,7 @@ def load(folder: Path = FOLDER) -> Model:
     """The model, always in float32, so that its samples are the same on every machine.
 
     Raises:
+        UsageError: JAX has settings that musicjax cannot work with.
         RunError: its files are missing or damaged.
     """
     try:
@@ -45,9 +46,12 @@ def load(folder: Path = FOLDER) -> Model:
         wanted = jax.tree.leaves(shapes)
         if any(leaf.shape != like.shape for leaf, like in zip(leaves, wanted, strict=True)):
             raise ValueError("its arrays are of another model")
+    except UsageError:  # of JAX's settings
+        raise
     except Exception as error:  # from JSON, archives, missing files: many kinds
+        reason = str(error) or type(error).__name__
         raise RunError(
-            f"the model that comes with musicjax cannot be read from {folder}: {error}; install musicjax again, or "
+            f"the model that comes with musicjax cannot be read from {folder}: {reason}; install musicjax again, or "
             "name a trained one with --workdir=DIR"
         ) from error
     params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
