@@ -340,10 +340,12 @@ def test_a_primer_at_a_tempo_out_of_range_gets_the_nearest_and_a_text_that_of_th
     assert melody.bpm == pytest.approx(model.encoding.tempo(None))
 
 
-def test_a_source_in_several_meters_says_so(tmp_path, capsys):
+def test_a_source_in_several_meters_keeps_and_tells_them(tmp_path, capsys):
     for number, meter in enumerate([(4, 4), (3, 4)] * 2):
         midi.write(piece(np.arange(24), [(0, *meter)]), tmp_path / f"{number}.mid")
     corpus, _ = load.read(DataConfig(source=str(tmp_path), cache="off", workers=1))
     assert [corpus.piece(p).meters.tolist() for p in range(4)] == [[[0, 4, 4]], [[0, 3, 4]]] * 2
-    with pytest.raises(UsageError, match="meter"):
+    assert main(["data", f"--data={tmp_path}", "--config.data.cache=off", "--config.data.workers=1"]) == 0
+    assert capsys.readouterr().out.endswith(", 2 in 4/4, 2 in 3/4, 120 bpm\n")
+    with pytest.raises(UsageError, match="meter=3/4: this model learned from music in 4/4"):
         _encoding(((4, 4),)).in_meter(np.zeros((1, 4, 11)), [SamplingParams(meter="3/4")])

@@ -16,8 +16,9 @@ from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load
-from musicjax.corpus.corpus import Outcome
+from musicjax.corpus.corpus import Corpus, Outcome
 from musicjax.errors import UsageError
+from musicjax.music import bar_position
 from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
 
 
@@ -42,12 +43,30 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         "seconds": round(seconds, 3),
         "pitch_low": int(pitch.min(initial=127)),
         "pitch_high": int(pitch.max(initial=0)),
+        "bpm": _median_bpm(corpus),
+        "meters": (meters := _meters(corpus)),
         "duplicates": _say_duplicates(outcomes),
         "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
-    console.result(json.dumps(summary) if as_json else f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}")
+    of_time = f", {', '.join(f'{count} in {meter}' for meter, count in meters.items())}, {summary['bpm']:g} bpm"
+    text = f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}{of_time if meters else ''}"
+    console.result(json.dumps(summary) if as_json else text)
     load.require_notes(corpus, outcomes, data.source)
+
+
+def _meters(corpus: Corpus) -> dict[str, int]:
+    """How many pieces have notes in each meter, the commonest first."""
+    found: collections.Counter[str] = collections.Counter()
+    for piece in corpus.pieces:
+        which = np.unique(bar_position.segments(piece.onset_beats, piece.meters))
+        found.update({bar_position.text_of(*piece.meters[index, 1:]) for index in which})
+    return dict(found.most_common())
+
+
+def _median_bpm(corpus: Corpus) -> float:
+    """The median tempo of the pieces, quarter notes a minute; 0 if there are none."""
+    return round(float(np.median([piece.bpm for piece in corpus.pieces] or [0.0])), 3)
 
 
 def _say_duplicates(outcomes: Sequence[Outcome]) -> int:

@@ -122,7 +122,7 @@ class EventEncoding(Encoding):
             f"{int(parts.rows_that_train.sum()):,} to train in {len(learns.starts):,} windows of up to "
             f"{data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
             f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
-            f"{' '.join(_text(meter) for meter in bins.meters)}",
+            f"{' '.join(bar_position.text_of(*meter) for meter in bins.meters)}",
         )
         _say_nearest(nearest)
         learned._say_silences(corpus)
@@ -256,7 +256,7 @@ class EventEncoding(Encoding):
     def _meter_bin(self, text: str) -> int:
         meters, meter = self._bins.meters, bar_position.meter_of(text)
         if meter not in meters:
-            known = ", ".join(map(_text, meters))
+            known = ", ".join(bar_position.text_of(*meter) for meter in meters)
             raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
         return meters.index(meter)
 
@@ -280,10 +280,6 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
     """Semitones by which a piece, uint8 [M, C], can be moved down and up without leaving the piano."""
     pitch = rows[:, PITCH].astype(int)
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
-
-
-def _text(meter: tuple[int, int]) -> str:
-    return "{}/{}".format(*meter)
 
 
 def _say_nearest(nearest: np.ndarray) -> None:

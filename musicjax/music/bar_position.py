@@ -43,6 +43,11 @@ def is_meter(numerator: int, denominator: int) -> bool:
     return 0 < numerator <= MOST_NUMERATOR and denominator in (1, 2, 4, 8, 16, 32, MOST_DENOMINATOR)
 
 
+def text_of(numerator: float, denominator: float) -> str:
+    """A meter as people write it, such as "3/4"."""
+    return f"{int(numerator)}/{int(denominator)}"
+
+
 def meter_of(text: str) -> tuple[int, int]:
     """The meter that a text such as "3/4" names, (numerator, denominator).
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
-from musicjax.music import long_rests, midi_chunks, midi_events, midi_notes, tempo_map
+from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, tempo_map
 from musicjax.music import notes as notes_lib
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.notes import DEFAULT_BPM, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
@@ -135,7 +135,7 @@ def _say_contradictions(meters: Sequence[tuple[int, int, int]], mended: Mended) 
     held: dict[int, list[int]] = {}
     for tick, *meter in meters:
         if held.setdefault(tick, meter) != meter:
-            numbers = " and ".join(f"{numerator}/{denominator}" for numerator, denominator in (held[tick], meter))
+            numbers = " and ".join(bar_position.text_of(*one) for one in (held[tick], meter))
             mended.setdefault("contradicting_meters", f"time signatures {numbers} at one place: the last one holds")
         held[tick] = meter
 
