@@ -20,6 +20,7 @@ LONGEST = (
     "test_trials",
     "test_readme",
     "test_bad_input",
+    "test_warm_start",
     "test_lstm",
     "test_sample",
     "test_resume",
