@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from musicjax.config import DataConfig
+from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, load, split
-from musicjax.corpus.corpus import Corpus
+from musicjax.corpus.corpus import Corpus, ReadFile
+from musicjax.corpus.read import Reading
 from musicjax.encodings import encoding
 from musicjax.main import main
 from musicjax.music import midi
@@ -126,10 +128,9 @@ def test_where_no_two_pieces_are_alike_the_hashes_of_the_files_decide(
 def test_what_belongs_together_through_others_is_one_unit() -> None:
     """The pieces of one file go together, and each with its copies."""
     pieces = [song(number) for number in (0, 1, 1, 2, 2, 3)]
-    notes = Notes(*np.concatenate([piece.to_array() for piece in pieces], axis=1))
-    notes = Notes(notes.pitch.astype(int), *notes.to_array()[1:])
-    hashes = ("d", "d", "c", "c", "b", "a")
-    corpus = Corpus(notes, np.arange(7) * 40, tuple("abcdef"), hashes, (notes.tempos,) * 6, (notes.meters,) * 6)
+    hashes, kept = ("d", "d", "c", "c", "b", "a"), Reading("kept", "kept", "")
+    files = [ReadFile(*file, kept, [piece]) for *file, piece in zip("abcdef", hashes, pieces, strict=True)]
+    corpus, _ = corpus_lib.of_files(files)
     assert duplicates.units(corpus, DataConfig()) == ["b", "b", "b", "b", "b", "a"]
     assert duplicates.units(corpus, DataConfig(duplicates="keep")) == list(hashes)
 

@@ -17,7 +17,7 @@ from musicjax.model.heads import Bernoulli
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import HeadDraw
 from musicjax.music import longest_match, note_bins, piano_roll
-from musicjax.music.note_bins import MATCH_INTERVAL
+from musicjax.music.note_bins import MATCH_INTERVAL, MATCH_LENGTH, METER
 
 LENGTHS = jnp.asarray(longest_match.LENGTHS, jnp.int32)
 
@@ -74,7 +74,7 @@ def test_a_section_that_comes_again_is_matched_note_for_note():
 
 def _row_by_row(rows: np.ndarray, longest=None) -> np.ndarray:
     """The rows [N, 10] with the matches that the sampling scan finds."""
-    rows = jnp.asarray(rows, jnp.float32).at[:, MATCH_INTERVAL:].set(0)
+    rows = jnp.asarray(rows, jnp.float32).at[:, MATCH_INTERVAL:METER].set(0)
     return np.asarray(_scanned(rows, running_match.start(1, 4, jnp.int32), longest))
 
 
@@ -91,7 +91,7 @@ def _scanned(rows, past, longest):
 def test_row_by_row_the_matches_are_those_of_the_whole_piece(seed):
     rows = _rows(np.random.default_rng(seed).integers(0, 5, 300), seed)
     found = _row_by_row(rows)
-    np.testing.assert_array_equal(found[:, MATCH_INTERVAL:], note_bins.matches(rows))
+    np.testing.assert_array_equal(found[:, MATCH_INTERVAL:METER], note_bins.matches(rows))
     np.testing.assert_array_equal(found[:, :MATCH_INTERVAL], rows[:, :MATCH_INTERVAL])
 
 
@@ -104,15 +104,15 @@ def test_both_reach_equally_far_back(monkeypatch):
     rows[100] = rows[0]
     found = note_bins.matches(rows)
     assert found[100].tolist() == [0] * 5, "a row further back than that is forgotten"
-    np.testing.assert_array_equal(_row_by_row(rows)[:, MATCH_INTERVAL:], found)
+    np.testing.assert_array_equal(_row_by_row(rows)[:, MATCH_INTERVAL:METER], found)
 
 
 def test_a_longer_match_than_asked_for_is_not_shown():
     rows = _rows([1, 2, 3, 4, 5, 1, 2, 3, 4, 5])
     every, short = _row_by_row(rows), _row_by_row(rows, jnp.int32([2]))
-    assert (every[5:9, -1] > 0).all()
+    assert (every[5:9, MATCH_LENGTH] > 0).all()
     np.testing.assert_array_equal(short[:7], every[:7])
-    assert (short[7:, MATCH_INTERVAL:] == 0).all()
+    assert (short[7:, MATCH_INTERVAL:METER] == 0).all()
 
 
 # Of frames.

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from musicjax.config import DataConfig
-from musicjax.corpus import load, split
+from musicjax.corpus import corpus as corpus_lib
+from musicjax.corpus import split
+from musicjax.corpus.corpus import Corpus, ReadFile
+from musicjax.corpus.read import Reading
 from musicjax.encodings import encoding
 from musicjax.encodings.encoding import Dataset
 from musicjax.errors import RunError
@@ -115,12 +118,9 @@ def test_a_copy_too_short_to_be_divided_is_used_for_nothing(capsys) -> None:
     assert "too short for that, and not used: 1" in capsys.readouterr().err
 
 
-def _corpus_of_copies(count: int):
-    corpus, _ = load.corpus_lib.of_files([])
-    notes = piece(5)
-    pieces = Notes(*np.concatenate([notes.to_array()] * count, axis=1))
-    pieces = Notes(pieces.pitch.astype(int), *pieces.to_array()[1:])
-    return type(corpus)(pieces, np.arange(count + 1) * 5, tuple(map(str, range(count))), tuple(map(str, range(count))))
+def _corpus_of_copies(count: int) -> Corpus:
+    kept = Reading("kept", "kept", "")
+    return corpus_lib.of_files(ReadFile(name, name, kept, [piece(5)]) for name in map(str, range(count)))[0]
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.5, 0.9])
