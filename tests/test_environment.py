@@ -57,7 +57,7 @@ def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_run_needs_nothing_that_windows_lacks_and_is_the_same_without(clips, trained_notes, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(START)
-    argv = tiny_runs.flags(tmp_path / "w", clips, **{"data.cache": "off"})
+    argv = tiny_runs.flags(tmp_path / "w", clips, **{"data.cache": "off", "model.precision": "auto"})
     ran = _run(str(tmp_path / "sitecustomize.py"), *argv, PYTHONPATH=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
