@@ -158,7 +158,7 @@ WRONG_USAGE = {
             (["--program=128"], ["program=128", "0..127"]),
             (["--bars=-1"], ["bars=-1.0", "0.0..100000.0"]),
             (["--num_notes=3", "--bars=2"], ["num_notes=3", "bars=2", "exactly one"]),
-            (["--seconds=3", "--bars=2"], ["seconds=3", "beats=8", "exactly one"]),
+            (["--seconds=3", "--bars=2"], ["seconds=3", "bars=2", "exactly one"]),
             (["--seconds=3", "--num_steps=32"], ["seconds=3", "beats=8", "exactly one"]),
             (["--beats=2", "--num_steps=32"], ["--beats and --num_steps", "one of them"]),
             (["--qpm=90", "--bpm=90"], ["--bpm and --qpm", "one of them"]),
