@@ -34,6 +34,7 @@ IN_THE_WAY: dict[str, tuple[Callable[[Any], bool], str]] = {
     "jax_transfer_guard_device_to_host": (_forbids, _MOVES),
     "jax_threefry_partitionable": (operator.not_, _RANDOM),
     "jax_random_seed_offset": (bool, _RANDOM),
+    "jax_high_dynamic_range_gumbel": (bool, _RANDOM),
     "jax_debug_nans": (bool, _STOPS),
     "jax_debug_infs": (bool, _STOPS),
     "jax_error_checking_behavior_nan": (_forbids, _RAISES),

@@ -85,6 +85,7 @@ WRONG: dict[str, object] = {
     "jax_transfer_guard_device_to_host": "disallow",
     "jax_threefry_partitionable": False,
     "jax_random_seed_offset": 5,
+    "jax_high_dynamic_range_gumbel": True,
     "jax_debug_nans": True,
     "jax_debug_infs": True,
     "jax_error_checking_behavior_nan": "raise",
