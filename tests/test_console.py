@@ -109,6 +109,12 @@ def test_a_letter_that_a_stream_has_no_code_for_is_an_escape(monkeypatch, encodi
     assert written["stderr"].getvalue() == b"data     \\u97f3\nmusicjax: no \\u97f3\nname\n\\u97f3\n"
 
 
+def test_pictures_are_drawn_whatever_way_to_show_them_the_environment_names():
+    script = "from musicjax import console; console.quiet_libraries(); from musicjax.report import pictures"
+    env = {**os.environ, "MPLBACKEND": "sundial"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=env)
+
+
 class _Bare:
     """What some services put in the place of a stream."""
 
