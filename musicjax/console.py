@@ -31,13 +31,14 @@ def mute() -> None:
 
 
 def quiet_libraries() -> None:
-    """Libraries no longer print what they raise: the program prints one line of its own.
+    """Libraries no longer print what they raise: the program prints one line of its own. None looks for a screen.
 
     Only the program itself calls this, so that other programs may import the package without losing their messages.
     """
     # orbax and what it runs on; and what tells each user without a home folder that it has found another place
     for name in ("absl", "asyncio", "concurrent.futures", "matplotlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib would end a run whose environment names a way to show that it lacks
     if sys.unraisablehook is not _but_for_orphans:
         global _unraisable
         _unraisable, sys.unraisablehook = sys.unraisablehook, _but_for_orphans

@@ -15,6 +15,7 @@ from musicjax.errors import RunError, UsageError
 _STRICT = "musicjax converts and broadcasts numbers without saying so each time"
 _MOVES = "musicjax hands arrays to JAX without saying so each time"
 _RANDOM = "a seed would give other random numbers"
+_STOPS = "it would end a run in the middle, where musicjax keeps the last good epoch and says what happened"
 _RAISES = "JAX cannot compile its checks into musicjax's programs"
 
 
@@ -33,6 +34,9 @@ IN_THE_WAY: dict[str, tuple[Callable[[Any], bool], str]] = {
     "jax_transfer_guard_device_to_host": (_forbids, _MOVES),
     "jax_threefry_partitionable": (operator.not_, _RANDOM),
     "jax_random_seed_offset": (bool, _RANDOM),
+    "jax_high_dynamic_range_gumbel": (bool, _RANDOM),
+    "jax_debug_nans": (bool, _STOPS),
+    "jax_debug_infs": (bool, _STOPS),
     "jax_error_checking_behavior_nan": (_forbids, _RAISES),
     "jax_disable_jit": (bool, "an epoch that is not compiled takes hours"),
     "jax_scan3": (bool, "JAX cannot compile musicjax's programs with it yet"),

@@ -43,12 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         console.complain(f"{error}; expected to read and write there; check rights and space and start again")
         return 1
-    except FloatingPointError as error:
-        console.complain(
-            f"JAX stopped at a number that is not finite, as JAX_DEBUG_NANS or JAX_DEBUG_INFS asks: "
-            f"{str(error).partition('.')[0]}; unset it, or lower --config.train.learning_rate"
-        )
-        return 1
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -109,6 +109,12 @@ def test_a_letter_that_a_stream_has_no_code_for_is_an_escape(monkeypatch, encodi
     assert written["stderr"].getvalue() == b"data     \\u97f3\nmusicjax: no \\u97f3\nname\n\\u97f3\n"
 
 
+def test_pictures_are_drawn_whatever_way_to_show_them_the_environment_names():
+    script = "from musicjax import console; console.quiet_libraries(); from musicjax.report import pictures"
+    env = {**os.environ, "MPLBACKEND": "sundial"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=env)
+
+
 class _Bare:
     """What some services put in the place of a stream."""
 
@@ -167,8 +173,13 @@ with open(sys.argv[1], "w") as file:
 
 
 def test_a_file_never_gets_the_number_of_a_standard_stream_that_was_closed(tmp_path):
+<<<<<<< HEAD
     closed = 'exec "$0" "$@" <&- >&- 2>&-'
     subprocess.run(["sh", "-c", closed, sys.executable, "-c", STREAMS, str(tmp_path / "a")], check=True)
+=======
+    closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    subprocess.run([*closed, sys.executable, "-c", STREAMS, str(tmp_path / "a")], check=True)
+>>>>>>> f6b8d88593eb3db7c399e5eb77920b32f2412db9
     assert int((tmp_path / "a").read_text()) > 2
 
 
