@@ -173,13 +173,8 @@ with open(sys.argv[1], "w") as file:
 
 
 def test_a_file_never_gets_the_number_of_a_standard_stream_that_was_closed(tmp_path):
-<<<<<<< HEAD
-    closed = 'exec "$0" "$@" <&- >&- 2>&-'
-    subprocess.run(["sh", "-c", closed, sys.executable, "-c", STREAMS, str(tmp_path / "a")], check=True)
-=======
     closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     subprocess.run([*closed, sys.executable, "-c", STREAMS, str(tmp_path / "a")], check=True)
->>>>>>> f6b8d88593eb3db7c399e5eb77920b32f2412db9
     assert int((tmp_path / "a").read_text()) > 2
 
 
