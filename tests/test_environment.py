@@ -181,7 +181,7 @@ def test_jax_that_cannot_start_is_told_in_one_line(variable, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("command", [pytest.param("train", marks=pytest.mark.long), "evaluate"])
 def test_a_device_that_is_not_here_is_told_where_a_run_is_continued_or_scored(command, trained_notes):
     ran = _run("-m", "musicjax.main", command, f"--workdir={trained_notes}", JAX_PLATFORMS="cuda")
     assert (ran.returncode, ran.stdout) == (2, "")

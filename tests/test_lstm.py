@@ -300,6 +300,7 @@ print("agree")
 """
 
 
+@pytest.mark.long
 def test_a_batch_divided_by_sharding_gives_the_numbers_of_one_device():
     environment = {
         **os.environ,

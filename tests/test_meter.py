@@ -301,7 +301,7 @@ def test_bars_are_as_long_as_the_meter_says(bars, bpm, beats_per_bar, seconds):
 # Continuing a primer.
 
 
-@pytest.mark.parametrize("workdir", ["trained_notes", "trained_frames", "run"])
+@pytest.mark.parametrize("workdir", [pytest.param("trained_notes", marks=pytest.mark.long), "trained_frames", "run"])
 def test_a_continuation_keeps_the_tempo_meter_and_grid_of_its_primer(workdir, request, tmp_path, capsys):
     midi.write(piece([0.0, 1.0, 2.0, 3.5], [(0, 3, 4)], bpm=60), tmp_path / "slow.mid")
     length = "--num_notes=12"

@@ -44,7 +44,7 @@ def test_the_papers_network_drops_three_quarters_and_computes_in_float32():
 
 @pytest.mark.parametrize(
     ("layers", "precision", "relative"),
-    [pytest.param(1, "float32", 1e-5, marks=pytest.mark.long), (3, "float32", 1e-5), (2, "bfloat16", 1e-2)],
+    [pytest.param(1, "float32", 1e-5, marks=pytest.mark.long), (2, "float32", 1e-5), (2, "bfloat16", 1e-2)],
 )
 def test_outputs_loss_and_gradients_are_those_of_keras(keras, windows, layers, precision, relative):
     net = MusicLSTM(UNITS, COLUMNS, layers=layers, precision=precision)

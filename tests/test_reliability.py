@@ -53,6 +53,7 @@ def rows() -> dict[int, dict]:
 
 
 @pytest.mark.parametrize("number", HERE)
+@pytest.mark.long
 def test_no_case_fails(number, rows):
     _assert_no_failure(rows[number])
 

@@ -128,6 +128,7 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alon
 # Controls: what the tests above would not notice, they would not test.
 
 
+@pytest.mark.long
 def test_a_restore_that_forgets_the_optimizer_state_is_noticed(clips: Path, left_alone: Path, halfway: Path) -> None:
     arrays, metadata = checkpoint_lib.restore(halfway)
     fresh = optimizer_lib.rmsprop(metadata.config.train.learning_rate).init(arrays.state.params)
@@ -141,6 +142,7 @@ def test_a_restore_that_forgets_the_optimizer_state_is_noticed(clips: Path, left
     assert final_bytes(halfway) != final_bytes(left_alone)
 
 
+@pytest.mark.long
 def test_a_restore_that_forgets_its_place_in_the_data_is_noticed(
     clips: Path, left_alone: Path, halfway: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

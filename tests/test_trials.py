@@ -365,6 +365,7 @@ def test_the_losses_on_the_screen_are_those_of_the_trials_that_go_on(diverging):
         assert "nan" not in line and "inf" not in line
 
 
+@pytest.mark.long
 def test_a_run_whose_trials_all_diverge_fails_in_one_line(clips, tmp_path, monkeypatch, capsys):
     _poison(monkeypatch, 0, 1)
     assert main.main(tiny_runs.flags(tmp_path / "w", clips, **TWO)) == 1
@@ -376,6 +377,7 @@ def test_a_run_whose_trials_all_diverge_fails_in_one_line(clips, tmp_path, monke
     assert not checkpoint_lib.exists(tmp_path / "w")
 
 
+@pytest.mark.long
 def test_a_trial_that_diverges_later_keeps_its_best_but_no_longer_counts(diverged_later):
     run = diverged_later
     assert list(losses_of(run.lines, "valid", 1)) == list(losses_of(run.lines, "train", 1)) == [1, 2]
@@ -404,6 +406,7 @@ def test_patience_is_of_each_trial(clips, tmp_path, validated):
     assert [progress.best_epoch for progress in run.metadata.trials] == [4, 1]
 
 
+@pytest.mark.long
 def test_a_run_ends_when_the_last_trial_has_run_out_of_patience(clips, tmp_path, validated, capsys):
     validated({0: [0.5, 0.4, 0.6], 1: [0.4, 0.5]})
     changes = {**TWO, "train.epochs": 30, "train.patience": 2, "sample.num_outputs": 0}
@@ -413,6 +416,7 @@ def test_a_run_ends_when_the_last_trial_has_run_out_of_patience(clips, tmp_path,
     assert "stopped early" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_trial_may_diverge_when_the_others_have_run_out_of_patience(clips, tmp_path, validated):
     validated({0: [0.5], 1: [0.5, 0.4, 0.3, math.nan]})
     run = run_of(clips, tmp_path / "w", **{**TWO, "train.epochs": 6, "train.patience": 1, "sample.num_outputs": 0})
