@@ -199,7 +199,7 @@ class DataConfig(Section):
     duplicates: str = knob(
         "together",
         "pieces with the same notes, whatever their key, tempo and title. together: they are one piece for the split, "
-        "all on one side; drop: only one of them is read; keep: they are split as if they were different pieces",
+        "all on one side; drop: only one of them is used; keep: they are split as if they were different pieces",
         choices=("together", "drop", "keep"),
     )
     encoding: str = knob(

@@ -128,6 +128,22 @@ def test_what_is_written_is_read_with_its_tempos_and_meters(tmp_path_factory, st
     np.testing.assert_allclose(again.onset, notes.onset, atol=1e-3)
 
 
+def test_a_meter_that_begins_in_a_shortened_rest_keeps_its_bar_lines(tmp_path):
+    metas = [(0, tempo(120)), (1000 * BEAT, signature(3, 4)), (1600 * BEAT, signature(5, 4))]
+    (notes,), mended = midi.read_pieces(written(tmp_path / "a.mid", *metas, onsets=[0.0, 2401.0, 2402.0]))
+    assert "too_long_rest" in mended and notes.onset[1] <= 600
+    (begins, *meter) = notes.meters[-1].tolist()
+    assert meter == [5, 4] and len(notes.meters) == 2
+    assert (notes.onset_beats[1] - begins) % 5 == pytest.approx((2401 - 1600) % 5)
+
+
+def test_a_meter_before_beat_0_is_written_with_its_bar_lines(tmp_path):
+    notes = piece([0.0, 1.0, 2.0], [(-4, 3, 4)])
+    midi.write(notes, tmp_path / "a.mid")
+    beat, *meter = midi.read(tmp_path / "a.mid").meters[-1].tolist()
+    assert (beat % 3, meter) == (-4 % 3, [3, 4])
+
+
 def test_the_tempo_of_music_is_not_that_of_a_silent_count_in():
     notes = dataclasses.replace(piece(np.arange(8.0, 16.0)), tempos=np.array([[0, 30.0], [8, 100.0], [15, 20.0]]))
     assert notes.bpm == 100
@@ -140,7 +156,17 @@ def test_the_tempo_of_music_is_not_that_of_a_silent_count_in():
 
 @pytest.mark.parametrize(
     ("numerator", "denominator", "grid", "positions"),
-    [(3, 4, 4, 12), (6, 8, 4, 12), (2, 2, 4, 16), (5, 4, 12, 60), (12, 8, 12, 72), (4, 2, 12, 96), (17, 4, 12, 51)],
+    [
+        (3, 4, 4, 12),
+        (6, 8, 4, 12),
+        (2, 2, 4, 16),
+        (5, 4, 12, 60),
+        (12, 8, 12, 72),
+        (4, 2, 12, 96),
+        (17, 4, 12, 68),
+        (33, 8, 12, 66),
+        (101, 4, 4, 4),
+    ],
 )
 def test_a_bar_has_as_many_positions_as_steps(numerator, denominator, grid, positions):
     assert bar_position.steps_per_bar(numerator, denominator, grid, note_bins.SIZES[BAR_POSITION]) == positions
@@ -196,6 +222,13 @@ def test_a_silent_lead_in_takes_no_bins_and_is_told():
     rows, _ = note_bins.encode(notes, bins)
     assert bins.interval == (0, 1) and note_bins.silences(notes, bins) == (0, True)
     assert note_bins.decode(rows, bins).onset_beats.tolist() == (1.0 + np.arange(20)).tolist()
+    changed = piece(200.0 + np.arange(20), [(0, 4, 4), (200, 3, 4)])
+    assert note_bins.silences(changed, learned_bins.learn([changed])) == (0, True)
+
+
+def test_only_meters_that_notes_lie_in_have_bins():
+    bins = learned_bins.learn([piece(8.0 + np.arange(20), [(0, 4, 4), (8, 3, 4), (100, 7, 8)])])
+    assert bins.meters == ((3, 4),)
 
 
 def test_rows_of_0_1_0_have_bars_of_four_beats_and_no_meter():
@@ -312,6 +345,14 @@ def test_a_continuation_keeps_the_tempo_meter_and_grid_of_its_primer(workdir, re
     assert notes.meters.tolist() == [[0, 3, 4]]
     if workdir == "trained_frames":
         assert 1 <= notes.onset_beats[0] < 1 + 12 / 4, "the primer ends on the second beat of a bar"
+
+
+@pytest.mark.parametrize("bpm", [90, 103, 110, 123, 130])
+def test_what_continues_at_a_bar_line_begins_there_however_its_beat_was_rounded(bpm):
+    before = from_beats([60] * 9, [80] * 9, np.arange(9.0), [1.0] * 9, bpm)
+    for beat in (4, 8):
+        assert piece([0.0], bpm=bpm).after_beat(float(before.onset_beats[beat]), before).onset_beats[0] < 1e-6
+    assert piece([0.0], bpm=bpm).after_beat(float(before.onset_beats[7]), before).onset_beats[0] == pytest.approx(3)
 
 
 def test_another_tempo_may_be_asked_for(run, tmp_path):

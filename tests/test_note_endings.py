@@ -88,6 +88,14 @@ def test_a_key_struck_again_sound_off_and_the_end_of_the_file_end_what_the_pedal
     assert beats(midi.read(write(tmp_path / "c.mid", reset), sustain="pedal")) == [(60, 0, 1)]
 
 
+def test_a_pedal_never_released_holds_a_note_to_the_end_of_its_piece(tmp_path):
+    short = [control(0, PEDAL, 127), on(0, 60), off(10, 60), off(2 * BEAT, 0)]
+    pieces, _ = midi.read_pieces(
+        write(tmp_path / "a.mid", short, [on(0, 60), off(9 * BEAT, 60)], kind=2), sustain="pedal"
+    )
+    assert beats(pieces[0]) == [(60, 0, 2)]
+
+
 def test_the_pedal_is_of_one_channel_in_all_tracks(tmp_path):
     pedal = [control(0, PEDAL, 127), control(4 * BEAT, PEDAL, 0)]
     hands = [on(0, 60), off(10, 60), on(0 + 20, 40, channel=1), off(30, 40, channel=1)]

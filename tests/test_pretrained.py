@@ -40,13 +40,16 @@ def test_its_sample_comes_again_from_its_seed():
 def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # As many notes as above, so that the sampling program is compiled once.
-    flags = ["--num_outputs=2", f"--num_notes={len(PITCHES)}", "--key=D", "--seed=3", "--audio=wav"]
+    flags = ["--num_outputs=2", f"--num_notes={len(PITCHES)}", "--key=D", "--pitch_range=55,79", "--seed=3"]
+    flags += ["--audio=wav"]
     assert main.main(["generate", *flags]) == 0
     out, err = capsys.readouterr()
     assert out.split() == ["generated/seed3-000.mid", "generated/seed3-001.mid"]
     assert "no --workdir: the small model that comes with musicjax" in err and "renamed" not in err
     for path in map(Path, out.split()):
-        assert {int(pitch) % 12 for pitch in midi.read(path).pitch} <= {2, 4, 6, 7, 9, 11, 1}
+        notes = midi.read(path)
+        assert {int(pitch) % 12 for pitch in notes.pitch} <= {2, 4, 6, 7, 9, 11, 1}
+        assert notes.pitch.min() >= 55 and notes.pitch.max() <= 79 and len(set(notes.duration_beats.tolist())) > 1
         assert path.with_suffix(".wav").stat().st_size > 44_100
 
 

@@ -46,12 +46,12 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
             unknown = readings.unknown(paths)
             for result in pool.read_files(unknown, data.workers, data.seconds_per_file, readings.options):
                 readings.add(*result)
-                update(len(readings.done), total=total)
+                update(min(len(readings.done), total), total=total)  # a cached archive brings its files along
 
         ask(found.paths)
         members = readings.members()
         if members:
-            total += len(members)
+            total = len({*found.paths, *members})
             ask(members)
     for path in sorted([*found.paths, *found.foreign[:1]]):
         name = path.relative_to(root).as_posix()

@@ -206,13 +206,13 @@ def music_of(corpus: Corpus, parts: Parts) -> Music:
 
 
 def _from_its_measure(notes: Notes) -> Notes:
-    """The end of a piece as a piece: beats count from a measure of `music.metrics`, seconds from the first note."""
+    """The end of a piece as a piece, which begins at a measure of `music.metrics`."""
     beats = STEPS_PER_MEASURE // STEPS_PER_BEAT
     before = beats * math.floor(notes.onset_beats[0] / beats)
     moved = np.array([before, 0.0, 0.0])
     return dataclasses.replace(
         notes,
-        onset=notes.onset - notes.onset[0],
+        onset=notes.onset - notes.onset[0] + (notes.onset_beats[0] - before) * 60 / notes[:1].bpm,
         onset_beats=notes.onset_beats - before,
         tempos=notes.tempos - moved[:2],
         meters=notes.meters - moved,

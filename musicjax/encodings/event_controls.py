@@ -40,7 +40,6 @@ SOUNDING = 128
 # Notes match if the first two predicted columns, interval and pitch, are equal.
 SAME = 2
 PITCHES = note_bins.SIZES[PITCH]
-FIRST_PITCH = sum(note_bins.SIZES[:PITCH])
 
 
 class Controls(NamedTuple):
@@ -236,7 +235,8 @@ def with_match(
 def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) -> EventDraw:
     """How K outputs are drawn, each by its own parameters; match: whether the model sees the longest match."""
     allowed = np.tile(note_bins.valid(bins), (len(params), 1))
-    allowed[:, FIRST_PITCH : FIRST_PITCH + PITCHES] &= allowed_pitches(params)
+    first_pitch = sum(bins.sizes[:PITCH])  # models of 0.1.0 have fewer bar positions before it
+    allowed[:, first_pitch : first_pitch + PITCHES] &= allowed_pitches(params)
 
     def each(name: str, kind: type) -> jax.Array:
         return jnp.asarray(np.array([getattr(one, name) for one in params], kind))

@@ -37,7 +37,7 @@ from musicjax.training import sequences
 from musicjax.training.sequences import Streams
 from musicjax.training.windows import Validation
 
-# Quarter notes in a bar, of whose meter frames know nothing.
+# Quarter notes in a bar. Frames do not know their meter, so every bar has four.
 BEATS_A_BAR = 4
 
 
@@ -277,7 +277,8 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
 def _in_notes(parts: Parts, corpus: Corpus, offsets: np.ndarray, per_beat: int) -> Parts:
     """The parts of frames as parts of the notes that begin in them; offsets: where the frames of each piece begin."""
     first = [
-        corpus.offsets[piece] + np.searchsorted(corpus.piece(piece).onset_beats * per_beat, start - 0.5)
+        corpus.offsets[piece]
+        + np.searchsorted(corpus.piece(piece).onset_beats * per_beat, start - 0.5 - piano_roll.NEGLIGIBLE)
         for piece, start in zip(parts.piece.tolist(), parts.offsets[:-1] - offsets[parts.piece], strict=True)
     ]
     return dataclasses.replace(parts, offsets=np.append(first, corpus.offsets[-1]))

@@ -91,7 +91,7 @@ def new_pieces(
     """`generate` with arguments that are checked already: a piece for each of the sampling parameters.
 
     Raises:
-        UsageError: the primer has no notes, or bars at the model's tempo last too long.
+        UsageError: the primer has no notes, the model never saw the meter, or bars at this tempo last too long.
     """
     if not params:
         return []
@@ -179,7 +179,10 @@ def _rows_for_seconds(
     short = int((reached < seconds).sum())
     if short:
         limit = len(chunks) * CHUNK_NOTES
-        console.say("length", f"{short} outputs end before {seconds.max():g} s, at the limit of {limit:,} notes")
+        console.say(
+            "length",
+            f"{short} outputs end before {seconds[reached < seconds].max():g} s, at the limit of {limit:,} notes",
+        )
     return np.concatenate(chunks, axis=1), clamped
 
 

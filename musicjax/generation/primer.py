@@ -59,7 +59,8 @@ def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[S
         counts = jnp.asarray([len(fitting[one]) for one in params])
         places = np.asarray(sample.choose(keys, counts)).tolist()
         chosen = [fitting[one][place] for one, place in zip(params, places, strict=True)]
-        return jnp.asarray(model.encoding.opening(windows[chosen], params))
+        opening = model.encoding.opening(windows[chosen], params)
+        return jnp.asarray(model.encoding.in_meter(opening, params))
     if len(keys) > 1 and all(one == params[0] for one in params) and not any(params[0].temperatures):
         console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):

@@ -106,7 +106,7 @@ def output_keys(seed: int, count: int) -> jax.Array:
 
 
 def choose(keys: jax.Array, counts: jax.Array) -> jax.Array:
-    """int32 [K]: which of as many primers as `counts`, int32 [K], says each output takes."""
+    """int32 [K]: which primer each output takes, of as many as its entry of `counts`, int32 [K]."""
     return jax.vmap(lambda key, count: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys, counts)
 
 

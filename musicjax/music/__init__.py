@@ -1,6 +1,6 @@
 """What music is: notes, MIDI files, scores, scales, metrics, rows and frames. NumPy and mido, never JAX."""
 
-# Both are part of names in the cache, and are here so that a start that reads the cache imports neither file.
-READER_VERSION = 4  # of midi.py and musicxml.py: raise it whenever the same bytes would give other notes
+# The versions are parts of names in the cache, and are here so that a start that reads the cache imports no reader.
+READER_VERSION = 4  # of the readers of MIDI and MusicXML: raise it whenever the same bytes would give other notes
 EARLIER_READERS = (3,)  # whose runs are still evaluated
 COMPOSER_VERSION = 1  # of composer.py: raise it whenever the same seed would compose other music

@@ -31,16 +31,17 @@ def segments(beats: np.ndarray, meters: np.ndarray) -> np.ndarray:
 
 
 def steps_per_bar(numerator: int, denominator: int, steps_per_beat: int, most: int) -> int:
-    """Steps of the beat grid in a bar, at least 1; a bar of more than `most` is counted in halves, quarters ..."""
-    steps = numerator * 4 * steps_per_beat / denominator
-    while steps > most:
-        steps /= 2
-    return max(round(steps), 1)
+    """Steps of the beat grid in a bar, at least 1.
+
+    A bar of more than `most` counts as the fewest bars of equal length that are short enough.
+    """
+    steps = max(round(numerator * 4 * steps_per_beat / denominator), 1)
+    return next(steps // parts for parts in range(1, steps + 1) if not steps % parts and steps // parts <= most)
 
 
-def is_meter(numerator: int, denominator: int) -> bool:
+def is_meter(numerator: float, denominator: float) -> bool:
     """Whether these are the numbers of a time signature: the denominator is a power of two."""
-    return 0 < numerator <= MOST_NUMERATOR and denominator in (1, 2, 4, 8, 16, 32, MOST_DENOMINATOR)
+    return numerator in range(1, MOST_NUMERATOR + 1) and denominator in (1, 2, 4, 8, 16, 32, MOST_DENOMINATOR)
 
 
 def text_of(numerator: float, denominator: float) -> str:

@@ -77,7 +77,8 @@ def _meters(pieces: Sequence[Notes]) -> dict[tuple[int, int], int]:
     for piece in pieces:
         which = bar_position.segments(piece.onset_beats, piece.meters)
         for meter, count in zip(piece.meters[:, 1:], np.bincount(which, minlength=len(piece.meters)), strict=True):
-            counts[int(meter[0]), int(meter[1])] += int(count)
+            if count:
+                counts[int(meter[0]), int(meter[1])] += int(count)
     return {meter: counts[meter] for meter in sorted(counts, key=lambda meter: (-counts[meter], meter))}
 
 

@@ -42,9 +42,10 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
     Args:
         path: the file.
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
+        sustain: what ends a note: "key", the release of its key; "pedal", that of the sustain pedal if it comes later.
 
     Raises:
-        UsageError: it is no path, or `percussion` is neither true nor false.
+        UsageError: it is no path, or `percussion` or `sustain` has no such value.
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
@@ -255,7 +256,8 @@ def _time_signatures(meters: np.ndarray, ticks_per_beat: int) -> list[tuple[int,
     found: dict[int, mido.MetaMessage] = {}
     for row, (beat, numerator, denominator) in enumerate(meters.tolist()):
         meter = {"numerator": int(numerator), "denominator": int(denominator)}
-        for tick in [0] * (row == 0) + [round(max(beat, 0) * ticks_per_beat)]:
+        begins = beat if beat >= 0 else beat % (4 * numerator / denominator)  # its first bar line that can be stated
+        for tick in [0] * (row == 0) + [round(begins * ticks_per_beat)]:
             found[tick] = mido.MetaMessage("time_signature", **meter)
     return list(found.items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ def _held(table: Table, events: Events, controls: np.ndarray, merged: bool) -> T
     number, tick = events.first[controls], events.tick[controls]
     group = _groups(events, controls, merged)
     own = table.channel if merged else table.track * CHANNELS + table.channel
-    end = table.end.copy()
+    end, last, last_of_track = table.end.copy(), np.max(events.tick), _last_ticks(events)
     for one in np.unique(group[number == PEDAL]).tolist():
         chosen = (group == one) & ((number == PEDAL) | (number == CONTROLLERS_OFF))
         order = np.argsort(tick[chosen], kind="stable")
@@ -128,9 +129,9 @@ def _held(table: Table, events: Events, controls: np.ndarray, merged: bool) -> T
             _following(ups, released),
             _following(offs, released),
             np.maximum(_struck_again(table.onset[notes], table.pitch[notes]), released),
-            np.full(len(notes), np.max(events.tick)),
+            last if merged else last_of_track[table.track[notes]],
         ]
-        end[notes] = np.where(is_down, np.minimum.reduce(limits), released)
+        end[notes] = np.where(is_down, functools.reduce(np.minimum, limits), released)
     return table._replace(end=end)
 
 

@@ -6,6 +6,8 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from musicjax.music.bar_position import is_meter
+
 if TYPE_CHECKING:
     from musicjax.music.musicxml_file import Element
 
@@ -19,8 +21,6 @@ QUARTERS = {name: Fraction(32) / 2**place for place, name in enumerate(VALUES)}
 MOST_DIVISIONS = 16_383  # of a quarter note, as the format says
 MOST_BEATS = 1_000_000  # of one duration and of a piece: far above any music
 LEAST_BPM, MOST_BPM = 1, 10_000  # quarter notes a minute
-MOST_NUMERATOR = 128  # of a meter, as in MIDI files
-DENOMINATORS = {1, 2, 4, 8, 16, 32, 64}
 Meter = tuple[int, int]  # numerator, denominator
 
 
@@ -94,11 +94,11 @@ def meter(time: Element) -> Meter | None:
     """The meter of a <time>: its <beats>, perhaps a sum such as 3+2, over its <beat-type>; several pairs add up."""
     beats = [_sum(element.text) for element in time.findall("beats")]
     types = [_sum(element.text) for element in time.findall("beat-type")]
-    if not beats or len(beats) != len(types) or not all(beats) or not DENOMINATORS.issuperset(types):
+    if not beats or len(beats) != len(types) or not all(beats) or not all(is_meter(1, kind) for kind in types):
         return None
     denominator = max(types)
     numerator = sum(count * denominator // kind for count, kind in zip(beats, types, strict=True))
-    return (numerator, denominator) if numerator <= MOST_NUMERATOR else None
+    return (numerator, denominator) if is_meter(numerator, denominator) else None
 
 
 def _sum(text: str | None) -> int:

@@ -136,8 +136,9 @@ def silences(notes: Notes, bins: Bins) -> tuple[int, bool]:
     if not len(step):
         return 0, False
     (begins,), (meter,), _ = _bars(notes.meters if bins.has_meter else one_meter(), step[:1], bins)
-    before = int(step[0] - begins) if step[0] >= begins else int(step[0])
-    return int((np.diff(step) > bins.interval[-1]).sum()), before >= bins.steps_per_bar[meter]
+    length = bins.steps_per_bar[meter]
+    before = int(step[0]) - bar_position.of(int(step[0] - begins), length)
+    return int((np.diff(step) > bins.interval[-1]).sum()), before >= length
 
 
 def decode(rows: np.ndarray, bins: Bins, bpm: float | None = None) -> Notes:
@@ -212,7 +213,8 @@ def _bars(meters: np.ndarray, step: np.ndarray, bins: Bins) -> tuple[np.ndarray,
     found, exact = [], []
     for numerator, denominator in kinds.astype(int).tolist():
         is_known = (numerator, denominator) in bins.meters
-        nearest = int(np.abs(lengths - numerator * 4 / denominator).argmin())
+        length = bar_position.beats_per_bar(np.array([(0, numerator, denominator)]))
+        nearest = int(np.abs(lengths - length).argmin())
         found.append(bins.meters.index((numerator, denominator)) if is_known else nearest)
         exact.append(is_known)
     begins = np.rint(meters[:, 0] * bins.steps_per_beat).astype(np.int64)
@@ -235,9 +237,9 @@ def _nearest(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
 
 
 def _intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For rising steps [N]: bins of the intervals, the steps that they lead to, and whether each is exact or a silence.
+    """For rising steps [N]: the bin of each interval, the step that each note gets, whether it is exact or a silence.
 
-    The steps that they lead to make up for what silences lose, and the first is the first of all.
+    The first note keeps its step. A note after a silence gets its own step again.
     """
     interval = np.asarray(bins.interval)
     longest = int(interval[-1])

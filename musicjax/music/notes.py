@@ -13,7 +13,7 @@ import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
-from musicjax.music.bar_position import is_meter
+from musicjax.music import bar_position
 
 # Of each column: its type, the lowest number in it, the first that is too high, and its range in words.
 _MIDI: np.dtype = np.dtype(np.int16)
@@ -41,6 +41,7 @@ class NoNotesError(Exception):
 
 
 FIELDS = ("pitch", "velocity", "onset", "duration", "onset_beats", "duration_beats")
+NEGLIGIBLE_BEATS = 1e-6
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
 
 
@@ -103,9 +104,9 @@ class Notes:
 
     @property
     def bpm(self) -> float:
-        """The tempo that at least half of the music is as fast as, quarter notes a minute.
+        """The median tempo over the beats from the first onset to the last, quarter notes a minute.
 
-        Only the time between the first and the last onset counts, so that a silent count-in does not.
+        So a silent count-in does not count.
         """
         if not len(self):
             return DEFAULT_BPM
@@ -120,13 +121,14 @@ class Notes:
         return float(self.tempos[order[np.searchsorted(share, share[-1] / 2)], 1])
 
     def after_beat(self, beat: float, before: Notes) -> Notes:
-        """These notes, which count from a beat of the music before them, counted from the last bar line before that.
+        """These notes, which continue `before` from this beat on, counted from its last bar line until then.
 
-        They get the meter that holds there. Nothing else is kept of `before`.
+        They are in the meter that it has there.
         """
-        which = max(int(np.searchsorted(before.meters[:, 0], beat, side="right")) - 1, 0)
-        start, numerator, denominator = before.meters[which].tolist()
-        beats = (beat - start) % (numerator * 4 / denominator)
+        beat += NEGLIGIBLE_BEATS  # a beat just below a bar line is one
+        which = bar_position.segments(np.array([beat]), before.meters)
+        ((start, numerator, denominator),) = before.meters[which].tolist()
+        beats = max((beat - start) % float(bar_position.beats_per_bar(before.meters[which])[0]) - NEGLIGIBLE_BEATS, 0.0)
         return dataclasses.replace(
             self,
             onset=self.onset + beats * 60 / self.tempos[0, 1],
@@ -249,7 +251,11 @@ def _require_changes(notes: Notes, name: str) -> None:
         is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns and len(table) > 0
         if not is_table or table.dtype.kind not in "iuf" or not np.isfinite(table).all():
             raise arguments.wrong(f"{name}.{field}", table, f"an array of {meant}")
-        fits = table[:, 1] > 0 if field == "tempos" else np.array([is_meter(*row) for row in table[:, 1:].tolist()])
+        fits = (
+            table[:, 1] > 0
+            if field == "tempos"
+            else np.array([bar_position.is_meter(*row) for row in table[:, 1:].tolist()])
+        )
         fits &= np.append(True, table[1:, 0] > table[:-1, 0])
         if not fits.all():
             index = int(np.argmin(fits))
