@@ -216,8 +216,8 @@ class EventEncoding(Encoding):
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
         """As `Encoding.beats_per_bar`."""
-        meters = [note_bins.meter_of(window[-1:], self._bins) for window in windows]
-        return np.array([numerator * 4 / denominator for numerator, denominator in meters])
+        meters = [(0, *note_bins.meter_of(window[-1:], self._bins)) for window in windows]
+        return bar_position.beats_per_bar(np.array(meters))
 
     def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""

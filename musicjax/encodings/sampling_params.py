@@ -120,8 +120,8 @@ def check(params: SamplingParams) -> None:
         value = getattr(params, name)
         if value is not None or name not in TEMPERATURES:
             arguments.require_number(name, value, LISTS.get(name, float), low, high)
-    for name in ("key", "scale", "meter"):
-        arguments.require(name, getattr(params, name), str, "its name, such as key='C', scale='minor', meter='3/4'")
+    for name, example in {"key": "C", "scale": "minor", "meter": "3/4"}.items():
+        arguments.require(name, getattr(params, name), str, f"a text such as {example!r}")
     if params.meter:
         bar_position.meter_of(params.meter)
     pair = params.pitch_range

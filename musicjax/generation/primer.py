@@ -18,6 +18,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
 from musicjax.model import sample
+from musicjax.music import melody_text
 from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
@@ -29,9 +30,7 @@ def read(primer: str | Path, model: Model) -> Notes:
         UsageError: the text is not that of a melody, or it is no text.
         RunError: the file gives no notes, or several pieces.
     """
-    if isinstance(primer, str) and primer.lstrip().startswith("["):
-        from musicjax.music import melody_text  # files do without
-
+    if isinstance(primer, str) and melody_text.is_melody(primer):
         melody, velocity = melody_text.entries(primer), model.encoding.melody_velocity()
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
     path = arguments.path_of(

@@ -11,6 +11,7 @@ from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
+from musicjax.music import melody_text
 
 NOTES_IF_NO_LENGTH = 300
 DECODES = ("staggered", "window", "carry")
@@ -104,9 +105,7 @@ def of(options: Mapping[str, Any]) -> Request:
         raise UsageError(
             f"sweep of {len(sampling)} combinations, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
         )
-    if options["primer"].lstrip().startswith("["):
-        from musicjax.music import melody_text
-
+    if melody_text.is_melody(options["primer"]):
         melody_text.entries(options["primer"])
     need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
     need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
