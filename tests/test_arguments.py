@@ -47,8 +47,8 @@ GENERATE: list[tuple[dict[str, Any], str]] = [
     ({"sampling": 5}, r"sampling=5: expected SamplingParams"),
     ({"sampling": [None]}, r"sampling=\[None\]: expected SamplingParams"),
     ({"sampling": {"top_p": 0.5}}, r"sampling=\{'top_p': 0\.5\}: expected SamplingParams"),
-    ({"sampling": SamplingParams(key=ONE)}, r"key=<module.*: expected its name"),
-    ({"sampling": SamplingParams(scale=[ONE])}, r"scale=.*: expected its name"),
+    ({"sampling": SamplingParams(key=ONE)}, r"key=<module.*: expected a text such as"),
+    ({"sampling": SamplingParams(scale=[ONE])}, r"scale=.*: expected a text such as"),
     ({"sampling": SamplingParams(top_k=1.5)}, r"top_k=1\.5: expected a whole number"),  # type: ignore[arg-type]
     ({"sampling": SamplingParams(temperature=None)}, r"temperature=None: expected a number"),  # type: ignore[arg-type]
     ({"sampling": SamplingParams(pitch_range=60)}, r"pitch_range=60: expected the lowest"),  # type: ignore[arg-type]
