@@ -247,10 +247,12 @@ def _expanded(name: str, text: str | None) -> str | None:
         return text
     *kind, path = text.split(":", 2) if text.startswith("polyphonic:") else [text]
     path = os.path.expanduser(os.path.expandvars(path))
-    unknown = [part for part in PurePath(path).parts if re.fullmatch(r"\$\w+|\$\{\w+\}", part)]
-    if name in MADE and (path.startswith("~") or unknown):
+    unknown = re.findall(r"\$\w+|\$\{\w+\}", path)
+    is_new = not os.path.exists(path)
+    if is_new and ((name in MADE and path.startswith("~")) or (name in (*MADE, "data.cache") and unknown)):
         what = f"variable {unknown[0]}" if unknown else f"home folder {PurePath(path).parts[0]}"
-        raise UsageError(f"--{name}={text}: there is no {what} here; expected a folder, such as ./{name}")
+        flag = f"config.{name}" if "." in name else name
+        raise UsageError(f"--{flag}={text}: there is no {what} here; expected a folder, such as ./{name}")
     return ":".join([*kind, path])
 
 

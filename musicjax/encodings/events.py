@@ -171,8 +171,14 @@ class EventEncoding(Encoding):
         """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
         rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
         if nearest.any():
-            count = int(nearest.sum())
-            console.say("primer", f"{count} of {len(rows)} notes lie off the grid and move to the nearest place on it")
+            console.say(
+                "primer",
+                f"{int(nearest.sum())} of {len(rows)} notes move to the nearest time, velocity or meter in the data",
+            )
+        own = bar_position.text_of(*notes.meters[bar_position.segments(notes.onset_beats[-1:], notes.meters)[0], 1:])
+        taken = bar_position.text_of(*note_bins.meter_of(rows[-1:], self._bins))
+        if own != taken:
+            console.say("primer", f"its meter, {own}, becomes {taken}, the nearest that the model knows")
         return rows[-longest_match.REACH :].astype(np.float32)
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:

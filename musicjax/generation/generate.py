@@ -214,6 +214,9 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
         console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
+    empty = sum(not len(notes) for notes in pieces)
+    if empty:
+        console.say("empty", f"{empty} of {len(paths)} files: no note begins in so short a time")
     if left_out:
         console.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
     return paths

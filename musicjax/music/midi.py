@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections import defaultdict
@@ -193,7 +194,7 @@ def write(
 
     from musicjax import files
 
-    stated = parts[0] if parts else from_beats([], [], [], [])
+    stated = _heard(parts[0] if parts else from_beats([], [], [], []))
     clock = _clock(stated.tempos if bpm is None else one_tempo(bpm), ticks_per_beat)
     tempos = zip(clock.tick, clock.tempo_us, strict=True)
     changes = [(tick, mido.MetaMessage("set_tempo", tempo=tempo_us)) for tick, tempo_us in tempos]
@@ -208,7 +209,7 @@ def write(
         left_out += len(notes) - len(placed)
         track = mido.MidiTrack(message for tick, message in changes if index == 0 and tick == 0)
         if index < len(names):
-            track.append(mido.MetaMessage("track_name", name=names[index], time=0))
+            track.append(mido.MetaMessage("track_name", name=names[index].encode(errors="replace").decode(), time=0))
         program = programs[index] if index < len(programs) else 0
         for channel in sorted({channel for *_, channel in placed}):
             track.append(mido.Message("program_change", program=program, channel=channel, time=0))
@@ -217,6 +218,15 @@ def write(
     with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
     return left_out
+
+
+def _heard(notes: Notes) -> Notes:
+    """The notes without the tempos and meters that begin after the last of them."""
+    last = notes.onset_beats.max(initial=0.0) + notes.duration_beats.max(initial=0.0)
+    tempos, meters = (
+        changes[(changes[:, 0] <= last) | (np.arange(len(changes)) == 0)] for changes in (notes.tempos, notes.meters)
+    )
+    return dataclasses.replace(notes, tempos=tempos, meters=meters)
 
 
 class _Clock(NamedTuple):
