@@ -169,6 +169,9 @@ def test_the_data_command_names_and_counts_files_with_the_same_notes(songs: Path
     assert [line.get("same_as") for line in lines[:4]] == [None, "s0-a.mid", "s0-a.mid", None]
     assert "s3-c.mid has the notes of s3-a.mid" in err and err.count("has the notes of") == 8
     assert ("the notes of another file", "8") in page._data(tmp_path / "data.jsonl")
+    assert "training uses one of each" not in err
+    assert main(["data", f"--data={songs}", "--config.data.duplicates=drop"]) == 0
+    assert "training uses one of each, as duplicates=drop asks" in capsys.readouterr().err
 
 
 def test_a_folder_without_copies_counts_none(clips: Path, capsys) -> None:

@@ -45,7 +45,7 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         "pitch_high": int(pitch.max(initial=0)),
         "bpm": _median_bpm(corpus),
         "meters": (meters := _meters(corpus)),
-        "duplicates": _say_duplicates(outcomes),
+        "duplicates": _say_duplicates(outcomes, data.duplicates == "drop"),
         "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
@@ -69,13 +69,19 @@ def _median_bpm(corpus: Corpus) -> float:
     return round(float(np.median([piece.bpm for piece in corpus.pieces] or [0.0])), 3)
 
 
-def _say_duplicates(outcomes: Sequence[Outcome]) -> int:
-    """Names files that have the notes of earlier ones; returns how many there are."""
+def _say_duplicates(outcomes: Sequence[Outcome], drops: bool) -> int:
+    """Names files that have the notes of earlier ones; returns how many there are.
+
+    Args:
+        drops: whether training leaves them out.
+    """
     found = [outcome for outcome in outcomes if outcome.same_as]
     for outcome in found[: load.LISTED]:
         console.say("same", f"{outcome.path} has the notes of {outcome.same_as}, whatever the key, tempo and title")
     if len(found) > load.LISTED:
         console.say("same", f"{len(found) - load.LISTED} more")
+    if found and drops:
+        console.say("same", "training uses one of each, as duplicates=drop asks")
     return len(found)
 
 
