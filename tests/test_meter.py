@@ -225,6 +225,14 @@ def test_notes_after_a_long_silence_keep_their_rhythm_and_places(silence):
     np.testing.assert_array_equal(rows[:, BAR_POSITION], onset % 4)
 
 
+def test_a_silence_absorbs_what_intervals_without_a_bin_have_shifted():
+    bins = learned_bins.learn([piece(np.concatenate([np.arange(0, 64), 70 + np.arange(0, 64)]))])
+    onset = np.array([0, 1, 4, 44, 45, 46])
+    rows, nearest = note_bins.encode(piece(onset), bins)
+    assert nearest.tolist() == [False, False, True, False, False, False]
+    assert rows[3:, BAR_POSITION].tolist() == [0, 1, 2]
+
+
 def test_a_silent_lead_in_takes_no_bins_and_is_told():
     notes = piece(33.0 + np.arange(20))
     bins = learned_bins.learn([notes])
