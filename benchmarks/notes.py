@@ -32,7 +32,7 @@ from musicjax import config_files
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
-from musicjax.corpus.find import find_files
+from musicjax.corpus.find import find
 from musicjax.errors import RunError, UsageError
 from musicjax.music import composer, note_bins
 from musicjax.music.note_bins import Bins
@@ -79,7 +79,7 @@ def split_folder(data: str, folder: Path) -> Path:
         source = folder.parent / "builtin"
         source.mkdir(parents=True, exist_ok=True)
         composer.write_corpus(source)
-    names = [path.relative_to(source).as_posix() for path in find_files(source)]
+    names = [path.relative_to(source).as_posix() for path in find(source).paths]
     if split_lib.folders(names) is not None and any(name.startswith("test/") for name in names):
         return source
     shutil.rmtree(folder, ignore_errors=True)

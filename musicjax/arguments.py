@@ -28,7 +28,7 @@ def require_number(name: str, value: Any, kind: type, low: float, high: float) -
 
 
 def list_of(name: str, value: Any, kind: Any, expected: str) -> list[Any]:
-    """The items of a list, a tuple or an array; raises UsageError unless it is one, and all items are of this type."""
+    """The items of a list, a tuple or an array; raises UsageError unless all of them are of this type."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise wrong(name, value, expected)
     items = list(value)

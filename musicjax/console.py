@@ -1,7 +1,7 @@
 """What people see: lines and progress bars on standard error, results on standard output. The only importer of rich.
 
 Bars are drawn on a terminal only; elsewhere the same text comes as plain lines. Services and programs without a window
-have no standard streams, and then nothing is printed. A letter that a stream has no code for becomes an escape.
+have no standard streams, and then nothing is printed. A character that a stream cannot encode becomes an escape.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def complain(text: str) -> None:
 
 
 def result(text: str) -> None:
-    """Prints a result, a line or several, on standard output; raises OSError if nobody takes it any more."""
+    """Prints a result, a line or several, on standard output; raises OSError if its reader is gone."""
     _print(text, sys.stdout)
 
 

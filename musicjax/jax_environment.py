@@ -12,8 +12,8 @@ from typing import Any
 
 from musicjax.errors import RunError, UsageError
 
-_STRICT = "musicjax converts and broadcasts numbers without saying so each time"
-_MOVES = "musicjax hands arrays to JAX without saying so each time"
+_STRICT = "musicjax relies on implicit conversion and broadcasting"
+_MOVES = "musicjax relies on implicit transfers to JAX"
 _RANDOM = "a seed would give other random numbers"
 _STOPS = "it would end a run in the middle, where musicjax keeps the last good epoch and says what happened"
 _RAISES = "JAX cannot compile its checks into musicjax's programs"

@@ -55,7 +55,7 @@ def members(stream: IO[bytes]) -> list[Member]:
 
 
 def cut_members(stream: IO[bytes]) -> Iterator[Member]:
-    """The members of an archive without a list, from its beginning as far as there are any.
+    """The members of an archive that has lost its list, read from the beginning.
 
     The last one may be cut off or damaged: reading it gives what there is, and then raises ZipError.
     """
@@ -95,7 +95,7 @@ def _deflated_bytes(stream: IO[bytes], start: int) -> int:
 
 
 class _Unpacked(io.BytesIO):
-    """What a member holds; once all of it is read, raises ZipError if that is not the whole of it."""
+    """The content of a member; the last read raises ZipError if some of it is missing."""
 
     def __init__(self, stream: IO[bytes], place: tuple[int, int], method: int, crc32: int | None):
         start, packed = place

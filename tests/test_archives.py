@@ -19,7 +19,7 @@ from musicjax import files
 from musicjax.config import DataConfig
 from musicjax.corpus import archived_music, corpus, ingest, load, pool, read, worker
 from musicjax.corpus.corpus import Outcome
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, find_files
+from musicjax.corpus.find import ARCHIVE_SUFFIXES, find
 from musicjax.errors import RunError
 from musicjax.music import midi
 from tests.reliability import smf
@@ -544,4 +544,4 @@ def test_other_archives_are_not_found(tmp_path):
     for name in ("a.gz", "a.7z", "a.mid.gz", ".zip", ".tar.gz", "zip"):
         (tmp_path / name).write_bytes(_zip(SONGS))
     with pytest.raises(RunError, match=r"\.mid .*\.zip .*\.tar\.xz"):
-        find_files(tmp_path)
+        find(tmp_path)

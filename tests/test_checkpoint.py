@@ -237,7 +237,7 @@ def test_a_checkpoint_is_not_removed_while_it_is_read(workdir):
 
 
 def test_a_checkpoint_that_cannot_be_renamed_because_it_is_read_is_kept_until_later(workdir, monkeypatch):
-    """As on Windows, which has no such lock, but renames no folder in which a file is open."""
+    """Like Windows, which lacks this lock and does not rename a folder that holds an open file."""
     checkpoint, store = checkpoint_lib.restore(workdir), Store(workdir)
 
     def is_read(place: Path) -> Path:

@@ -28,7 +28,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load, pool, read
 from musicjax.corpus.corpus import Corpus
-from musicjax.corpus.find import find_files
+from musicjax.corpus.find import find
 from musicjax.corpus.split import all_held_out, music_of, whole_pieces
 from musicjax.corpus.split import held_out as held_out_if_long_enough
 from musicjax.encodings import encoding
@@ -68,7 +68,7 @@ def _read_files(paths, workers, seconds_per_file, options):
 
 
 def _names(source: Path) -> list[str]:
-    return [path.relative_to(source).as_posix() for path in find_files(source)]
+    return [path.relative_to(source).as_posix() for path in find(source).paths]
 
 
 def _assert_same(one: Corpus, other: Corpus) -> None:
@@ -89,7 +89,7 @@ def test_files_are_found_at_any_depth_by_suffix_in_any_case(tmp_path):
 
 def test_one_file_can_be_the_source(tmp_path):
     path = _write(tmp_path / "one.mid")
-    assert find_files(path) == [path]
+    assert find(path).paths == [path]
     corpus, outcomes = _read(path)
     assert corpus.names == ("one.mid",)
     assert [outcome.path for outcome in outcomes] == ["one.mid"]
@@ -691,7 +691,7 @@ print(*sorted(name for name in sys.modules if name.startswith(("musicjax.", "mid
 def test_linked_folders_are_read_and_loops_are_not(tmp_path, clips):
     (tmp_path / "linked").symlink_to(clips)
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert len(find_files(tmp_path)) == len(list(clips.iterdir()))
+    assert len(find(tmp_path).paths) == len(list(clips.iterdir()))
 
 
 def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):

@@ -166,7 +166,7 @@ def test_evaluating_it_repeats_the_recorded_validation(tuned) -> None:
 
 
 def test_to_go_on_it_needs_only_its_own_workdir(tuned, others: Path, tmp_path: Path, capsys) -> None:
-    """The folder of the other run is gone; the same command goes on and ends as the run that was not cut off."""
+    """The folder of the other run is gone; the same command goes on and ends like a run that was never cut off."""
     workdir, _, _ = tuned
     copy = at_its_start(workdir, tmp_path / "w")
     path = next((copy / "checkpoints" / "0").glob("metadata/metadata"))

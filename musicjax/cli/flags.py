@@ -86,7 +86,7 @@ ALIASES = {
 }
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
-# Flags and fields that name a file or a folder, and those of them that are made if they are not there.
+# Flags and fields that name a file or folder. MADE: those that musicjax makes if they are missing.
 PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
 MADE = ("workdir", "output_dir")
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}

@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Fingerprint(NamedTuple):
-    """What identifies data: sha256; and of earlier readers, by what each made of the same files, the version."""
+    """What identifies data: its sha256, and what earlier readers gave the same files, with their versions."""
 
     sha256: str
     earlier: Mapping[str, int] = MappingProxyType({})

@@ -53,11 +53,6 @@ def foreign_words(count: int) -> str:
     return "is no MusicXML" + (f"; this line stands for all {count:,} such .xml files" if count > 1 else "")
 
 
-def find_files(source: Path) -> list[Path]:
-    """The files of music and the archives below a folder (or the one file named); raises as `find`."""
-    return find(source).paths
-
-
 def find(source: Path) -> Found:
     """The files of music and the archives below a folder (or the one file named).
 

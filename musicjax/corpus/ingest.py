@@ -63,7 +63,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
 
 @contextlib.contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
-    """The name of a folder that archives are unpacked into, which is removed if somebody has made it."""
+    """The name of a folder for unpacking archives. If somebody makes it, it is removed at the end."""
     base = Path(tempfile.gettempdir()) if cache is None else cache
     for left in [] if cache is None else cache.glob(f".*-{UNPACKED}{files.PARTIAL}"):
         with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ def _folder(cache: Path | None) -> Iterator[Path]:
 
 @dataclasses.dataclass
 class _Readings:
-    """The readings of files so far; those of archives name the files in them, which are unpacked under their hashes.
+    """The readings so far. The reading of an archive names its files, which are unpacked under their hashes.
 
     Attributes:
         cache: the folder of readings; None: there is none.

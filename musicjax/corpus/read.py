@@ -49,7 +49,7 @@ class Member(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The name of its file among those unpacked, which no archive chooses."""
+        """The name under which it is unpacked. The archive does not choose it."""
         return f"{self.sha256}{suffix_of(self.name)}"
 
 
@@ -77,7 +77,7 @@ def skipped(code: str, detail: str) -> Reading:
 def read_file(
     path: str, options: Options, on_progress: Callable[[], object] = lambda: None
 ) -> tuple[Reading, list[Notes]]:
-    """The reading and the pieces of one file. Nothing that a file holds makes it raise.
+    """The reading and the pieces of one file. No content of a file makes it raise.
 
     Args:
         on_progress: called again and again while an archive is unpacked.

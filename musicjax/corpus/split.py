@@ -119,7 +119,7 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray) -> np.nd
 
 
 def _by_time(corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int, unit: str, advice: str) -> Parts:
-    """The beginnings of pieces train, their ends validate, and a window between the two is used for nothing; says so.
+    """Parts: beginnings of pieces train, their ends validate, a window between them is left out. Says so.
 
     All pieces that are long enough are copies of one, or of one file. Each is divided at the same share of its rows, so
     that no copy trains on what another validates; one that is too short to be divided is used for nothing.

@@ -160,12 +160,12 @@ class Encoding(Protocol):
         return windows
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
-        """Quarter notes in a bar of what follows each of the windows [K, T, C], float64 [K]."""
+        """Quarter notes in a bar of the music that follows each window [K, T, C], float64 [K]."""
         return np.full(len(windows), 4.0)
 
-    def placed(self, piece: Notes, primer: Notes) -> Notes:
-        """The continuation of a primer, in its meter and on its grid: beat 0 is a bar line."""
-        return piece
+    def placed(self, pieces: list[Notes], primer: Notes) -> list[Notes]:
+        """The continuations of a primer, in its meter and on its grid: beat 0 is a bar line."""
+        return pieces
 
     def melody_velocity(self) -> int:
         """MIDI velocity of a melody given as text."""

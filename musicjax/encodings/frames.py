@@ -198,10 +198,10 @@ class FrameEncoding(Encoding):
         """As `Encoding.decode`."""
         return piano_roll.notes_of(rows[:, : self._keys] > 0.5, self._own.per_beat, bpm or BPM)
 
-    def placed(self, piece: Notes, primer: Notes) -> Notes:
+    def placed(self, pieces: list[Notes], primer: Notes) -> list[Notes]:
         """As `Encoding.placed`: the first frame follows the last frame of the primer."""
         frames, _ = piano_roll.frames(primer, self._own.per_beat)
-        return piece.after_beat(len(frames) / self._own.per_beat, primer)
+        return [piece.after_beat(len(frames) / self._own.per_beat, primer) for piece in pieces]
 
     def _rows(self, rolls: Rolls) -> np.ndarray:
         """The frames uint8 [N, C], each with its longest match if the model sees one."""

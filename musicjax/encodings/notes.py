@@ -182,9 +182,9 @@ class NoteEncoding(Encoding):
         """As `Encoding.decode`: rows tell seconds, and the tempo says only where their beats lie."""
         return note_matrix.decode(rows, self._scaling, bpm or BPM)
 
-    def placed(self, piece: Notes, primer: Notes) -> Notes:
+    def placed(self, pieces: list[Notes], primer: Notes) -> list[Notes]:
         """As `Encoding.placed`: the first interval counts from the last onset of the primer."""
-        return piece.after_beat(float(primer.onset_beats[-1]), primer)
+        return [piece.after_beat(float(primer.onset_beats[-1]), primer) for piece in pieces]
 
     def _parts(self, corpus: Corpus) -> Parts:
         """What trains and what validates; where windows are split, not pieces, all is for training."""

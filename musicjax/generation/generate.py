@@ -111,7 +111,7 @@ def new_pieces(
     rows = _rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo)
     pieces = [model.encoding.decode(piece, tempo) for piece in rows]
     if primer is not None:
-        pieces = [model.encoding.placed(piece, primer) for piece in pieces]
+        pieces = model.encoding.placed(pieces, primer)
     if any(wanted) or any(one.polyphony for one in params):
         from musicjax.generation import trim  # a length in notes does without
 
@@ -167,7 +167,7 @@ def _rows(
 def _rows_for_seconds(
     more: Callable[..., Sampled], past: Past, model: Model, seconds: np.ndarray, bpm: float
 ) -> tuple[np.ndarray, int]:
-    """(rows [K, L, C], L enough for every output to pass its `seconds` [K] or to reach the most notes; clamped)."""
+    """(rows [K, L, C] that last as long as `seconds` [K], or the most notes; how many values were clamped)."""
     most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds.max())
     chunks: list[np.ndarray] = []
     clamped, reached = 0, np.zeros(len(past.windows))
