@@ -11,6 +11,7 @@ Shape legend: N notes, B bars in which notes begin, K stretches. Rows of 48 keys
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -21,10 +22,10 @@ from musicjax.music.notes import NEGLIGIBLE_BEATS, Notes
 
 MODES = ("major", "minor", "dorian", "mixolydian")
 WORDS = {
-    **{word: 0 for word in ("", "maj", "major", "ionian")},
-    **{word: 1 for word in ("m", "min", "minor", "aeolian")},
-    **{word: 2 for word in ("dor", "dorian")},
-    **{word: 3 for word in ("mix", "mixo", "mixolydian")},
+    **dict.fromkeys(("", "maj", "major", "ionian"), 0),
+    **dict.fromkeys(("m", "min", "minor", "aeolian"), 1),
+    **dict.fromkeys(("dor", "dorian"), 2),
+    **dict.fromkeys(("mix", "mixo", "mixolydian"), 3),
 }
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 KEY = re.compile(r"([A-G])(?:(#|♯|[ -]?sharp)|(b|♭|[ -]?flat))?[ :_-]*([a-z]*)", re.IGNORECASE)
@@ -55,7 +56,7 @@ BASS = (
 # Natural logs of odds: of a bass note for each beat of its bar, of the first and the last bass note, and against the
 # modes that are rare.
 BASS_WEIGHT, FIRST_WEIGHT, LAST_WEIGHT = 0.375, 2.0, 12.0
-RARE = (0.0, 0.0, -2.0, -2.0)
+RARE = (0.0, 0.0, -2.5, -2.0)
 # A note counts by its beats within these bounds; a bar, however many notes it has, for less than this many a beat.
 SHORTEST_NOTE, LONGEST_NOTE = 0.05, 1.0
 MOST_PER_BEAT = 0.6
@@ -149,6 +150,7 @@ def _evidence(
     return said
 
 
+@functools.cache
 def _profiles(*shares: tuple[float, ...]) -> np.ndarray:
     """The numbers of each key for the 12 pitch classes from those of its mode above the tonic, float64 [48, 12]."""
     return np.stack([np.roll(row, tonic) for tonic in range(12) for row in shares])
