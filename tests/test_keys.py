@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicjax.cli import data
 from musicjax.errors import UsageError
-from musicjax.music import composer, keys, scales
+from musicjax.main import main
+from musicjax.music import composer, keys, midi, scales
 from musicjax.music.notes import FIELDS, Notes, from_beats
 
 MAJOR, MINOR, DORIAN, MIXOLYDIAN = range(4)
@@ -130,9 +134,10 @@ def test_known_tunes_have_their_keys():
     cadence = later(chords((60, 4), (65, 4), (67, 4), (60, 4)), 8)
     assert found(together(scale, cadence)) == ["C major"]
     assert found(tune([69, 71, 72, 74, 76, 77, 76, 74, 72, 71, 69, 68, 71, 68, 69, 69])) == ["A minor"]
-    # What shall we do with the drunken sailor, and a tune on G with F natural.
-    sailor = [69] * 7 + [62, 65, 69] + [67] * 7 + [60, 64, 67] + [69] * 7 + [71, 72, 74, 72, 69, 67, 64, 62, 62]
-    assert found(together(tune(sailor, 0.5), chords((50, 3), (48, 4), (50, 3), (48, 4), (50, 3)))) == ["D dorian"]
+    # Dorian: a tune on D with B natural over i and IV, as much folk music has them; mixolydian: I, VII and IV.
+    fair = [62, 62, 69, 69, 69, 64, 65, 64, 62, 69, 72, 74, 72, 69, 71, 67, 69, 74, 74, 74, 72, 69, 69, 67, 65, 64, 60]
+    fair += [62, 69, 67, 65, 64, 62, 60, 62]
+    assert found(together(tune(fair), chords(*[(50, 3), (55, 4)] * 4, (50, 3)))) == ["D dorian"]
     assert found(chords(*[(55, 4), (53, 4), (48, 4), (55, 4)] * 2)) == ["G mixolydian"]
     assert found(tune([60])) == ["C major"]
 
@@ -243,3 +248,25 @@ def test_odd_times_give_a_key(beat):
 def test_bars_before_the_first_meter_count_as_its_own():
     notes = dataclasses.replace(chords(*[(60, 4), (67, 4)] * 3, (60, 4)), meters=np.array([[3.0, 4, 4]]))
     assert keys.of(notes).tolist() == [[0, 0, MAJOR]]
+
+
+# What the data command says.
+
+
+def test_the_data_command_counts_keys_and_changes(tmp_path: Path, capsys) -> None:
+    turn = chords((60, 4), (65, 4), (67, 4), (60, 4))
+    for name, moves in {"a": [0] * 8, "b": [2] * 8, "c": [2] * 3, "d": [0] * 4 + [2] * 4}.items():
+        piece = together(*(later(turn, 16 * place, move) for place, move in enumerate(moves)))
+        midi.write([piece], tmp_path / f"{name}.mid", bpm=120)
+    command = ["data", f"--data={tmp_path}", "--config.data.cache=off", "--config.data.workers=1"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("; keys: 3 D major, 2 C major; 1 changes key\n")
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert list(summary["keys"].items()) == [("D major", 3), ("C major", 2)] and summary["key_changes"] == 1
+
+
+def test_the_data_command_names_the_commonest_keys() -> None:
+    counted = {"C major": 9, "A minor": 5, "D minor": 3, "G major": 2, "E minor": 2, "F major": 1, "B minor": 1}
+    expected = "; keys: 9 C major, 5 A minor, 3 D minor, 2 G major, 2 E minor, 2 more; 4 change key"
+    assert data._key_text(counted, 4) == expected and data._key_text({}, 0) == ""

@@ -80,7 +80,8 @@ def _key_text(found: Mapping[str, int], changes: int) -> str:
     """The commonest keys for the end of the line; empty where there are none."""
     shown = [f"{count} {name}" for name, count in list(found.items())[:KEYS_SHOWN]]
     shown += [f"{len(found) - KEYS_SHOWN} more"] * (len(found) > KEYS_SHOWN)
-    return f"; keys: {', '.join(shown)}{f'; {changes} change key' if changes else ''}" if found else ""
+    change = f"; {changes} {'changes' if changes == 1 else 'change'} key" if changes else ""
+    return f"; keys: {', '.join(shown)}{change}" if found else ""
 
 
 def _median_bpm(corpus: Corpus) -> float:
