@@ -17,12 +17,12 @@ from musicjax.errors import UsageError
 from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, tempo_map
 from musicjax.music import notes as notes_lib
 from musicjax.music.midi_chunks import Mended, MidiError
+from musicjax.music.midi_programs import PERCUSSION_CHANNEL
 from musicjax.music.notes import DEFAULT_BPM, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
 
 if TYPE_CHECKING:
     import mido
 
-PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_TICKS = 2**40  # far above any music, far below what numbers hold
@@ -128,7 +128,8 @@ def _notes(table: midi_notes.Table, changes: _Changes, layout: midi_chunks.Layou
     onset_beats = table.onset / ticks_per_beat
     duration, duration_beats = end - onset, (table.end - table.onset) / ticks_per_beat
     pitch, velocity = table.pitch.astype(np.int16), table.velocity.astype(np.int16)
-    notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters)
+    program = table.program.astype(np.int16)
+    notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters, program)
     return long_rests.shortened(notes, mended)
 
 
