@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,8 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading, read_file
 from musicjax.errors import UsageError
-from musicjax.music import midi
-from musicjax.music.notes import DRUMS, Notes, check, from_beats
+from musicjax.music import instruments, midi
+from musicjax.music.notes import DRUMS, Notes, check, from_beats, from_seconds
 from tests.midi_dumps import midi_file
 
 NOTE_ON, NOTE_OFF = "90 3c 40", "90 3c 00"
@@ -159,3 +160,128 @@ def test_a_file_read_by_the_corpus_has_its_programs(tmp_path: Path):
     (tmp_path / "a.mid").write_bytes(midi_file(f"00 c0 07  00 {NOTE_ON}  60 {NOTE_OFF}"))
     reading, (notes,) = read_file(str(tmp_path / "a.mid"), Options())
     assert reading.status == "kept" and notes.program.tolist() == [7]
+
+
+# Writing.
+
+TICK_SECONDS = 1 / 960
+
+
+@st.composite
+def band(draw, programs=(0, 5, 40, DRUMS), size: int = 30) -> Notes:
+    """Notes of several instruments on the ticks of a written file, none of which finds its pitch taken."""
+    row = st.tuples(st.integers(0, 20), st.integers(60, 62), st.integers(1, 127), st.sampled_from(programs))
+    rows = draw(st.lists(row, max_size=size, unique_by=lambda row: (row[0], row[1], row[3])))
+    onset, pitch, velocity, program = np.array(sorted(rows), int).reshape(-1, 4).T
+    length = np.array(draw(st.lists(st.integers(1, 30), min_size=len(rows), max_size=len(rows))), int)
+    times = onset * 30 * TICK_SECONDS, np.minimum(length, 30) * TICK_SECONDS
+    return Notes(*from_seconds(pitch, velocity, *times).to_array(), program=program.astype(np.int16))
+
+
+def rows_of(notes: Notes) -> list[tuple[int, ...]]:
+    """What each note is, in ticks, whatever their order."""
+    onset, duration = (np.rint(time / TICK_SECONDS).astype(int) for time in (notes.onset, notes.duration))
+    columns = (onset, duration, notes.pitch, notes.velocity, notes.program)
+    return sorted(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(notes=st.one_of(band(), band(programs=range(20)), band(programs=(DRUMS,))))
+def test_several_instruments_are_written_and_read_again(tmp_path_factory, notes):
+    path = tmp_path_factory.getbasetemp() / "band.mid"
+    shared = len(set(notes.program.tolist())) > 15
+    left_out = midi.write(notes, path)
+    file = mido.MidiFile(path)
+    assert file.type == 1
+    programs = np.unique(notes.program).tolist()
+    assert len(file.tracks) == max(len(programs), 1)
+    if len(programs) > 1:
+        assert [track.name for track in file.tracks] == [instruments.name_of(program) for program in programs]
+    if not len(notes):
+        return
+    for track, program in zip(file.tracks, programs, strict=True):
+        struck = {message.channel for message in track if message.type == "note_on"}
+        assert struck == {9} if program == DRUMS else struck and 9 not in struck
+    read = midi.read(path)
+    if shared:
+        assert not left_out or set(rows_of(read)) < set(rows_of(notes))
+        assert len(read) == len(notes) - left_out
+        assert set(read.program.tolist()) == set(programs), "every instrument gets a channel"
+    else:
+        assert left_out == 0
+    assert left_out or rows_of(read) == rows_of(notes)
+
+
+@pytest.mark.parametrize("count", [16, 40, 128])
+def test_more_instruments_than_channels_are_all_heard(tmp_path, count):
+    notes = notes_of(list(range(count)))
+    together = from_beats(np.arange(count), [90] * count, [0] * count, [1] * count)
+    for one in (notes, Notes(*together.to_array(), program=notes.program)):
+        assert midi.write(one, tmp_path / "many.mid") == 0
+        assert rows_of(midi.read(tmp_path / "many.mid")) == rows_of(one)
+
+
+def test_channels_are_shared_fairly(tmp_path):
+    """Of 15 channels, four instruments get three each, and the first three one more."""
+    notes = from_beats([60] * 16, [90] * 16, [0] * 16, [1] * 16)
+    notes = Notes(*notes.to_array(), program=np.repeat([1, 2, 3, 4], 4).astype(np.int16))
+    assert midi.write(notes, tmp_path / "fair.mid") == 1
+    assert np.bincount(midi.read(tmp_path / "fair.mid").program).tolist() == [0, 4, 4, 4, 3]
+
+
+def test_a_drum_struck_while_it_sounds_ends_and_struck_twice_at_once_is_the_louder(tmp_path):
+    drums = from_beats([36, 36, 36, 38], [50, 90, 70, 60], [0, 0, 1, 1], [4, 1, 1, 1])
+    drums = Notes(*drums.to_array(), program=np.full(4, DRUMS, np.int16))
+    assert midi.write(drums, tmp_path / "drums.mid") == 1
+    read = midi.read(tmp_path / "drums.mid")
+    assert rows_of(read) == [(0, 480, 36, 90, DRUMS), (480, 480, 36, 70, DRUMS), (480, 480, 38, 60, DRUMS)]
+    assert {
+        message.channel for message in mido.MidiFile(tmp_path / "drums.mid").tracks[0] if message.type == "note_on"
+    } == {9}
+
+
+def test_programs_that_are_given_replace_the_notes_own_but_leave_the_drums(tmp_path):
+    notes = notes_of([1, DRUMS, 2])
+    midi.write(notes, tmp_path / "a.mid", programs=(73,), names=("tune",))
+    assert midi.read(tmp_path / "a.mid").program.tolist() == [73, DRUMS, 73]
+    assert [track.name for track in mido.MidiFile(tmp_path / "a.mid").tracks] == ["tune: flute", "tune: drums"]
+
+
+def test_one_instrument_is_one_track_without_a_name(tmp_path):
+    midi.write(notes_of([73, 73]), tmp_path / "a.mid")
+    (track,) = mido.MidiFile(tmp_path / "a.mid").tracks
+    assert not track.name
+    assert [message.program for message in track if message.type == "program_change"] == [73]
+
+
+def test_keys_are_written_where_they_hold(tmp_path):
+    keys = np.array([[1.0, 9, 1], [4, 2, 2], [5, 7, 3], [6, 3, 0], [7, 0, 2], [90, 0, 0]])
+    midi.write(notes_of([0, 40] * 4, keys=keys), tmp_path / "a.mid")
+    first, second = mido.MidiFile(tmp_path / "a.mid").tracks
+    assert "key_signature" not in {message.type for message in second}
+    now, found = 0, []
+    for message in first:
+        now += message.time
+        if message.type == "key_signature":
+            found.append((now / 480, message.key))
+    # Dorian D has no sharps and flats, like C; nor has mixolydian G; dorian C has two flats, like B flat.
+    assert found == [(0, "Am"), (4, "C"), (5, "C"), (6, "Eb"), (7, "Bb")]
+
+
+@pytest.mark.parametrize("mode", range(4))
+@pytest.mark.parametrize("tonic", range(12))
+def test_every_key_has_a_signature_with_its_pitches(tmp_path, tonic, mode):
+    steps = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 5, 7, 9, 10))[mode]
+    midi.write(notes_of([0], keys=np.array([[0.0, tonic, mode]])), tmp_path / "a.mid")
+    (name,) = [
+        message.key for message in mido.MidiFile(tmp_path / "a.mid").tracks[0] if message.type == "key_signature"
+    ]
+    letter = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[name[0]]
+    stated = letter + name.count("#") - name.count("b")
+    own = (0, 2, 3, 5, 7, 8, 10) if name.endswith("m") else (0, 2, 4, 5, 7, 9, 11)
+    assert {(stated + step) % 12 for step in own} == {(tonic + step) % 12 for step in steps}
+
+
+def test_unknown_keys_are_not_written(tmp_path):
+    midi.write(notes_of([0]), tmp_path / "a.mid")
+    assert not [message for message in mido.MidiFile(tmp_path / "a.mid").tracks[0] if message.type == "key_signature"]

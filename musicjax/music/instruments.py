@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import re
-from typing import NamedTuple
 
 import numpy as np
 
@@ -128,7 +128,8 @@ def program_of(text: str) -> int:
     )
 
 
-class Groups(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Groups:
     """The instruments that a model of some music keeps apart, G groups.
 
     Attributes:

@@ -96,7 +96,7 @@ class Notes:
     duration_beats: np.ndarray
     tempos: np.ndarray = dataclasses.field(default_factory=one_tempo)
     meters: np.ndarray = dataclasses.field(default_factory=one_meter)
-    program: np.ndarray = dataclasses.field(default=None)  # type: ignore[assignment]  # its length is that of pitch
+    program: np.ndarray = None  # type: ignore[assignment]  # until it is as long as the pitches
     keys: np.ndarray = dataclasses.field(default_factory=no_keys)
 
     def __post_init__(self) -> None:
