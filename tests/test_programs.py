@@ -221,6 +221,14 @@ def test_more_instruments_than_channels_are_all_heard(tmp_path, count):
         assert rows_of(midi.read(tmp_path / "many.mid")) == rows_of(one)
 
 
+def test_instruments_that_share_a_channel_take_turns_on_it(tmp_path):
+    turns = notes_of([*range(16)] * 3)
+    assert midi.write(turns, tmp_path / "turns.mid") == 0
+    assert rows_of(midi.read(tmp_path / "turns.mid")) == rows_of(turns)
+    at_once = Notes(*from_beats([60] * 16, [90] * 16, [1] * 16, [1] * 16).to_array(), program=turns.program[:16])
+    assert midi.write(at_once, tmp_path / "at_once.mid") == 1, "of 16 on 15 channels, one finds none free"
+
+
 def test_channels_are_shared_fairly(tmp_path):
     """Of 15 channels, four instruments get three each, and the first three one more."""
     notes = from_beats([60] * 16, [90] * 16, [0] * 16, [1] * 16)
