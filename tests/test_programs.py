@@ -15,7 +15,7 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading, read_file
 from musicjax.errors import UsageError
-from musicjax.music import instruments, midi
+from musicjax.music import instruments, midi, musicxml
 from musicjax.music.notes import DRUMS, Notes, check, from_beats, from_seconds
 from tests.midi_dumps import midi_file
 
@@ -160,6 +160,42 @@ def test_a_file_read_by_the_corpus_has_its_programs(tmp_path: Path):
     (tmp_path / "a.mid").write_bytes(midi_file(f"00 c0 07  00 {NOTE_ON}  60 {NOTE_OFF}"))
     reading, (notes,) = read_file(str(tmp_path / "a.mid"), Options())
     assert reading.status == "kept" and notes.program.tolist() == [7]
+
+
+SCORE = """<score-partwise>
+<part-list><score-part id="P1"><part-name>{name}</part-name>{instruments}</score-part></part-list>
+<part id="P1"><measure>
+<note>{of_note}<pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>
+</measure></part>
+</score-partwise>"""
+TWO = "<score-instrument id='A'><instrument-name>{}</instrument-name></score-instrument><score-instrument id='B'/>"
+PLAYED = "<midi-instrument id='{}'><midi-channel>{}</midi-channel><midi-program>{}</midi-program></midi-instrument>"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "of_note", "program"),
+    [
+        ("", "", "", 0),
+        ("Violin", "", "", 40),
+        ("English Horn", "", "", 69),
+        ("My violin", "", "", 0),
+        ("Violin", "<midi-instrument id='A'><midi-program>74</midi-program></midi-instrument>", "", 73),
+        ("Violin", "<midi-instrument id='A'><midi-program>0</midi-program></midi-instrument>", "", 40),
+        ("Violin", "<midi-instrument id='A'><midi-program>129</midi-program></midi-instrument>", "", 40),
+        ("Violin", "<midi-instrument id='A'><midi-program>x</midi-program></midi-instrument>", "", 40),
+        ("Violin", "<midi-instrument id='A'><midi-program>1</midi-program></midi-instrument>", "", 0),
+        ("Violin", TWO.format("Flute"), "", 73),
+        ("Violin", TWO.format("Flute"), "<instrument id='B'/>", 40),
+        ("Violin", TWO.format("Flute") + PLAYED.format("B", 2, 57), "<instrument id='B'/>", 56),
+        ("Violin", TWO.format("Flute") + PLAYED.format("B", 2, 57), "<instrument id='C'/>", 73),
+        ("Drumset", PLAYED.format("A", 10, 1), "", DRUMS),
+    ],
+)
+def test_scores_say_who_plays(tmp_path, name, said, of_note, program):
+    (tmp_path / "a.musicxml").write_text(SCORE.format(name=name, instruments=said, of_note=of_note))
+    notes, mended = musicxml.read(tmp_path / "a.musicxml")
+    assert notes.program.tolist() == [program] and notes.program.dtype == np.int16
+    assert not mended
 
 
 # Writing.

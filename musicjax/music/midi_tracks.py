@@ -17,6 +17,7 @@ MOST_TICKS = 2**40  # far above any music, far below what numbers hold
 MICROSECONDS_A_MINUTE = 60_000_000
 MOST_TEMPO_US = 2**24 - 1  # microseconds a beat that a file can state
 
+_Row = tuple[int, int, int, int]  # onset, end, pitch, velocity; times in ticks
 Placed = tuple[int, int, int, int, int]  # onset, end, pitch, velocity, channel; times in ticks
 
 
@@ -87,31 +88,35 @@ def place(tracks: Sequence[Track], clock: Clock) -> list[list[Placed]]:
     A note that finds no channel is left out. A drum that is struck while it sounds ends first; of two strokes at once
     the louder is left.
     """
-    free_from: dict[tuple[int, int], int] = defaultdict(int)
-    found = []
+    rows: list[list[_Row]] = []
     for track in tracks:
         onset = clock.ticks(track.notes.onset)
         end = np.maximum(clock.ticks(track.notes.onset + track.notes.duration), onset + 1)
         columns = (onset, end, track.notes.pitch, track.notes.velocity)
-        rows = list(zip(*(column.tolist() for column in columns), strict=True))
-        found.append(_drums(rows) if track.program == DRUMS else _melodic(rows, track.channels, free_from))
-    return found
+        rows.append(list(zip(*(column.tolist() for column in columns), strict=True)))
+    melodic = [number for number, track in enumerate(tracks) if track.program != DRUMS]
+    placed = _melodic([rows[number] for number in melodic], [tracks[number].channels for number in melodic])
+    found = dict(zip(melodic, placed, strict=True))
+    return [found[number] if number in found else _drums(rows[number]) for number in range(len(tracks))]
 
 
-def _melodic(
-    rows: list[tuple[int, int, int, int]], channels: Sequence[int], free_from: dict[tuple[int, int], int]
-) -> list[Placed]:
-    """Rows (onset, end, pitch, velocity) on the first channel that is free; free_from: the tick of (channel, pitch)."""
-    placed = []
-    for start, stop, pitch, velocity in rows:
-        channel = next((c for c in channels if free_from[c, pitch] <= start), None)
+def _melodic(tracks: list[list[_Row]], channels: list[tuple[int, ...]]) -> list[list[Placed]]:
+    """The notes of each track on the first of its channels that is free."""
+    free_from: dict[tuple[int, int], int] = defaultdict(int)
+    placed: list[list[Placed]] = [[] for _ in tracks]
+    # In the order of their onsets, since tracks may share a channel.
+    together = sorted(
+        ((row[0], number, row) for number, rows in enumerate(tracks) for row in rows), key=lambda at: at[:2]
+    )
+    for start, number, (_, stop, pitch, velocity) in together:
+        channel = next((c for c in channels[number] if free_from[c, pitch] <= start), None)
         if channel is not None:
             free_from[channel, pitch] = stop
-            placed.append((start, stop, pitch, velocity, channel))
+            placed[number].append((start, stop, pitch, velocity, channel))
     return placed
 
 
-def _drums(rows: list[tuple[int, int, int, int]]) -> list[Placed]:
+def _drums(rows: list[_Row]) -> list[Placed]:
     placed: list[Placed] = []
     last: dict[int, int] = {}  # of each drum, where its last stroke is
     for start, stop, pitch, velocity in rows:
