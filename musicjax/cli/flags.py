@@ -49,7 +49,7 @@ FLAGS = {
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
     "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
     "primer": Flag("path", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
-    "program": Flag("integer", None, "General MIDI instrument, 0 (piano) to 127", ("generate",)),
+    "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),

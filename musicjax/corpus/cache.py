@@ -18,6 +18,9 @@ from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
 
+# Of the bytes of an entry: raise it whenever `worker.send` writes others. It is no part of the reader's version, since
+# the notes stay the same, and with them the fingerprints of data and the runs that carry them.
+FORMAT_VERSION = 2
 # Codes of readings that another try may change, so that they are not kept.
 PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")
 
@@ -56,7 +59,7 @@ def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:
     """Where the reading of a file of this content is kept. How a file is read may depend on its suffix, too."""
     kind, suffix = f"{'all' if options.percussion else 'pitched'}-{options.sustain}", suffix_of(path.name)
     name = f"{sha256}-{suffix[1:]}" if suffix in (*SCORE_SUFFIXES, *ARCHIVE_SUFFIXES) else sha256
-    return cache / f"notes-v{READER_VERSION}-{kind}" / name[:2] / name
+    return cache / f"notes-v{READER_VERSION}-f{FORMAT_VERSION}-{kind}" / name[:2] / name
 
 
 def load(kept: Path) -> tuple[Reading, list[Notes]] | None:

@@ -18,7 +18,7 @@ from musicjax.corpus.find import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
 from musicjax.music import EARLIER_READERS, READER_VERSION, identity
-from musicjax.music.notes import FIELDS, Notes
+from musicjax.music.notes import COLUMNS, Notes, from_beats, no_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Corpus:
         names: P paths, relative to the source, sorted; #1, #2 ... follow those of a file of several pieces.
         hashes: P sha256 of the files.
         tempos, meters: of each of the P pieces, as in `Notes`.
+        keys: the same; empty if those of no piece are known.
     """
 
     notes: Notes
@@ -71,6 +72,7 @@ class Corpus:
     hashes: tuple[str, ...]
     tempos: tuple[np.ndarray, ...]
     meters: tuple[np.ndarray, ...]
+    keys: tuple[np.ndarray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,7 +80,8 @@ class Corpus:
     def piece(self, index: int) -> Notes:
         """The notes of one piece."""
         own = self.notes[self.offsets[index] : self.offsets[index + 1]]
-        return dataclasses.replace(own, tempos=self.tempos[index], meters=self.meters[index])
+        keys = self.keys[index] if self.keys else no_keys()
+        return dataclasses.replace(own, tempos=self.tempos[index], meters=self.meters[index], keys=keys)
 
     @property
     def pieces(self) -> list[Notes]:
@@ -91,7 +94,8 @@ class Corpus:
         pieces = np.flatnonzero(kept).tolist()
         of_pieces = {
             name: tuple(getattr(self, name)[piece] for piece in pieces)
-            for name in ("names", "hashes", "tempos", "meters")
+            for name in ("names", "hashes", "tempos", "meters", "keys")
+            if getattr(self, name)
         }
         return dataclasses.replace(
             self,
@@ -166,11 +170,11 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
         count, seconds = sum(map(len, own)), sum(piece.seconds for piece in own)
         outcomes.append(Outcome(path, reading.status, reading.code, reading.detail, count, seconds, sha256))
     if pieces:
-        notes = Notes(*(np.concatenate([getattr(piece, field) for piece in pieces]) for field in FIELDS))
+        notes = Notes(**{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in COLUMNS})
     else:
-        notes = Notes.from_array(np.zeros((len(FIELDS), 0)))
+        notes = from_beats([], [], [], [])
     offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-    changes = tuple(piece.tempos for piece in pieces), tuple(piece.meters for piece in pieces)
+    changes = (tuple(getattr(piece, name) for piece in pieces) for name in ("tempos", "meters", "keys"))
     corpus = Corpus(notes, offsets, tuple(names), tuple(hashes), *changes)
     return corpus, _with_same(outcomes, file_of, corpus)
 

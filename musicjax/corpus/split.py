@@ -216,6 +216,7 @@ def _from_its_measure(notes: Notes) -> Notes:
         onset_beats=notes.onset_beats - before,
         tempos=notes.tempos - moved[:2],
         meters=notes.meters - moved,
+        keys=notes.keys - moved,
     )
 
 

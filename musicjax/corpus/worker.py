@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 
 from musicjax.corpus.read import MEMORY_BYTES, Member, Options, Reading, read_file
-from musicjax.music.notes import FIELDS, Notes
+from musicjax.music.notes import COLUMNS, Notes
 
 try:
     import resource
@@ -28,22 +28,20 @@ except ImportError:  # Windows
 
 _HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
 _STILL_READING = bytes(_HEAD.size)
-# How each field of the notes is sent, one array behind the other: pitch and velocity fit in a byte.
-_SENT = tuple(np.dtype("u1" if name in ("pitch", "velocity") else "<f8") for name in FIELDS)
+# How each column of the notes is sent, one array behind the other: what MIDI numbers fits in a byte.
+_SENT = {name: np.dtype("u1" if name in ("pitch", "velocity", "program") else "<f8") for name in COLUMNS}
+# What changes on the way is sent after them, in so many columns.
+_CHANGES = {"tempos": 2, "meters": 3, "keys": 3}
 _CHANGE = np.dtype("<f8")
-TEMPO_COLUMNS, METER_COLUMNS = 2, 3
 STILL_READING_SECONDS = 0.25  # the least time between two such messages
 
 
 def send(stream: IO[bytes], reading: Reading, pieces: Sequence[Notes]) -> None:
     """Writes a reading: a head, JSON, and the arrays of each piece. The cache keeps the same bytes."""
-    sizes = [(len(piece), len(piece.tempos), len(piece.meters)) for piece in pieces]
+    sizes = [[len(piece), *(len(getattr(piece, name)) for name in _CHANGES)] for piece in pieces]
     text = json.dumps([reading, sizes]).encode()
-    parts = []
-    for piece in pieces:
-        parts += [getattr(piece, name).astype(kind) for name, kind in zip(FIELDS, _SENT, strict=True)]
-        parts += [piece.tempos.astype(_CHANGE), piece.meters.astype(_CHANGE)]
-    body = b"".join(part.tobytes() for part in parts)
+    kinds = _SENT | dict.fromkeys(_CHANGES, _CHANGE)
+    body = b"".join(getattr(piece, name).astype(kind).tobytes() for piece in pieces for name, kind in kinds.items())
     stream.write(_HEAD.pack(len(text), len(body), zlib.crc32(body, zlib.crc32(text))))
     stream.write(text)
     stream.write(body)
@@ -74,25 +72,17 @@ def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]] | None:
     return Reading(status, code, detail, tuple(Member(*member) for member in members)), pieces
 
 
-def _piece(body: bytes, at: int, notes: int, tempos: int, meters: int) -> tuple[Notes, int]:
-    """(the piece whose arrays begin at byte `at`, where they end)."""
-    found = []
-    kinds = [(kind, notes) for kind in _SENT]
-    kinds += [(_CHANGE, tempos * TEMPO_COLUMNS), (_CHANGE, meters * METER_COLUMNS)]
-    for kind, count in kinds:
-        found.append(np.frombuffer(body, kind, count, at))
-        at += kind.itemsize * count
-    pitch, velocity, onset, duration, onset_beats, duration_beats, tempo, meter = found
-    return Notes(
-        pitch.astype(np.int16),
-        velocity.astype(np.int16),
-        onset,
-        duration,
-        onset_beats,
-        duration_beats,
-        tempo.reshape(-1, TEMPO_COLUMNS),
-        meter.reshape(-1, METER_COLUMNS),
-    ), at
+def _piece(body: bytes, at: int, notes: int, *changes: int) -> tuple[Notes, int]:
+    """(the piece whose arrays begin at byte `at`, where they end); changes: rows of each of _CHANGES."""
+    found: dict[str, np.ndarray] = {}
+    for name, kind in _SENT.items():
+        column = np.frombuffer(body, kind, notes, at)
+        found[name] = column.astype(np.int16) if kind.itemsize == 1 else column
+        at += kind.itemsize * notes
+    for (name, columns), rows in zip(_CHANGES.items(), changes, strict=True):
+        found[name] = np.frombuffer(body, _CHANGE, rows * columns, at).reshape(-1, columns)
+        at += _CHANGE.itemsize * rows * columns
+    return Notes(**found), at
 
 
 def _limit_memory() -> None:

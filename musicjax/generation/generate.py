@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi
 from musicjax.music import notes as notes_lib
-from musicjax.music.notes import Notes
+from musicjax.music.notes import DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
@@ -191,13 +192,13 @@ def names(seed: int, count: int) -> list[str]:
     return [f"seed{seed}-{k:03d}" for k in range(count)]
 
 
-def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> list[Path]:
+def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = None) -> list[Path]:
     """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
     Removes sound files of these names, since they would hold other music.
 
     Args:
-        program: General MIDI number, 0 (piano) to 127.
+        program: General MIDI number 0..127 of all notes but drums, or DRUMS, 128, of all; None: what the notes say.
 
     Raises:
         RunError: the folder or a file cannot be written.
@@ -209,7 +210,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
         try:
             for suffix in request_lib.AUDIO_KINDS:
                 path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            left_out += midi.write(notes, path, programs=(program,))
+            left_out += midi.write(notes if program is None else played_by(program, notes), path)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
@@ -218,8 +219,13 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int = 0) -> lis
     if empty:
         console.say("empty", f"{empty} of {len(paths)} files: no note begins in so short a time")
     if left_out:
-        console.say("left out", f"{left_out} notes: more than 15 of one pitch at once")
+        console.say("left out", f"{left_out} notes: more of one pitch at once than a file can hold")
     return paths
+
+
+def played_by(program: int, notes: Notes) -> Notes:
+    """The notes with another instrument, but for drums, which stay drums."""
+    return dataclasses.replace(notes, program=np.where(notes.program == DRUMS, DRUMS, program).astype(np.int16))
 
 
 def prepare_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.music import melody_text
+from musicjax.music import instruments, melody_text
 
 NOTES_IF_NO_LENGTH = 300
 DECODES = ("staggered", "window", "carry")
@@ -61,7 +61,7 @@ class Request:
         length, seed, decode, bpm: as `generate.generate` takes them.
         sampling: of each output; in a sweep, of each combination.
         sweep: whether `sampling` lists combinations.
-        program: General MIDI number.
+        program: the instrument of all notes but drums; None: their own.
         audio: kind of sound file beside each piece, or none.
         soundfont: for the sound; empty: one found on this machine.
         need_controls: flags given that only a model with controls obeys.
@@ -75,7 +75,7 @@ class Request:
     bpm: float | None
     sampling: tuple[SamplingParams, ...]
     sweep: bool
-    program: int
+    program: int | None
     audio: str
     soundfont: str
     need_controls: tuple[str, ...]
@@ -93,9 +93,7 @@ def of(options: Mapping[str, Any]) -> Request:
         length = Length(NOTES_IF_NO_LENGTH, 0, 0, 0)
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
     check(outputs, length, seed, decode, bpm)
-    program = options["program"] or 0
-    if not 0 <= program <= 127:
-        raise UsageError(f"program={program}: expected a General MIDI number, 0..127 (0: piano)")
+    program = instruments.program_of(options["program"]) if options["program"] else None
     values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
     sampling = sampling_params.grid(values) if sweep else sampling_params.in_turn(values, outputs)
     # Also those that no output takes, because there are more values than outputs.

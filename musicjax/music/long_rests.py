@@ -34,8 +34,9 @@ def shortened(notes: Notes, mended: dict[str, str]) -> Notes:
     before, after = np.append(0.0, notes.onset_beats), np.append(0.0, onset_beats)
     tempos = tempo_map.moved(notes.tempos, before, after)
     meters = _bar_lines(notes.meters, before, after, np.append(0.0, removed))
+    keys = tempo_map.moved(notes.keys, before, after)
     onset = np.cumsum(rest * share)
-    return dataclasses.replace(notes, onset=onset, onset_beats=onset_beats, tempos=tempos, meters=meters)
+    return dataclasses.replace(notes, onset=onset, onset_beats=onset_beats, tempos=tempos, meters=meters, keys=keys)
 
 
 def _bar_lines(meters: np.ndarray, before: np.ndarray, after: np.ndarray, removed: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,22 +13,23 @@ import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
-from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, tempo_map
+from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, midi_tracks, tempo_map
 from musicjax.music import notes as notes_lib
 from musicjax.music.midi_chunks import Mended, MidiError
-from musicjax.music.notes import DEFAULT_BPM, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
+from musicjax.music.midi_programs import PERCUSSION_CHANNEL
+from musicjax.music.midi_tracks import MICROSECONDS_A_MINUTE, MOST_TICKS, Placed
+from musicjax.music.notes import DEFAULT_BPM, DRUMS, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
 
 if TYPE_CHECKING:
     import mido
 
-PERCUSSION_CHANNEL = 9
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSION_CHANNEL)
 MOST_BYTES = 32 * 2**20  # of one file
-MOST_TICKS = 2**40  # far above any music, far below what numbers hold
 MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 SUSTAINS = ("key", "pedal")  # what ends a note
-MICROSECONDS_A_MINUTE = 60_000_000
-MOST_TEMPO_US = 2**24 - 1  # microseconds a beat that a file can state
+# The names of key signatures, from tonic C up.
+MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+MINOR_KEYS = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 
 
 def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
@@ -128,7 +128,8 @@ def _notes(table: midi_notes.Table, changes: _Changes, layout: midi_chunks.Layou
     onset_beats = table.onset / ticks_per_beat
     duration, duration_beats = end - onset, (table.end - table.onset) / ticks_per_beat
     pitch, velocity = table.pitch.astype(np.int16), table.velocity.astype(np.int16)
-    notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters)
+    program = table.program.astype(np.int16)
+    notes = Notes(pitch, velocity, onset, duration, onset_beats, duration_beats, tempos, meters, program)
     return long_rests.shortened(notes, mended)
 
 
@@ -154,9 +155,11 @@ def write(
 ) -> int:
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
-    Every note_on gets its own note_off at least one tick later. Two notes of one pitch that sound
-    together go to two channels, so that a reader can pair them without guessing. It leaves out and counts the notes
-    that find no channel (there are 15 for one part, 15 // parts each for several).
+    A part of several instruments gets a track for each, named after it; drums go to channel 10. Every note_on gets its
+    own note_off at least one tick later. Two notes of one pitch that sound together go to two channels, so that a
+    reader can pair them without guessing, but a drum that is struck while it sounds ends first. It leaves out and
+    counts the notes that find no channel (there are 15 for one instrument; several have equally many each, and share
+    them if they are more than 15), and all but the loudest of equal drums struck at once.
     The file appears under its name only when it is complete.
 
     Args:
@@ -165,9 +168,9 @@ def write(
         bpm: the one tempo that the file states, quarter notes a minute; it changes the bar lines, not the seconds.
             None: the tempos of the first part.
         ticks_per_beat: resolution, 1..32767.
-        programs: General MIDI program 0..127 of each part (0, piano, where not given).
+        programs: General MIDI program 0..127 of each part, for all its notes but drums; where not given, their own.
         names: track name of each part.
-        state_meter: whether to write the time signatures of the first part.
+        state_meter: whether to write the time signatures of the first part; its keys, if known, are always written.
 
     Raises:
         UsageError: other parts than Notes, or notes, a time, bpm, resolution or program that MIDI has no number for.
@@ -195,68 +198,30 @@ def write(
     from musicjax import files
 
     stated = _heard(parts[0] if parts else from_beats([], [], [], []))
-    clock = _clock(stated.tempos if bpm is None else one_tempo(bpm), ticks_per_beat)
+    clock = midi_tracks.clock_of(stated.tempos if bpm is None else one_tempo(bpm), ticks_per_beat)
     tempos = zip(clock.tick, clock.tempo_us, strict=True)
     changes = [(tick, mido.MetaMessage("set_tempo", tempo=tempo_us)) for tick, tempo_us in tempos]
     if state_meter:
         changes += _time_signatures(stated.meters, ticks_per_beat)
+    changes += _key_signatures(stated.keys, ticks_per_beat)
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
-    left_out = 0
-    channels_each = len(MELODIC_CHANNELS) // max(len(parts), 1)
-    for index, notes in enumerate(parts):
-        channels = MELODIC_CHANNELS[index * channels_each : (index + 1) * channels_each]
-        placed = _place(notes, clock, channels)
-        left_out += len(notes) - len(placed)
-        track = mido.MidiTrack(message for tick, message in changes if index == 0 and tick == 0)
-        if index < len(names):
-            track.append(mido.MetaMessage("track_name", name=names[index].encode(errors="replace").decode(), time=0))
-        program = programs[index] if index < len(programs) else 0
-        for channel in sorted({channel for *_, channel in placed}):
-            track.append(mido.Message("program_change", program=program, channel=channel, time=0))
-        track.extend(_messages(placed, [change for change in changes if index == 0 and change[0] > 0]))
-        file.tracks.append(track)
+    tracks = midi_tracks.of_parts(parts, programs, names, MELODIC_CHANNELS)
+    placed = midi_tracks.place(tracks, clock)
+    for index, (track, own) in enumerate(zip(tracks, placed, strict=True)):
+        file.tracks.append(mido.MidiTrack(_track(track, own, changes if index == 0 else [])))
     with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
-    return left_out
+    return sum(map(len, parts)) - sum(map(len, placed))
 
 
 def _heard(notes: Notes) -> Notes:
-    """The notes without the tempos and meters that begin after the last of them."""
+    """The notes without the tempos, meters and keys that begin after the last of them."""
     last = notes.onset_beats.max(initial=0.0) + notes.duration_beats.max(initial=0.0)
-    tempos, meters = (
-        changes[(changes[:, 0] <= last) | (np.arange(len(changes)) == 0)] for changes in (notes.tempos, notes.meters)
+    tempos, meters, keys = (
+        changes[(changes[:, 0] <= last) | (np.arange(len(changes)) == 0)]
+        for changes in (notes.tempos, notes.meters, notes.keys)
     )
-    return dataclasses.replace(notes, tempos=tempos, meters=meters)
-
-
-class _Clock(NamedTuple):
-    """Tempo changes: the tick and the second from which each holds, microseconds a beat, and ticks a second."""
-
-    tick: list[int]
-    second: np.ndarray
-    tempo_us: list[int]
-    ticks_per_second: np.ndarray
-
-    def ticks(self, seconds: np.ndarray) -> np.ndarray:
-        """The nearest ticks to times in seconds, int64 [N]; raises UsageError if one is too late for MIDI."""
-        longest = self.second[-1] + (MOST_TICKS - self.tick[-1]) / self.ticks_per_second[-1]
-        if seconds.max(initial=0) > longest:
-            raise UsageError(f"notes that last {seconds.max():g} s: expected at most {longest:,.0f} s")
-        which = np.maximum(np.searchsorted(self.second, seconds, side="right") - 1, 0)
-        passed = (seconds - self.second[which]) * self.ticks_per_second[which]
-        return np.rint(np.asarray(self.tick)[which] + passed).astype(np.int64)
-
-
-def _clock(tempos: np.ndarray, ticks_per_beat: int) -> _Clock:
-    """The clock of tempos [T, 2], see `Notes.tempos`, which begins at tick 0."""
-    tick = np.rint(np.maximum(tempos[:, 0], 0) * ticks_per_beat).astype(int)
-    last = np.append(tick[1:] != tick[:-1], True)  # of several at one tick
-    tempo_us = np.rint(MICROSECONDS_A_MINUTE / tempos[last, 1]).clip(1, MOST_TEMPO_US).astype(int)
-    tick = tick[last]
-    tick[0] = 0
-    ticks_per_second = ticks_per_beat * 1e6 / tempo_us
-    second = np.cumsum([0.0, *(np.diff(tick) / ticks_per_second[:-1])])
-    return _Clock(tick.tolist(), second, tempo_us.tolist(), ticks_per_second)
+    return dataclasses.replace(notes, tempos=tempos, meters=meters, keys=keys)
 
 
 def _time_signatures(meters: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mido.MetaMessage]]:
@@ -272,24 +237,45 @@ def _time_signatures(meters: np.ndarray, ticks_per_beat: int) -> list[tuple[int,
     return list(found.items())
 
 
-def _place(notes: Notes, clock: _Clock, channels: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
-    """Notes as (onset, end, pitch, velocity, channel) in ticks, no pitch twice at once on a channel."""
-    onset = clock.ticks(notes.onset)
-    end = np.maximum(clock.ticks(notes.onset + notes.duration), onset + 1)
-    free_from: dict[tuple[int, int], int] = defaultdict(int)
-    placed = []
-    for start, stop, pitch, velocity in zip(
-        onset.tolist(), end.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True
-    ):
-        channel = next((c for c in channels if free_from[c, pitch] <= start), None)
-        if channel is not None:
-            free_from[channel, pitch] = stop
-            placed.append((start, stop, pitch, velocity, channel))
-    return placed
+def _key_signatures(keys: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mido.MetaMessage]]:
+    """(tick, message) of keys [S, 3], see `Notes.keys`; the first is stated at tick 0."""
+    import mido
+
+    found = {}
+    for row, (beat, tonic, mode) in enumerate(keys.tolist()):
+        tick = 0 if row == 0 else max(round(beat * ticks_per_beat), 0)
+        found[tick] = mido.MetaMessage("key_signature", key=_signature(int(tonic), int(mode)))
+    return list(found.items())
+
+
+def _signature(tonic: int, mode: int) -> str:
+    """What MIDI calls a key: it knows major and minor, so that another mode has the sharps and flats of a major key."""
+    if mode == 1:
+        return MINOR_KEYS[tonic]
+    return MAJOR_KEYS[(tonic + {0: 0, 2: -2, 3: 5}[mode]) % 12]
+
+
+def _track(
+    track: midi_tracks.Track, placed: list[Placed], changes: list[tuple[int, mido.MetaMessage]]
+) -> list[mido.Message | mido.MetaMessage]:
+    """The messages of a track, those of `changes`, (tick, message), among them."""
+    import mido
+
+    program = 0 if track.program == DRUMS else track.program  # on the drums' channel 0 is the standard kit
+    head = [message for tick, message in changes if tick == 0]
+    if track.name is not None:
+        head.append(mido.MetaMessage("track_name", name=track.name.encode(errors="replace").decode(), time=0))
+    for channel in sorted({channel for *_, channel in placed}):
+        head.append(mido.Message("program_change", program=program, channel=channel, time=0))
+    changes = [change for change in changes if change[0] > 0]
+    if track.shared:  # any other track may have changed it meanwhile
+        onsets = dict.fromkeys((start, channel) for start, *_, channel in placed)
+        changes += [(tick, mido.Message("program_change", program=program, channel=at)) for tick, at in onsets]
+    return head + _messages(placed, changes)
 
 
 def _messages(
-    placed: list[tuple[int, int, int, int, int]], changes: list[tuple[int, mido.MetaMessage]]
+    placed: list[Placed], changes: list[tuple[int, mido.Message | mido.MetaMessage]]
 ) -> list[mido.Message | mido.MetaMessage]:
     """Notes and changes (tick, message) with delta times; on one tick endings come first, then changes, then notes."""
     import mido

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musicjax.music import midi_programs
 from musicjax.music.midi_events import Events
 
 NOTE_OFF, NOTE_ON, CONTROL = 0x8, 0x9, 0xB  # high half of the status
@@ -24,6 +25,7 @@ class Table(NamedTuple):
     Attributes:
         onset, end: ticks since the start of the track.
         pitch, velocity, channel, track: as the file has them, counted from 0.
+        program: see `midi_programs`.
     """
 
     onset: np.ndarray
@@ -32,6 +34,7 @@ class Table(NamedTuple):
     velocity: np.ndarray
     channel: np.ndarray
     track: np.ndarray
+    program: np.ndarray
 
     def select(self, which: np.ndarray) -> Table:
         """The notes that a mask [N] or index array selects."""
@@ -46,7 +49,8 @@ def pair(events: Events, merged: bool = True, pedal: bool = False) -> Table:
     before it. A note that is never ended stops with the last event of its track.
 
     Args:
-        merged: whether controllers of a channel act on the notes of all tracks, as where the tracks play together.
+        merged: whether controllers and programs of a channel act on the notes of all tracks, as where the tracks play
+            together.
         pedal: whether a note sounds until the sustain pedal (controller 64) is released, the same key is struck again
             or a controller turns the sound off, rather than until its key is released.
     """
@@ -76,6 +80,7 @@ def pair(events: Events, merged: bool = True, pedal: bool = False) -> Table:
         events.second[started].astype(np.int64),
         channel[start],
         track[start],
+        midi_programs.of_notes(events, started, merged),
     )
     return _held(table, events, controls, merged) if pedal else table
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicjax.music import long_rests, musicxml_bars, musicxml_file, musicxml_values, tempo_map
+from musicjax.music import long_rests, musicxml_bars, musicxml_file, musicxml_programs, musicxml_values, tempo_map
 from musicjax.music.musicxml_bars import Bar
 from musicjax.music.musicxml_file import Mended, MusicXmlError
+from musicjax.music.musicxml_programs import Programs
 from musicjax.music.musicxml_values import MOST_BEATS, MOST_DIVISIONS, Meter
 from musicjax.music.notes import Notes, one_tempo
 
@@ -54,6 +55,7 @@ class _Note:
     pitch: int
     onset: Fraction
     end: Fraction
+    program: int
 
 
 @dataclasses.dataclass
@@ -65,12 +67,14 @@ class _Part:
         transpose: semitones from what is written to what sounds.
         tied: notes that wait for the one they are tied to, by (pitch, end).
         meters: those that it states in this measure.
+        programs: see `musicxml_programs`.
     """
 
     divisions: int = 1
     transpose: int = 0
     tied: dict[tuple[int, Fraction], list[_Note]] = dataclasses.field(default_factory=lambda: defaultdict(list))
     meters: list[Meter] = dataclasses.field(default_factory=list)
+    programs: Programs = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -104,7 +108,9 @@ def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
     mended: Mended = {}
     root = musicxml_file.read(path, mended)
     score = _Score()
-    end = _read_parts(_measures(root), score)
+    programs = musicxml_programs.of_parts(root)
+    names, measures = _measures(root)
+    end = _read_parts(measures, [_Part(programs=programs.get(name, {})) for name in names], score)
     meters, contradicting = musicxml_bars.meters(score.bars, end)
     for bar in contradicting:
         score.say("contradicting_meters", bar)
@@ -117,20 +123,20 @@ def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
     return long_rests.shortened(_notes(score, meters), mended), mended
 
 
-def _measures(root: Element) -> list[list[Element]]:
-    """The measures of each part."""
+def _measures(root: Element) -> tuple[list[str], list[list[Element]]]:
+    """(the id of each part, its measures)."""
     if root.tag == "score-partwise":
-        return [part.findall("measure") for part in root.findall("part")]
-    rows = [{part.get("id"): part for part in measure.findall("part")} for measure in root.findall("measure")]
+        parts = root.findall("part")
+        return [part.get("id", "") for part in parts], [part.findall("measure") for part in parts]
+    rows = [{part.get("id", ""): part for part in measure.findall("part")} for measure in root.findall("measure")]
     names = list(dict.fromkeys(name for row in rows for name in row))
     empty = type(root)("part")
-    return [[row.get(name, empty) for row in rows] for name in names]
+    return names, [[row.get(name, empty) for row in rows] for name in names]
 
 
-def _read_parts(measures: list[list[Element]], score: _Score) -> Fraction:
+def _read_parts(measures: list[list[Element]], parts: list[_Part], score: _Score) -> Fraction:
     """Adds what all parts hold, until the piece lasts longer than any music; the beat on which it ends."""
     start = Fraction(0)
-    parts = [_Part() for _ in measures]
     for together in zip_longest(*measures):
         notes, tempos = len(score.notes), len(score.tempos)
         lengths = [
@@ -230,7 +236,10 @@ def _read_note(item: Element, onset: Fraction, duration: Fraction, part: _Part, 
         note = waiting.pop(0)
         note.end = onset + duration
     else:
-        note = _Note(pitch, onset, onset + duration)
+        instrument = item.find("instrument")
+        own = part.programs.get("", 0)
+        program = own if instrument is None else part.programs.get(instrument.get("id", ""), own)
+        note = _Note(pitch, onset, onset + duration, program)
         score.notes.append(note)
     if "start" in ties:
         part.tied[pitch, note.end].append(note)
@@ -256,4 +265,5 @@ def _notes(score: _Score, meters: np.ndarray) -> Notes:
     pitch = np.array([note.pitch for note in found], np.int16)
     velocity = np.full(len(found), VELOCITY, np.int16)
     duration_beats = np.array([note.end - note.onset for note in found], np.float64)
-    return Notes(pitch, velocity, onset, end - onset, onset_beats, duration_beats, tempos, meters)
+    program = np.array([note.program for note in found], np.int16)
+    return Notes(pitch, velocity, onset, end - onset, onset_beats, duration_beats, tempos, meters, program)

@@ -26,6 +26,7 @@ _RULES: dict[str, tuple[np.dtype, int, float, str]] = {
     "duration": _TIMES,
     "onset_beats": _TIMES,
     "duration_beats": _TIMES,
+    "program": (_MIDI, 0, 129, "0..128"),
 }
 _TYPES = tuple(kind for kind, *_ in _RULES.values())
 # Tempos that a MIDI file can state, in quarter notes a minute.
@@ -41,6 +42,8 @@ class NoNotesError(Exception):
 
 
 FIELDS = ("pitch", "velocity", "onset", "duration", "onset_beats", "duration_beats")
+COLUMNS = (*FIELDS, "program")  # all that have an entry for each note
+DRUMS = 128  # the program of notes on MIDI's percussion channel, whose pitches are drums
 NEGLIGIBLE_BEATS = 1e-6
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
 
@@ -53,6 +56,11 @@ def one_tempo(bpm: float = DEFAULT_BPM) -> np.ndarray:
 def one_meter(numerator: int = 4, denominator: int = 4) -> np.ndarray:
     """`Notes.meters` of music in one meter, whose first bar begins on beat 0."""
     return np.array([[0.0, numerator, denominator]])
+
+
+def no_keys() -> np.ndarray:
+    """`Notes.keys` of music whose keys nobody knows."""
+    return np.zeros((0, 3))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +80,9 @@ class Notes:
         tempos: float64 [T, 2], the beat from which a tempo holds, and the tempo in quarter notes a minute; by beat.
         meters: float64 [M, 3], the beat of a bar line from which a meter holds, its numerator and denominator; by
             beat. Bars before the first one are as long as those after it.
+        program: int16 [N], the instrument of each note: General MIDI program 0..127, or DRUMS. If not given, 0, piano.
+        keys: float64 [S, 3], the beat from which a key holds, its tonic as a pitch class 0..11, and the index of its
+            mode: major, minor, dorian, mixolydian; by beat. Empty where the keys are not known.
 
     Raises:
         UsageError: columns that had to be converted are not notes, see `check`.
@@ -85,12 +96,17 @@ class Notes:
     duration_beats: np.ndarray
     tempos: np.ndarray = dataclasses.field(default_factory=one_tempo)
     meters: np.ndarray = dataclasses.field(default_factory=one_meter)
+    program: np.ndarray = None  # type: ignore[assignment]  # until it is as long as the pitches
+    keys: np.ndarray = dataclasses.field(default_factory=no_keys)
 
     def __post_init__(self) -> None:
+        if self.program is None:
+            length = len(self.pitch) if hasattr(self.pitch, "__len__") else 0
+            object.__setattr__(self, "program", np.zeros(length, np.int16))
         columns = [getattr(self, name) for name in _RULES]
         if all(type(own) is np.ndarray and own.dtype == kind for own, kind in zip(columns, _TYPES, strict=True)):
             return
-        for name, column in _columns({name: getattr(self, name) for name in FIELDS}, "Notes.").items():
+        for name, column in _columns({name: getattr(self, name) for name in COLUMNS}, "Notes.").items():
             object.__setattr__(self, name, column)
         _require_order(self, "Notes")
 
@@ -123,7 +139,7 @@ class Notes:
     def after_beat(self, beat: float, before: Notes) -> Notes:
         """These notes, which continue `before` from this beat on, counted from its last bar line until then.
 
-        They are in the meter that it has there.
+        They are in the meter that it has there and, unless they have keys of their own, in its key.
         """
         beat += NEGLIGIBLE_BEATS  # a beat just below a bar line is one
         which = bar_position.segments(np.array([beat]), before.meters)
@@ -134,10 +150,16 @@ class Notes:
             onset=self.onset + beats * 60 / self.tempos[0, 1],
             onset_beats=self.onset_beats + beats,
             meters=one_meter(int(numerator), int(denominator)),
+            keys=self.keys + np.array([beats, 0, 0]) if len(self.keys) else before.key_at(beat),
         )
 
+    def key_at(self, beat: float) -> np.ndarray:
+        """The key that holds at a beat, as the one row of a table that begins at beat 0, [1, 3]; [0, 3] if unknown."""
+        which = max(int(np.searchsorted(self.keys[:, 0], beat, side="right")) - 1, 0)
+        return self.keys[which : which + 1] * np.array([0, 1, 1])
+
     def to_array(self) -> np.ndarray:
-        """The arrays of notes as one float64 [6, N], in the order of FIELDS, without tempos and meters."""
+        """The arrays of notes as one float64 [6, N], in the order of FIELDS, without instruments and tables."""
         return np.stack([np.asarray(getattr(self, name), np.float64) for name in FIELDS])
 
     @staticmethod
@@ -149,19 +171,19 @@ class Notes:
 
     def __getitem__(self, which: slice | np.ndarray) -> Notes:
         """The notes that a slice, mask [N] or index array selects, at their old places in time."""
-        return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in FIELDS})
+        return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in COLUMNS})
 
 
 def check(notes: Notes, name: str = "Notes") -> None:
     """Raises UsageError unless these are notes that music can hold; for notes that come from a user.
 
-    That is: six columns of one length; pitches in 0..127, velocities in 1..127; times that are finite and not below 0;
-    onsets that never decrease; tempos and meters that there are, by beat.
+    That is: columns of one length; pitches in 0..127, velocities in 1..127, programs in 0..128; times that are finite
+    and not below 0; onsets that never decrease; tempos, meters and keys that there are, by beat.
 
     Args:
         name: what the message calls the notes.
     """
-    _columns({field: getattr(notes, field) for field in FIELDS}, f"{name}.")
+    _columns({field: getattr(notes, field) for field in COLUMNS}, f"{name}.")
     _require_order(notes, name)
     _require_changes(notes, name)
 
@@ -242,21 +264,23 @@ def _require_order(notes: Notes, name: str) -> None:
 
 
 def _require_changes(notes: Notes, name: str) -> None:
-    """Raises UsageError unless tempos and meters are tables of numbers that fit, the beats rising."""
-    for field, columns, meant in (
-        ("tempos", 2, "rows of a beat and quarter notes a minute, above 0"),
-        ("meters", 3, "rows of a beat, a numerator and a denominator such as 4"),
+    """Raises UsageError unless tempos, meters and keys are tables of numbers that fit, the beats rising."""
+    for field, columns, least, is_row, meant in (
+        ("tempos", 2, 1, lambda bpm: bpm > 0, "rows of a beat and quarter notes a minute, above 0"),
+        ("meters", 3, 1, bar_position.is_meter, "rows of a beat, a numerator and a denominator such as 4"),
+        ("keys", 3, 0, _is_key, "rows of a beat, a tonic 0..11 and a mode 0..3"),
     ):
         table = getattr(notes, field)
-        is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns and len(table) > 0
-        if not is_table or table.dtype.kind not in "iuf" or not np.isfinite(table).all():
+        is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns
+        is_table = is_table and len(table) >= least and table.dtype.kind in "iuf" and bool(np.isfinite(table).all())
+        if not is_table:
             raise arguments.wrong(f"{name}.{field}", table, f"an array of {meant}")
-        fits = (
-            table[:, 1] > 0
-            if field == "tempos"
-            else np.array([bar_position.is_meter(*row) for row in table[:, 1:].tolist()])
-        )
-        fits &= np.append(True, table[1:, 0] > table[:-1, 0])
+        fits = np.array([is_row(*row) for row in table[:, 1:].tolist()], bool)
+        fits &= np.append(True, table[1:, 0] > table[:-1, 0])[: len(table)]
         if not fits.all():
             index = int(np.argmin(fits))
             raise UsageError(f"{name}.{field}[{index}]={table[index].tolist()}: expected {meant}, the beats rising")
+
+
+def _is_key(tonic: float, mode: float) -> bool:
+    return tonic in range(12) and mode in range(4)
