@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicjax.music.notes import Notes, from_seconds
-from musicjax.report import synth
+from musicjax.music import instruments
+from musicjax.music.notes import COLUMNS, DRUMS, Notes, from_seconds
+from musicjax.report import synth, timbres
 
 NOTHING = from_seconds([], [], [], [])
 
@@ -121,3 +123,69 @@ def test_fifteen_loud_keys_at_once_all_sound_and_stay_below_full_scale():
 def test_a_piece_of_hours_is_cut():
     hours = from_seconds([60, 60], [90, 90], [0.0, 40_000.0], [1.0, 1.0])
     assert len(synth.render(hours, rate=100)) == np.ceil((synth.MOST_SECONDS + synth.RELEASE_SECONDS) * 100)
+
+
+# Instruments.
+
+
+def _played(program: int, pitch: int = 60, seconds: float = 1.0, count: int = 1) -> Notes:
+    notes = from_seconds([pitch] * count, [100] * count, np.arange(count) * seconds, [seconds] * count)
+    return dataclasses.replace(notes, program=np.full(count, program, np.int16))
+
+
+def test_each_family_of_instruments_has_a_sound_and_many_differ():
+    sounds = [synth.render(_played(program, seconds=0.3), rate=8000) for program in range(0, 128, 8)]
+    assert all(np.isfinite(sound).all() and np.abs(sound).max() > 0.8 for sound in sounds)
+    assert len({sound.tobytes() for sound in sounds}) >= 10
+    assert set(timbres._OF_FAMILY) == set(instruments.FAMILIES)
+
+
+def test_a_piano_sounds_as_it_did_whichever_of_its_programs_is_asked_for():
+    np.testing.assert_array_equal(synth.render(_played(0), 8000), synth.render(_tone(60), 8000))
+    np.testing.assert_array_equal(synth.render(_played(4), 8000), synth.render(_tone(60), 8000))
+
+
+@pytest.mark.parametrize(
+    ("program", "dies_away"), [(0, True), (24, True), (33, True), (16, False), (48, False), (73, False)]
+)
+def test_what_is_struck_dies_away_and_what_is_blown_or_bowed_lasts(program, dies_away):
+    sound = synth.render(_played(program, seconds=14.0))
+    early, late = _loudness(sound, 0.5, 1.0), _loudness(sound, 13.0, 13.9)
+    assert late < 0.01 * early if dies_away else late == pytest.approx(early, rel=0.05)
+
+
+@pytest.mark.parametrize("program", [16, 33, 40, 56, 65, 73, 80])
+def test_every_melodic_instrument_plays_the_pitch(program):
+    sound = synth.render(_played(program, 69, 2.0))
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 2**19))
+    assert np.argmax(spectrum) * synth.RATE / 2**19 == pytest.approx(440.0, abs=0.5)
+
+
+def test_instruments_sound_together_and_none_stops_the_others_key():
+    organ, piano = _played(16, seconds=2.0), _tone(60, onset=1.0)
+    columns = {name: np.append(getattr(organ, name), getattr(piano, name)) for name in COLUMNS}
+    sound = synth.render(Notes(**columns))
+    alone = synth.render(organ)
+    assert _loudness(sound, 1.0, 2.0) > 1.2 * _loudness(sound, 0.5, 0.9), "the piano joins the organ"
+    assert len(sound) == len(alone) and _loudness(sound, 0.2, 0.9) > 0.01
+
+
+def _share_above(sound: np.ndarray, hertz: float) -> float:
+    power = np.abs(np.fft.rfft(sound)) ** 2
+    return float(power[round(hertz * len(sound) / synth.RATE) :].sum() / power.sum())
+
+
+def test_drums_are_low_and_noisy_as_they_are_and_do_not_wait_for_their_end():
+    kick, snare, hat, cymbal = (synth.render(_played(DRUMS, pitch, 2.0)) for pitch in (36, 38, 42, 49))
+    assert _share_above(kick, 400) < 0.1 < 0.3 < _share_above(snare, 400) < _share_above(hat, 400)
+    assert _share_above(hat, 6000) > 0.8
+    assert not hat[round(0.5 * synth.RATE) :].any() and _loudness(cymbal, 0.5, 0.7) > 0.01
+    short = synth.render(dataclasses.replace(_played(DRUMS, 36, 0.4), duration=np.array([0.01])))
+    assert len(short) < len(kick), "a piece ends with its last note"
+    assert np.abs(short[-40:]).max() < 0.02, "and its drums fade before that"
+    np.testing.assert_array_equal(kick, synth.render(_played(DRUMS, 36, 2.0)))
+
+
+@pytest.mark.parametrize("pitch", [0, 35, 47, 81, 127])
+def test_every_drum_has_a_sound(pitch):
+    assert np.abs(synth.render(_played(DRUMS, pitch, 0.5), 8000)).max() == pytest.approx(synth.PEAK, abs=1e-6)

@@ -105,7 +105,8 @@ def _generate(call: Call) -> None:
     for path in paths:
         console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:
-        sound.write(pieces, paths, request.audio, request.soundfont)
+        played = [generate.played_by(request.program, piece) for piece in pieces]
+        sound.write(played, paths, request.audio, request.soundfont)
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:

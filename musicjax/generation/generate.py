@@ -210,7 +210,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = No
         try:
             for suffix in request_lib.AUDIO_KINDS:
                 path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            left_out += midi.write(notes if program is None else played_by(program, notes), path)
+            left_out += midi.write(played_by(program, notes), path)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:
@@ -223,8 +223,10 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = No
     return paths
 
 
-def played_by(program: int, notes: Notes) -> Notes:
-    """The notes with another instrument, but for drums, which stay drums."""
+def played_by(program: int | None, notes: Notes) -> Notes:
+    """The notes with another instrument, but for drums, which stay drums; with their own if it is None."""
+    if program is None:
+        return notes
     return dataclasses.replace(notes, program=np.where(notes.program == DRUMS, DRUMS, program).astype(np.int16))
 
 
