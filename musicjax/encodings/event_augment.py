@@ -83,9 +83,7 @@ class EventAugment(NamedTuple):
             DURATION: self.duration[which, rows[..., DURATION]],
             VELOCITY: louder(rows[..., VELOCITY]),
         }
-        if (
-            has_form
-        ):  # an edge has no pitch and no loudness; in a window that moves, what is told of the key moves along
+        if has_form:  # an edge has no pitch to move; what is told of the key moves along
             is_edge = rows[..., INTERVAL] == EDGE
             new = {column: jnp.where(is_edge, rows[..., column], values) for column, values in new.items()}
             new[TONIC] = (rows[..., TONIC] + semitones[:, None]) % 12

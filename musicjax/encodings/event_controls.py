@@ -1,7 +1,7 @@
 """How note events are drawn inside the scan: temperatures, filters and masks, for each output its own.
 
 Shape legend: K outputs, or G of a group; C columns of `note_bins`, A of them predicted; V bins of all columns together;
-M pitches remembered; D distances at which loops are looked for.
+M pitches remembered.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.encodings.plan import Plan
+from musicjax.encodings import event_form
+from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
-from musicjax.music import bar_position, form, longest_match, note_bins, note_rows
+from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
-    BARS_LEFT,
-    EDGE,
+    DURATION,
     INSTRUMENT,
     INTERVAL,
     MATCH_LENGTH,
     MATCH_PITCH,
     METER,
     MODE,
-    PHRASE,
     PITCH,
     TONIC,
     Bins,
@@ -41,8 +40,6 @@ REMEMBERED = 1024
 # How many sounding notes are remembered; of more than these, the one that ends first is forgotten.
 SOUNDING = 128
 PITCHES = note_bins.SIZES[PITCH]
-# What makes two notes equal where loops are looked for.
-ALIKE = (INTERVAL, INSTRUMENT, PITCH)
 
 
 class Controls(NamedTuple):
@@ -54,9 +51,7 @@ class Controls(NamedTuple):
     probability; 0: all. allowed: bool [K, V], bins that may be drawn at all; at least one of each column.
     polyphony: int32 [K], most notes that sound at once; 0: any number. no_repeat: int32 [K], length of the runs of
     pitches, 2 to LONGEST_RUN, that never repeat among the last M; 0: runs may repeat. longest_match: int32 [K], the
-    model does not see what followed a longer match; None: it always sees it. stop_loops: bool [K], whether no more
-    notes in a row repeat those some places before them than in the training pieces. bars, notes: int32 [K], the output
-    ends with this many bars, or with the bar in which it reaches so many notes; neither: it has no end.
+    model does not see what followed a longer match; None: it always sees it. form: of models that have it.
 
     Filters apply to the distribution that temperature and masks leave. If the masks together leave nothing, `allowed`
     alone counts: polyphony, no_repeat and stop_loops are wishes.
@@ -70,47 +65,34 @@ class Controls(NamedTuple):
     polyphony: jax.Array
     no_repeat: jax.Array
     longest_match: jax.Array | None = None
-    stop_loops: jax.Array | None = None
-    bars: jax.Array | None = None
-    notes: jax.Array | None = None
+    form: event_form.Wanted | None = None
 
 
 class Clock(NamedTuple):
     """What bins stand for. steps: int32, steps of the grid of each bin of intervals; sounds: int32, of each bin of
     durations; steps_per_bar: int32, of each meter; match_lengths: int32, where the bins of a match's length begin, None
-    if the model sees no match; is_drums: bool [16], of each instrument; loops: int32 [D], see `Bins.loops`;
-    notes_per_bar: float32."""
+    if the model sees no match; form: of models that have it."""
 
     steps: jax.Array
     sounds: jax.Array
     steps_per_bar: jax.Array
     match_lengths: jax.Array | None = None
-    is_drums: jax.Array | None = None
-    loops: jax.Array | None = None
-    notes_per_bar: jax.Array | None = None
+    form: event_form.Tables | None = None
 
 
 class Memory(NamedTuple):
     """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound;
-    pitches: int32 [G, M], the last ones, -1 before the first. With form, else None: heard: int32 [G, D, 3], interval,
-    instrument and pitch of the last notes, the latest first; runs: int32 [G, D], how many notes in a row equal the one
-    so many places before; bars_left, count: int32 [G], after the present bar, and notes drawn."""
+    pitches: int32 [G, M], the last ones, -1 before the first; form: of models that have it."""
 
     left: jax.Array
     pitches: jax.Array
-    heard: jax.Array | None = None
-    runs: jax.Array | None = None
-    bars_left: jax.Array | None = None
-    count: jax.Array | None = None
+    form: event_form.Past | None = None
 
 
-def nothing_yet(outputs: int, loops: int = 0, bars_left: jax.Array | None = None) -> Memory:
-    """Before the first row; loops: D; bars_left: int32 [G], of models with form."""
+def nothing_yet(outputs: int, form: event_form.Past | None = None) -> Memory:
+    """Before the first row."""
     left, pitches = jnp.zeros((outputs, SOUNDING), jnp.int32), jnp.full((outputs, REMEMBERED), -1, jnp.int32)
-    if bars_left is None:
-        return Memory(left, pitches)
-    heard, runs = jnp.full((outputs, loops, 3), -1, jnp.int32), jnp.zeros((outputs, loops), jnp.int32)
-    return Memory(left, pitches, heard, runs, bars_left, jnp.zeros(outputs, jnp.int32))
+    return Memory(left, pitches, form)
 
 
 def draw(
@@ -126,9 +108,13 @@ def draw(
     """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V]."""
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
 
-    def column_of(column: int, rows: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    def column_of(
+        column: int, rows: jax.Array, mask: jax.Array | None = None, free: jax.Array | None = None
+    ) -> jax.Array:
         own = slice(begins[column], begins[column + 1])
         allowed = controls.allowed[:, own]
+        if free is not None:  # outputs [G] that may draw any bin here
+            allowed |= free[:, None]
         if mask is not None:  # if the masks together leave nothing, what is allowed at all
             both = allowed & mask
             allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
@@ -137,33 +123,30 @@ def draw(
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
         return rows.at[:, column].set(drawn.astype(jnp.float32))
 
-    has_form = last.shape[1] > INSTRUMENT
     meter = last[:, METER : METER + 1]  # an output keeps its meter; models of 0.1.0 have no such column
     rows = jnp.zeros_like(last).at[:, METER : METER + 1].set(meter)
     bar = clock.steps_per_bar[meter[:, 0].astype(jnp.int32) if meter.shape[1] else 0]
     since = last[:, BAR_POSITION].astype(jnp.int32)
+    form = None
+    if controls.form is not None and clock.form is not None and memory.form is not None:
+        form = event_form.Form(controls.form, clock.form, memory.form)
     room = _has_room(memory, controls, clock)
-    if has_form:
+    if form is not None:
         rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
-        room &= _within_form(memory, controls, (since[:, None] + clock.steps) // bar[:, None])
+        room &= form.within((since[:, None] + clock.steps) // bar[:, None])
     rows = column_of(INTERVAL, rows, room)
-    interval = rows[:, INTERVAL].astype(jnp.int32)
-    passed = clock.steps[interval]
+    passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
     rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
-    can_sound = _not_again(memory, controls, head.sizes[PITCH])
-    if has_form:
-        bars = (since + passed) // bar
-        memory = memory._replace(bars_left=_bars_left(memory, controls, clock, bars))
-        phrase = form.phrase_of(last[:, PHRASE].astype(jnp.int32) + bars)
-        rows = rows.at[:, PHRASE].set(phrase.astype(jnp.float32))
-        left = form.left_bin(memory.bars_left, jnp)
-        rows = column_of(INSTRUMENT, rows.at[:, BARS_LEFT].set(left.astype(jnp.float32)))
-        can_sound &= _no_loop(memory, controls, clock, rows, head.sizes[PITCH])
-    rows = column_of(PITCH, rows, can_sound)
+    can_sound, is_drums = _not_again(memory, controls, head.sizes[PITCH]), None
+    if form is not None:
+        form = form.after_bars((since + passed) // bar)
+        rows = column_of(INSTRUMENT, form.told(rows, last, (since + passed) // bar))
+        can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
+    rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)
-    return rows, _after(memory, rows, clock, passed)
+    return rows, _after(memory, rows, clock, passed)._replace(form=None if form is None else form.after(rows))
 
 
 def _after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> Memory:
@@ -172,54 +155,7 @@ def _after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> 
     left = jnp.maximum(memory.left - passed[:, None], 0)
     sounds = clock.sounds[rows[:, DURATION].astype(jnp.int32)]
     left = left.at[jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)].set(sounds)
-    memory = memory._replace(left=left, pitches=jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
-    if memory.heard is None or memory.runs is None or memory.count is None:
-        return memory
-    now = rows[:, np.array(ALIKE)].astype(jnp.int32)
-    runs = jnp.where((memory.heard == now[:, None]).all(axis=-1), memory.runs + 1, 0)
-    heard = jnp.concatenate([now[:, None], memory.heard[:, :-1]], axis=1)
-    return memory._replace(heard=heard, runs=runs, count=memory.count + 1)
-
-
-def _within_form(memory: Memory, controls: Controls, bars: jax.Array) -> jax.Array:
-    """bool [G, intervals]: those that lead no further than the last bar, and the edge in the last bar alone.
-
-    Args:
-        bars: int32 [G, intervals], how many bar lines each passes.
-    """
-    is_edge = jnp.arange(bars.shape[1]) == EDGE
-    is_last = (memory.bars_left == 0) & (memory.count > 0) & ends(controls)
-    inside = (bars <= memory.bars_left[:, None]) | ~ends(controls)[:, None]
-    return jnp.where(is_edge, is_last[:, None], inside)
-
-
-def ends(controls: Controls) -> jax.Array:
-    """Which outputs end with a bar of their own, bool [G]."""
-    return (controls.bars > 0) | (controls.notes > 0)
-
-
-def _bars_left(memory: Memory, controls: Controls, clock: Clock, bars: jax.Array) -> jax.Array:
-    """The bars left after rows that pass so many bar lines, int32 [G]; -1, not told, where an output has no end.
-
-    Where it ends with a number of notes, the bars left are what the rest takes at the rate of the training pieces.
-    """
-    of_notes = jnp.rint((controls.notes - memory.count) / clock.notes_per_bar).astype(jnp.int32)
-    of_notes = jnp.where((bars > 0) & (controls.bars == 0), of_notes, memory.bars_left)
-    left = jnp.maximum(jnp.where(controls.bars > 0, memory.bars_left - bars, of_notes), 0)
-    return jnp.where(ends(controls), left, -1)
-
-
-def _no_loop(memory: Memory, controls: Controls, clock: Clock, rows: jax.Array, pitches: int) -> jax.Array:
-    """bool [G, pitches]: those that do not go on with a loop for longer than any training piece.
-
-    A piece may always say once more what it has just said: only what repeats longer than its own length is a loop.
-    """
-    places = jnp.arange(1, memory.runs.shape[1] + 1)
-    same = (memory.heard[:, :, :2] == rows[:, None, np.array(ALIKE[:2])].astype(jnp.int32)).all(axis=-1)
-    stops = same & (memory.runs >= jnp.maximum(clock.loops, places)) & controls.stop_loops[:, None]
-    followed = jnp.where(stops, memory.heard[:, :, 2], pitches)
-    outputs = jnp.arange(len(rows))[:, None]
-    return ~jnp.zeros((len(rows), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
+    return Memory(left, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
 
 
 def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
@@ -287,17 +223,17 @@ class EventDraw(NamedTuple):
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
         """Nothing sounds yet; the rows of windows [G, T, C] are remembered if the model sees the longest match."""
-        has_form = windows.shape[2] > INSTRUMENT
-        left = _first_bars_left(self.controls, self.clock) if has_form else None
-        memory = nothing_yet(len(windows), 0 if self.clock.loops is None else len(self.clock.loops), left)
+        wanted, tables = self.controls.form, self.clock.form
+        form = None if wanted is None or tables is None else event_form.start(wanted, tables)
+        memory = nothing_yet(len(windows), form)
         lengths = self.clock.match_lengths
         if lengths is None:
             return memory, None
-        past = running_match.start(len(windows), len(net.head.predicted), jnp.int32)
-        rows = windows.swapaxes(0, 1)
+        past = running_match.start(len(windows), len(_predicted(net)), jnp.int32)
+        rows, predicted = windows.swapaxes(0, 1), _predicted(net)
 
         def see(past: running_match.Past, rows: jax.Array) -> tuple[running_match.Past, None]:
-            return with_match(rows, past, lengths, net.head.predicted)[1], None
+            return with_match(rows, past, lengths, predicted)[1], None
 
         return memory, lax.scan(see, past, rows)[0]
 
@@ -307,15 +243,14 @@ class EventDraw(NamedTuple):
         lengths = self.clock.match_lengths
         rows, drawn = draw(net.head, own, outputs, noise, last, self.controls, self.clock, drawn)
         if past is not None and lengths is not None:
-            rows, past = with_match(rows, past, lengths, net.head.predicted, self.controls.longest_match)
+            rows, past = with_match(rows, past, lengths, _predicted(net), self.controls.longest_match)
         return rows, (drawn, past)
 
 
-def _first_bars_left(controls: Controls, clock: Clock) -> jax.Array:
-    """The bars left in the first bar of an output, int32 [G]; -1 if it has no end."""
-    of_notes = jnp.maximum(jnp.rint(controls.notes / clock.notes_per_bar).astype(jnp.int32) - 1, 0)
-    left = jnp.where(controls.bars > 0, controls.bars - 1, of_notes)
-    return jnp.where(ends(controls), left, -1)
+def _predicted(net: MusicLSTM) -> tuple[int, ...]:
+    head = net.head
+    assert isinstance(head, Categorical)
+    return head.predicted
 
 
 def with_match(
@@ -346,7 +281,7 @@ def of_params(
     bins: Bins, params: Sequence[SamplingParams], match: bool = True, plans: Sequence[Plan] | None = None
 ) -> EventDraw:
     """How K outputs are drawn, each by its own parameters and plan; match: whether the model sees the longest match."""
-    plans = [Plan()] * len(params) if plans is None else plans
+    plans = [UNPLANNED] * len(params) if plans is None else plans
     allowed = np.tile(note_bins.valid(bins), (len(params), 1))
     first_pitch = sum(bins.sizes[:PITCH])  # models of 0.1.0 have fewer bar positions before it
     allowed[:, first_pitch : first_pitch + PITCHES] &= allowed_pitches(params, plans)
@@ -375,12 +310,9 @@ def of_params(
     lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
     clock = Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths)
     if bins.has_form:
-        loops = jnp.asarray(bins.loops, jnp.int32)
-        clock = clock._replace(
-            is_drums=jnp.asarray(bins.is_drums), loops=loops, notes_per_bar=jnp.float32(bins.notes_per_bar)
-        )
-        bars, notes = each("bars", np.int32, plans), each("notes", np.int32, plans)
-        controls = controls._replace(stop_loops=each("stop_loops", bool), bars=bars, notes=notes)
+        numbers = each("bars", np.int32, plans), each("notes", np.int32, plans), each("ends", bool, plans)
+        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers))
+        clock = clock._replace(form=event_form.tables_of(bins))
     return EventDraw(controls, clock)
 
 
@@ -399,7 +331,7 @@ def transposed(windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndar
     So each output continues music that is already in its own key.
     """
     moved = np.array(windows)
-    for window, allowed in zip(moved, allowed_pitches(params, [Plan()] * len(params)), strict=True):
+    for window, allowed in zip(moved, allowed_pitches(params, [UNPLANNED] * len(params)), strict=True):
         pitch = window[:, PITCH].astype(int)
         shifts = sorted(range(-int(pitch.min()), PITCHES - int(pitch.max())), key=lambda shift: (abs(shift), shift))
         shift = max(shifts, key=lambda shift: int(allowed[pitch + shift].sum()))

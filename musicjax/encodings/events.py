@@ -9,6 +9,7 @@ Shape legend: N rows, C columns, Q parts, T rows a window, K outputs, L rows sam
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,13 +24,26 @@ from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import event_augment, event_controls
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, learned_bins, longest_match, note_bins
-from musicjax.music.note_bins import BAR_POSITION, INTERVAL, METER, PITCH, SIZES, Bins
+from musicjax.music import bar_position, form, instruments, keys, learned_bins, longest_match, note_bins, note_rows
+from musicjax.music.note_bins import (
+    BAR_POSITION,
+    BARS_LEFT,
+    COLUMNS,
+    EDGE,
+    INSTRUMENT,
+    INTERVAL,
+    METER,
+    MODE,
+    PITCH,
+    SIZES,
+    Bins,
+)
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences, Streams
@@ -39,6 +53,8 @@ from musicjax.training.windows import Validation
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 # How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
+# The most bars that an output has if no length is asked for.
+MOST_BARS = 64
 
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> EventEncoding:
@@ -85,14 +101,15 @@ class EventEncoding(Encoding):
         model = self.config.model
         own: EventsModel = model.own
         sizes = SIZES if self.bins is None else self.bins.sizes
-        given = tuple(column for column in note_bins.GIVEN if column < len(sizes))
+        bins = self.bins or Bins(1, (0,), (1.0,), (64,), 120.0)
+        given = tuple(column for column in range(len(sizes)) if column not in bins.predicted)
         return MusicLSTM(
             model.units,
             len(sizes),
             model.dropout,
             model.precision,
             model.layers,
-            Categorical(sizes, given, own.head_units, model.precision),
+            Categorical(sizes, given, own.head_units, model.precision, bins.order if bins.has_form else ()),
             every_position=True,
             sizes=sizes,
             embedding=own.embedding,
@@ -107,10 +124,14 @@ class EventEncoding(Encoding):
         if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
             seconds = len(corpus.notes) // ROWS_A_SECOND
             console.say("match", f"searches {len(corpus.notes):,} notes for matches: about {seconds} s")
-        learned = self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training))
+        keep = self._own.instruments == "keep"
+        learned = (
+            self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training, keep))
+        )
         rows, nearest = learned._rows(corpus)
-        learns = learned._windows(rows, parts.offsets, parts.trains)
-        validated = sequences.streams(rows, parts.offsets, parts.validates)
+        offsets = learned._with_edges(parts, corpus)
+        learns = learned._windows(rows, offsets, parts.trains)
+        validated = sequences.streams(rows, offsets, parts.validates)
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
@@ -126,7 +147,7 @@ class EventEncoding(Encoding):
         )
         _say_nearest(nearest)
         learned._say_silences(corpus)
-        majority = _commonest(rows[parts.rows_that_train], validated)
+        majority = _commonest(rows[np.repeat(parts.trains, np.diff(offsets))], validated, bins.predicted)
         scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
 
@@ -138,12 +159,15 @@ class EventEncoding(Encoding):
             )
         corpus, _ = load.load(data, tests=True)
         rows, nearest = self._rows(corpus)
-        streams = sequences.streams(rows, corpus.offsets, np.ones(len(corpus), bool))
+        whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
+        streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
         _say_nearest(nearest)
         self._say_silences(corpus)
-        return Scored(streams, len(corpus), _commonest(rows, streams), "all", split.all_held_out(corpus))
+        return Scored(
+            streams, len(corpus), _commonest(rows, streams, self._bins.predicted), "all", split.all_held_out(corpus)
+        )
 
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
@@ -157,7 +181,8 @@ class EventEncoding(Encoding):
     def metrics(self, validation: Validation) -> dict[str, float]:
         """The negative log-likelihood of a note, and of each of its columns."""
         by_column = np.asarray(validation.nats_by_column, np.float64).tolist()
-        of_columns = {f"{name}_nats": nats for name, nats in zip(note_bins.PREDICTED, by_column, strict=True)}
+        names = [COLUMNS[column] for column in self._bins.predicted]
+        of_columns = {f"{name}_nats": nats for name, nats in zip(names, by_column, strict=True)}
         return {"nats_per_note": float(validation.nats)} | of_columns
 
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
@@ -167,16 +192,19 @@ class EventEncoding(Encoding):
         place = np.maximum(np.minimum(starts, end - window), first)[:, None] + np.arange(window)
         return rows[first[:, None] + (place - first[:, None]) % (end - first)[:, None]].astype(np.float32)
 
-    def primer_of(self, notes: Notes) -> np.ndarray:
+    def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
-        rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
+        to_come = plan.bars or round(plan.notes / self._bins.notes_per_bar)
+        rows, nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, max(to_come - 1, 0))
+        if self._bins.has_form:
+            rows, nearest = rows[:-1], nearest[:-1]
         if nearest.any():
             console.say(
                 "primer",
                 f"{int(nearest.sum())} of {len(rows)} notes move to the nearest time, velocity or meter in the data",
             )
         own = bar_position.text_of(*notes.meters[bar_position.segments(notes.onset_beats[-1:], notes.meters)[0], 1:])
-        taken = bar_position.text_of(*note_bins.meter_of(rows[-1:], self._bins))
+        taken = bar_position.text_of(*note_rows.meter_of(rows[-1:], self._bins))
         if own != taken:
             console.say("primer", f"its meter, {own}, becomes {taken}, the nearest that the model knows")
         return rows[-longest_match.REACH :].astype(np.float32)
@@ -222,31 +250,85 @@ class EventEncoding(Encoding):
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
         """As `Encoding.beats_per_bar`."""
-        meters = [(0, *note_bins.meter_of(window[-1:], self._bins)) for window in windows]
+        meters = [(0, *note_rows.meter_of(window[-1:], self._bins)) for window in windows]
         return bar_position.beats_per_bar(np.array(meters))
 
     def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""
-        steps = np.asarray(self._bins.interval)[rows[:, :, INTERVAL].astype(int)]
+        steps = note_bins.steps_of(self._bins)[0][rows[:, :, INTERVAL].astype(int)]
         if begins:
             steps[:, 0] = rows[:, 0, BAR_POSITION]
-        return steps / self._bins.steps_per_beat * 60 / bpm
+        seconds = steps / self._bins.steps_per_beat * 60 / bpm
+        return np.where(note_rows.is_edge(rows, self._bins), np.inf, seconds)
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
         sizes = jnp.asarray(self._bins.sizes, jnp.float32)
         return Limits(jnp.zeros_like(sizes), sizes - 1)
 
-    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+    def plans(
+        self,
+        params: Sequence[SamplingParams],
+        choices: np.ndarray,
+        length: Length,
+        bpm: float,
+        primer: Notes | None = None,
+    ) -> list[Plan]:
+        """As `Encoding.plans`: what is not asked for is as in one of the training pieces.
+
+        Raises:
+            UsageError: the model never saw the meter, the mode or the instruments asked for.
+        """
+        if not self._bins.has_form:
+            return super().plans(params, choices, length, bpm, primer)
+        return [self._plan(one, int(choice), length, bpm, primer) for one, choice in zip(params, choices, strict=True)]
+
+    def _plan(self, params: SamplingParams, choice: int, length: Length, bpm: float, primer: Notes | None) -> Plan:
+        bins = self._bins
+        fitting = list(bins.openings)
+        if params.meter:
+            meter = self._meter_bin(params.meter)
+            fitting = [opening for opening in fitting if opening.meter == meter] or [
+                opening._replace(meter=meter) for opening in fitting
+            ]
+        tonic, mode, meter, bars = fitting[choice % len(fitting)]
+        if primer is not None and len(primer):
+            end = float(primer.onset_beats[-1])
+            (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
+            meter = meter if params.meter else own
+        if params.key:
+            tonic, asked = keys.key_of(params.key)
+            mode = self._mode_bin(params.key, asked)
+        beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
+        cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
+        beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
+        asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
+        bars = asked if any(length.measured) else min(bars, MOST_BARS)
+        return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, self._instruments(params))
+
+    def begin(self, plans: Sequence[Plan]) -> np.ndarray | None:
+        """As `Encoding.begin`: the edge before the first note of a piece of this key, meter and length."""
+        if not self._bins.has_form:
+            return None
+        rows = np.zeros((len(plans), 1, len(self._bins.sizes)), np.float32)
+        for row, plan in zip(rows[:, 0], plans, strict=True):
+            bars = plan.bars or max(round(plan.notes / self._bins.notes_per_bar), 1)
+            row[[INTERVAL, METER, MODE]] = EDGE, plan.meter, plan.mode
+            row[BARS_LEFT] = form.left_bin(bars - 1)
+        return rows
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
+        if self._bins.has_form:  # a key is what the music is in; a scale, what pitches it may have
+            params = [one if one.scale else dataclasses.replace(one, key="") for one in params]
         match = self._own.match_share > 0
         if not match and any(one.longest_match < SamplingParams().longest_match for one in params):
             console.say("match", "this model never sees a match, so --longest_match changes nothing")
-        return event_controls.of_params(self._bins, params, match)
+        return event_controls.of_params(self._bins, params, match, plans)
 
-    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+    def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""
-        return note_bins.decode(rows, self._bins, bpm)
+        return note_rows.decode(rows, self._bins, bpm, plan.tonic)
 
     def _parts(self, corpus: Corpus) -> Parts:
         """What trains and what validates."""
@@ -255,9 +337,44 @@ class EventEncoding(Encoding):
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
         match = self._own.match_share > 0
-        made = [note_bins.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
+        made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
         rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
         return rows, nearest
+
+    def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
+        """Where the rows of each part begin, edges included: int64 [Q + 1], from `parts.offsets`, which count notes."""
+        if not self._bins.has_form:
+            return parts.offsets
+        piece = np.append(parts.piece, len(corpus))
+        inside = parts.offsets > corpus.offsets[piece]  # a part within a piece begins after its edge
+        return parts.offsets + 2 * piece + inside
+
+    def _mode_bin(self, text: str, mode: int) -> int:
+        """The bin of a mode 0..3; raises UsageError if the model never saw it."""
+        known = sorted({opening.mode - 1 for opening in self._bins.openings if opening.mode})
+        if mode not in known:
+            names = ", ".join(keys.MODES[one] for one in known) or "no key"
+            raise UsageError(
+                f"key={text}: this model learned from music in {names}; expected such a key, or "
+                f"--scale={keys.MODES[mode]} beside it for the pitches alone"
+            )
+        return mode + 1
+
+    def _instruments(self, params: SamplingParams) -> tuple[int, ...]:
+        """The numbers of the instruments asked for; raises UsageError if the model has none of such a program."""
+        programs, found = self._bins.programs, []
+        for text in params.instruments:
+            program = instruments.program_of(text)
+            families = [instruments.family_of(one) for one in programs]
+            same = [k for k, one in enumerate(programs) if one == program]
+            same = same or [k for k, family in enumerate(families) if family == instruments.family_of(program)]
+            if not same:
+                names = ", ".join(map(instruments.name_of, programs))
+                raise UsageError(
+                    f"instruments={text}: this model learned from music for {names}; expected some of these"
+                )
+            found += same
+        return tuple(sorted(set(found)))
 
     def _meter_bin(self, text: str) -> int:
         meters, meter = self._bins.meters, bar_position.meter_of(text)
@@ -268,7 +385,7 @@ class EventEncoding(Encoding):
 
     def _say_silences(self, corpus: Corpus) -> None:
         """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""
-        found = [note_bins.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
+        found = [note_rows.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
             longest = self._bins.interval[-1] / self._bins.steps_per_beat
@@ -285,6 +402,8 @@ class EventEncoding(Encoding):
 def _room(rows: np.ndarray) -> tuple[int, int]:
     """Semitones by which a piece, uint8 [M, C], can be moved down and up without leaving the piano."""
     pitch = rows[:, PITCH].astype(int)
+    if rows.shape[1] > INSTRUMENT:
+        pitch = pitch[rows[:, INTERVAL] != EDGE]
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
 
 
@@ -299,11 +418,8 @@ def _say_nearest(nearest: np.ndarray) -> None:
         )
 
 
-def _commonest(learned: np.ndarray, streams: Streams) -> float:
+def _commonest(learned: np.ndarray, streams: Streams, predicted: Sequence[int]) -> float:
     """Accuracy on all targets of always predicting the commonest bin of each column of `learned`, uint8 [M, C]."""
     targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1]
-    shares = [
-        (targets[:, column] == np.bincount(learned[:, column]).argmax()).mean()
-        for column in note_bins.PREDICTED_COLUMNS
-    ]
+    shares = [(targets[:, column] == np.bincount(learned[:, column]).argmax()).mean() for column in predicted]
     return float(np.mean(shares))

@@ -19,7 +19,6 @@ from musicjax.music.note_bins import (
     INSTRUMENT,
     INTERVAL,
     METER,
-    MODE,
     PITCH,
     SIZES,
     TICKS_A_BEAT,
@@ -86,7 +85,7 @@ def _programs(pieces: Sequence[Notes], keep: bool) -> tuple[int, ...]:
     programs = np.concatenate([piece.program for piece in pieces])
     found = instruments.groups(programs, SIZES[INSTRUMENT]).programs
     melodic = [program for program in found if program != DRUMS]
-    return found if keep else tuple([*melodic[:1], *[DRUMS] * (len(melodic) < len(found))])
+    return found if keep else (*melodic[:1], *[DRUMS] * (len(melodic) < len(found)))
 
 
 def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
@@ -95,7 +94,7 @@ def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
     openings, notes, bars, loops = [], 0, 0, np.zeros(LAGS, np.int64)
     for piece in chosen:
         rows = note_rows.encode(piece, bins, match=False)[0][1:-1]
-        tonic, mode, count = note_rows.tonic_of(piece), int(rows[0, MODE]), note_rows.bars(piece, bins)
+        (tonic, mode), count = note_rows.key_at(piece, 0.0), note_rows.bars(piece, bins)
         openings.append(Opening(tonic, mode, int(rows[0, METER]), count))
         notes, bars = notes + len(rows), bars + count
         if notes < LOOP_NOTES:

@@ -38,7 +38,7 @@ from musicjax.music.notes import Notes, from_beats, one_meter
 OCTAVE = 12
 
 
-def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Notes as rows, uint8 [R, C], in order of step, instrument and pitch; bool [R], where a bin is only the nearest.
 
     If an interval has no bin of its own, those after it make up for the difference, so that later notes keep their bar
@@ -47,6 +47,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np
 
     Args:
         match: False: the columns of the match are 0, as if no run came twice.
+        to_come: how many bars follow the last one.
     """
     instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
     order, step = ordered(notes, bins.steps_per_beat, instrument)
@@ -67,7 +68,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True) -> tuple[np.ndarray, np
         pitch = _moved(pitch, -offset_of(tonic), bins.is_drums[instrument])
         bar = form.bars_of(placed, begins, per_bar)
         rows[:, INSTRUMENT], rows[:, PHRASE] = instrument, form.phrase_of(bar)
-        rows[:, BARS_LEFT] = form.left_bin(bar.max(initial=0) - bar)
+        rows[:, BARS_LEFT] = form.left_bin(bar.max(initial=0) - bar + to_come)
     if bins.has_meter:
         rows[:, METER] = meter
     rows[:, : len(NOTE)] = np.stack([interval, position, pitch, duration, velocity], axis=1)
@@ -89,10 +90,15 @@ def bars(notes: Notes, bins: Bins) -> int:
     return int(form.bars_of(placed, begins, np.asarray(bins.steps_per_bar)[meter])[-1]) + 1
 
 
-def tonic_of(notes: Notes, beat: float = 0.0) -> int:
-    """The tonic that holds at a beat, 0..11; 0 if the key is not known."""
-    table = notes.keys if len(notes.keys) else keys.of(notes)
-    return int(table[bar_position.segments(np.array([beat]), table)[0], 1]) if len(table) else 0
+def key_at(notes: Notes, beat: float) -> tuple[int, int]:
+    """The tonic 0..11 and the bin of the mode that hold at a beat; zeros if the key is not known."""
+    tonic, mode = _keys(notes, np.array([beat]))
+    return int(tonic[0]), int(mode[0])
+
+
+def meter_at(notes: Notes, beat: float, bins: Bins) -> int:
+    """The bin of the meter that holds at a beat."""
+    return int(_bars(notes.meters, np.array([round(beat * bins.steps_per_beat)]), bins)[1][0])
 
 
 def edge(row: np.ndarray) -> np.ndarray:
@@ -109,7 +115,7 @@ def is_edge(rows: np.ndarray, bins: Bins) -> np.ndarray:
     return (rows[..., INTERVAL] == EDGE) & bins.has_form
 
 
-def offset_of(tonic: np.ndarray) -> np.ndarray:
+def offset_of(tonic: int | np.ndarray) -> np.ndarray:
     """Semitones from music written in C to music on a tonic 0..11, int64: the way up or down, whichever is nearer."""
     tonic = np.asarray(tonic, np.int64)
     return np.where(tonic > OCTAVE // 2, tonic - OCTAVE, tonic)
@@ -125,7 +131,8 @@ def _keys(notes: Notes, beats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """At each of N beats the tonic, 0..11, and the bin of the mode, 0 if the key is not known; int64 [N] each."""
     table = notes.keys if len(notes.keys) else keys.of(notes)
     if not len(table):
-        return np.zeros((2, len(beats)), np.int64)
+        nothing = np.zeros(len(beats), np.int64)
+        return nothing, nothing
     which = bar_position.segments(beats + GRID_TOLERANCE_BEATS, table)
     return table[which, 1].astype(np.int64), table[which, 2].astype(np.int64) + 1
 
