@@ -20,8 +20,9 @@ from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import composer, midi
-from musicjax.music.notes import Notes, from_beats, from_seconds
+from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
 from musicjax.report import curves, page, svg
+from musicjax.report import roll as rolls
 
 REPOSITORY = Path(__file__).parents[1]
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;$title ]]>\u202e\0"
@@ -168,6 +169,37 @@ def test_a_roll_draws_every_note_at_its_place():
     }
     assert all(0.9 * 500 < int(length) <= 1000 for path in drawn.values() for _, _, length in path)
     assert 'viewBox="0 -0.5 4000 24"' in text  # milliseconds and two octaves
+
+
+def band() -> Notes:
+    """A flute, then drums, then a flute."""
+    notes = from_seconds([60, 36, 64], [80, 90, 100], [0.0, 0.5, 1.0], [0.5, 0.5, 0.5])
+    return dataclasses.replace(notes, program=np.array([73, DRUMS, 73], np.int16))
+
+
+def test_several_instruments_have_a_colour_each_and_their_names():
+    roll = svg.piano_roll(band())
+    assert roll.legend == (("i0", "flute"), ("i1", "drums"))
+    drawn = {
+        kind: re.findall(r"M(\d+) ", path) for kind, path in re.findall(r'note-row ([iv]\d)" d="([^"]*)"', roll.notes)
+    }
+    assert drawn == {"i0": ["0", "1000"], "i1": ["500"]}
+    text = page.html(a_page(samples=[sample("a", band())]))
+    assert numbers(text)["samples"][0]["program"] == [73, DRUMS, 73]
+    assert re.search(
+        r'aria-label="Instruments">\s*<li><svg class="swatch" aria-hidden="true"><line class="i0"[^<]*', text
+    )
+    assert re.findall(r"</svg>(flute|drums)</li>", text) == ["flute", "drums"]
+    assert all(f".i{k} {{ stroke: {colour}; }}" in page._text("page.css") for k, colour in enumerate(rolls.COLOURS))
+
+
+def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
+    flute = dataclasses.replace(band(), program=np.full(3, 73, np.int16))
+    assert svg.piano_roll(flute).legend == ()
+    assert (
+        svg.piano_roll(flute).notes == svg.piano_roll(dataclasses.replace(flute, program=np.zeros(3, np.int16))).notes
+    )
+    assert "Instruments" not in page.html(a_page(samples=[sample("a", flute)]))
 
 
 # Curves.
