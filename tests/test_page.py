@@ -516,6 +516,26 @@ def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tm
     assert shown.complaints() == []
 
 
+def test_in_a_browser_every_family_of_instruments_sounds_and_held_ones_go_on(browser, tmp_path):
+    programs = np.array([*range(0, 128, 8), DRUMS, DRUMS, DRUMS], np.int16)
+    pitches = [60] * 16 + [36, 38, 42]
+    notes = from_seconds(pitches, [90] * 19, np.arange(19) / 100, [0.5] * 19)
+    notes = dataclasses.replace(notes, program=programs)
+    spy = """window.looped = []; window.made = new Set();
+    const connect = AudioBufferSourceNode.prototype.connect;
+    AudioBufferSourceNode.prototype.connect = function (to) {
+      window.looped.push(this.loop); window.made.add(this.buffer); return connect.call(this, to);
+    };"""
+    shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
+    shown.value(f"{{ {spy} document.querySelector('.play').click(); }}")
+    shown.wait("struck.length == 19")
+    assert all(0.02 < loudest < 4 for *_, loudest in shown.value("struck"))
+    held = [family in (2, 5, 6, 7, 8, 9, 10, 11, 12, 15) for family in range(16)] + [False] * 3
+    assert shown.value("looped") == held
+    assert shown.value("made.size") == 10 + 3, "families of one timbre share its tones"
+    assert shown.complaints() == []
+
+
 def test_in_a_browser_seeking_plays_from_there_and_the_end_leads_to_the_start(browser, tmp_path):
     notes = from_seconds([60, 62, 64], [80, 80, 80], [0.0, 10.0, 19.0], [1.0, 5.0, 0.5])
     shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
