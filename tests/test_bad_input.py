@@ -156,6 +156,7 @@ WRONG_USAGE = {
             (["--no_repeat=1"], ["no_repeat=1", "2..32"]),
             (["--bpm=0"], ["bpm=0.0", "10.0..1000.0"]),
             (["--program=128"], ["program=128", "0..127"]),
+            (["--program=vioin"], ["program='vioin'", "did you mean violin", "0..127"]),
             (["--bars=-1"], ["bars=-1.0", "0.0..100000.0"]),
             (["--num_notes=3", "--bars=2"], ["num_notes=3", "bars=2", "exactly one"]),
             (["--seconds=3", "--bars=2"], ["seconds=3", "bars=2", "exactly one"]),

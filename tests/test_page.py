@@ -20,8 +20,9 @@ from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import composer, midi
-from musicjax.music.notes import Notes, from_beats, from_seconds
+from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
 from musicjax.report import curves, page, svg
+from musicjax.report import roll as rolls
 
 REPOSITORY = Path(__file__).parents[1]
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;$title ]]>\u202e\0"
@@ -168,6 +169,37 @@ def test_a_roll_draws_every_note_at_its_place():
     }
     assert all(0.9 * 500 < int(length) <= 1000 for path in drawn.values() for _, _, length in path)
     assert 'viewBox="0 -0.5 4000 24"' in text  # milliseconds and two octaves
+
+
+def band() -> Notes:
+    """A flute, then drums, then a flute."""
+    notes = from_seconds([60, 36, 64], [80, 90, 100], [0.0, 0.5, 1.0], [0.5, 0.5, 0.5])
+    return dataclasses.replace(notes, program=np.array([73, DRUMS, 73], np.int16))
+
+
+def test_several_instruments_have_a_colour_each_and_their_names():
+    roll = svg.piano_roll(band())
+    assert roll.legend == (("i0", "flute"), ("i1", "drums"))
+    drawn = {
+        kind: re.findall(r"M(\d+) ", path) for kind, path in re.findall(r'note-row ([iv]\d)" d="([^"]*)"', roll.notes)
+    }
+    assert drawn == {"i0": ["0", "1000"], "i1": ["500"]}
+    text = page.html(a_page(samples=[sample("a", band())]))
+    assert numbers(text)["samples"][0]["program"] == [73, DRUMS, 73]
+    assert re.search(
+        r'aria-label="Instruments">\s*<li><svg class="swatch" aria-hidden="true"><line class="i0"[^<]*', text
+    )
+    assert re.findall(r"</svg>(flute|drums)</li>", text) == ["flute", "drums"]
+    assert all(f".i{k} {{ stroke: {colour}; }}" in page._text("page.css") for k, colour in enumerate(rolls.COLOURS))
+
+
+def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
+    flute = dataclasses.replace(band(), program=np.full(3, 73, np.int16))
+    assert svg.piano_roll(flute).legend == ()
+    assert (
+        svg.piano_roll(flute).notes == svg.piano_roll(dataclasses.replace(flute, program=np.zeros(3, np.int16))).notes
+    )
+    assert "Instruments" not in page.html(a_page(samples=[sample("a", flute)]))
 
 
 # Curves.
@@ -481,6 +513,26 @@ def test_in_a_browser_a_sample_plays_pauses_and_gives_way_to_another(browser, tm
     stands = shown.value(f"[{at % first}, {at % second}, struck.length]")
     shown.value("new Promise((done) => setTimeout(done, 700))")
     assert shown.value(f"[{at % first}, {at % second}, struck.length]") == stands and stands[0] > 0
+    assert shown.complaints() == []
+
+
+def test_in_a_browser_every_family_of_instruments_sounds_and_held_ones_go_on(browser, tmp_path):
+    programs = np.array([*range(0, 128, 8), DRUMS, DRUMS, DRUMS], np.int16)
+    pitches = [60] * 16 + [36, 38, 42]
+    notes = from_seconds(pitches, [90] * 19, np.arange(19) / 100, [0.5] * 19)
+    notes = dataclasses.replace(notes, program=programs)
+    spy = """window.looped = []; window.made = new Set();
+    const connect = AudioBufferSourceNode.prototype.connect;
+    AudioBufferSourceNode.prototype.connect = function (to) {
+      window.looped.push(this.loop); window.made.add(this.buffer); return connect.call(this, to);
+    };"""
+    shown = opened(browser, a_page(samples=[sample("a", notes)]), tmp_path / "report.html")
+    shown.value(f"{{ {spy} document.querySelector('.play').click(); }}")
+    shown.wait("struck.length == 19")
+    assert all(0.02 < loudest < 4 for *_, loudest in shown.value("struck"))
+    held = [family in (2, 5, 6, 7, 8, 9, 10, 11, 12, 15) for family in range(16)] + [False] * 3
+    assert shown.value("looped") == held
+    assert shown.value("made.size") == 10 + 3, "families of one timbre share its tones"
     assert shown.complaints() == []
 
 

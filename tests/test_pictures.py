@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 from pathlib import Path
@@ -124,3 +125,24 @@ def test_the_kept_pictures_are_small(name):
     png = (REPOSITORY / "docs" / name).read_bytes()
     assert size(png) == (900, 560)
     assert len(png) < 120_000
+
+
+def _colours(png: bytes) -> set[tuple[int, int, int]]:
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    return {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
+
+
+def test_a_piano_roll_of_several_instruments_has_their_colours_and_stays_small():
+    count = 400
+    rng = np.random.default_rng(0)
+    notes = from_seconds(rng.integers(30, 90, count), [90] * count, np.arange(count) / 10, [0.3] * count)
+    few, many = (dataclasses.replace(notes, program=(np.arange(count) % kinds).astype(np.int16)) for kinds in (3, 40))
+    wanted = [tuple(bytes.fromhex(colour[1:])) for colour in roll.COLOURS]
+    plain, coloured = pictures.piano_roll_png(notes), pictures.piano_roll_png(few, "three")
+    assert not set(wanted) & _colours(plain)
+    assert set(wanted) & _colours(coloured) == set(wanted[:3])
+    assert coloured == pictures.piano_roll_png(few, "three")
+    for png in (coloured, pictures.piano_roll_png(many)):
+        assert len(png) < 60_000 and Image.open(io.BytesIO(png)).size == (900, 360)
+    one = dataclasses.replace(notes, program=np.full(count, 73, np.int16))
+    assert pictures.piano_roll_png(one) == plain, "one instrument is drawn by its velocities"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicjax.cli import flags
+from musicjax.corpus import cache, split, worker
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading, read_file
 from musicjax.errors import UsageError
-from musicjax.music import instruments, midi, musicxml
+from musicjax.generation import generate, request
+from musicjax.music import instruments, long_rests, midi, musicxml
 from musicjax.music.notes import DRUMS, Notes, check, from_beats, from_seconds
 from tests.midi_dumps import midi_file
 
@@ -88,6 +91,26 @@ def test_a_piece_keeps_its_programs_and_keys_from_process_to_process_and_in_a_co
         assert [piece.keys.tolist() for piece in found.pieces] == [[[0, 9, 1]], []]
         assert found.notes.program.dtype == np.int16
         assert found.piece(1).keys.shape == (0, 3)
+
+
+def test_keys_move_with_the_beats_of_a_piece():
+    notes = from_seconds([60, 62, 64], [90] * 3, [0.0, 1.0, 2001.0], [1.0] * 3)  # a rest of 4,000 beats
+    keys = np.array([[0.0, 0, 0], [2.0, 7, 0], [4002.0, 9, 1]])
+    shorter = long_rests.shortened(dataclasses.replace(notes, keys=keys), {})
+    assert shorter.onset_beats[2] < 1300
+    assert shorter.keys.tolist() == [[0, 0, 0], [2, 7, 0], [shorter.onset_beats[2], 9, 1]]
+    end = split._from_its_measure(notes_of([0] * 8, keys=keys[:2])[5:])
+    assert end.onset_beats.tolist() == [1, 2, 3]
+    assert end.keys.tolist() == [[-4, 0, 0], [-2, 7, 0]]
+    assert end.key_at(1).tolist() == [[0, 7, 0]] and end.key_at(-3).tolist() == [[0, 0, 0]]
+
+
+def test_the_cache_keeps_programs_apart_from_what_was_kept_without_them(tmp_path):
+    kept = cache.entry(tmp_path, Path("a.mid"), "ab" * 32, Options())
+    assert kept.relative_to(tmp_path).parts[0] == "notes-v4-f2-all-key"
+    cache.store(kept, Reading("kept", "kept", ""), [notes_of([5, DRUMS])])
+    loaded = cache.load(kept)
+    assert loaded is not None and loaded[1][0].program.tolist() == [5, DRUMS]
 
 
 # Reading.
@@ -296,6 +319,21 @@ def test_one_instrument_is_one_track_without_a_name(tmp_path):
     (track,) = mido.MidiFile(tmp_path / "a.mid").tracks
     assert not track.name
     assert [message.program for message in track if message.type == "program_change"] == [73]
+
+
+def test_generated_pieces_are_played_by_what_is_asked_for_or_by_their_own(tmp_path):
+    pieces = [notes_of([5, DRUMS, 40])]
+    wanted = {None: [5, DRUMS, 40], 0: [0, DRUMS, 0], 73: [73, DRUMS, 73], DRUMS: [DRUMS] * 3}
+    for program, found in wanted.items():
+        (path,) = generate.write(pieces, tmp_path, 0, program)
+        assert midi.read(path).program.tolist() == found
+        assert generate.played_by(program, pieces[0]).program.tolist() == found
+
+
+@pytest.mark.parametrize(("text", "program"), [(None, None), ("", None), ("0", 0), ("flute", 73), ("drums", DRUMS)])
+def test_the_flag_takes_names(text, program):
+    options = flags.parse(["generate", *([] if text is None else [f"--program={text}"])]).options
+    assert request.of(options).program == program
 
 
 def test_keys_are_written_where_they_hold(tmp_path):

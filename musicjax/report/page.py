@@ -252,6 +252,8 @@ def _milliseconds(notes: Notes) -> dict[str, list[int]]:
     """The notes as the player needs them, times in milliseconds."""
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
     fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
+    if notes.program.any():  # otherwise all are played by a piano
+        fields["program"] = notes.program
     return {name: field.tolist() for name, field in fields.items()}
 
 

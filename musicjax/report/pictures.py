@@ -17,10 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from PIL import Image
 
 from musicjax.console import printable
+from musicjax.music import instruments
 from musicjax.music.notes import Notes
 from musicjax.report import roll
 from musicjax.report.curves import FEW_EPOCHS, SPLITS, Curve, is_logarithmic
@@ -48,6 +50,9 @@ STYLE = {
 # A piano roll's axes: left, bottom, width and height in pixels. An image column is a pixel, so that no note falls
 # between two. Eight colours and a palette keep the file below 60 kB however many notes there are.
 ROLL_BOX = (64, 52, 740, 266)
+# Narrower, where names of instruments stand beside it: so many, and letters of each.
+BAND_BOX = (64, 52, 640, 266)
+MOST_NAMES, NAME_LETTERS = 16, 24
 LOUDNESS = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1.0, 8)))
 ROLL_COLOURS = 64
 MOST_LETTERS, UNIT_LETTERS = 90, 52  # of a title, and of a line beside the vertical axis
@@ -180,17 +185,25 @@ def ridges_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray, np.nd
 
 
 def piano_roll_png(notes: Notes, title: str = "") -> bytes:
-    """A piano roll, 900 x 360 pixels: seconds to the right, pitch upwards, darker is louder."""
+    """A piano roll, 900 x 360 pixels: seconds to the right, pitch upwards, darker is louder.
+
+    Several instruments have a colour each instead, and their names beside the roll.
+    """
+    programs = roll.instruments_of(notes)
+    place = BAND_BOX if programs else ROLL_BOX
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes(_share_of_figure(ROLL_BOX), xlabel="time, seconds", ylabel="pitch")
+        axes = figure.add_axes(_share_of_figure(place), xlabel="time, seconds", ylabel="pitch")
         axes.spines["left"].set_position(("outward", 3))  # not over a note at time 0
         axes.set_title(_shortened(title), loc="left")
         if not len(notes):
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no notes", transform=axes.transAxes, ha="center", va="center", fontsize=16)
             return
-        image = _roll(axes, notes, columns=ROLL_BOX[2])
+        if programs:
+            _band(axes, notes, programs, columns=place[2])
+            return
+        image = _roll(axes, notes, columns=place[2])
         bar_box = (ROLL_BOX[0] + ROLL_BOX[2] + 20, ROLL_BOX[1], 12, ROLL_BOX[3])
         bar = figure.add_axes(_share_of_figure(bar_box))
         figure.colorbar(image, cax=bar, label="velocity", ticks=[0, 32, 64, 96, 128])
@@ -225,12 +238,25 @@ def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> b
     return _png(draw, height=60 + SHEET_HEIGHT * rows)
 
 
-def _roll(axes: Axes, notes: Notes, columns: int) -> AxesImage:
-    """Draws notes over seconds and pitch, as an image of this many columns."""
+def _band(axes: Axes, notes: Notes, programs: Sequence[int], columns: int) -> None:
+    """`_roll` of several instruments, these programs, a colour each, with their names to the right."""
+    colours = [roll.COLOURS[k % len(roll.COLOURS)] for k in range(len(programs))]
+    image = _roll(axes, notes, columns, np.searchsorted(programs, notes.program))
+    image.set(cmap=ListedColormap(colours), norm=BoundaryNorm(np.arange(len(programs) + 1) - 0.5, len(programs)))
+    names = [textwrap.shorten(instruments.name_of(program), NAME_LETTERS, placeholder="...") for program in programs]
+    shown = list(zip(colours, names, strict=True))[:MOST_NAMES]
+    if len(names) > MOST_NAMES:
+        shown[-1] = ("none", f"and {len(names) - MOST_NAMES + 1} more")
+    handles = [Patch(color=colour, label=name) for colour, name in shown]
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, borderaxespad=0)
+
+
+def _roll(axes: Axes, notes: Notes, columns: int, values: np.ndarray | None = None) -> AxesImage:
+    """Draws notes over seconds and pitch, as an image of this many columns; values: as `roll.loudest` takes them."""
     lowest, highest = roll.pitch_range(notes)
     seconds = max(notes.seconds, 1.0)
     image = axes.imshow(
-        roll.loudest(notes, lowest, highest, seconds, columns=columns),
+        roll.loudest(notes, lowest, highest, seconds, columns, values),
         cmap=LOUDNESS,
         norm=BoundaryNorm(np.arange(0, 129, roll.VELOCITY_STEP), LOUDNESS.N),
         extent=(0.0, seconds, lowest - 0.5, highest + 0.5),

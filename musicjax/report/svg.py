@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from musicjax.music import instruments
 from musicjax.music.notes import Notes
 from musicjax.report import roll
 from musicjax.report.curves import FEW_EPOCHS, SPLITS, Curve, is_logarithmic
@@ -60,18 +61,20 @@ class Chart:
 
 @dataclass(frozen=True)
 class Roll:
-    """A piano roll: seconds to the right, pitch upwards, colour by velocity; with a playhead.
+    """A piano roll: seconds to the right, pitch upwards, colour by velocity or by instrument; with a playhead.
 
     Attributes:
         pitches, notes: the insides of two SVG elements, the names of the octaves and what scrolls beside them.
         width: of the latter, in pixels.
         top: pitch of the uppermost row. Row r of the notes is centred at r, and a millisecond is one unit wide.
+        legend: (class of its notes, name) of each instrument if there are several.
     """
 
     pitches: str
     notes: str
     width: int
     top: int
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 def number(value: object) -> str:
@@ -244,21 +247,24 @@ def piano_roll(notes: Notes) -> Roll:
         f'<text x="{percent(at / seconds)}" y="100%" dx="2" dy="15">{int(at // 60)}:{int(at % 60):02d}</text>'
         for at in _times(seconds, max(width, 360) // LABEL_PIXELS)
     )
-    paths: dict[int, str] = {}
+    kinds = {program: f"i{k % len(roll.COLOURS)}" for k, program in enumerate(roll.instruments_of(notes))}
+    paths: dict[str, str] = {}
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
-    for pitch, velocity, start, length in zip(notes.pitch, notes.velocity, onset, end - onset, strict=True):
+    columns = (notes.pitch, notes.velocity, notes.program, onset, end - onset)
+    for pitch, velocity, program, start, length in zip(*(column.tolist() for column in columns), strict=True):
         # A gap parts a note from the next one on its pitch.
-        shown = max(int(length) - 12, int(length) // 2, 12)
-        shade = int(velocity) // roll.VELOCITY_STEP
-        paths[shade] = paths.get(shade, "") + f"M{start} {highest - pitch}h{shown}"
-    drawn = "".join(f'<path class="note-row v{shade}" d="{paths[shade]}"/>' for shade in sorted(paths))
+        shown = max(length - 12, length // 2, 12)
+        kind = kinds[program] if kinds else f"v{velocity // roll.VELOCITY_STEP}"
+        paths[kind] = paths.get(kind, "") + f"M{start} {highest - pitch}h{shown}"
+    drawn = "".join(f'<path class="note-row {kind}" d="{paths[kind]}"/>' for kind in sorted(paths))
     drawing = (
         f'<svg width="100%" height="148" overflow="visible"><rect class="ground" width="100%" height="100%"/>{lines}'
         f'<svg width="100%" height="100%" viewBox="0 -0.5 {max(round(1000 * seconds), 1)} {rows}" '
         f'preserveAspectRatio="none">{drawn}<path class="note-row now" d=""/></svg>{times}'
         f'<line class="playhead" x1="0" x2="0" y1="0" y2="100%"/></svg>'
     )
-    return Roll(names, drawing, width, highest)
+    legend = tuple((kind, instruments.name_of(program)) for program, kind in kinds.items())
+    return Roll(names, drawing, width, highest, legend)
 
 
 def _times(seconds: float, most: int) -> list[float]:
