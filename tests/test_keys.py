@@ -15,7 +15,7 @@ from musicjax.cli import data
 from musicjax.errors import UsageError
 from musicjax.main import main
 from musicjax.music import composer, keys, midi, scales
-from musicjax.music.notes import FIELDS, Notes, from_beats
+from musicjax.music.notes import COLUMNS, Notes, from_beats
 
 MAJOR, MINOR, DORIAN, MIXOLYDIAN = range(4)
 CLIPS = 120
@@ -28,9 +28,9 @@ def tune(pitches, beats=1.0) -> Notes:
 
 
 def together(*parts: Notes) -> Notes:
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS]
-    order = np.argsort(columns[FIELDS.index("onset_beats")], kind="stable")
-    return dataclasses.replace(parts[0], **{name: column[order] for name, column in zip(FIELDS, columns, strict=True)})
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS]
+    order = np.argsort(columns[COLUMNS.index("onset_beats")], kind="stable")
+    return dataclasses.replace(parts[0], **{name: column[order] for name, column in zip(COLUMNS, columns, strict=True)})
 
 
 def later(notes: Notes, beats: float, semitones: int = 0) -> Notes:

@@ -69,7 +69,7 @@ def _meters(corpus: Corpus) -> dict[str, int]:
 
 
 def _keys(corpus: Corpus) -> tuple[dict[str, int], int]:
-    """How many pieces are in each key, for a while at least, the commonest first; how many change theirs."""
+    """How many pieces have each key, the commonest first, and how many pieces change key."""
     tables = [keys.of(piece) for piece in corpus.pieces]
     counted = collections.Counter(name for table in tables for name in {keys.text_of(*row[1:]) for row in table})
     # By name where counts are equal, for sets have no order of their own.
@@ -77,7 +77,7 @@ def _keys(corpus: Corpus) -> tuple[dict[str, int], int]:
 
 
 def _key_text(found: Mapping[str, int], changes: int) -> str:
-    """The commonest keys for the end of the line; empty where there are none."""
+    """The end of the summary line, which names the commonest keys; empty if there are none."""
     shown = [f"{count} {name}" for name, count in list(found.items())[:KEYS_SHOWN]]
     shown += [f"{len(found) - KEYS_SHOWN} more"] * (len(found) > KEYS_SHOWN)
     change = f"; {changes} {'changes' if changes == 1 else 'change'} key" if changes else ""

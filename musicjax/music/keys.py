@@ -42,7 +42,7 @@ DRUMS = 128  # the program of percussion, where notes have programs
 # of Large Corpora to Train a New Type of Key-Finding Algorithm", Music Perception 31, 2013.
 MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
 MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
-# Dorian is minor with the sixth raised and no leading note; mixolydian is major with the seventh lowered.
+# Dorian is minor with a raised sixth and no leading note; mixolydian is major with a lowered seventh.
 DORIAN = (*MINOR[:8], MINOR[9], MINOR[8], MINOR[10] + MINOR[11] - MAJOR[10], MAJOR[10])
 MIXOLYDIAN = (*MAJOR[:10], MAJOR[11], MAJOR[10])
 # How much a bass note at the start of a bar speaks for a key, by its place above the tonic: the roots of the chords
@@ -57,10 +57,10 @@ BASS = (
 # modes that are rare.
 BASS_WEIGHT, FIRST_WEIGHT, LAST_WEIGHT = 0.375, 2.0, 12.0
 RARE = (0.0, 0.0, -2.5, -2.0)
-# A note counts by its beats within these bounds; a bar, however many notes it has, for less than this many a beat.
+# A note's weight is its length in beats, within these bounds. The notes of a bar together weigh less than this a beat.
 SHORTEST_NOTE, LONGEST_NOTE = 0.05, 1.0
 MOST_PER_BEAT = 0.6
-# A change of key has to raise the log of the odds by this much, and a key to last this many beats (8 bars of 4/4).
+# A change of key must raise the log of the odds by this much; a key must last this many beats (8 bars of 4/4).
 CHANGE, SHORTEST_STRETCH = 16.0, 32.0
 
 
@@ -145,14 +145,14 @@ def _evidence(
     first, last = pitch[onset <= onset[0] + NEGLIGIBLE_BEATS].min(), pitch[end >= end.max() - 1].min()
     for place, note, odds in ((0, first, FIRST_WEIGHT), (-1, last, LAST_WEIGHT)):
         said[place].reshape(12, -1)[note % 12] += odds
-    # Once, wherever the stretch is: the evidence of a bar is what differs from bar to bar.
+    # Modes that are rare have to overcome this once in a piece, not once in each bar.
     said[0] += np.tile(RARE, 12)
     return said
 
 
 @functools.cache
 def _profiles(*shares: tuple[float, ...]) -> np.ndarray:
-    """The numbers of each key for the 12 pitch classes from those of its mode above the tonic, float64 [48, 12]."""
+    """The profile of each key over the 12 pitch classes, from the profiles of the modes, float64 [48, 12]."""
     return np.stack([np.roll(row, tonic) for tonic in range(12) for row in shares])
 
 
