@@ -151,7 +151,7 @@ WRONG_USAGE = {
             (["--pitch_range=60"], ["pitch_range=60", "LOW,HIGH"]),
             (["--pitch_range=70,60"], ["pitch_range=70,60", "LOW not above HIGH"]),
             (["--pitch_range=0,128"], ["pitch_range=0,128", "0..127"]),
-            (["--key=C", "--pitch_range=61,61"], ["key=C scale=major", "pitch_range=61,61", "no pitch"]),
+            (["--key=C", "--pitch_range=61,61"], ["key=C has", "pitch_range=61,61", "no pitch"]),
             (["--polyphony=-1"], ["polyphony=-1", "0..64"]),
             (["--no_repeat=1"], ["no_repeat=1", "2..32"]),
             (["--bpm=0"], ["bpm=0.0", "10.0..1000.0"]),

@@ -72,7 +72,7 @@ def _assert_equals_mido(path: Path) -> None:
             midi.read(path)
         return
     (notes,), mended = midi.read_pieces(path)
-    assert mended == {}
+    assert set(mended) <= {"contradicting_meters"}, "songs of POP909 state two at one place"
     onset, end, pitch, velocity = np.array(expected).T
     ticks_per_beat = mido.MidiFile(path).ticks_per_beat
     np.testing.assert_array_equal(notes.pitch, pitch)

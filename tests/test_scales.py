@@ -54,7 +54,20 @@ def test_a_key_alone_is_major_and_nothing_is_everything() -> None:
     assert scales.pitches("C", "major", 61, 61) == ()
 
 
-@pytest.mark.parametrize("key", ["H", "C##", "Cm", "#", "1", "C major"])
+@pytest.mark.parametrize("mode", ["major", "minor", "dorian", "mixolydian"])
+def test_a_key_with_a_mode_is_its_scale_unless_another_scale_is_named(mode: str) -> None:
+    assert scales.pitches(f"Bb {mode}", "") == scales.pitches("Bb", mode)
+    assert scales.pitches(f"Bb {mode}", "blues", 40, 80) == scales.pitches("Bb", "blues", 40, 80)
+    assert scales.pitches("Dm", "") == scales.pitches("D", "minor")
+
+
+def test_a_mode_without_keys_is_refused_and_a_scale_of_its_name_is_not() -> None:
+    with pytest.raises(UsageError, match=r"no mode 'phrygian'.*--scale=NAME beside --key=E "):
+        scales.pitches("E phrygian", "")
+    assert scales.pitches("E", "phrygian") == scales.pitches("C", "major")
+
+
+@pytest.mark.parametrize("key", ["H", "C##", "#", "1", "major"])
 def test_other_keys_are_refused(key: str) -> None:
     with pytest.raises(UsageError, match=r"key=.*expected a letter A to G"):
         scales.pitches(key, "major")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load
 from musicjax.corpus.corpus import Corpus, Outcome
 from musicjax.errors import UsageError
-from musicjax.music import bar_position
+from musicjax.music import bar_position, keys
 from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
+
+KEYS_SHOWN = 5
 
 
 def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
@@ -45,12 +47,14 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
         "pitch_high": int(pitch.max(initial=0)),
         "bpm": _median_bpm(corpus),
         "meters": (meters := _meters(corpus)),
+        "keys": (found := _keys(corpus))[0],
+        "key_changes": found[1],
         "duplicates": _say_duplicates(outcomes, data.duplicates == "drop"),
         "fingerprint": corpus.fingerprint.sha256,
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
     of_time = f", {', '.join(f'{count} in {meter}' for meter, count in meters.items())}, {summary['bpm']:g} bpm"
-    text = f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}{of_time if meters else ''}"
+    text = f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}{of_time if meters else ''}{_key_text(*found)}"
     console.result(json.dumps(summary) if as_json else text)
     load.require_notes(corpus, outcomes, data.source)
 
@@ -62,6 +66,22 @@ def _meters(corpus: Corpus) -> dict[str, int]:
         which = np.unique(bar_position.segments(piece.onset_beats, piece.meters))
         found.update({bar_position.text_of(*piece.meters[index, 1:]) for index in which})
     return dict(found.most_common())
+
+
+def _keys(corpus: Corpus) -> tuple[dict[str, int], int]:
+    """How many pieces have each key, the commonest first, and how many pieces change key."""
+    tables = [keys.of(piece) for piece in corpus.pieces]
+    counted = collections.Counter(name for table in tables for name in {keys.text_of(*row[1:]) for row in table})
+    # By name where counts are equal, for sets have no order of their own.
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))), sum(len(table) > 1 for table in tables)
+
+
+def _key_text(found: Mapping[str, int], changes: int) -> str:
+    """The end of the summary line, which names the commonest keys; empty if there are none."""
+    shown = [f"{count} {name}" for name, count in list(found.items())[:KEYS_SHOWN]]
+    shown += [f"{len(found) - KEYS_SHOWN} more"] * (len(found) > KEYS_SHOWN)
+    change = f"; {changes} {'changes' if changes == 1 else 'change'} key" if changes else ""
+    return f"; keys: {', '.join(shown)}{change}" if found else ""
 
 
 def _median_bpm(corpus: Corpus) -> float:

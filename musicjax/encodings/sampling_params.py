@@ -61,7 +61,8 @@ class SamplingParams:
         top_k: only the k likeliest bins of a column; 0: all.
         top_p: only the likeliest that together have this probability, above 0; 1: all.
         min_p: only bins with at least this share of the likeliest one's probability; 0: all.
-        key, scale: only their pitches; a key alone is major; neither: all pitches.
+        key: only its pitches, such as "D", "Dm" or "F#:dorian"; major if it names no mode; empty: all pitches.
+        scale: only the pitches of this scale on the tonic of the key, instead.
         meter: a time signature such as "3/4"; empty: that of what is continued.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
@@ -136,8 +137,8 @@ def check(params: SamplingParams) -> None:
         raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")
     if not params.pitches:
         raise UsageError(
-            f"key={params.key} scale={params.scale or 'major'} has no pitch in pitch_range={low},{high}: expected a "
-            "wider range or another key"
+            f"key={params.key}{f' scale={params.scale}' if params.scale else ''} has no pitch in "
+            f"pitch_range={low},{high}: expected a wider range or another key"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from musicjax.errors import UsageError
+from musicjax.music import keys
 
 PITCHES = 128
 # Semitones above the root.
@@ -22,20 +23,18 @@ SCALES = {
     "whole_tone": (0, 2, 4, 6, 8, 10),
     "chromatic": tuple(range(12)),
 }
-LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-ACCIDENTALS = {"": 0, "#": 1, "b": -1}
 
 
 def root(key: str) -> int:
-    """Pitch class 0..11 of a key such as C, F# or Bb; raises UsageError for another word."""
-    letter, accidental = key[:1].upper(), key[1:]
-    if letter not in LETTERS or accidental not in ACCIDENTALS:
-        raise UsageError(f"key={key!r}: expected a letter A to G, followed by # or b if needed, such as F# or Bb")
-    return (LETTERS[letter] + ACCIDENTALS[accidental]) % 12
+    """Pitch class 0..11 of a key such as C, F# or Bb minor; raises UsageError for another text."""
+    return keys.key_of(key)[0]
 
 
 def pitches(key: str, scale: str, low: int = 0, high: int = PITCHES - 1) -> tuple[int, ...]:
-    """MIDI numbers low..high of a scale, rising; without a scale those of major, without either all.
+    """MIDI numbers low..high of a scale on a key's tonic, rising; without a scale those of the key, without either all.
+
+    Args:
+        key: as `keys.key_of` reads it; only its tonic counts beside a scale.
 
     Raises:
         UsageError: no such key or scale, or a scale without a key.
@@ -44,6 +43,6 @@ def pitches(key: str, scale: str, low: int = 0, high: int = PITCHES - 1) -> tupl
         raise UsageError(f"scale={scale!r}: expected one of {', '.join(SCALES)}")
     if scale not in ("", "chromatic") and not key:
         raise UsageError(f"scale={scale} without a key: expected its root, such as --key=C")
-    steps = SCALES[scale or ("major" if key else "chromatic")]
-    lowest = root(key) if key else 0
-    return tuple(pitch for pitch in range(low, high + 1) if (pitch - lowest) % 12 in steps)
+    tonic, mode = keys.key_of(key) if key else (0, 0)
+    steps = SCALES[scale or (keys.MODES[mode] if key else "chromatic")]
+    return tuple(pitch for pitch in range(low, high + 1) if (pitch - tonic) % 12 in steps)

@@ -144,6 +144,8 @@ def changed(ground: Ground) -> Iterator[Case]:
     knobs = list(config_lib.fields(saved))
     for path, field, value in knobs[:: ground.size(1, 9)]:
         new = OTHERS.get(path, str(moved) if path == "data.source" else None)
+        if new is None and field.metadata["choices"]:
+            new = next(choice for choice in field.metadata["choices"] if choice != value)
         new = new if new is not None else str(value + 1)
         workdir = shutil.copytree(reference.workdir, ground.folder / "copy")
         before = tree(workdir)
