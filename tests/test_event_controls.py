@@ -152,7 +152,7 @@ MIXED = (
     SamplingParams(top_p=0.7, polyphony=1, pitch_temperature=0.0),
     SamplingParams(min_p=0.2, key="Bb", scale="blues"),
     SamplingParams(temperature=0.0, no_repeat=2, velocity_temperature=2.0),
-    SamplingParams(pitch_range=(60, 62), no_repeat=2),
+    SamplingParams(pitch_range=(60, 62), no_repeat=2, stop_loops=False),
     SamplingParams(polyphony=3, top_k=5, top_p=0.9, min_p=0.05),
 )
 
@@ -186,7 +186,7 @@ def test_no_bin_is_drawn_that_is_not_allowed(model: Model, rows: np.ndarray) -> 
     for k, one in enumerate(MIXED):
         assert set(rows[k, :, 2].astype(int)) <= set(one.pitches)
         assert (rows[k].max(axis=0) < bins.used).all()
-    assert len(set(rows[1, :, 2])) > 3 and len(set(rows[0, :, 2])) > 10
+    assert len(set(rows[1, :, 2])) > 3 and len(set(rows[0, :, 2])) > 6
 
 
 def test_the_bar_position_follows_from_the_intervals(model: Model, rows: np.ndarray) -> None:
@@ -293,7 +293,7 @@ def test_the_ranges_checked_without_jax_are_those_of_the_sampler() -> None:
 def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = tiny_events.save(tmp_path / "run")
     argv = ["generate", f"--run_dir={workdir}", f"--output_dir={tmp_path / 'out'}", "--num_outputs=2", "--seed=7"]
-    argv += ["--audio=none"]
+    argv += ["--audio=none", "--exact"]
     argv += ["--num_steps=24", "--qpm=90", "--program=40", "--key=C,Db", "--scale=major", "--pitch_range=40,90"]
     assert main([*argv, "--primer_melody=[60,-2,67]"]) == 0
     out, err = capsys.readouterr()
@@ -318,5 +318,5 @@ def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(top_p=2))
     with pytest.raises(UsageError, match=r"temperature=1.0 and sampling are both given"):
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
-    with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2, beats=0: give exactly one of the four"):
+    with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2, beats=0: expected at most one of the four"):
         generate_lib.generate(model, num_notes=4, bars=2)

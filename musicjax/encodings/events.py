@@ -319,12 +319,19 @@ class EventEncoding(Encoding):
 
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
-        if self._bins.has_form:  # a key is what the music is in; a scale, what pitches it may have
-            params = [one if one.scale else dataclasses.replace(one, key="") for one in params]
+        params = [self._masked(one, plan) for one, plan in zip(params, plans or [UNPLANNED] * len(params), strict=True)]
         match = self._own.match_share > 0
         if not match and any(one.longest_match < SamplingParams().longest_match for one in params):
             console.say("match", "this model never sees a match, so --longest_match changes nothing")
         return event_controls.of_params(self._bins, params, match, plans)
+
+    def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:
+        """The parameters with the key whose scale is a mask: a key alone is none where the music itself is in it."""
+        if not self._bins.has_form:
+            if params.scale not in ("", "chromatic") and not params.key:
+                raise UsageError(f"scale={params.scale} without a key: expected its root, such as --key=C")
+            return params
+        return dataclasses.replace(params, key=(params.key or keys.text_of(plan.tonic, 0)) if params.scale else "")
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""

@@ -62,7 +62,7 @@ class SamplingParams:
         top_p: only the likeliest that together have this probability, above 0; 1: all.
         min_p: only bins with at least this share of the likeliest one's probability; 0: all.
         key: such as "D", "Dm" or "F#:dorian". A model that knows keys writes music in it; others have the mask below.
-        scale: only the pitches of this scale on the tonic of the key; of the key itself if no scale is given.
+        scale: only the pitches of this scale, on the tonic of the key, or else on that of each output.
         meter: a time signature such as "3/4"; empty: that of what is continued.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
@@ -92,13 +92,13 @@ class SamplingParams:
 
     @property
     def pitches(self) -> tuple[int, ...]:
-        """MIDI numbers that may be drawn; raises UsageError for an unknown key or scale."""
+        """MIDI numbers that may be drawn, of a scale without a key those in C; raises UsageError for unknown ones."""
         low, high = self.pitch_range
         if not self.key and not self.scale:
             return tuple(range(low, high + 1))
         from musicjax.music import scales  # music in any key does without
 
-        return scales.pitches(self.key, self.scale, low, high)
+        return scales.pitches(self.key or "C", self.scale, low, high)
 
     @property
     def temperatures(self) -> tuple[float, ...]:

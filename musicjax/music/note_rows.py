@@ -65,7 +65,9 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     if instrument is not None:
         instrument = instrument[order]
         tonic, rows[:, MODE] = _keys(notes, notes.onset_beats[order])
-        pitch = _moved(pitch, -offset_of(tonic), bins.is_drums[instrument])
+        is_drums = bins.is_drums[instrument]
+        pitch = _moved(pitch, -offset_of(tonic), is_drums)
+        exact = exact & (_moved(pitch, offset_of(tonic), is_drums) == notes.pitch[order])
         bar = form.bars_of(placed, begins, per_bar)
         rows[:, INSTRUMENT], rows[:, PHRASE] = instrument, form.phrase_of(bar)
         rows[:, BARS_LEFT] = form.left_bin(bar.max(initial=0) - bar + to_come)
@@ -73,7 +75,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
         rows[:, METER] = meter
     rows[:, : len(NOTE)] = np.stack([interval, position, pitch, duration, velocity], axis=1)
     if match:
-        _set_matches(rows, bins)
+        set_matches(rows, bins)
     exact &= has_bin
     exact &= np.abs(notes.onset_beats[order] - step / bins.steps_per_beat) <= GRID_TOLERANCE_BEATS
     exact &= (ticks_of_bins[duration] == ticks) & (np.asarray(bins.velocity)[velocity] == notes.velocity[order])
@@ -137,7 +139,7 @@ def _keys(notes: Notes, beats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return table[which, 1].astype(np.int64), table[which, 2].astype(np.int64) + 1
 
 
-def _set_matches(rows: np.ndarray, bins: Bins) -> None:
+def set_matches(rows: np.ndarray, bins: Bins) -> None:
     """Sets the columns of the match of rows uint8 [N, C].
 
     Notes are alike if interval, instrument and pitch are. The match is the note that followed, and the bin of the run's
