@@ -22,7 +22,7 @@ from musicjax.generation import primer as primer_lib
 from musicjax.generation.request import Length
 from musicjax.main import main
 from musicjax.music import bar_position, learned_bins, midi, note_bins, note_rows
-from musicjax.music.note_bins import BAR_POSITION, INTERVAL, METER, Bins
+from musicjax.music.note_bins import BAR_POSITION, METER, Bins
 from musicjax.music.notes import Notes, from_beats
 from tests import tiny_events
 

@@ -39,7 +39,9 @@ def test_what_is_on_a_grid_comes_back_as_it_was_in_its_key(notes, tonic, mode):
     back = note_rows.decode(rows, bins, bpm=60.0, tonic=tonic)
     assert not nearest.any() and back.keys.tolist() == notes.keys.tolist()
     last_bar_line = (notes.onset_beats[-1] // 4 + 1) * 4  # where a whole piece is over
-    notes = dataclasses.replace(notes, duration_beats=np.minimum(notes.duration_beats, last_bar_line - notes.onset_beats))
+    notes = dataclasses.replace(
+        notes, duration_beats=np.minimum(notes.duration_beats, last_bar_line - notes.onset_beats)
+    )
     for name in ("pitch", "velocity", "onset_beats", "duration_beats"):
         np.testing.assert_allclose(getattr(back, name), getattr(notes, name), atol=1e-6)
 

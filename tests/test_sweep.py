@@ -53,7 +53,8 @@ def test_every_combination_has_its_pieces(folder: Path, table: dict) -> None:
         assert len(midi.read(folder / line["file"])) == NOTES
         assert set(line["metrics"]) == set(metrics.NAMES)
         if "scale=blues" in line["setting"]:
-            assert {pitch % 12 for pitch in midi.read(folder / line["file"]).pitch.tolist()} <= {0, 3, 5, 6, 7, 10}
+            used = {pitch % 12 for pitch in midi.read(folder / line["file"]).pitch.tolist()}
+            assert any(used <= {(tonic + step) % 12 for step in (0, 3, 5, 6, 7, 10)} for tonic in range(12))
 
 
 def test_pieces_and_combinations_are_ranked_by_a_score_that_the_table_explains(table: dict) -> None:
