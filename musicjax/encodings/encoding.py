@@ -21,6 +21,7 @@ from musicjax import console
 from musicjax.config import Config, DataConfig
 from musicjax.corpus.corpus import Fingerprint, Outcome
 from musicjax.corpus.split import Music
+from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
@@ -83,6 +84,11 @@ class Encoding(Protocol):
     has_controls: ClassVar[bool]
 
     config: Config
+
+    @property
+    def has_form(self) -> bool:
+        """Whether rows know their place in the form of a piece, so that bars within it can be written anew."""
+        return False
 
     @property
     def learned(self) -> dict[str, Any]:
@@ -167,6 +173,18 @@ class Encoding(Protocol):
     def placed(self, pieces: list[Notes], primer: Notes) -> list[Notes]:
         """The continuations of a primer, in its meter and on its grid: beat 0 is a bar line."""
         return pieces
+
+    def follows(self, rows: np.ndarray, primer: Notes) -> np.ndarray:
+        """The beat of a primer on which the first of rows [K, L, C] that continue it lies, float64 [K]; see `has_form`."""
+        raise NotImplementedError
+
+    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, particles: int) -> Gap:
+        """What is between two bar lines of a piece, given in beats, as a gap for so many candidates; see `has_form`.
+
+        Raises:
+            UsageError: the model never saw the instruments asked for.
+        """
+        raise NotImplementedError
 
     def melody_velocity(self) -> int:
         """MIDI velocity of a melody given as text."""

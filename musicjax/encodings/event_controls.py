@@ -6,7 +6,7 @@ M pitches remembered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -104,8 +104,14 @@ def draw(
     controls: Controls,
     clock: Clock,
     memory: Memory,
+    placed: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, Memory]:
-    """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V]."""
+    """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V].
+
+    Args:
+        placed: rows with their interval -> with the columns that follow from where they lie, if that is known better
+            than by counting on from `last`.
+    """
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
 
     def column_of(
@@ -141,15 +147,16 @@ def draw(
     can_sound, is_drums = _not_again(memory, controls, head.sizes[PITCH]), None
     if form is not None:
         form = form.after_bars((since + passed) // bar)
-        rows = column_of(INSTRUMENT, form.told(rows, last, (since + passed) // bar))
+        rows = form.told(rows, last, (since + passed) // bar) if placed is None else placed(rows)
+        rows = column_of(INSTRUMENT, rows)
         can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
     rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)
-    return rows, _after(memory, rows, clock, passed)._replace(form=None if form is None else form.after(rows))
+    return rows, after(memory, rows, clock, passed)._replace(form=None if form is None else form.after(rows))
 
 
-def _after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> Memory:
+def after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> Memory:
     """The memory once rows [G, C] have been drawn, `passed` steps after those before them, int32 [G]."""
     pitch = rows[:, PITCH].astype(jnp.int32)
     left = jnp.maximum(memory.left - passed[:, None], 0)

@@ -22,8 +22,9 @@ from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_controls
+from musicjax.encodings import event_augment, event_controls, event_score
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -222,8 +223,26 @@ class EventEncoding(Encoding):
         changed = np.array(windows)
         for window, one in zip(changed, params, strict=True):
             if one.meter:
-                window[-1, METER:] = self._meter_bin(one.meter)  # no column of models of 0.1.0
+                window[-1, METER : METER + 1] = self._meter_bin(one.meter)  # models of 0.1.0 have no such column
         return changed
+
+    @property
+    def has_form(self) -> bool:
+        """As `Encoding.has_form`."""
+        return self._bins.has_form
+
+    def follows(self, rows: np.ndarray, primer: Notes) -> np.ndarray:
+        """As `Encoding.follows`."""
+        step = note_rows.ordered(primer, self._bins.steps_per_beat)[1][-1]
+        return (step + note_bins.steps_of(self._bins)[0][rows[:, 0, INTERVAL].astype(int)]) / self._bins.steps_per_beat
+
+    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, particles: int) -> Gap:
+        """As `Encoding.gap`."""
+        score = event_score.of(piece, begin, end, self._bins)
+        plan = score.plan(self._instruments(params))
+        draw = self.draw([params] * particles, jnp.zeros(0), [plan] * particles)
+        assert isinstance(draw, event_controls.EventDraw)
+        return score.gap(draw.controls, draw.clock)
 
     def melody_velocity(self) -> int:
         """As `Encoding.melody_velocity`: that of the middle bin."""

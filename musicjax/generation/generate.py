@@ -74,7 +74,7 @@ def generate(
     """
     length = Length(num_notes, seconds, bars, beats, exact)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
-    params = _params(sampling, temperature, num_outputs)
+    params = request_lib.sampling_of(sampling, temperature, num_outputs)
     if isinstance(primer, Notes):
         notes_lib.check(primer, "primer")
     jax_environment.require()
@@ -132,24 +132,6 @@ def new_pieces(
 
         pieces = trim.each(pieces, [one.polyphony for one in params], wanted)
     return pieces
-
-
-def _params(
-    sampling: SamplingParams | Sequence[SamplingParams] | None, temperature: float | None, outputs: int
-) -> tuple[SamplingParams, ...]:
-    """The sampling parameters of each output; raises UsageError if one is out of range."""
-    if sampling is not None and temperature is not None:
-        raise UsageError(f"temperature={temperature} and sampling are both given: expected the temperature in sampling")
-    several = [sampling] if isinstance(sampling, SamplingParams) else sampling
-    if several is None:
-        several = [SamplingParams(temperature=1.0 if temperature is None else temperature)]
-    if not isinstance(several, Sequence) or not all(isinstance(one, SamplingParams) for one in several):
-        raise arguments.wrong("sampling", sampling, "SamplingParams, or several that the outputs take in turn")
-    if outputs and not several:
-        raise UsageError("sampling: expected parameters for at least one output")
-    for one in several:
-        sampling_params.check(one)
-    return tuple(several[k % len(several)] for k in range(outputs))
 
 
 def _decode(decode: str, model: Model) -> str:

@@ -24,8 +24,11 @@ from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
 
-def read(primer: str | Path, model: Model) -> Notes:
+def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
     """The notes of a MIDI file or score, read as the model's training data were, or of a melody in text.
+
+    Args:
+        name: what messages call it.
 
     Raises:
         UsageError: the text is not that of a melody, or it is no text.
@@ -35,15 +38,15 @@ def read(primer: str | Path, model: Model) -> Notes:
         melody, velocity = melody_text.entries(primer), model.encoding.melody_velocity()
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
     path = arguments.path_of(
-        "primer", primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'"
+        name, primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'"
     )
     data = model.config.data
     reading, pieces = read_lib.read_file(str(path), read_lib.Options(data.percussion, data.sustain))
     if len(pieces) != 1:
         reason = f"type 2: its tracks are {len(pieces)} separate pieces" if pieces else reading.detail
-        raise RunError(f"primer {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")
+        raise RunError(f"{name} {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")
     if reading.status != "kept":
-        console.say("primer", f"{reading.status} {primer}: {reading.detail}")
+        console.say(name, f"{reading.status} {primer}: {reading.detail}")
     return pieces[0]
 
 

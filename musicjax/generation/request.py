@@ -135,6 +135,24 @@ def check(
         )
 
 
+def sampling_of(
+    sampling: SamplingParams | Sequence[SamplingParams] | None, temperature: float | None, outputs: int
+) -> tuple[SamplingParams, ...]:
+    """The sampling parameters of each output; raises UsageError if one is out of range."""
+    if sampling is not None and temperature is not None:
+        raise UsageError(f"temperature={temperature} and sampling are both given: expected the temperature in sampling")
+    several = [sampling] if isinstance(sampling, SamplingParams) else sampling
+    if several is None:
+        several = [SamplingParams(temperature=1.0 if temperature is None else temperature)]
+    if not isinstance(several, Sequence) or not all(isinstance(one, SamplingParams) for one in several):
+        raise arguments.wrong("sampling", sampling, "SamplingParams, or several that the outputs take in turn")
+    if outputs and not several:
+        raise UsageError("sampling: expected parameters for at least one output")
+    for one in several:
+        sampling_params.check(one)
+    return tuple(several[k % len(several)] for k in range(outputs))
+
+
 def require_controls(encoding: Any, asked: Sequence[str]) -> None:
     """Raises UsageError if something is asked for that a model of this encoding does not obey."""
     if asked and not encoding.has_controls:
@@ -142,6 +160,23 @@ def require_controls(encoding: Any, asked: Sequence[str]) -> None:
             f"{', '.join(asked)}: expected a model of note events (--config=events), but this is a model of "
             f"{encoding.config.data.encoding}; leave it out"
         )
+
+
+def require_form(encoding: Any, asked: Sequence[str]) -> None:
+    """Raises UsageError if something is asked for that needs a model whose rows know the form of a piece."""
+    if asked and not encoding.has_form:
+        kind = "note events without form" if encoding.has_controls else encoding.config.data.encoding
+        raise UsageError(
+            f"{', '.join(asked)}: expected a model of note events that knows the form of pieces, as --config=events "
+            f"trains it with this version, but this is a model of {kind}; leave it out"
+        )
+
+
+def require_own_key(params: Sequence[SamplingParams], name: str) -> None:
+    """Raises UsageError if a key or a meter is asked for, where a piece has its own."""
+    for field in ("key", "meter"):
+        for given in [getattr(one, field) for one in params if getattr(one, field)]:
+            raise UsageError(f"{field}={given} and {name}: expected one of them; the piece keeps its own {field}")
 
 
 def _audio(asked: str, outputs: int, sweep: bool) -> str:

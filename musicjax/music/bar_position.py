@@ -12,6 +12,8 @@ import numpy as np
 
 from musicjax.errors import UsageError
 
+# A beat this share of a bar before a bar line lies on it.
+NEGLIGIBLE_BARS = 1e-6
 MOST_NUMERATOR, MOST_DENOMINATOR = 128, 64
 
 
@@ -28,6 +30,22 @@ def beats_per_bar(meters: np.ndarray) -> np.ndarray:
 def segments(beats: np.ndarray, meters: np.ndarray) -> np.ndarray:
     """Which meter holds at each of N beats, int64 [N]; before the first one begins, the first."""
     return np.maximum(np.searchsorted(meters[:, 0], beats, side="right") - 1, 0)
+
+
+def lines(meters: np.ndarray, last: float) -> np.ndarray:
+    """The beats of bar lines, from that of the bar in which beat 0 lies to the first after a beat `last`, [B + 1]."""
+    meters = meters[segments(np.zeros(1), meters)[0] :]
+    lengths = beats_per_bar(meters)
+    first = meters[0, 0] + np.floor(-meters[0, 0] / lengths[0] + NEGLIGIBLE_BARS) * lengths[0]
+    starts, found = np.append(first, meters[1:, 0]), []
+    for start, end, length in zip(starts, np.append(starts[1:], np.inf), lengths, strict=True):
+        if start > last + NEGLIGIBLE_BARS:
+            break
+        count = np.floor((last - start) / length + NEGLIGIBLE_BARS) + 1
+        until_next = max(np.ceil((end - start) / length - NEGLIGIBLE_BARS), 1)
+        found.append(start + np.arange(min(count, until_next)) * length)
+    end = starts[len(found)] if len(found) < len(starts) else np.inf
+    return np.append(np.concatenate(found), min(found[-1][-1] + lengths[len(found) - 1], end))
 
 
 def steps_per_bar(numerator: int, denominator: int, steps_per_beat: int, most: int) -> int:

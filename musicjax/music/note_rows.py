@@ -9,6 +9,7 @@ Shape legend: N notes, R rows, N + 2 with edges or N without, C columns of `note
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,6 +91,25 @@ def bars(notes: Notes, bins: Bins) -> int:
     begins, meter, _ = _bars(notes.meters, step, bins)
     placed = _intervals(step, bins)[1]
     return int(form.bars_of(placed, begins, np.asarray(bins.steps_per_bar)[meter])[-1]) + 1
+
+
+class Places(NamedTuple):
+    """What a piece has at each of N steps, int64 [N]: bar position, bins of meter and mode, tonic 0..11, and the bar,
+    counted from that of the first."""
+
+    position: np.ndarray
+    meter: np.ndarray
+    mode: np.ndarray
+    tonic: np.ndarray
+    bar: np.ndarray
+
+
+def places(notes: Notes, bins: Bins, step: np.ndarray) -> Places:
+    """What a piece has at rising steps [N]."""
+    begins, meter, _ = _bars(notes.meters, step, bins)
+    per_bar = np.asarray(bins.steps_per_bar)[meter]
+    tonic, mode = _keys(notes, step / bins.steps_per_beat)
+    return Places(bar_position.of(step - begins, per_bar), meter, mode, tonic, form.bars_of(step, begins, per_bar))
 
 
 def key_at(notes: Notes, beat: float) -> tuple[int, int]:

@@ -1,0 +1,162 @@
+"""Gaps in a piece of note events: what is drawn in them, and how well the rows after them fit.
+
+In the gap a row is drawn as anywhere else, but for its bar, its key and its meter, which are those of the piece. The
+first row that would lie beyond the gap is replaced by the first of the rows that follow it in the piece. The logarithm
+of their likelihood, given that the gap ends there, is the weight of the candidate: drawn in proportion to it, a
+candidate is one of those that the network would write if it knew what follows.
+
+Shape legend: K candidates; C columns of `note_bins`; M given rows; S steps of the beat grid in the gap.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from musicjax.encodings import event_controls, event_form
+from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.model import heads, running_match
+from musicjax.model.categorical import Categorical
+from musicjax.model.network import MusicLSTM
+from musicjax.music.note_bins import BAR_POSITION, BARS_LEFT, EDGE, INTERVAL, METER, MODE, PHRASE
+
+# The columns of a row that follow from its step.
+PLACED = (BAR_POSITION, METER, MODE, BARS_LEFT, PHRASE)
+# The weight of a candidate that never reaches the end of the gap.
+HOPELESS = -1e9
+
+
+class Memory(NamedTuple):
+    """As `model.particles.Memory`. drawn: what the masks need; past: what the longest match needs, None if the model
+    sees none; step: int32 [K], where the last row lies; given: int32 [K], how many given rows came since the beginning
+    of the piece."""
+
+    drawn: event_controls.Memory
+    past: running_match.Past | None
+    step: jax.Array
+    given: jax.Array
+    new: jax.Array
+    weight: jax.Array
+
+
+class Guide(NamedTuple):
+    """See `model.particles.Guide`.
+
+    given: float32 [M, C], rows of the piece; steps: int32 [M], where they lie; first: int32, the number of the first of
+    them; count: int32, how many they are. room: int32, how many rows may be drawn before them. begin, end: int32, steps
+    of the gap. places: int32 [S, 5], the columns of PLACED at each of its steps; left: int32 [S], how many bars follow;
+    left_before: int32, how many follow the row before it. controls: of K candidates.
+    """
+
+    given: jax.Array
+    steps: jax.Array
+    first: jax.Array
+    count: jax.Array
+    room: jax.Array
+    begin: jax.Array
+    end: jax.Array
+    places: jax.Array
+    left: jax.Array
+    left_before: jax.Array
+    controls: Controls
+    clock: Clock
+
+    def start(self, net: MusicLSTM) -> tuple[jax.Array, Memory]:
+        """As `model.particles.Guide`: the first given row is an edge."""
+        wanted, tables, head = self.controls.form, self.clock.form, net.head
+        assert wanted is not None and tables is not None and isinstance(head, Categorical)
+        one = jax.tree.map(lambda leaf: leaf[:1], wanted)
+        drawn = event_controls.nothing_yet(1, event_form.start(one, tables))
+        past = None
+        if self.clock.match_lengths is not None:
+            past = running_match.start(1, len(head.predicted), jnp.int32)
+        nothing = jnp.zeros(1, jnp.int32)
+        return self.given[:1], Memory(drawn, past, self.steps[:1], nothing + 1, nothing, jnp.zeros(1))
+
+    def is_done(self, memory: Memory) -> jax.Array:
+        """As `model.particles.Guide`."""
+        return memory.given >= self.first + self.count
+
+    def __call__(
+        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        """As `model.particles.Guide`."""
+        head, steps = net.head, self.clock.steps
+        assert isinstance(head, Categorical)
+        drawn = self._told(memory)
+
+        def placed(rows: jax.Array) -> jax.Array:
+            at = self._inside(memory.step + steps[rows[:, INTERVAL].astype(jnp.int32)])
+            return rows.at[:, jnp.array(PLACED)].set(self.places[at].astype(jnp.float32))
+
+        rows, _ = event_controls.draw(head, own, outputs, noise, last, self.controls, self.clock, drawn, placed)
+        interval = rows[:, INTERVAL].astype(jnp.int32)
+        beyond = self._beyond(memory.step)
+        is_open, is_full = memory.given == self.first, memory.new >= self.room
+        closes = ~is_open | jnp.take_along_axis(beyond, interval[:, None], axis=1)[:, 0] | is_full
+        given = self._given(memory)
+        rows = jnp.where(closes[:, None], given, rows)
+        passed = jnp.where(closes, self.steps[self._place(memory)] - memory.step, steps[interval])
+        weight = jnp.sum(head.log_probs(own, outputs, rows), axis=-1)
+        logits = jax.nn.log_softmax(head.logits(own, outputs, rows, INTERVAL))
+        ends = jax.nn.logsumexp(jnp.where(beyond, logits, -jnp.inf), axis=-1)
+        weight += jnp.where(is_open, jnp.where(is_full, HOPELESS, 0.0) - ends, 0.0)
+        return self._after(head, rows, passed, closes, jnp.where(closes & (self.room > 0), weight, 0.0), drawn, memory)
+
+    def _after(
+        self,
+        head: Categorical,
+        rows: jax.Array,
+        passed: jax.Array,
+        closes: jax.Array,
+        weight: jax.Array,
+        drawn: event_controls.Memory,
+        memory: Memory,
+    ) -> tuple[jax.Array, Memory]:
+        """(rows [K, C] with their longest match, the memory after them)."""
+        wanted, tables, form = self.controls.form, self.clock.form, drawn.form
+        assert wanted is not None and tables is not None and form is not None
+        drawn = event_controls.after(drawn, rows, self.clock, passed)
+        drawn = drawn._replace(form=event_form.Form(wanted, tables, form).after(rows))
+        past = memory.past
+        if past is not None and self.clock.match_lengths is not None:
+            lengths, longest = self.clock.match_lengths, self.controls.longest_match
+            rows, past = event_controls.with_match(rows, past, lengths, head.predicted, longest)
+        return rows, Memory(
+            drawn,
+            past,
+            memory.step + passed,
+            memory.given + closes.astype(jnp.int32),
+            memory.new + (~closes).astype(jnp.int32),
+            memory.weight + weight,
+        )
+
+    def _inside(self, step: jax.Array) -> jax.Array:
+        """The place of steps in the tables of the gap; steps outside get the nearest."""
+        return jnp.clip(step - self.begin, 0, self.left.shape[0] - 1)
+
+    def _told(self, memory: Memory) -> event_controls.Memory:
+        """What the masks need, with the bars that are really left."""
+        form = memory.drawn.form
+        assert form is not None
+        left = jnp.where(memory.step < self.begin, self.left_before, self.left[self._inside(memory.step)])
+        return memory.drawn._replace(form=form._replace(bars_left=left))
+
+    def _beyond(self, step: jax.Array) -> jax.Array:
+        """Which intervals lead out of the gap, or end the piece: bool [K, intervals]."""
+        steps = self.clock.steps
+        return (step[:, None] + steps >= self.end) | (jnp.arange(len(steps)) == EDGE)
+
+    def _place(self, memory: Memory) -> jax.Array:
+        """Which of the given rows comes next, int32 [K]."""
+        return jnp.clip(memory.given - self.first, 0, self.count - 1)
+
+    def _given(self, memory: Memory) -> jax.Array:
+        """The next given row of each candidate; the first after the gap has the interval from where its last row is."""
+        place = self._place(memory)
+        rows, passed = self.given[place], self.steps[place] - memory.step
+        nearest = jnp.argmin(jnp.abs(self.clock.steps - passed[:, None]), axis=1).astype(jnp.float32)
+        moved = (memory.given == self.first) & (self.room > 0) & (rows[:, INTERVAL] != EDGE)
+        return rows.at[:, INTERVAL].set(jnp.where(moved, nearest, rows[:, INTERVAL]))

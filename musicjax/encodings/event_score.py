@@ -1,0 +1,148 @@
+"""A piece of note events with a gap: its rows, where they lie, what holds at each step of the gap, and new rows as notes.
+
+Shape legend: R rows of the piece without the gap, an edge first and an edge last; L rows drawn; C columns of
+`note_bins`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.encodings.event_gaps import Guide
+from musicjax.encodings.gap import Gap
+from musicjax.encodings.plan import Plan
+from musicjax.music import form, instruments, keys, note_bins, note_rows, splice
+from musicjax.music.note_bins import BARS_LEFT, INSTRUMENT, INTERVAL, METER, MODE, PHRASE, Bins
+from musicjax.music.note_rows import Places
+from musicjax.music.notes import Notes, from_beats
+
+# Rows that a guide holds; those after a gap that weigh a candidate; the most that are drawn in a bar.
+GIVEN, WEIGHING, MOST_IN_BAR = 32, 16, 200
+# Steps of the tables of a gap come in powers of two from here on, so that few programs are compiled.
+FEWEST_STEPS = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Score:
+    """A piece with a gap.
+
+    Attributes:
+        piece, kept: the piece, with its keys, and what is outside the gap.
+        rows: uint8 [R, C], without matches; step: int64 [R], where they lie.
+        before: how many of them come before the gap.
+        begin, end: beats of the gap; steps: where it begins and ends on the grid.
+        inside: what holds at each step of the gap; left: int64, how many bars follow each; left_before: how many follow
+            the row before it.
+    """
+
+    bins: Bins
+    piece: Notes
+    kept: Notes
+    rows: np.ndarray
+    step: np.ndarray
+    before: int
+    begin: float
+    end: float
+    steps: tuple[int, int]
+    inside: Places
+    left: np.ndarray
+    left_before: int
+
+    def plan(self, asked: tuple[int, ...]) -> Plan:
+        """What the music in the gap is to be; asked: its instruments, or those of the piece if there are none."""
+        own = tuple(np.unique(self._instruments()).tolist())
+        is_last = self.before == len(self.rows) - 1
+        tonic, mode, meter = (int(table[0]) for table in (self.inside.tonic, self.inside.mode, self.inside.meter))
+        return Plan(tonic, mode, meter, bars=1, ends=is_last, instruments=asked or own)
+
+    def gap(self, controls: Controls, clock: Clock) -> Gap:
+        """The gap for as many candidates as there are controls."""
+        one = jax.tree.map(lambda leaf: leaf[:1], controls)
+
+        def reads(first: int) -> Iterator[Guide]:
+            for start in range(first, self.before, GIVEN):
+                yield self._guide(start, min(start + GIVEN, self.before), 0, one, clock)
+
+        bars = int(self.inside.bar[-1] - self.inside.bar[0]) + 1
+        last = min(self.before + WEIGHING, len(self.rows))
+        through = self._guide(self.before, last, MOST_IN_BAR * bars, controls, clock)
+        return Gap(self.kept, len(controls.top_k), self.before, reads, through, self.notes)
+
+    def _guide(self, first: int, last: int, room: int, controls: Controls, clock: Clock) -> Guide:
+        """Over the rows from one number up to another, after at most `room` drawn ones."""
+        given = np.zeros((GIVEN, self.rows.shape[1]), np.float32)
+        step = np.zeros(GIVEN, np.int32)
+        given[: last - first], step[: last - first] = self.rows[first:last], self.step[first:last]
+        held = self.inside
+        left = form.left_bin(self.left)
+        places = np.stack([held.position, held.meter, held.mode, left, form.phrase_of(held.bar)], axis=1)
+        more = max(FEWEST_STEPS, 1 << (len(places) - 1).bit_length()) - len(places)
+        numbers = (first, last - first, room, *self.steps)
+        return Guide(
+            jnp.asarray(given),
+            jnp.asarray(step),
+            *(jnp.int32(number) for number in numbers),
+            jnp.asarray(np.pad(places, ((0, more), (0, 0)), mode="edge"), jnp.int32),
+            jnp.asarray(np.pad(self.left, (0, more), mode="edge"), jnp.int32),
+            jnp.int32(self.left_before),
+            controls,
+            clock,
+        )
+
+    def notes(self, rows: np.ndarray) -> Notes:
+        """Rows [L, C] that were drawn in the gap, as notes at their beats, none sounding beyond it."""
+        if not len(rows):
+            return from_beats([], [], [], [])
+        bins, rows = self.bins, np.asarray(rows).astype(np.int64)
+        step = self.step[self.before - 1] + np.cumsum(note_bins.steps_of(bins)[0][rows[:, INTERVAL]])
+        tonic = self.inside.tonic[np.clip(step - self.steps[0], 0, len(self.left) - 1)]
+        drawn = note_rows.decode(rows, bins, tonic=tonic)
+        onset = np.maximum(step / bins.steps_per_beat, self.begin)
+        notes = from_beats(drawn.pitch, drawn.velocity, onset, np.minimum(drawn.duration_beats, self.end - onset))
+        own, program = self._instruments(), np.asarray(bins.programs)
+        for number in np.unique(own):  # of an instrument's programs, the one that plays most in the piece
+            program[number] = np.bincount(self.piece.program[own == number]).argmax()
+        return dataclasses.replace(notes, program=program[rows[:, INSTRUMENT]].astype(np.int16))
+
+    def _instruments(self) -> np.ndarray:
+        """The instrument of each note of the piece, int16."""
+        return instruments.index_of(self.bins.programs)[self.piece.program]
+
+
+def of(piece: Notes, begin: float, end: float, bins: Bins) -> Score:
+    """A piece of at least one note, and the gap from one bar line, a beat, to another.
+
+    A note is in the gap if it begins there both as it is and on the grid of the bins; so one that is played a little
+    early, before the bar line at either end, stays.
+    """
+    piece = dataclasses.replace(piece, keys=piece.keys if len(piece.keys) else keys.of(piece))
+    first = round(begin * bins.steps_per_beat)
+    steps = first, max(round(end * bins.steps_per_beat), first + 1)
+    order, step = note_rows.ordered(piece, bins.steps_per_beat)
+    is_inside = np.zeros(len(piece), bool)
+    is_inside[order] = (step >= steps[0]) & (step < steps[1])
+    kept = piece[~(is_inside & splice.begin_in(piece, begin, end))]
+    rows = note_rows.encode(kept, bins, match=False)[0][1:-1]
+    own = note_rows.ordered(kept, bins.steps_per_beat)[1]
+    # The piece counts its bars from the first one that has, or may get, a note.
+    start = min(int(step[0]), steps[0])
+    start -= int(note_rows.places(piece, bins, np.array([start])).position[0])
+    held = note_rows.places(piece, bins, np.arange(start, max(int(step[-1]) + 1, steps[1])))
+    left = np.maximum(held.bar[step[-1] - start] - held.bar, 0)
+    rows[:, BARS_LEFT], rows[:, PHRASE] = form.left_bin(left[own - start]), form.phrase_of(held.bar[own - start])
+    edges = np.zeros((2, len(bins.sizes)), np.uint8)
+    for edge, place in zip(edges, (0, step[-1] - start), strict=True):
+        edge[[METER, MODE, BARS_LEFT]] = held.meter[place], held.mode[place], form.left_bin(left[place])
+    whole = np.concatenate([note_rows.edge(edges[0]), rows, note_rows.edge(edges[1])])
+    before = 1 + int((own < steps[1]).sum())
+    at = np.concatenate([steps[:1], own, steps[1:]])
+    inside = Places(*(column[steps[0] - start : steps[1] - start] for column in held))
+    left_before = int(left[max(at[before - 1] - start, 0)])
+    in_gap = left[steps[0] - start : steps[1] - start]
+    return Score(bins, piece, kept, whole, at, before, begin, end, steps, inside, in_gap, left_before)
