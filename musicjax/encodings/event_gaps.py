@@ -103,35 +103,28 @@ class Guide(NamedTuple):
         logits = jax.nn.log_softmax(head.logits(own, outputs, rows, INTERVAL))
         ends = jax.nn.logsumexp(jnp.where(beyond, logits, -jnp.inf), axis=-1)
         weight += jnp.where(is_open, jnp.where(is_full, HOPELESS, 0.0) - ends, 0.0)
-        return self._after(head, rows, passed, closes, jnp.where(closes & (self.room > 0), weight, 0.0), drawn, memory)
+        memory = memory._replace(drawn=drawn, weight=memory.weight + jnp.where(closes, weight, 0.0))
+        return self._after(head, rows, passed, closes, memory)
+
+    def follow(self, net: MusicLSTM, memory: Memory) -> tuple[jax.Array, Memory]:
+        """As `model.particles.Guide`."""
+        assert isinstance(net.head, Categorical)
+        passed = self.steps[self._place(memory)] - memory.step
+        return self._after(net.head, self._given(memory), passed, jnp.ones_like(memory.given, bool), memory)
 
     def _after(
-        self,
-        head: Categorical,
-        rows: jax.Array,
-        passed: jax.Array,
-        closes: jax.Array,
-        weight: jax.Array,
-        drawn: event_controls.Memory,
-        memory: Memory,
+        self, head: Categorical, rows: jax.Array, passed: jax.Array, is_given: jax.Array, memory: Memory
     ) -> tuple[jax.Array, Memory]:
-        """(rows [K, C] with their longest match, the memory after them)."""
-        wanted, tables, form = self.controls.form, self.clock.form, drawn.form
-        assert wanted is not None and tables is not None and form is not None
-        drawn = event_controls.after(drawn, rows, self.clock, passed)
-        drawn = drawn._replace(form=event_form.Form(wanted, tables, form).after(rows))
-        past = memory.past
+        """(rows [K, C] with their longest match, the memory after them, which come `passed` steps after the last)."""
+        wanted, tables, drawn, past = self.controls.form, self.clock.form, memory.drawn, memory.past
+        assert wanted is not None and tables is not None and drawn.form is not None
+        form = event_form.Form(wanted, tables, drawn.form).after(rows)
+        drawn = event_controls.after(drawn, rows, self.clock, passed)._replace(form=form)
         if past is not None and self.clock.match_lengths is not None:
             lengths, longest = self.clock.match_lengths, self.controls.longest_match
             rows, past = event_controls.with_match(rows, past, lengths, head.predicted, longest)
-        return rows, Memory(
-            drawn,
-            past,
-            memory.step + passed,
-            memory.given + closes.astype(jnp.int32),
-            memory.new + (~closes).astype(jnp.int32),
-            memory.weight + weight,
-        )
+        given, new = (memory.given + is_given).astype(jnp.int32), (memory.new + ~is_given).astype(jnp.int32)
+        return rows, Memory(drawn, past, memory.step + passed, given, new, memory.weight)
 
     def _inside(self, step: jax.Array) -> jax.Array:
         """The place of steps in the tables of the gap; steps outside get the nearest."""

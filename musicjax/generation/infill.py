@@ -159,9 +159,7 @@ def reach(model: Model, gap: Gap, seen: Seen | None = None) -> Seen:
     way, rows = seen or (None, 0)
     for guide in gap.reads(rows):
         way = way or particles.start(model.net, model.params, guide)
-        way, _ = particles.advance(
-            model.net, CHUNK_ROWS, model.params, way, jax.random.key(0), jnp.int32(0), guide
-        )
+        way = particles.follow(model.net, CHUNK_ROWS, model.params, way, guide)
     assert way is not None
     return Seen(way, gap.before)
 

@@ -44,6 +44,10 @@ class Guide(Protocol):
         """(next rows [K, C], the memory after them), following rows `last` [K, C]; own: the head's parameters."""
         ...
 
+    def follow(self, net: MusicLSTM, memory: Any) -> tuple[jax.Array, Memory]:
+        """(the next given rows [K, C], the memory after them)."""
+        ...
+
     def is_done(self, memory: Any) -> jax.Array:
         """Which candidates have seen all given rows, bool [K]."""
         ...
@@ -83,19 +87,40 @@ def advance(
     weights, own = network.prepare(net, params), network.head_params(params)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(way.last.shape[0]))
 
-    def row(way: Way, number: jax.Array) -> tuple[Way, jax.Array]:
+    def noise_of(number: jax.Array) -> jax.Array:
+        return jax.vmap(lambda one: net.head.noise(jax.random.fold_in(one, number), net.predicted))(keys)
+
+    def row(way: Way, noise: jax.Array) -> tuple[Way, jax.Array]:
         states = network.advance(weights, network.inputs(net, params, way.last), way.states)
         outputs = network.read(params, states[-1].h)
-        noise = jax.vmap(lambda one: net.head.noise(jax.random.fold_in(one, number), net.predicted))(keys)
         rows, memory = guide(net, own, outputs, noise, way.last, way.memory)
-        done = guide.is_done(way.memory)
+        return _unless_done(guide, way, Way(rows, states, memory)), rows
 
-        def unless_done(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(done.reshape(-1, *(1,) * (new.ndim - 1)), old, new)
+    # All noise at once: small operations, row by row, take longer.
+    return lax.scan(row, way, jax.vmap(noise_of)(first + jnp.arange(count)))
 
-        return jax.tree.map(unless_done, way, Way(rows, states, memory)), rows
 
-    return lax.scan(row, way, first + jnp.arange(count))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def follow(net: MusicLSTM, count: int, params: dict, way: Way, guide: Guide) -> Way:
+    """Where the candidates are after the next given rows, `count` at most. It draws nothing, so it compiles sooner."""
+    weights = network.prepare(net, params)
+
+    def row(way: Way, _: None) -> tuple[Way, None]:
+        states = network.advance(weights, network.inputs(net, params, way.last), way.states)
+        rows, memory = guide.follow(net, way.memory)
+        return _unless_done(guide, way, Way(rows, states, memory)), None
+
+    return lax.scan(row, way, None, count)[0]
+
+
+def _unless_done(guide: Guide, way: Way, after: Way) -> Way:
+    """The way after one more row; a candidate that is done stays where it is."""
+    done = guide.is_done(way.memory)
+
+    def either(old: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.where(done.reshape(-1, *(1,) * (new.ndim - 1)), old, new)
+
+    return jax.tree.map(either, way, after)
 
 
 def chosen(key: jax.Array, weights: np.ndarray, best: bool) -> int:

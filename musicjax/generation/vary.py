@@ -1,0 +1,109 @@
+"""A variation of a piece: some of its bars written anew, and bars that are alike written anew alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from musicjax import arguments
+from musicjax.encodings.plan import Length
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.generation import infill
+from musicjax.generation import request as request_lib
+from musicjax.model import particles, sample
+from musicjax.music import splice
+from musicjax.music.notes import Notes
+from musicjax.store.model import Model
+
+
+def vary(
+    model: Model | str | Path,
+    piece: Notes | str | Path,
+    amount: float,
+    *,
+    num_outputs: int = 8,
+    seed: int = 0,
+    temperature: float | None = None,
+    sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> list[Notes]:
+    """num_outputs variations of a piece; variation k depends on the seed and k, not on how many are asked for.
+
+    Each bar is written anew, as `infill.infill` does it, with a probability of `amount`. A bar that comes again with
+    the same notes is written anew once, and comes again so.
+
+    Args:
+        model, piece: as `infill.infill` takes them.
+        amount: 0: the piece itself; 1: all bars anew.
+        temperature, sampling, numbers: as `infill.infill` takes them.
+
+    Raises:
+        UsageError: a value is of another type or out of range, or the model has no form.
+        RunError: the model or the piece cannot be read.
+    """
+    request_lib.check(num_outputs, Length(), seed, numbers=numbers)
+    arguments.require_number("amount", amount, float, 0.0, 1.0)
+    params = request_lib.sampling_of(sampling, temperature, num_outputs)
+    model, notes = infill.opened(model, piece, params, "vary")
+    return variations(model, params, seed, notes, amount, numbers)
+
+
+def variations(
+    model: Model,
+    params: Sequence[SamplingParams],
+    seed: int,
+    piece: Notes,
+    amount: float,
+    numbers: Sequence[int] | None = None,
+) -> list[Notes]:
+    """`vary` with arguments that are checked already.
+
+    Raises:
+        UsageError: the piece has no notes, or the model never saw the instruments asked for.
+    """
+    lines = infill.lines_of(piece)
+    first = splice.alike(piece, lines)
+    numbers = range(len(params)) if numbers is None else numbers
+    found = []
+    for one, number in zip(params, numbers, strict=True):
+        key = sample.output_keys(seed, number + 1)[number]
+        is_new = particles.coins(key, len(first))[first] < amount
+        found.append(_variation(model, one, seed, number, piece, lines, first, is_new))
+    return found
+
+
+def _variation(
+    model: Model,
+    params: SamplingParams,
+    seed: int,
+    number: int,
+    piece: Notes,
+    lines: np.ndarray,
+    first: np.ndarray,
+    is_new: np.ndarray,
+) -> Notes:
+    """The piece with some bars anew, from the first to the last, each given what is new before it.
+
+    Args:
+        lines: [B + 1], bar lines, beats.
+        first: int64 [B], the first bar that has the same notes as each.
+        is_new: bool [B].
+    """
+    bars = np.arange(len(first))
+    varied, seen = infill.with_keys(piece), None
+    for gap_number, (begin, end) in enumerate(_runs(np.flatnonzero(is_new & (first == bars)))):
+        gap = model.encoding.gap(varied, lines[begin], lines[end], params, infill.CANDIDATES)
+        seen = infill.reach(model, gap, seen)
+        new = infill.drawn(model, gap, seen, infill.key_of(seed, number, gap_number))
+        again = [(bar, source) for bar, source in enumerate(first.tolist()) if begin <= source < end and bar != source]
+        varied = splice.copied(infill.joined(gap, new, params), lines, again)
+    return dataclasses.replace(varied, keys=piece.keys)
+
+
+def _runs(bars: np.ndarray) -> list[tuple[int, int]]:
+    """Bars in rising order as runs of neighbours: the first of each, and the one after its last."""
+    ends = np.flatnonzero(np.diff(bars) > 1) + 1
+    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(bars, ends) if len(run)]
