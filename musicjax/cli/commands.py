@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musicjax import config as config_lib
 from musicjax import console, jax_environment
@@ -13,6 +13,11 @@ from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError
 from musicjax.run import signals
+
+if TYPE_CHECKING:
+    from musicjax.generation.request import Request
+    from musicjax.music.notes import Notes
+    from musicjax.store.model import Model
 
 # What generate and evaluate obey of a config that is given beside a workdir; all else is the run's.
 OBEYED = {
@@ -84,12 +89,13 @@ def _generate(call: Call) -> None:
 
         sound.require_soundfont(request.soundfont)
     jax_environment.require()
-    from musicjax.generation import generate, primer
+    from musicjax.generation import generate
 
     model, saved, folder = _model(call)
     request_lib.require_controls(model.encoding, request.need_controls)
+    request_lib.require_form(model.encoding, [f"--{request.rework.kind}"] * bool(request.rework.kind))
     request = request_lib.filled(request, saved.sample)
-    notes = primer.read(options["primer"], model) if options["primer"] else None
+    notes = _given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
     if request.sweep:
@@ -98,15 +104,40 @@ def _generate(call: Call) -> None:
         for path in sweep.sweep(model, request, notes, folder):
             console.result(console.printable(str(path)))
         return
-    pieces = generate.new_pieces(
-        model, request.sampling, request.length, request.seed, notes, request.bpm, request.decode
-    )
+    pieces = _pieces(request, model, notes)
     paths = generate.write(pieces, folder, request.seed, request.program)
     for path in paths:
         console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)
+
+
+def _given(request: Request, model: Model, primer: str) -> Notes | None:
+    """The piece to go on from or to rewrite, if one is given; raises UsageError unless it has the bars asked for."""
+    from musicjax.generation import infill
+    from musicjax.generation import primer as primer_lib
+
+    rework = request.rework
+    if rework.kind not in ("infill", "vary"):
+        return primer_lib.read(primer, model) if primer else None
+    piece = primer_lib.read(rework.piece, model, rework.kind)
+    if rework.kind == "infill":
+        infill.require_bars(piece, rework.from_bar, rework.to_bar)
+    return piece
+
+
+def _pieces(request: Request, model: Model, given: Notes | None) -> list[Notes]:
+    """The music that is asked for: new, or a given piece with something new in it."""
+    from musicjax.generation import generate, infill, vary
+
+    rework, params, seed = request.rework, request.sampling, request.seed
+    if given is not None and rework.kind == "infill":
+        return infill.new_bars(model, params, seed, given, rework.from_bar, rework.to_bar)
+    if given is not None and rework.kind == "vary":
+        return vary.variations(model, params, seed, given, rework.amount)
+    keep = rework.kind == "keep"
+    return generate.new_pieces(model, params, request.length, seed, given, request.bpm, request.decode, keep=keep)
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:

@@ -24,7 +24,7 @@ from musicjax.corpus.split import Music
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
 from musicjax.music import READER_VERSION
@@ -35,6 +35,7 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 BPM = 120.0
 # With more rows, the search for matches takes so long that the console announces it; and rows searched a second.
 MANY_ROWS, ROWS_A_SECOND = 1_000_000, 60_000
+NO_FORM = "bars of a given piece: expected a model of note events that knows the form of pieces"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,16 +176,20 @@ class Encoding(Protocol):
         return pieces
 
     def follows(self, rows: np.ndarray, primer: Notes) -> np.ndarray:
-        """The beat of a primer on which the first of rows [K, L, C] that continue it lies, float64 [K]; see `has_form`."""
-        raise NotImplementedError
-
-    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, particles: int) -> Gap:
-        """What is between two bar lines of a piece, given in beats, as a gap for so many candidates; see `has_form`.
+        """The beat of a primer on which the first of rows [K, L, C] that continue it lies, float64 [K].
 
         Raises:
-            UsageError: the model never saw the instruments asked for.
+            UsageError: the encoding has no form.
         """
-        raise NotImplementedError
+        raise UsageError(NO_FORM)
+
+    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, candidates: int) -> Gap:
+        """What is between two bar lines of a piece, given in beats, as a gap for so many candidates.
+
+        Raises:
+            UsageError: the encoding has no form, or the model never saw the instruments asked for.
+        """
+        raise UsageError(NO_FORM)
 
     def melody_velocity(self) -> int:
         """MIDI velocity of a melody given as text."""

@@ -45,7 +45,7 @@ class Guide(NamedTuple):
     """See `model.particles.Guide`.
 
     given: float32 [M, C], rows of the piece; steps: int32 [M], where they lie; first: int32, the number of the first of
-    them; count: int32, how many they are. room: int32, how many rows may be drawn before them. begin, end: int32, steps
+    them; size: int32, how many they are. room: int32, how many rows may be drawn before them. begin, end: int32, steps
     of the gap. places: int32 [S, 5], the columns of PLACED at each of its steps; left: int32 [S], how many bars follow;
     left_before: int32, how many follow the row before it. controls: of K candidates.
     """
@@ -53,7 +53,7 @@ class Guide(NamedTuple):
     given: jax.Array
     steps: jax.Array
     first: jax.Array
-    count: jax.Array
+    size: jax.Array
     room: jax.Array
     begin: jax.Array
     end: jax.Array
@@ -77,7 +77,7 @@ class Guide(NamedTuple):
 
     def is_done(self, memory: Memory) -> jax.Array:
         """As `model.particles.Guide`."""
-        return memory.given >= self.first + self.count
+        return memory.given >= self.first + self.size
 
     def __call__(
         self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Memory
@@ -144,7 +144,7 @@ class Guide(NamedTuple):
 
     def _place(self, memory: Memory) -> jax.Array:
         """Which of the given rows comes next, int32 [K]."""
-        return jnp.clip(memory.given - self.first, 0, self.count - 1)
+        return jnp.clip(memory.given - self.first, 0, self.size - 1)
 
     def _given(self, memory: Memory) -> jax.Array:
         """The next given row of each candidate; the first after the gap has the interval from where its last row is."""

@@ -1,4 +1,4 @@
-"""A piece of note events with a gap: its rows, where they lie, what holds at each step of the gap, and new rows as notes.
+"""A piece of note events with a gap: its rows, what holds at each step of the gap, and rows drawn in it as notes.
 
 Shape legend: R rows of the piece without the gap, an edge first and an edge last; L rows drawn; C columns of
 `note_bins`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +75,7 @@ class Score:
         through = self._guide(self.before, last, MOST_IN_BAR * bars, controls, clock)
         return Gap(self.kept, len(controls.top_k), self.before, reads, through, self.notes)
 
-    def _guide(self, first: int, last: int, room: int, controls: Controls, clock: Clock) -> Guide:
+    def _guide(self, first: Any, last: int, room: Any, controls: Controls, clock: Clock) -> Guide:
         """Over the rows from one number up to another, after at most `room` drawn ones."""
         given = np.zeros((GIVEN, self.rows.shape[1]), np.float32)
         step = np.zeros(GIVEN, np.int32)
@@ -83,11 +84,15 @@ class Score:
         left = form.left_bin(self.left)
         places = np.stack([held.position, held.meter, held.mode, left, form.phrase_of(held.bar)], axis=1)
         more = max(FEWEST_STEPS, 1 << (len(places) - 1).bit_length()) - len(places)
-        numbers = (first, last - first, room, *self.steps)
+        first, size, room, begin, end = (jnp.int32(one) for one in (first, last - first, room, *self.steps))
         return Guide(
             jnp.asarray(given),
             jnp.asarray(step),
-            *(jnp.int32(number) for number in numbers),
+            first,
+            size,
+            room,
+            begin,
+            end,
             jnp.asarray(np.pad(places, ((0, more), (0, 0)), mode="edge"), jnp.int32),
             jnp.asarray(np.pad(self.left, (0, more), mode="edge"), jnp.int32),
             jnp.int32(self.left_before),

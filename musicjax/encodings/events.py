@@ -236,11 +236,11 @@ class EventEncoding(Encoding):
         step = note_rows.ordered(primer, self._bins.steps_per_beat)[1][-1]
         return (step + note_bins.steps_of(self._bins)[0][rows[:, 0, INTERVAL].astype(int)]) / self._bins.steps_per_beat
 
-    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, particles: int) -> Gap:
+    def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, candidates: int) -> Gap:
         """As `Encoding.gap`."""
         score = event_score.of(piece, begin, end, self._bins)
         plan = score.plan(self._instruments(params))
-        draw = self.draw([params] * particles, jnp.zeros(0), [plan] * particles)
+        draw = self.draw([params] * candidates, jnp.zeros(0), [plan] * candidates)
         assert isinstance(draw, event_controls.EventDraw)
         return score.gap(draw.controls, draw.clock)
 

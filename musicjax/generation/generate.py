@@ -11,11 +11,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import arguments, console, jax_environment, renamed
-from musicjax.encodings import sampling_params
+from musicjax import console, jax_environment, renamed
 from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
 from musicjax.model import sample as sample_lib
@@ -50,6 +49,7 @@ def generate(
     primer: Notes | str | Path | None = None,
     decode: str = "auto",
     numbers: Sequence[int] | None = None,
+    keep: bool = False,
 ) -> list[Notes]:
     """K = num_outputs pieces of new music; piece k depends on the seed and k, not on how many are asked for.
 
@@ -65,6 +65,8 @@ def generate(
         bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
         primer: what to continue: notes, a MIDI file or score, or a melody in text; None: windows of the training data,
             chosen by seed and k, and moved to the pitches that the output may draw.
+        keep: whether each piece is the primer, as it is, and what continues it, in its tempo, meter and key; the length
+            is that of the continuation. For a model of note events with form.
         decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
         numbers: the k of each piece, instead of 0 to K - 1.
 
@@ -75,14 +77,18 @@ def generate(
     length = Length(num_notes, seconds, bars, beats, exact)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
+    if keep:
+        request_lib.require_keepable(primer, bpm)
+        request_lib.require_own_key(params, "keep")
     if isinstance(primer, Notes):
         notes_lib.check(primer, "primer")
     jax_environment.require()
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])
+    request_lib.require_form(model.encoding, ["keep"] * keep)
     notes = primer if isinstance(primer, Notes) or primer is None else primer_lib.read(primer, model)
-    return new_pieces(model, params, length, seed, notes, bpm, decode, numbers)
+    return new_pieces(model, params, length, seed, notes, bpm, decode, numbers, keep)
 
 
 def new_pieces(
@@ -94,6 +100,7 @@ def new_pieces(
     bpm: float | None = None,
     decode: str = "auto",
     numbers: Sequence[int] | None = None,
+    keep: bool = False,
 ) -> list[Notes]:
     """`generate` with arguments that are checked already: a piece for each of the sampling parameters.
 
@@ -104,7 +111,7 @@ def new_pieces(
         return []
     numbers = range(len(params)) if numbers is None else numbers
     keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
-    tempo = primer_lib.tempo(model, bpm, primer)
+    tempo = primer_lib.tempo(model, primer_lib.last_tempo(primer) if keep and primer is not None else bpm, primer)
     choices = np.asarray(sample_lib.choose(keys, jnp.full(len(params), MANY)))
     plans = model.encoding.plans(params, choices, length, tempo, primer)
     if not any(length.measured):
@@ -131,6 +138,9 @@ def new_pieces(
         from musicjax.generation import trim  # a length in notes does without
 
         pieces = trim.each(pieces, [one.polyphony for one in params], wanted)
+    if keep and primer is not None:
+        follows = model.encoding.follows(np.asarray(rows), primer).tolist()
+        pieces = [primer_lib.continued(primer, piece, beat) for piece, beat in zip(pieces, follows, strict=True)]
     return pieces
 
 

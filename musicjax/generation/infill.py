@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import arguments, jax_environment
+from musicjax import jax_environment
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.generation import primer, trim
+from musicjax.generation import primer, rework, trim
 from musicjax.generation import request as request_lib
 from musicjax.model import particles, sample
 from musicjax.model.particles import Way
@@ -71,6 +70,7 @@ def infill(
         RunError: the model or the piece cannot be read.
     """
     request_lib.check(num_outputs, Length(), seed, numbers=numbers)
+    rework.checked_bars(from_bar, to_bar)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
     model, notes = opened(model, piece, params, "infill")
     return new_bars(model, params, seed, notes, from_bar, to_bar, numbers)
@@ -125,13 +125,11 @@ def new_bars(
 
 def require_bars(piece: Notes, from_bar: int, to_bar: int) -> np.ndarray:
     """The bar lines of a piece, beats, [B + 1]; raises UsageError unless it has notes, and these bars."""
-    arguments.require("from_bar", from_bar, Integral, "the number of a bar, counted from 1")
-    arguments.require("to_bar", to_bar, Integral, "the number of a bar, counted from 1")
+    rework.checked_bars(from_bar, to_bar)
     lines = lines_of(piece)
-    if not 1 <= from_bar <= to_bar < len(lines):
+    if to_bar >= len(lines):
         raise UsageError(
-            f"from_bar={from_bar}, to_bar={to_bar}: expected bars in 1..{len(lines) - 1}, which the piece has, from_bar "
-            "not above to_bar"
+            f"from_bar={from_bar}, to_bar={to_bar}: expected bars of the piece, which has {len(lines) - 1}"
         )
     return lines
 

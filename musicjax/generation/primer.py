@@ -5,6 +5,7 @@ Shape legend: K outputs, T rows of a window, C columns.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
 from musicjax.model import sample
-from musicjax.music import melody_text
+from musicjax.music import melody_text, splice
 from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
@@ -37,9 +38,7 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
     if isinstance(primer, str) and melody_text.is_melody(primer):
         melody, velocity = melody_text.entries(primer), model.encoding.melody_velocity()
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
-    path = arguments.path_of(
-        name, primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'"
-    )
+    path = arguments.path_of(name, primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'")
     data = model.config.data
     reading, pieces = read_lib.read_file(str(path), read_lib.Options(data.percussion, data.sustain))
     if len(pieces) != 1:
@@ -85,3 +84,17 @@ def tempo(model: Model, bpm: float | None, primer: Notes | None) -> float:
     limited = "" if own == primer.bpm else f", the nearest to its {primer.bpm:g}"
     console.say("primer", f"continues at its tempo, {own:g} quarter notes a minute{limited}")
     return own
+
+
+def last_tempo(primer: Notes) -> float:
+    """The tempo at the last note, quarter notes a minute, within what music may be asked for."""
+    which = np.searchsorted(primer.tempos[:, 0], primer.onset_beats[-1:], side="right") - 1
+    return float(np.clip(primer.tempos[np.maximum(which, 0), 1], LOWEST_BPM, HIGHEST_BPM)[0])
+
+
+def continued(primer: Notes, piece: Notes, beat: float) -> Notes:
+    """A primer, as it is, and a piece whose first note begins on this beat of it; tempos and meters go on."""
+    if not len(piece):
+        return primer
+    new = dataclasses.replace(piece, onset_beats=piece.onset_beats - piece.onset_beats[0] + beat)
+    return splice.together(primer, new)

@@ -12,6 +12,8 @@ from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import MOST_SECONDS, Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
+from musicjax.generation import rework as rework_lib
+from musicjax.generation.rework import NOTHING, Rework
 from musicjax.music import instruments, melody_text
 
 MEASURES = ("num_notes", "seconds", "bars", "beats")
@@ -47,6 +49,7 @@ class Request:
         soundfont: for the sound; empty: one found on this machine.
         need_controls: flags given that only a model with controls obeys.
         given: sampling parameters that were given as flags.
+        rework: what happens to a given piece.
     """
 
     num_outputs: int
@@ -61,6 +64,7 @@ class Request:
     soundfont: str
     need_controls: tuple[str, ...]
     given: tuple[str, ...] = ()
+    rework: Rework = NOTHING
 
 
 def of(options: Mapping[str, Any]) -> Request:
@@ -87,10 +91,21 @@ def of(options: Mapping[str, Any]) -> Request:
     need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
     need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
     audio = _audio(options["audio"], outputs, sweep)
-    given = tuple(values)
     soundfont = options["soundfont"]
     return Request(
-        outputs, length, seed, decode, bpm, tuple(sampling), sweep, program, audio, soundfont, tuple(need), given
+        outputs,
+        length,
+        seed,
+        decode,
+        bpm,
+        tuple(sampling),
+        sweep,
+        program,
+        audio,
+        soundfont,
+        tuple(need),
+        tuple(values),
+        rework_lib.of(options),
     )
 
 
@@ -170,6 +185,14 @@ def require_form(encoding: Any, asked: Sequence[str]) -> None:
             f"{', '.join(asked)}: expected a model of note events that knows the form of pieces, as --config=events "
             f"trains it with this version, but this is a model of {kind}; leave it out"
         )
+
+
+def require_keepable(primer: Any, bpm: float | None) -> None:
+    """Raises UsageError unless there is a primer to keep, at its own tempo."""
+    if primer is None:
+        raise UsageError("keep=True without a primer: expected the piece to be kept and continued")
+    if bpm is not None:
+        raise UsageError(f"bpm={bpm} and keep=True: expected one of them; the piece keeps its tempo")
 
 
 def require_own_key(params: Sequence[SamplingParams], name: str) -> None:

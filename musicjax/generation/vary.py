@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax import arguments
 from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
-from musicjax.generation import infill
+from musicjax.generation import infill, rework
 from musicjax.generation import request as request_lib
 from musicjax.model import particles, sample
 from musicjax.music import splice
@@ -22,7 +21,7 @@ from musicjax.store.model import Model
 def vary(
     model: Model | str | Path,
     piece: Notes | str | Path,
-    amount: float,
+    amount: float = rework.AMOUNT,
     *,
     num_outputs: int = 8,
     seed: int = 0,
@@ -45,7 +44,7 @@ def vary(
         RunError: the model or the piece cannot be read.
     """
     request_lib.check(num_outputs, Length(), seed, numbers=numbers)
-    arguments.require_number("amount", amount, float, 0.0, 1.0)
+    rework.checked_amount(amount)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
     model, notes = infill.opened(model, piece, params, "vary")
     return variations(model, params, seed, notes, amount, numbers)

@@ -68,9 +68,9 @@ def start(net: MusicLSTM, params: dict, guide: Guide) -> Way:
     return Way(last, network.start(network.prepare(net, params), 1), memory)
 
 
-def spread(way: Way, particles: int) -> Way:
+def spread(way: Way, candidates: int) -> Way:
     """So many candidates that are all where the first is."""
-    return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], particles, axis=0), way)
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], candidates, axis=0), way)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
