@@ -97,14 +97,8 @@ def new_bars(
     from_bar: int,
     to_bar: int,
     numbers: Sequence[int] | None = None,
-    candidates: int = CANDIDATES,
-    best: bool = False,
 ) -> list[Notes]:
     """`infill` with arguments that are checked already, but for the bars.
-
-    Args:
-        candidates: K.
-        best: whether the candidate that fits best is taken; else one is drawn in proportion to its likelihood.
 
     Raises:
         UsageError: the piece has no notes or no such bars, or the model never saw the instruments asked for.
@@ -116,9 +110,9 @@ def new_bars(
     found = []
     for one, number in zip(params, numbers, strict=True):
         if one not in read:
-            gap = model.encoding.gap(with_keys(piece), begin, end, one, candidates)
+            gap = model.encoding.gap(with_keys(piece), begin, end, one, CANDIDATES)
             read[one] = gap, reach(model, gap)
-        new = drawn(model, *read[one], key_of(seed, number), best)
+        new = drawn(model, *read[one], key_of(seed, number))
         found.append(dataclasses.replace(joined(read[one][0], new, one), keys=piece.keys))
     return found
 
@@ -162,16 +156,35 @@ def reach(model: Model, gap: Gap, seen: Seen | None = None) -> Seen:
     return Seen(way, gap.before)
 
 
-def drawn(model: Model, gap: Gap, seen: Seen, key: jax.Array, best: bool = False) -> Notes:
-    """New notes for a gap: of K candidates one that fits what follows."""
+class Candidates(NamedTuple):
+    """K ways to fill a gap. rows: [L, K, C], the drawn ones first; drawn: int32 [K], how many were drawn; weight: float32
+    [K], the natural logarithm of how likely what follows is after each, up to a constant."""
+
+    rows: np.ndarray
+    drawn: np.ndarray
+    weight: np.ndarray
+
+
+def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Candidates:
+    """Ways to fill a gap; candidate k depends on the key and k, not on how many there are."""
     way = particles.spread(seen.way, gap.candidates)
     rows: list[np.ndarray] = []
     while not np.asarray(gap.guide.is_done(way.memory)).all():
         first = jnp.int32(len(rows) * CHUNK_ROWS)
         way, more = particles.advance(model.net, CHUNK_ROWS, model.params, way, key, first, gap.guide)
         rows.append(np.asarray(more))
-    one = particles.chosen(key, np.asarray(way.memory.weight), best)
-    return gap.notes(np.concatenate(rows)[: int(way.memory.new[one]), one])
+    return Candidates(np.concatenate(rows), np.asarray(way.memory.new), np.asarray(way.memory.weight))
+
+
+def chosen(gap: Gap, found: Candidates, key: jax.Array, best: bool = False) -> Notes:
+    """The notes of the best candidate, or of one drawn in proportion to how likely what follows is after each."""
+    one = particles.chosen(key, found.weight, best)
+    return gap.notes(found.rows[: int(found.drawn[one]), one])
+
+
+def drawn(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Notes:
+    """New notes for a gap: of K candidates one that fits what follows."""
+    return chosen(gap, candidates_of(model, gap, seen, key), key)
 
 
 def joined(gap: Gap, new: Notes, params: SamplingParams) -> Notes:

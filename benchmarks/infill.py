@@ -1,0 +1,187 @@
+"""Whether new bars lead in and out as the bars of real pieces do: seams of infills, beside bar lines inside pieces.
+
+    python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=120] [--bars=4] [--temperature=1.0] [--min_p=0.0]
+                                [--seed=0] [--save]
+
+--workdir holds a model of note events with form, --data pieces that it has not seen. In each infill some bars of a
+piece, chosen at random but not its first or last, are written anew by 128 candidates. One of the first 1, 8, 32 or 128
+is drawn by its weight, or the best of them is taken. Compared with all bar lines inside the pieces, at both seams:
+
+step      the melodic step across the line, from the highest note of the last onset to the highest of the first
+bass      the step from the lowest note of the bar before to the lowest of the bar after, modulo the octave
+harmony   the cosine of the pitch classes, by their durations, of the two bars
+
+The figures are overlaps of histograms, 1: alike. "real" is the mean of as many bar lines as there are infills, drawn
+from the pieces, against all, so what chance leaves; "other" has bars of other pieces in the same meter in the gap.
+
+Prints a table, whether anything outside the gaps changed and, as its last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import alternate
+from musicjax.corpus import load as data_lib
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import RunError, UsageError
+from musicjax.generation import infill
+from musicjax.generation.infill import Candidates
+from musicjax.music import splice
+from musicjax.music.notes import COLUMNS, Notes
+from musicjax.run import device
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
+
+COUNTS = (1, 8, 32, 128)
+STEPS, BINS = 12, 10  # the largest step, in semitones; bins of cosines
+MEASURES = {"step": 2 * STEPS + 1, "bass": 12, "harmony": BINS}
+CLAIM = 0.8
+
+
+def main() -> None:
+    asked = alternate.arguments(__doc__, workdir="", data="", infills=120, bars=4, temperature=1.0, min_p=0.0, seed=0)
+    if not asked.workdir or not asked.data:
+        raise SystemExit("--workdir and --data are needed: the folders of a model, and of pieces that it has not seen")
+    try:
+        model = model_lib.load(asked.workdir)
+        device.keep_programs(model.config.data)
+        corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(Path(asked.data))))
+        pieces = [corpus.piece(p) for p in range(len(corpus))]
+        started = time.perf_counter()
+        params = SamplingParams(temperature=asked.temperature, min_p=asked.min_p)
+        found = measured(model, pieces, params, asked.infills, asked.bars, asked.seed)
+    except (UsageError, RunError) as error:
+        raise SystemExit(f"infill: {error}") from error
+    found |= {"benchmark": "infill", "seconds": round(time.perf_counter() - started), "temperature": asked.temperature}
+    found |= {"min_p": asked.min_p, "bars": asked.bars, "pieces": len(pieces)}
+    print(table(found["overlap"]))
+    print(f"{found['changed']} of {found['infills']} infills changed something outside their bars")
+    if asked.save:
+        measured_on = {"measured": time.strftime("%Y-%m-%d"), "machine": alternate.machine()}
+        alternate.keep("infill", {**found, **measured_on})
+    print(json.dumps(found))
+
+
+def measured(
+    model: Model, pieces: list[Notes], params: SamplingParams, infills: int, bars: int, seed: int
+) -> dict[str, Any]:
+    """Overlaps of both seams, by how a candidate is chosen, and how many infills changed what is kept."""
+    generator = np.random.default_rng(seed)
+    inside = [seam for piece in pieces for seam in seams(piece, splice.bar_lines(piece)[1:-1])]
+    names = ["other", *(f"{count} {how}" for count in COUNTS for how in ("drawn", "best")[: 1 + (count > 1)])]
+    left: dict[str, list] = {name: [] for name in names}
+    right: dict[str, list] = {name: [] for name in names}
+    changed = 0
+    for number in range(infills):
+        piece = pieces[number % len(pieces)]
+        lines = splice.bar_lines(piece)
+        from_bar = int(generator.integers(2, len(lines) - bars - 1))
+        ends = lines[[from_bar - 1, from_bar - 1 + bars]]
+        begin, end = ends.tolist()
+        gap = model.encoding.gap(infill.with_keys(piece), begin, end, params, max(COUNTS))
+        key = infill.key_of(seed, number)
+        several = infill.candidates_of(model, gap, infill.reach(model, gap), key)
+        fills = {"other": other(pieces, piece, lines, from_bar - 1, bars, generator)}
+        for name in names[1:]:
+            count, how = name.split()
+            first = Candidates(
+                *(part[..., : int(count), :] if part.ndim == 3 else part[: int(count)] for part in several)
+            )
+            fills[name] = infill.chosen(gap, first, key, how == "best")
+        for name, new in fills.items():
+            whole = splice.together(gap.kept, new)
+            left[name] += seams(whole, ends[:1])
+            right[name] += seams(whole, ends[1:])
+            changed += differs(whole, piece, begin, end)
+        print(f"{number + 1} of {infills}", end="\r", flush=True)
+    overlap = {"real": {m: [chance(inside, m, infills, generator)] * 2 for m in MEASURES}}
+    for name in names:
+        overlap[name] = {m: [overlapping(side[name], inside, m) for side in (left, right)] for m in MEASURES}
+    return {"infills": infills, "bar_lines": len(inside), "changed": changed, "overlap": overlap}
+
+
+def seams(piece: Notes, lines: np.ndarray) -> list[dict[str, int]]:
+    """The bin of each measure at each of some bar lines, where a bar on both sides has notes."""
+    all_lines = splice.bar_lines(piece)
+    found = []
+    for line in lines.tolist():
+        place = int(np.argmin(np.abs(all_lines - line)))
+        if not 0 < place < len(all_lines) - 1:
+            continue
+        before = piece[splice.begin_in(piece, all_lines[place - 1], line)]
+        after = piece[splice.begin_in(piece, line, all_lines[place + 1])]
+        if not len(before) or not len(after):
+            continue
+        last, first = (side.pitch[side.onset_beats == beat].max() for side, beat in _edges(before, after))
+        profiles = [np.bincount(side.pitch % 12, side.duration_beats, 12) for side in (before, after)]
+        cosine = profiles[0] @ profiles[1] / np.prod([np.linalg.norm(one) for one in profiles])
+        found.append(
+            {
+                "step": int(np.clip(int(first) - int(last), -STEPS, STEPS)) + STEPS,
+                "bass": (int(after.pitch.min()) - int(before.pitch.min())) % 12,
+                "harmony": min(int(cosine * BINS), BINS - 1),
+            }
+        )
+    return found
+
+
+def _edges(before: Notes, after: Notes) -> list[tuple[Notes, float]]:
+    return [(before, before.onset_beats[-1]), (after, after.onset_beats[0])]
+
+
+def overlapping(some: list[dict[str, int]], others: list[dict[str, int]], measure: str) -> float:
+    """The overlap of two histograms, 0..1."""
+    shares = [
+        np.bincount([one[measure] for one in side], minlength=MEASURES[measure]) / len(side) for side in (some, others)
+    ]
+    return round(float(np.minimum(*shares).sum()), 3)
+
+
+def chance(inside: list[dict[str, int]], measure: str, count: int, generator: np.random.Generator) -> float:
+    """The overlap that as many real bar lines have with all of them, the mean of 100 draws."""
+    draws = [generator.choice(len(inside), count) for _ in range(100)]
+    return round(float(np.mean([overlapping([inside[k] for k in draw], inside, measure) for draw in draws])), 3)
+
+
+def other(
+    pieces: list[Notes], piece: Notes, lines: np.ndarray, bar: int, bars: int, generator: np.random.Generator
+) -> Notes:
+    """Bars of another piece in the same meter, moved into the gap."""
+    length = lines[bar + bars] - lines[bar]
+    while True:
+        one = pieces[int(generator.integers(len(pieces)))]
+        own = splice.bar_lines(one)
+        start = int(generator.integers(1, len(own) - bars))
+        if one is not piece and abs(own[start + bars] - own[start] - length) < 1e-6:
+            break
+    new = one[splice.begin_in(one, own[start], own[start + bars])]
+    onset = np.maximum(new.onset_beats - own[start], 0) + lines[bar]
+    duration = np.minimum(new.duration_beats, lines[bar + bars] - onset)
+    return dataclasses.replace(new, onset_beats=onset, duration_beats=duration)
+
+
+def differs(whole: Notes, piece: Notes, begin: float, end: float) -> bool:
+    """Whether anything that begins outside the gap is not as it was, to the last bit."""
+    kept, was = (one[~splice.begin_in(one, begin, end)] for one in (whole, piece))
+    return any(not np.array_equal(getattr(kept, name), getattr(was, name)) for name in COLUMNS)
+
+
+def table(overlap: dict[str, dict[str, list[float]]]) -> str:
+    """Overlaps at the left and the right seam."""
+    lines = [f"{'candidates':<12}" + "".join(f"{f'{m}, {side}':>16}" for m in MEASURES for side in ("left", "right"))]
+    for name, of_measure in overlap.items():
+        lines.append(f"{name:<12}" + "".join(f"{value:>16.3f}" for m in MEASURES for value in of_measure[m]))
+    lowest = min(min(overlap["32 drawn"][m]) for m in MEASURES)
+    said = "yes" if lowest >= CLAIM else "NO "
+    return "\n".join([*lines, f"{said} overlap at least {CLAIM} at both seams with 32 candidates, drawn: {lowest:.3f}"])
+
+
+if __name__ == "__main__":
+    main()
