@@ -443,6 +443,18 @@ def test_what_only_models_of_events_know_is_refused_of_others(capsys, trained, f
     assert not (trained / "generated").exists()
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [["--primer=song.mid", "--keep"], ["--infill=song.mid", "--from_bar=1", "--to_bar=1"], ["--vary=song.mid"]],
+    ids=["keep", "infill", "vary"],
+)
+def test_what_only_models_with_form_know_is_refused_of_others(capsys, trained, tmp_path, flags):
+    midi.write(from_seconds([60] * 40, [80] * 40, np.arange(40) / 2, [0.5] * 40), tmp_path / "song.mid")
+    name = next(flag for flag in ("--keep", "--infill", "--vary") if any(flag in word for word in flags))
+    _fails(capsys, ["generate", f"--workdir={trained}", *flags], USAGE, name, "knows the form of pieces", "of notes")
+    assert not (trained / "generated").exists()
+
+
 def test_a_primer_that_cannot_be_used(capsys, trained, tmp_path):
     (tmp_path / "words.mid").write_text("no music")
     midi.write(from_seconds([], [], [], []), tmp_path / "silent.mid")

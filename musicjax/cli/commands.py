@@ -105,7 +105,8 @@ def _generate(call: Call) -> None:
             console.result(console.printable(str(path)))
         return
     pieces = _pieces(request, model, notes)
-    paths = generate.write(pieces, folder, request.seed, request.program)
+    kept = notes if request.rework.kind else None
+    paths = generate.write(pieces, folder, request.seed, request.program, kept)
     for path in paths:
         console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:

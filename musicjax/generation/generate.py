@@ -19,7 +19,7 @@ from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
-from musicjax.music import midi
+from musicjax.music import midi, splice
 from musicjax.music import notes as notes_lib
 from musicjax.music.notes import DRUMS, Notes
 from musicjax.store import model as model_lib
@@ -213,25 +213,29 @@ def names(seed: int, count: int) -> list[str]:
     return [f"seed{seed}-{k:03d}" for k in range(count)]
 
 
-def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = None) -> list[Path]:
+def write(
+    pieces: list[Notes], folder: Path, seed: int, program: int | None = None, given: Notes | None = None
+) -> list[Path]:
     """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
     Removes sound files of these names, since they would hold other music.
 
     Args:
         program: General MIDI number 0..127 of all notes but drums, or DRUMS, 128, of all; None: what the notes say.
+        given: a piece that is kept in all of them, whose times are not rounded.
 
     Raises:
         RunError: the folder or a file cannot be written.
     """
     prepare_folder(folder)
     paths = [folder / f"{name}.mid" for name in names(seed, len(pieces))]
+    ticks = splice.RESOLUTIONS[0] if given is None else splice.ticks_per_beat(given)
     replaced, left_out = sum(path.exists() for path in paths), 0
     for notes, path in zip(pieces, paths, strict=True):
         try:
             for suffix in request_lib.AUDIO_KINDS:
                 path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            left_out += midi.write(played_by(program, notes), path)
+            left_out += midi.write(played_by(program, notes), path, ticks_per_beat=ticks)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:

@@ -157,8 +157,8 @@ def reach(model: Model, gap: Gap, seen: Seen | None = None) -> Seen:
 
 
 class Candidates(NamedTuple):
-    """K ways to fill a gap. rows: [L, K, C], the drawn ones first; drawn: int32 [K], how many were drawn; weight: float32
-    [K], the natural logarithm of how likely what follows is after each, up to a constant."""
+    """K ways to fill a gap. rows: [L, K, C], the drawn ones first; drawn: int32 [K], how many those are; weight:
+    float32 [K], the natural logarithm of how likely what follows is after each."""
 
     rows: np.ndarray
     drawn: np.ndarray

@@ -15,6 +15,8 @@ from musicjax.music.notes import COLUMNS, NEGLIGIBLE_BEATS, Notes
 
 # Times in bars that are alike differ by less than this share of a quarter note.
 ALIKE_BEATS = 1 / 96
+# Ticks a quarter note that files have, the one of musicjax first; and how far from a tick a time on it may be.
+RESOLUTIONS, NEGLIGIBLE_TICKS = (480, 960, 384, 192, 1024, 768, 220, 256, 240, 120, 96, 100, 1920, 10080), 1e-3
 
 
 def bar_lines(piece: Notes) -> np.ndarray:
@@ -31,6 +33,16 @@ def begin_in(piece: Notes, begin: float, end: float) -> np.ndarray:
     """Which notes begin from one beat up to another, bool [N]."""
     onset = piece.onset_beats + NEGLIGIBLE_BEATS  # a beat just below a bar line is one
     return (onset >= begin) & (onset < end)
+
+
+def ticks_per_beat(piece: Notes) -> int:
+    """The resolution at which a file holds the times of a piece without rounding; that of musicjax if none does."""
+    times = np.concatenate([piece.onset_beats, piece.onset_beats + piece.duration_beats])
+
+    def holds(ticks: int) -> bool:
+        return bool((np.abs(times * ticks - np.rint(times * ticks)) < NEGLIGIBLE_TICKS).all())
+
+    return next(filter(holds, RESOLUTIONS), RESOLUTIONS[0])
 
 
 def seconds_at(beats: np.ndarray, tempos: np.ndarray) -> np.ndarray:
