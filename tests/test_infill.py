@@ -296,9 +296,7 @@ def test_wrong_arguments_in_python_are_named(model, piece):
     calls = {
         r"from_bar='2': expected a whole number": lambda: infill_lib.infill(model, piece, "2", 3),  # type: ignore[arg-type]
         r"to_bar=90: expected bars of the piece": lambda: infill_lib.infill(model, piece, 2, 90),
-        r"key=D and infill: expected one": lambda: infill_lib.infill(
-            model, piece, 2, 3, sampling=SamplingParams(key="D")
-        ),
+        r"key=D and infill: expected one": lambda: infill_lib.infill(model, piece, 2, 3, sampling=in_d),
         r"amount=2: expected 0\.0\.\.1\.0": lambda: vary_lib.vary(model, piece, 2),
         r"vary=5: expected Notes": lambda: vary_lib.vary(model, 5),  # type: ignore[arg-type]
         r"keep=True without a primer": lambda: generate_lib.generate(model, keep=True),
