@@ -61,7 +61,7 @@ def cut_short(words: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a reader stands: a folder with my_midi, which holds song.mid, and with a cache and runs of its own.
+    """Where a reader stands: a folder with a song, my_midi, which holds its beginning, and with a cache and runs of its own.
 
     The built-in corpus and the paper's data are the same few clips, so that programs are compiled once for all three.
     """
@@ -70,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     composer.write_corpus(here / "my_midi", seed=3, clips=6)
     first = midi.read(sorted((here / "my_midi").iterdir())[0])
     midi.write(first[:PRIMER_NOTES], here / "my_midi" / "song.mid")
+    midi.write(first, here / "song.mid")
     shutil.copytree(here / "my_midi", here / "pop_music_midi")
 
     def write_few(target: Path, **_: int) -> None:
