@@ -1,10 +1,10 @@
 """Whether new bars lead in and out as the bars of real pieces do: seams of infills, beside bar lines inside pieces.
 
     python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=120] [--bars=4] [--temperature=1.0] [--min_p=0.0]
-                                [--seed=0] [--save]
+                                [--most=128] [--seed=0] [--save]
 
 --workdir holds a model of note events with form, --data pieces that it has not seen. In each infill some bars of a
-piece, chosen at random but not its first or last, are written anew by 128 candidates. One of the first 1, 8, 32 or 128
+piece, chosen at random but not its first or last, are written anew by --most candidates. One of the first 1, 8, 32 or 128
 is drawn by its weight, or the best of them is taken. Compared with all bar lines inside the pieces, at both seams:
 
 step      the melodic step across the line, from the highest note of the last onset to the highest of the first
@@ -46,7 +46,9 @@ CLAIM = 0.8
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, workdir="", data="", infills=120, bars=4, temperature=1.0, min_p=0.0, seed=0)
+    asked = alternate.arguments(
+        __doc__, workdir="", data="", infills=120, bars=4, temperature=1.0, min_p=0.0, most=128, seed=0
+    )
     if not asked.workdir or not asked.data:
         raise SystemExit("--workdir and --data are needed: the folders of a model, and of pieces that it has not seen")
     try:
@@ -56,11 +58,12 @@ def main() -> None:
         pieces = [corpus.piece(p) for p in range(len(corpus))]
         started = time.perf_counter()
         params = SamplingParams(temperature=asked.temperature, min_p=asked.min_p)
-        found = measured(model, pieces, params, asked.infills, asked.bars, asked.seed)
+        found = measured(model, pieces, params, asked.infills, asked.bars, asked.most, asked.seed)
     except (UsageError, RunError) as error:
         raise SystemExit(f"infill: {error}") from error
     found |= {"benchmark": "infill", "seconds": round(time.perf_counter() - started), "temperature": asked.temperature}
     found |= {"min_p": asked.min_p, "bars": asked.bars, "pieces": len(pieces)}
+    print()
     print(table(found["overlap"]))
     print(f"{found['changed']} of {found['infills']} infills changed something outside their bars")
     if asked.save:
@@ -70,12 +73,13 @@ def main() -> None:
 
 
 def measured(
-    model: Model, pieces: list[Notes], params: SamplingParams, infills: int, bars: int, seed: int
+    model: Model, pieces: list[Notes], params: SamplingParams, infills: int, bars: int, most: int, seed: int
 ) -> dict[str, Any]:
     """Overlaps of both seams, by how a candidate is chosen, and how many infills changed what is kept."""
     generator = np.random.default_rng(seed)
     inside = [seam for piece in pieces for seam in seams(piece, splice.bar_lines(piece)[1:-1])]
-    names = ["other", *(f"{count} {how}" for count in COUNTS for how in ("drawn", "best")[: 1 + (count > 1)])]
+    counts = [count for count in COUNTS if count <= most]
+    names = ["other", *(f"{count} {how}" for count in counts for how in ("drawn", "best")[: 1 + (count > 1)])]
     left: dict[str, list] = {name: [] for name in names}
     right: dict[str, list] = {name: [] for name in names}
     changed = 0
@@ -85,7 +89,7 @@ def measured(
         from_bar = int(generator.integers(2, len(lines) - bars - 1))
         ends = lines[[from_bar - 1, from_bar - 1 + bars]]
         begin, end = ends.tolist()
-        gap = model.encoding.gap(infill.with_keys(piece), begin, end, params, max(COUNTS))
+        gap = model.encoding.gap(infill.with_keys(piece), begin, end, params, most)
         key = infill.key_of(seed, number)
         several = infill.candidates_of(model, gap, infill.reach(model, gap), key)
         fills = {"other": other(pieces, piece, lines, from_bar - 1, bars, generator)}

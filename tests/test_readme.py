@@ -61,7 +61,7 @@ def cut_short(words: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a reader stands: a folder with a song, my_midi, which holds its beginning, and with a cache and runs of its own.
+    """Where a reader stands: a folder with a song, my_midi with its beginning, and a cache and runs of its own.
 
     The built-in corpus and the paper's data are the same few clips, so that programs are compiled once for all three.
     """
