@@ -4,8 +4,8 @@
                                 [--most=128] [--seed=0] [--save]
 
 --workdir holds a model of note events with form, --data pieces that it has not seen. In each infill some bars of a
-piece, chosen at random but not its first or last, are written anew by --most candidates. One of the first 1, 8, 32 or 128
-is drawn by its weight, or the best of them is taken. Compared with all bar lines inside the pieces, at both seams:
+piece, chosen at random but not its first or last, are written anew by --most candidates. Of the first 1, 8, 32 or 128
+one is drawn by its weight, or the best is taken. Compared with all bar lines inside the pieces, at both seams:
 
 step      the melodic step across the line, from the highest note of the last onset to the highest of the first
 bass      the step from the lowest note of the bar before to the lowest of the bar after, modulo the octave
