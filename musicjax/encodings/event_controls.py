@@ -24,6 +24,7 @@ from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
     DURATION,
+    EDGE,
     INSTRUMENT,
     INTERVAL,
     MATCH_LENGTH,
@@ -81,10 +82,11 @@ class Clock(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound;
-    pitches: int32 [G, M], the last ones, -1 before the first; form: of models that have it."""
+    """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound, and
+    classes, their pitch classes, 12 for drums; pitches: int32 [G, M], the last ones, -1 before the first; form: of models that have it."""
 
     left: jax.Array
+    classes: jax.Array
     pitches: jax.Array
     form: event_form.Past | None = None
 
@@ -92,7 +94,7 @@ class Memory(NamedTuple):
 def nothing_yet(outputs: int, form: event_form.Past | None = None) -> Memory:
     """Before the first row."""
     left, pitches = jnp.zeros((outputs, SOUNDING), jnp.int32), jnp.full((outputs, REMEMBERED), -1, jnp.int32)
-    return Memory(left, pitches, form)
+    return Memory(left, left, pitches, form)
 
 
 def draw(
@@ -141,21 +143,39 @@ def draw(
     can_sound, is_drums = _not_again(memory, controls, head.sizes[PITCH]), None
     if form is not None:
         form = form.after_bars((since + passed) // bar)
-        rows = column_of(INSTRUMENT, form.told(rows, last, (since + passed) // bar))
+        rows = with_harmony(form.told(rows, last, (since + passed) // bar), memory, passed)
+        rows = column_of(INSTRUMENT, rows)
         can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
     rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)
-    return rows, _after(memory, rows, clock, passed)._replace(form=None if form is None else form.after(rows))
+    memory = _after(memory, rows, clock, passed, is_drums)
+    return rows, memory._replace(form=None if form is None else form.after(rows))
 
 
-def _after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> Memory:
-    """The memory once rows [G, C] have been drawn, `passed` steps after those before them, int32 [G]."""
+def with_harmony(rows: jax.Array, memory: Memory, passed: jax.Array) -> jax.Array:
+    """Rows [G, C] that say which pitch classes still sound, and how long, `passed` steps after the last, int32 [G]."""
+    left = jnp.maximum(memory.left - passed[:, None], 0)
+    sounds = (left[:, :, None] > 0) & (memory.classes[:, :, None] == jnp.arange(12))
+    held = jnp.searchsorted(jnp.asarray(note_bins.HELD_STEPS), left.max(axis=1), side="right")
+    rows = rows.at[:, np.array(note_bins.SOUNDING)].set(sounds.any(axis=1).astype(jnp.float32))
+    return rows.at[:, note_bins.HELD].set(held.astype(jnp.float32))
+
+
+def _after(
+    memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array, is_drums: jax.Array | None = None
+) -> Memory:
+    """The memory once rows [G, C] have been drawn, `passed` steps after those before them, int32 [G].
+
+    Args:
+        is_drums: bool [G], which of them are drums.
+    """
     pitch = rows[:, PITCH].astype(jnp.int32)
     left = jnp.maximum(memory.left - passed[:, None], 0)
     sounds = clock.sounds[rows[:, DURATION].astype(jnp.int32)]
-    left = left.at[jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)].set(sounds)
-    return Memory(left, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
+    place = jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)
+    classes = memory.classes.at[place].set(pitch % 12 if is_drums is None else jnp.where(is_drums, 12, pitch % 12))
+    return Memory(left.at[place].set(sounds), classes, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
 
 
 def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
@@ -215,6 +235,19 @@ def _filtered(logits: jax.Array, controls: Controls) -> jax.Array:
     return jnp.where(probabilities >= least, logits, -jnp.inf)
 
 
+def _heard(windows: jax.Array, memory: Memory, clock: Clock, tables: event_form.Tables) -> Memory:
+    """The memory with what still sounds after windows [G, T, C]."""
+
+    def hear(memory: Memory, rows: jax.Array) -> tuple[Memory, None]:
+        is_edge = rows[:, INTERVAL] == EDGE
+        passed = jnp.where(is_edge, 0, clock.steps[rows[:, INTERVAL].astype(jnp.int32)])
+        after = _after(memory, rows, clock, passed, tables.is_drums[rows[:, INSTRUMENT].astype(jnp.int32)])
+        left = jnp.where(is_edge[:, None], memory.left, after.left)
+        return memory._replace(left=left, classes=after.classes), None
+
+    return lax.scan(hear, memory, windows.swapaxes(0, 1))[0]
+
+
 class EventDraw(NamedTuple):
     """Draws note events under controls; see `model.sample.Draw`."""
 
@@ -222,10 +255,12 @@ class EventDraw(NamedTuple):
     clock: Clock
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
-        """Nothing sounds yet; the rows of windows [G, T, C] are remembered if the model sees the longest match."""
+        """The rows of windows [G, T, C] still sound in models with form, and are remembered if they see the match."""
         wanted, tables = self.controls.form, self.clock.form
         form = None if wanted is None or tables is None else event_form.start(wanted, tables)
         memory = nothing_yet(len(windows), form)
+        if tables is not None:
+            memory = _heard(windows, memory, self.clock, tables)
         lengths = self.clock.match_lengths
         if lengths is None:
             return memory, None
