@@ -15,10 +15,21 @@ from musicjax import arguments
 from musicjax.errors import UsageError
 from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, midi_tracks, tempo_map
 from musicjax.music import notes as notes_lib
+from musicjax.music.keys import RELATIVE_MAJOR, SPELLINGS
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.midi_programs import PERCUSSION_CHANNEL
 from musicjax.music.midi_tracks import MICROSECONDS_A_MINUTE, MOST_TICKS, Placed
-from musicjax.music.notes import DEFAULT_BPM, DRUMS, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
+from musicjax.music.notes import (
+    DEFAULT_BPM,
+    DRUMS,
+    FASTEST_BPM,
+    MODES,
+    SLOWEST_BPM,
+    Notes,
+    from_beats,
+    one_meter,
+    one_tempo,
+)
 
 if TYPE_CHECKING:
     import mido
@@ -27,9 +38,6 @@ MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSI
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 SUSTAINS = ("key", "pedal")  # what ends a note
-# The names of key signatures, from tonic C up.
-MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MINOR_KEYS = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 
 
 def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
@@ -249,10 +257,10 @@ def _key_signatures(keys: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mi
 
 
 def _signature(tonic: int, mode: int) -> str:
-    """What MIDI calls a key: it knows major and minor, so that another mode has the sharps and flats of a major key."""
-    if mode == 1:
-        return MINOR_KEYS[tonic]
-    return MAJOR_KEYS[(tonic + {0: 0, 2: -2, 3: 5}[mode]) % 12]
+    """What MIDI calls a key. It knows major and minor; another mode gets the major key of the same sharps and flats."""
+    if MODES[mode] == "minor":
+        return f"{SPELLINGS[mode][tonic]}m"
+    return SPELLINGS[MODES.index("major")][(tonic + RELATIVE_MAJOR[mode]) % 12]
 
 
 def _track(
