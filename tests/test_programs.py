@@ -288,6 +288,40 @@ def test_instruments_that_share_a_channel_take_turns_on_it(tmp_path):
     assert midi.write(at_once, tmp_path / "at_once.mid") == 1, "of 16 on 15 channels, one finds none free"
 
 
+def struck_while_they_sound(path: Path) -> int:
+    """How often a player, which merges all tracks, gets a note_on for a key that still sounds."""
+    sounding, found = set(), 0
+    for message in mido.merge_tracks(mido.MidiFile(path).tracks):
+        if message.type in ("note_on", "note_off"):
+            key = (message.channel, message.note)
+            found += message.type == "note_on" and key in sounding
+            (sounding.add if message.type == "note_on" else sounding.discard)(key)
+    return found
+
+
+@pytest.mark.parametrize("programs", [5, 20, 40])
+def test_players_that_merge_the_tracks_find_each_key_released_before_it_is_struck_again(tmp_path, programs):
+    rng, count = np.random.default_rng(programs), 600
+    onset = np.sort(rng.integers(0, 80, count)) / 2
+    notes = from_beats(rng.integers(55, 65, count), [80] * count, onset, rng.integers(1, 3, count) / 2)
+    notes = dataclasses.replace(notes, program=rng.integers(0, programs, count).astype(np.int16))
+    left_out = midi.write(notes, tmp_path / "many.mid")
+    assert struck_while_they_sound(tmp_path / "many.mid") == 0
+    assert programs <= 15 or left_out == 0, "instruments that share the channels use any that is free"
+    drums = dataclasses.replace(notes, program=np.full(count, DRUMS, np.int16))
+    midi.write([drums[::2], drums[1::2]], tmp_path / "drums.mid")
+    assert struck_while_they_sound(tmp_path / "drums.mid") == 0
+
+
+def test_drums_of_two_parts_are_one_kit(tmp_path):
+    first, second = (
+        dataclasses.replace(from_beats([36], [velocity], [0], [length]), program=np.array([DRUMS], np.int16))
+        for velocity, length in ((50, 1), (90, 2))
+    )
+    assert midi.write([first, second], tmp_path / "kit.mid") == 1
+    assert rows_of(midi.read(tmp_path / "kit.mid")) == [(0, 960, 36, 90, DRUMS)]
+
+
 def test_channels_are_shared_fairly(tmp_path):
     """Of 15 channels, four instruments get three each, and the first three one more."""
     notes = from_beats([60] * 16, [90] * 16, [0] * 16, [1] * 16)

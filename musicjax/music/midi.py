@@ -163,11 +163,13 @@ def write(
 ) -> int:
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
-    A part of several instruments gets a track for each, named after it; drums go to channel 10. Every note_on gets its
+    A part of several instruments gets a track for each, named after it. Drums go to channel 10. Every note_on gets its
     own note_off at least one tick later. Two notes of one pitch that sound together go to two channels, so that a
-    reader can pair them without guessing, but a drum that is struck while it sounds ends first. It leaves out and
-    counts the notes that find no channel (there are 15 for one instrument; several have equally many each, and share
-    them if they are more than 15), and all but the loudest of equal drums struck at once.
+    reader can pair them without guessing. A drum that is struck while it sounds ends first instead.
+
+    It leaves out and counts the notes that find no channel, and all but the loudest of equal drums struck at once. One
+    instrument has 15 channels. Several have equally many each; more than 15 share all of them.
+
     The file appears under its name only when it is complete.
 
     Args:
