@@ -221,6 +221,42 @@ def test_scores_say_who_plays(tmp_path, name, said, of_note, program):
     assert not mended
 
 
+KIT = """<score-partwise>
+<part-list><score-part id="P1"><part-name>Drumset</part-name>
+<score-instrument id="kick"/><score-instrument id="snare"/><score-instrument id="bell"/>
+<midi-instrument id="kick"><midi-channel>10</midi-channel><midi-unpitched>37</midi-unpitched></midi-instrument>
+<midi-instrument id="snare"><midi-channel>10</midi-channel><midi-unpitched>39</midi-unpitched></midi-instrument>
+<midi-instrument id="bell"><midi-channel>10</midi-channel><midi-unpitched>129</midi-unpitched></midi-instrument>
+</score-part><score-part id="P2"><part-name>Flute</part-name></score-part></part-list>
+<part id="P1"><measure><attributes><divisions>1</divisions></attributes>{strokes}</measure></part>
+<part id="P2"><measure><attributes><divisions>1</divisions></attributes>{melody}</measure></part>
+</score-partwise>"""
+STROKES = "".join(
+    f"<note><unpitched/><duration>1</duration>{named}</note>"
+    for named in ("", "<instrument id='snare'/>", "<instrument id='bell'/>", "<instrument id='kick'/>")
+)
+MELODY = "<note><pitch><step>C</step><octave>4</octave></pitch><duration>4</duration></note>"
+
+
+def test_drums_of_a_score_are_read_where_it_states_their_numbers(tmp_path):
+    (tmp_path / "a.musicxml").write_text(KIT.format(strokes=STROKES, melody=MELODY))
+    notes, mended = musicxml.read(tmp_path / "a.musicxml")
+    rows = list(zip(notes.onset_beats.tolist(), notes.pitch.tolist(), notes.program.tolist(), strict=True))
+    assert rows == [(0, 36, DRUMS), (0, 60, 73), (1, 38, DRUMS), (3, 36, DRUMS)]
+    assert not mended
+
+
+def test_drums_of_a_score_are_left_out_as_those_of_midi_are(tmp_path):
+    (tmp_path / "a.musicxml").write_text(KIT.format(strokes=STROKES, melody=MELODY))
+    _, (notes,) = read_file(str(tmp_path / "a.musicxml"), Options(percussion=False))
+    assert notes.program.tolist() == [73]
+    (tmp_path / "b.musicxml").write_text(KIT.format(strokes=MELODY, melody=""))
+    _, (notes,) = read_file(str(tmp_path / "b.musicxml"), Options())
+    assert notes.program.tolist() == [DRUMS], "drums may be written with pitches"
+    reading, pieces = read_file(str(tmp_path / "b.musicxml"), Options(percussion=False))
+    assert (reading.code, pieces) == ("only_percussion", [])
+
+
 # Writing.
 
 TICK_SECONDS = 1 / 960
