@@ -144,7 +144,7 @@ class Notes:
     def after_beat(self, beat: float, before: Notes) -> Notes:
         """These notes, which continue `before` from this beat on, counted from its last bar line until then.
 
-        They are in the meter that it has there and, unless they have keys of their own, in its key.
+        They take over the meter that it has there and, unless they have keys of their own, its key.
         """
         beat += NEGLIGIBLE_BEATS  # a beat just below a bar line is one
         which = bar_position.segments(np.array([beat]), before.meters)
