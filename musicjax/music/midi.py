@@ -167,8 +167,9 @@ def write(
     own note_off at least one tick later. Two notes of one pitch that sound together go to two channels, so that a
     reader can pair them without guessing. A drum that is struck while it sounds ends first instead.
 
-    It leaves out and counts the notes that find no channel, and all but the loudest of equal drums struck at once. One
-    instrument has 15 channels. Several have equally many each; more than 15 share all of them.
+    Instruments have equally many channels each. One whose channels are taken uses those of others, and then a program
+    change stands before each note of such a channel. It leaves out and counts the notes of one pitch that find none of
+    the 15 channels free, and all but the loudest of equal drums struck at once.
 
     The file appears under its name only when it is complete.
 
@@ -217,8 +218,9 @@ def write(
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     tracks = midi_tracks.of_parts(parts, programs, names, MELODIC_CHANNELS)
     placed = midi_tracks.place(tracks, clock)
+    shared = midi_tracks.shared(placed) - {PERCUSSION_CHANNEL}
     for index, (track, own) in enumerate(zip(tracks, placed, strict=True)):
-        file.tracks.append(mido.MidiTrack(_track(track, own, changes if index == 0 else [])))
+        file.tracks.append(mido.MidiTrack(_track(track, own, changes if index == 0 else [], shared)))
     with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
     return sum(map(len, parts)) - sum(map(len, placed))
@@ -266,9 +268,12 @@ def _signature(tonic: int, mode: int) -> str:
 
 
 def _track(
-    track: midi_tracks.Track, placed: list[Placed], changes: list[tuple[int, mido.MetaMessage]]
+    track: midi_tracks.Track, placed: list[Placed], changes: list[tuple[int, mido.MetaMessage]], shared: set[int]
 ) -> list[mido.Message | mido.MetaMessage]:
-    """The messages of a track, those of `changes`, (tick, message), among them."""
+    """The messages of a track, those of `changes`, (tick, message), among them.
+
+    shared: channels on which other tracks change the program, too.
+    """
     import mido
 
     program = 0 if track.program == DRUMS else track.program  # on the drums' channel 0 is the standard kit
@@ -277,11 +282,9 @@ def _track(
         head.append(mido.MetaMessage("track_name", name=track.name.encode(errors="replace").decode(), time=0))
     for channel in sorted({channel for *_, channel in placed}):
         head.append(mido.Message("program_change", program=program, channel=channel, time=0))
-    changes = [change for change in changes if change[0] > 0]
-    if track.shared:  # any other track may have changed it meanwhile
-        onsets = dict.fromkeys((start, channel) for start, *_, channel in placed)
-        changes += [(tick, mido.Message("program_change", program=program, channel=at)) for tick, at in onsets]
-    return head + _messages(placed, changes)
+    onsets = dict.fromkeys((start, channel) for start, *_, channel in placed if channel in shared)
+    again = [(tick, mido.Message("program_change", program=program, channel=channel)) for tick, channel in onsets]
+    return head + _messages(placed, [change for change in changes if change[0] > 0] + again)
 
 
 def _messages(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,15 +27,13 @@ class Track(NamedTuple):
     Attributes:
         program: General MIDI program, or DRUMS.
         name: of the track; None if it has none.
-        channels: those that it may use, the preferred first, at least one.
-        shared: whether tracks of other instruments use them too.
+        channels: those that it may use, its own first.
     """
 
     notes: Notes
     program: int
     name: str | None
     channels: tuple[int, ...]
-    shared: bool = False
 
 
 def of_parts(
@@ -43,8 +41,8 @@ def of_parts(
 ) -> list[Track]:
     """The tracks of some parts: one a part, or one for each instrument of a part that has several.
 
-    Each track has equally many melodic channels, and the first tracks share out what is left over. If there are more
-    tracks than channels, each may use all of them. Drums have the percussion channel.
+    Each track has equally many melodic channels of its own, and the first tracks have one more each if some are left
+    over. Where its own do not suffice, it may use those of others. Drums have the percussion channel.
 
     Args:
         programs: of each part, for all its notes but drums; where not given, the notes' own.
@@ -68,14 +66,14 @@ def of_parts(
 
 def _with_channels(tracks: list[Track], melodic: tuple[int, ...]) -> list[Track]:
     count = sum(track.program != DRUMS for track in tracks)
-    each, shared = len(melodic) // max(count, 1), count > len(melodic)
+    each = len(melodic) // max(count, 1)
     given, number = [], 0
     for track in tracks:
         if track.program != DRUMS:
-            first, spare = number % len(melodic), each * count + number
+            spare, first = each * count + number, number * max(each, 1) % len(melodic)
             own = melodic[number * each : (number + 1) * each] + melodic[spare : spare + 1]
-            # Each prefers another channel, so that a change of program seldom meets a note that still sounds.
-            track = track._replace(channels=melodic[first:] + melodic[:first] if shared else own, shared=shared)
+            others = [channel for channel in melodic[first:] + melodic[:first] if channel not in own]
+            track = track._replace(channels=(*own, *others))
             number += 1
         given.append(track)
     return given
@@ -96,6 +94,12 @@ def place(tracks: Sequence[Track], clock: Clock) -> list[list[Placed]]:
     for number, note in _melodic(melodic, channels) + _drums(drums):
         placed[number].append(note)
     return placed
+
+
+def shared(placed: Sequence[list[Placed]]) -> set[int]:
+    """The channels that several tracks use; placed: the notes of each track."""
+    users = Counter(channel for notes in placed for channel in {channel for *_, channel in notes})
+    return {channel for channel, count in users.items() if count > 1}
 
 
 def _rows(notes: Notes, clock: Clock) -> list[_Row]:
