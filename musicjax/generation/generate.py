@@ -227,7 +227,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = No
     Removes sound files of these names, since they would hold other music.
 
     Args:
-        program: General MIDI number 0..127 of all notes but drums, or DRUMS, 128, of all; None: what the notes say.
+        program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
 
     Raises:
         RunError: the folder or a file cannot be written.
@@ -253,7 +253,7 @@ def write(pieces: list[Notes], folder: Path, seed: int, program: int | None = No
 
 
 def played_by(program: int | None, notes: Notes) -> Notes:
-    """The notes with another instrument, but for drums, which stay drums; with their own if it is None."""
+    """The notes, all but the drums with this program; None: as they are."""
     if program is None:
         return notes
     return dataclasses.replace(notes, program=np.where(notes.program == DRUMS, DRUMS, program).astype(np.int16))
