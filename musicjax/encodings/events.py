@@ -9,7 +9,6 @@ Shape legend: N rows, C columns, Q parts, T rows a window, K outputs, L rows sam
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_controls
+from musicjax.encodings import event_augment, event_controls, event_plans
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
@@ -30,7 +29,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, form, instruments, keys, learned_bins, longest_match, note_bins, note_rows
+from musicjax.music import bar_position, form, keys, learned_bins, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
     BARS_LEFT,
@@ -53,8 +52,6 @@ from musicjax.training.windows import Validation
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 # How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
-# The most bars that an output has if no length is asked for.
-MOST_BARS = 64
 
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> EventEncoding:
@@ -222,7 +219,7 @@ class EventEncoding(Encoding):
         changed = np.array(windows)
         for window, one in zip(changed, params, strict=True):
             if one.meter:
-                window[-1, METER:] = self._meter_bin(one.meter)  # no column of models of 0.1.0
+                window[-1, METER:] = event_plans.meter_bin(self._bins, one.meter)  # no column of models of 0.1.0
         return changed
 
     def melody_velocity(self) -> int:
@@ -242,7 +239,7 @@ class EventEncoding(Encoding):
         everything = np.arange(len(primers))
         if not params.meter:
             return everything
-        meter = self._meter_bin(params.meter)
+        meter = event_plans.meter_bin(self._bins, params.meter)
         found = np.flatnonzero(primers[:, -1, METER] == meter) if self._bins.has_meter else everything
         if not len(found):
             console.say("meter", f"no window that comes with the model is in {params.meter}; goes on from others")
@@ -281,30 +278,10 @@ class EventEncoding(Encoding):
         """
         if not self._bins.has_form:
             return super().plans(params, choices, length, bpm, primer)
-        return [self._plan(one, int(choice), length, bpm, primer) for one, choice in zip(params, choices, strict=True)]
-
-    def _plan(self, params: SamplingParams, choice: int, length: Length, bpm: float, primer: Notes | None) -> Plan:
-        bins = self._bins
-        fitting = list(bins.openings)
-        if params.meter:
-            meter = self._meter_bin(params.meter)
-            fitting = [opening for opening in fitting if opening.meter == meter] or [
-                opening._replace(meter=meter) for opening in fitting
-            ]
-        tonic, mode, meter, bars = fitting[choice % len(fitting)]
-        if primer is not None and len(primer):
-            end = float(primer.onset_beats[-1])
-            (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
-            meter = meter if params.meter else own
-        if params.key:
-            tonic, asked = keys.key_of(params.key)
-            mode = self._mode_bin(params.key, asked)
-        beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
-        cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
-        beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
-        asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
-        bars = asked if any(length.measured) else min(bars, MOST_BARS)
-        return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, self._instruments(params))
+        return [
+            event_plans.of_output(self._bins, one, int(choice), length, bpm, primer)
+            for one, choice in zip(params, choices, strict=True)
+        ]
 
     def begin(self, plans: Sequence[Plan]) -> np.ndarray | None:
         """As `Encoding.begin`: the edge before the first note of a piece of this key, meter and length."""
@@ -355,40 +332,6 @@ class EventEncoding(Encoding):
         piece = np.append(parts.piece, len(corpus))
         inside = parts.offsets > corpus.offsets[piece]  # a part within a piece begins after its edge
         return parts.offsets + 2 * piece + inside
-
-    def _mode_bin(self, text: str, mode: int) -> int:
-        """The bin of a mode 0..3; raises UsageError if the model never saw it."""
-        known = sorted({opening.mode - 1 for opening in self._bins.openings if opening.mode})
-        if mode not in known:
-            names = ", ".join(keys.MODES[one] for one in known) or "no key"
-            raise UsageError(
-                f"key={text}: this model learned from music in {names}; expected such a key, or "
-                f"--scale={keys.MODES[mode]} beside it for the pitches alone"
-            )
-        return mode + 1
-
-    def _instruments(self, params: SamplingParams) -> tuple[int, ...]:
-        """The numbers of the instruments asked for; raises UsageError if the model has none of such a program."""
-        programs, found = self._bins.programs, []
-        for text in params.instruments:
-            program = instruments.program_of(text)
-            families = [instruments.family_of(one) for one in programs]
-            same = [k for k, one in enumerate(programs) if one == program]
-            same = same or [k for k, family in enumerate(families) if family == instruments.family_of(program)]
-            if not same:
-                names = ", ".join(map(instruments.name_of, programs))
-                raise UsageError(
-                    f"instruments={text}: this model learned from music for {names}; expected some of these"
-                )
-            found += same
-        return tuple(sorted(set(found)))
-
-    def _meter_bin(self, text: str) -> int:
-        meters, meter = self._bins.meters, bar_position.meter_of(text)
-        if meter not in meters:
-            known = ", ".join(bar_position.text_of(*meter) for meter in meters)
-            raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
-        return meters.index(meter)
 
     def _say_silences(self, corpus: Corpus) -> None:
         """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""

@@ -47,8 +47,13 @@ PREDICTED = (INTERVAL, INSTRUMENT, PITCH, DURATION, VELOCITY)
 # Where the bins of HELD begin, in steps of the grid: how long the last of the earlier notes goes on; bin 0: none does.
 HELD_STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
-SIZES = (48, 96, 128, 48, 32, 48, 128, 48, 32, 10, 8, 16, 16, 12, 1 + len(keys.MODES), 1 + len(form.LEFT), 8)
-SIZES += (2,) * len(SOUNDING) + (1 + len(HELD_STEPS),)
+SIZES = (
+    *(48, 96, 128, 48, 32),
+    *(48, 128, 48, 32, 10),
+    *(8, 16, 16, 12, 1 + len(keys.MODES), 1 + len(form.LEFT), form.PHRASE_BARS),
+    *(2,) * len(SOUNDING),
+    1 + len(HELD_STEPS),
+)
 # Those of models without key, form and instruments, and of models of 0.1.0, whose bars all have four beats.
 SIZES_0_2 = SIZES[: METER + 1]
 SIZES_0_1 = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)
