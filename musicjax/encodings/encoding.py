@@ -188,6 +188,10 @@ class Encoding(Protocol):
         """
         ...
 
+    def ending(self, rows: np.ndarray) -> int:
+        """Whether a piece, rows [L, C], is over: 1: it has ended; 0: not yet; -1: it goes on beyond its last bar."""
+        return 0
+
     def limits(self) -> Limits:
         """What sampled rows are clamped to."""
         ...

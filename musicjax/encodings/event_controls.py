@@ -217,8 +217,9 @@ def of_params(
     lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
     clock = Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths)
     if bins.has_form:
-        numbers = each("bars", np.int32, plans), each("notes", np.int32, plans), each("ends", bool, plans)
-        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers))
+        numbers = (each(name, np.int32, plans) for name in ("bars", "notes"))
+        endings = (each(name, bool, plans) for name in ("ends", "must_end"))
+        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers, *endings))
         clock = clock._replace(form=event_form.tables_of(bins))
     return EventDraw(controls, clock)
 

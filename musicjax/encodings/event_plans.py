@@ -44,7 +44,7 @@ def of_output(
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
     asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
     bars = asked if any(length.measured) else min(bars, MOST_BARS)
-    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, _instruments(bins, params))
+    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, instruments=_instruments(bins, params))
 
 
 def _mode_bin(bins: Bins, text: str, mode: int) -> int:

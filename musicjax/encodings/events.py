@@ -39,6 +39,7 @@ from musicjax.music.note_bins import (
     INTERVAL,
     METER,
     MODE,
+    PHRASE,
     PITCH,
     SIZES,
     Bins,
@@ -257,6 +258,13 @@ class EventEncoding(Encoding):
             steps[:, 0] = rows[:, 0, BAR_POSITION]
         seconds = steps / self._bins.steps_per_beat * 60 / bpm
         return np.where(note_rows.is_edge(rows, self._bins), np.inf, seconds)
+
+    def ending(self, rows: np.ndarray) -> int:
+        """As `Encoding.ending`."""
+        edges = np.flatnonzero(note_rows.is_edge(rows, self._bins))
+        rows = rows[: edges[0]] if len(edges) else rows
+        phrase = rows[rows[:, BARS_LEFT] == form.left_bin(0)][:, PHRASE]
+        return -1 if (phrase != phrase[:1]).any() else len(edges) > 0
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""

@@ -13,11 +13,12 @@ import numpy as np
 
 from musicjax import arguments, console, jax_environment, renamed
 from musicjax.encodings import sampling_params
-from musicjax.encodings.plan import Length, Plan
+from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
+from musicjax.generation import whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi
@@ -29,8 +30,8 @@ from musicjax.store.model import Model
 # For a length in seconds: notes sampled at a time, and the most that an output gets for each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
-# The same for a bar; the length in notes if nothing else tells; and more than there are things to choose from.
-MOST_NOTES_PER_BAR, NOTES_IF_NO_LENGTH, MANY = 200, 300, 2**30
+# The length in notes if nothing else tells, and more than there are things to choose from.
+NOTES_IF_NO_LENGTH, MANY = 300, 2**30
 
 
 @renamed.takes_old_keywords
@@ -121,9 +122,9 @@ def new_pieces(
     windows = primer_lib.rows(model, keys, primer, params, plans)
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
     if plans[0].ends:
-        rows, wanted = _whole(more, Past(windows), model, plans, tempo), [0.0] * len(plans)
+        rows, wanted = whole.rows(model, params, plans, keys, windows, _decode(decode, model)), [0.0] * len(plans)
     else:
-        rows = _rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo)
+        rows = list(_rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo))
     pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
@@ -199,21 +200,6 @@ def _rows_for_seconds(
             f"{short} outputs end before {seconds[reached < seconds].max():g} s, at the limit of {limit:,} notes",
         )
     return np.concatenate(chunks, axis=1), clamped
-
-
-def _whole(more: Callable[..., Sampled], past: Past, model: Model, plans: Sequence[Plan], bpm: float) -> np.ndarray:
-    """Rows [K, L, C] until every output has ended as planned, or has far more notes than it needs; says if one has."""
-    most = max(max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) for plan in plans) + CHUNK_NOTES
-    chunks: list[np.ndarray] = []
-    ended = np.zeros(len(plans), bool)
-    while not ended.all() and len(chunks) * CHUNK_NOTES < most:
-        rows, _, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
-        chunks.append(np.asarray(rows))
-        ended |= np.isinf(model.encoding.row_seconds(chunks[-1], bpm)).any(axis=1)
-    if not ended.all():
-        limit = len(chunks) * CHUNK_NOTES
-        console.say("length", f"{int((~ended).sum())} outputs are cut off at the limit of {limit:,} notes")
-    return np.concatenate(chunks, axis=1)
 
 
 def names(seed: int, count: int) -> list[str]:
