@@ -327,11 +327,11 @@ class EventEncoding(Encoding):
         return split.parts(corpus, self.config.data, corpus.offsets, 1)
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
-        match = self._own.match_share > 0
+        """(all pieces as rows, uint8 [N, C]; which of the notes have a bin that is only the nearest, bool)."""
+        match, edges = self._own.match_share > 0, int(self._bins.has_form)
         made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
-        rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        return rows, nearest
+        notes = [nearest[edges : len(nearest) - edges] for _, nearest in made]
+        return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
 
     def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
         """Where the rows of each part begin, edges included: int64 [Q + 1], from `parts.offsets`, which count notes."""
