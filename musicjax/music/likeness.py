@@ -136,7 +136,8 @@ def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:
     - overlap: the mean overlap area of their metrics, see `metrics.compare`.
     - scale, in_chord, repeats: 1 - |difference of the means| / TOLERANCE; 0 where only the real pieces have the
       measure, and left out where they have it not.
-    - own: 1 unless pieces copy. A run as long as the longest of the real pieces is no copy, twice that is one altogether.
+    - own: 1 unless pieces copy. A run as long as the longest that a real piece shares with the known ones is no copy;
+      twice that is one altogether.
 
     All are 0 if no piece has notes.
     """
