@@ -31,13 +31,15 @@ NAME = "trials.jsonl"
 # The share of the training pieces that samples are compared with, by so many notes at most.
 HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 # The share of the minutes for trials; with less than these seconds a trial tells nothing.
-TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 30.0
+TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
 # A later candidate must be better by this much: sixteen samples tell no more.
 MARGIN = 0.01
 # Of the time that is left, the share for epochs: saving, sound and the page take some, too.
 TRAINING_SHARE = 0.75
+# The least share of all time for epochs, even if the command then takes longer: a model that hardly trained is useless.
+LEAST_SHARE = 0.2
 # A run goes on for this many times the epochs that gave a trial its lowest validation loss, if it came before this
 # share of the trial; and never for more epochs than these.
 BEYOND_BEST, TURNED, MOST_EPOCHS = 2.0, 0.75, 200
@@ -137,6 +139,9 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 if one.data != dataset.encoding.config.data:
                     dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
                 known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                if known is None:
+                    console.say("auto", f"{seconds:.0f} s for a trial are too few here: goes on without further ones")
+                    break
                 found.append(known)
                 longest = max(longest, known.seconds)
                 _record(found, workdir, of)
@@ -159,8 +164,10 @@ def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> i
     Args:
         models: that are trained in the run.
     """
-    left = TRAINING_SHARE * max(clock.seconds - clock.passed - speed.other_seconds, 0.0)
-    fitting = left * speed.windows_per_second / (speed.windows * models)
+    left = TRAINING_SHARE * (clock.seconds - clock.passed - speed.other_seconds)
+    if left < LEAST_SHARE * clock.seconds:
+        console.say("auto", "this machine is slow or busy: the command will take longer than it was given")
+    fitting = max(left, LEAST_SHARE * clock.seconds) * speed.windows_per_second / (speed.windows * models)
     if trial is not None and trial.best_epoch < TURNED * trial.epochs:
         fitting = min(fitting, BEYOND_BEST * trial.best_epoch)
     return max(min(int(fitting), MOST_EPOCHS), 1)

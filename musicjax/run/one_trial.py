@@ -41,7 +41,7 @@ STRETCH_WINDOWS, LOOKS = 256, 12
 # came after about one half-life of 25 epochs, and later ones overfit.
 HALVINGS = 3.0
 # The share of a trial's time after which it stops training; and the least that it trains however long compiling took.
-TRAINING_SHARE, LEAST_SHARE = 0.7, 0.2
+TRAINING_SHARE, LEAST_SHARE = 0.6, 0.1
 # Samples of each way to draw them.
 SAMPLES = 16
 
@@ -91,10 +91,16 @@ def run(
     fields: Mapping[str, Any],
     sampling: Sequence[Mapping[str, Any]],
     seconds: float,
-) -> Trial:
-    """Trains the config, in which the fields of the candidate are set, for about so many seconds, samples included."""
+) -> Trial | None:
+    """Trains the config, in which the fields of the candidate are set, for about so many seconds, samples included.
+
+    Returns:
+        None if compiling alone took the time for training.
+    """
     began = time.perf_counter()
     trained = train(config, dataset, seconds)
+    if trained.compile_seconds > TRAINING_SHARE * seconds:
+        return None
     before = time.perf_counter()
     groups = _samples(trained.model, sampling, standard.notes)
     sampled_seconds = time.perf_counter() - before
