@@ -43,7 +43,8 @@ def melody(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
     top: list[int] = []
     below: list[np.ndarray] = []
     steps, first = np.unique(begin, return_index=True)
-    for step, start, stop in zip(steps.tolist(), first.tolist(), [*first[1:].tolist(), len(begin)], strict=True):
+    last = np.append(first[1:], len(begin))[: len(first)]
+    for step, start, stop in zip(steps.tolist(), first.tolist(), last.tolist(), strict=True):
         np.maximum.at(until, pitch[start:stop], np.maximum(end[start:stop], step + 1))
         sounding = np.flatnonzero(until > step)
         if sounding[-1] == pitch[start:stop].max():

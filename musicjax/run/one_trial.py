@@ -42,6 +42,8 @@ STRETCH_WINDOWS, LOOKS = 256, 12
 HALVINGS = 3.0
 # The share of a trial's time after which it stops training; and the least that it trains however long compiling took.
 TRAINING_SHARE, LEAST_SHARE = 0.6, 0.1
+# If compiling takes more than this share of the time, the trial is given up.
+MOST_COMPILING = 0.6
 # Samples of each way to draw them.
 SAMPLES = 16
 
@@ -95,11 +97,11 @@ def run(
     """Trains the config, in which the fields of the candidate are set, for about so many seconds, samples included.
 
     Returns:
-        None if compiling alone took the time for training.
+        None if compiling alone took most of the time.
     """
     began = time.perf_counter()
     trained = train(config, dataset, seconds)
-    if trained.compile_seconds > TRAINING_SHARE * seconds:
+    if trained.compile_seconds > MOST_COMPILING * seconds:
         return None
     before = time.perf_counter()
     groups = _samples(trained.model, sampling, standard.notes)
