@@ -87,6 +87,12 @@ def test_data_without_a_config_choose_for_themselves():
     assert not flags.parse(["--data=songs", "--config=small"]).chooses
 
 
+def test_a_run_that_begins_with_the_weights_of_another_has_its_config(trained_notes):
+    call = flags.parse([f"--init_from={trained_notes}", "--data=songs"])
+    assert (call.config.name, call.config.model.units, call.config.data.source) == ("small", 8, "songs")
+    assert not call.chooses
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -252,15 +258,15 @@ def _written(folder: Path, pieces: list[Notes]) -> Path:
     return folder
 
 
-def _chord(root: int, beats: float) -> Notes:
-    return from_beats([root, root + 4, root + 7], [80] * 3, [0.0] * 3, [beats] * 3)
+def _chord(root: int, third: int = 4) -> Notes:
+    return from_beats([root, root + third, root + 7], [80] * 3, [0.0] * 3, [4.0] * 3)
 
 
 def test_music_of_drums_alone_and_of_a_chord_each_is_tried_like_any_other(tried, clips, tmp_path):
     drums = [midi.read(path) for path in sorted(clips.iterdir())]
     for piece in drums:
         piece.program[:] = 128
-    chords = [_chord(60, beats) for beats in range(1, 9)]
+    chords = [_chord(60, third) for third in range(1, 7)]
     for name, pieces in {"drums": drums, "chords": chords}.items():
         before = len(tried)
         _choose(_written(tmp_path / name, pieces), tmp_path / f"run of {name}")
@@ -268,7 +274,7 @@ def test_music_of_drums_alone_and_of_a_chord_each_is_tried_like_any_other(tried,
 
 
 def test_the_same_chord_in_every_piece_is_refused_by_name(tmp_path):
-    folder = _written(tmp_path / "chords", [_chord(root, 4) for root in range(50, 58)])
+    folder = _written(tmp_path / "chords", [_chord(root) for root in range(50, 58)])
     with pytest.raises(RunError, match="8 pieces that count as one"):
         _choose(folder, tmp_path / "run")
 

@@ -140,7 +140,7 @@ def parse(argv: list[str]) -> Call:
         overrides["data.source"] = options["data"]
     named = _expanded("config", values["config"].value)
     chooses = _chooses(command, named, options, overrides)
-    config = config_files.load(AUTO if chooses else "demo" if named is None else named)
+    config = config_files.load(_default(options, chooses) if named is None else named)
     # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"])
     if not in_workdir or not overrides:
@@ -150,6 +150,14 @@ def parse(argv: list[str]) -> Call:
             config_lib.require_valid(path, value)
     config_lib.validate(config, together=not in_workdir)
     return Call(command, options, config, None if values["config"].present else overrides, overrides, chooses)
+
+
+def _default(options: dict[str, Any], chooses: bool) -> str:
+    """The config if none is named. That of the run whose weights a new one begins with has the sizes that fit them."""
+    other = PurePath(options.get("init_from") or "", "config.json")
+    if options.get("init_from") and os.path.isfile(other):
+        return str(other)
+    return AUTO if chooses else "demo"
 
 
 def _chooses(command: str, named: str | None, options: dict[str, Any], given: dict[str, Any]) -> bool:
