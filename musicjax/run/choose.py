@@ -90,20 +90,21 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
     workdir_lib.require_folder(workdir)
     with lock.held(workdir):
         console.say("auto", f"chooses by trials within {minutes:g} minutes; samples decide, not the loss")
-        dataset = encoding.inside(HELD_OUT_SHARE)
+        dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
         reading_s = clock.passed
-        found = [] if dataset is None else _try_all(config, dataset, workdir, clock, pinned)
         if dataset is None:
             console.say("auto", "too few pieces train to hold some out for trials: takes the defaults")
-        if found and dataset is not None:
+            dataset = encoding.dataset()
+            windows = float(len(dataset.training.starts))
+        else:
+            windows = len(dataset.training.starts) * _whole(dataset)
+            found = _try_all(config, dataset, workdir, clock, pinned)
+        if found:
             best = best_of(found)
             _say(found, best)
-            windows = len(dataset.training.starts) * _whole(dataset)
             speed = Speed(windows, best.windows_per_second, reading_s + best.overhead_seconds)
             return settled(config, pinned, best, epochs_of(speed, clock, best, config.train.trials))
-        dataset = encoding.dataset() if dataset is None else dataset
         trained = one_trial.train(config, dataset, MEASURED_S)
-        windows = len(dataset.training.starts)
         speed = Speed(windows, trained.windows_per_second, reading_s + 2 * trained.compile_seconds)
         return settled(config, pinned, None, epochs_of(speed, clock, None, config.train.trials))
 
