@@ -240,6 +240,19 @@ def test_a_machine_on_which_compiling_takes_too_long_takes_the_defaults(measured
     assert "too few here" in capsys.readouterr().err
 
 
+def test_where_compiling_takes_long_there_are_fewer_trials_which_take_longer(tried, monkeypatch, clips, tmp_path):
+    run, seconds = one_trial.run, []
+
+    def slow(*arguments):
+        seconds.append(arguments[-1])
+        return None if len(seconds) == 1 else run(*arguments)
+
+    monkeypatch.setattr(one_trial, "run", slow)
+    _choose(clips, tmp_path)
+    assert tried[0]["fields"] == candidates.of(0, {})[0]
+    assert seconds[1] > 1.5 * seconds[0]
+
+
 @pytest.mark.parametrize("what", ["one piece", "two pieces"])
 def test_too_few_pieces_take_the_defaults(what, tried, measured, clips, tmp_path, capsys):
     folder = tmp_path / "few"

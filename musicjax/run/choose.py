@@ -32,6 +32,8 @@ NAME = "trials.jsonl"
 HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 # The share of the minutes for trials; with less than these seconds a trial tells nothing.
 TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
+# How many trials share the time that is left where compiling takes too long for more.
+FEWER = 2
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
 # A later candidate must be better by this much: sixteen samples tell no more.
@@ -140,6 +142,10 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 if one.data != dataset.encoding.config.data:
                     dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
                 known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                if known is None and not found:  # the compiled programs are kept, so another try trains at once
+                    seconds = longest = (ends - clock.passed) / FEWER
+                    console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
+                    known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
                 if known is None:
                     console.say("auto", f"{seconds:.0f} s for a trial are too few here: goes on without further ones")
                     break
