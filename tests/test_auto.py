@@ -38,7 +38,7 @@ LONG_AGO = -1000.0  # seconds
 
 def _trial(fields: dict, score: float = 0.5, epochs: float = 20.0, best_epoch: float = 20.0) -> Trial:
     sampling = {"sample.temperature": 0.8, "sample.min_p": 0.2}
-    return Trial(fields, sampling, score, {"overlap": score}, 1.0, epochs, best_epoch, 3.0, 100.0, 30.0, 10.0)
+    return Trial(fields, sampling, score, {"overlap": score}, epochs, best_epoch, 3.0, 100.0, 30.0, 10.0)
 
 
 def _config(source: Path, **changes) -> Config:

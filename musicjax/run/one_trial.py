@@ -55,7 +55,7 @@ class Trial:
     Attributes:
         fields: what the candidate sets, by path.
         sampling: the way of drawing samples whose samples were most like real pieces, by path.
-        score, parts: of those samples, see `likeness.score`; ending: the share of them that ends on the tonic triad.
+        score, parts: of those samples, see `likeness.score`.
         epochs, best_epoch: passes over the training pieces, in all and until the lowest validation loss.
         validation_loss: that loss.
         windows_per_second: in training.
@@ -66,7 +66,6 @@ class Trial:
     sampling: dict[str, Any]
     score: float
     parts: dict[str, float]
-    ending: float
     epochs: float
     best_epoch: float
     validation_loss: float
@@ -108,14 +107,12 @@ def run(
     sampled_seconds = time.perf_counter() - before
     scores = [likeness.score(pieces, standard) for pieces in groups]
     best = max(range(len(scores)), key=lambda place: scores[place]["score"])
-    endings = [likeness.ends_on_tonic(piece) for piece in groups[best]]
     parts = {name: round(value, 4) for name, value in scores[best].items()}
     return Trial(
         dict(fields),
         dict(sampling[best]),
         parts.pop("score"),
         parts,
-        round(float(np.nan_to_num(endings).mean()), 4),
         round(trained.epochs, 2),
         round(trained.best_epoch, 2),
         round(trained.validation_loss, 5),
@@ -208,12 +205,15 @@ def _stretches(count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _samples(model: Model, sampling: Sequence[Mapping[str, Any]], notes: int) -> list[list[Notes]]:
-    """Pieces of about so many notes, SAMPLES of each way to draw them; piece k of each has the same random numbers."""
+    """Pieces of so many notes, SAMPLES of each way to draw them; piece k of each has the same random numbers.
+
+    They are cut off there: only so many notes are compared, and drawing them to their end takes several times as long.
+    """
     params = []
     for values in sampling:
         config = copy.deepcopy(model.config)
         config_lib.set_fields(config, values)
         params += [sampling_params.of_config(config.sample)] * SAMPLES
     numbers = [*range(SAMPLES)] * len(sampling)
-    pieces = generate.new_pieces(model, params, Length(num_notes=notes), model.config.seed, numbers=numbers)
+    pieces = generate.new_pieces(model, params, Length(num_notes=notes, exact=True), model.config.seed, numbers=numbers)
     return [pieces[first : first + SAMPLES] for first in range(0, len(pieces), SAMPLES)]
