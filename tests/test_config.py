@@ -213,12 +213,14 @@ SHARED = [
         "data.match_share": 0.5,
         "data.tempo_stretch_percent": 3,
         "data.velocity_shift_bins": 2,
+        "data.instruments": "merge",
         "model.head": "nade",
         "model.head_units": 7,
         "model.embedding": 7,
         "sample.top_p": 0.5,
         "sample.min_p": 0.5,
         "sample.no_repeat": 4,
+        "sample.stop_loops": False,
     }.items()
 ]
 
@@ -573,9 +575,12 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, "),
+        (
+            "zzz",
+            "expected one of auto, demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, ",
+        ),
         ("absent.py", "or the path of a .py or .json file"),
-        ("", "expected one of demo"),
+        ("", "expected one of auto, demo"),
     ],
 )
 def test_an_unknown_config_is_told_the_names(name, hint):
@@ -624,6 +629,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.top_p",
         "sample.min_p",
         "sample.no_repeat",
+        "sample.stop_loops",
         "sample.audio",
         "sample.soundfont",
         "data.workers",

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny_events
 
-from musicjax.encodings import event_controls, sampling_params
-from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.encodings import event_controls, event_memory, sampling_params
+from musicjax.encodings.event_controls import Controls
+from musicjax.encodings.event_memory import Clock
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
@@ -127,7 +128,7 @@ def test_rows_are_drawn_as_by_a_slow_loop_over_bins_and_notes() -> None:
             rows, memory = event_controls.draw(HEAD, params, *now, carry[0], several, clock, carry[1])
             return (rows, memory), rows
 
-        return jax.lax.scan(note, (jnp.zeros((OUTPUTS, 5)), event_controls.nothing_yet(OUTPUTS)), (outputs, noise))[1]
+        return jax.lax.scan(note, (jnp.zeros((OUTPUTS, 5)), event_memory.nothing_yet(OUTPUTS)), (outputs, noise))[1]
 
     rows = np.asarray(drawn(params, outputs, noise, several)).swapaxes(0, 1)
     for k in range(OUTPUTS):
@@ -287,7 +288,7 @@ def test_outputs_take_the_values_of_a_list_in_turn() -> None:
 
 def test_the_ranges_checked_without_jax_are_those_of_the_sampler() -> None:
     assert request.DECODES == sample.DECODES
-    assert sampling_params.RANGES["polyphony"][1] <= event_controls.SOUNDING
+    assert sampling_params.RANGES["polyphony"][1] <= event_memory.SOUNDING
 
 
 def test_flags_become_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,9 +22,11 @@ from musicjax.generation import vary as vary_lib
 from musicjax.main import main
 from musicjax.model import network
 from musicjax.music import bar_position, midi, note_bins, note_rows, splice
-from musicjax.music.note_bins import EDGE, INTERVAL, METER
+from musicjax.music.note_bins import EDGE, HELD, INTERVAL, METER, SOUNDING
 from musicjax.music.notes import COLUMNS, Notes, from_beats
 from musicjax.store.model import Model
+
+HARMONY = [*SOUNDING, HELD]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,20 @@ def test_a_note_that_sounds_already_is_not_struck_again():
     assert splice.together(held, new).pitch.tolist() == [60, 62, 64]
 
 
+def harmony_of(rows: np.ndarray, step: np.ndarray, drawn: slice, end: int, bins: note_bins.Bins) -> np.ndarray:
+    """The columns of what still sounds of rows [N, C] at steps [N]; none of those drawn sounds beyond the gap."""
+    ends = step + note_bins.steps_of(bins)[1][rows[:, note_bins.DURATION]]
+    ends[drawn] = np.minimum(ends[drawn], end)
+    found = np.zeros((len(rows), len(HARMONY)), np.uint8)
+    for now in range(len(rows)):
+        sounding = [before for before in range(now) if ends[before] > step[now]]
+        for before in sounding:
+            found[now, rows[before, note_bins.PITCH] % 12] |= not bins.is_drums[rows[before, note_bins.INSTRUMENT]]
+        held = max((ends[before] - step[now] for before in sounding), default=0)
+        found[now, -1] = sum(least <= held for least in note_bins.HELD_STEPS)
+    return found
+
+
 def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, piece):
     lines, bins = splice.bar_lines(piece), model.encoding.bins
     one = infill_lib.with_keys(piece)
@@ -151,6 +167,12 @@ def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, pi
         passed = int(score.step[score.before] - last)
         rows[first, INTERVAL] = note_bins.nearest(np.array([passed]), np.asarray(bins.interval))[0]
         inner = rows[1:-1]
+        step = np.concatenate(
+            [score.step[: score.before], score.step[score.before - 1] + np.cumsum(steps[drawn[:, INTERVAL]])]
+        )
+        step = np.concatenate([step, score.step[score.before :]])[1:-1]
+        harmony = harmony_of(inner, step, slice(score.before - 1, first - 1), score.steps[1], bins)
+        np.testing.assert_array_equal(inner[:, HARMONY], harmony)
         note_rows.set_matches(inner, bins)
         whole = jnp.zeros((1, 256, rows.shape[1])).at[0, : len(rows)].set(rows)  # one length for all: compiled once
         outputs = apply(whole)[0, : len(rows) - 1]

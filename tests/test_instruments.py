@@ -54,7 +54,7 @@ def test_every_name_is_understood_however_it_is_written(program):
         ("piano", 0), ("guitar", 24), ("Bass", 32), ("violin", 40), ("strings", 48), ("FLUTE", 73), ("sax", 65),
         ("trumpet", 56), ("organ", 16), ("choir", 52), ("synth", 80), ("synth pad", 88), ("Drum-Kit", DRUMS),
         ("percussion", DRUMS), ("ethnic", 104), ("chromatic percussion", 8), ("nylon", 24), ("grand electric", 2),
-        ("honky tonk piano", 3), ("007", 7),
+        ("honky tonk piano", 3), ("007", 7), ("+5", 5), ("0" * 5000, 0),
     ],
 )  # fmt: skip
 def test_words_that_people_use_are_understood(text, program):
@@ -76,6 +76,8 @@ def test_no_common_word_hides_a_name(word):
         ),
         ("128", r"program=128: expected a General MIDI number, 0\.\.127"),
         ("-1", r"program=-1: expected a General MIDI number, 0\.\.127"),
+        ("7" * 5000, r"program=7{60}: expected a General MIDI number, 0\.\.127"),
+        ("x" * 5000, r"program='x{59}\.\.\.x{19}': expected a General MIDI number, 0\.\.127"),
         ("1.5", r"program='1\.5'.*expected a General MIDI number, 0\.\.127, or an instrument such as piano"),
         ("", r"program='': expected"),
         ("qqqqqq", r"program='qqqqqq': expected"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config_files
-from musicjax.encodings import encoding, event_controls, frames
+from musicjax.encodings import encoding, event_memory, frames
 from musicjax.encodings.frames import MatchedDraw
 from musicjax.model import network, running_match, sample
 from musicjax.model.heads import Bernoulli
@@ -91,7 +91,7 @@ def _row_by_row(rows: np.ndarray, longest=None) -> np.ndarray:
 @jax.jit
 def _scanned(rows, past, longest):
     def advance(past, row):
-        matched, past = event_controls.with_match(row[None], past, LENGTHS, PREDICTED, longest)
+        matched, past = event_memory.with_match(row[None], past, LENGTHS, PREDICTED, longest)
         return past, matched[0]
 
     return jax.lax.scan(advance, past, rows)[1]

@@ -146,7 +146,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, notes):
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(parts=st.lists(_grid_notes(size=12), min_size=2, max_size=4))
-def test_parts_get_tracks_and_channels_of_their_own_and_none_is_the_drums(tmp_path_factory, parts):
+def test_parts_get_tracks_and_where_they_can_channels_of_their_own_and_none_is_the_drums(tmp_path_factory, parts):
     path = tmp_path_factory.getbasetemp() / "parts.mid"
     left_out = midi.write(parts, path)
     file = mido.MidiFile(path)
@@ -156,7 +156,9 @@ def test_parts_get_tracks_and_channels_of_their_own_and_none_is_the_drums(tmp_pa
     struck = [[message for message in track if message.type == "note_on"] for track in file.tracks]
     assert sum(map(len, struck)) == sum(map(len, parts)) - left_out
     channels = [{message.channel for message in messages} for messages in struck]
-    assert sum(map(len, channels)) == len(set().union(*channels))
+    if max(map(_most_at_once, parts)) <= 15 // len(parts):
+        assert left_out == 0
+        assert sum(map(len, channels)) == len(set().union(*channels))
     assert midi.PERCUSSION_CHANNEL not in set().union(*channels)
 
 

@@ -67,6 +67,7 @@ NOT_NOTES: list[tuple[str, Any, str]] = [
     ("pitch", [[60], [62], [64]], r"\.pitch=.*: expected one number for each note"),
     ("pitch", 60, r"\.pitch=60: expected one number for each note"),
     ("pitch", None, r"\.pitch=None: expected one number for each note"),
+    ("pitch", np.array(60), r"\.pitch=array\(60\): expected one number for each note"),
     ("pitch", [True, False, True], r"\.pitch=.*: expected one number for each note"),
     ("velocity", [80, 80, 0], r"\.velocity\[2\]=0: expected 1\.\.127"),
     ("velocity", [200, 80, 80], r"\.velocity\[0\]=200: expected 1\.\.127"),

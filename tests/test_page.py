@@ -190,6 +190,9 @@ def test_several_instruments_have_a_colour_each_and_their_names():
         r'aria-label="Instruments">\s*<li><svg class="swatch" aria-hidden="true"><line class="i0"[^<]*', text
     )
     assert re.findall(r"</svg>(flute|drums)</li>", text) == ["flute", "drums"]
+    assert "loud</span>" not in text, "no colour means a velocity"
+    one = dataclasses.replace(band(), program=np.zeros(3, np.int16))
+    assert "loud</span>" in page.html(a_page(samples=[sample("a", band()), sample("b", one)]))
     assert all(f".i{k} {{ stroke: {colour}; }}" in page._text("page.css") for k, colour in enumerate(rolls.COLOURS))
 
 

@@ -18,8 +18,8 @@ from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
 
-# Of the bytes of an entry: raise it whenever `worker.send` writes others. It is no part of the reader's version, since
-# the notes stay the same, and with them the fingerprints of data and the runs that carry them.
+# Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since
+# runs carry fingerprints of data with it, and their notes are the same.
 FORMAT_VERSION = 2
 # Codes of readings that another try may change, so that they are not kept.
 PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")

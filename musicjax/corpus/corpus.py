@@ -63,7 +63,7 @@ class Corpus:
         names: P paths, relative to the source, sorted; #1, #2 ... follow those of a file of several pieces.
         hashes: P sha256 of the files.
         tempos, meters: of each of the P pieces, as in `Notes`.
-        keys: the same; empty if those of no piece are known.
+        keys: the same; an empty tuple if no piece has known keys.
     """
 
     notes: Notes

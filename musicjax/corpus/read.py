@@ -125,5 +125,5 @@ def _read_pieces(path: str, kind: str, options: Options) -> tuple[list[Notes], d
         return midi.read_pieces(path, percussion=options.percussion, sustain=options.sustain)
     from musicjax.music import musicxml
 
-    score, mended = musicxml.read(path)
+    score, mended = musicxml.read(path, percussion=options.percussion)
     return [score], mended

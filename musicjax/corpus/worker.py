@@ -28,9 +28,9 @@ except ImportError:  # Windows
 
 _HEAD = struct.Struct("<III")  # bytes of JSON, bytes of arrays, crc32 of both parts
 _STILL_READING = bytes(_HEAD.size)
-# How each column of the notes is sent, one array behind the other: what MIDI numbers fits in a byte.
+# How each column of the notes is sent, one array behind the other. MIDI's numbers and DRUMS fit in a byte.
 _SENT = {name: np.dtype("u1" if name in ("pitch", "velocity", "program") else "<f8") for name in COLUMNS}
-# What changes on the way is sent after them, in so many columns.
+# The tables that are sent after them, and their numbers of columns.
 _CHANGES = {"tempos": 2, "meters": 3, "keys": 3}
 _CHANGE = np.dtype("<f8")
 STILL_READING_SECONDS = 0.25  # the least time between two such messages

@@ -118,6 +118,14 @@ class Encoding(Protocol):
         """
         ...
 
+    def inside(self, share: float) -> Dataset | None:
+        """`dataset` of what trains alone, of which a share validates. To choose settings by: nothing held out is seen.
+
+        Returns:
+            None if too few pieces train, or models of this encoding have no settings to be chosen.
+        """
+        return None
+
     def scored(self, data: DataConfig) -> Scored:
         """All music of another source as rows, made with the constants learned.
 
@@ -210,6 +218,10 @@ class Encoding(Protocol):
             begins: whether the first row begins the output; then from where the output begins.
         """
         ...
+
+    def ending(self, rows: np.ndarray) -> int:
+        """Whether a piece, rows [L, C], is over: 1: it has ended; 0: not yet; -1: it goes on beyond its last bar."""
+        return 0
 
     def limits(self) -> Limits:
         """What sampled rows are clamped to."""

@@ -28,6 +28,7 @@ from musicjax.music.note_bins import (
     MATCH_VELOCITY,
     METER,
     PITCH,
+    SOUNDING,
     TONIC,
     VELOCITY,
     Bins,
@@ -87,6 +88,9 @@ class EventAugment(NamedTuple):
             is_edge = rows[..., INTERVAL] == EDGE
             new = {column: jnp.where(is_edge, rows[..., column], values) for column, values in new.items()}
             new[TONIC] = (rows[..., TONIC] + semitones[:, None]) % 12
+            before = (jnp.arange(12) - semitones[:, None]) % 12
+            sounding = jnp.take_along_axis(rows[..., np.array(SOUNDING)], before[:, None, :], axis=-1)
+            new |= {column: sounding[..., number] for number, column in enumerate(SOUNDING)}
         has_meter = rows.shape[-1] > METER
         meter = rows[..., METER] if has_meter else jnp.zeros_like(rows[..., INTERVAL])
         steps = self.steps[rows[..., INTERVAL]], self.steps[new[INTERVAL]]

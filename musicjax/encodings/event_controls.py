@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.encodings import event_form
+from musicjax.encodings import event_form, event_memory
+from musicjax.encodings.event_memory import Clock, Memory
 from musicjax.encodings.plan import UNPLANNED, Plan
-from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
-    DURATION,
     INSTRUMENT,
     INTERVAL,
     MATCH_LENGTH,
@@ -35,10 +35,6 @@ from musicjax.music.note_bins import (
     Bins,
 )
 
-# How many pitches of an output are remembered, so that no run repeats.
-REMEMBERED = 1024
-# How many sounding notes are remembered; of more than these, the one that ends first is forgotten.
-SOUNDING = 128
 PITCHES = note_bins.SIZES[PITCH]
 
 
@@ -66,33 +62,6 @@ class Controls(NamedTuple):
     no_repeat: jax.Array
     longest_match: jax.Array | None = None
     form: event_form.Wanted | None = None
-
-
-class Clock(NamedTuple):
-    """What bins stand for. steps: int32, steps of the grid of each bin of intervals; sounds: int32, of each bin of
-    durations; steps_per_bar: int32, of each meter; match_lengths: int32, where the bins of a match's length begin, None
-    if the model sees no match; form: of models that have it."""
-
-    steps: jax.Array
-    sounds: jax.Array
-    steps_per_bar: jax.Array
-    match_lengths: jax.Array | None = None
-    form: event_form.Tables | None = None
-
-
-class Memory(NamedTuple):
-    """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound;
-    pitches: int32 [G, M], the last ones, -1 before the first; form: of models that have it."""
-
-    left: jax.Array
-    pitches: jax.Array
-    form: event_form.Past | None = None
-
-
-def nothing_yet(outputs: int, form: event_form.Past | None = None) -> Memory:
-    """Before the first row."""
-    left, pitches = jnp.zeros((outputs, SOUNDING), jnp.int32), jnp.full((outputs, REMEMBERED), -1, jnp.int32)
-    return Memory(left, pitches, form)
 
 
 def draw(
@@ -136,7 +105,7 @@ def draw(
     form = None
     if controls.form is not None and clock.form is not None and memory.form is not None:
         form = event_form.Form(controls.form, clock.form, memory.form)
-    room = _has_room(memory, controls, clock)
+    room = event_memory.has_room(memory, controls.polyphony, clock)
     if form is not None:
         rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
         room &= form.within((since[:, None] + clock.steps) // bar[:, None])
@@ -144,58 +113,18 @@ def draw(
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
     rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
-    can_sound, is_drums = _not_again(memory, controls, head.sizes[PITCH]), None
+    can_sound, is_drums = event_memory.not_again(memory, controls.no_repeat, head.sizes[PITCH]), None
     if form is not None:
         form = form.after_bars((since + passed) // bar)
         rows = form.told(rows, last, (since + passed) // bar) if placed is None else placed(rows)
+        rows = event_memory.with_harmony(rows, memory, passed)
         rows = column_of(INSTRUMENT, rows)
         can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
     rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)
-    return rows, after(memory, rows, clock, passed)._replace(form=None if form is None else form.after(rows))
-
-
-def after(memory: Memory, rows: jax.Array, clock: Clock, passed: jax.Array) -> Memory:
-    """The memory once rows [G, C] have been drawn, `passed` steps after those before them, int32 [G]."""
-    pitch = rows[:, PITCH].astype(jnp.int32)
-    left = jnp.maximum(memory.left - passed[:, None], 0)
-    sounds = clock.sounds[rows[:, DURATION].astype(jnp.int32)]
-    left = left.at[jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)].set(sounds)
-    return Memory(left, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
-
-
-def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
-    """bool [G, intervals]: those after which there is room for a note; if none is long enough, the longest."""
-    sounding = jnp.sum(memory.left[:, None, :] > clock.steps[None, :, None], axis=-1)
-    limit = jnp.where(controls.polyphony > 0, controls.polyphony, SOUNDING + 1)
-    room = sounding < limit[:, None]
-    return room | (~room.any(axis=-1, keepdims=True) & (clock.steps == clock.steps.max()))
-
-
-def _not_again(memory: Memory, controls: Controls, pitches: int) -> jax.Array:
-    """bool [G, pitches]: those that do not complete a run of pitches that came before."""
-
-    def allowed(memory: Memory, runs: jax.Array) -> jax.Array:
-        past = memory.pitches
-
-        def longer(back: jax.Array, same: jax.Array) -> jax.Array:
-            """Whether the `back` pitches that end at each note equal the last `back` of all."""
-            now = jnp.roll(past, back - 1, axis=1) == jnp.take(past, past.shape[1] - back, axis=1)[:, None]
-            now &= jnp.arange(past.shape[1]) >= back - 1
-            return same & (now | (back >= runs)[:, None])
-
-        same = lax.fori_loop(1, LONGEST_RUN, longer, (past >= 0))
-        # The pitch after each note is what followed the run that ends there.
-        followed = jnp.where(same[:, :-1] & (runs > 0)[:, None], past[:, 1:], pitches)
-        return (
-            ~jnp.zeros((past.shape[0], pitches + 1), bool)
-            .at[jnp.arange(len(past))[:, None], followed]
-            .set(True)[:, :-1]
-        )
-
-    nothing = jnp.ones((memory.pitches.shape[0], pitches), bool)
-    return lax.cond(jnp.any(controls.no_repeat > 0), lambda: allowed(memory, controls.no_repeat), lambda: nothing)
+    memory = event_memory.after(memory, rows, clock, passed, is_drums)
+    return rows, memory._replace(form=None if form is None else form.after(rows))
 
 
 def _drawn(
@@ -229,10 +158,12 @@ class EventDraw(NamedTuple):
     clock: Clock
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
-        """Nothing sounds yet; the rows of windows [G, T, C] are remembered if the model sees the longest match."""
+        """The rows of windows [G, T, C] still sound in models with form, and are remembered if they see the match."""
         wanted, tables = self.controls.form, self.clock.form
         form = None if wanted is None or tables is None else event_form.start(wanted, tables)
-        memory = nothing_yet(len(windows), form)
+        memory = event_memory.nothing_yet(len(windows), form)
+        if tables is not None:
+            memory = event_memory.heard(windows, memory, self.clock, tables)
         lengths = self.clock.match_lengths
         if lengths is None:
             return memory, None
@@ -240,7 +171,7 @@ class EventDraw(NamedTuple):
         rows, predicted = windows.swapaxes(0, 1), _predicted(net)
 
         def see(past: running_match.Past, rows: jax.Array) -> tuple[running_match.Past, None]:
-            return with_match(rows, past, lengths, predicted)[1], None
+            return event_memory.with_match(rows, past, lengths, predicted)[1], None
 
         return memory, lax.scan(see, past, rows)[0]
 
@@ -250,7 +181,7 @@ class EventDraw(NamedTuple):
         lengths = self.clock.match_lengths
         rows, drawn = draw(net.head, own, outputs, noise, last, self.controls, self.clock, drawn)
         if past is not None and lengths is not None:
-            rows, past = with_match(rows, past, lengths, _predicted(net), self.controls.longest_match)
+            rows, past = event_memory.with_match(rows, past, lengths, _predicted(net), self.controls.longest_match)
         return rows, (drawn, past)
 
 
@@ -258,30 +189,6 @@ def _predicted(net: MusicLSTM) -> tuple[int, ...]:
     head = net.head
     assert isinstance(head, Categorical)
     return head.predicted
-
-
-def with_match(
-    rows: jax.Array,
-    past: running_match.Past,
-    lengths: jax.Array,
-    predicted: tuple[int, ...],
-    longest: jax.Array | None = None,
-) -> tuple[jax.Array, running_match.Past]:
-    """(rows float32 [G, C] with the columns of their longest match, the past after them).
-
-    Args:
-        lengths: int32, where the bins of a match's length begin; bin 0: no match.
-        predicted: the predicted columns, in their order.
-        longest: int32 [G], the longest match that is shown, so that no output repeats itself for ever; None: any.
-    """
-    now = rows[:, np.array(predicted)].astype(jnp.int32)
-    match, past = running_match.advance(now, past, len(predicted) - 2)  # alike: all but duration and velocity
-    shown = match.length > 0 if longest is None else (match.length > 0) & (match.length <= longest)
-    length = jnp.searchsorted(lengths, match.length, side="right").astype(jnp.int32)
-    followed, length = jnp.where(shown[:, None], match.followed, 0), jnp.where(shown, length, 0)
-    repeats = [note_bins.MATCHED[note_bins.PREDICTED.index(column)] for column in predicted]
-    rows = rows.at[:, np.array(repeats)].set(followed.astype(jnp.float32))
-    return rows.at[:, MATCH_LENGTH].set(length.astype(jnp.float32)), past
 
 
 def of_params(
@@ -317,8 +224,9 @@ def of_params(
     lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
     clock = Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths)
     if bins.has_form:
-        numbers = each("bars", np.int32, plans), each("notes", np.int32, plans), each("ends", bool, plans)
-        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers))
+        numbers = (each(name, np.int32, plans) for name in ("bars", "notes"))
+        endings = (each(name, bool, plans) for name in ("ends", "must_end"))
+        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers, *endings))
         clock = clock._replace(form=event_form.tables_of(bins))
     return EventDraw(controls, clock)
 

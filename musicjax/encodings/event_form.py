@@ -23,13 +23,15 @@ class Wanted(NamedTuple):
 
     stop_loops: bool [K], whether no more notes in a row repeat those some places before them than in the training
     pieces. bars, notes: int32 [K], the model is told that the output has this many bars, or as many as so many notes
-    take; neither: it is told nothing. ends: bool [K], whether the output is over with the last of these bars.
+    take; neither: it is told nothing. ends: bool [K], whether the output may end in the last of these bars, and
+    must_end, whether it does even where the model would go on.
     """
 
     stop_loops: jax.Array
     bars: jax.Array
     notes: jax.Array
     ends: jax.Array
+    must_end: jax.Array
 
 
 class Tables(NamedTuple):
@@ -80,13 +82,16 @@ class Form(NamedTuple):
     def within(self, bars: jax.Array) -> jax.Array:
         """bool [G, intervals]: those that lead no further than the last bar, and the edge in the last bar alone.
 
+        From the last bar an output may go on, unless it must end: so it shows that it has not come to an end.
+
         Args:
             bars: int32 [G, intervals], how many bar lines each passes.
         """
         is_edge = jnp.arange(bars.shape[1]) == EDGE
-        is_last = (self.past.bars_left == 0) & (self.past.drawn > 0) & self.wanted.ends
+        is_last = (self.past.bars_left == 0) & self.wanted.ends
         inside = (bars <= self.past.bars_left[:, None]) | ~self.wanted.ends[:, None]
-        return jnp.where(is_edge, is_last[:, None], inside)
+        goes_on = (is_last & ~self.wanted.must_end)[:, None]
+        return jnp.where(is_edge, (is_last & (self.past.drawn > 0))[:, None], inside | goes_on)
 
     def after_bars(self, bars: jax.Array) -> Form:
         """Once so many bar lines have passed, int32 [G].

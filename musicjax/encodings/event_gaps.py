@@ -3,7 +3,8 @@
 In the gap a row is drawn as anywhere else, but for its bar, its key and its meter, which are those of the piece. The
 first row that would lie beyond the gap is replaced by the first of the rows that follow it in the piece. The logarithm
 of their likelihood, given that the gap ends there, is the weight of the candidate: drawn in proportion to it, a
-candidate is one of those that the network would write if it knew what follows.
+candidate is one of those that the network would write if it knew what follows. The rows that follow have the match that
+they have after the candidate. What still sounds as they begin is kept of the piece, since new notes end with the gap.
 
 Shape legend: K candidates; C columns of `note_bins`; M given rows; S steps of the beat grid in the gap.
 """
@@ -15,8 +16,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from musicjax.encodings import event_controls, event_form
-from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.encodings import event_controls, event_form, event_memory
+from musicjax.encodings.event_controls import Controls
+from musicjax.encodings.event_memory import Clock
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
@@ -33,7 +35,7 @@ class Memory(NamedTuple):
     sees none; step: int32 [K], where the last row lies; given: int32 [K], how many given rows came since the beginning
     of the piece."""
 
-    drawn: event_controls.Memory
+    drawn: event_memory.Memory
     past: running_match.Past | None
     step: jax.Array
     given: jax.Array
@@ -68,7 +70,7 @@ class Guide(NamedTuple):
         wanted, tables, head = self.controls.form, self.clock.form, net.head
         assert wanted is not None and tables is not None and isinstance(head, Categorical)
         one = jax.tree.map(lambda leaf: leaf[:1], wanted)
-        drawn = event_controls.nothing_yet(1, event_form.start(one, tables))
+        drawn = event_memory.nothing_yet(1, event_form.start(one, tables))
         past = None
         if self.clock.match_lengths is not None:
             past = running_match.start(1, len(head.predicted), jnp.int32)
@@ -118,11 +120,12 @@ class Guide(NamedTuple):
         """(rows [K, C] with their longest match, the memory after them, which come `passed` steps after the last)."""
         wanted, tables, drawn, past = self.controls.form, self.clock.form, memory.drawn, memory.past
         assert wanted is not None and tables is not None and drawn.form is not None
-        form = event_form.Form(wanted, tables, drawn.form).after(rows)
-        drawn = event_controls.after(drawn, rows, self.clock, passed)._replace(form=form)
+        form = event_form.Form(wanted, tables, drawn.form)
+        drawn = event_memory.after(drawn, rows, self.clock, passed, form.is_drums(rows))
+        drawn = drawn._replace(form=form.after(rows))
         if past is not None and self.clock.match_lengths is not None:
             lengths, longest = self.clock.match_lengths, self.controls.longest_match
-            rows, past = event_controls.with_match(rows, past, lengths, head.predicted, longest)
+            rows, past = event_memory.with_match(rows, past, lengths, head.predicted, longest)
         given, new = (memory.given + is_given).astype(jnp.int32), (memory.new + ~is_given).astype(jnp.int32)
         return rows, Memory(drawn, past, memory.step + passed, given, new, memory.weight)
 
@@ -130,7 +133,7 @@ class Guide(NamedTuple):
         """The place of steps in the tables of the gap; steps outside get the nearest."""
         return jnp.clip(step - self.begin, 0, self.left.shape[0] - 1)
 
-    def _told(self, memory: Memory) -> event_controls.Memory:
+    def _told(self, memory: Memory) -> event_memory.Memory:
         """What the masks need, with the bars that are really left."""
         form = memory.drawn.form
         assert form is not None

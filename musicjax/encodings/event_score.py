@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax.encodings.event_controls import Clock, Controls
+from musicjax.encodings.event_controls import Controls
 from musicjax.encodings.event_gaps import Guide
+from musicjax.encodings.event_memory import Clock
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import Plan
 from musicjax.music import form, instruments, keys, note_bins, note_rows, splice
@@ -56,7 +57,10 @@ class Score:
     left_before: int
 
     def plan(self, asked: tuple[int, ...]) -> Plan:
-        """What the music in the gap is to be; asked: its instruments, or those of the piece if there are none."""
+        """What the music in the gap is to be; asked: its instruments, or those of the piece if there are none.
+
+        At the end of the piece it may go on, and so show that it has not come to an end; its weight tells (`Guide`).
+        """
         own = tuple(np.unique(self._instruments()).tolist())
         is_last = self.before == len(self.rows) - 1
         tonic, mode, meter = (int(table[0]) for table in (self.inside.tonic, self.inside.mode, self.inside.meter))

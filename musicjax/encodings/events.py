@@ -9,7 +9,6 @@ Shape legend: N rows, C columns, Q parts, T rows a window, K outputs, L rows sam
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,9 +19,9 @@ import numpy as np
 from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus, Fingerprint
+from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_controls, event_score
+from musicjax.encodings import event_augment, event_controls, event_plans, event_score
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
@@ -31,7 +30,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, form, instruments, keys, learned_bins, longest_match, note_bins, note_rows
+from musicjax.music import bar_position, form, keys, learned_bins, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
     BARS_LEFT,
@@ -41,6 +40,7 @@ from musicjax.music.note_bins import (
     INTERVAL,
     METER,
     MODE,
+    PHRASE,
     PITCH,
     SIZES,
     Bins,
@@ -54,8 +54,6 @@ from musicjax.training.windows import Validation
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 # How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
-# The most bars that an output has if no length is asked for.
-MOST_BARS = 64
 
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> EventEncoding:
@@ -118,9 +116,18 @@ class EventEncoding(Encoding):
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""
+        corpus, outcomes = load.load(self.config.data)
+        return self._dataset(corpus, self._parts(corpus), outcomes)
+
+    def inside(self, share: float) -> Dataset | None:
+        """As `Encoding.inside`."""
+        corpus, outcomes = load.load(self.config.data)
+        parts = split.inside(self._parts(corpus), corpus, self.config.data, share)
+        return None if parts is None else self._dataset(corpus, parts, outcomes)
+
+    def _dataset(self, corpus: Corpus, parts: Parts, outcomes: list[Outcome]) -> Dataset:
+        """As `Encoding.dataset`, of these parts."""
         data = self.config.data
-        corpus, outcomes = load.load(data)
-        parts = self._parts(corpus)
         music = split.music_of(corpus, parts)
         if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
             seconds = len(corpus.notes) // ROWS_A_SECOND
@@ -223,7 +230,8 @@ class EventEncoding(Encoding):
         changed = np.array(windows)
         for window, one in zip(changed, params, strict=True):
             if one.meter:
-                window[-1, METER : METER + 1] = self._meter_bin(one.meter)  # models of 0.1.0 have no such column
+                # Models of 0.1.0 have no such column.
+                window[-1, METER : METER + 1] = event_plans.meter_bin(self._bins, one.meter)
         return changed
 
     @property
@@ -239,7 +247,7 @@ class EventEncoding(Encoding):
     def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, candidates: int) -> Gap:
         """As `Encoding.gap`."""
         score = event_score.of(piece, begin, end, self._bins)
-        plan = score.plan(self._instruments(params))
+        plan = score.plan(event_plans.instruments_of(self._bins, params))
         draw = self.draw([params] * candidates, jnp.zeros(0), [plan] * candidates)
         assert isinstance(draw, event_controls.EventDraw)
         return score.gap(draw.controls, draw.clock)
@@ -261,7 +269,7 @@ class EventEncoding(Encoding):
         everything = np.arange(len(primers))
         if not params.meter:
             return everything
-        meter = self._meter_bin(params.meter)
+        meter = event_plans.meter_bin(self._bins, params.meter)
         found = np.flatnonzero(primers[:, -1, METER] == meter) if self._bins.has_meter else everything
         if not len(found):
             console.say("meter", f"no window that comes with the model is in {params.meter}; goes on from others")
@@ -279,6 +287,13 @@ class EventEncoding(Encoding):
             steps[:, 0] = rows[:, 0, BAR_POSITION]
         seconds = steps / self._bins.steps_per_beat * 60 / bpm
         return np.where(note_rows.is_edge(rows, self._bins), np.inf, seconds)
+
+    def ending(self, rows: np.ndarray) -> int:
+        """As `Encoding.ending`."""
+        edges = np.flatnonzero(note_rows.is_edge(rows, self._bins))
+        rows = rows[: edges[0]] if len(edges) else rows
+        phrase = rows[rows[:, BARS_LEFT] == form.left_bin(0)][:, PHRASE]
+        return -1 if (phrase != phrase[:1]).any() else len(edges) > 0
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
@@ -300,30 +315,10 @@ class EventEncoding(Encoding):
         """
         if not self._bins.has_form:
             return super().plans(params, choices, length, bpm, primer)
-        return [self._plan(one, int(choice), length, bpm, primer) for one, choice in zip(params, choices, strict=True)]
-
-    def _plan(self, params: SamplingParams, choice: int, length: Length, bpm: float, primer: Notes | None) -> Plan:
-        bins = self._bins
-        fitting = list(bins.openings)
-        if params.meter:
-            meter = self._meter_bin(params.meter)
-            fitting = [opening for opening in fitting if opening.meter == meter] or [
-                opening._replace(meter=meter) for opening in fitting
-            ]
-        tonic, mode, meter, bars = fitting[choice % len(fitting)]
-        if primer is not None and len(primer):
-            end = float(primer.onset_beats[-1])
-            (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
-            meter = meter if params.meter else own
-        if params.key:
-            tonic, asked = keys.key_of(params.key)
-            mode = self._mode_bin(params.key, asked)
-        beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
-        cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
-        beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
-        asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
-        bars = asked if any(length.measured) else min(bars, MOST_BARS)
-        return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, self._instruments(params))
+        return [
+            event_plans.of_output(self._bins, one, int(choice), length, bpm, primer)
+            for one, choice in zip(params, choices, strict=True)
+        ]
 
     def begin(self, plans: Sequence[Plan]) -> np.ndarray | None:
         """As `Encoding.begin`: the edge before the first note of a piece of this key, meter and length."""
@@ -361,11 +356,11 @@ class EventEncoding(Encoding):
         return split.parts(corpus, self.config.data, corpus.offsets, 1)
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
-        match = self._own.match_share > 0
+        """(all pieces as rows, uint8 [N, C]; which of the notes have a bin that is only the nearest, bool)."""
+        match, edges = self._own.match_share > 0, int(self._bins.has_form)
         made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
-        rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        return rows, nearest
+        notes = [nearest[edges : len(nearest) - edges] for _, nearest in made]
+        return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
 
     def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
         """Where the rows of each part begin, edges included: int64 [Q + 1], from `parts.offsets`, which count notes."""
@@ -374,40 +369,6 @@ class EventEncoding(Encoding):
         piece = np.append(parts.piece, len(corpus))
         inside = parts.offsets > corpus.offsets[piece]  # a part within a piece begins after its edge
         return parts.offsets + 2 * piece + inside
-
-    def _mode_bin(self, text: str, mode: int) -> int:
-        """The bin of a mode 0..3; raises UsageError if the model never saw it."""
-        known = sorted({opening.mode - 1 for opening in self._bins.openings if opening.mode})
-        if mode not in known:
-            names = ", ".join(keys.MODES[one] for one in known) or "no key"
-            raise UsageError(
-                f"key={text}: this model learned from music in {names}; expected such a key, or "
-                f"--scale={keys.MODES[mode]} beside it for the pitches alone"
-            )
-        return mode + 1
-
-    def _instruments(self, params: SamplingParams) -> tuple[int, ...]:
-        """The numbers of the instruments asked for; raises UsageError if the model has none of such a program."""
-        programs, found = self._bins.programs, []
-        for text in params.instruments:
-            program = instruments.program_of(text)
-            families = [instruments.family_of(one) for one in programs]
-            same = [k for k, one in enumerate(programs) if one == program]
-            same = same or [k for k, family in enumerate(families) if family == instruments.family_of(program)]
-            if not same:
-                names = ", ".join(map(instruments.name_of, programs))
-                raise UsageError(
-                    f"instruments={text}: this model learned from music for {names}; expected some of these"
-                )
-            found += same
-        return tuple(sorted(set(found)))
-
-    def _meter_bin(self, text: str) -> int:
-        meters, meter = self._bins.meters, bar_position.meter_of(text)
-        if meter not in meters:
-            known = ", ".join(bar_position.text_of(*meter) for meter in meters)
-            raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
-        return meters.index(meter)
 
     def _say_silences(self, corpus: Corpus) -> None:
         """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""

@@ -50,6 +50,7 @@ class Plan(NamedTuple):
         bars: how many it has; 0: as many as `notes` need.
         notes: how many it has, or a few more or less, so that it ends with a bar; 0 with bars: any number.
         ends: whether it is over then; else it goes on, and is cut off.
+        must_end: whether it ends with its last bar even where the model would go on.
         instruments: which instruments it has, their numbers; empty: all.
     """
 
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     bars: int = 0
     notes: int = 0
     ends: bool = False
+    must_end: bool = False
     instruments: tuple[int, ...] = ()
 
     def instruments_of(self, count: int) -> np.ndarray:

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console, jax_environment, renamed
-from musicjax.encodings.plan import Length, Plan
+from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
+from musicjax.generation import whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi, splice
@@ -28,8 +29,8 @@ from musicjax.store.model import Model
 # For a length in seconds: notes sampled at a time, and the most that an output gets for each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
-# The same for a bar; the length in notes if nothing else tells; and more than there are things to choose from.
-MOST_NOTES_PER_BAR, NOTES_IF_NO_LENGTH, MANY = 200, 300, 2**30
+# The length in notes if nothing else tells, and more than there are things to choose from.
+NOTES_IF_NO_LENGTH, MANY = 300, 2**30
 
 
 @renamed.takes_old_keywords
@@ -128,9 +129,9 @@ def new_pieces(
     windows = primer_lib.rows(model, keys, primer, params, plans)
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
     if plans[0].ends:
-        rows, wanted = _whole(more, Past(windows), model, plans, tempo), [0.0] * len(plans)
+        rows, wanted = whole.rows(model, params, plans, keys, windows, _decode(decode, model)), [0.0] * len(plans)
     else:
-        rows = _rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo)
+        rows = list(_rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo))
     pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
@@ -139,7 +140,7 @@ def new_pieces(
 
         pieces = trim.each(pieces, [one.polyphony for one in params], wanted)
     if keep and primer is not None:
-        follows = model.encoding.follows(np.asarray(rows), primer).tolist()
+        follows = model.encoding.follows(np.stack([piece[:1] for piece in rows]), primer).tolist()
         pieces = [primer_lib.continued(primer, piece, beat) for piece, beat in zip(pieces, follows, strict=True)]
     return pieces
 
@@ -193,21 +194,6 @@ def _rows_for_seconds(
     return np.concatenate(chunks, axis=1), clamped
 
 
-def _whole(more: Callable[..., Sampled], past: Past, model: Model, plans: Sequence[Plan], bpm: float) -> np.ndarray:
-    """Rows [K, L, C] until every output has ended as planned, or has far more notes than it needs; says if one has."""
-    most = max(max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) for plan in plans) + CHUNK_NOTES
-    chunks: list[np.ndarray] = []
-    ended = np.zeros(len(plans), bool)
-    while not ended.all() and len(chunks) * CHUNK_NOTES < most:
-        rows, _, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
-        chunks.append(np.asarray(rows))
-        ended |= np.isinf(model.encoding.row_seconds(chunks[-1], bpm)).any(axis=1)
-    if not ended.all():
-        limit = len(chunks) * CHUNK_NOTES
-        console.say("length", f"{int((~ended).sum())} outputs are cut off at the limit of {limit:,} notes")
-    return np.concatenate(chunks, axis=1)
-
-
 def names(seed: int, count: int) -> list[str]:
     """The names of pieces 0 to count - 1 of a seed, and of their files without the suffix."""
     return [f"seed{seed}-{k:03d}" for k in range(count)]
@@ -221,7 +207,7 @@ def write(
     Removes sound files of these names, since they would hold other music.
 
     Args:
-        program: General MIDI number 0..127 of all notes but drums, or DRUMS, 128, of all; None: what the notes say.
+        program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
         given: a piece that is kept in all of them, whose times are not rounded.
 
     Raises:
@@ -249,7 +235,7 @@ def write(
 
 
 def played_by(program: int | None, notes: Notes) -> Notes:
-    """The notes with another instrument, but for drums, which stay drums; with their own if it is None."""
+    """The notes, all but the drums with this program; None: as they are."""
     if program is None:
         return notes
     return dataclasses.replace(notes, program=np.where(notes.program == DRUMS, DRUMS, program).astype(np.int16))

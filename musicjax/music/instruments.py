@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from musicjax import arguments
 from musicjax.errors import UsageError
 from musicjax.music.notes import DRUMS
 
@@ -95,23 +96,26 @@ def family_of(program: int) -> str:
 
 
 def named(text: str) -> int | None:
-    """The program that has this name in General MIDI, whatever its capitals and signs; None if none has."""
+    """The program that has this name in General MIDI, in capitals or not, with any punctuation; None if none has."""
     return _by_name().get(_plain(text))
 
 
 def program_of(text: str) -> int:
     """The program that a text means: a number 0..127, a name, a family, or what people say, such as "sax".
 
-    A family stands for its first instrument, or the commonest. Words that are in one name only stand for that name.
+    A family stands for its first instrument, or for the commonest one. Words that only one name has stand for it.
 
     Raises:
         UsageError: it means none, or several; the message has the nearest names.
     """
     said = text.strip()
+    number = re.fullmatch(r"\+?0*([0-9]{1,3})", said)
+    if number and int(number[1]) < PROGRAMS:
+        return int(number[1])
     if re.fullmatch(r"[+-]?[0-9]+", said):
-        if 0 <= int(said) < PROGRAMS:
-            return int(said)
-        raise UsageError(f"program={said}: expected a General MIDI number, 0..127 (0: piano), or a name such as flute")
+        raise UsageError(
+            f"program={said:.60}: expected a General MIDI number, 0..127 (0: piano), or a name such as flute"
+        )
     known = _by_name() | {family: at * FAMILY_SIZE for at, family in enumerate(FAMILIES)} | _WORDS
     plain = _plain(text)
     if plain in known:
@@ -123,19 +127,19 @@ def program_of(text: str) -> int:
     near = holding or difflib.get_close_matches(plain, known, n=3) or difflib.get_close_matches(plain, known, 3, 0.4)
     meant = f"did you mean {_either(near[:4])}? " if near else ""
     raise UsageError(
-        f"program={text!r}{' is the name of several instruments' * bool(holding)}: {meant}expected a General MIDI "
+        f"program={arguments.shown(text)}{' fits several instruments' * bool(holding)}: {meant}expected a General MIDI "
         "number, 0..127, or an instrument such as piano, violin, flute or drums"
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Groups:
-    """The instruments that a model of some music keeps apart, G groups.
+    """The instruments that a model of some music keeps apart: G groups.
 
     Attributes:
         programs: one program for each group, the group of most notes first.
         index: int16 [129], the group of each program and of DRUMS.
-        merged: (program of the music, program that stands for it) of those that have no group of their own.
+        merged: (program, the one that stands for it) of each program of the music without a group of its own.
     """
 
     programs: tuple[int, ...]
@@ -148,11 +152,12 @@ class Groups:
 
 
 def groups(programs: np.ndarray, most: int = 16) -> Groups:
-    """The groups of the instruments of some music: each its own while there are at most `most`; drums always.
+    """The groups of the instruments of some music: one each while there are at most `most`.
 
-    Of more, the commonest keep their own, as many as leave room for the others in one group a family. If even that
-    leaves no room, the others join a group of their family or else the commonest. A program that the music lacks
-    belongs where it would have been put then; melodic ones never with the drums unless there is nothing else.
+    Drums always have their own. Of more instruments, the commonest have a group each, as many as leave room for one
+    group a family for the others. If even one a family is too many, the others join a group of their family, or else
+    the commonest group. A program that the music lacks belongs to a group by the same rule, with the drums only if
+    there is no other group.
 
     Args:
         programs: the program of each note, int [N], 0..DRUMS; without notes there is one group, piano.
@@ -182,7 +187,7 @@ def index_of(chosen: tuple[int, ...]) -> np.ndarray:
 
 
 def _stand_ins(counts: np.ndarray, most: int) -> dict[int, int]:
-    """Of each program with notes the one that stands for it; counts: notes of each program, int64 [129]."""
+    """{program with notes: the program that stands for it}; counts: notes of each program, int64 [129]."""
     melodic = _commonest(counts[:DRUMS])
     drums = {DRUMS: DRUMS} if counts[DRUMS] else {}
     room = most - len(drums)
@@ -204,7 +209,10 @@ def _commonest(counts: np.ndarray) -> list[int]:
 
 
 def _nearest(program: int, chosen: tuple[int, ...]) -> int:
-    """Which of the chosen programs, the commonest first, is most like this one: itself, its family, the commonest."""
+    """This program if it is chosen, else the commonest of its family, else the commonest; drums only if all else fails.
+
+    chosen: programs, the commonest first.
+    """
     if program in chosen:
         return program
     melodic = [one for one in chosen if one != DRUMS] or list(chosen)
@@ -217,7 +225,7 @@ def _by_name() -> dict[str, int]:
 
 
 def _plain(text: str) -> str:
-    """Letters and digits in lower case, words apart by one space."""
+    """The words of a text in lower case, without punctuation, one space between them."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 

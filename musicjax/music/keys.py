@@ -18,9 +18,8 @@ import numpy as np
 
 from musicjax.errors import UsageError
 from musicjax.music import bar_position
-from musicjax.music.notes import NEGLIGIBLE_BEATS, Notes
+from musicjax.music.notes import DRUMS, MODES, NEGLIGIBLE_BEATS, Notes
 
-MODES = ("major", "minor", "dorian", "mixolydian")
 WORDS = {
     **dict.fromkeys(("", "maj", "major", "ionian"), 0),
     **dict.fromkeys(("m", "min", "minor", "aeolian"), 1),
@@ -36,7 +35,8 @@ SPELLINGS = (
     ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"),
     ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
 )
-DRUMS = 128  # the program of percussion, where notes have programs
+# Semitones from the tonic of each mode up to that of the major key with the same signature.
+RELATIVE_MAJOR = (0, 3, -2, 5)
 
 # Shares of the 12 pitch classes above the tonic in 490 pieces in major and in minor: Albrecht and Shanahan, "The Use
 # of Large Corpora to Train a New Type of Key-Finding Algorithm", Music Perception 31, 2013.
@@ -95,10 +95,9 @@ def of(notes: Notes) -> np.ndarray:
     """The keys of a piece: float64 [K, 3], the beat from which a key holds, its tonic and its mode; by beat.
 
     The first beat is 0, the others are bar lines. Music moved by some semitones has the same table with its tonics
-    moved. Percussion, where notes say what it is, does not count; without other notes the table is empty, [0, 3].
+    moved. Drums do not count; without other notes the table is empty, [0, 3].
     """
-    program = getattr(notes, "program", None)
-    pitched = np.full(len(notes), True) if program is None else np.asarray(program) != DRUMS
+    pitched = notes.program != DRUMS
     if not pitched.any():
         return np.zeros((0, 3))
     onset, duration = notes.onset_beats[pitched], notes.duration_beats[pitched]
@@ -180,11 +179,10 @@ def _changes(total: np.ndarray, lines: np.ndarray) -> np.ndarray:
 
 def _stretches(total: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The starts, and the key of each stretch as an index, after neighbours with the same signature are made one."""
-    relative_major = np.array([0, 3, -2, 5])  # of each mode, above its tonic
     while True:
         keys = np.diff(total[np.append(starts, len(total) - 1)], axis=0).argmax(axis=1)
         tonic, mode = np.divmod(keys, len(MODES))
-        signature = (tonic + relative_major[mode]) % 12
+        signature = (tonic + np.array(RELATIVE_MAJOR)[mode]) % 12
         differs = np.append(True, signature[1:] != signature[:-1])
         if differs.all():
             return starts, keys

@@ -15,10 +15,21 @@ from musicjax import arguments
 from musicjax.errors import UsageError
 from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, midi_tracks, tempo_map
 from musicjax.music import notes as notes_lib
+from musicjax.music.keys import RELATIVE_MAJOR, SPELLINGS
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.midi_programs import PERCUSSION_CHANNEL
 from musicjax.music.midi_tracks import MICROSECONDS_A_MINUTE, MOST_TICKS, Placed
-from musicjax.music.notes import DEFAULT_BPM, DRUMS, FASTEST_BPM, SLOWEST_BPM, Notes, from_beats, one_meter, one_tempo
+from musicjax.music.notes import (
+    DEFAULT_BPM,
+    DRUMS,
+    FASTEST_BPM,
+    MODES,
+    SLOWEST_BPM,
+    Notes,
+    from_beats,
+    one_meter,
+    one_tempo,
+)
 
 if TYPE_CHECKING:
     import mido
@@ -27,9 +38,6 @@ MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSI
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 SUSTAINS = ("key", "pedal")  # what ends a note
-# The names of key signatures, from tonic C up.
-MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MINOR_KEYS = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 
 
 def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
@@ -155,11 +163,14 @@ def write(
 ) -> int:
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
-    A part of several instruments gets a track for each, named after it; drums go to channel 10. Every note_on gets its
+    A part of several instruments gets a track for each, named after it. Drums go to channel 10. Every note_on gets its
     own note_off at least one tick later. Two notes of one pitch that sound together go to two channels, so that a
-    reader can pair them without guessing, but a drum that is struck while it sounds ends first. It leaves out and
-    counts the notes that find no channel (there are 15 for one instrument; several have equally many each, and share
-    them if they are more than 15), and all but the loudest of equal drums struck at once.
+    reader can pair them without guessing. A drum that is struck while it sounds ends first instead.
+
+    Instruments have equally many channels each. One whose channels are taken uses those of others, and then a program
+    change stands before each note of such a channel. It leaves out and counts the notes of one pitch that find none of
+    the 15 channels free, and all but the loudest of equal drums struck at once.
+
     The file appears under its name only when it is complete.
 
     Args:
@@ -207,8 +218,9 @@ def write(
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     tracks = midi_tracks.of_parts(parts, programs, names, MELODIC_CHANNELS)
     placed = midi_tracks.place(tracks, clock)
+    shared = midi_tracks.shared(placed) - {PERCUSSION_CHANNEL}
     for index, (track, own) in enumerate(zip(tracks, placed, strict=True)):
-        file.tracks.append(mido.MidiTrack(_track(track, own, changes if index == 0 else [])))
+        file.tracks.append(mido.MidiTrack(_track(track, own, changes if index == 0 else [], shared)))
     with files.whole(path) as partial, partial.open("wb") as stream:
         file.save(file=stream)
     return sum(map(len, parts)) - sum(map(len, placed))
@@ -249,16 +261,19 @@ def _key_signatures(keys: np.ndarray, ticks_per_beat: int) -> list[tuple[int, mi
 
 
 def _signature(tonic: int, mode: int) -> str:
-    """What MIDI calls a key: it knows major and minor, so that another mode has the sharps and flats of a major key."""
-    if mode == 1:
-        return MINOR_KEYS[tonic]
-    return MAJOR_KEYS[(tonic + {0: 0, 2: -2, 3: 5}[mode]) % 12]
+    """What MIDI calls a key. It knows major and minor; another mode gets the major key of the same sharps and flats."""
+    if MODES[mode] == "minor":
+        return f"{SPELLINGS[mode][tonic]}m"
+    return SPELLINGS[MODES.index("major")][(tonic + RELATIVE_MAJOR[mode]) % 12]
 
 
 def _track(
-    track: midi_tracks.Track, placed: list[Placed], changes: list[tuple[int, mido.MetaMessage]]
+    track: midi_tracks.Track, placed: list[Placed], changes: list[tuple[int, mido.MetaMessage]], shared: set[int]
 ) -> list[mido.Message | mido.MetaMessage]:
-    """The messages of a track, those of `changes`, (tick, message), among them."""
+    """The messages of a track, those of `changes`, (tick, message), among them.
+
+    shared: channels on which other tracks change the program, too.
+    """
     import mido
 
     program = 0 if track.program == DRUMS else track.program  # on the drums' channel 0 is the standard kit
@@ -267,11 +282,9 @@ def _track(
         head.append(mido.MetaMessage("track_name", name=track.name.encode(errors="replace").decode(), time=0))
     for channel in sorted({channel for *_, channel in placed}):
         head.append(mido.Message("program_change", program=program, channel=channel, time=0))
-    changes = [change for change in changes if change[0] > 0]
-    if track.shared:  # any other track may have changed it meanwhile
-        onsets = dict.fromkeys((start, channel) for start, *_, channel in placed)
-        changes += [(tick, mido.Message("program_change", program=program, channel=at)) for tick, at in onsets]
-    return head + _messages(placed, changes)
+    onsets = dict.fromkeys((start, channel) for start, *_, channel in placed if channel in shared)
+    again = [(tick, mido.Message("program_change", program=program, channel=channel)) for tick, channel in onsets]
+    return head + _messages(placed, [change for change in changes if change[0] > 0] + again)
 
 
 def _messages(

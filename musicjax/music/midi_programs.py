@@ -15,9 +15,9 @@ CHANNELS = 16
 def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndarray:
     """The program of the notes that begin at events `begins`, int64 [N]: 0..127, or DRUMS on the percussion channel.
 
-    That is what the last program change before the note says, 0 if there is none. In the note's own track the order of
-    the events decides; one in another track comes before events of its tick. Of two at one tick, the note's own track
-    has the say. Banks are ignored.
+    The last program change before the note decides; without one the program is 0. In the note's own track the order of
+    the events tells what comes before. A change in another track comes before all events of its tick. Of two changes
+    at one tick, that of the note's own track holds. Banks are ignored.
 
     Args:
         merged: whether program changes of a channel act on the notes of all tracks, as where the tracks play together.
@@ -61,7 +61,7 @@ def _last_in_others(events: Events, begins: np.ndarray, changes: np.ndarray) -> 
         return (events.status[at] & 0xF).astype(np.int64) * (len(ticks) + 1) + rank
 
     before = np.searchsorted(place(ordered), place(begins), side="right") - 1
-    # Where that is one of the note's own track, the one before all those of this track that lie next to it.
+    # Where that change is in the note's own track, go back past the run of changes of this track.
     track = events.track[ordered]
     is_first = np.append(True, (track[1:] != track[:-1]) | (channel_of_change[1:] != channel_of_change[:-1]))
     first = np.maximum.accumulate(np.where(is_first, np.arange(len(ordered)), 0))

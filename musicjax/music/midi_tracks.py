@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,15 +27,13 @@ class Track(NamedTuple):
     Attributes:
         program: General MIDI program, or DRUMS.
         name: of the track; None if it has none.
-        channels: those that it may use, one at least.
-        shared: whether a track of another instrument uses them too.
+        channels: those that it may use, its own first.
     """
 
     notes: Notes
     program: int
     name: str | None
     channels: tuple[int, ...]
-    shared: bool = False
 
 
 def of_parts(
@@ -43,12 +41,12 @@ def of_parts(
 ) -> list[Track]:
     """The tracks of some parts: one a part, or one for each instrument of a part that has several.
 
-    Every track has as many channels as every other, what is left goes to the first ones. If there are more tracks than
-    channels, they share them. Drums have the percussion channel.
+    Each track has equally many melodic channels of its own, and the first tracks have one more each if some are left
+    over. Where its own do not suffice, it may use those of others. Drums have the percussion channel.
 
     Args:
-        programs: of each part, for all its notes but drums; the notes' own where not given.
-        names: of each part. A track of one instrument of several is called after it, too.
+        programs: of each part, for all its notes but drums; where not given, the notes' own.
+        names: of each part; the track of one instrument of several is also called after the instrument.
         melodic: the channels that are not the drums'.
     """
     tracks = []
@@ -63,20 +61,19 @@ def of_parts(
                 instrument = instruments.name_of(program)
                 name = instrument if name is None else f"{name}: {instrument}"
             tracks.append(Track(notes[own == program], program, name, (PERCUSSION_CHANNEL,)))
-    return _with_channels(tracks, melodic)
+    return _with_channels(tracks, tuple(melodic))
 
 
-def _with_channels(tracks: list[Track], melodic: Sequence[int]) -> list[Track]:
+def _with_channels(tracks: list[Track], melodic: tuple[int, ...]) -> list[Track]:
     count = sum(track.program != DRUMS for track in tracks)
     each = len(melodic) // max(count, 1)
     given, number = [], 0
     for track in tracks:
         if track.program != DRUMS:
-            spare = each * count + number
-            own = (*melodic[number * each : (number + 1) * each], *melodic[spare : spare + 1])
-            track = track._replace(
-                channels=own if each else (melodic[number % len(melodic)],), shared=count > len(melodic)
-            )
+            spare, first = each * count + number, number * max(each, 1) % len(melodic)
+            own = melodic[number * each : (number + 1) * each] + melodic[spare : spare + 1]
+            others = [channel for channel in melodic[first:] + melodic[:first] if channel not in own]
+            track = track._replace(channels=(*own, *others))
             number += 1
         given.append(track)
     return given
@@ -86,49 +83,61 @@ def place(tracks: Sequence[Track], clock: Clock) -> list[list[Placed]]:
     """The notes of each track in ticks, each a tick long at least, no pitch twice at once on a channel.
 
     A note that finds no channel is left out. A drum that is struck while it sounds ends first; of two strokes at once
-    the louder is left.
+    the louder is left. Both hold across tracks, since players merge all tracks of a file.
     """
-    rows: list[list[_Row]] = []
-    for track in tracks:
-        onset = clock.ticks(track.notes.onset)
-        end = np.maximum(clock.ticks(track.notes.onset + track.notes.duration), onset + 1)
-        columns = (onset, end, track.notes.pitch, track.notes.velocity)
-        rows.append(list(zip(*(column.tolist() for column in columns), strict=True)))
-    melodic = [number for number, track in enumerate(tracks) if track.program != DRUMS]
-    placed = _melodic([rows[number] for number in melodic], [tracks[number].channels for number in melodic])
-    found = dict(zip(melodic, placed, strict=True))
-    return [found[number] if number in found else _drums(rows[number]) for number in range(len(tracks))]
-
-
-def _melodic(tracks: list[list[_Row]], channels: list[tuple[int, ...]]) -> list[list[Placed]]:
-    """The notes of each track on the first of its channels that is free."""
-    free_from: dict[tuple[int, int], int] = defaultdict(int)
+    rows = [(number, row) for number, track in enumerate(tracks) for row in _rows(track.notes, clock)]
+    rows.sort(key=lambda at: (at[1][0], at[0]))
+    channels = [track.channels for track in tracks]
+    melodic = [at for at in rows if tracks[at[0]].program != DRUMS]
+    drums = [at for at in rows if tracks[at[0]].program == DRUMS]
     placed: list[list[Placed]] = [[] for _ in tracks]
-    # In the order of their onsets, since tracks may share a channel.
-    together = sorted(
-        ((row[0], number, row) for number, rows in enumerate(tracks) for row in rows), key=lambda at: at[:2]
-    )
-    for start, number, (_, stop, pitch, velocity) in together:
-        channel = next((c for c in channels[number] if free_from[c, pitch] <= start), None)
-        if channel is not None:
-            free_from[channel, pitch] = stop
-            placed[number].append((start, stop, pitch, velocity, channel))
+    for number, note in _melodic(melodic, channels) + _drums(drums):
+        placed[number].append(note)
     return placed
 
 
-def _drums(rows: list[_Row]) -> list[Placed]:
-    placed: list[Placed] = []
+def shared(placed: Sequence[list[Placed]]) -> set[int]:
+    """The channels that several tracks use; placed: the notes of each track."""
+    users = Counter(channel for notes in placed for channel in {channel for *_, channel in notes})
+    return {channel for channel, count in users.items() if count > 1}
+
+
+def _rows(notes: Notes, clock: Clock) -> list[_Row]:
+    onset = clock.ticks(notes.onset)
+    end = np.maximum(clock.ticks(notes.onset + notes.duration), onset + 1)
+    columns = (onset, end, notes.pitch, notes.velocity)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _melodic(rows: list[tuple[int, _Row]], channels: Sequence[tuple[int, ...]]) -> list[tuple[int, Placed]]:
+    """Notes, each with the number of its track, on the first free channel of the track; rows: by onset."""
+    # Of each channel and pitch, where its last note ends and the track of that note. A later track of the file ends a
+    # note after an earlier one begins one on the same tick, so that the ending would meet the wrong note.
+    free_from: dict[tuple[int, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
+    placed = []
+    for number, (start, stop, pitch, velocity) in rows:
+        channel = next((c for c in channels[number] if free_from[c, pitch] <= (start, number)), None)
+        if channel is not None:
+            free_from[channel, pitch] = (stop, number)
+            placed.append((number, (start, stop, pitch, velocity, channel)))
+    return placed
+
+
+def _drums(rows: list[tuple[int, _Row]]) -> list[tuple[int, Placed]]:
+    """Strokes, each with the number of its track, on the percussion channel; rows: by onset."""
+    placed: list[tuple[int, Placed]] = []
     last: dict[int, int] = {}  # of each drum, where its last stroke is
-    for start, stop, pitch, velocity in rows:
-        before = placed[last[pitch]] if pitch in last else None
-        if before is not None and before[0] == start:
-            louder = max(velocity, before[3])
-            placed[last[pitch]] = (start, max(stop, before[1]), pitch, louder, PERCUSSION_CHANNEL)
-            continue
-        if before is not None:
-            placed[last[pitch]] = (before[0], min(before[1], start), *before[2:])
+    for number, (start, stop, pitch, velocity) in rows:
+        if pitch in last:
+            owner, (begun, ends, _, loudness, channel) = placed[last[pitch]]
+            if begun == start:
+                louder = (start, max(stop, ends), pitch, max(velocity, loudness), channel)
+                placed[last[pitch]] = (owner, louder)
+                continue
+            ends = min(ends, start - (owner > number))  # see _melodic
+            placed[last[pitch]] = (owner, (begun, max(ends, begun + 1), pitch, loudness, channel))
         last[pitch] = len(placed)
-        placed.append((start, stop, pitch, velocity, PERCUSSION_CHANNEL))
+        placed.append((number, (start, stop, pitch, velocity, PERCUSSION_CHANNEL)))
     return placed
 
 

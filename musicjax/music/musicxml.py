@@ -2,8 +2,8 @@
 
 It reads pitches as they sound, tied notes as one, times from divisions, tempo marks and meters. Measures begin together
 in all parts and are as long as what is written in them, so an upbeat is as short as it is. It plays repeats once,
-leaves out grace notes and notes without pitch, and gives every note VELOCITY, since a score has none. An element that
-cannot be read costs that element, and is counted.
+leaves out grace notes and those without a pitch for which it states no MIDI number. It gives every note VELOCITY,
+since a score has none. An element that cannot be read costs that element, and is counted.
 
 `READER_VERSION` (in musicjax.music) counts for this file too: raise it whenever the same bytes would give other notes.
 """
@@ -22,9 +22,9 @@ import numpy as np
 from musicjax.music import long_rests, musicxml_bars, musicxml_file, musicxml_programs, musicxml_values, tempo_map
 from musicjax.music.musicxml_bars import Bar
 from musicjax.music.musicxml_file import Mended, MusicXmlError
-from musicjax.music.musicxml_programs import Programs
+from musicjax.music.musicxml_programs import Players
 from musicjax.music.musicxml_values import MOST_BEATS, MOST_DIVISIONS, Meter
-from musicjax.music.notes import Notes, one_tempo
+from musicjax.music.notes import DRUMS, Notes, one_tempo
 
 if TYPE_CHECKING:
     from musicjax.music.musicxml_file import Element
@@ -67,14 +67,14 @@ class _Part:
         transpose: semitones from what is written to what sounds.
         tied: notes that wait for the one they are tied to, by (pitch, end).
         meters: those that it states in this measure.
-        programs: see `musicxml_programs`.
+        players: see `musicxml_programs`.
     """
 
     divisions: int = 1
     transpose: int = 0
     tied: dict[tuple[int, Fraction], list[_Note]] = dataclasses.field(default_factory=lambda: defaultdict(list))
     meters: list[Meter] = dataclasses.field(default_factory=list)
-    programs: Programs = dataclasses.field(default_factory=dict)
+    players: Players = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -96,10 +96,13 @@ class _Score:
         self.first.setdefault(code, len(self.bars) if bar is None else bar)
 
 
-def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
+def read(path: str | os.PathLike, *, percussion: bool = True) -> tuple[Notes, Mended]:
     """The notes of one score, all parts merged, and {code: words} of what was mended to read it.
 
     Notes that start together keep the order of the file, part by part.
+
+    Args:
+        percussion: whether to keep the notes of instruments on MIDI's percussion channel.
 
     Raises:
         MusicXmlError: the file gives no notes, with the reason.
@@ -108,9 +111,9 @@ def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
     mended: Mended = {}
     root = musicxml_file.read(path, mended)
     score = _Score()
-    programs = musicxml_programs.of_parts(root)
+    players = musicxml_programs.of_parts(root)
     names, measures = _measures(root)
-    end = _read_parts(measures, [_Part(programs=programs.get(name, {})) for name in names], score)
+    end = _read_parts(measures, [_Part(players=players.get(name, {})) for name in names], score)
     meters, contradicting = musicxml_bars.meters(score.bars, end)
     for bar in contradicting:
         score.say("contradicting_meters", bar)
@@ -120,6 +123,10 @@ def read(path: str | os.PathLike) -> tuple[Notes, Mended]:
     if not score.notes:
         code, why = next(iter(mended.items()), ("no_notes", ""))
         raise MusicXmlError(code, f"holds no notes{why and ': '}{why}")
+    if not percussion:
+        score.notes = [note for note in score.notes if note.program != DRUMS]
+        if not score.notes:
+            raise MusicXmlError("only_percussion", "holds notes of percussion only")
     return long_rests.shortened(_notes(score, meters), mended), mended
 
 
@@ -215,17 +222,11 @@ def _read_tempo(item: Element, at: Fraction, score: _Score) -> None:
 
 
 def _read_note(item: Element, onset: Fraction, duration: Fraction, part: _Part, score: _Score) -> None:
-    if item.find("rest") is not None or item.find("unpitched") is not None:
+    if item.find("rest") is not None:
         return
-    written = musicxml_values.pitch(item)
-    if written is None:
-        score.say("bad_pitch")
-        return
-    if written != round(written):
-        score.say("microtone")
-    pitch = round(written) + part.transpose
-    if not 0 <= pitch <= 127:
-        score.say("pitch_range")
+    player = musicxml_programs.player_of(item, part.players)
+    pitch = player.unpitched if item.find("unpitched") is not None else _sounding_pitch(item, part, score)
+    if pitch is None:
         return
     if not duration:
         score.say("no_duration")
@@ -236,13 +237,25 @@ def _read_note(item: Element, onset: Fraction, duration: Fraction, part: _Part, 
         note = waiting.pop(0)
         note.end = onset + duration
     else:
-        instrument = item.find("instrument")
-        own = part.programs.get("", 0)
-        program = own if instrument is None else part.programs.get(instrument.get("id", ""), own)
-        note = _Note(pitch, onset, onset + duration, program)
+        note = _Note(pitch, onset, onset + duration, player.program)
         score.notes.append(note)
     if "start" in ties:
         part.tied[pitch, note.end].append(note)
+
+
+def _sounding_pitch(item: Element, part: _Part, score: _Score) -> int | None:
+    """The MIDI number of a note with a pitch; None if it has none."""
+    written = musicxml_values.pitch(item)
+    if written is None:
+        score.say("bad_pitch")
+        return None
+    if written != round(written):
+        score.say("microtone")
+    pitch = round(written) + part.transpose
+    if not 0 <= pitch <= 127:
+        score.say("pitch_range")
+        return None
+    return pitch
 
 
 def _duration(item: Element, part: _Part, score: _Score) -> Fraction | None:

@@ -11,7 +11,7 @@ were moved. The form says how many bars are left and which of eight bars it is (
 those found in the training pieces. All but interval, instrument, pitch, duration and velocity follow from the past or
 are told, so nothing predicts them.
 
-Shape legend: C = 17 columns; 11 in models without key, form and instruments, and 10 in those of 0.1.0, without meters.
+Shape legend: C = 30 columns; 11 in models without key, form and instruments, and 10 in those of 0.1.0, without meters.
 """
 
 from __future__ import annotations
@@ -30,18 +30,30 @@ from musicjax.music.notes import DRUMS
 INTERVAL, BAR_POSITION, PITCH, DURATION, VELOCITY = range(5)
 MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH = range(5, 10)
 METER, INSTRUMENT, MATCH_INSTRUMENT, TONIC, MODE, BARS_LEFT, PHRASE = range(10, 17)
+SOUNDING = tuple(range(17, 29))  # of each pitch class, C first, whether an earlier note still sounds
+HELD = 29
 NOTE = ("interval", "bar_position", "pitch", "duration", "velocity")
 MATCH = ("match_interval", "match_pitch", "match_duration", "match_velocity", "match_length")
 FORM = ("instrument", "match_instrument", "tonic", "mode", "bars_left", "phrase")
-COLUMNS = (*NOTE, *MATCH, "meter", *FORM)
+HARMONY = (*(f"sounding_{pitch_class}" for pitch_class in range(12)), "held")
+COLUMNS = (*NOTE, *MATCH, "meter", *FORM, *HARMONY)
 # The order in which a row comes to be, its match apart: each column is drawn or follows given those before it.
-ORDER = (INTERVAL, BAR_POSITION, METER, TONIC, MODE, BARS_LEFT, PHRASE, INSTRUMENT, PITCH, DURATION, VELOCITY)
+TOLD = (BAR_POSITION, METER, TONIC, MODE, BARS_LEFT, PHRASE, *SOUNDING, HELD)
+ORDER = (INTERVAL, *TOLD, INSTRUMENT, PITCH, DURATION, VELOCITY)
 # The match columns, and the columns of the note that followed which they repeat, in the same order.
 MATCHED = (MATCH_INTERVAL, MATCH_INSTRUMENT, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY)
 # Columns that are predicted, in the order above; the first three are what makes two notes alike.
 PREDICTED = (INTERVAL, INSTRUMENT, PITCH, DURATION, VELOCITY)
+# Where the bins of HELD begin, in steps of the grid: how long the last of the earlier notes goes on; bin 0: none does.
+HELD_STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 # The most bins of each column. Every model has them all, so that its shape does not depend on the data.
-SIZES = (48, 96, 128, 48, 32, 48, 128, 48, 32, 10, 8, 16, 16, 12, 1 + len(keys.MODES), 1 + len(form.LEFT), 8)
+SIZES = (
+    *(48, 96, 128, 48, 32),
+    *(48, 128, 48, 32, 10),
+    *(8, 16, 16, 12, 1 + len(keys.MODES), 1 + len(form.LEFT), form.PHRASE_BARS),
+    *(2,) * len(SOUNDING),
+    1 + len(HELD_STEPS),
+)
 # Those of models without key, form and instruments, and of models of 0.1.0, whose bars all have four beats.
 SIZES_0_2 = SIZES[: METER + 1]
 SIZES_0_1 = (48, 48, 128, 48, 32, 48, 128, 48, 32, 10)

@@ -44,6 +44,8 @@ class NoNotesError(Exception):
 FIELDS = ("pitch", "velocity", "onset", "duration", "onset_beats", "duration_beats")
 COLUMNS = (*FIELDS, "program")  # all that have an entry for each note
 DRUMS = 128  # the program of notes on MIDI's percussion channel, whose pitches are drums
+# The modes of keys: `Notes.keys` has their indices. They stand here because `music.keys` imports this file.
+MODES = ("major", "minor", "dorian", "mixolydian")
 NEGLIGIBLE_BEATS = 1e-6
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
 
@@ -82,7 +84,7 @@ class Notes:
             beat. Bars before the first one are as long as those after it.
         program: int16 [N], the instrument of each note: General MIDI program 0..127, or DRUMS. If not given, 0, piano.
         keys: float64 [S, 3], the beat from which a key holds, its tonic as a pitch class 0..11, and the index of its
-            mode: major, minor, dorian, mixolydian; by beat. Empty where the keys are not known.
+            mode in MODES; by beat. Empty where the keys are not known.
 
     Raises:
         UsageError: columns that had to be converted are not notes, see `check`.
@@ -101,7 +103,10 @@ class Notes:
 
     def __post_init__(self) -> None:
         if self.program is None:
-            length = len(self.pitch) if hasattr(self.pitch, "__len__") else 0
+            try:
+                length = len(self.pitch)
+            except TypeError:  # no column at all, which is refused below
+                length = 0
             object.__setattr__(self, "program", np.zeros(length, np.int16))
         columns = [getattr(self, name) for name in _RULES]
         if all(type(own) is np.ndarray and own.dtype == kind for own, kind in zip(columns, _TYPES, strict=True)):
@@ -139,7 +144,7 @@ class Notes:
     def after_beat(self, beat: float, before: Notes) -> Notes:
         """These notes, which continue `before` from this beat on, counted from its last bar line until then.
 
-        They are in the meter that it has there and, unless they have keys of their own, in its key.
+        They take over the meter that it has there and, unless they have keys of their own, its key.
         """
         beat += NEGLIGIBLE_BEATS  # a beat just below a bar line is one
         which = bar_position.segments(np.array([beat]), before.meters)
@@ -268,7 +273,7 @@ def _require_changes(notes: Notes, name: str) -> None:
     for field, columns, least, is_row, meant in (
         ("tempos", 2, 1, lambda bpm: bpm > 0, "rows of a beat and quarter notes a minute, above 0"),
         ("meters", 3, 1, bar_position.is_meter, "rows of a beat, a numerator and a denominator such as 4"),
-        ("keys", 3, 0, _is_key, "rows of a beat, a tonic 0..11 and a mode 0..3"),
+        ("keys", 3, 0, _is_key, f"rows of a beat, a tonic 0..11 and a mode 0..{len(MODES) - 1}"),
     ):
         table = getattr(notes, field)
         is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns
@@ -283,4 +288,4 @@ def _require_changes(notes: Notes, name: str) -> None:
 
 
 def _is_key(tonic: float, mode: float) -> bool:
-    return tonic in range(12) and mode in range(4)
+    return tonic in range(12) and mode in range(len(MODES))

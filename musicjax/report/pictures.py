@@ -50,8 +50,8 @@ STYLE = {
 # A piano roll's axes: left, bottom, width and height in pixels. An image column is a pixel, so that no note falls
 # between two. Eight colours and a palette keep the file below 60 kB however many notes there are.
 ROLL_BOX = (64, 52, 740, 266)
-# Narrower, where names of instruments stand beside it: so many, and letters of each.
-BAND_BOX = (64, 52, 640, 266)
+# Narrower, for the names of instruments beside it: at most so many names, each of at most so many letters.
+NARROW_BOX = (64, 52, 640, 266)
 MOST_NAMES, NAME_LETTERS = 16, 24
 LOUDNESS = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1.0, 8)))
 ROLL_COLOURS = 64
@@ -187,10 +187,10 @@ def ridges_png(title: str, panels: dict[str, tuple[np.ndarray, np.ndarray, np.nd
 def piano_roll_png(notes: Notes, title: str = "") -> bytes:
     """A piano roll, 900 x 360 pixels: seconds to the right, pitch upwards, darker is louder.
 
-    Several instruments have a colour each instead, and their names beside the roll.
+    If there are several instruments, the colour tells which one plays, and their names stand beside the roll.
     """
     programs = roll.instruments_of(notes)
-    place = BAND_BOX if programs else ROLL_BOX
+    place = NARROW_BOX if programs else ROLL_BOX
 
     def draw(figure: Figure) -> None:
         axes = figure.add_axes(_share_of_figure(place), xlabel="time, seconds", ylabel="pitch")
@@ -201,7 +201,7 @@ def piano_roll_png(notes: Notes, title: str = "") -> bytes:
             axes.text(0.5, 0.5, "no notes", transform=axes.transAxes, ha="center", va="center", fontsize=16)
             return
         if programs:
-            _band(axes, notes, programs, columns=place[2])
+            _roll_by_instrument(axes, notes, programs, columns=place[2])
             return
         image = _roll(axes, notes, columns=place[2])
         bar_box = (ROLL_BOX[0] + ROLL_BOX[2] + 20, ROLL_BOX[1], 12, ROLL_BOX[3])
@@ -216,6 +216,8 @@ def piano_roll_png(notes: Notes, title: str = "") -> bytes:
 
 def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> bytes:
     """Small piano rolls beside each other, each with text above and below it.
+
+    Darker is louder, also where there are several instruments, since a sheet has no room for their names.
 
     panels: (text above, a line or two; text below, wrapped; notes) each, at least one.
     """
@@ -238,8 +240,8 @@ def contact_sheet_png(title: str, panels: Sequence[tuple[str, str, Notes]]) -> b
     return _png(draw, height=60 + SHEET_HEIGHT * rows)
 
 
-def _band(axes: Axes, notes: Notes, programs: Sequence[int], columns: int) -> None:
-    """`_roll` of several instruments, these programs, a colour each, with their names to the right."""
+def _roll_by_instrument(axes: Axes, notes: Notes, programs: Sequence[int], columns: int) -> None:
+    """`_roll` with a colour for each of the programs, and their names to the right."""
     colours = [roll.COLOURS[k % len(roll.COLOURS)] for k in range(len(programs))]
     image = _roll(axes, notes, columns, np.searchsorted(programs, notes.program))
     image.set(cmap=ListedColormap(colours), norm=BoundaryNorm(np.arange(len(programs) + 1) - 0.5, len(programs)))

@@ -8,7 +8,7 @@ from musicjax.music.notes import Notes
 
 VELOCITY_STEP = 16  # velocities that share a colour
 LEAST_ROWS = 24  # two octaves
-# Of the instruments of a piece that has several, in turn; page.css has the same.
+# Of the instruments of a piece that has several; they begin anew after the last. page.css has the same.
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#882255", "#999933", "#44aa99", "#aa4499", "#7a7a7a", "#6b4fbb"),
@@ -28,7 +28,7 @@ def octaves(lowest: int, highest: int) -> dict[int, str]:
 
 
 def instruments_of(notes: Notes) -> list[int]:
-    """The programs that a piano roll tells apart by colour, rising; none if all notes have one."""
+    """The programs that a piano roll tells apart by colour, rising; empty if all notes have the same program."""
     programs = np.unique(notes.program).tolist()
     return programs if len(programs) > 1 else []
 
@@ -36,10 +36,10 @@ def instruments_of(notes: Notes) -> list[int]:
 def loudest(
     notes: Notes, lowest: int, highest: int, seconds: float, columns: int, values: np.ndarray | None = None
 ) -> np.ndarray:
-    """What the loudest note is by pitch and column of time, float32 [pitches, columns]; nan where there is none.
+    """The value of the loudest note by pitch and column of time, float32 [pitches, columns]; nan where none sounds.
 
     Args:
-        values: a number for each note, [N]; its velocity if not given.
+        values: a number for each note, [N]; None: its velocity.
     """
     values = notes.velocity if values is None else values
     image = np.full((highest - lowest + 1, columns), np.nan, np.float32)

@@ -59,7 +59,7 @@ def _add_key(samples: np.ndarray, notes: Notes, pitch: int, program: int, rate: 
     start, velocity = start[order], notes.velocity[order].astype(np.float64)
     release = (np.linspace(1.0, 0.0, int(RELEASE_SECONDS * rate)) ** 2).astype(np.float32)
     held = np.rint(_held_seconds(notes, pitch, program)[order] * rate).astype(np.int64)
-    if program == DRUMS:  # the piece ends before some have died away
+    if program == DRUMS:  # the sound of the piece may end before theirs
         held = np.minimum(held, len(samples) - len(release) - start)
     until_next = np.diff(start, append=np.iinfo(np.int64).max)
     struck = until_next > 0

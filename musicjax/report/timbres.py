@@ -1,4 +1,4 @@
-"""How the built-in synthesiser tells instruments apart: a sum of partials for each family, and drums of noise."""
+"""What the instruments of the built-in synthesiser sound like: partials for each family, sines and noise for drums."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Timbre(NamedTuple):
     """What the partials of an instrument are like.
 
     Attributes:
-        slope: partial k has k to the power of minus this.
-        ring_seconds: in which the first partial of A4 dies away; 0: it sounds as long as it is held.
-        damping: how much faster each further partial does.
-        stiffness: how sharp high partials lie, as on strings that are struck.
-        even: share of partials 2, 4, 6 ... that is left.
-        attack_seconds: until the tone is there.
-        level: loudness beside the piano.
+        slope: partial k has the amplitude k ** -slope.
+        ring_seconds: time in which the first partial of A4 decays to 1 / e; 0: it sounds as long as it is held.
+        damping: partial k decays 1 + damping * (k - 1) times as fast as the first.
+        stiffness: inharmonicity, by which high partials lie sharp, as on struck strings.
+        even: factor of the amplitudes of partials 2, 4, 6 ...
+        attack_seconds: time to full loudness.
+        level: factor of all amplitudes; 1: as loud as the piano.
     """
 
     slope: float = 1.4
@@ -66,8 +66,8 @@ class _Drum(NamedTuple):
     """A drum: a sine that falls to `hertz`, and noise.
 
     Attributes:
-        seconds: in which both die away to a third.
-        tone, noise: how loud each is.
+        seconds: time in which both decay to 1 / e.
+        tone, noise: the amplitude of each.
         bright: whether the noise has no low frequencies.
     """
 
@@ -95,7 +95,7 @@ _DRUMS = (
         for pitch in (41, 43, 45, 47, 48, 50)
     }
 )
-_SILENT_AFTER = 6.0  # times of dying away to a third
+_SILENT_AFTER = 6.0  # times that decay, at 1/400 of the amplitude
 
 
 def of(program: int) -> Timbre:
@@ -117,7 +117,7 @@ def drum(pitch: int, length: int, rate: int) -> np.ndarray:
     """
     kind = _DRUMS.get(pitch, _OTHER)
     seconds = np.arange(length) / rate
-    # The pitch falls from four times as high. This is the integral of the frequency.
+    # The integral of the frequency, which falls from 4 * hertz to hertz.
     fallen = kind.hertz * (seconds + 3 * 0.03 * (1 - np.exp(-seconds / 0.03)))
     noise = np.random.default_rng(pitch).standard_normal(length + 1)
     noise = np.diff(noise) if kind.bright else noise[1:]

@@ -50,7 +50,7 @@ document.querySelectorAll(".plot").forEach((plot, number) => {
 const PARTIALS = [1, 0.55, 0.3, 0.18, 0.1, 0.06, 0.04], TONE_SECONDS = 3, RELEASE_SECONDS = 0.06;
 const AHEAD_SECONDS = 1.5; // a hidden page's timer fires once a second
 const volume = document.querySelector(".volume input");
-// What is blown or bowed sounds as long as it is held, a drum as long as it likes.
+// What is blown or bowed sounds as long as it is held. What is struck or plucked, and a drum, dies away.
 const HELD = {
   organ: { partials: [1, 0.5, 0.4, 0.3, 0, 0.2, 0, 0.2], level: 0.3, attack: 0.01 },
   bowed: { partials: [1, 0.5, 0.33, 0.25, 0.2, 0.17, 0.14, 0.12], level: 0.3, attack: 0.07 },
@@ -59,10 +59,10 @@ const HELD = {
   pipe: { partials: [1, 0.15, 0.08, 0.02], level: 0.45, attack: 0.03 },
   synth: { partials: [1, 0, 0.33, 0, 0.2, 0, 0.14, 0, 0.11], level: 0.3, attack: 0.02 },
 };
-// Of the sixteen families of General MIDI.
+// The timbre of each of the sixteen families of General MIDI.
 const FAMILIES = ["piano", "bell", "organ", "plucked", "bass", "bowed", "bowed", "brass",
   "reed", "pipe", "synth", "synth", "synth", "plucked", "bell", "synth"];
-const STRUCK = { // how strong each further partial is beside the piano's, and how fast all die away
+const STRUCK = { // beside the piano: how strong each further partial is, and how fast all of them decay
   piano: { brightness: 1, haste: 1 },
   plucked: { brightness: 1.15, haste: 1.8 },
   bell: { brightness: 0.7, haste: 1.5 },
