@@ -155,6 +155,20 @@ def test_an_ending_is_an_edge_within_the_last_bar(model):
     assert ending(np.concatenate([last, edge, beyond])) == 1, "what follows an edge is no music"
 
 
+@pytest.mark.parametrize(("drawn", "must_end", "beyond"), [(0, False, False), (1, False, True), (1, True, False)])
+def test_an_output_has_a_note_before_it_ends_or_goes_on(drawn, must_end, beyond):
+    import jax.numpy as jnp
+
+    own = bins(loops=(2, 2))
+    yes, no = jnp.ones(1, bool), jnp.zeros(1, bool)
+    wanted = event_form.Wanted(no, jnp.ones(1, jnp.int32), jnp.zeros(1, jnp.int32), yes, yes if must_end else no)
+    tables = event_form.tables_of(own)
+    past = event_form.start(wanted, tables)._replace(drawn=jnp.full(1, drawn))
+    passed = jnp.arange(EDGE + 1)[None] // 16
+    within = np.asarray(event_form.Form(wanted, tables, past).within(passed))[0]
+    assert within[:16].all() and set(within[16:EDGE].tolist()) == {beyond} and within[EDGE] == (drawn > 0)
+
+
 @pytest.mark.parametrize(("key", "semitones"), [("D", 2), ("Bb", -2), ("F#", 6)])
 def test_a_key_moves_the_whole_output(model, key, semitones):
     rows = note_rows.encode(tiny_events.pieces()[0], model.encoding.bins)[0]

@@ -82,16 +82,17 @@ class Form(NamedTuple):
     def within(self, bars: jax.Array) -> jax.Array:
         """bool [G, intervals]: those that lead no further than the last bar, and the edge in the last bar alone.
 
-        From the last bar an output may go on, unless it must end: so it shows that it has not come to an end.
+        Once it has a note, an output may go on from the last bar, unless it must end: so it shows that it has not come
+        to an end.
 
         Args:
             bars: int32 [G, intervals], how many bar lines each passes.
         """
         is_edge = jnp.arange(bars.shape[1]) == EDGE
-        is_last = (self.past.bars_left == 0) & self.wanted.ends
+        has_come = (self.past.bars_left == 0) & self.wanted.ends & (self.past.drawn > 0)
         inside = (bars <= self.past.bars_left[:, None]) | ~self.wanted.ends[:, None]
-        goes_on = (is_last & ~self.wanted.must_end)[:, None]
-        return jnp.where(is_edge, (is_last & (self.past.drawn > 0))[:, None], inside | goes_on)
+        goes_on = (has_come & ~self.wanted.must_end)[:, None]
+        return jnp.where(is_edge, has_come[:, None], inside | goes_on)
 
     def after_bars(self, bars: jax.Array) -> Form:
         """Once so many bar lines have passed, int32 [G].
