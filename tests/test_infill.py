@@ -22,7 +22,7 @@ from musicjax.generation import vary as vary_lib
 from musicjax.main import main
 from musicjax.model import network
 from musicjax.music import bar_position, midi, note_bins, note_rows, splice
-from musicjax.music.note_bins import EDGE, HELD, INTERVAL, METER, SOUNDING
+from musicjax.music.note_bins import BAR_POSITION, BARS_LEFT, EDGE, HELD, INTERVAL, METER, PHRASE, PITCH, SOUNDING
 from musicjax.music.notes import COLUMNS, Notes, from_beats
 from musicjax.store.model import Model
 
@@ -138,39 +138,64 @@ def test_a_note_that_sounds_already_is_not_struck_again():
     assert splice.together(held, new).pitch.tolist() == [60, 62, 64]
 
 
+def test_bars_after_a_silence_begin_where_they_were_asked(model):
+    piece = from_beats([60, 62, 64, 65], [80] * 4, [0, 1, 16, 17], [1.0] * 4)
+    assert model.encoding.bins.interval[-1] < 11 * 4
+    for new in infill_lib.infill(model, piece, 4, 4, num_outputs=3):
+        require_kept(new, piece, 12, 16)
+        onset = new.onset_beats[splice.begin_in(new, 12, 16)]
+        assert onset[0] == 12 and len(set(onset.tolist())) > 1
+
+
+def test_the_rows_after_a_gap_lie_where_they_lie_in_the_piece(model, piece):
+    lines, one = splice.bar_lines(piece), infill_lib.with_keys(piece)
+    # Without an interval for the gap, which is shorter than the longest.
+    bins = dataclasses.replace(model.encoding.bins, interval=(0, 1, 2, 3, 4, 64))
+    score = event_score.of(one, lines[2], lines[3], bins)
+    after, whole = score.rows[score.before : -1], note_rows.encode(one, bins, match=False)[0][1:-1]
+    whole = whole[len(whole) - len(after) :]
+    told = [BAR_POSITION, PITCH, METER, BARS_LEFT, PHRASE]
+    np.testing.assert_array_equal(after[:, told], whole[:, told])
+    np.testing.assert_array_equal(after[1:, INTERVAL], whole[1:, INTERVAL])
+
+
 def harmony_of(rows: np.ndarray, step: np.ndarray, drawn: slice, end: int, bins: note_bins.Bins) -> np.ndarray:
-    """The columns of what still sounds of rows [N, C] at steps [N]; none of those drawn sounds beyond the gap."""
+    """The columns of what still sounds of rows [N, C] at steps [N]; none of those drawn sounds after the gap."""
     ends = step + note_bins.steps_of(bins)[1][rows[:, note_bins.DURATION]]
-    ends[drawn] = np.minimum(ends[drawn], end)
+    is_drawn = np.isin(np.arange(len(rows)), np.arange(len(rows))[drawn])
     found = np.zeros((len(rows), len(HARMONY)), np.uint8)
     for now in range(len(rows)):
-        sounding = [before for before in range(now) if ends[before] > step[now]]
+        until = np.where(is_drawn & (step[now] >= end), 0, ends)
+        sounding = [before for before in range(now) if until[before] > step[now]]
         for before in sounding:
-            found[now, rows[before, note_bins.PITCH] % 12] |= not bins.is_drums[rows[before, note_bins.INSTRUMENT]]
+            found[now, rows[before, PITCH] % 12] |= not bins.is_drums[rows[before, note_bins.INSTRUMENT]]
         held = max((ends[before] - step[now] for before in sounding), default=0)
         found[now, -1] = sum(least <= held for least in note_bins.HELD_STEPS)
     return found
 
 
-def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, piece):
+@pytest.mark.parametrize("bars", [(2, 4), (-3, -1)], ids=["inside", "last"])
+def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, piece, bars):
     lines, bins = splice.bar_lines(piece), model.encoding.bins
-    one = infill_lib.with_keys(piece)
-    gap = model.encoding.gap(one, lines[2], lines[4], SamplingParams(), infill_lib.CANDIDATES)
+    one, (begin, end) = infill_lib.with_keys(piece), lines[list(bars)]
+    gap = model.encoding.gap(one, begin, end, SamplingParams(), infill_lib.CANDIDATES)
     found = infill_lib.candidates_of(model, gap, infill_lib.reach(model, gap), jax.random.key(5))
-    score = event_score.of(one, lines[2], lines[4], bins)
+    score = event_score.of(one, begin, end, bins)
     steps, apply = note_bins.steps_of(bins)[0], jax.jit(functools.partial(network.apply, model.net, model.params))
     for k in range(2):
         drawn = found.rows[: found.drawn[k], k].astype(np.uint8)
         last = score.step[score.before - 1] + steps[drawn[:, INTERVAL]].sum()
         rows = np.concatenate([score.rows[: score.before], drawn, score.rows[score.before :]])
         first = score.before + len(drawn)
-        passed = int(score.step[score.before] - last)
-        rows[first, INTERVAL] = note_bins.nearest(np.array([passed]), np.asarray(bins.interval))[0]
+        if rows[first, INTERVAL] != EDGE:
+            passed = score.step[score.before : score.before + 1] - last
+            rows[first, INTERVAL] = note_bins.nearest(passed, np.asarray(bins.interval))[0]
         inner = rows[1:-1]
         step = np.concatenate(
             [score.step[: score.before], score.step[score.before - 1] + np.cumsum(steps[drawn[:, INTERVAL]])]
         )
         step = np.concatenate([step, score.step[score.before :]])[1:-1]
+        assert (step[score.before - 1 : first - 1] >= score.steps[0]).all()
         harmony = harmony_of(inner, step, slice(score.before - 1, first - 1), score.steps[1], bins)
         np.testing.assert_array_equal(inner[:, HARMONY], harmony)
         note_rows.set_matches(inner, bins)

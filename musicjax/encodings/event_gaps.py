@@ -93,14 +93,17 @@ class Guide(NamedTuple):
             at = self._inside(memory.step + steps[rows[:, INTERVAL].astype(jnp.int32)])
             return rows.at[:, jnp.array(PLACED)].set(self.places[at].astype(jnp.float32))
 
-        rows, _ = event_controls.draw(head, own, outputs, noise, last, self.controls, self.clock, drawn, placed)
+        controls = self._from_begin(memory.step)
+        rows, _ = event_controls.draw(head, own, outputs, noise, last, controls, self.clock, drawn, placed)
         interval = rows[:, INTERVAL].astype(jnp.int32)
         beyond = self._beyond(memory.step)
         is_open, is_full = memory.given == self.first, memory.new >= self.room
         closes = ~is_open | jnp.take_along_axis(beyond, interval[:, None], axis=1)[:, 0] | is_full
         given = self._given(memory)
         rows = jnp.where(closes[:, None], given, rows)
-        passed = jnp.where(closes, self.steps[self._place(memory)] - memory.step, steps[interval])
+        # After a silence longer than the longest interval, the first row lies where the gap begins.
+        passed = jnp.maximum(steps[interval], self.begin - memory.step)
+        passed = jnp.where(closes, self.steps[self._place(memory)] - memory.step, passed)
         weight = jnp.sum(head.log_probs(own, outputs, rows), axis=-1)
         logits = jax.nn.log_softmax(head.logits(own, outputs, rows, INTERVAL))
         ends = jax.nn.logsumexp(jnp.where(beyond, logits, -jnp.inf), axis=-1)
@@ -139,6 +142,15 @@ class Guide(NamedTuple):
         assert form is not None
         left = jnp.where(memory.step < self.begin, self.left_before, self.left[self._inside(memory.step)])
         return memory.drawn._replace(form=form._replace(bars_left=left))
+
+    def _from_begin(self, step: jax.Array) -> Controls:
+        """The controls without intervals that lead to before the gap, where all of the piece is kept."""
+        steps = self.clock.steps
+        reaches = step[:, None] + steps >= self.begin
+        reaches = jnp.where(reaches.any(axis=1, keepdims=True), reaches, steps == steps.max())
+        reaches |= jnp.arange(len(steps)) == EDGE
+        allowed = self.controls.allowed
+        return self.controls._replace(allowed=allowed.at[:, : len(steps)].set(allowed[:, : len(steps)] & reaches))
 
     def _beyond(self, step: jax.Array) -> jax.Array:
         """Which intervals lead out of the gap, or end the piece: bool [K, intervals]."""

@@ -110,6 +110,7 @@ class Score:
             return from_beats([], [], [], [])
         bins, rows = self.bins, np.asarray(rows).astype(np.int64)
         step = self.step[self.before - 1] + np.cumsum(note_bins.steps_of(bins)[0][rows[:, INTERVAL]])
+        step += max(self.steps[0] - int(step[0]), 0)  # after a silence, see `Guide`
         tonic = self.inside.tonic[np.clip(step - self.steps[0], 0, len(self.left) - 1)]
         drawn = note_rows.decode(rows, bins, tonic=tonic)
         onset = np.maximum(step / bins.steps_per_beat, self.begin)
@@ -137,8 +138,7 @@ def of(piece: Notes, begin: float, end: float, bins: Bins) -> Score:
     is_inside = np.zeros(len(piece), bool)
     is_inside[order] = (step >= steps[0]) & (step < steps[1])
     kept = piece[~(is_inside & splice.begin_in(piece, begin, end))]
-    rows = note_rows.encode(kept, bins, match=False)[0][1:-1]
-    own = note_rows.ordered(kept, bins.steps_per_beat)[1]
+    rows, own = _rows(kept, steps[1], bins)
     # The piece counts its bars from the first one that has, or may get, a note.
     start = min(int(step[0]), steps[0])
     start -= int(note_rows.places(piece, bins, np.array([start])).position[0])
@@ -150,8 +150,23 @@ def of(piece: Notes, begin: float, end: float, bins: Bins) -> Score:
         edge[[METER, MODE, BARS_LEFT]] = held.meter[place], held.mode[place], form.left_bin(left[place])
     whole = np.concatenate([note_rows.edge(edges[0]), rows, note_rows.edge(edges[1])])
     before = 1 + int((own < steps[1]).sum())
-    at = np.concatenate([steps[:1], own, steps[1:]])
+    at = np.concatenate([np.minimum(own[:1], steps[0]) if before > 1 else steps[:1], own, steps[1:]])
     inside = Places(*(column[steps[0] - start : steps[1] - start] for column in held))
     left_before = int(left[max(at[before - 1] - start, 0)])
     in_gap = left[steps[0] - start : steps[1] - start]
     return Score(bins, piece, kept, whole, at, before, begin, end, steps, inside, in_gap, left_before)
+
+
+def _rows(kept: Notes, end: int, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of what is kept, uint8 [N, C], and their steps, of a gap that ends at this step.
+
+    The rows after it are written without those before, so that the gap is no interval, which might have no bin.
+    """
+    order, step = note_rows.ordered(kept, bins.steps_per_beat)
+    rows = note_rows.encode(kept, bins, match=False)[0][1:-1]
+    is_after = step >= end
+    rows[is_after] = note_rows.encode(kept[np.sort(order[is_after])], bins, match=False)[0][1:-1]
+    whole = rows.copy()
+    note_rows.set_harmony(whole, step, bins)
+    rows[is_after] = whole[is_after]
+    return rows, step

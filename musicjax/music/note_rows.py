@@ -78,9 +78,9 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
         rows[:, BARS_LEFT] = form.left_bin(bar.max(initial=0) - bar + to_come)
     if bins.has_meter:
         rows[:, METER] = meter
-    if instrument is not None:
-        _set_harmony(rows, placed, pitch, duration, instrument, bins)
     rows[:, : len(NOTE)] = np.stack([interval, position, pitch, duration, velocity], axis=1)
+    if instrument is not None:
+        set_harmony(rows, placed, bins)
     if match:
         set_matches(rows, bins)
     exact &= has_bin
@@ -91,17 +91,16 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     return np.concatenate([edge(rows[0]), rows, edge(rows[-1])]), ~np.pad(exact, 1, constant_values=True)
 
 
-def _set_harmony(
-    rows: np.ndarray, step: np.ndarray, pitch: np.ndarray, duration: np.ndarray, instrument: np.ndarray, bins: Bins
-) -> None:
-    """Sets what still sounds as each of N notes begins: at `step`, with pitches as written and bins of durations."""
+def set_harmony(rows: np.ndarray, step: np.ndarray, bins: Bins) -> None:
+    """Sets what still sounds as each of rows uint8 [N, C] begins, which lie at rising steps [N]."""
     count = len(step)
-    end = step + steps_of(bins)[1][duration]
-    pitched = np.flatnonzero(~bins.is_drums[instrument])
+    end = step + steps_of(bins)[1][rows[:, DURATION]]
+    pitched = np.flatnonzero(~bins.is_drums[rows[:, INSTRUMENT]])
+    pitch_class = rows[pitched, PITCH] % OCTAVE
     begins, ends = pitched + 1, np.maximum(np.searchsorted(step, end[pitched], side="left"), pitched + 1)
     changes = np.zeros((count + 1, len(SOUNDING)), np.int64)
-    np.add.at(changes, (begins, pitch[pitched] % OCTAVE), 1)
-    np.add.at(changes, (ends, pitch[pitched] % OCTAVE), -1)
+    np.add.at(changes, (begins, pitch_class), 1)
+    np.add.at(changes, (ends, pitch_class), -1)
     rows[:, SOUNDING] = np.cumsum(changes[:-1], axis=0) > 0
     latest = np.maximum.accumulate(np.concatenate([[0], end]))[:-1] if count else end
     rows[:, HELD] = np.searchsorted(HELD_STEPS, latest - step, side="right")
