@@ -36,6 +36,7 @@ if os.environ.get("LACKING"):
     }.items():
         for name in names.split():
             delattr(owner, name)
+    os.process_cpu_count = os.cpu_count  # as on Windows: Python 3.13 asks for what was just taken away
     opened = io.open
     def refuse(path, *more, **named):
         if str(path).startswith("/proc"):

@@ -135,8 +135,10 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     monkeypatch.setattr(whole, "_sampled", sampled)
     ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
     monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
-    found = whole.rows(model, [None] * 2, [None] * 2, None, None, "carry")
-    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES]
+    params = [SamplingParams(), SamplingParams(), SamplingParams(temperature=0)]
+    found = whole.rows(model, params, [None] * 3, None, None, "carry")
+    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
+    assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
 
 
