@@ -34,7 +34,7 @@ from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
 from musicjax.corpus.find import find
 from musicjax.errors import RunError, UsageError
-from musicjax.music import composer, note_bins
+from musicjax.music import composer, note_bins, note_rows
 from musicjax.music.note_bins import Bins
 from musicjax.run import device, evaluate, train
 from musicjax.store import checkpoint
@@ -42,7 +42,7 @@ from musicjax.store import checkpoint
 SPLITS = ("train", "valid", "test")
 # The shares of the pieces, sorted by name, at which validation and test begin.
 SHARES = (6 / 7, 13 / 14)
-COLUMNS = note_bins.PREDICTED
+COLUMNS = tuple(note_bins.COLUMNS[column] for column in note_bins.PREDICTED)
 ORDERS = range(1, 7)
 
 
@@ -124,7 +124,7 @@ def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str,
     """Nats of the test pieces under n-grams: the best of each order on validation, and the strongest that
     benchmarks/ngrams.py knows, which chooses its contexts."""
     splits = {name: rows_of(folder / name, bins, data) for name in SPLITS}
-    sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in COLUMNS)
+    sizes = tuple(bins.used[column] for column in bins.predicted)
     best = ngrams.best(splits["train"], splits["valid"], sizes)
     found = {"uniform": named(np.log(sizes))}
     for order in ORDERS:
@@ -139,14 +139,14 @@ def of_ngrams(folder: Path, bins: Bins, data: DataConfig) -> dict[str, dict[str,
 
 
 def rows_of(folder: Path, bins: Bins, data: DataConfig) -> ngrams.Split:
-    """The predicted columns of the pieces in a folder, int [N, 4], and their offsets."""
+    """The predicted columns of the pieces in a folder, int [N, A], edges left out, and their offsets."""
     corpus, _ = data_lib.read(dataclasses.replace(data, source=str(folder)))
-    rows = np.concatenate([note_bins.encode(corpus.piece(p), bins, match=False)[0] for p in range(len(corpus))])
-    return np.delete(rows, note_bins.GIVEN, axis=1).astype(np.int64), corpus.offsets
+    pieces = [note_rows.encode(corpus.piece(p), bins, match=False)[0][1:-1] for p in range(len(corpus))]
+    return np.concatenate(pieces)[:, bins.predicted].astype(np.int64), corpus.offsets
 
 
 def named(nats: np.ndarray) -> dict[str, float]:
-    """The nats by column and their sum, from nats [4]."""
+    """The nats by column and their sum, from nats [A]."""
     by_column = {name: round(float(value), 4) for name, value in zip(COLUMNS, nats, strict=True)}
     return {"nats_per_note": round(float(nats.sum()), 4), **by_column}
 

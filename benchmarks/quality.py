@@ -27,7 +27,7 @@ from musicjax.corpus import load as data_lib
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
-from musicjax.music import copies, metrics, note_bins
+from musicjax.music import copies, metrics, note_bins, note_rows
 from musicjax.music.notes import Notes
 from musicjax.run import device
 from musicjax.store import model as model_lib
@@ -81,7 +81,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
     """Pieces by the trigram with the best context and smoothing on the validation pieces."""
     bins, data = note_bins.from_saved(model.metadata.learned["bins"]), model.config.data
     train, valid = (notes.rows_of(folder / name, bins, data) for name in ("train", "valid"))
-    sizes = tuple(size for name, size in zip(note_bins.COLUMNS, bins.used, strict=True) if name in note_bins.PREDICTED)
+    sizes = tuple(bins.used[column] for column in bins.predicted)
     models = [
         ngrams.fit(train[0], train[1], sizes, 3, kind, smoothing)
         for kind in ngrams.KINDS
@@ -93,8 +93,8 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
     first = generator.choice(starts, pieces)[:, None] + np.arange(4)
     drawn = ngrams.sample(best, seed, length, train[0][first])
     rows = np.zeros((*drawn.shape[:2], len(note_bins.COLUMNS)), np.int64)
-    rows[..., note_bins.PREDICTED_COLUMNS] = drawn
-    return [note_bins.decode(piece, bins) for piece in rows]
+    rows[..., bins.predicted] = drawn
+    return [note_rows.decode(piece, bins) for piece in rows]
 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:

@@ -25,5 +25,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=12.0, clip_norm=1.0, batch_size=16, epochs=60, patience=12
         ),
-        sample=SampleConfig(temperature=0.9, every=10, own=EventsSample(min_p=0.1, no_repeat=16)),
+        sample=SampleConfig(temperature=0.9, every=10, own=EventsSample(min_p=0.1)),
     )

@@ -25,5 +25,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer="adam", learning_rate=1e-3, half_life=6.0, clip_norm=1.0, batch_size=128, epochs=24, patience=8
         ),
-        sample=SampleConfig(every=4, own=EventsSample(min_p=0.03, no_repeat=16)),
+        sample=SampleConfig(every=4, own=EventsSample(min_p=0.03)),
     )

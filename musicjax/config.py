@@ -81,6 +81,11 @@ class EventsData(Fields):
         0, "most velocity bins by which a training window is louder or softer, drawn anew each epoch", low=0, high=16
     )
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
+    instruments: str = knob(
+        "keep",
+        "keep: up to 16 instruments of the data, drums among them; merge: all that are no drums are one",
+        choices=("keep", "merge"),
+    )
 
 
 @dataclasses.dataclass
@@ -144,6 +149,7 @@ class EventsSample(Fields):
     no_repeat: int = knob(
         0, "never repeat a run of this many pitches, 2..32; 0: runs may repeat", low=0, high=32, may_change=True
     )
+    stop_loops: bool = knob(True, "no loop goes on for longer than the longest of the training pieces", may_change=True)
 
 
 # The parts of data, model and sample, by encoding.

@@ -15,6 +15,7 @@ from musicjax.encodings import event_augment, events, frames
 from musicjax.encodings.event_augment import EventAugment
 from musicjax.encodings.frames import FrameAugment
 from musicjax.music import learned_bins, piano_roll
+from musicjax.music.note_bins import COLUMNS, EDGE, INSTRUMENT, MATCH_INSTRUMENT, TONIC
 from musicjax.music.notes import from_beats
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences
@@ -109,6 +110,7 @@ AUGMENT = EventAugment(
     velocities=np.int32(4),
     velocity_shift=np.int32(1),
     match_share=np.float32(0.75),
+    is_drums=np.arange(16) == 1,
 )
 UNCHANGED = [MIDDLE] * 5
 INTERVAL, POSITION, PITCH, DURATION, VELOCITY = range(5)
@@ -202,6 +204,31 @@ def test_three_quarters_of_the_windows_keep_their_match(random, kept):
     np.testing.assert_array_equal(changed[..., :MATCH_INTERVAL], plain[..., :MATCH_INTERVAL])
     np.testing.assert_array_equal(changed[..., MATCH_INTERVAL:METER], plain[..., MATCH_INTERVAL:METER] * kept)
     np.testing.assert_array_equal(changed[..., METER], plain[..., METER])
+
+
+def test_keys_move_along_and_drums_and_edges_stay():
+    rows = np.zeros((60, len(COLUMNS)), np.uint8)
+    rows[:, :11] = event_rows()
+    rows[:, INSTRUMENT], rows[:, MATCH_INSTRUMENT] = np.arange(60) % 2, np.arange(60) % 2
+    rows[OFFSETS[:-1]] = 0
+    rows[OFFSETS[:-1], INTERVAL] = EDGE
+    scaled = [np.pad(table, ((0, 0), (0, 48 - table.shape[1]))) for table in (AUGMENT.interval, AUGMENT.duration)]
+    scaled[0][:, EDGE] = EDGE
+    steps = np.pad(AUGMENT.steps, (0, 45))
+    augment = AUGMENT._replace(interval=scaled[0], duration=scaled[1], steps=steps)
+    made = sequences.windows(rows, OFFSETS, np.ones(3, bool), WINDOW, 6, events._room, augment)
+    made = jax.tree.map(jnp.asarray, made)
+    plain, changed = (gathered(made, [MIDDLE, up, MIDDLE, up, MIDDLE])[0] for up in (MIDDLE, 0.999))
+    edges, drums = plain[..., INTERVAL] == EDGE, plain[..., INSTRUMENT] == 1
+    assert edges.any() and (plain[..., TONIC] == 0).all() and (changed[..., TONIC] == 6).all()
+    moved = changed[..., PITCH] - plain[..., PITCH]
+    assert (moved[~edges & ~drums] == 6).all() and (moved[edges | drums] == 0).all()
+    shown = ~edges & (plain[..., MATCH_LENGTH] > 0)
+    matched = changed[..., MATCH_PITCH] - plain[..., MATCH_PITCH]
+    assert (matched[shown & (plain[..., MATCH_INSTRUMENT] == 0)] == 6).all()
+    assert (matched[shown & (plain[..., MATCH_INSTRUMENT] == 1)] == 0).all()
+    others = [column for column in range(len(COLUMNS)) if column not in (TONIC, POSITION)]
+    np.testing.assert_array_equal(changed[edges][:, others], plain[edges][:, others])
 
 
 def test_the_fields_of_a_config_become_its_tables():

@@ -213,12 +213,14 @@ SHARED = [
         "data.match_share": 0.5,
         "data.tempo_stretch_percent": 3,
         "data.velocity_shift_bins": 2,
+        "data.instruments": "merge",
         "model.head": "nade",
         "model.head_units": 7,
         "model.embedding": 7,
         "sample.top_p": 0.5,
         "sample.min_p": 0.5,
         "sample.no_repeat": 4,
+        "sample.stop_loops": False,
     }.items()
 ]
 
@@ -624,6 +626,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.top_p",
         "sample.min_p",
         "sample.no_repeat",
+        "sample.stop_loops",
         "sample.audio",
         "sample.soundfont",
         "data.workers",

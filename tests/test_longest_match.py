@@ -10,30 +10,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config_files
-from musicjax.encodings import encoding, event_controls, frames
+from musicjax.encodings import encoding, event_memory, frames
 from musicjax.encodings.frames import MatchedDraw
 from musicjax.model import network, running_match, sample
 from musicjax.model.heads import Bernoulli
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import HeadDraw
-from musicjax.music import longest_match, note_bins, piano_roll
-from musicjax.music.note_bins import MATCH_INTERVAL, MATCH_LENGTH, METER
+from musicjax.music import longest_match, note_bins, note_rows, piano_roll
+from musicjax.music.note_bins import DURATION, INSTRUMENT, INTERVAL, MATCH_LENGTH, MATCHED, PITCH, PREDICTED, VELOCITY
 
+BINS = note_bins.Bins(4, (0,), (1.0,), (80,), 120.0)
+MATCHES = [*MATCHED, MATCH_LENGTH]
 LENGTHS = jnp.asarray(longest_match.LENGTHS, jnp.int32)
 
 
 def _rows(codes, seed: int = 0) -> np.ndarray:
-    """Rows uint8 [N, C] whose (interval, pitch) are the codes, the rest at random."""
+    """Rows uint8 [N, C] whose (interval, instrument, pitch) are the codes, the rest at random."""
     rng, codes = np.random.default_rng(seed), np.asarray(codes)
     rows = np.zeros((len(codes), len(note_bins.COLUMNS)), np.uint8)
-    rows[:, 0], rows[:, 2] = codes % 3, 60 + codes // 3
-    rows[:, 3], rows[:, 4] = rng.integers(0, 29, len(codes)), rng.integers(0, 16, len(codes))
+    rows[:, INTERVAL], rows[:, INSTRUMENT], rows[:, PITCH] = codes % 3, codes % 2, 60 + codes // 3
+    rows[:, DURATION], rows[:, VELOCITY] = rng.integers(0, 29, len(codes)), rng.integers(0, 16, len(codes))
     return rows
+
+
+def _matches(rows: np.ndarray) -> np.ndarray:
+    """The match of each row and the bin of its length, [N, 6]."""
+    found = rows.copy()
+    found[:, MATCHES] = 99
+    note_rows.set_matches(found, BINS)
+    return found[:, MATCHES]
 
 
 def _match_by_hand(rows: np.ndarray, now: int) -> list[int]:
     """Of one row, by comparing everything with everything."""
-    same = [tuple(row) for row in rows[:, [0, 2]]]
+    same = [tuple(row) for row in rows[:, PREDICTED[:3]]]
     best, at = 0, -1
     for end in range(now):
         run = 0
@@ -42,23 +52,23 @@ def _match_by_hand(rows: np.ndarray, now: int) -> list[int]:
         if run >= best and run:
             best, at = run, end
     if not best:
-        return [0] * 5
+        return [0] * len(MATCHES)
     length = sum(best >= least for least in longest_match.LENGTHS)
-    return [*(int(value) for value in rows[at + 1, [0, 2, 3, 4]]), length]
+    return [*(int(value) for value in rows[at + 1, list(PREDICTED)]), length]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=1, max_size=40))
 def test_matches_are_those_found_by_comparing_everything(codes):
     rows = _rows(codes)
-    assert note_bins.matches(rows).tolist() == [_match_by_hand(rows, now) for now in range(len(rows))]
+    assert _matches(rows).tolist() == [_match_by_hand(rows, now) for now in range(len(rows))]
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(codes=st.lists(st.integers(0, 4), min_size=2, max_size=40), cut=st.integers(1, 39))
 def test_a_match_knows_only_what_came_before(codes, cut):
     rows = _rows(codes)
-    whole, part = note_bins.matches(rows), note_bins.matches(rows[:cut])
+    whole, part = _matches(rows), _matches(rows[:cut])
     np.testing.assert_array_equal(whole[:cut], part)
 
 
@@ -66,22 +76,22 @@ def test_a_section_that_comes_again_is_matched_note_for_note():
     section = np.random.default_rng(1).integers(0, 60, 50)
     rows = _rows(np.concatenate([section, [61, 62, 63], section]))
     rows[53:] = rows[:50]
-    found = note_bins.matches(rows)
+    found = _matches(rows)
     # After two of its notes the match is the note that follows.
-    np.testing.assert_array_equal(found[55:-1, :4], rows[56:][:, [0, 2, 3, 4]])
-    assert found[-1, 4] == sum(least <= 50 for least in longest_match.LENGTHS)
+    np.testing.assert_array_equal(found[55:-1, :-1], rows[56:][:, PREDICTED])
+    assert found[-1, -1] == sum(least <= 50 for least in longest_match.LENGTHS)
 
 
 def _row_by_row(rows: np.ndarray, longest=None) -> np.ndarray:
-    """The rows [N, 10] with the matches that the sampling scan finds."""
-    rows = jnp.asarray(rows, jnp.float32).at[:, MATCH_INTERVAL:METER].set(0)
-    return np.asarray(_scanned(rows, running_match.start(1, 4, jnp.int32), longest))
+    """The rows [N, C] with the matches that the sampling scan finds."""
+    rows = jnp.asarray(rows, jnp.float32).at[:, np.array(MATCHES)].set(0)
+    return np.asarray(_scanned(rows, running_match.start(1, len(PREDICTED), jnp.int32), longest))
 
 
 @jax.jit
 def _scanned(rows, past, longest):
     def advance(past, row):
-        matched, past = event_controls.with_match(row[None], past, LENGTHS, longest)
+        matched, past = event_memory.with_match(row[None], past, LENGTHS, PREDICTED, longest)
         return past, matched[0]
 
     return jax.lax.scan(advance, past, rows)[1]
@@ -91,8 +101,8 @@ def _scanned(rows, past, longest):
 def test_row_by_row_the_matches_are_those_of_the_whole_piece(seed):
     rows = _rows(np.random.default_rng(seed).integers(0, 5, 300), seed)
     found = _row_by_row(rows)
-    np.testing.assert_array_equal(found[:, MATCH_INTERVAL:METER], note_bins.matches(rows))
-    np.testing.assert_array_equal(found[:, :MATCH_INTERVAL], rows[:, :MATCH_INTERVAL])
+    np.testing.assert_array_equal(found[:, MATCHES], _matches(rows))
+    np.testing.assert_array_equal(np.delete(found, MATCHES, 1), np.delete(rows, MATCHES, 1))
 
 
 def test_both_reach_equally_far_back(monkeypatch):
@@ -102,9 +112,9 @@ def test_both_reach_equally_far_back(monkeypatch):
     rows = _rows(np.random.default_rng(9).integers(0, 3, 300))
     rows[0] = _rows([59])[0]
     rows[100] = rows[0]
-    found = note_bins.matches(rows)
-    assert found[100].tolist() == [0] * 5, "a row further back than that is forgotten"
-    np.testing.assert_array_equal(_row_by_row(rows)[:, MATCH_INTERVAL:METER], found)
+    found = _matches(rows)
+    assert not found[100].any(), "a row further back than that is forgotten"
+    np.testing.assert_array_equal(_row_by_row(rows)[:, MATCHES], found)
 
 
 def test_a_longer_match_than_asked_for_is_not_shown():
@@ -112,7 +122,7 @@ def test_a_longer_match_than_asked_for_is_not_shown():
     every, short = _row_by_row(rows), _row_by_row(rows, jnp.int32([2]))
     assert (every[5:9, MATCH_LENGTH] > 0).all()
     np.testing.assert_array_equal(short[:7], every[:7])
-    assert (short[7:, MATCH_INTERVAL:METER] == 0).all()
+    assert not short[7:, MATCHES].any()
 
 
 # Of frames.

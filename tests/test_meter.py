@@ -21,8 +21,8 @@ from musicjax.errors import UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation.request import Length
 from musicjax.main import main
-from musicjax.music import bar_position, learned_bins, midi, note_bins
-from musicjax.music.note_bins import BAR_POSITION, METER
+from musicjax.music import bar_position, learned_bins, midi, note_bins, note_rows
+from musicjax.music.note_bins import BAR_POSITION, METER, Bins
 from musicjax.music.notes import Notes, from_beats
 from tests import tiny_events
 
@@ -163,6 +163,12 @@ def test_the_tempo_of_music_is_not_that_of_a_silent_count_in():
 # Rows.
 
 
+def encoded(notes: Notes, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without the edges, and which of them have a bin that is only the nearest."""
+    rows, nearest = note_rows.encode(notes, bins)
+    return rows[1:-1], nearest[1:-1]
+
+
 @pytest.mark.parametrize(
     ("numerator", "denominator", "grid", "positions"),
     [
@@ -184,7 +190,7 @@ def test_a_bar_has_as_many_positions_as_steps(numerator, denominator, grid, posi
 def test_positions_follow_changes_of_meter_from_their_own_bar_lines():
     notes = piece(np.arange(0, 24) / 2, [(0, 3, 4), (6, 6, 8), (9, 2, 2)])
     bins = learned_bins.learn([notes])
-    rows, nearest = note_bins.encode(notes, bins)
+    rows, nearest = encoded(notes, bins)
     assert bins.steps_per_beat == 2 and not nearest.any()
     assert [bins.meters[kind] for kind in rows[:, METER]] == [(3, 4)] * 12 + [(6, 8)] * 6 + [(2, 2)] * 6
     assert rows[:, BAR_POSITION].tolist() == [0, 1, 2, 3, 4, 5] * 3 + [0, 1, 2, 3, 4, 5]
@@ -192,9 +198,9 @@ def test_positions_follow_changes_of_meter_from_their_own_bar_lines():
 
 def test_bars_before_the_first_meter_count_backwards_so_an_upbeat_is_one():
     notes = piece([0.0, 1.0, 2.0, 4.0], [(1, 3, 4)])
-    rows, _ = note_bins.encode(notes, learned_bins.learn([notes]))
+    rows, _ = encoded(notes, learned_bins.learn([notes]))
     assert rows[:, BAR_POSITION].tolist() == [2, 0, 1, 0]
-    assert note_bins.decode(rows, learned_bins.learn([notes])).onset_beats.tolist() == [2, 3, 4, 6]
+    assert note_rows.decode(rows, learned_bins.learn([notes])).onset_beats.tolist() == [2, 3, 4, 6]
 
 
 def test_the_grid_makes_bars_whole():
@@ -208,7 +214,7 @@ def test_the_commonest_meters_have_bins_and_another_becomes_the_nearest_in_lengt
     pieces = [piece(np.arange(40 - 4 * k) / 2, [(0, *meter)]) for k, meter in enumerate(kinds)]
     bins = learned_bins.learn(pieces)
     assert bins.meters == tuple(kinds[:8])
-    rows, nearest = note_bins.encode(pieces[8], bins)
+    rows, nearest = encoded(pieces[8], bins)
     assert nearest.all() and {bins.meters[kind] for kind in rows[:, METER]} == {(3, 4)}
 
 
@@ -218,9 +224,9 @@ def test_notes_after_a_long_silence_keep_their_rhythm_and_places(silence):
     one = piece(np.concatenate([np.arange(0, 64), 70 + np.arange(0, 64)]))
     bins = learned_bins.learn([one])
     assert bins.interval[-1] == 7
-    rows, nearest = note_bins.encode(piece(onset), bins)
-    found = note_bins.decode(rows, bins)
-    assert not nearest.any() and note_bins.silences(piece(onset), bins) == (1, False)
+    rows, nearest = encoded(piece(onset), bins)
+    found = note_rows.decode(rows, bins)
+    assert not nearest.any() and note_rows.silences(piece(onset), bins) == (1, False)
     assert np.diff(found.onset_beats).tolist() == [1.0] * 63 + [7.0] + [1.0] * 63
     np.testing.assert_array_equal(rows[:, BAR_POSITION], onset % 4)
 
@@ -228,7 +234,7 @@ def test_notes_after_a_long_silence_keep_their_rhythm_and_places(silence):
 def test_a_silence_absorbs_what_intervals_without_a_bin_have_shifted():
     bins = learned_bins.learn([piece(np.concatenate([np.arange(0, 64), 70 + np.arange(0, 64)]))])
     onset = np.array([0, 1, 4, 44, 45, 46])
-    rows, nearest = note_bins.encode(piece(onset), bins)
+    rows, nearest = encoded(piece(onset), bins)
     assert nearest.tolist() == [False, False, True, False, False, False]
     assert rows[3:, BAR_POSITION].tolist() == [0, 1, 2]
 
@@ -236,11 +242,11 @@ def test_a_silence_absorbs_what_intervals_without_a_bin_have_shifted():
 def test_a_silent_lead_in_takes_no_bins_and_is_told():
     notes = piece(33.0 + np.arange(20))
     bins = learned_bins.learn([notes])
-    rows, _ = note_bins.encode(notes, bins)
-    assert bins.interval == (0, 1) and note_bins.silences(notes, bins) == (0, True)
-    assert note_bins.decode(rows, bins).onset_beats.tolist() == (1.0 + np.arange(20)).tolist()
+    rows, _ = encoded(notes, bins)
+    assert bins.interval == (0, 1) and note_rows.silences(notes, bins) == (0, True)
+    assert note_rows.decode(rows, bins).onset_beats.tolist() == (1.0 + np.arange(20)).tolist()
     changed = piece(200.0 + np.arange(20), [(0, 4, 4), (200, 3, 4)])
-    assert note_bins.silences(changed, learned_bins.learn([changed])) == (0, True)
+    assert note_rows.silences(changed, learned_bins.learn([changed])) == (0, True)
 
 
 def test_only_meters_that_notes_lie_in_have_bins():
@@ -251,10 +257,10 @@ def test_only_meters_that_notes_lie_in_have_bins():
 def test_rows_of_0_1_0_have_bars_of_four_beats_and_no_meter():
     notes = piece(np.arange(12), [(0, 3, 4)])
     old = dataclasses.replace(learned_bins.learn([notes]), meters=((4, 4),), sizes=note_bins.SIZES_0_1)
-    rows, nearest = note_bins.encode(notes, old)
+    rows, nearest = note_rows.encode(notes, old)
     assert rows.shape == (12, 10) and not nearest.any()
     assert rows[:, BAR_POSITION].tolist() == [0, 1, 2, 3] * 3
-    assert note_bins.decode(rows, old).meters.tolist() == [[0, 4, 4]]
+    assert note_rows.decode(rows, old).meters.tolist() == [[0, 4, 4]]
 
 
 # Generated music.
@@ -286,7 +292,7 @@ def test_the_first_onset_of_an_output_is_its_place_in_the_bar(run):
     from musicjax.store import model as model_lib
 
     model = model_lib.load(run)
-    rows = np.zeros((4, 11))
+    rows = np.zeros((4, len(note_bins.COLUMNS)))
     rows[:, BAR_POSITION], rows[:, METER] = [3, 4, 5, 0], 0
     assert model.encoding.decode(rows).onset_beats[0] == pytest.approx(3 / 4), "three steps of a sixteenth"
 

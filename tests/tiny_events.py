@@ -11,7 +11,7 @@ import numpy as np
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.encodings import encoding
-from musicjax.music import learned_bins, note_bins
+from musicjax.music import learned_bins, note_rows
 from musicjax.music.notes import Notes, from_beats, one_meter
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
@@ -49,7 +49,7 @@ def checkpoint(meter: tuple[int, int] = (4, 4)) -> Checkpoint:
     shapes = jax.eval_shape(lambda: step_lib.init(net, optimizer, jax.random.key(0), WINDOW))
     generator = np.random.default_rng(1)
     state = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
-    rows = [note_bins.encode(piece, bins)[0] for piece in pieces(meter)]
+    rows = [note_rows.encode(piece, bins)[0] for piece in pieces(meter)]
     starts = generator.integers(0, NOTES - WINDOW, checkpoint_lib.PRIMERS)
     windows = [rows[k % PIECES][start : start + WINDOW] for k, start in enumerate(starts)]
     ones = np.ones(net.columns, np.float32)

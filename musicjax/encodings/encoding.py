@@ -21,6 +21,7 @@ from musicjax import console
 from musicjax.config import Config, DataConfig
 from musicjax.corpus.corpus import Fingerprint, Outcome
 from musicjax.corpus.split import Music
+from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.model.network import MusicLSTM
@@ -139,8 +140,8 @@ class Encoding(Protocol):
         """Windows to generate from, float32 [M, T, C], for training windows with these indices, [M]."""
         ...
 
-    def primer_of(self, notes: Notes) -> np.ndarray:
-        """The end of a piece as rows to go on from, float32 [T, C]; says what it had to change.
+    def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
+        """The end of a piece as rows to go on from as planned, float32 [T, C]; says what it had to change.
 
         Raises:
             RunError: none of the notes can be written in this encoding.
@@ -187,16 +188,39 @@ class Encoding(Protocol):
         """
         ...
 
+    def ending(self, rows: np.ndarray) -> int:
+        """Whether a piece, rows [L, C], is over: 1: it has ended; 0: not yet; -1: it goes on beyond its last bar."""
+        return 0
+
     def limits(self) -> Limits:
         """What sampled rows are clamped to."""
         ...
 
-    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+    def plans(
+        self,
+        params: Sequence[SamplingParams],
+        choices: np.ndarray,
+        length: Length,
+        bpm: float,
+        primer: Notes | None = None,
+    ) -> list[Plan]:
+        """What each of K outputs is to be; choices: int [K], random numbers of 0 or more.
+
+        Raises:
+            UsageError: something is asked for that the model never saw.
+        """
+        return [Plan()] * len(params)
+
+    def begin(self, plans: Sequence[Plan]) -> np.ndarray | None:
+        """The rows before the first note of each output, [K, T, C]; None if outputs continue windows of the data."""
+        return None
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """How the next rows are drawn; deviation: float32 [C], of the validation residual."""
         ...
 
-    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
-        """Rows [L, C] as notes, at this tempo where the encoding has one."""
+    def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
+        """Rows [L, C] as notes, at this tempo where the encoding has one, and as planned."""
         ...
 
 

@@ -5,7 +5,6 @@ Shape legend: B windows, T rows a window, C columns, F tempos.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,25 @@ from jax import lax
 
 from musicjax.config import EventsData
 from musicjax.music import bar_position, note_bins
-from musicjax.music.note_bins import BAR_POSITION, INTERVAL, MATCH_LENGTH, METER, Bins
+from musicjax.music.note_bins import (
+    BAR_POSITION,
+    DURATION,
+    EDGE,
+    INSTRUMENT,
+    INTERVAL,
+    MATCH_DURATION,
+    MATCH_INSTRUMENT,
+    MATCH_INTERVAL,
+    MATCH_LENGTH,
+    MATCH_PITCH,
+    MATCH_VELOCITY,
+    METER,
+    PITCH,
+    SOUNDING,
+    TONIC,
+    VELOCITY,
+    Bins,
+)
 from musicjax.training import sequences
 
 # How many slower and how many faster tempos than its own a training window may get.
@@ -27,7 +44,8 @@ class EventAugment(NamedTuple):
 
     interval, duration: int32 [F, bins], the bin that each becomes at each of F tempos; steps: int32 [bins], of each
     interval; steps_per_bar: int32 [meters]; velocities: int32, how many bins of velocity; velocity_shift: int32, most
-    bins by which a window is played louder or softer; match_share: float32, share of windows that keep their match.
+    bins by which a window is played louder or softer; match_share: float32, share of windows that keep their match;
+    is_drums: bool [16], the instruments that no key moves.
     """
 
     interval: jax.Array
@@ -37,6 +55,7 @@ class EventAugment(NamedTuple):
     velocities: jax.Array
     velocity_shift: jax.Array
     match_share: jax.Array
+    is_drums: jax.Array
 
     @property
     def random_numbers(self) -> int:
@@ -50,20 +69,43 @@ class EventAugment(NamedTuple):
         which = jnp.floor(tempo * self.interval.shape[0]).astype(jnp.int32)
         shift = jnp.floor(loud * (2 * self.velocity_shift + 1)).astype(jnp.int32) - self.velocity_shift
 
-        def changed(columns: Sequence[int]) -> tuple[jax.Array, ...]:
-            interval, pitch, duration, velocity = (rows[..., column] for column in columns)
-            velocity = jnp.clip(velocity + shift, 0, self.velocities - 1)
-            return self.interval[which, interval], pitch + semitones[:, None], self.duration[which, duration], velocity
+        has_form = rows.shape[-1] > INSTRUMENT
 
-        interval, *rest = changed(note_bins.PREDICTED_COLUMNS)
-        meter = rows[..., METER:]  # no column of models of 0.1.0
-        bar = self.steps_per_bar[meter[..., 0] if meter.shape[-1] else jnp.zeros_like(interval)]
-        position = positions_after(rows[..., BAR_POSITION], self.steps[rows[..., INTERVAL]], self.steps[interval], bar)
-        length = rows[..., MATCH_LENGTH]
-        shown = (length > 0) & (match < self.match_share)
-        of_match = (*changed(range(note_bins.MATCH_INTERVAL, MATCH_LENGTH)), length)
-        columns = [interval, position, *rest, *(jnp.where(shown, column, 0) for column in of_match)]
-        return jnp.concatenate([jnp.stack(columns, axis=-1), meter], axis=-1).astype(jnp.float32)
+        def moved(pitch: jax.Array, instrument: int) -> jax.Array:
+            stays = self.is_drums[rows[..., instrument]] if has_form else False
+            return jnp.where(stays, pitch, pitch + semitones[:, None])
+
+        def louder(velocity: jax.Array) -> jax.Array:
+            return jnp.clip(velocity + shift, 0, self.velocities - 1)
+
+        new = {
+            INTERVAL: self.interval[which, rows[..., INTERVAL]],
+            PITCH: moved(rows[..., PITCH], INSTRUMENT),
+            DURATION: self.duration[which, rows[..., DURATION]],
+            VELOCITY: louder(rows[..., VELOCITY]),
+        }
+        if has_form:  # an edge has no pitch to move; what is told of the key moves along
+            is_edge = rows[..., INTERVAL] == EDGE
+            new = {column: jnp.where(is_edge, rows[..., column], values) for column, values in new.items()}
+            new[TONIC] = (rows[..., TONIC] + semitones[:, None]) % 12
+            before = (jnp.arange(12) - semitones[:, None]) % 12
+            sounding = jnp.take_along_axis(rows[..., np.array(SOUNDING)], before[:, None, :], axis=-1)
+            new |= {column: sounding[..., number] for number, column in enumerate(SOUNDING)}
+        has_meter = rows.shape[-1] > METER
+        meter = rows[..., METER] if has_meter else jnp.zeros_like(rows[..., INTERVAL])
+        steps = self.steps[rows[..., INTERVAL]], self.steps[new[INTERVAL]]
+        new[BAR_POSITION] = positions_after(rows[..., BAR_POSITION], *steps, self.steps_per_bar[meter])
+        shown = (rows[..., MATCH_LENGTH] > 0) & (match < self.match_share)
+        of_match = {
+            MATCH_INTERVAL: self.interval[which, rows[..., MATCH_INTERVAL]],
+            MATCH_PITCH: moved(rows[..., MATCH_PITCH], MATCH_INSTRUMENT),
+            MATCH_DURATION: self.duration[which, rows[..., MATCH_DURATION]],
+            MATCH_VELOCITY: louder(rows[..., MATCH_VELOCITY]),
+            MATCH_LENGTH: rows[..., MATCH_LENGTH],
+        } | ({MATCH_INSTRUMENT: rows[..., MATCH_INSTRUMENT]} if has_form else {})
+        new |= {column: jnp.where(shown, values, 0) for column, values in of_match.items()}
+        columns = [new.get(column, rows[..., column]) for column in range(rows.shape[-1])]
+        return jnp.stack(columns, axis=-1).astype(jnp.float32)
 
 
 def positions_after(position: jax.Array, before: jax.Array, after: jax.Array, steps_per_bar: jax.Array) -> jax.Array:
@@ -93,5 +135,5 @@ def of(bins: Bins, own: EventsData) -> EventAugment:
     interval, duration = (np.stack(tables).astype(np.int32) for tables in zip(*tempos, strict=True))
     numbers = (note_bins.steps_of(bins)[0], bins.steps_per_bar, len(bins.velocity), own.velocity_shift_bins)
     whole = (np.asarray(number, np.int32) for number in numbers)
-    arrays: Any = (interval, duration, *whole, np.float32(own.match_share))
+    arrays: Any = (interval, duration, *whole, np.float32(own.match_share), bins.is_drums)
     return EventAugment(*arrays)

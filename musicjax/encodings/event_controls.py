@@ -1,44 +1,40 @@
 """How note events are drawn inside the scan: temperatures, filters and masks, for each output its own.
 
-Shape legend: K outputs, or G of a group; C columns of `note_bins`, A = 4 of them predicted;
-V bins of all columns together; M pitches remembered.
+Shape legend: K outputs, or G of a group; C columns of `note_bins`, A of them predicted; V bins of all columns together;
+M pitches remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.encodings.sampling_params import LONGEST_RUN, SamplingParams
+from musicjax.encodings import event_form, event_memory
+from musicjax.encodings.event_memory import Clock, Memory
+from musicjax.encodings.plan import UNPLANNED, Plan
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
-from musicjax.music import bar_position, longest_match, note_bins
+from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
-    DURATION,
+    INSTRUMENT,
     INTERVAL,
-    MATCH_INTERVAL,
     MATCH_LENGTH,
     MATCH_PITCH,
     METER,
+    MODE,
     PITCH,
-    PREDICTED_COLUMNS,
-    VELOCITY,
+    TONIC,
     Bins,
 )
 
-# How many pitches of an output are remembered, so that no run repeats.
-REMEMBERED = 1024
-# How many sounding notes are remembered; of more than these, the one that ends first is forgotten.
-SOUNDING = 128
-# Notes match if the first two predicted columns, interval and pitch, are equal.
-SAME = 2
 PITCHES = note_bins.SIZES[PITCH]
 
 
@@ -51,10 +47,10 @@ class Controls(NamedTuple):
     probability; 0: all. allowed: bool [K, V], bins that may be drawn at all; at least one of each column.
     polyphony: int32 [K], most notes that sound at once; 0: any number. no_repeat: int32 [K], length of the runs of
     pitches, 2 to LONGEST_RUN, that never repeat among the last M; 0: runs may repeat. longest_match: int32 [K], the
-    model does not see what followed a longer match; None: it always sees it.
+    model does not see what followed a longer match; None: it always sees it. form: of models that have it.
 
     Filters apply to the distribution that temperature and masks leave. If the masks together leave nothing, `allowed`
-    alone counts: polyphony and no_repeat are wishes.
+    alone counts: polyphony, no_repeat and stop_loops are wishes.
     """
 
     temperature: jax.Array
@@ -65,30 +61,7 @@ class Controls(NamedTuple):
     polyphony: jax.Array
     no_repeat: jax.Array
     longest_match: jax.Array | None = None
-
-
-class Clock(NamedTuple):
-    """Bins as steps of the grid. steps: int32, of each bin of intervals; sounds: int32, of each bin of durations;
-    steps_per_bar: int32, of each meter; match_lengths: int32, where the bins of a match's length begin, None if the
-    model sees no match."""
-
-    steps: jax.Array
-    sounds: jax.Array
-    steps_per_bar: jax.Array
-    match_lengths: jax.Array | None = None
-
-
-class Memory(NamedTuple):
-    """What the masks need of the rows drawn so far. left: int32 [G, SOUNDING], for how many more steps notes sound;
-    pitches: int32 [G, M], the last ones, -1 before the first."""
-
-    left: jax.Array
-    pitches: jax.Array
-
-
-def nothing_yet(outputs: int) -> Memory:
-    """Before the first row."""
-    return Memory(jnp.zeros((outputs, SOUNDING), jnp.int32), jnp.full((outputs, REMEMBERED), -1, jnp.int32))
+    form: event_form.Wanted | None = None
 
 
 def draw(
@@ -104,9 +77,13 @@ def draw(
     """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V]."""
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
 
-    def column_of(column: int, rows: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    def column_of(
+        column: int, rows: jax.Array, mask: jax.Array | None = None, free: jax.Array | None = None
+    ) -> jax.Array:
         own = slice(begins[column], begins[column + 1])
         allowed = controls.allowed[:, own]
+        if free is not None:  # outputs [G] that may draw any bin here
+            allowed |= free[:, None]
         if mask is not None:  # if the masks together leave nothing, what is allowed at all
             both = allowed & mask
             allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
@@ -115,54 +92,32 @@ def draw(
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
         return rows.at[:, column].set(drawn.astype(jnp.float32))
 
-    meter = last[:, METER:]  # an output keeps its meter; models of 0.1.0 have no such column
-    rows = jnp.zeros_like(last).at[:, METER:].set(meter)
+    meter = last[:, METER : METER + 1]  # an output keeps its meter; models of 0.1.0 have no such column
+    rows = jnp.zeros_like(last).at[:, METER : METER + 1].set(meter)
     bar = clock.steps_per_bar[meter[:, 0].astype(jnp.int32) if meter.shape[1] else 0]
-    rows = column_of(INTERVAL, rows, _has_room(memory, controls, clock))
+    since = last[:, BAR_POSITION].astype(jnp.int32)
+    form = None
+    if controls.form is not None and clock.form is not None and memory.form is not None:
+        form = event_form.Form(controls.form, clock.form, memory.form)
+    room = event_memory.has_room(memory, controls.polyphony, clock)
+    if form is not None:
+        rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
+        room &= form.within((since[:, None] + clock.steps) // bar[:, None])
+    rows = column_of(INTERVAL, rows, room)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
-    position = bar_position.of(last[:, BAR_POSITION].astype(jnp.int32) + passed, bar)
+    position = bar_position.of(since + passed, bar)
     rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
-    rows = column_of(PITCH, rows, _not_again(memory, controls, head.sizes[PITCH]))
-    for column in (DURATION, VELOCITY):
+    can_sound, is_drums = event_memory.not_again(memory, controls.no_repeat, head.sizes[PITCH]), None
+    if form is not None:
+        form = form.after_bars((since + passed) // bar)
+        rows = event_memory.with_harmony(form.told(rows, last, (since + passed) // bar), memory, passed)
+        rows = column_of(INSTRUMENT, rows)
+        can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
+    rows = column_of(PITCH, rows, can_sound, is_drums)
+    for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)
-    pitch = rows[:, PITCH].astype(jnp.int32)
-    left = jnp.maximum(memory.left - passed[:, None], 0)
-    sounds = clock.sounds[rows[:, DURATION].astype(jnp.int32)]
-    left = left.at[jnp.arange(len(pitch)), jnp.argmin(left, axis=-1)].set(sounds)
-    return rows, Memory(left, jnp.concatenate([memory.pitches[:, 1:], pitch[:, None]], axis=1))
-
-
-def _has_room(memory: Memory, controls: Controls, clock: Clock) -> jax.Array:
-    """bool [G, intervals]: those after which there is room for a note; if none is long enough, the longest."""
-    sounding = jnp.sum(memory.left[:, None, :] > clock.steps[None, :, None], axis=-1)
-    limit = jnp.where(controls.polyphony > 0, controls.polyphony, SOUNDING + 1)
-    room = sounding < limit[:, None]
-    return room | (~room.any(axis=-1, keepdims=True) & (clock.steps == clock.steps.max()))
-
-
-def _not_again(memory: Memory, controls: Controls, pitches: int) -> jax.Array:
-    """bool [G, pitches]: those that do not complete a run of pitches that came before."""
-
-    def allowed(memory: Memory, runs: jax.Array) -> jax.Array:
-        past = memory.pitches
-
-        def longer(back: jax.Array, same: jax.Array) -> jax.Array:
-            """Whether the `back` pitches that end at each note equal the last `back` of all."""
-            now = jnp.roll(past, back - 1, axis=1) == jnp.take(past, past.shape[1] - back, axis=1)[:, None]
-            now &= jnp.arange(past.shape[1]) >= back - 1
-            return same & (now | (back >= runs)[:, None])
-
-        same = lax.fori_loop(1, LONGEST_RUN, longer, (past >= 0))
-        # The pitch after each note is what followed the run that ends there.
-        followed = jnp.where(same[:, :-1] & (runs > 0)[:, None], past[:, 1:], pitches)
-        return (
-            ~jnp.zeros((past.shape[0], pitches + 1), bool)
-            .at[jnp.arange(len(past))[:, None], followed]
-            .set(True)[:, :-1]
-        )
-
-    nothing = jnp.ones((memory.pitches.shape[0], pitches), bool)
-    return lax.cond(jnp.any(controls.no_repeat > 0), lambda: allowed(memory, controls.no_repeat), lambda: nothing)
+    memory = event_memory.after(memory, rows, clock, passed, is_drums)
+    return rows, memory._replace(form=None if form is None else form.after(rows))
 
 
 def _drawn(
@@ -196,14 +151,22 @@ class EventDraw(NamedTuple):
     clock: Clock
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
-        """Nothing sounds yet; the rows of windows [G, T, C] are remembered if the model sees the longest match."""
-        memory = nothing_yet(len(windows))
-        if self.clock.match_lengths is None:
-            return memory, None
-        past = running_match.start(len(windows), len(PREDICTED_COLUMNS), jnp.int32)
+        """The rows of windows [G, T, C] still sound in models with form, and are remembered if they see the match."""
+        wanted, tables = self.controls.form, self.clock.form
+        form = None if wanted is None or tables is None else event_form.start(wanted, tables)
+        memory = event_memory.nothing_yet(len(windows), form)
+        if tables is not None:
+            memory = event_memory.heard(windows, memory, self.clock, tables)
         lengths = self.clock.match_lengths
-        rows = windows.swapaxes(0, 1)
-        return memory, lax.scan(lambda past, rows: (with_match(rows, past, lengths)[1], None), past, rows)[0]
+        if lengths is None:
+            return memory, None
+        past = running_match.start(len(windows), len(_predicted(net)), jnp.int32)
+        rows, predicted = windows.swapaxes(0, 1), _predicted(net)
+
+        def see(past: running_match.Past, rows: jax.Array) -> tuple[running_match.Past, None]:
+            return event_memory.with_match(rows, past, lengths, predicted)[1], None
+
+        return memory, lax.scan(see, past, rows)[0]
 
     def __call__(self, net, own, outputs, noise, last, memory):
         """As `model.sample.Draw`."""
@@ -211,38 +174,37 @@ class EventDraw(NamedTuple):
         lengths = self.clock.match_lengths
         rows, drawn = draw(net.head, own, outputs, noise, last, self.controls, self.clock, drawn)
         if past is not None and lengths is not None:
-            rows, past = with_match(rows, past, lengths, self.controls.longest_match)
+            rows, past = event_memory.with_match(rows, past, lengths, _predicted(net), self.controls.longest_match)
         return rows, (drawn, past)
 
 
-def with_match(
-    rows: jax.Array, past: running_match.Past, lengths: jax.Array, longest: jax.Array | None = None
-) -> tuple[jax.Array, running_match.Past]:
-    """(rows float32 [G, C] with the columns of their longest match, the past after them).
-
-    Args:
-        lengths: int32, where the bins of a match's length begin; bin 0: no match.
-        longest: int32 [G], the longest match that is shown, so that no output repeats itself for ever; None: any.
-    """
-    now = jnp.stack([rows[:, column].astype(jnp.int32) for column in PREDICTED_COLUMNS], axis=-1)
-    match, past = running_match.advance(now, past, SAME)
-    shown = match.length > 0 if longest is None else (match.length > 0) & (match.length <= longest)
-    length = jnp.searchsorted(lengths, match.length, side="right").astype(jnp.int32)
-    columns = jnp.where(shown[:, None], jnp.concatenate([match.followed, length[:, None]], axis=1), 0)
-    return rows.at[:, MATCH_INTERVAL:METER].set(columns.astype(jnp.float32)), past
+def _predicted(net: MusicLSTM) -> tuple[int, ...]:
+    head = net.head
+    assert isinstance(head, Categorical)
+    return head.predicted
 
 
-def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) -> EventDraw:
-    """How K outputs are drawn, each by its own parameters; match: whether the model sees the longest match."""
+def of_params(
+    bins: Bins, params: Sequence[SamplingParams], match: bool = True, plans: Sequence[Plan] | None = None
+) -> EventDraw:
+    """How K outputs are drawn, each by its own parameters and plan; match: whether the model sees the longest match."""
+    plans = [UNPLANNED] * len(params) if plans is None else plans
     allowed = np.tile(note_bins.valid(bins), (len(params), 1))
     first_pitch = sum(bins.sizes[:PITCH])  # models of 0.1.0 have fewer bar positions before it
-    allowed[:, first_pitch : first_pitch + PITCHES] &= allowed_pitches(params)
+    allowed[:, first_pitch : first_pitch + PITCHES] &= allowed_pitches(params, plans)
+    if bins.has_form:
+        first = sum(bins.sizes[:INSTRUMENT])
+        for row, plan in zip(allowed, plans, strict=True):
+            row[first : first + len(bins.programs)] &= plan.instruments_of(len(bins.programs))
 
-    def each(name: str, kind: type) -> jax.Array:
-        return jnp.asarray(np.array([getattr(one, name) for one in params], kind))
+    def each(name: str, kind: type, owners: Sequence[Any] = params) -> jax.Array:
+        return jnp.asarray(np.array([getattr(one, name) for one in owners], kind))
 
+    temperatures = [one.temperatures for one in params]
+    if bins.has_form:  # the instrument has the temperature of its pitch
+        temperatures = [(interval, pitch, pitch, *rest) for interval, pitch, *rest in temperatures]
     controls = Controls(
-        jnp.asarray(np.array([one.temperatures for one in params], np.float32)),
+        jnp.asarray(np.array(temperatures, np.float32)),
         each("top_k", np.int32),
         each("top_p", np.float32),
         each("min_p", np.float32),
@@ -253,14 +215,21 @@ def of_params(bins: Bins, params: Sequence[SamplingParams], match: bool = True) 
     )
     steps, sounds = (jnp.asarray(table, jnp.int32) for table in note_bins.steps_of(bins))
     lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
-    return EventDraw(controls, Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths))
+    clock = Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths)
+    if bins.has_form:
+        numbers = (each(name, np.int32, plans) for name in ("bars", "notes"))
+        endings = (each(name, bool, plans) for name in ("ends", "must_end"))
+        controls = controls._replace(form=event_form.Wanted(each("stop_loops", bool), *numbers, *endings))
+        clock = clock._replace(form=event_form.tables_of(bins))
+    return EventDraw(controls, clock)
 
 
-def allowed_pitches(params: Sequence[SamplingParams]) -> np.ndarray:
-    """Which pitches each output may draw, bool [K, pitches]."""
+def allowed_pitches(params: Sequence[SamplingParams], plans: Sequence[Plan]) -> np.ndarray:
+    """Which pitches each output may draw, as its rows write them, bool [K, pitches]."""
     allowed = np.zeros((len(params), PITCHES), bool)
-    for row, one in zip(allowed, params, strict=True):
-        row[list(one.pitches)] = True
+    for row, one, plan in zip(allowed, params, plans, strict=True):
+        pitches = np.array(one.pitches) - int(note_rows.offset_of(plan.tonic))
+        row[pitches[(pitches >= 0) & (pitches < PITCHES)]] = True
     return allowed
 
 
@@ -270,7 +239,7 @@ def transposed(windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndar
     So each output continues music that is already in its own key.
     """
     moved = np.array(windows)
-    for window, allowed in zip(moved, allowed_pitches(params), strict=True):
+    for window, allowed in zip(moved, allowed_pitches(params, [UNPLANNED] * len(params)), strict=True):
         pitch = window[:, PITCH].astype(int)
         shifts = sorted(range(-int(pitch.min()), PITCHES - int(pitch.max())), key=lambda shift: (abs(shift), shift))
         shift = max(shifts, key=lambda shift: int(allowed[pitch + shift].sum()))

@@ -21,15 +21,29 @@ from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_controls
+from musicjax.encodings import event_augment, event_controls, event_plans
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, learned_bins, longest_match, note_bins
-from musicjax.music.note_bins import BAR_POSITION, INTERVAL, METER, PITCH, SIZES, Bins
+from musicjax.music import bar_position, form, keys, learned_bins, longest_match, note_bins, note_rows
+from musicjax.music.note_bins import (
+    BAR_POSITION,
+    BARS_LEFT,
+    COLUMNS,
+    EDGE,
+    INSTRUMENT,
+    INTERVAL,
+    METER,
+    MODE,
+    PHRASE,
+    PITCH,
+    SIZES,
+    Bins,
+)
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences, Streams
@@ -85,14 +99,15 @@ class EventEncoding(Encoding):
         model = self.config.model
         own: EventsModel = model.own
         sizes = SIZES if self.bins is None else self.bins.sizes
-        given = tuple(column for column in note_bins.GIVEN if column < len(sizes))
+        bins = self.bins or Bins(1, (0,), (1.0,), (64,), 120.0)
+        given = tuple(column for column in range(len(sizes)) if column not in bins.predicted)
         return MusicLSTM(
             model.units,
             len(sizes),
             model.dropout,
             model.precision,
             model.layers,
-            Categorical(sizes, given, own.head_units, model.precision),
+            Categorical(sizes, given, own.head_units, model.precision, bins.order if bins.has_form else ()),
             every_position=True,
             sizes=sizes,
             embedding=own.embedding,
@@ -107,10 +122,14 @@ class EventEncoding(Encoding):
         if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
             seconds = len(corpus.notes) // ROWS_A_SECOND
             console.say("match", f"searches {len(corpus.notes):,} notes for matches: about {seconds} s")
-        learned = self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training))
+        keep = self._own.instruments == "keep"
+        learned = (
+            self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training, keep))
+        )
         rows, nearest = learned._rows(corpus)
-        learns = learned._windows(rows, parts.offsets, parts.trains)
-        validated = sequences.streams(rows, parts.offsets, parts.validates)
+        offsets = learned._with_edges(parts, corpus)
+        learns = learned._windows(rows, offsets, parts.trains)
+        validated = sequences.streams(rows, offsets, parts.validates)
         predicted = int(validated.weight.sum())
         if not len(learns.starts) or not predicted:
             raise RunError(
@@ -126,7 +145,7 @@ class EventEncoding(Encoding):
         )
         _say_nearest(nearest)
         learned._say_silences(corpus)
-        majority = _commonest(rows[parts.rows_that_train], validated)
+        majority = _commonest(rows[np.repeat(parts.trains, np.diff(offsets))], validated, bins.predicted)
         scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
 
@@ -138,12 +157,15 @@ class EventEncoding(Encoding):
             )
         corpus, _ = load.load(data, tests=True)
         rows, nearest = self._rows(corpus)
-        streams = sequences.streams(rows, corpus.offsets, np.ones(len(corpus), bool))
+        whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
+        streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
         _say_nearest(nearest)
         self._say_silences(corpus)
-        return Scored(streams, len(corpus), _commonest(rows, streams), "all", split.all_held_out(corpus))
+        return Scored(
+            streams, len(corpus), _commonest(rows, streams, self._bins.predicted), "all", split.all_held_out(corpus)
+        )
 
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
@@ -157,7 +179,8 @@ class EventEncoding(Encoding):
     def metrics(self, validation: Validation) -> dict[str, float]:
         """The negative log-likelihood of a note, and of each of its columns."""
         by_column = np.asarray(validation.nats_by_column, np.float64).tolist()
-        of_columns = {f"{name}_nats": nats for name, nats in zip(note_bins.PREDICTED, by_column, strict=True)}
+        names = [COLUMNS[column] for column in self._bins.predicted]
+        of_columns = {f"{name}_nats": nats for name, nats in zip(names, by_column, strict=True)}
         return {"nats_per_note": float(validation.nats)} | of_columns
 
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
@@ -167,16 +190,19 @@ class EventEncoding(Encoding):
         place = np.maximum(np.minimum(starts, end - window), first)[:, None] + np.arange(window)
         return rows[first[:, None] + (place - first[:, None]) % (end - first)[:, None]].astype(np.float32)
 
-    def primer_of(self, notes: Notes) -> np.ndarray:
+    def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
-        rows, nearest = note_bins.encode(notes, self._bins, self._own.match_share > 0)
+        to_come = plan.bars or round(plan.notes / self._bins.notes_per_bar)
+        rows, nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, max(to_come - 1, 0))
+        if self._bins.has_form:
+            rows, nearest = rows[:-1], nearest[:-1]
         if nearest.any():
             console.say(
                 "primer",
                 f"{int(nearest.sum())} of {len(rows)} notes move to the nearest time, velocity or meter in the data",
             )
         own = bar_position.text_of(*notes.meters[bar_position.segments(notes.onset_beats[-1:], notes.meters)[0], 1:])
-        taken = bar_position.text_of(*note_bins.meter_of(rows[-1:], self._bins))
+        taken = bar_position.text_of(*note_rows.meter_of(rows[-1:], self._bins))
         if own != taken:
             console.say("primer", f"its meter, {own}, becomes {taken}, the nearest that the model knows")
         return rows[-longest_match.REACH :].astype(np.float32)
@@ -194,7 +220,7 @@ class EventEncoding(Encoding):
         changed = np.array(windows)
         for window, one in zip(changed, params, strict=True):
             if one.meter:
-                window[-1, METER:] = self._meter_bin(one.meter)  # no column of models of 0.1.0
+                window[-1, METER:] = event_plans.meter_bin(self._bins, one.meter)  # no column of models of 0.1.0
         return changed
 
     def melody_velocity(self) -> int:
@@ -214,7 +240,7 @@ class EventEncoding(Encoding):
         everything = np.arange(len(primers))
         if not params.meter:
             return everything
-        meter = self._meter_bin(params.meter)
+        meter = event_plans.meter_bin(self._bins, params.meter)
         found = np.flatnonzero(primers[:, -1, METER] == meter) if self._bins.has_meter else everything
         if not len(found):
             console.say("meter", f"no window that comes with the model is in {params.meter}; goes on from others")
@@ -222,53 +248,102 @@ class EventEncoding(Encoding):
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
         """As `Encoding.beats_per_bar`."""
-        meters = [(0, *note_bins.meter_of(window[-1:], self._bins)) for window in windows]
+        meters = [(0, *note_rows.meter_of(window[-1:], self._bins)) for window in windows]
         return bar_position.beats_per_bar(np.array(meters))
 
     def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""
-        steps = np.asarray(self._bins.interval)[rows[:, :, INTERVAL].astype(int)]
+        steps = note_bins.steps_of(self._bins)[0][rows[:, :, INTERVAL].astype(int)]
         if begins:
             steps[:, 0] = rows[:, 0, BAR_POSITION]
-        return steps / self._bins.steps_per_beat * 60 / bpm
+        seconds = steps / self._bins.steps_per_beat * 60 / bpm
+        return np.where(note_rows.is_edge(rows, self._bins), np.inf, seconds)
+
+    def ending(self, rows: np.ndarray) -> int:
+        """As `Encoding.ending`."""
+        edges = np.flatnonzero(note_rows.is_edge(rows, self._bins))
+        rows = rows[: edges[0]] if len(edges) else rows
+        phrase = rows[rows[:, BARS_LEFT] == form.left_bin(0)][:, PHRASE]
+        return -1 if (phrase != phrase[:1]).any() else len(edges) > 0
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
         sizes = jnp.asarray(self._bins.sizes, jnp.float32)
         return Limits(jnp.zeros_like(sizes), sizes - 1)
 
-    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+    def plans(
+        self,
+        params: Sequence[SamplingParams],
+        choices: np.ndarray,
+        length: Length,
+        bpm: float,
+        primer: Notes | None = None,
+    ) -> list[Plan]:
+        """As `Encoding.plans`: what is not asked for is as in one of the training pieces.
+
+        Raises:
+            UsageError: the model never saw the meter, the mode or the instruments asked for.
+        """
+        if not self._bins.has_form:
+            return super().plans(params, choices, length, bpm, primer)
+        return [
+            event_plans.of_output(self._bins, one, int(choice), length, bpm, primer)
+            for one, choice in zip(params, choices, strict=True)
+        ]
+
+    def begin(self, plans: Sequence[Plan]) -> np.ndarray | None:
+        """As `Encoding.begin`: the edge before the first note of a piece of this key, meter and length."""
+        if not self._bins.has_form:
+            return None
+        rows = np.zeros((len(plans), 1, len(self._bins.sizes)), np.float32)
+        for row, plan in zip(rows[:, 0], plans, strict=True):
+            bars = plan.bars or max(round(plan.notes / self._bins.notes_per_bar), 1)
+            row[[INTERVAL, METER, MODE]] = EDGE, plan.meter, plan.mode
+            row[BARS_LEFT] = form.left_bin(bars - 1)
+        return rows
+
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
+        params = [self._masked(one, plan) for one, plan in zip(params, plans or [UNPLANNED] * len(params), strict=True)]
         match = self._own.match_share > 0
         if not match and any(one.longest_match < SamplingParams().longest_match for one in params):
             console.say("match", "this model never sees a match, so --longest_match changes nothing")
-        return event_controls.of_params(self._bins, params, match)
+        return event_controls.of_params(self._bins, params, match, plans)
 
-    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+    def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:
+        """The parameters with the key whose scale is a mask: a key alone is none where the music itself is in it."""
+        if not self._bins.has_form:
+            if params.scale not in ("", "chromatic") and not params.key:
+                raise UsageError(f"scale={params.scale} without a key: expected its root, such as --key=C")
+            return params
+        return dataclasses.replace(params, key=(params.key or keys.text_of(plan.tonic, 0)) if params.scale else "")
+
+    def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""
-        return note_bins.decode(rows, self._bins, bpm)
+        return note_rows.decode(rows, self._bins, bpm, plan.tonic)
 
     def _parts(self, corpus: Corpus) -> Parts:
         """What trains and what validates."""
         return split.parts(corpus, self.config.data, corpus.offsets, 1)
 
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; which of them have a bin that is only the nearest, bool [N])."""
-        match = self._own.match_share > 0
-        made = [note_bins.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
-        rows, nearest = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        return rows, nearest
+        """(all pieces as rows, uint8 [N, C]; which of the notes have a bin that is only the nearest, bool)."""
+        match, edges = self._own.match_share > 0, int(self._bins.has_form)
+        made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
+        notes = [nearest[edges : len(nearest) - edges] for _, nearest in made]
+        return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
 
-    def _meter_bin(self, text: str) -> int:
-        meters, meter = self._bins.meters, bar_position.meter_of(text)
-        if meter not in meters:
-            known = ", ".join(bar_position.text_of(*meter) for meter in meters)
-            raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
-        return meters.index(meter)
+    def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
+        """Where the rows of each part begin, edges included: int64 [Q + 1], from `parts.offsets`, which count notes."""
+        if not self._bins.has_form:
+            return parts.offsets
+        piece = np.append(parts.piece, len(corpus))
+        inside = parts.offsets > corpus.offsets[piece]  # a part within a piece begins after its edge
+        return parts.offsets + 2 * piece + inside
 
     def _say_silences(self, corpus: Corpus) -> None:
         """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""
-        found = [note_bins.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
+        found = [note_rows.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
             longest = self._bins.interval[-1] / self._bins.steps_per_beat
@@ -285,6 +360,8 @@ class EventEncoding(Encoding):
 def _room(rows: np.ndarray) -> tuple[int, int]:
     """Semitones by which a piece, uint8 [M, C], can be moved down and up without leaving the piano."""
     pitch = rows[:, PITCH].astype(int)
+    if rows.shape[1] > INSTRUMENT:
+        pitch = pitch[rows[:, INTERVAL] != EDGE]
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
 
 
@@ -299,11 +376,8 @@ def _say_nearest(nearest: np.ndarray) -> None:
         )
 
 
-def _commonest(learned: np.ndarray, streams: Streams) -> float:
+def _commonest(learned: np.ndarray, streams: Streams, predicted: Sequence[int]) -> float:
     """Accuracy on all targets of always predicting the commonest bin of each column of `learned`, uint8 [M, C]."""
     targets = np.asarray(streams.rows)[np.asarray(streams.seen)[np.asarray(streams.weight) > 0] + 1]
-    shares = [
-        (targets[:, column] == np.bincount(learned[:, column]).argmax()).mean()
-        for column in note_bins.PREDICTED_COLUMNS
-    ]
+    shares = [(targets[:, column] == np.bincount(learned[:, column]).argmax()).mean() for column in predicted]
     return float(np.mean(shares))

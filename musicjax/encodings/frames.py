@@ -25,6 +25,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
@@ -163,7 +164,7 @@ class FrameEncoding(Encoding):
         inside = (place >= first[:, None])[..., None]
         return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
 
-    def primer_of(self, notes: Notes) -> np.ndarray:
+    def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """The last T frames, after silence if there are fewer; if rows show a match, as many as it reaches back."""
         own, most = self._own, self.config.data.window
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
@@ -189,12 +190,12 @@ class FrameEncoding(Encoding):
         """As `Encoding.limits`."""
         return Limits(jnp.zeros(self._columns), jnp.ones(self._columns))
 
-    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> Draw:
+    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
         drawn = HeadDraw(deviation, jnp.float32(params[0].temperature))
         return MatchedDraw(drawn) if self._own.match_share else drawn
 
-    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+    def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""
         return piano_roll.notes_of(rows[:, : self._keys] > 0.5, self._own.per_beat, bpm or BPM)
 

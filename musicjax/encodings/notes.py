@@ -21,6 +21,7 @@ from musicjax.corpus import duplicates, load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, folders
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
+from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model.network import MusicLSTM
@@ -147,7 +148,7 @@ class NoteEncoding(Encoding):
         starts, rows = np.asarray(training.starts)[chosen], np.asarray(training.rows)
         return rows[starts[:, None] + np.arange(self.config.data.window)]
 
-    def primer_of(self, notes: Notes) -> np.ndarray:
+    def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """As `Encoding.primer_of`; too few notes are repeated, and values clamped to the range of the training data."""
         scaling, window = self._scaling, self.config.data.window
         rows = note_matrix.encode(notes, scaling)
@@ -174,11 +175,13 @@ class NoteEncoding(Encoding):
             low[3] = max(low[3], note_matrix.SHORTEST_SECONDS / scaling.span[3])
         return Limits(jnp.asarray(low), jnp.asarray(scaling.high, jnp.float32))
 
-    def draw(self, params: Sequence[SamplingParams], deviation: jax.Array) -> HeadDraw:
+    def draw(
+        self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None
+    ) -> HeadDraw:
         """The prediction plus Gaussian noise of as many residual deviations as the temperature says."""
         return HeadDraw(deviation, jnp.float32(params[0].temperature))
 
-    def decode(self, rows: np.ndarray, bpm: float | None = None) -> Notes:
+    def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`: rows tell seconds, and the tempo says only where their beats lie."""
         return note_matrix.decode(rows, self._scaling, bpm or BPM)
 

@@ -14,7 +14,7 @@ from typing import Any
 from musicjax import arguments, renamed
 from musicjax.config import EventsSample, SampleConfig
 from musicjax.errors import UsageError
-from musicjax.music import bar_position
+from musicjax.music import bar_position, instruments
 
 TEMPERATURES = ("interval_temperature", "pitch_temperature", "duration_temperature", "velocity_temperature")
 # Fields for which flags may list several values, and their type; then the range of each, both ends included.
@@ -61,13 +61,15 @@ class SamplingParams:
         top_k: only the k likeliest bins of a column; 0: all.
         top_p: only the likeliest that together have this probability, above 0; 1: all.
         min_p: only bins with at least this share of the likeliest one's probability; 0: all.
-        key: only its pitches, such as "D", "Dm" or "F#:dorian"; major if it names no mode; empty: all pitches.
-        scale: only the pitches of this scale on the tonic of the key, instead.
+        key: such as "D", "Dm" or "F#:dorian". A model that knows keys writes music in it; others have the mask below.
+        scale: only the pitches of this scale, on the tonic of the key, or else on that of each output.
         meter: a time signature such as "3/4"; empty: that of what is continued.
         pitch_range: lowest and highest pitch, MIDI numbers.
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
+        stop_loops: no loop goes on for longer than the longest of the training pieces.
+        instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.
     """
 
     temperature: float = 1.0
@@ -85,16 +87,18 @@ class SamplingParams:
     polyphony: int = 0
     no_repeat: int = 0
     longest_match: int = LONGEST_MATCH
+    stop_loops: bool = True
+    instruments: tuple[str, ...] = ()
 
     @property
     def pitches(self) -> tuple[int, ...]:
-        """MIDI numbers that may be drawn; raises UsageError for an unknown key or scale."""
+        """MIDI numbers that may be drawn, of a scale without a key those in C; raises UsageError for unknown ones."""
         low, high = self.pitch_range
         if not self.key and not self.scale:
             return tuple(range(low, high + 1))
         from musicjax.music import scales  # music in any key does without
 
-        return scales.pitches(self.key, self.scale, low, high)
+        return scales.pitches(self.key or "C", self.scale, low, high)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -125,6 +129,9 @@ def check(params: SamplingParams) -> None:
         arguments.require(name, getattr(params, name), str, f"a text such as {example!r}")
     if params.meter:
         bar_position.meter_of(params.meter)
+    arguments.require("stop_loops", params.stop_loops, bool, "True or False")
+    for instrument in arguments.list_of("instruments", params.instruments, str, "names such as 'piano'"):
+        instruments.program_of(instrument)
     pair = params.pitch_range
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise arguments.wrong("pitch_range", pair, "the lowest and the highest pitch, such as (48, 84)")
@@ -136,9 +143,9 @@ def check(params: SamplingParams) -> None:
     if not 0 <= low <= high <= 127:
         raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")
     if not params.pitches:
+        scale = f" scale={params.scale}" if params.scale else ""
         raise UsageError(
-            f"key={params.key}{f' scale={params.scale}' if params.scale else ''} has no pitch in "
-            f"pitch_range={low},{high}: expected a wider range or another key"
+            f"key={params.key}{scale} has no pitch in pitch_range={low},{high}: expected a wider range or another key"
         )
 
 
@@ -155,6 +162,8 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
             continue
         if name == "pitch_range":
             values[name] = [_pitch_range(given)]
+        elif name == "instruments":
+            values[name] = [tuple(word.strip() for word in str(given).split(","))]
         elif name in LISTS:
             values[name] = _listed(name, given, LISTS[name])
         else:

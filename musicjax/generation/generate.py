@@ -8,15 +8,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from musicjax import arguments, console, jax_environment, renamed
 from musicjax.encodings import sampling_params
+from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
-from musicjax.generation.request import Length
+from musicjax.generation import whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi
@@ -28,6 +30,8 @@ from musicjax.store.model import Model
 # For a length in seconds: notes sampled at a time, and the most that an output gets for each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
+# The length in notes if nothing else tells, and more than there are things to choose from.
+NOTES_IF_NO_LENGTH, MANY = 300, 2**30
 
 
 @renamed.takes_old_keywords
@@ -39,6 +43,7 @@ def generate(
     seconds: float = 0.0,
     bars: float = 0.0,
     beats: float = 0.0,
+    exact: bool = False,
     seed: int = 0,
     temperature: float | None = None,
     sampling: SamplingParams | Sequence[SamplingParams] | None = None,
@@ -51,9 +56,11 @@ def generate(
 
     Args:
         model: from `store.model.load`, or a workdir, whose best parameters are used.
-        num_notes: length of each piece in notes, or in frames for a model of frames.
+        num_notes: length of each piece in notes, or in frames for a model of frames. No length: that of a training
+            piece for a model of note events, 300 notes or frames for others.
         seconds: instead, the length in seconds; notes that would sound longer are cut.
         bars, beats: instead, for a model of note events, the length in bars of its meter, or in quarter notes.
+        exact: whether music of note events is cut off there; else it ends with a bar, a few notes more or less.
         temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: 1.
         sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
         bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
@@ -66,7 +73,7 @@ def generate(
         UsageError: a value is of another type or out of range, or JAX has settings that musicjax cannot work with.
         RunError: the model or the primer cannot be read.
     """
-    length = Length(num_notes, seconds, bars, beats)
+    length = Length(num_notes, seconds, bars, beats, exact)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = _params(sampling, temperature, num_outputs)
     if isinstance(primer, Notes):
@@ -98,19 +105,27 @@ def new_pieces(
         return []
     numbers = range(len(params)) if numbers is None else numbers
     keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
+    tempo = primer_lib.tempo(model, bpm, primer)
+    choices = np.asarray(sample_lib.choose(keys, jnp.full(len(params), MANY)))
+    plans = model.encoding.plans(params, choices, length, tempo, primer)
+    if not any(length.measured):
+        length = length._replace(num_notes=NOTES_IF_NO_LENGTH)
     more = functools.partial(
         sample_lib.sample,
         model.net,
         model.params,
         keys=keys,
         limits=model.encoding.limits(),
-        draw=model.encoding.draw(params, model.deviation),
+        draw=model.encoding.draw(params, model.deviation, plans),
         decode=_decode(decode, model),
     )
-    windows, tempo = primer_lib.rows(model, keys, primer, params), primer_lib.tempo(model, bpm, primer)
+    windows = primer_lib.rows(model, keys, primer, params, plans)
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
-    rows = _rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo)
-    pieces = [model.encoding.decode(piece, tempo) for piece in rows]
+    if plans[0].ends:
+        rows, wanted = whole.rows(model, params, plans, keys, windows, _decode(decode, model)), [0.0] * len(plans)
+    else:
+        rows = list(_rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo))
+    pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
     if any(wanted) or any(one.polyphony for one in params):

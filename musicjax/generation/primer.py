@@ -14,6 +14,7 @@ import numpy as np
 
 from musicjax import arguments, console
 from musicjax.corpus import read as read_lib
+from musicjax.encodings.plan import Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
@@ -46,12 +47,17 @@ def read(primer: str | Path, model: Model) -> Notes:
     return pieces[0]
 
 
-def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams]) -> jax.Array:
+def rows(
+    model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams], plans: Sequence[Plan]
+) -> jax.Array:
     """The rows that each of K outputs continues, float32 [K, T, C].
 
     Args:
-        primer: the same for all; None: windows of the training data, chosen by the outputs' keys.
+        primer: the same for all; None: a beginning, or windows of the training data, chosen by the outputs' keys.
     """
+    begun = model.encoding.begin(plans) if primer is None else None
+    if begun is not None:
+        return jnp.asarray(begun)
     if primer is None:
         windows = np.asarray(model.primers)
         fitting = {one: model.encoding.fitting(windows, one) for one in dict.fromkeys(params)}
@@ -64,7 +70,7 @@ def rows(model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[S
         console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):
         raise UsageError("primer without notes: expected at least one; name another")
-    window = model.encoding.primer_of(primer)
+    window = model.encoding.primer_of(primer, plans[0])
     return jnp.asarray(model.encoding.in_meter(np.broadcast_to(window, (len(keys), *window.shape)), params))
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from musicjax import arguments
 from musicjax.config import SampleConfig
 from musicjax.encodings import sampling_params
+from musicjax.encodings.plan import MOST_SECONDS, Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.music import instruments, melody_text
 
-NOTES_IF_NO_LENGTH = 300
+MEASURES = ("num_notes", "seconds", "bars", "beats")
 DECODES = ("staggered", "window", "carry")
 AUDIO_KINDS = ("wav", "flac", "ogg")
 # Up to this many pieces get sound files if --audio does not say.
 FEW_OUTPUTS = 16
 LOWEST_BPM, HIGHEST_BPM = 10.0, 1000.0
-MOST_OUTPUTS, MOST_SECONDS = 10_000, 86_400.0
+MOST_OUTPUTS = 10_000
 # Flags that only a model with controls obeys: those that say how bins are drawn, and those that count beats.
 NEED_CONTROLS = (
     *(name for name in sampling_params.LISTS if name != "temperature"),
@@ -30,26 +31,6 @@ NEED_CONTROLS = (
     "beats",
     "sweep",
 )
-
-
-class Length(NamedTuple):
-    """The length of a piece: one of the four is above 0. Beats are quarter notes."""
-
-    num_notes: int
-    seconds: float
-    bars: float
-    beats: float = 0.0
-
-    def in_seconds(self, bpm: float, beats_per_bar: float = 4.0) -> float:
-        """The length in seconds, 0 if it is in notes; raises UsageError if bars or beats last too long."""
-        beats = self.bars * beats_per_bar or self.beats
-        seconds = beats * 60 / bpm if beats else self.seconds
-        if seconds > MOST_SECONDS:
-            given = f"bars={self.bars:g}" if self.bars else f"beats={self.beats:g}"
-            raise UsageError(
-                f"{given} at bpm={bpm:g} last {seconds:,.0f} seconds: expected at most {MOST_SECONDS:,.0f}"
-            )
-        return seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +69,7 @@ def of(options: Mapping[str, Any]) -> Request:
     Raises:
         UsageError: a value is out of range, or does not go with another.
     """
-    length = Length(*(options[name] or 0 for name in Length._fields))
-    if all(options[name] is None for name in Length._fields):
-        length = Length(NOTES_IF_NO_LENGTH, 0, 0, 0)
+    length = Length(**{name: options[name] or 0 for name in MEASURES}, exact=bool(options["exact"]))
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
     check(outputs, length, seed, decode, bpm)
     program = instruments.program_of(options["program"]) if options["program"] else None
@@ -149,10 +128,10 @@ def check(
             arguments.require_number("numbers", number, int, 0, MOST_OUTPUTS - 1)
         if len(numbers) != num_outputs:
             raise UsageError(f"{len(numbers)} numbers for num_outputs={num_outputs}: expected one for each")
-    if sum(map(bool, length)) != 1:
+    if sum(length.measured) > 1:
         raise UsageError(
             f"num_notes={length.num_notes}, seconds={length.seconds:g}, bars={length.bars:g}, beats={length.beats:g}: "
-            "give exactly one of the four, above 0"
+            "expected at most one of the four"
         )
 
 

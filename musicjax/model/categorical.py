@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from musicjax.model.heads import Score
@@ -30,6 +31,7 @@ class Categorical:
         given: columns that follow from the others and are never predicted.
         units: N.
         precision: of the products, float32 or bfloat16, as in `lstm`.
+        order: the order in which the columns of a row come to be, those that are never seen apart; empty: their own.
     """
 
     name: ClassVar[str] = "categorical"
@@ -37,11 +39,23 @@ class Categorical:
     given: tuple[int, ...]
     units: int
     precision: str = "float32"
+    order: tuple[int, ...] = ()
 
     @property
     def predicted(self) -> tuple[int, ...]:
         """The A predicted columns, in order."""
-        return tuple(column for column in range(len(self.sizes)) if column not in self.given)
+        return tuple(column for column in self._order if column not in self.given)
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return self.order or tuple(range(len(self.sizes)))
+
+    def _before(self, column: int) -> tuple[int, ...]:
+        """The columns that a column is drawn given."""
+        return self._order[: self._order.index(column)]
+
+    def _sizes(self, columns: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.sizes[column] for column in columns)
 
     def outputs(self, columns: int) -> int:
         return len(self.predicted) * self.units
@@ -51,7 +65,7 @@ class Categorical:
         params: Params = {}
         for column in self.predicted:
             into, out = jax.random.split(jax.random.fold_in(key, column))
-            before = sum(self.sizes[:column])
+            before = sum(self._sizes(self._before(column)))
             if before:
                 params[f"into_{column}"] = 0.1 * jax.random.normal(into, (before, self.units))
             params[f"out_{column}"] = jax.nn.initializers.glorot_uniform()(out, (self.units, self.sizes[column]))
@@ -61,8 +75,9 @@ class Categorical:
     def logits(self, params: Params, outputs: jax.Array, rows: jax.Array, column: int) -> jax.Array:
         """[..., bins] of one column, given those before it in rows [..., C]."""
         hidden = jnp.split(outputs, len(self.predicted), axis=-1)[self.predicted.index(column)]
-        if column:
-            before = one_hots(rows[..., :column], self.sizes[:column])
+        columns = self._before(column)
+        if columns:
+            before = one_hots(rows[..., np.array(columns)], self._sizes(columns))
             hidden = hidden + self._product(before, params[f"into_{column}"])
         return self._product(jax.nn.relu(hidden), params[f"out_{column}"]) + params[f"bias_{column}"]
 
@@ -103,13 +118,12 @@ class Categorical:
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
     ) -> jax.Array:
         """Rows [..., C] of bins, drawn one column after the other; the given columns stay 0."""
-        rows, begins = jnp.zeros((*outputs.shape[:-1], len(self.sizes))), 0
-        for column, size in enumerate(self.sizes):
-            if column in self.predicted:
-                logits = self.logits(params, outputs, rows, column)
-                drawn = jnp.argmax(logits + temperature * noise[..., begins : begins + size], axis=-1)
-                rows = rows.at[..., column].set(drawn.astype(jnp.float32))
-            begins += size
+        rows = jnp.zeros((*outputs.shape[:-1], len(self.sizes)))
+        for column in self.predicted:
+            begins = sum(self.sizes[:column])
+            logits = self.logits(params, outputs, rows, column)
+            drawn = jnp.argmax(logits + temperature * noise[..., begins : begins + self.sizes[column]], axis=-1)
+            rows = rows.at[..., column].set(drawn.astype(jnp.float32))
         return rows
 
     def _product(self, a: jax.Array, b: jax.Array) -> jax.Array:

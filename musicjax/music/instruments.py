@@ -175,8 +175,15 @@ def groups(programs: np.ndarray, most: int = 16) -> Groups:
     totals = np.zeros_like(counts)
     np.add.at(totals, list(stands_for.values()), counts[list(stands_for)])
     chosen = tuple(_commonest(totals))
-    index = np.array([chosen.index(stands_for.get(one, _nearest(one, chosen))) for one in range(DRUMS + 1)], np.int16)
-    return Groups(chosen, index, tuple(pair for pair in sorted(stands_for.items()) if pair[0] != pair[1]))
+    return Groups(chosen, index_of(chosen), tuple(pair for pair in sorted(stands_for.items()) if pair[0] != pair[1]))
+
+
+def index_of(chosen: tuple[int, ...]) -> np.ndarray:
+    """Which of the chosen programs, the commonest first, each program and DRUMS belongs to: int16 [129].
+
+    That is itself, or the commonest of its family, or the commonest of all.
+    """
+    return np.array([chosen.index(_nearest(one, chosen)) for one in range(DRUMS + 1)], np.int16)
 
 
 def _stand_ins(counts: np.ndarray, most: int) -> dict[int, int]:

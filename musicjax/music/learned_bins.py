@@ -6,23 +6,28 @@ Shape legend: N notes.
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from musicjax.music import bar_position
+from musicjax.music import bar_position, instruments, note_rows
 from musicjax.music.note_bins import (
     DURATION,
+    EDGE,
     GRID_TOLERANCE_BEATS,
+    INSTRUMENT,
     INTERVAL,
     METER,
+    PITCH,
     SIZES,
     TICKS_A_BEAT,
     VELOCITY,
     Bins,
-    ordered,
+    Opening,
 )
-from musicjax.music.notes import Notes
+from musicjax.music.note_rows import ordered
+from musicjax.music.notes import DRUMS, Notes
 
 # Steps a beat: the coarsest grid that has nearly all onsets, and whole bars for nearly all notes, or else the finest.
 GRIDS = (1, 2, 3, 4, 6, 8, 12)
@@ -35,10 +40,16 @@ BINS_AN_OCTAVE, LONG_ENOUGH = 6, 0.999
 TEMPOS = (10.0, 1000.0)
 # A longer time comes from damage, and would need a table of its length.
 LONGEST_BEATS = 64
+# How many openings are kept; how far back a loop is looked for, and in how many notes.
+OPENINGS, LAGS, LOOP_NOTES = 64, 256, 200_000
 
 
-def learn(pieces: Sequence[Notes]) -> Bins:
-    """The bins of some pieces, at least one of which has a note."""
+def learn(pieces: Sequence[Notes], keep_instruments: bool = True) -> Bins:
+    """The bins of some pieces, at least one of which has a note.
+
+    Args:
+        keep_instruments: False: all that are no drums are one.
+    """
     pieces = [piece for piece in pieces if len(piece)]
     onsets = np.concatenate([piece.onset_beats for piece in pieces])
     meters = _meters(pieces)
@@ -46,7 +57,7 @@ def learn(pieces: Sequence[Notes]) -> Bins:
         (steps for steps in GRIDS if min(_share_on(onsets, steps), _share_whole(meters, steps)) >= ON_GRID), GRIDS[-1]
     )
     intervals = [np.diff(ordered(piece, grid)[1]) for piece in pieces]
-    interval = _common(np.minimum(np.concatenate(intervals), LONGEST_BEATS * grid), SIZES[INTERVAL], always=(0,))
+    interval = _common(np.minimum(np.concatenate(intervals), LONGEST_BEATS * grid), EDGE, always=(0,))
     beats = np.concatenate([piece.duration_beats for piece in pieces]).clip(0, LONGEST_BEATS)
     ticks = np.maximum(np.rint(beats * TICKS_A_BEAT).astype(np.int64), 1)
     if len(np.unique(ticks)) > SIZES[DURATION]:
@@ -57,14 +68,50 @@ def learn(pieces: Sequence[Notes]) -> Bins:
     if len(velocity) > SIZES[VELOCITY]:
         middle = (np.arange(VELOCITY_BINS) + 0.5) / VELOCITY_BINS
         velocity = np.unique(np.quantile(velocities, middle, method="nearest"))
-    return Bins(
+    bins = Bins(
         grid,
         tuple(interval.tolist()),
         tuple((duration / TICKS_A_BEAT).tolist()),
         tuple(velocity.tolist()),
         round(float(np.median([piece.bpm for piece in pieces]).clip(*TEMPOS)), 3),
         tuple(list(meters)[: SIZES[METER]]),
+        programs=_programs(pieces, keep_instruments),
     )
+    return _with_form(bins, pieces)
+
+
+def _programs(pieces: Sequence[Notes], keep: bool) -> tuple[int, ...]:
+    """The program of each instrument of the pieces."""
+    programs = np.concatenate([piece.program for piece in pieces])
+    found = instruments.groups(programs, SIZES[INSTRUMENT]).programs
+    melodic = [program for program in found if program != DRUMS]
+    return found if keep else (*melodic[:1], *[DRUMS] * (len(melodic) < len(found)))
+
+
+def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
+    """The bins with what is learned of beginnings, lengths and loops."""
+    chosen = [pieces[k] for k in np.unique(np.linspace(0, len(pieces) - 1, OPENINGS).astype(int))]
+    openings, notes, bars, loops = [], 0, 0, np.zeros(LAGS, np.int64)
+    for piece in chosen:
+        rows = note_rows.encode(piece, bins, match=False)[0][1:-1]
+        (tonic, mode), count = note_rows.key_at(piece, 0.0), note_rows.bars(piece, bins)
+        openings.append(Opening(tonic, mode, int(rows[0, METER]), count))
+        notes, bars = notes + len(rows), bars + count
+        if notes < LOOP_NOTES:
+            loops = np.maximum(loops, _loops(rows))
+    notes_per_bar = round(notes / bars, 3)
+    return dataclasses.replace(bins, openings=tuple(openings), notes_per_bar=notes_per_bar, loops=tuple(loops.tolist()))
+
+
+def _loops(rows: np.ndarray) -> np.ndarray:
+    """For 1, 2, ... LAGS places, the most notes in a row that equal the note so many places before: int64 [LAGS]."""
+    codes = (rows[:, INTERVAL].astype(np.int64) * SIZES[PITCH] + rows[:, PITCH]) * SIZES[INSTRUMENT]
+    codes += rows[:, INSTRUMENT]
+    longest = np.zeros(LAGS, np.int64)
+    for lag in range(1, min(LAGS, len(codes) - 1) + 1):
+        differs = np.flatnonzero(codes[lag:] != codes[:-lag])
+        longest[lag - 1] = np.diff(differs, prepend=-1, append=len(codes) - lag).max() - 1
+    return longest
 
 
 def _share_on(onsets: np.ndarray, steps: int) -> float:

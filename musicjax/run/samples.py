@@ -8,8 +8,8 @@ from typing import Any
 from musicjax import console
 from musicjax.corpus.split import Music
 from musicjax.encodings import sampling_params
+from musicjax.encodings.plan import Length
 from musicjax.generation import generate
-from musicjax.generation.request import Length
 from musicjax.music.notes import Notes
 from musicjax.run import sample_metrics
 from musicjax.store.model import Model

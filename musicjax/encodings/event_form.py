@@ -1,0 +1,134 @@
+"""Form while note events are drawn: how many bars are left, where a piece ends, and loops that must not go on.
+
+Shape legend: K outputs, or G of a group; C columns of `note_bins`; D distances at which loops are looked for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicjax.music import form as form_lib
+from musicjax.music.note_bins import BARS_LEFT, EDGE, INSTRUMENT, INTERVAL, PHRASE, PITCH, Bins
+
+# What makes two notes alike where loops are looked for.
+ALIKE = (INTERVAL, INSTRUMENT, PITCH)
+
+
+class Wanted(NamedTuple):
+    """What each of K outputs is to be.
+
+    stop_loops: bool [K], whether no more notes in a row repeat those some places before them than in the training
+    pieces. bars, notes: int32 [K], the model is told that the output has this many bars, or as many as so many notes
+    take; neither: it is told nothing. ends: bool [K], whether the output may end in the last of these bars, and
+    must_end, whether it does even where the model would go on.
+    """
+
+    stop_loops: jax.Array
+    bars: jax.Array
+    notes: jax.Array
+    ends: jax.Array
+    must_end: jax.Array
+
+
+class Tables(NamedTuple):
+    """Of the training pieces. is_drums: bool [16], of each instrument; loops: int32 [D], see `Bins.loops`;
+    notes_per_bar: float32."""
+
+    is_drums: jax.Array
+    loops: jax.Array
+    notes_per_bar: jax.Array
+
+
+class Past(NamedTuple):
+    """heard: int32 [G, D, 3], interval, instrument and pitch of the last notes, the latest first; runs: int32 [G, D],
+    how many notes in a row equal the one so many places before; bars_left, drawn: int32 [G], bars after the present
+    one, and notes drawn."""
+
+    heard: jax.Array
+    runs: jax.Array
+    bars_left: jax.Array
+    drawn: jax.Array
+
+
+def tables_of(bins: Bins) -> Tables:
+    """The tables of some bins."""
+    return Tables(jnp.asarray(bins.is_drums), jnp.asarray(bins.loops, jnp.int32), jnp.float32(bins.notes_per_bar))
+
+
+def start(wanted: Wanted, tables: Tables) -> Past:
+    """Before the first row."""
+    outputs, loops = len(wanted.bars), len(tables.loops)
+    of_notes = jnp.maximum(jnp.rint(wanted.notes / tables.notes_per_bar).astype(jnp.int32) - 1, 0)
+    left = jnp.where(wanted.bars > 0, wanted.bars - 1, of_notes)
+    heard, runs = jnp.full((outputs, loops, len(ALIKE)), -1, jnp.int32), jnp.zeros((outputs, loops), jnp.int32)
+    return Past(heard, runs, jnp.where(_is_planned(wanted), left, -1), jnp.zeros(outputs, jnp.int32))
+
+
+def _is_planned(wanted: Wanted) -> jax.Array:
+    return (wanted.bars > 0) | (wanted.notes > 0)
+
+
+class Form(NamedTuple):
+    """The three together, of a group of outputs."""
+
+    wanted: Wanted
+    tables: Tables
+    past: Past
+
+    def within(self, bars: jax.Array) -> jax.Array:
+        """bool [G, intervals]: those that lead no further than the last bar, and the edge in the last bar alone.
+
+        From the last bar an output may go on, unless it must end: so it shows that it has not come to an end.
+
+        Args:
+            bars: int32 [G, intervals], how many bar lines each passes.
+        """
+        is_edge = jnp.arange(bars.shape[1]) == EDGE
+        is_last = (self.past.bars_left == 0) & self.wanted.ends
+        inside = (bars <= self.past.bars_left[:, None]) | ~self.wanted.ends[:, None]
+        goes_on = (is_last & ~self.wanted.must_end)[:, None]
+        return jnp.where(is_edge, (is_last & (self.past.drawn > 0))[:, None], inside | goes_on)
+
+    def after_bars(self, bars: jax.Array) -> Form:
+        """Once so many bar lines have passed, int32 [G].
+
+        Where a number of notes is wanted, the bars left are what the rest takes at the rate of the training pieces.
+        """
+        wanted, past = self.wanted, self.past
+        of_notes = jnp.rint((wanted.notes - past.drawn) / self.tables.notes_per_bar).astype(jnp.int32)
+        of_notes = jnp.where(bars > 0, of_notes, past.bars_left)
+        left = jnp.maximum(jnp.where(wanted.bars > 0, past.bars_left - bars, of_notes), 0)
+        return self._replace(past=past._replace(bars_left=jnp.where(_is_planned(wanted), left, -1)))
+
+    def told(self, rows: jax.Array, last: jax.Array, bars: jax.Array) -> jax.Array:
+        """Rows [G, C] with the columns of the form, so many bars after rows `last`."""
+        phrase = form_lib.phrase_of(last[:, PHRASE].astype(jnp.int32) + bars)
+        left = form_lib.left_bin(self.past.bars_left, jnp)
+        return rows.at[:, BARS_LEFT].set(left.astype(jnp.float32)).at[:, PHRASE].set(phrase.astype(jnp.float32))
+
+    def is_drums(self, rows: jax.Array) -> jax.Array:
+        """Which of rows [G, C] are drums, bool [G]."""
+        return self.tables.is_drums[rows[:, INSTRUMENT].astype(jnp.int32)]
+
+    def no_loop(self, rows: jax.Array, pitches: int) -> jax.Array:
+        """bool [G, pitches]: those that do not go on with a loop for longer than any training piece.
+
+        A piece may always say once more what it has just said: only what repeats longer than its own length is a loop.
+        """
+        past, places = self.past, jnp.arange(1, self.past.runs.shape[1] + 1)
+        same = (past.heard[:, :, :2] == rows[:, None, np.array(ALIKE[:2])].astype(jnp.int32)).all(axis=-1)
+        stops = same & (past.runs >= jnp.maximum(self.tables.loops, places)) & self.wanted.stop_loops[:, None]
+        followed = jnp.where(stops, past.heard[:, :, 2], pitches)
+        outputs = jnp.arange(len(rows))[:, None]
+        return ~jnp.zeros((len(rows), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
+
+    def after(self, rows: jax.Array) -> Past:
+        """The past once rows [G, C] have been drawn."""
+        past, now = self.past, rows[:, np.array(ALIKE)].astype(jnp.int32)
+        runs = jnp.where((past.heard == now[:, None]).all(axis=-1), past.runs + 1, 0)
+        heard = jnp.concatenate([now[:, None], past.heard[:, :-1]], axis=1)
+        return past._replace(heard=heard, runs=runs, drawn=past.drawn + 1)

@@ -1,0 +1,83 @@
+"""What an output of note events is to be: what is asked for, and the rest as in one of the training pieces."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from musicjax.encodings.plan import Length, Plan
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import UsageError
+from musicjax.music import bar_position, instruments, keys, note_rows
+from musicjax.music.note_bins import Bins
+from musicjax.music.notes import Notes
+
+# The most bars that an output has if no length is asked for.
+MOST_BARS = 64
+
+
+def of_output(
+    bins: Bins, params: SamplingParams, choice: int, length: Length, bpm: float, primer: Notes | None
+) -> Plan:
+    """What an output is to be; what is not asked for is as in one of the training pieces, chosen by a number.
+
+    Raises:
+        UsageError: the model never saw the meter, the mode or the instruments asked for.
+    """
+    fitting = list(bins.openings)
+    if params.meter:
+        meter = meter_bin(bins, params.meter)
+        fitting = [opening for opening in fitting if opening.meter == meter] or [
+            opening._replace(meter=meter) for opening in fitting
+        ]
+    tonic, mode, meter, bars = fitting[choice % len(fitting)]
+    if primer is not None and len(primer):
+        end = float(primer.onset_beats[-1])
+        (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
+        meter = meter if params.meter else own
+    if params.key:
+        tonic, asked = keys.key_of(params.key)
+        mode = _mode_bin(bins, params.key, asked)
+    beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
+    cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
+    beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
+    asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
+    bars = asked if any(length.measured) else min(bars, MOST_BARS)
+    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, instruments=_instruments(bins, params))
+
+
+def _mode_bin(bins: Bins, text: str, mode: int) -> int:
+    """The bin of a mode 0..3; raises UsageError if the model never saw it."""
+    known = sorted({opening.mode - 1 for opening in bins.openings if opening.mode})
+    if mode not in known:
+        names = ", ".join(keys.MODES[one] for one in known) or "no key"
+        raise UsageError(
+            f"key={text}: this model learned from music in {names}; expected such a key, or "
+            f"--scale={keys.MODES[mode]} beside it for the pitches alone"
+        )
+    return mode + 1
+
+
+def _instruments(bins: Bins, params: SamplingParams) -> tuple[int, ...]:
+    """The numbers of the instruments asked for; raises UsageError if the model has none of such a program."""
+    programs, found = bins.programs, []
+    for text in params.instruments:
+        program = instruments.program_of(text)
+        families = [instruments.family_of(one) for one in programs]
+        same = [k for k, one in enumerate(programs) if one == program]
+        same = same or [k for k, family in enumerate(families) if family == instruments.family_of(program)]
+        if not same:
+            names = ", ".join(map(instruments.name_of, programs))
+            raise UsageError(f"instruments={text}: this model learned from music for {names}; expected some of these")
+        found += same
+    return tuple(sorted(set(found)))
+
+
+def meter_bin(bins: Bins, text: str) -> int:
+    """The bin of a meter such as "3/4"; raises UsageError if the model never saw it."""
+    meters, meter = bins.meters, bar_position.meter_of(text)
+    if meter not in meters:
+        known = ", ".join(bar_position.text_of(*meter) for meter in meters)
+        raise UsageError(f"meter={text}: this model learned from music in {known}; expected one of these")
+    return meters.index(meter)

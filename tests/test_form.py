@@ -1,0 +1,234 @@
+"""The form of pieces: edges, bars left and keys in rows, and outputs that end with a bar, in the key asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny_events
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicjax.encodings import event_form, event_plans
+from musicjax.encodings.plan import Length
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import UsageError
+from musicjax.generation import whole
+from musicjax.generation.generate import generate
+from musicjax.music import form, learned_bins, note_bins, note_rows
+from musicjax.music.note_bins import BARS_LEFT, EDGE, HELD, INTERVAL, MODE, PHRASE, SOUNDING, TONIC
+from musicjax.music.notes import DRUMS, Notes, from_beats
+from musicjax.store.model import Model
+
+
+def scale(bars: int = 10, meter: tuple[int, int] = (4, 4), **changes) -> Notes:
+    """Quarter notes of C major, four a bar of 4/4."""
+    count = bars * meter[0]
+    notes = from_beats(60 + np.resize([0, 2, 4, 5, 7, 5, 4, 2], count), [80] * count, np.arange(count), [1.0] * count)
+    return dataclasses.replace(notes, meters=np.array([[0.0, *meter]]), **changes)
+
+
+def rows_of(notes: Notes) -> np.ndarray:
+    return note_rows.encode(notes, learned_bins.learn([notes]))[0]
+
+
+# Rows.
+
+
+def test_an_edge_stands_before_and_after_a_piece():
+    rows = rows_of(scale(10))
+    assert len(rows) == 42 and (rows[[0, -1], INTERVAL] == EDGE).all() and (rows[1:-1, INTERVAL] != EDGE).all()
+    assert rows[0, BARS_LEFT] == form.left_bin(9) and rows[-1, BARS_LEFT] == form.left_bin(0) == 1
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (3, 4)])
+def test_rows_say_how_many_bars_are_left_and_which_of_eight_it_is(meter):
+    rows = rows_of(scale(10, meter))[1:-1]
+    bar = np.arange(len(rows)) // meter[0]
+    assert rows[:, PHRASE].tolist() == (bar % 8).tolist()
+    assert rows[:, BARS_LEFT].tolist() == [sum(least <= 9 - now for least in form.LEFT) for now in bar]
+
+
+def test_bars_are_counted_across_changes_of_meter():
+    steps, begins = np.array([0, 4, 8, 11, 14, 18]), np.array([0, 0, 8, 8, 14, 14])
+    assert form.bars_of(steps, begins, np.array([4, 4, 3, 3, 4, 4])).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(tonic=st.integers(0, 11), mode=st.integers(0, 3))
+def test_a_piece_in_any_key_has_the_rows_of_the_one_in_c(tonic, mode):
+    plain = scale(keys=np.array([[0.0, 0, mode]]))
+    moved = dataclasses.replace(
+        plain, pitch=plain.pitch + note_rows.offset_of(tonic).astype(np.int16), keys=np.array([[0.0, tonic, mode]])
+    )
+    bins = learned_bins.learn([plain])
+    first, second = (note_rows.encode(notes, bins)[0] for notes in (plain, moved))
+    assert (first[1:-1, MODE] == mode + 1).all()
+    others = [column for column in range(first.shape[1]) if column != TONIC]
+    np.testing.assert_array_equal(first[:, others], second[:, others])
+
+
+def test_rows_say_which_pitch_classes_still_sound_and_how_long():
+    notes = from_beats([48, 64, 67, 62, 60], [80] * 5, [0.0, 0.0, 1.0, 2.0, 4.0], [3.0, 1.0, 1.0, 1.0, 1.0])
+    notes = dataclasses.replace(notes, keys=np.array([[0.0, 0, 0]]))
+    rows = rows_of(notes)[1:-1]
+    sounding = [np.flatnonzero(row).tolist() for row in rows[:, SOUNDING]]
+    assert sounding == [[], [0], [0], [0], []], "C is held, E and G are over when the next note begins"
+    left = [0, 3, 2, 1, 0]
+    assert rows[:, HELD].tolist() == [sum(least <= steps for least in note_bins.HELD_STEPS) for steps in left]
+
+
+def test_drums_sound_in_no_harmony_and_in_no_key():
+    notes = scale(4, program=np.full(16, DRUMS, np.int16), keys=np.array([[0.0, 7, 0]]))
+    rows = rows_of(notes)[1:-1]
+    assert not rows[:, SOUNDING].any() and rows[:, note_bins.PITCH].tolist() == notes.pitch.tolist()
+
+
+# Outputs, of a model that was never trained.
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny_events.model()
+
+
+def end_beats(notes: Notes) -> float:
+    return float((notes.onset_beats + notes.duration_beats).max())
+
+
+def test_outputs_have_the_bars_asked_for_and_end_with_them(model):
+    for notes in generate(model, num_outputs=4, bars=3, seed=1):
+        assert 8 <= notes.onset_beats[-1] < 12 and end_beats(notes) <= 12 + 1e-9
+
+
+def test_a_length_in_notes_ends_with_a_bar_unless_it_is_exact(model):
+    several = generate(model, num_outputs=4, num_notes=30, seed=2)
+    assert any(len(notes) != 30 for notes in several)
+    per_bar = model.encoding.bins.notes_per_bar
+    assert all(abs(len(notes) - 30) < 3 * per_bar for notes in several)
+    assert [len(notes) for notes in generate(model, num_outputs=4, num_notes=30, exact=True, seed=2)] == [30] * 4
+
+
+def test_no_length_is_that_of_a_training_piece(model):
+    bars = {opening.bars for opening in model.encoding.bins.openings}
+    for notes in generate(model, num_outputs=3, seed=3):
+        assert notes.onset_beats[-1] // 4 + 1 in bars
+
+
+def test_an_output_does_not_depend_on_the_others(model):
+    together = generate(model, num_outputs=9, bars=2, seed=4)
+    alone = generate(model, num_outputs=1, bars=2, seed=4, numbers=[5])[0]
+    np.testing.assert_array_equal(alone.pitch, together[5].pitch)
+    np.testing.assert_array_equal(alone.onset, together[5].onset)
+
+
+def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypatch):
+    seen = []
+
+    def sampled(model, params, plans, keys, windows, decode, batch):
+        seen.extend(batch)
+        return np.array([[[10 * output + number]] for output, number in batch])
+
+    monkeypatch.setattr(whole, "_sampled", sampled)
+    ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
+    monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
+    found = whole.rows(model, [None] * 2, [None] * 2, None, None, "carry")
+    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES]
+    assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
+
+
+def test_an_ending_is_an_edge_within_the_last_bar(model):
+    def rows(*bars: tuple[int, int]) -> np.ndarray:
+        made = np.zeros((len(bars), len(note_bins.COLUMNS)))
+        made[:, BARS_LEFT], made[:, PHRASE] = np.array(bars).T
+        return made
+
+    edge = np.zeros((1, len(note_bins.COLUMNS)))
+    edge[0, INTERVAL] = EDGE
+    going, last, beyond = rows((2, 6)), rows((2, 6), (1, 7)), rows((1, 7), (1, 0))
+    ending = model.encoding.ending
+    assert [ending(piece) for piece in (going, last, beyond)] == [0, 0, -1]
+    assert ending(np.concatenate([last, edge])) == 1 and ending(np.concatenate([beyond, edge])) == -1
+    assert ending(np.concatenate([last, edge, beyond])) == 1, "what follows an edge is no music"
+
+
+@pytest.mark.parametrize(("key", "semitones"), [("D", 2), ("Bb", -2), ("F#", 6)])
+def test_a_key_moves_the_whole_output(model, key, semitones):
+    rows = note_rows.encode(tiny_events.pieces()[0], model.encoding.bins)[0]
+    plain, moved = (
+        model.encoding.decode(rows, plan=plan(model.encoding.bins, SamplingParams(key=name))) for name in ("C", key)
+    )
+    assert set((moved.pitch - plain.pitch).tolist()) == {semitones}
+    assert moved.keys[0, 1] == semitones % 12 and plain.keys[0, 1] == 0
+
+
+# Plans.
+
+
+def bins(**changes) -> note_bins.Bins:
+    return dataclasses.replace(learned_bins.learn([scale(keys=np.array([[0.0, 2, 0]]))]), **changes)
+
+
+def plan(own: note_bins.Bins, params: SamplingParams | None = None, primer: Notes | None = None, **length):
+    return event_plans.of_output(own, params or SamplingParams(), 0, Length(**length), 120.0, primer)
+
+
+def test_what_is_not_asked_for_is_as_in_a_training_piece_or_the_primer():
+    assert plan(bins())[:4] == (2, 1, 0, 10)
+    primer = scale(keys=np.array([[0.0, 9, 1]]))
+    assert plan(bins(), primer=primer, bars=5)[:4] == (9, 2, 0, 5)
+    assert plan(bins(), SamplingParams(key="E"), primer)[:2] == (4, 1)
+
+
+def test_lengths_become_whole_bars():
+    assert plan(bins(), bars=2.5).bars == 3 and plan(bins(), beats=9).bars == 3 and plan(bins(), seconds=4.1).bars == 3
+    assert plan(bins(), num_notes=30)[3:5] == (0, 30)
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        (SamplingParams(key="Dm"), "key=Dm: this model learned from music in major; expected such a key, or"),
+        (SamplingParams(meter="3/4"), "meter=3/4: this model learned from music in 4/4; expected one of these"),
+        (
+            SamplingParams(instruments=("flute",)),
+            "instruments=flute: this model learned from music for acoustic grand piano",
+        ),
+    ],
+)
+def test_what_the_model_never_saw_is_refused_by_name(params, told):
+    with pytest.raises(UsageError, match=told):
+        plan(bins(), params)
+
+
+def test_instruments_are_picked_by_name_or_family():
+    own = bins(programs=(0, 33, DRUMS))
+    assert plan(own, SamplingParams(instruments=("piano", "bass"))).instruments == (0, 1)
+    assert plan(own, SamplingParams(instruments=("drums",))).instruments == (2,)
+    assert plan(own).instruments_of(3).all()
+
+
+# Loops.
+
+
+def test_loops_are_counted_as_the_longest_of_the_training_pieces():
+    rows = rows_of(scale(10))[1:-1]
+    loops = learned_bins._loops(rows)
+    assert loops[7] == 40 - 8 - 1, "the scale returns after eight notes, but for the interval of the first"
+    assert loops[2] == 0
+
+
+def test_a_loop_stops_where_no_training_piece_goes_on():
+    import jax.numpy as jnp
+
+    own = bins(loops=(2, 2, 2, 2))
+    wanted = event_form.Wanted(jnp.array([True, False]), *(jnp.zeros(2, jnp.int32),) * 2, *(jnp.zeros(2, bool),) * 2)
+    tables = event_form.tables_of(own)
+    now = event_form.Form(wanted, tables, event_form.start(wanted, tables))
+    row = jnp.zeros((2, len(note_bins.COLUMNS))).at[:, note_bins.PITCH].set(60)
+    allowed = []
+    for _ in range(6):
+        allowed.append(np.asarray(now.no_loop(row, 128)[:, 60]).tolist())
+        now = now._replace(past=now.after(row))
+    assert allowed == [[True, True]] * 3 + [[False, True]] * 3
