@@ -18,6 +18,7 @@ from musicjax.version import __version__
 TRAIN_OPTIONS = {
     "data": None,
     "workdir": "",
+    "minutes": None,
     "init_from": None,
     "coordinator": "",
     "num_processes": None,

@@ -575,9 +575,12 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     ("name", "hint"),
     [
         ("papr", "did you mean paper?"),
-        ("zzz", "expected one of demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, "),
+        (
+            "zzz",
+            "expected one of auto, demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, ",
+        ),
         ("absent.py", "or the path of a .py or .json file"),
-        ("", "expected one of demo"),
+        ("", "expected one of auto, demo"),
     ],
 )
 def test_an_unknown_config_is_told_the_names(name, hint):

@@ -10,8 +10,10 @@ import tiny_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicjax import config_files
+from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings import event_form, event_plans
-from musicjax.encodings.plan import Length
+from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import whole
@@ -133,8 +135,10 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     monkeypatch.setattr(whole, "_sampled", sampled)
     ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
     monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
-    found = whole.rows(model, [None] * 2, [None] * 2, None, None, "carry")
-    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES]
+    params = [SamplingParams(), SamplingParams(), SamplingParams(temperature=0)]
+    found = whole.rows(model, params, [None] * 3, None, None, "carry")
+    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
+    assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
 
 
@@ -232,3 +236,24 @@ def test_a_loop_stops_where_no_training_piece_goes_on():
         allowed.append(np.asarray(now.no_loop(row, 128)[:, 60]).tolist())
         now = now._replace(past=now.after(row))
     assert allowed == [[True, True]] * 3 + [[False, True]] * 3
+
+
+def test_a_scale_is_a_mask_on_the_tonic_of_each_output_where_the_model_knows_it(model):
+    of_key = SamplingParams(scale="minor")
+    draw = model.encoding.draw([of_key, of_key], model.deviation, [Plan(tonic=0), Plan(tonic=7)])
+    first = sum(note_bins.SIZES[: note_bins.PITCH])
+    allowed = np.asarray(draw.controls.allowed)[:, first : first + 128]
+    inside = slice(12, 108)
+    np.testing.assert_array_equal(allowed[0, inside], allowed[1, inside])
+    assert np.flatnonzero(allowed[0, 60:72]).tolist() == [0, 2, 3, 5, 7, 8, 10]
+
+
+def test_a_model_that_knows_no_keys_needs_one_for_a_scale():
+    config = config_files.load("events")
+    old = dataclasses.asdict(bins(sizes=note_bins.SIZES_0_2))
+    encoding = encoding_lib.of(config, {"bins": old})
+    with pytest.raises(UsageError, match="scale=minor without a key: expected its root, such as --key=C"):
+        encoding.draw([SamplingParams(scale="minor")], np.ones(11))
+    allowed = np.asarray(encoding.draw([SamplingParams(key="D", scale="minor")], np.ones(11)).controls.allowed)
+    first = sum(note_bins.SIZES_0_2[: note_bins.PITCH])
+    assert np.flatnonzero(allowed[0, first + 60 : first + 72]).tolist() == [0, 2, 4, 5, 7, 9, 10], "D minor"

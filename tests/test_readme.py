@@ -50,6 +50,8 @@ def cut_short(words: list[str]) -> list[str]:
     """A command with flags that make it quick: another epoch where it goes on with a run, one otherwise."""
     if words[0].startswith("--"):
         more = dict(SHORT_TRAINING)
+        if words[0].startswith("--data") and not any(word.startswith("--init_from") for word in words):
+            more["--minutes"] = "1"  # too few for trials
         if any(word.startswith("--config.train.epochs=") for word in words):
             more["--config.train.epochs"] = "2"
         return [*words, *(f"{flag}={value}" for flag, value in more.items())]
@@ -130,7 +132,7 @@ def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str
     short = example.replace("epochs = 20", less)
     assert short != example
     exec(compile(short, str(PYTHON), "exec"), {})
-    assert capsys.readouterr().out.splitlines()[-1] == "100 notes"
+    assert re.fullmatch(r"[1-9]\d* notes", capsys.readouterr().out.splitlines()[-1])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 from musicjax import config as config_lib
 from musicjax import console, jax_environment
+from musicjax.cli import flags
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError
@@ -34,21 +37,40 @@ def run(call: Call) -> int:
 
 
 def _train(call: Call) -> None:
-    options, config = call.options, call.config
+    began, options, config = time.monotonic(), call.options, call.config
     jax_environment.require_settings()
     _join_processes(options)  # before JAX starts
     jax_environment.require()
     from musicjax.run import device, train
     from musicjax.store import checkpoint
 
-    workdir = Path(options["workdir"] or _own_workdir(config.name))
-    if call.overrides is not None:
-        saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else config
-        config = _with(saved, call.overrides)
+    workdir = Path(options["workdir"] or _own_workdir(_own_name(call)))
+    saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else None
+    if call.chooses and call.overrides is None and saved is not None and saved.name != flags.AUTO:
+        raise UsageError(
+            f"workdir {workdir} holds a run of config {saved.name}, not of {flags.AUTO}: leave --config out to go on "
+            "with it, or use another --workdir"
+        )
+    if call.chooses or call.overrides is not None:
+        config = _with(saved or config, call.given)
     device.keep_programs(config.data)
+    if call.chooses and saved is None:
+        from musicjax.run import choose  # a config that is named does without
+
+        config = choose.choose(config, workdir, options["minutes"] or flags.MINUTES, call.given, began)
+    elif call.chooses:
+        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; nothing is chosen anew")
     summary = train.train(config, workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
+
+
+def _own_name(call: Call) -> str:
+    """The name of the workdir if none is given: the source's, if the data choose the config, or else the config's."""
+    source = call.config.data.source
+    if not call.chooses or call.given.get("data.source") is None:
+        return call.config.name
+    return re.sub(r"[^\w.-]+", "_", Path(source).absolute().name).strip("._") or call.config.name
 
 
 def _own_workdir(name: str) -> Path:

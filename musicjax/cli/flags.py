@@ -36,7 +36,8 @@ SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or p
 # In the order in which help shows them: the common ones first. All commands take --config and its fields too.
 FLAGS = {
     "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
-    "workdir": Flag("path", "", "folder of the run; train: runs/CONFIG_NAME if not given", tuple(COMMANDS)),
+    "workdir": Flag("path", "", "folder of the run; train: runs/FOLDER or runs/CONFIG if not given", tuple(COMMANDS)),
+    "minutes": Flag("float", None, "time for the whole command with --config=auto; 10 if not given", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "num_notes": Flag("integer", None, "about how many notes (or frames, exactly); 300, or as the data", ("generate",)),
@@ -87,6 +88,8 @@ ALIASES = {
     "qpm": ("float", "bpm", 1),
     "num_steps": ("integer", "beats", 4),
 }
+# The config that the data choose, and how long that may take.
+AUTO, MINUTES, LEAST_MINUTES, MOST_MINUTES = "auto", 10.0, 1, 1440
 # A list of values goes to the trials, whose fields have plural names.
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
 # Flags and fields that name a file or folder. MADE: those that musicjax makes if they are missing.
@@ -99,12 +102,15 @@ NOTES = "  * models of note events only   + takes several values, separated by c
 
 
 class Call(NamedTuple):
-    """options: the value of each flag of the command; overrides: the fields given, None if the config was named."""
+    """options: the value of each flag of the command; overrides: the fields given, None if the config was named; given:
+    the same, whether or not it was; chooses: whether the data choose the config."""
 
     command: str
     options: dict[str, Any]
     config: Config
     overrides: dict[str, Any] | None
+    given: dict[str, Any]
+    chooses: bool = False
 
 
 def parse(argv: list[str]) -> Call:
@@ -133,7 +139,8 @@ def parse(argv: list[str]) -> Call:
             raise UsageError("--data and --config.data.source are the same: expected one of them")
         overrides["data.source"] = options["data"]
     named = _expanded("config", values["config"].value)
-    config = config_files.load("demo" if named is None else named)
+    chooses = _chooses(command, named, options, overrides)
+    config = config_files.load(_default(options, chooses) if named is None else named)
     # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"])
     if not in_workdir or not overrides:
@@ -142,7 +149,35 @@ def parse(argv: list[str]) -> Call:
         for path, value in overrides.items():
             config_lib.require_valid(path, value)
     config_lib.validate(config, together=not in_workdir)
-    return Call(command, options, config, None if values["config"].present else overrides)
+    return Call(command, options, config, None if values["config"].present else overrides, overrides, chooses)
+
+
+def _default(options: dict[str, Any], chooses: bool) -> str:
+    """The config if none is named. That of the run whose weights a new one begins with has the sizes that fit them."""
+    other = PurePath(options.get("init_from") or "", "config.json")
+    if options.get("init_from") and os.path.isfile(other):
+        return str(other)
+    return AUTO if chooses else "demo"
+
+
+def _chooses(command: str, named: str | None, options: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether the data choose the config; raises UsageError for flags that do not go with that, or only with that."""
+    if command != "train":
+        return False
+    chooses = named == AUTO or (named is None and "data.source" in given and options["init_from"] is None)
+    if chooses and options["init_from"] is not None:
+        raise UsageError(
+            "--init_from beside --config=auto: those weights have their sizes already; expected the config of their "
+            "run, --config=DIR/config.json"
+        )
+    if chooses and (options["coordinator"] or options["distributed"] != "off"):
+        raise UsageError("config auto chooses in one process: expected --config=NAME where several train together")
+    minutes = options["minutes"]
+    if minutes is not None and not chooses:
+        raise UsageError("--minutes is for --config=auto alone: leave it out, or set --config.train.epochs")
+    if minutes is not None and not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        raise UsageError(f"minutes={minutes:g}: expected {LEAST_MINUTES}..{MOST_MINUTES}")
+    return chooses
 
 
 def _values(command: str, words: list[str]) -> flags.FlagValues:
@@ -190,7 +225,7 @@ def help_of(argv: list[str]) -> list[str]:
             "",
             *(_flag_line(name) for name in ("data", "workdir")),
             *textwrap.wrap(
-                f"{', '.join(config_files.names())}, or a .py or .json file; demo if not given",
+                f"{', '.join(config_files.names())}, or a .py or .json file; if not given: auto with --data, else demo",
                 initial_indent=f"  {'--config=':<{WIDTH}}",
                 subsequent_indent=" " * (WIDTH + 2),
                 width=110,

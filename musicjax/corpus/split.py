@@ -25,6 +25,9 @@ from musicjax.music.notes import Notes
 MOST_KNOWN_NOTES = 3_000_000
 # What a part is used for.
 TRAINING, VALIDATION, NOTHING = range(3)
+# With fewer different pieces that train, none can be held out of them; and the fewest and the most that are.
+LEAST_PIECES = 4
+FEWEST_HELD_OUT, MOST_HELD_OUT = 2, 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +119,26 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray) -> np.nd
     count = min(max(1, round(data.validation_fraction * len(usable))), len(usable) - 1)
     chosen = set(usable[:count])
     return np.array([name in chosen for name in units]) & long_enough
+
+
+def inside(parts: Parts, corpus: Corpus, data: DataConfig, share: float) -> Parts | None:
+    """What trains, divided again: a share of it validates, chosen by content, and what validated is used for nothing.
+
+    Pieces that belong together fall on the same side, see `duplicates.units`.
+
+    Returns:
+        None if too few different pieces train.
+    """
+    units = np.array(duplicates.units(corpus, data))[parts.piece]
+    names = sorted(
+        set(units[parts.trains].tolist()),
+        key=lambda name: hashlib.sha256(f"inside:{data.split_seed}:{name}".encode()).digest(),
+    )
+    if len(names) < LEAST_PIECES:
+        return None
+    out = names[: min(max(round(share * len(names)), FEWEST_HELD_OUT), MOST_HELD_OUT)]
+    use = np.where(parts.trains, np.where(np.isin(units, out), VALIDATION, TRAINING), NOTHING)
+    return dataclasses.replace(parts, use=use.astype(np.int8))
 
 
 def _by_time(corpus: Corpus, data: DataConfig, offsets: np.ndarray, too_few: int, unit: str, advice: str) -> Parts:

@@ -111,6 +111,14 @@ class Encoding(Protocol):
         """
         ...
 
+    def inside(self, share: float) -> Dataset | None:
+        """`dataset` of what trains alone, of which a share validates. To choose settings by: nothing held out is seen.
+
+        Returns:
+            None if too few pieces train, or models of this encoding have no settings to be chosen.
+        """
+        return None
+
     def scored(self, data: DataConfig) -> Scored:
         """All music of another source as rows, made with the constants learned.
 

@@ -19,7 +19,7 @@ import numpy as np
 from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
-from musicjax.corpus.corpus import Corpus, Fingerprint
+from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import event_augment, event_controls, event_plans
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
@@ -115,9 +115,18 @@ class EventEncoding(Encoding):
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""
+        corpus, outcomes = load.load(self.config.data)
+        return self._dataset(corpus, self._parts(corpus), outcomes)
+
+    def inside(self, share: float) -> Dataset | None:
+        """As `Encoding.inside`."""
+        corpus, outcomes = load.load(self.config.data)
+        parts = split.inside(self._parts(corpus), corpus, self.config.data, share)
+        return None if parts is None else self._dataset(corpus, parts, outcomes)
+
+    def _dataset(self, corpus: Corpus, parts: Parts, outcomes: list[Outcome]) -> Dataset:
+        """As `Encoding.dataset`, of these parts."""
         data = self.config.data
-        corpus, outcomes = load.load(data)
-        parts = self._parts(corpus)
         music = split.music_of(corpus, parts)
         if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
             seconds = len(corpus.notes) // ROWS_A_SECOND

@@ -39,7 +39,8 @@ def rows(
         windows: float32 [K, T, C], what each continues.
     """
     found: dict[int, np.ndarray] = {}
-    tried = [0] * len(plans)
+    # Without chance all tries are the same one.
+    tried = [0 if any(one.temperatures) else TRIES for one in params]
     # Groups are filled up, so places that would be copies take tries of outputs that are still to be found.
     group = sample_lib.group_size(decode)
     places = -(-len(plans) // group) * group

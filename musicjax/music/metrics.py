@@ -80,6 +80,13 @@ def on_grid(notes: Notes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return pitch[order], onset[order], end[order]
 
 
+def scale_consistency(pitch: np.ndarray) -> float:
+    """The largest share of N notes, int [N], in one major or minor scale; 0 without notes."""
+    classes = np.bincount(np.asarray(pitch, np.int64) % 12, minlength=12)
+    scales = (np.arange(12)[:, None] + SCALE) % 12  # [roots, pitch classes in the scale]
+    return float(classes[scales].sum(1).max() / max(len(pitch), 1))
+
+
 def of_piece(notes: Notes) -> dict[str, float]:
     """The metrics NAMES of a piece, each a finite number.
 
@@ -163,14 +170,13 @@ def _entropy_bits(counts: np.ndarray) -> float:
 def _pitch_metrics(pitch: np.ndarray) -> dict[str, float]:
     counts = np.bincount(pitch, minlength=PITCHES)
     classes = np.bincount(pitch % 12, minlength=12)
-    scales = (np.arange(12)[:, None] + SCALE) % 12  # [roots, pitch classes in the scale]
     return {
         "pitch_range": pitch.max() - pitch.min(),
         "pitches_used": np.count_nonzero(counts),
         "pitch_classes_used": np.count_nonzero(classes),
         "pitch_entropy": _entropy_bits(counts),
         "pitch_class_entropy": _entropy_bits(classes),
-        "scale_consistency": classes[scales].sum(1).max() / len(pitch),
+        "scale_consistency": scale_consistency(pitch),
         "most_frequent_pitch": counts.max() / len(pitch),
     }
 

@@ -20,7 +20,9 @@ from musicjax.store.metadata import Metadata
 # Names of a checkpoint while it is written (by orbax, then by us) and while it is removed.
 OF_CHECKPOINTS = re.compile(r"\d+(\.partial)?\.orbax-checkpoint-tmp.*|\d+\.(partial|deleting)")
 # Other files while they are written, by this version and by 0.1.0.
-OF_WORKDIR = re.compile(r"(\..*-)?(config\.json|init_from\.json|data\.jsonl|metrics\.jsonl|report\.html)\.partial")
+OF_WORKDIR = re.compile(
+    r"(\..*-)?(config\.json|init_from\.json|data\.jsonl|trials\.jsonl|metrics\.jsonl|report\.html)\.partial"
+)
 OF_SAMPLES = re.compile(r"\..*\.(mid|wav|flac|ogg|json)\.partial")
 
 

@@ -78,6 +78,10 @@ class Sequences(NamedTuple):
         changed = self.augment(rows, down, up, random[:, 1:])
         return Batch(changed[:, :-1], changed[:, 1:], inside[:, 1:].astype(jnp.float32))
 
+    def only(self, index: np.ndarray) -> Sequences:
+        """The windows with these indices alone."""
+        return self._replace(**{name: getattr(self, name)[index] for name in ("starts", "first", "end", "down", "up")})
+
 
 def windows(
     rows: np.ndarray,

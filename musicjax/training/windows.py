@@ -39,6 +39,7 @@ class TrainingSet(Protocol):
     def random_numbers(self) -> int: ...
     def targets(self, window: int) -> int: ...
     def gather(self, index: jax.Array, window: int, random: jax.Array) -> Batch: ...
+    def only(self, index: np.ndarray) -> TrainingSet: ...
 
 
 class ScoringSet(Protocol):
@@ -90,6 +91,10 @@ class Windows(NamedTuple):
         """The windows with these indices, [B]: inputs [B, T, C], targets [B, C], weight [B]."""
         rows = self.rows[self.starts[index][:, None] + jnp.arange(window + 1)]
         return Batch(rows[:, :-1], rows[:, -1], jnp.ones(index.shape))
+
+    def only(self, index: np.ndarray) -> Windows:
+        """The windows with these indices alone."""
+        return self._replace(starts=self.starts[index])
 
     def first_inputs(self, window: int) -> jax.Array:
         """Inputs of the first windows, at most WINDOWS_SHOWN: [B, T, C]."""

@@ -1,0 +1,158 @@
+"""How much music resembles other music, in what a listener notices: its scale, its chords, its repeats, its end.
+
+The melody is the top line: of the notes that begin together the highest, unless a higher one still sounds. Notes begin
+together if they fall on the same of 24 steps of a quarter note. Drums have no pitch and count nowhere.
+
+Shape legend: N notes, M melody notes, G runs of melody notes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from musicjax.music import copies, keys, metrics
+from musicjax.music.copies import Known
+from musicjax.music.notes import DRUMS, Notes
+
+STEPS_PER_BEAT = 24
+PITCHES = 128
+GRAM_NOTES = 6
+MEASURES = ("scale", "in_chord", "repeats", "ending")
+# So many pitch classes below a melody note are a chord.
+CHORD_CLASSES = 2
+# Third and fifth above the tonic, in semitones, by the modes of `keys.MODES`.
+THIRDS, FIFTH = (4, 3, 3, 4), 7
+# The difference of two means at which music is no longer alike at all.
+TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4}
+# A shorter run that a piece shares with others is no copy.
+SHORTEST_COPY_NOTES = 8
+
+
+def melody(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
+    """(pitches of the melody, int64 [M], by onset; which pitch classes sound below each as it begins, bool [M, 12])."""
+    pitched = notes.program != DRUMS
+    pitch = notes.pitch[pitched].astype(np.int64)
+    begin, end = (
+        np.round(beats[pitched] * STEPS_PER_BEAT).astype(np.int64)
+        for beats in (notes.onset_beats, notes.onset_beats + notes.duration_beats)
+    )
+    until = np.zeros(PITCHES, np.int64)  # the step at which the last note of each pitch ends
+    top: list[int] = []
+    below: list[np.ndarray] = []
+    steps, first = np.unique(begin, return_index=True)
+    last = np.append(first[1:], len(begin))[: len(first)]
+    for step, start, stop in zip(steps.tolist(), first.tolist(), last.tolist(), strict=True):
+        np.maximum.at(until, pitch[start:stop], np.maximum(end[start:stop], step + 1))
+        sounding = np.flatnonzero(until > step)
+        if sounding[-1] == pitch[start:stop].max():
+            top.append(int(sounding[-1]))
+            below.append(np.bincount(sounding[:-1] % 12, minlength=12) > 0)
+    return np.array(top, np.int64), np.array(below, bool).reshape(-1, 12)
+
+
+def scale_share(notes: Notes) -> float:
+    """The largest share of the notes in one major or minor scale, 0..1; nan without notes that have a pitch."""
+    pitch = notes.pitch[notes.program != DRUMS]
+    return metrics.scale_consistency(pitch) if len(pitch) else np.nan
+
+
+def in_chord_share(pitch: np.ndarray, below: np.ndarray) -> float:
+    """The share of melody notes above a chord that belong to it, 0..1, from what `melody` gives; nan without chords."""
+    chords = below.sum(axis=1) >= CHORD_CLASSES
+    return float(below[chords, pitch[chords] % 12].mean()) if chords.any() else np.nan
+
+
+def repeats_share(pitch: np.ndarray) -> float:
+    """The share of runs of GRAM_NOTES melody pitches, int [M], that come more than once, 0..1; nan without runs."""
+    if len(pitch) < GRAM_NOTES:
+        return np.nan
+    grams = np.lib.stride_tricks.sliding_window_view(pitch, GRAM_NOTES)
+    counts = np.unique(grams, axis=0, return_counts=True)[1]
+    return float(counts[counts > 1].sum() / len(grams))
+
+
+def ends_on_tonic(notes: Notes) -> float:
+    """1 if the highest of the notes that begin last belongs to the tonic triad, else 0; nan where there is no key."""
+    found = keys.of(notes)
+    if not len(found):
+        return np.nan
+    tonic, mode = found[-1, 1:].astype(int).tolist()
+    pitched = notes.program != DRUMS
+    onset = np.round(notes.onset_beats[pitched] * STEPS_PER_BEAT)
+    highest = int(notes.pitch[pitched][onset == onset.max()].max())
+    return float((highest - tonic) % 12 in (0, THIRDS[mode], FIFTH))
+
+
+def of_piece(notes: Notes) -> dict[str, float]:
+    """{"scale", "in_chord", "repeats", "ending"} of a piece, 0..1 each; nan where it has nothing to measure."""
+    pitch, below = melody(notes)
+    return {
+        "scale": scale_share(notes),
+        "in_chord": in_chord_share(pitch, below),
+        "repeats": repeats_share(pitch),
+        "ending": ends_on_tonic(notes),
+    }
+
+
+def means(pieces: Sequence[Notes]) -> dict[str, float]:
+    """The mean of each measure over the pieces that have it; nan where none has."""
+    found = [of_piece(piece) for piece in pieces]
+    several = {name: [one[name] for one in found if not np.isnan(one[name])] for name in MEASURES}
+    return {name: float(np.mean(values)) if values else np.nan for name, values in several.items()}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standard:
+    """Real pieces that others are compared with.
+
+    Attributes:
+        metrics: of each piece, see `metrics.of_piece`.
+        means: see `means`.
+        known: the pieces that may not be copied.
+        longest_copy: the most notes in a row that a real piece shares with those.
+        notes: pieces are compared by so many first notes, since most measures depend on the length.
+    """
+
+    metrics: list[Mapping[str, float]]
+    means: Mapping[str, float]
+    known: Known
+    longest_copy: int
+    notes: int
+
+
+def standard(real: Sequence[Notes], known: Known, most_notes: int) -> Standard:
+    """The standard that some real pieces set; they are compared by their median length, `most_notes` at most."""
+    notes = min(int(np.median([len(piece) for piece in real])), most_notes)
+    cut = [piece[:notes] for piece in real]
+    longest = max(copies.longest(piece, known).length for piece in cut)
+    return Standard([metrics.of_piece(piece) for piece in cut], means(cut), known, longest, notes)
+
+
+def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:
+    """How alike some pieces are to real ones, 0..1 each, and their plain mean, "score"; 1 is best.
+
+    - overlap: the mean overlap area of their metrics, see `metrics.compare`.
+    - scale, in_chord, repeats: 1 - |difference of the means| / TOLERANCE; 0 where only the real pieces have the
+      measure, and left out where they have it not.
+    - own: 1 unless pieces copy. A run as long as the longest that a real piece shares with the known ones is no copy;
+      twice that is one altogether.
+
+    All are 0 if no piece has notes.
+    """
+    cut = [piece[: by.notes] for piece in pieces if len(piece)]
+    measures = [name for name in TOLERANCE if not np.isnan(by.means[name])]
+    if not cut:
+        return dict.fromkeys(["overlap", *measures, "own", "score"], 0.0)
+    ours = means(cut)
+    overlaps = metrics.compare([metrics.of_piece(piece) for piece in cut], by.metrics)
+    parts = {"overlap": metrics.mean_overlap_area(overlaps)}
+    for name in measures:
+        off = abs(ours[name] - by.means[name]) / TOLERANCE[name]
+        parts[name] = 0.0 if np.isnan(off) else float(max(1 - off, 0.0))
+    allowed = max(by.longest_copy, SHORTEST_COPY_NOTES)
+    shared = np.array([copies.longest(piece, by.known).length for piece in cut])
+    parts["own"] = float(1 - np.clip((shared - allowed) / allowed, 0, 1).mean())
+    return parts | {"score": float(np.mean(list(parts.values())))}

@@ -1,0 +1,39 @@
+"""What `choose` may choose from: sizes and settings by the amount of music, and ways to draw samples.
+
+Fields of the config are named by their paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# With more notes, a larger network may learn more, and transposed music has little to add.
+MANY_NOTES = 200_000
+NAMES = ("model.units", "model.dropout", "data.transpose")
+# In the order in which they are tried, the most natural first: keys are told by the tonic, so that music need not be
+# transposed.
+OF_FEW_NOTES = ((256, 0.4, 0), (256, 0.6, 0), (128, 0.4, 0), (256, 0.4, 6))
+OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
+# Ways to draw samples: temperature and min_p, the most cautious last.
+SAMPLING_NAMES = ("sample.temperature", "sample.min_p")
+SAMPLING = ((1.0, 0.03), (0.9, 0.1), (0.9, 0.2), (0.8, 0.2))
+
+
+def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The candidates for so many notes that train, by what they set; the same value everywhere of a pinned field."""
+    return _with(pinned, NAMES, OF_MANY_NOTES if notes >= MANY_NOTES else OF_FEW_NOTES)
+
+
+def sampling(pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The ways in which the samples of each candidate are drawn."""
+    return _with(pinned, SAMPLING_NAMES, SAMPLING)
+
+
+def _with(pinned: Mapping[str, Any], names: Sequence[str], rows: Sequence[tuple]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        values = {name: pinned.get(name, value) for name, value in zip(names, row, strict=True)}
+        if values not in found:
+            found.append(values)
+    return found

@@ -1,0 +1,276 @@
+"""Defaults from the data: short trials choose size and settings for a folder, within the minutes of the whole command.
+
+The pieces that the run will validate on take no part: of those that train, some are held out once more, and samples are
+compared with them. Likelihood alone decides nothing. What is tried is kept in the workdir, so nothing is tried twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from musicjax import config as config_lib
+from musicjax import console, files
+from musicjax.config import Config
+from musicjax.encodings import encoding as encoding_lib
+from musicjax.encodings.encoding import Dataset
+from musicjax.errors import RunError, UsageError
+from musicjax.music import likeness
+from musicjax.run import candidates, one_trial
+from musicjax.run import workdir as workdir_lib
+from musicjax.run.one_trial import HALVINGS, Trial
+from musicjax.store import lock
+from musicjax.version import __version__
+
+NAME = "trials.jsonl"
+# The share of the training pieces that samples are compared with, by so many notes at most.
+HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
+# The share of the minutes for trials; with less than these seconds a trial tells nothing.
+TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
+# How many trials share the time that is left where compiling takes too long for more.
+FEWER = 2
+# How long the speed is measured where there are no trials.
+MEASURED_S = 5.0
+# A later candidate must be better by this much: sixteen samples tell no more.
+MARGIN = 0.01
+# Of the time that is left, the share for epochs: saving, sound and the page take some, too.
+TRAINING_SHARE = 0.75
+# The least share of all time for epochs, even if the command then takes longer: a model that hardly trained is useless.
+LEAST_SHARE = 0.2
+# A run goes on for this many times the epochs that gave a trial its lowest validation loss, if it came before this
+# share of the trial; and never for more epochs than these.
+BEYOND_BEST, TURNED, MOST_EPOCHS = 2.0, 0.75, 200
+# Fields that say nothing about what a trial finds.
+PASSING = ("name", "data.source", "data.cache", "data.workers", "data.seconds_per_file")
+
+
+class Clock(NamedTuple):
+    """The time of a command: began, by time.monotonic; seconds: how many it may take."""
+
+    began: float
+    seconds: float
+
+    @property
+    def passed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
+
+
+class Speed(NamedTuple):
+    """What is known of how long the run will take: windows that train, how many go through in a second, and seconds for
+    all that is no training: reading, compiling, samples."""
+
+    windows: float
+    windows_per_second: float
+    other_seconds: float
+
+
+def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, Any], began: float) -> Config:
+    """The config for the music that its source names: tries candidates, and says what it chose and why.
+
+    Args:
+        config: what every trial begins with, the pinned fields in it.
+        minutes: for the whole command: reading, trials, training and samples.
+        pinned: the fields that were asked for, by path; they are the same in all candidates.
+        began: when the command began, by time.monotonic.
+
+    Raises:
+        UsageError: the encoding leaves nothing to choose.
+        RunError: the data cannot be read or used, or the workdir cannot be written.
+    """
+    encoding, clock = encoding_lib.of(config), Clock(began, 60 * minutes)
+    if not encoding.has_controls:
+        raise UsageError(
+            f"config.data.encoding={config.data.encoding!r}: config auto chooses among models of note events; expected "
+            "events, or another config, such as --config=small"
+        )
+    workdir_lib.require_folder(workdir)
+    with lock.held(workdir):
+        console.say("auto", f"chooses by trials within {minutes:g} minutes; samples decide, not the loss")
+        dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
+        reading_s = clock.passed
+        if dataset is None:
+            console.say("auto", "too few pieces train to hold some out for trials: takes the defaults")
+            dataset = encoding.dataset()
+            windows = float(len(dataset.training.starts))
+        else:
+            windows = len(dataset.training.starts) * _whole(dataset)
+            found = _try_all(config, dataset, workdir, clock, pinned)
+        if found:
+            best = best_of(found)
+            _say(found, best)
+            speed = Speed(windows, best.windows_per_second, reading_s + best.overhead_seconds)
+            return settled(config, pinned, best, epochs_of(speed, clock, best, config.train.trials))
+        trained = one_trial.train(config, dataset, MEASURED_S)
+        speed = Speed(windows, trained.windows_per_second, reading_s + 2 * trained.compile_seconds)
+        return settled(config, pinned, None, epochs_of(speed, clock, None, config.train.trials))
+
+
+def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinned: Mapping[str, Any]) -> list[Trial]:
+    """The trials that there is time for, those among them that were made before; says where it leaves some out."""
+    music = dataset.validation.music
+    assert music is not None, "music that has controls is notes"
+    tried = candidates.of(sum(map(len, music.training + music.held_out)), pinned)
+    # The time so far went into reading, and the run will read once more.
+    seconds_in_all = TRIALS_SHARE * (clock.seconds - 2 * clock.passed)
+    ends = clock.passed + seconds_in_all
+    fitting = min(len(tried), int(seconds_in_all / LEAST_TRIAL_S))
+    if fitting < 1:
+        console.say("auto", f"{clock.seconds / 60:g} minutes are too few for a trial: takes the defaults")
+        return []
+    of = {
+        "data": dataset.fingerprint.sha256,
+        "options": {"musicjax": __version__, "minutes": clock.seconds / 60, **_options(config, pinned)},
+    }
+    found = recorded(workdir, of)
+    seconds = seconds_in_all / fitting
+    standard = likeness.standard(music.held_out, music.known, MOST_NOTES)
+    longest, sampling = seconds, candidates.sampling(pinned)
+    with console.bar("trial", fitting) as update:
+        for number, fields in enumerate(tried[:fitting], 1):
+            known = next((trial for trial in found if trial.fields == fields), None)
+            if known is None:
+                if clock.passed + longest > ends + seconds / 2 and found:
+                    console.say("auto", f"no time for {fitting - number + 1} more candidates")
+                    break
+                one = _with(config, fields)
+                if one.data != dataset.encoding.config.data:
+                    dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
+                known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                if known is None and not found:  # the compiled programs are kept, so another try trains at once
+                    seconds = longest = (ends - clock.passed) / FEWER
+                    console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
+                    known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                if known is None:
+                    console.say("auto", f"{seconds:.0f} s for a trial are too few here: goes on without further ones")
+                    break
+                found.append(known)
+                longest = max(longest, known.seconds)
+                _record(found, workdir, of)
+            update(number, f"{_text(fields)}: score {known.score:.3f}, {known.epochs:.1f} epochs")
+    return found
+
+
+def best_of(found: list[Trial]) -> Trial:
+    """The trial that won; found: in the order in which they were tried, at least one."""
+    best = found[0]
+    for trial in found[1:]:
+        if trial.score > best.score + MARGIN:
+            best = trial
+    return best
+
+
+def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> int:
+    """How many epochs the run has: as many as there is time for, and as make sense by the trial that was chosen.
+
+    Args:
+        models: that are trained in the run.
+    """
+    left = TRAINING_SHARE * (clock.seconds - clock.passed - speed.other_seconds)
+    if left < LEAST_SHARE * clock.seconds:
+        console.say("auto", "this machine is slow or busy: the command will take longer than it was given")
+    fitting = max(left, LEAST_SHARE * clock.seconds) * speed.windows_per_second / (speed.windows * models)
+    if trial is not None and trial.best_epoch < TURNED * trial.epochs:
+        fitting = min(fitting, BEYOND_BEST * trial.best_epoch)
+    return max(min(int(fitting), MOST_EPOCHS), 1)
+
+
+def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epochs: int) -> Config:
+    """The config of the run, valid, and what it says of itself on the console."""
+    chosen = {} if trial is None else {**trial.fields, **trial.sampling}
+    chosen["train.epochs"] = pinned.get("train.epochs", epochs)
+    if config.train.half_life:
+        chosen["train.half_life"] = round(chosen["train.epochs"] / HALVINGS, 2)
+    config = _with(config, {path: value for path, value in chosen.items() if path not in pinned})
+    console.say("auto", f"trains {config.train.epochs} epochs, with a half-life of {config.train.half_life:g}")
+    return config
+
+
+def recorded(workdir: Path, of: Mapping[str, Any]) -> list[Trial]:
+    """The trials that the workdir holds, of the same data and options; says so if they are of others.
+
+    Args:
+        of: {"data": fingerprint, "options": what was asked for}.
+    """
+    path = workdir / NAME
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        same = [all(line[name] == value for name, value in of.items()) for line in lines]
+        found = [Trial(**{name: line[name] for name in _NAMES}) for line in lines]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        console.say("auto", f"{path} cannot be read ({error}): starts the trials anew")
+        return []
+    if not all(same):
+        console.say("auto", f"{path} is of other data or other options: starts the trials anew")
+        return []
+    if found:
+        console.say("auto", f"{len(found)} trials are done already: {path}")
+    return found
+
+
+_NAMES = [field.name for field in dataclasses.fields(Trial)]
+
+
+def _record(found: list[Trial], workdir: Path, of: Mapping[str, Any]) -> None:
+    lines = [json.dumps({**dataclasses.asdict(trial), **of}) + "\n" for trial in found]
+    try:
+        files.write(workdir / NAME, "".join(lines))
+    except OSError as error:
+        raise RunError(
+            f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
+        ) from error
+
+
+def _options(config: Config, pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that were asked for and matter to a trial, as JSON keeps them."""
+    values = {path: value for path, _, value in config_lib.fields(config)}
+    return {path: values[path] for path in sorted(pinned) if path in values and path not in PASSING}
+
+
+def _whole(dataset: Dataset) -> float:
+    """How many times as many notes train in the run as in its trials."""
+    music = dataset.validation.music
+    assert music is not None
+    training, held_out = (sum(map(len, side)) for side in (music.training, music.held_out))
+    return (training + held_out) / training
+
+
+def _with(config: Config, fields: Mapping[str, Any]) -> Config:
+    config = copy.deepcopy(config)
+    config_lib.set_fields(config, fields)
+    return config_lib.validate(config)
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path.split('.')[-1]} {value:g}" for path, value in fields.items())
+
+
+def _say(found: list[Trial], best: Trial) -> None:
+    """A table of the trials with their scores, and which was chosen for what reason."""
+    parts = list(best.parts)
+    rows = [
+        (
+            _text(trial.fields),
+            f"{trial.score:.3f}",
+            *(f"{trial.parts.get(name, 0.0):.2f}" for name in parts),
+            _text(trial.sampling),
+            f"{trial.epochs:.1f}",
+            "chosen" * (trial is best),
+        )
+        for trial in found
+    ]
+    console.table(rows, ("candidate", "score", *parts, "samples drawn at", "epochs", ""))
+    console.say(
+        "auto",
+        f"takes {_text(best.fields)}, samples at {_text(best.sampling)}: these are most like the pieces held out for "
+        f"choosing, {best.score:.2f} of 1"
+        + f"; a later candidate needs {MARGIN:g} more"
+        * any(trial.score > best.score for trial in found),
+    )

@@ -1,0 +1,90 @@
+"""What a listener notices in music, against values by hand, and which of two sets of pieces is more like real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from musicjax.music import copies, likeness
+from musicjax.music.notes import DRUMS, Notes, from_beats
+
+
+def _notes(*rows: tuple[float, int, float]) -> Notes:
+    """Notes from (onset, pitch, duration), times in quarter notes."""
+    onset, pitch, duration = np.array(sorted(rows), float).reshape(-1, 3).T
+    return from_beats(pitch.astype(int), np.full(len(rows), 80), onset, duration)
+
+
+def _tune(seed: int, pitches: tuple[int, ...] = (60, 62, 64, 65, 67, 69, 71)) -> Notes:
+    """A phrase of eight notes over C major chords, four times; then C."""
+    phrase = np.random.default_rng(seed).choice(pitches, 8)
+    melody = [(float(beat), int(phrase[beat % 8]), 1.0) for beat in range(32)] + [(32.0, 72, 4.0)]
+    chords = [(float(bar * 4), pitch, 4.0) for bar in range(9) for pitch in (36, 40, 43)]
+    return _notes(*melody, *chords)
+
+
+def test_the_melody_is_the_top_line_and_what_sounds_below_it_is_its_chord():
+    # A C major triad under D and E; then a long high A, under which the F is no melody.
+    notes = _notes((0, 48, 4), (0, 52, 4), (0, 55, 4), (0, 62, 1), (1, 64, 1), (2, 69, 2), (3, 65, 1))
+    pitch, below = likeness.melody(notes)
+    assert pitch.tolist() == [62, 64, 69]
+    assert [np.flatnonzero(row).tolist() for row in below] == [[0, 4, 7]] * 3
+    assert likeness.in_chord_share(pitch, below) == 1 / 3  # E alone belongs to C major
+
+
+def test_a_note_that_ends_as_another_begins_does_not_sound_with_it():
+    pitch, below = likeness.melody(_notes((0, 72, 1), (1, 60, 1), (1, 48, 1)))
+    assert pitch.tolist() == [72, 60]
+    assert [np.flatnonzero(row).tolist() for row in below] == [[], [0]]
+
+
+def test_repeats_are_runs_of_six_that_come_again():
+    phrase = [60, 62, 64, 65, 67, 69]
+    assert likeness.repeats_share(np.array(phrase * 2)) == 2 / 7
+    assert likeness.repeats_share(np.array([60] * 12)) == 1
+    assert likeness.repeats_share(np.arange(40)) == 0
+    assert np.isnan(likeness.repeats_share(np.arange(5)))
+
+
+@pytest.mark.parametrize(("last", "expected"), [(72, 1), (67, 1), (64, 1), (62, 0), (65, 0)])
+def test_an_end_is_on_the_tonic_triad_or_not(last, expected):
+    tune = _tune(1)
+    tune.pitch[tune.pitch == 72] = last
+    assert likeness.ends_on_tonic(tune) == expected
+
+
+def test_the_scale_is_the_best_of_all_keys():
+    assert (
+        likeness.scale_share(_notes(*((beat, 61 + step, 1) for beat, step in enumerate((0, 2, 4, 5, 7, 9, 11))))) == 1
+    )
+    assert likeness.scale_share(_notes(*((beat, 60 + beat, 1) for beat in range(12)))) == 7 / 12
+
+
+def test_music_without_pitches_has_nothing_to_measure_and_still_a_score():
+    drums = [dataclasses.replace(tune, program=np.full(len(tune), DRUMS, np.int16)) for tune in map(_tune, range(4))]
+    assert np.isnan(list(likeness.means(drums).values())).all()
+    standard = likeness.standard(drums[:2], copies.index(drums[2:], ("a", "b")), 50)
+    found = likeness.score(drums[2:], standard)
+    assert set(found) == {"overlap", "own", "score"}
+    assert 0 <= found["score"] <= 1
+
+
+def test_nothing_scores_nothing():
+    real = [_tune(seed) for seed in range(4)]
+    standard = likeness.standard(real[:2], copies.index(real[2:], ("a", "b")), 50)
+    assert set(likeness.score([_notes()], standard).values()) == {0.0}
+
+
+def test_pieces_of_the_same_kind_score_higher_than_noise_and_than_copies():
+    real, known, alike = ([_tune(seed) for seed in range(first, first + 8)] for first in (0, 100, 200))
+    standard = likeness.standard(real, copies.index(known, tuple("abcdefgh")), 60)
+    noise = [_tune(seed, tuple(range(48, 84))) for seed in range(8)]
+    scores = {
+        name: likeness.score(of, standard) for name, of in {"alike": alike, "noise": noise, "copy": known}.items()
+    }
+    assert scores["alike"]["score"] > scores["noise"]["score"]
+    assert scores["alike"]["score"] > scores["copy"]["score"]
+    assert scores["copy"]["own"] < 0.5 < scores["alike"]["own"]
+    assert scores["noise"]["scale"] < scores["alike"]["scale"]
