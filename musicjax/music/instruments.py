@@ -174,8 +174,15 @@ def groups(programs: np.ndarray, most: int = 16) -> Groups:
     stands_for = _stand_ins(counts, most)
     totals = np.zeros_like(counts)
     np.add.at(totals, list(stands_for.values()), counts[list(stands_for)])
+    order: list[int] = []
     chosen = tuple(_commonest(totals))
-    return Groups(chosen, index_of(chosen), tuple(pair for pair in sorted(stands_for.items()) if pair[0] != pair[1]))
+    # Who joins whom depends on who is commonest, and that on who joins: what joins only makes the commonest commoner.
+    while tuple(order) != chosen:
+        order, index = list(chosen), index_of(chosen)
+        sizes = dict(zip(chosen, np.bincount(index, weights=counts, minlength=len(chosen)).tolist(), strict=True))
+        chosen = tuple(sorted(chosen, key=lambda program: (-sizes[program], program)))
+    others = sorted(set(np.flatnonzero(counts).tolist()) - set(chosen))
+    return Groups(chosen, index, tuple((program, chosen[index[program]]) for program in others))
 
 
 def index_of(chosen: tuple[int, ...]) -> np.ndarray:
