@@ -112,7 +112,7 @@ class Encoding(Protocol):
         ...
 
     def inside(self, share: float) -> Dataset | None:
-        """As `dataset`, but splits the training pieces alone, so that settings can be chosen without the held-out ones.
+        """As `dataset`, but splits the training pieces alone: so settings are chosen without the held-out ones.
 
         Returns:
             None if too few pieces train, or models of this encoding have no settings to be chosen.
