@@ -354,7 +354,7 @@ def test_drums_of_two_parts_are_one_kit(tmp_path):
 
 
 def test_an_instrument_whose_channel_is_taken_borrows_one(tmp_path):
-    """As where two violins play in unison among fifteen instruments."""
+    """Two violins play in unison among fifteen instruments."""
     count = 16
     notes = from_beats([60] * 2 + list(range(61, 75)), [90] * count, [0] * count, [1] * count)
     notes = dataclasses.replace(notes, program=np.array([40, 40, *range(14)], np.int16))

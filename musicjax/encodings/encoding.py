@@ -119,7 +119,7 @@ class Encoding(Protocol):
         ...
 
     def inside(self, share: float) -> Dataset | None:
-        """`dataset` of what trains alone, of which a share validates. To choose settings by: nothing held out is seen.
+        """As `dataset`, but splits the training pieces alone: so settings are chosen without the held-out ones.
 
         Returns:
             None if too few pieces train, or models of this encoding have no settings to be chosen.
@@ -156,7 +156,7 @@ class Encoding(Protocol):
         ...
 
     def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
-        """The end of a piece as rows to go on from as planned, float32 [T, C]; says what it had to change.
+        """The last notes of a piece as rows to continue, float32 [T, C]; says what it had to change.
 
         Raises:
             RunError: none of the notes can be written in this encoding.
@@ -220,7 +220,7 @@ class Encoding(Protocol):
         ...
 
     def ending(self, rows: np.ndarray) -> int:
-        """Whether a piece, rows [L, C], is over: 1: it has ended; 0: not yet; -1: it goes on beyond its last bar."""
+        """1 if a piece, rows [L, C], has ended, 0 if it has not yet, -1 if it went on beyond its last bar."""
         return 0
 
     def limits(self) -> Limits:

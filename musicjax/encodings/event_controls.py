@@ -158,7 +158,7 @@ class EventDraw(NamedTuple):
     clock: Clock
 
     def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
-        """The rows of windows [G, T, C] still sound in models with form, and are remembered if they see the match."""
+        """Remembers windows [G, T, C]: what still sounds, if the model has form, and all rows, if it sees the match."""
         wanted, tables = self.controls.form, self.clock.form
         form = None if wanted is None or tables is None else event_form.start(wanted, tables)
         memory = event_memory.nothing_yet(len(windows), form)

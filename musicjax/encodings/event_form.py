@@ -97,7 +97,7 @@ class Form(NamedTuple):
     def after_bars(self, bars: jax.Array) -> Form:
         """Once so many bar lines have passed, int32 [G].
 
-        Where a number of notes is wanted, the bars left are what the rest takes at the rate of the training pieces.
+        For a length in notes, it estimates the bars left from the notes left and the mean notes a bar in training.
         """
         wanted, past = self.wanted, self.past
         of_notes = jnp.rint((wanted.notes - past.drawn) / self.tables.notes_per_bar).astype(jnp.int32)

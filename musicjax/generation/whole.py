@@ -32,7 +32,7 @@ def rows(
     windows: jax.Array,
     decode: str,
 ) -> list[np.ndarray]:
-    """The rows of K outputs, [L, C] each, up to an edge; says if one reaches the most notes without.
+    """The rows of K outputs, [L, C] each, with an edge at the end; says how many outputs reach the most notes first.
 
     Args:
         keys: K keys of outputs. Another try folds its number into the key, so it depends on the output alone.
@@ -41,7 +41,7 @@ def rows(
     found: dict[int, np.ndarray] = {}
     # Without chance all tries are the same one.
     tried = [0 if any(one.temperatures) else TRIES for one in params]
-    # Groups are filled up, so places that would be copies take tries of outputs that are still to be found.
+    # The sampler fills up its last group with copies. Further tries take their places at no cost.
     group = sample_lib.group_size(decode)
     places = -(-len(plans) // group) * group
     while len(found) < len(plans):

@@ -112,7 +112,7 @@ def of(notes: Notes) -> np.ndarray:
 
 
 def _bars(onset: np.ndarray, meters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each note its bar and its beat in it, [N]; the line of each bar and the last one's end, [B + 1]; beats [B]."""
+    """The bar of each note and its beat there, [N] each; the bar lines, [B + 1]; the beats of each bar, [B]."""
     which = bar_position.segments(onset, meters)
     length = bar_position.beats_per_bar(meters)[which]
     start = meters[which, 0] + np.floor((onset - meters[which, 0]) / length + NEGLIGIBLE_BEATS) * length

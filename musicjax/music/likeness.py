@@ -54,7 +54,7 @@ def melody(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scale_share(notes: Notes) -> float:
-    """The largest share of the notes in one major or minor scale, 0..1; nan without notes that have a pitch."""
+    """The share of the notes in the major or minor scale that has most of them, 0..1; nan without pitched notes."""
     pitch = notes.pitch[notes.program != DRUMS]
     return metrics.scale_consistency(pitch) if len(pitch) else np.nan
 
