@@ -339,6 +339,7 @@ def test_a_set_of_stretches_passes_over_all_windows_alike():
     assert [sorted(next(few).tolist()) for _ in range(3)] == [[0, 1, 2]] * 3
 
 
+@pytest.mark.long
 def test_a_trial_trains_and_scores_each_way_to_draw_samples(monkeypatch, clips):
     monkeypatch.setattr(one_trial, "SAMPLES", 2)
     monkeypatch.setattr(one_trial, "MOST_COMPILING", 1e9)

@@ -105,7 +105,11 @@ def test_a_file_is_written_at_a_resolution_that_holds_what_is_kept():
 # Filling.
 
 
-@pytest.mark.parametrize("bars", [(1, 1), (1, 3), (3, 3), (4, 5), (-1, -1), (1, -1)], ids=str)
+@pytest.mark.parametrize(
+    "bars",
+    [(1, 3), (3, 3), (1, -1), *(pytest.param(bars, marks=pytest.mark.long) for bars in ((1, 1), (4, 5), (-1, -1)))],
+    ids=str,
+)
 def test_what_is_outside_the_bars_stays_and_what_is_new_lies_inside(model, piece, bars):
     lines = splice.bar_lines(piece)
     from_bar, to_bar = (bar if bar > 0 else len(lines) - 1 for bar in bars)
@@ -174,7 +178,7 @@ def harmony_of(rows: np.ndarray, step: np.ndarray, drawn: slice, end: int, bins:
     return found
 
 
-@pytest.mark.parametrize("bars", [(2, 4), (-3, -1)], ids=["inside", "last"])
+@pytest.mark.parametrize("bars", [pytest.param((2, 4), marks=pytest.mark.long), (-3, -1)], ids=["inside", "last"])
 def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, piece, bars):
     lines, bins = splice.bar_lines(piece), model.encoding.bins
     one, (begin, end) = infill_lib.with_keys(piece), lines[list(bars)]

@@ -342,7 +342,8 @@ def test_drawn_rows_count_in_the_meter_of_the_row_before():
     own = net.head.init(jax.random.key(0), 11)
     last = jnp.zeros((2, 11)).at[1, METER].set(1).at[:, BAR_POSITION].set(5)
     noise = net.head.noise(jax.random.key(1), 11)[None].repeat(2, 0)
-    rows, _ = draw(net, own, jnp.zeros((2, net.head.outputs(11))), noise, last, draw.start(net, last[:, None]))
+    drawn = jax.jit(lambda outputs, noise: draw(net, own, outputs, noise, last, draw.start(net, last[:, None])))
+    rows, _ = drawn(jnp.zeros((2, net.head.outputs(11))), noise)
     steps = np.asarray(bins.interval)[np.asarray(rows[:, 0], int)]
     assert rows[:, METER].tolist() == [0, 1]
     assert rows[:, BAR_POSITION].tolist() == [(5 + steps[0]) % 8, (5 + steps[1]) % 6]
