@@ -150,6 +150,11 @@ class EventsSample(Fields):
         0, "never repeat a run of this many pitches, 2..32; 0: runs may repeat", low=0, high=32, may_change=True
     )
     stop_loops: bool = knob(True, "no loop goes on for longer than the longest of the training pieces", may_change=True)
+    fit: bool = knob(
+        False,
+        "after training, choose the temperature and min_p whose samples are most like the training pieces",
+        may_change=True,
+    )
 
 
 # The parts of data, model and sample, by encoding.

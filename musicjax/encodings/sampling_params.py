@@ -115,8 +115,10 @@ class SamplingParams:
 
 def of_config(sample: SampleConfig) -> SamplingParams:
     """How the samples of a run are drawn."""
+    names = {field.name for field in dataclasses.fields(SamplingParams)}
     own = {field.name: getattr(sample.own, field.name) for field in dataclasses.fields(sample.own)}
-    return SamplingParams(temperature=sample.temperature, **own)
+    drawn = {name: value for name, value in own.items() if name in names}
+    return SamplingParams(temperature=sample.temperature, **drawn)
 
 
 def check(params: SamplingParams) -> None:

@@ -26,7 +26,9 @@ CHORD_CLASSES = 2
 # Third and fifth above the tonic, in semitones, by the modes of `keys.MODES`.
 THIRDS, FIFTH = (4, 3, 3, 4), 7
 # The difference of two means at which music is no longer alike at all.
-TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4}
+TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4, "ending": 0.5}
+# Of training pieces as a standard, one in so many; it is searched for copies of at most so many others.
+ONE_IN, MOST_OTHERS = 5, 200
 # A shorter run that a piece shares with others is no copy.
 SHORTEST_COPY_NOTES = 8
 
@@ -114,6 +116,7 @@ class Standard:
         known: the pieces that may not be copied.
         longest_copy: the most notes in a row that a real piece shares with those.
         notes: pieces are compared by so many first notes, since most measures depend on the length.
+        is_whole: whether pieces are compared from beginning to end instead, and `notes` is their median length.
     """
 
     metrics: list[Mapping[str, float]]
@@ -121,6 +124,7 @@ class Standard:
     known: Known
     longest_copy: int
     notes: int
+    is_whole: bool = False
 
 
 def standard(real: Sequence[Notes], known: Known, most_notes: int) -> Standard:
@@ -131,19 +135,40 @@ def standard(real: Sequence[Notes], known: Known, most_notes: int) -> Standard:
     return Standard([metrics.of_piece(piece) for piece in cut], means(cut), known, longest, notes)
 
 
+def standard_of_training(pieces: Sequence[Notes], known: Known, most_notes: int) -> Standard:
+    """The standard that training pieces set, where those held out must not be looked at.
+
+    One in ONE_IN of them sets it; it is whole unless most of them have more notes than `most_notes`. What those share
+    with the others is no copy.
+
+    Args:
+        known: all training pieces.
+    """
+    real = list(pieces[::ONE_IN])
+    others = [piece for place, piece in enumerate(pieces) if place % ONE_IN][:MOST_OTHERS]
+    found = standard(real, copies.index(others, ("",) * len(others)), most_notes)
+    median = int(np.median([len(piece) for piece in real]))
+    if median > most_notes:
+        return dataclasses.replace(found, known=known)
+    return Standard(
+        [metrics.of_piece(piece) for piece in real], means(real), known, found.longest_copy, median, is_whole=True
+    )
+
+
 def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:
     """How alike some pieces are to real ones, 0..1 each, and their plain mean, "score"; 1 is best.
 
     - overlap: the mean overlap area of their metrics, see `metrics.compare`.
-    - scale, in_chord, repeats: 1 - |difference of the means| / TOLERANCE; 0 where only the real pieces have the
-      measure, and left out where they have it not.
+    - scale, in_chord, repeats and, if pieces are whole, ending: 1 - |difference of the means| / TOLERANCE; 0 where
+      only the real pieces have the measure, and left out where they have it not.
     - own: 1 unless pieces copy. A run as long as the longest that a real piece shares with the known ones is no copy;
       twice that is one altogether.
 
     All are 0 if no piece has notes.
     """
-    cut = [piece[: by.notes] for piece in pieces if len(piece)]
-    measures = [name for name in TOLERANCE if not np.isnan(by.means[name])]
+    cut = [piece if by.is_whole else piece[: by.notes] for piece in pieces if len(piece)]
+    compared = [name for name in TOLERANCE if by.is_whole or name != "ending"]
+    measures = [name for name in compared if not np.isnan(by.means[name])]
     if not cut:
         return dict.fromkeys(["overlap", *measures, "own", "score"], 0.0)
     ours = means(cut)

@@ -15,9 +15,10 @@ NAMES = ("model.units", "model.dropout", "data.transpose")
 # transposed.
 OF_FEW_NOTES = ((256, 0.4, 0), (256, 0.6, 0), (128, 0.4, 0), (256, 0.4, 6))
 OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
-# Ways to draw samples: temperature and min_p, the most cautious last.
+# Ways to draw samples: temperature and min_p, the most cautious last; and those that only a trained model needs.
 SAMPLING_NAMES = ("sample.temperature", "sample.min_p")
 SAMPLING = ((1.0, 0.03), (0.9, 0.1), (0.9, 0.2), (0.8, 0.2))
+MORE_CAUTIOUS = ((0.8, 0.3), (0.7, 0.2))
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -28,6 +29,16 @@ def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
 def sampling(pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The ways in which the samples of each candidate are drawn."""
     return _with(pinned, SAMPLING_NAMES, SAMPLING)
+
+
+def sampling_of_trained() -> list[dict[str, Any]]:
+    """The ways in which the samples of a trained model may be drawn."""
+    return _with({}, SAMPLING_NAMES, SAMPLING + MORE_CAUTIOUS)
+
+
+def text(fields: Mapping[str, Any]) -> str:
+    """A candidate, or a way to draw samples, in words."""
+    return ", ".join(f"{path.split('.')[-1]} {value:g}" for path, value in fields.items())
 
 
 def _with(pinned: Mapping[str, Any], names: Sequence[str], rows: Sequence[tuple]) -> list[dict[str, Any]]:

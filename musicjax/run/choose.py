@@ -42,9 +42,9 @@ MARGIN = 0.01
 TRAINING_SHARE = 0.75
 # The least share of all time for epochs, even if the command then takes longer: a model that hardly trained is useless.
 LEAST_SHARE = 0.2
-# A run goes on for this many times the epochs that gave a trial its lowest validation loss, if it came before this
-# share of the trial; and never for more epochs than these.
-BEYOND_BEST, TURNED, MOST_EPOCHS = 2.0, 0.75, 200
+# A run goes on for this many times the epochs that gave a trial its lowest validation loss; if that came after this
+# share of the trial, which was too short to tell, for as many epochs as these at least; and never for more than these.
+BEYOND_BEST, TURNED, ENOUGH_EPOCHS, MOST_EPOCHS = 2.0, 0.75, 30, 200
 # Fields that say nothing about what a trial finds.
 PASSING = ("name", "data.source", "data.cache", "data.workers", "data.seconds_per_file")
 
@@ -152,7 +152,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 found.append(known)
                 longest = max(longest, known.seconds)
                 _record(found, workdir, of)
-            update(number, f"{_text(fields)}: score {known.score:.3f}, {known.epochs:.1f} epochs")
+            update(number, f"{candidates.text(fields)}: score {known.score:.3f}, {known.epochs:.1f} epochs")
     return found
 
 
@@ -175,8 +175,9 @@ def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> i
     if left < LEAST_SHARE * clock.seconds:
         console.say("auto", "this machine is slow or busy: the command will take longer than it was given")
     fitting = max(left, LEAST_SHARE * clock.seconds) * speed.windows_per_second / (speed.windows * models)
-    if trial is not None and trial.best_epoch < TURNED * trial.epochs:
-        fitting = min(fitting, BEYOND_BEST * trial.best_epoch)
+    if trial is not None:
+        has_turned = trial.best_epoch < TURNED * trial.epochs
+        fitting = min(fitting, max(BEYOND_BEST * trial.best_epoch, 0 if has_turned else ENOUGH_EPOCHS))
     return max(min(int(fitting), MOST_EPOCHS), 1)
 
 
@@ -184,6 +185,7 @@ def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epoc
     """The config of the run, valid, and what it says of itself on the console."""
     chosen = {} if trial is None else {**trial.fields, **trial.sampling}
     chosen["train.epochs"] = pinned.get("train.epochs", epochs)
+    chosen["sample.fit"] = not any(name in pinned for name in candidates.SAMPLING_NAMES)
     if config.train.half_life:
         chosen["train.half_life"] = round(chosen["train.epochs"] / HALVINGS, 2)
     config = _with(config, {path: value for path, value in chosen.items() if path not in pinned})
@@ -248,19 +250,15 @@ def _with(config: Config, fields: Mapping[str, Any]) -> Config:
     return config_lib.validate(config)
 
 
-def _text(fields: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path.split('.')[-1]} {value:g}" for path, value in fields.items())
-
-
 def _say(found: list[Trial], best: Trial) -> None:
     """A table of the trials with their scores, and which was chosen for what reason."""
     parts = list(best.parts)
     rows = [
         (
-            _text(trial.fields),
+            candidates.text(trial.fields),
             f"{trial.score:.3f}",
             *(f"{trial.parts.get(name, 0.0):.2f}" for name in parts),
-            _text(trial.sampling),
+            candidates.text(trial.sampling),
             f"{trial.epochs:.1f}",
             "chosen" * (trial is best),
         )
@@ -269,8 +267,8 @@ def _say(found: list[Trial], best: Trial) -> None:
     console.table(rows, ("candidate", "score", *parts, "samples drawn at", "epochs", ""))
     console.say(
         "auto",
-        f"takes {_text(best.fields)}, samples at {_text(best.sampling)}: these are most like the pieces held out for "
-        f"choosing, {best.score:.2f} of 1"
+        f"takes {candidates.text(best.fields)}, samples at {candidates.text(best.sampling)}: these are most like the "
+        f"pieces held out for choosing, {best.score:.2f} of 1"
         + f"; a later candidate needs {MARGIN:g} more"
         * any(trial.score > best.score for trial in found),
     )

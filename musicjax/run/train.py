@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,16 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
         return {}
 
     # 3. Music.
-    of_trials = _of_trials(metadata)
+    of_trials, music = _of_trials(metadata), dataset.validation.music
+    if getattr(metadata.config.sample.own, "fit", False) and music is not None:
+        from musicjax.run import sampling_choice  # a run whose sampling is settled does without
+
+        fitted = sampling_choice.of(_model(arrays, metadata, devices), music)
+        metadata = dataclasses.replace(metadata, config=fitted)
+        _save(Checkpoint(arrays, metadata), workdir)
+        workdir_lib.write_settings(workdir, metadata, dataset.outcomes)
     step = int(np.asarray(arrays.state.step).max())
-    written = samples.write(_model(arrays, metadata, devices), dataset.validation.music, workdir, recorder, step)
+    written = samples.write(_model(arrays, metadata, devices), music, workdir, recorder, step)
     validated = encoding.count(dataset.validation.rows)
     return {
         "workdir": str(workdir),
@@ -107,7 +115,7 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
 
 
 def _save(checkpoint: Checkpoint, workdir: Path) -> None:
-    """Saves what a run has before its first epoch; raises SaveError if it cannot."""
+    """Saves what a run has before its first epoch or after its last; raises SaveError if it cannot."""
     with contextlib.closing(checkpoint_lib.Store(workdir)) as store, signals.held():
         store.save(checkpoint)
 

@@ -1,0 +1,54 @@
+"""How the samples of a trained model are drawn: in the way whose samples are most like the pieces it was trained on.
+
+A model that has trained to its end is surer of itself than the one of a short trial, so its own samples decide.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from musicjax import config as config_lib
+from musicjax import console
+from musicjax.config import Config
+from musicjax.corpus.split import Music
+from musicjax.encodings import sampling_params
+from musicjax.encodings.plan import Length
+from musicjax.generation import generate
+from musicjax.music import likeness
+from musicjax.run import candidates
+from musicjax.store.model import Model
+
+# Samples of each way to draw them; pieces are compared by so many notes at most.
+SAMPLES, MOST_NOTES = 16, 300
+
+
+def of(model: Model, music: Music) -> Config:
+    """The model's config with the temperature and min_p chosen, and no longer to be chosen; says which and why.
+
+    Piece k of each way has the same random numbers. The pieces held out take no part.
+    """
+    ways = candidates.sampling_of_trained()
+    configs = [_with(model.config, way) for way in ways]
+    by = likeness.standard_of_training(music.training, music.known, MOST_NOTES)
+    length = Length(num_notes=by.notes, exact=not by.is_whole)
+    groups = []
+    with console.bar("sampling", len(ways)) as update:
+        for number, (way, config) in enumerate(zip(ways, configs, strict=True), 1):
+            params = [sampling_params.of_config(config.sample)] * SAMPLES
+            pieces = generate.new_pieces(model, params, length, config.seed)
+            groups.append(likeness.score(pieces, by))
+            update(number, f"{candidates.text(way)}: score {groups[-1]['score']:.3f}")
+    best = max(range(len(ways)), key=lambda place: groups[place]["score"])
+    rows = [
+        (candidates.text(way), *(f"{value:.2f}" for value in parts.values()), "chosen" * (place == best))
+        for place, (way, parts) in enumerate(zip(ways, groups, strict=True))
+    ]
+    console.table(rows, ("samples drawn at", *groups[best], ""))
+    console.say("sampling", f"takes {candidates.text(ways[best])}: these samples are most like the training pieces")
+    return configs[best]
+
+
+def _with(config: Config, way: dict[str, float]) -> Config:
+    config = copy.deepcopy(config)
+    config_lib.set_fields(config, {**way, "sample.fit": False})
+    return config
