@@ -6,20 +6,26 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from musicjax import config as config_lib
 from musicjax import config_files, main
 from musicjax.cli import commands, flags
 from musicjax.config import Config
+from musicjax.corpus.split import Music
 from musicjax.encodings import encoding as encoding_lib
+from musicjax.encodings.plan import Length
 from musicjax.errors import RunError, UsageError
+from musicjax.generation import generate
 from musicjax.music import copies, likeness, midi
 from musicjax.music.notes import Notes, from_beats
-from musicjax.run import candidates, choose, one_trial
+from musicjax.run import candidates, choose, one_trial, sampling_choice
 from musicjax.run.choose import Clock, Speed
 from musicjax.run.one_trial import Trial
+from musicjax.store import model as model_lib
 
 TINY = {
     "data.window": 8,
@@ -313,7 +319,10 @@ def test_epochs_fill_the_time_unless_the_trial_has_seen_them_overfit():
     assert 0.9 < fitting / (choose.TRAINING_SHARE * 400 * 100 / 1000) <= 1
     assert choose.epochs_of(speed, clock, _trial({}), 3) == fitting // 3
     assert choose.epochs_of(speed, clock, _trial({}, epochs=20, best_epoch=5), 1) == 10
-    assert choose.epochs_of(Speed(1, 1e9, 0.0), clock, _trial({}), 1) == choose.MOST_EPOCHS
+    fast = Speed(1, 1e9, 0.0)
+    assert choose.epochs_of(fast, clock, _trial({}, epochs=20, best_epoch=19), 1) == 38
+    assert choose.epochs_of(fast, clock, _trial({}, epochs=2, best_epoch=2), 1) == choose.ENOUGH_EPOCHS
+    assert choose.epochs_of(fast, clock, None, 1) == choose.MOST_EPOCHS
 
 
 def test_a_run_trains_for_a_while_even_if_the_time_is_over(capsys):
@@ -356,6 +365,47 @@ def test_a_trial_trains_and_scores_each_way_to_draw_samples(monkeypatch, clips):
     assert Trial(**json.loads(json.dumps(trial.__dict__))) == trial
 
 
+# How a trained model draws its samples.
+
+
+def _tunes(first: int, notes: int = 40) -> list[Notes]:
+    """Eight tunes in C major, each of two phrases that come again and again."""
+    found = []
+    for seed in range(first, first + 8):
+        phrase = np.random.default_rng(seed).choice([60, 62, 64, 65, 67, 69, 71, 72], 8)
+        pitch = np.append(np.resize(phrase, notes - 1), 72)
+        found.append(from_beats(pitch, np.full(notes, 80), np.arange(notes), np.ones(notes)))
+    return found
+
+
+@pytest.mark.parametrize(("notes", "exact"), [(40, False), (2 * sampling_choice.MOST_NOTES, True)])
+def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch, capsys, notes, exact):
+    config, asked = config_files.load("auto"), set()
+    config_lib.set_fields(config, {"sample.fit": True, "seed": 3})
+
+    def new_pieces(model, params, length, seed):
+        assert (model.config.seed, seed, len(params)) == (3, 3, sampling_choice.SAMPLES)
+        asked.add(length)
+        noise = [from_beats(np.arange(40, 100), np.full(60, 80), np.arange(60), np.ones(60))]
+        return _tunes(100, notes) if params[0].temperature == 0.7 else noise * 8
+
+    monkeypatch.setattr(generate, "new_pieces", new_pieces)
+    training = _tunes(0, notes)
+    music = Music(training, tuple("abcdefgh"), [], ())
+    found = sampling_choice.of(SimpleNamespace(config=config), music)  # type: ignore[arg-type]
+    assert config_lib.differences(config, found) == []
+    assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.7, 0.2, False)
+    assert (config.sample.temperature, config.sample.fit) == (0.9, True)
+    assert asked == {Length(num_notes=min(notes, sampling_choice.MOST_NOTES), exact=exact)}
+    assert "takes temperature 0.7, min_p 0.2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pinned", [{}, {"sample.temperature": 1.0}, {"sample.min_p": 0.1}])
+def test_samples_choose_nothing_that_was_asked_for(pinned):
+    config = choose.settled(config_files.load("auto"), pinned, _trial({}), 30)
+    assert config.sample.fit == (not pinned)
+
+
 # The whole command.
 
 
@@ -368,6 +418,8 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
     monkeypatch.setattr(choose, "MOST_NOTES", 12)
     monkeypatch.setattr(one_trial, "MOST_COMPILING", 1e9)
     monkeypatch.setattr(one_trial, "SAMPLES", 2)
+    monkeypatch.setattr(sampling_choice, "SAMPLES", 2)
+    monkeypatch.setattr(sampling_choice, "MOST_NOTES", 12)
     given = [f"--config.{path}={value}" for path, value in TINY.items()]
     shutil.copytree(clips, tmp_path / "songs")
     assert main.main(["--data=songs", "--minutes=30", *given]) == 0
@@ -379,7 +431,10 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
     assert config["data"]["encoding"] == "events"
     if len(lines) == 1 or abs(lines[0]["score"] - lines[1]["score"]) > choose.MARGIN:
         assert config["model"]["dropout"] == best["fields"]["model.dropout"]
-        assert config["sample"]["min_p"] == best["sampling"]["sample.min_p"]
+    assert not config["sample"]["fit"]
+    drawn = {name: config["sample"][name.split(".")[1]] for name in candidates.SAMPLING_NAMES}
+    assert drawn in candidates.sampling_of_trained()
+    assert model_lib.load(run).config.sample.min_p == config["sample"]["min_p"]
     assert main.main(["generate", "--workdir=runs/songs", "--num_outputs=2", "--num_notes=12", "--audio=none"]) == 0
     assert len(list((run / "generated").glob("*.mid"))) == 2
     # The run goes on as it is, and another folder of this name does not meet it.

@@ -221,6 +221,7 @@ SHARED = [
         "sample.min_p": 0.5,
         "sample.no_repeat": 4,
         "sample.stop_loops": False,
+        "sample.fit": True,
     }.items()
 ]
 
@@ -630,6 +631,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.min_p",
         "sample.no_repeat",
         "sample.stop_loops",
+        "sample.fit",
         "sample.audio",
         "sample.soundfont",
         "data.workers",

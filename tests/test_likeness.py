@@ -88,3 +88,22 @@ def test_pieces_of_the_same_kind_score_higher_than_noise_and_than_copies():
     assert scores["alike"]["score"] > scores["copy"]["score"]
     assert scores["copy"]["own"] < 0.5 < scores["alike"]["own"]
     assert scores["noise"]["scale"] < scores["alike"]["scale"]
+
+
+def test_training_pieces_are_a_whole_standard_that_asks_for_endings():
+    known = [_tune(seed) for seed in range(20)]
+    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 20), 100)
+    assert (standard.is_whole, standard.notes, standard.means["ending"]) == (True, len(known[0]), 1.0)
+    others = copies.index([piece for place, piece in enumerate(known) if place % likeness.ONE_IN], ("",) * 16)
+    assert standard.longest_copy == max(copies.longest(piece, others).length for piece in known[:: likeness.ONE_IN])
+    ended = [_tune(seed) for seed in range(100, 108)]
+    stopped = [piece[:-4] for piece in ended]  # without the last chord
+    assert likeness.score(ended, standard)["ending"] == 1.0 > likeness.score(stopped, standard)["ending"]
+    assert likeness.score(known, standard)["own"] < 0.5
+
+
+def test_long_training_pieces_are_compared_by_their_first_notes():
+    known = [_tune(seed) for seed in range(10)]
+    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 10), 20)
+    assert (standard.is_whole, standard.notes) == (False, 20)
+    assert "ending" not in likeness.score(known, standard)

@@ -360,7 +360,12 @@ def _as_0_1_0(config: Config) -> dict:
     values["model"].setdefault("head", "regression")
     if config.data.encoding != "frames":
         values["model"]["head"] = {"notes": "regression", "events": "categorical"}[config.data.encoding]
-    del values["data"]["sustain"], values["data"]["instruments"], values["sample"]["stop_loops"]
+    del (
+        values["data"]["sustain"],
+        values["data"]["instruments"],
+        values["sample"]["stop_loops"],
+        values["sample"]["fit"],
+    )
     for old, new in renamed.FIELDS.items():
         values["data"][old.removeprefix("data.")] = values["data"].pop(new.removeprefix("data."))
     for path in metadata_lib.AS_0_1_0:
