@@ -115,10 +115,14 @@ class SamplingParams:
 
 def of_config(sample: SampleConfig) -> SamplingParams:
     """How the samples of a run are drawn."""
-    names = {field.name for field in dataclasses.fields(SamplingParams)}
-    own = {field.name: getattr(sample.own, field.name) for field in dataclasses.fields(sample.own)}
-    drawn = {name: value for name, value in own.items() if name in names}
-    return SamplingParams(temperature=sample.temperature, **drawn)
+    return SamplingParams(**values_of(sample))
+
+
+def values_of(sample: SampleConfig) -> dict[str, Any]:
+    """The sampling parameters that a config sets, by name."""
+    own = {field.name for field in dataclasses.fields(sample.own)}
+    names = [field.name for field in dataclasses.fields(SamplingParams) if field.name in own]
+    return {name: getattr(sample, name) for name in ("temperature", *names)}
 
 
 def check(params: SamplingParams) -> None:

@@ -111,9 +111,7 @@ def of(options: Mapping[str, Any]) -> Request:
 
 def filled(request: Request, sample: SampleConfig) -> Request:
     """The request, where no flag says otherwise with the values of a run's config."""
-    own = sampling_params.of_config(sample)
-    names = ("temperature", *(field.name for field in dataclasses.fields(sample.own)))
-    left = {name: getattr(own, name) for name in names if name not in request.given}
+    left = {name: value for name, value in sampling_params.values_of(sample).items() if name not in request.given}
     sampling = tuple(dataclasses.replace(one, **left) for one in request.sampling)
     return dataclasses.replace(request, sampling=sampling)
 

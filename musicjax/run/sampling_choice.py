@@ -19,7 +19,7 @@ from musicjax.run import candidates
 from musicjax.store.model import Model
 
 # Samples of each way to draw them; pieces are compared by so many notes at most.
-SAMPLES, MOST_NOTES = 16, 300
+SAMPLES, MOST_NOTES = 16, 500
 
 
 def of(model: Model, music: Music) -> Config:
