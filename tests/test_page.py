@@ -193,7 +193,7 @@ def test_several_instruments_have_a_colour_each_and_their_names():
     assert "loud</span>" not in text, "no colour means a velocity"
     one = dataclasses.replace(band(), program=np.zeros(3, np.int16))
     assert "loud</span>" in page.html(a_page(samples=[sample("a", band()), sample("b", one)]))
-    assert all(f".i{k} {{ stroke: {colour}; }}" in page._text("page.css") for k, colour in enumerate(rolls.COLOURS))
+    assert all(f".i{k} {{ stroke: {colour}; }}" in page.text("page.css") for k, colour in enumerate(rolls.COLOURS))
 
 
 def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
@@ -354,7 +354,7 @@ def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ou
     assert {"page.html.j2", "page.css", "page.js"} <= set(TEMPLATES)
     unescaped = set()
     for name in TEMPLATES:
-        text = page._text(name)
+        text = page.text(name)
         assert not re.findall(r"https?:|//\w+\.|url\(|@import|innerHTML|eval\(|fetch\(", text), name
         assert "autoescape" not in text and "Markup" not in text
         unescaped |= set(re.findall(r"[\w.]+(?=\s*\|\s*safe\b)", text))

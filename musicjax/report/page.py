@@ -194,20 +194,20 @@ def _samples(folder: Path, names: list[str] | None, metrics: dict[str, Any], lef
 
 def html(page: Page) -> str:
     """The whole page."""
-    style, script = _text("page.css"), _text("page.js")
+    style, script = text("page.css"), text("page.js")
     charts, panels = _charts(page)
     shown = [sample.notes[:MOST_NOTES] for sample in page.samples]
     numbers = {
         "charts": [chart.numbers for chart in [*charts, *panels]],
-        "samples": [_milliseconds(notes) for notes in shown],
+        "samples": [milliseconds(notes) for notes in shown],
     }
     unit = curves.loss_field(page.lines)[1]
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             page=page,
-            samples=[_card(sample, notes) for sample, notes in zip(page.samples, shown, strict=True)],
+            samples=[card(sample, notes) for sample, notes in zip(page.samples, shown, strict=True)],
             any_sound=any(file.endswith(SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
@@ -240,7 +240,7 @@ def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
     return charts, panels
 
 
-def _card(sample: Sample, shown: Notes) -> dict[str, Any]:
+def card(sample: Sample, shown: Notes) -> dict[str, Any]:
     """A sample as the templates need it, with those of its notes that are shown."""
     # "./" first: whatever a file is called, its link leads to a place beside the page.
     links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
@@ -248,7 +248,7 @@ def _card(sample: Sample, shown: Notes) -> dict[str, Any]:
     return {"sample": sample, "shown": shown, "roll": roll, "links": links}
 
 
-def _milliseconds(notes: Notes) -> dict[str, list[int]]:
+def milliseconds(notes: Notes) -> dict[str, list[int]]:
     """The notes as the player needs them, times in milliseconds."""
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
     fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
@@ -276,9 +276,10 @@ def _flat(nested: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """What fills in a template, with the templates of this package at hand."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
+        loader=jinja2.FunctionLoader(text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
@@ -291,7 +292,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """The text of one of the templates."""
     return resources.files("musicjax.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
