@@ -39,6 +39,15 @@ STEP = 1 / likeness.STEPS_PER_BEAT
 # How far the means may lie from those of unseen pieces; the least overlap; the least share of endings.
 CLAIMS = {"scale": 0.02, "in_chord": 0.04, "repeats": 0.15}
 OVERLAP, ENDINGS = 0.78, 14 / 16
+# What the data choose, by part of the config.
+CHOSEN = (
+    ("model", "units"),
+    ("model", "dropout"),
+    ("data", "transpose"),
+    ("train", "epochs"),
+    ("sample", "temperature"),
+    ("sample", "min_p"),
+)
 
 
 def main() -> None:
@@ -65,9 +74,10 @@ def main() -> None:
     print()
     print(table(found))
     seconds = {"training": round(trained - started), "generating": round(time.perf_counter() - trained)}
-    chosen = json.loads((runs / "run" / "config.json").read_text())
+    config = json.loads((runs / "run" / "config.json").read_text())
+    chosen = {name: config[part][name] for part, name in CHOSEN}
     asked_for = {"data": Path(asked.data).name, "pieces": len(training), "unseen": len(unseen)}
-    result = {**asked_for, "outputs": len(outputs), "minutes": asked.minutes, "seconds": seconds, "config": chosen}
+    result = {**asked_for, "outputs": len(outputs), "minutes": asked.minutes, "seconds": seconds, "chosen": chosen}
     alternate.finish(f"own_folder_{asked_for['data']}", {**result, **found}, asked.save)
 
 

@@ -293,6 +293,34 @@ def speed(kept: dict[str, dict[str, Any]]) -> str:
     return markdown(["musicjax against", *(MACHINES.get(machine, machine) for machine in machines)], body)
 
 
+OWN_FOLDERS = {
+    "dances": "60 jigs and reels",
+    "bach": "60 chorales",
+    "pop909": "60 pop songs for piano",
+}
+
+
+def own_folders(kept: dict[str, dict[str, Any]]) -> str:
+    """What README's line makes of each folder, on whatever machine; `kept` are its results by benchmark."""
+    body = []
+    for name, label in OWN_FOLDERS.items():
+        for machine in sorted(kept):
+            result = kept[machine].get(f"own_folder_{name}")
+            if result is None:
+                continue
+            minutes = sum(result["seconds"].values()) / 60
+            drawn = f"{result['chosen']['temperature']:g}, {result['chosen']['min_p']:g}"
+            for side, cells in {
+                f"{result['unseen']} unseen": ["", "", ""],
+                f"musicjax, {MACHINES.get(machine, machine)}": [f"{result['overlap']:.2f}", drawn, f"{minutes:.1f}"],
+            }.items():
+                found = result["real" if side.endswith("unseen") else "ours"]
+                shares = [f"{found[key]:.2f}" for key in ("scale", "in_chord", "repeats", "ending", "ends_well")]
+                body.append([f"{label}: {side}", *shares, str(found["longest_copy"]), *cells])
+    header = ["scale", "in chord", "repeats", "ends on the triad", "and at a bar line", "longest copy"]
+    return markdown(["pieces", *header, "overlap", "temperature, min_p", "minutes"], body)
+
+
 def replaced(text: str, made: dict[str, str]) -> str:
     """The text, in which each table that follows a line <!-- NAME --> is the one made under that name."""
     for name, table in made.items():
@@ -301,9 +329,10 @@ def replaced(text: str, made: dict[str, str]) -> str:
 
 
 def tables(machine: str) -> dict[str, str]:
-    """Every table that can be made, by name; all but `speed` are of this machine."""
+    """Every table that can be made, by name; all but `speed` and `own_folders` are of this machine."""
     kept = load(machine)
-    made = {"speed": speed({path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()})}
+    of_all = {path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()}
+    made = {"speed": speed(of_all), "own_folders": own_folders(of_all)}
     if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
         made["train"] = train(kept["train"])
     if "sample" in kept:
