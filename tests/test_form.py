@@ -171,6 +171,35 @@ def test_an_output_has_a_note_before_it_ends_or_goes_on(drawn, must_end, beyond)
     assert within[:16].all() and set(within[16:EDGE].tolist()) == {beyond} and within[EDGE] == (drawn > 0)
 
 
+def test_an_output_that_must_end_ends_as_likely_as_it_would_have_gone_beyond_its_last_bar():
+    import jax
+    import jax.numpy as jnp
+
+    own = bins(loops=(2, 2))
+    yes, one = jnp.ones(1, bool), jnp.ones(1, jnp.int32)
+    tables = event_form.tables_of(own)
+    passed = jnp.arange(EDGE + 1)[None] // 16
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, EDGE + 1)), jnp.float32)
+    expected = np.asarray(jax.nn.softmax(logits))[0]
+    for must_end, bars, more in ((True, 1, expected[16:EDGE].sum()), (True, 2, expected[32:EDGE].sum()), (False, 1, 0)):
+        wanted = event_form.Wanted(~yes, bars * one, 0 * one, yes, yes & must_end)
+        past = event_form.start(wanted, tables)._replace(drawn=one)
+        found = event_form.Form(wanted, tables, past).ended(logits, passed)
+        found = np.exp(np.asarray(found - jax.nn.logsumexp(logits)))[0]
+        np.testing.assert_allclose(found[:EDGE], expected[:EDGE], rtol=1e-5)
+        np.testing.assert_allclose(found[EDGE], expected[EDGE] + (more if bars == 1 else 0), rtol=1e-5)
+
+
+def test_the_last_bar_ends_where_the_edge_is_unlikely_and_the_next_bar_is_not(model):
+    # After each note a quarter note passes (bin 3), or else none (bin 0); the edge is unlikely.
+    bias = np.full(EDGE + 1, -50.0, np.float32)
+    bias[[0, 3, EDGE]] = 3.0, 5.0, -3.0
+    head = model.params["head"] | {"bias_0": bias, "out_0": np.zeros_like(model.params["head"]["out_0"])}
+    of_quarters = dataclasses.replace(model, params=model.params | {"head": head})
+    for notes in generate(of_quarters, num_outputs=2, bars=3, temperature=0):
+        np.testing.assert_allclose(notes.onset_beats, range(1, 12))
+
+
 @pytest.mark.parametrize(("key", "semitones"), [("D", 2), ("Bb", -2), ("F#", 6)])
 def test_a_key_moves_the_whole_output(model, key, semitones):
     rows = note_rows.encode(tiny_events.pieces()[0], model.encoding.bins)[0]

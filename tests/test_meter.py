@@ -284,6 +284,8 @@ def test_outputs_are_in_the_meter_and_tempo_of_the_data_and_bars_are_its_bars(ru
         end = (notes.onset_beats + notes.duration_beats).max()
         assert 9 < end <= 12 + 1e-3 and notes.onset_beats[0] < 3
     assert stated(tmp_path / "out" / "seed0-000.mid") == [(3, 4)]
+    file = mido.MidiFile(tmp_path / "out" / "seed0-000.mid")
+    assert max(sum(message.time for message in track) for track in file.tracks) == 12 * file.ticks_per_beat
     (notes, _) = generated(run, tmp_path / "theirs", "--num_steps=48", "--meter=3/4")
     assert (notes.onset_beats + notes.duration_beats).max() <= 12 + 1e-3
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from musicjax.music import midi
 from musicjax.music.midi import MidiError
-from musicjax.music.notes import Notes, from_seconds
+from musicjax.music.notes import Notes, from_beats, from_seconds
 from tests import known_midi
 from tests.midi_dumps import midi_file
 
@@ -271,3 +271,13 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
 def test_a_folder_that_is_absent_is_an_oserror(tmp_path):
     with pytest.raises(OSError):
         midi.write(from_seconds([60], [90], [0.0], [1.0]), tmp_path / "absent" / "a.mid")
+
+
+def test_a_file_lasts_until_the_beat_asked_for_or_its_last_note(tmp_path):
+    notes = from_beats([60, 64], [80, 80], [0.0, 5.0], [1.0, 1.0])
+    for end_beat, beats in ((0.0, 6.0), (8.0, 8.0), (3.0, 6.0)):
+        midi.write(notes, tmp_path / "a.mid", end_beat=end_beat)
+        file = mido.MidiFile(tmp_path / "a.mid")
+        assert max(sum(message.time for message in track) for track in file.tracks) == beats * file.ticks_per_beat
+        assert [track[-1].type for track in file.tracks] == ["end_of_track"] * len(file.tracks)
+        assert len(midi.read(tmp_path / "a.mid")) == 2

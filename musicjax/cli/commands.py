@@ -128,7 +128,8 @@ def _generate(call: Call) -> None:
         return
     pieces = _pieces(request, model, notes)
     kept = notes if request.rework.kind else None
-    paths = generate.write(pieces, folder, request.seed, request.program, kept)
+    whole_bars = model.encoding.has_form and not request.length.exact and kept is None
+    paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
     for path in paths:
         console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:

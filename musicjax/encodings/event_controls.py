@@ -6,6 +6,7 @@ M pitches remembered.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -84,7 +85,11 @@ def draw(
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
 
     def column_of(
-        column: int, rows: jax.Array, mask: jax.Array | None = None, free: jax.Array | None = None
+        column: int,
+        rows: jax.Array,
+        mask: jax.Array | None = None,
+        free: jax.Array | None = None,
+        seen: Callable[[jax.Array], jax.Array] = lambda logits: logits,
     ) -> jax.Array:
         own = slice(begins[column], begins[column + 1])
         allowed = controls.allowed[:, own]
@@ -94,7 +99,7 @@ def draw(
             both = allowed & mask
             allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
         temperature = controls.temperature[:, head.predicted.index(column)]
-        logits = head.logits(params, outputs, rows, column)
+        logits = seen(head.logits(params, outputs, rows, column))
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
         return rows.at[:, column].set(drawn.astype(jnp.float32))
 
@@ -106,10 +111,13 @@ def draw(
     if controls.form is not None and clock.form is not None and memory.form is not None:
         form = event_form.Form(controls.form, clock.form, memory.form)
     room = event_memory.has_room(memory, controls.polyphony, clock)
-    if form is not None:
+    if form is None:
+        rows = column_of(INTERVAL, rows, room)
+    else:
         rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
-        room &= form.within((since[:, None] + clock.steps) // bar[:, None])
-    rows = column_of(INTERVAL, rows, room)
+        bars = (since[:, None] + clock.steps) // bar[:, None]
+        ended = functools.partial(form.ended, bars=bars)
+        rows = column_of(INTERVAL, rows, room & form.within(bars), seen=ended)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
     rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))

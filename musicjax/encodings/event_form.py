@@ -94,6 +94,20 @@ class Form(NamedTuple):
         goes_on = (has_come & ~self.wanted.must_end)[:, None]
         return jnp.where(is_edge, has_come[:, None], inside | goes_on)
 
+    def ended(self, logits: jax.Array, bars: jax.Array) -> jax.Array:
+        """Logits [G, intervals], in which the edge of an output that must end also has what leads beyond its last bar.
+
+        The edge alone may be too unlikely for the filters; then the last notes would sound again and again.
+
+        Args:
+            bars: as in `within`.
+        """
+        must_end = self.wanted.must_end & self.wanted.ends & (self.past.drawn > 0)
+        beyond = (bars > 0) & ((self.past.bars_left == 0) & must_end)[:, None]
+        is_edge = jnp.arange(bars.shape[1]) == EDGE
+        whole = jax.nn.logsumexp(jnp.where(beyond | is_edge, logits, -jnp.inf), axis=-1, keepdims=True)
+        return jnp.where(is_edge & must_end[:, None], whole, logits)
+
     def after_bars(self, bars: jax.Array) -> Form:
         """Once so many bar lines have passed, int32 [G].
 

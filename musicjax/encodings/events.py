@@ -209,7 +209,7 @@ class EventEncoding(Encoding):
         if nearest.any():
             console.say(
                 "primer",
-                f"{int(nearest.sum())} of {len(rows)} notes move to the nearest time, velocity or meter in the data",
+                f"{int(nearest.sum())} of {len(notes)} notes move to the nearest time, velocity or meter in the data",
             )
         own = bar_position.text_of(*notes.meters[bar_position.segments(notes.onset_beats[-1:], notes.meters)[0], 1:])
         taken = bar_position.text_of(*note_rows.meter_of(rows[-1:], self._bins))

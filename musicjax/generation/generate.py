@@ -200,7 +200,12 @@ def names(seed: int, count: int) -> list[str]:
 
 
 def write(
-    pieces: list[Notes], folder: Path, seed: int, program: int | None = None, given: Notes | None = None
+    pieces: list[Notes],
+    folder: Path,
+    seed: int,
+    program: int | None = None,
+    given: Notes | None = None,
+    whole_bars: bool = False,
 ) -> list[Path]:
     """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
@@ -209,6 +214,7 @@ def write(
     Args:
         program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
         given: a piece that is kept in all of them, whose times are not rounded.
+        whole_bars: whether each file lasts until the end of the bar in which its last note begins.
 
     Raises:
         RunError: the folder or a file cannot be written.
@@ -221,7 +227,8 @@ def write(
         try:
             for suffix in request_lib.AUDIO_KINDS:
                 path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            left_out += midi.write(played_by(program, notes), path, ticks_per_beat=ticks)
+            end_beat = splice.bar_lines(notes)[-1] if whole_bars and len(notes) else 0.0
+            left_out += midi.write(played_by(program, notes), path, ticks_per_beat=ticks, end_beat=end_beat)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
     if replaced:

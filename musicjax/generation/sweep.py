@@ -43,7 +43,8 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     pieces = generate_lib.new_pieces(
         model, sampling, request.length, request.seed, primer, request.bpm, request.decode, numbers
     )
-    paths = generate_lib.write(pieces, folder, request.seed, request.program)
+    whole_bars = model.encoding.has_form and not request.length.exact
+    paths = generate_lib.write(pieces, folder, request.seed, request.program, whole_bars=whole_bars)
     scores, found, notes = score(pieces, model)
     lines: list[dict[str, Any]] = [
         {

@@ -160,6 +160,7 @@ def write(
     programs: Sequence[int] = (),
     names: Sequence[str] = (),
     state_meter: bool = True,
+    end_beat: float = 0.0,
 ) -> int:
     """Writes Notes as a MIDI file of type 1, one track a part, and returns how many notes it left out.
 
@@ -182,6 +183,7 @@ def write(
         programs: General MIDI program 0..127 of each part, for all its notes but drums; where not given, their own.
         names: track name of each part.
         state_meter: whether to write the time signatures of the first part; its keys, if known, are always written.
+        end_beat: the beat at which the file ends, if no note sounds until then.
 
     Raises:
         UsageError: other parts than Notes, or notes, a time, bpm, resolution or program that MIDI has no number for.
@@ -215,6 +217,7 @@ def write(
     if state_meter:
         changes += _time_signatures(stated.meters, ticks_per_beat)
     changes += _key_signatures(stated.keys, ticks_per_beat)
+    changes.append((round(end_beat * ticks_per_beat), mido.MetaMessage("end_of_track")))  # mido keeps it last
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     tracks = midi_tracks.of_parts(parts, programs, names, MELODIC_CHANNELS)
     placed = midi_tracks.place(tracks, clock)

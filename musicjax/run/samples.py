@@ -38,7 +38,8 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
 
     sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
-    paths = generate.write(pieces, workdir / "samples", model.config.seed)
+    whole_bars = model.encoding.has_form
+    paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars)
     names = [path.stem for path in paths]
     console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
     if pieces and sample.audio != "none":
