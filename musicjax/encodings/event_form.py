@@ -56,7 +56,8 @@ class Past(NamedTuple):
 
 def tables_of(bins: Bins) -> Tables:
     """The tables of some bins."""
-    return Tables(jnp.asarray(bins.is_drums), jnp.asarray(bins.loops, jnp.int32), jnp.float32(bins.notes_per_bar))
+    tables = np.array(bins.is_drums), np.array(bins.loops, np.int32), np.float32(bins.notes_per_bar)
+    return Tables(*map(jax.device_put, tables))
 
 
 def start(wanted: Wanted, tables: Tables) -> Past:
