@@ -146,17 +146,12 @@ def sample(
     # Copies of the last output fill up the last group; they are dropped at the end.
     place = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
     windows, keys, controls = _grouped(place, (past.windows, keys, draw.controls))
+    draw, first = draw._replace(controls=()), np.int32(first_note)  # type: ignore[attr-defined]
+    states = past.states
+    if states is None:
+        states = _begin_groups(net, decode, params, windows, controls, draw, first)
     rows, clamped, (windows, states) = _sample_groups(
-        net,
-        decode,
-        num_notes,
-        params,
-        Past(windows, past.states),
-        keys,
-        controls,
-        draw._replace(controls=()),  # type: ignore[attr-defined]
-        limits,
-        np.int32(first_note),
+        net, decode, num_notes, params, Past(windows, states), keys, controls, draw, limits, first
     )
     rows, clamped, windows = _apart(outputs, (rows, clamped, windows))
     return Sampled(rows, clamped, Past(windows, states))
@@ -174,6 +169,22 @@ def _apart(outputs: int, of_groups: Any) -> Any:
     return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:outputs], of_groups)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> Any:
+    """The states of `Past` after windows [groups, G, T, C], for controls [groups, G, ...].
+
+    Apart from the loop over notes, so that the first call and those that go on from it share that program.
+    """
+    weights = network.prepare(net, params)
+
+    def one_group(windows_and_controls):
+        windows, controls = windows_and_controls
+        states = _warm(decode, net, params, weights, windows, first_note)
+        return states, draw._replace(controls=controls).start(net, windows)
+
+    return lax.map(one_group, (windows, controls))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, limits, first_note) -> Sampled:
     """As `sample`, for windows [groups, G, T, C], keys [groups, G] and controls [groups, G, ...]."""
@@ -186,11 +197,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
         noise = _noise(net, keys, first_note, num_notes)
         # Rows are written here and read from here, so what is returned is bit for bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
-        if past.states is None:
-            states = _warm(decode, net, params, weights, past.windows, first_note)
-            memory = next_rows.start(net, past.windows)
-        else:
-            states, memory = past.states
+        states, memory = past.states
 
         def note(carry, now):
             (history, clamped, states, memory), (number, noise_now) = carry, now
