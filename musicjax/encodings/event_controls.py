@@ -96,10 +96,10 @@ def draw(
         temperature = controls.temperature[:, head.predicted.index(column)]
         logits = head.logits(params, outputs, rows, column)
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
-        return rows.at[:, column].set(drawn.astype(jnp.float32))
+        return event_form.put(rows, column, drawn)
 
     meter = last[:, METER : METER + 1]  # an output keeps its meter; models of 0.1.0 have no such column
-    rows = jnp.zeros_like(last).at[:, METER : METER + 1].set(meter)
+    rows = event_form.put(jnp.zeros_like(last), METER, meter)
     bar = clock.steps_per_bar[meter[:, 0].astype(jnp.int32) if meter.shape[1] else 0]
     since = last[:, BAR_POSITION].astype(jnp.int32)
     form = None
@@ -107,12 +107,12 @@ def draw(
         form = event_form.Form(controls.form, clock.form, memory.form)
     room = event_memory.has_room(memory, controls.polyphony, clock)
     if form is not None:
-        rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
+        rows = event_form.put(rows, TONIC, last[:, TONIC : MODE + 1])
         room &= form.within((since[:, None] + clock.steps) // bar[:, None])
     rows = column_of(INTERVAL, rows, room)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
-    rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
+    rows = event_form.put(rows, BAR_POSITION, position)
     can_sound, is_drums = event_memory.not_again(memory, controls.no_repeat, head.sizes[PITCH]), None
     if form is not None:
         form = form.after_bars((since + passed) // bar)
