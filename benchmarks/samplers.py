@@ -54,7 +54,7 @@ def musicjax(data: dict[str, np.ndarray], precision: str, decode: str) -> Sample
     draw = sample.HeadDraw(jnp.ones(columns), jnp.float32(0))  # at temperature 0 there is no noise
 
     def run(primers: np.ndarray, notes: int) -> np.ndarray:
-        keys = sample.output_keys(0, len(primers))
+        keys = sample.output_keys(0, range(len(primers)))
         past = sample.Past(jnp.asarray(primers))
         return np.asarray(sample.sample(net, params, past, keys, limits, draw, notes, decode=decode).rows)
 

@@ -167,7 +167,7 @@ def sampled(
         model.net,
         model.params,
         past or Past(model.primers[:outputs]),
-        sample.output_keys(3, outputs),
+        sample.output_keys(3, range(outputs)),
         model.encoding.limits(),
         model.encoding.draw(params, model.deviation),
         notes,

@@ -187,7 +187,7 @@ def test_sampled_frames_show_the_match_of_the_piece_that_they_become(temperature
     params = network.init(net, jax.random.key(1), 20)
     params["dense"]["bias"] = jnp.where(jnp.arange(88) < 3, 0.0, -50.0)  # few frames are possible, so they come again
     pieces = [piano_roll.with_matches(_frames(20, seed), np.array([0, 20])) for seed in range(3)]
-    past, keys = sample.Past(jnp.asarray(np.stack(pieces), jnp.float32)), sample.output_keys(5, 3)
+    past, keys = sample.Past(jnp.asarray(np.stack(pieces), jnp.float32)), sample.output_keys(5, range(3))
     limits = sample.Limits(jnp.zeros(185), jnp.ones(185))
     draw = MatchedDraw(HeadDraw(jnp.ones(185), jnp.float32(temperature)))
 

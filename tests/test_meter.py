@@ -342,7 +342,7 @@ def test_drawn_rows_count_in_the_meter_of_the_row_before():
     draw = event_controls.of_params(bins, [SamplingParams()] * 2, match=False)
     net = _encoding(((4, 4), (3, 4))).network()
     own = net.head.init(jax.random.key(0), 11)
-    last = jnp.zeros((2, 11)).at[1, METER].set(1).at[:, BAR_POSITION].set(5)
+    last = jnp.zeros((2, len(bins.sizes))).at[1, METER].set(1).at[:, BAR_POSITION].set(5)
     noise = net.head.noise(jax.random.key(1), 11)[None].repeat(2, 0)
     drawn = jax.jit(lambda outputs, noise: draw(net, own, outputs, noise, last, draw.start(net, last[:, None])))
     rows, _ = drawn(jnp.zeros((2, net.head.outputs(11))), noise)

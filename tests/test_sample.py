@@ -37,7 +37,7 @@ def draw(temperature: float = 1.0) -> HeadDraw:
 
 
 def sampled(params, count=OUTPUTS, *, notes=NOTES, limits=LIMITS, temperature=1.0, net=NET, decode="staggered"):
-    keys = sample.output_keys(7, count)
+    keys = sample.output_keys(7, range(count))
     return sample.sample(net, params, Past(primers_of(count)), keys, limits, draw(temperature), notes, decode=decode)
 
 
@@ -149,7 +149,7 @@ def test_outputs_of_one_primer_differ_and_a_seed_gives_them_again(params):
     primers = jnp.repeat(primers_of(1), OUTPUTS, axis=0)
 
     def rows_of(seed, temperature=1.0):
-        keys = sample.output_keys(seed, OUTPUTS)
+        keys = sample.output_keys(seed, range(OUTPUTS))
         return np.asarray(sample.sample(NET, params, Past(primers), keys, LIMITS, draw(temperature), NOTES).rows)
 
     first = rows_of(3)
@@ -163,7 +163,7 @@ def test_outputs_of_one_primer_differ_and_a_seed_gives_them_again(params):
 
 
 def test_keys_do_not_depend_on_their_count():
-    few, many = (jax.random.key_data(sample.output_keys(5, count)) for count in (3, 20))
+    few, many = (jax.random.key_data(sample.output_keys(5, range(count))) for count in (3, 20))
     np.testing.assert_array_equal(few, many[:3])
     assert len(np.unique(many, axis=0)) == 20
 
@@ -172,7 +172,7 @@ def test_keys_do_not_depend_on_their_count():
 @pytest.mark.parametrize(("decode", "outputs"), [("staggered", OUTPUTS), ("window", OUTPUTS), ("carry", 9)])
 def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode, outputs):
     whole = sampled(params, outputs, decode=decode)
-    keys, past, first_note, parts, clamped = sample.output_keys(7, outputs), Past(primers_of(outputs)), 0, [], 0
+    keys, past, first_note, parts, clamped = sample.output_keys(7, range(outputs)), Past(primers_of(outputs)), 0, [], 0
     for notes in (4, 4, 4):
         part = sample.sample(NET, params, past, keys, LIMITS, draw(), notes, first_note, decode)
         parts.append(part.rows)
@@ -184,14 +184,14 @@ def test_going_on_from_the_returned_past_equals_one_longer_call(params, decode, 
 
 
 def test_staggered_states_begun_anew_from_the_windows_give_the_same_to_the_bit(params):
-    whole, keys = sampled(params), sample.output_keys(7, OUTPUTS)
+    whole, keys = sampled(params), sample.output_keys(7, range(OUTPUTS))
     first = sample.sample(NET, params, Past(primers_of(OUTPUTS)), keys, LIMITS, draw(), 4)
     second = sample.sample(NET, params, Past(first.past.windows), keys, LIMITS, draw(), NOTES, 4)
     np.testing.assert_array_equal(second.rows[:, : NOTES - 4], whole.rows[:, 4:])
 
 
 def test_another_first_note_draws_other_noise(params):
-    keys, past = sample.output_keys(7, OUTPUTS), Past(primers_of(OUTPUTS))
+    keys, past = sample.output_keys(7, range(OUTPUTS)), Past(primers_of(OUTPUTS))
     first, later = (sample.sample(NET, params, past, keys, WIDE, draw(), NOTES, at).rows[:, 0] for at in (0, 1))
     assert (first != later).all()
 
@@ -213,7 +213,7 @@ def test_clamped_counts_values_not_rows(params):
 def test_temperature_scales_the_noise_of_each_column(params):
     means = np.asarray(network.apply(NET, params, primers_of(1)))[0]
     primers = jnp.repeat(primers_of(1), 2000, axis=0)
-    keys = sample.output_keys(0, 2000)
+    keys = sample.output_keys(0, range(2000))
     noise = {
         temperature: np.asarray(sample.sample(NET, params, Past(primers), keys, WIDE, draw(temperature), 1).rows)[:, 0]
         - means

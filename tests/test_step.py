@@ -282,7 +282,7 @@ def test_it_plays_the_repeated_bar_back(learned):
     )
     primers = jnp.stack([rows[:WINDOW], rows[3 : WINDOW + 3]])
     played = np.asarray(
-        sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, 2), limits, draw, 24).rows
+        sample.sample(net, params, sample.Past(primers), sample.output_keys(SEED, range(2)), limits, draw, 24).rows
     )
     for output, first in zip(played, (0, 3), strict=True):
         assert np.rint(60 + 12 * output[:, 0]).tolist() == np.roll(np.tile(PITCHES, 3), -first).tolist()

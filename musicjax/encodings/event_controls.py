@@ -101,10 +101,10 @@ def draw(
         temperature = controls.temperature[:, head.predicted.index(column)]
         logits = seen(head.logits(params, outputs, rows, column))
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
-        return rows.at[:, column].set(drawn.astype(jnp.float32))
+        return event_form.put(rows, column, drawn)
 
     meter = last[:, METER : METER + 1]  # an output keeps its meter; models of 0.1.0 have no such column
-    rows = jnp.zeros_like(last).at[:, METER : METER + 1].set(meter)
+    rows = event_form.put(jnp.zeros_like(last), METER, meter)
     bar = clock.steps_per_bar[meter[:, 0].astype(jnp.int32) if meter.shape[1] else 0]
     since = last[:, BAR_POSITION].astype(jnp.int32)
     form = None
@@ -114,13 +114,13 @@ def draw(
     if form is None:
         rows = column_of(INTERVAL, rows, room)
     else:
-        rows = rows.at[:, TONIC : MODE + 1].set(last[:, TONIC : MODE + 1])
+        rows = event_form.put(rows, TONIC, last[:, TONIC : MODE + 1])
         bars = (since[:, None] + clock.steps) // bar[:, None]
         ended = functools.partial(form.ended, bars=bars)
         rows = column_of(INTERVAL, rows, room & form.within(bars), seen=ended)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
-    rows = rows.at[:, BAR_POSITION].set(position.astype(jnp.float32))
+    rows = event_form.put(rows, BAR_POSITION, position)
     can_sound, is_drums = event_memory.not_again(memory, controls.no_repeat, head.sizes[PITCH]), None
     if form is not None:
         form = form.after_bars((since + passed) // bar)
@@ -202,7 +202,10 @@ def _predicted(net: MusicLSTM) -> tuple[int, ...]:
 def of_params(
     bins: Bins, params: Sequence[SamplingParams], match: bool = True, plans: Sequence[Plan] | None = None
 ) -> EventDraw:
-    """How K outputs are drawn, each by its own parameters and plan; match: whether the model sees the longest match."""
+    """How K outputs are drawn, each by its own parameters and plan; match: whether the model sees the longest match.
+
+    Arrays are made on the host and then moved: JAX would compile a program for each shape that it makes.
+    """
     plans = [UNPLANNED] * len(params) if plans is None else plans
     allowed = np.tile(note_bins.valid(bins), (len(params), 1))
     first_pitch = sum(bins.sizes[:PITCH])  # models of 0.1.0 have fewer bar positions before it
@@ -213,24 +216,24 @@ def of_params(
             row[first : first + len(bins.programs)] &= plan.instruments_of(len(bins.programs))
 
     def each(name: str, kind: type, owners: Sequence[Any] = params) -> jax.Array:
-        return jnp.asarray(np.array([getattr(one, name) for one in owners], kind))
+        return jax.device_put(np.array([getattr(one, name) for one in owners], kind))
 
     temperatures = [one.temperatures for one in params]
     if bins.has_form:  # the instrument has the temperature of its pitch
         temperatures = [(interval, pitch, pitch, *rest) for interval, pitch, *rest in temperatures]
     controls = Controls(
-        jnp.asarray(np.array(temperatures, np.float32)),
+        jax.device_put(np.array(temperatures, np.float32)),
         each("top_k", np.int32),
         each("top_p", np.float32),
         each("min_p", np.float32),
-        jnp.asarray(allowed),
+        jax.device_put(allowed),
         each("polyphony", np.int32),
         each("no_repeat", np.int32),
         each("longest_match", np.int32),
     )
-    steps, sounds = (jnp.asarray(table, jnp.int32) for table in note_bins.steps_of(bins))
-    lengths = jnp.asarray(longest_match.LENGTHS, jnp.int32) if match else None
-    clock = Clock(steps, sounds, jnp.asarray(bins.steps_per_bar, jnp.int32), lengths)
+    tables = (*note_bins.steps_of(bins), bins.steps_per_bar, longest_match.LENGTHS)
+    steps, sounds, per_bar, lengths = (jax.device_put(np.array(table, np.int32)) for table in tables)
+    clock = Clock(steps, sounds, per_bar, lengths if match else None)
     if bins.has_form:
         numbers = (each(name, np.int32, plans) for name in ("bars", "notes"))
         endings = (each(name, bool, plans) for name in ("ends", "must_end"))

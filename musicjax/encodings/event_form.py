@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from musicjax.music import form as form_lib
 from musicjax.music.note_bins import BARS_LEFT, EDGE, INSTRUMENT, INTERVAL, PHRASE, PITCH, Bins
@@ -56,7 +57,8 @@ class Past(NamedTuple):
 
 def tables_of(bins: Bins) -> Tables:
     """The tables of some bins."""
-    return Tables(jnp.asarray(bins.is_drums), jnp.asarray(bins.loops, jnp.int32), jnp.float32(bins.notes_per_bar))
+    tables = np.array(bins.is_drums), np.array(bins.loops, np.int32), np.float32(bins.notes_per_bar)
+    return Tables(*map(jax.device_put, tables))
 
 
 def start(wanted: Wanted, tables: Tables) -> Past:
@@ -70,6 +72,14 @@ def start(wanted: Wanted, tables: Tables) -> Past:
 
 def _is_planned(wanted: Wanted) -> jax.Array:
     return (wanted.bars > 0) | (wanted.notes > 0)
+
+
+def put(rows: jax.Array, column: int, values: jax.Array) -> jax.Array:
+    """Rows float32 [G, C] with values [G] in a column, or [G, N] from it on.
+
+    It compiles sooner than `rows.at[:, column].set`, which is a scatter.
+    """
+    return lax.dynamic_update_slice_in_dim(rows, values.reshape(len(rows), -1).astype(rows.dtype), column, axis=1)
 
 
 class Form(NamedTuple):
@@ -123,7 +133,7 @@ class Form(NamedTuple):
         """Rows [G, C] with the columns of the form, so many bars after rows `last`."""
         phrase = form_lib.phrase_of(last[:, PHRASE].astype(jnp.int32) + bars)
         left = form_lib.left_bin(self.past.bars_left, jnp)
-        return rows.at[:, BARS_LEFT].set(left.astype(jnp.float32)).at[:, PHRASE].set(phrase.astype(jnp.float32))
+        return put(put(rows, BARS_LEFT, left), PHRASE, phrase)
 
     def is_drums(self, rows: jax.Array) -> jax.Array:
         """Which of rows [G, C] are drums, bool [G]."""

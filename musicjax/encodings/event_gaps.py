@@ -167,4 +167,4 @@ class Guide(NamedTuple):
         rows, passed = self.given[place], self.steps[place] - memory.step
         nearest = jnp.argmin(jnp.abs(self.clock.steps - passed[:, None]), axis=1).astype(jnp.float32)
         moved = (memory.given == self.first) & (self.room > 0) & (rows[:, INTERVAL] != EDGE)
-        return rows.at[:, INTERVAL].set(jnp.where(moved, nearest, rows[:, INTERVAL]))
+        return event_form.put(rows, INTERVAL, jnp.where(moved, nearest, rows[:, INTERVAL]))

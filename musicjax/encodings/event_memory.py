@@ -60,8 +60,7 @@ def with_harmony(rows: jax.Array, memory: Memory, passed: jax.Array) -> jax.Arra
     left = jnp.maximum(memory.left - passed[:, None], 0)
     sounds = (left[:, :, None] > 0) & (memory.classes[:, :, None] == jnp.arange(12))
     held = jnp.searchsorted(jnp.asarray(HELD_STEPS), left.max(axis=1), side="right")
-    rows = rows.at[:, np.array(note_bins.SOUNDING)].set(sounds.any(axis=1).astype(jnp.float32))
-    return rows.at[:, HELD].set(held.astype(jnp.float32))
+    return event_form.put(event_form.put(rows, note_bins.SOUNDING[0], sounds.any(axis=1)), HELD, held)
 
 
 def after(
@@ -147,4 +146,4 @@ def with_match(
     followed, length = jnp.where(shown[:, None], match.followed, 0), jnp.where(shown, length, 0)
     repeats = [note_bins.MATCHED[note_bins.PREDICTED.index(column)] for column in predicted]
     rows = rows.at[:, np.array(repeats)].set(followed.astype(jnp.float32))
-    return rows.at[:, MATCH_LENGTH].set(length.astype(jnp.float32)), past
+    return event_form.put(rows, MATCH_LENGTH, length), past

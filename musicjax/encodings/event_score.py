@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax.encodings.event_controls import Controls
@@ -68,7 +66,7 @@ class Score:
 
     def gap(self, controls: Controls, clock: Clock) -> Gap:
         """The gap for as many candidates as there are controls."""
-        one = jax.tree.map(lambda leaf: leaf[:1], controls)
+        one = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[:1]), controls)
 
         def reads(first: int) -> Iterator[Guide]:
             for start in range(first, self.before, GIVEN):
@@ -79,27 +77,31 @@ class Score:
         through = self._guide(self.before, last, MOST_IN_BAR * bars, controls, clock)
         return Gap(self.kept, len(controls.top_k), self.before, reads, through, self.notes)
 
-    def _guide(self, first: Any, last: int, room: Any, controls: Controls, clock: Clock) -> Guide:
+    def _guide(self, first: int, last: int, room: int, controls: Controls, clock: Clock) -> Guide:
         """Over the rows from one number up to another, after at most `room` drawn ones."""
         given = np.zeros((GIVEN, self.rows.shape[1]), np.float32)
         step = np.zeros(GIVEN, np.int32)
         given[: last - first], step[: last - first] = self.rows[first:last], self.step[first:last]
         held = self.inside
-        left = form.left_bin(self.left)
-        places = np.stack([held.position, held.meter, held.mode, left, form.phrase_of(held.bar)], axis=1)
+        bars_left = form.left_bin(self.left)
+        places = np.stack([held.position, held.meter, held.mode, bars_left, form.phrase_of(held.bar)], axis=1)
         more = max(FEWEST_STEPS, 1 << (len(places) - 1).bit_length()) - len(places)
-        first, size, room, begin, end = (jnp.int32(one) for one in (first, last - first, room, *self.steps))
+        places, left = np.pad(places, ((0, more), (0, 0)), mode="edge"), np.pad(self.left, (0, more), mode="edge")
+
+        def moved(number: int | np.ndarray) -> jax.Array:
+            return jax.device_put(np.array(number, np.int32))
+
         return Guide(
-            jnp.asarray(given),
-            jnp.asarray(step),
-            first,
-            size,
-            room,
-            begin,
-            end,
-            jnp.asarray(np.pad(places, ((0, more), (0, 0)), mode="edge"), jnp.int32),
-            jnp.asarray(np.pad(self.left, (0, more), mode="edge"), jnp.int32),
-            jnp.int32(self.left_before),
+            jax.device_put(given),
+            moved(step),
+            moved(first),
+            moved(last - first),
+            moved(room),
+            moved(self.steps[0]),
+            moved(self.steps[1]),
+            moved(places),
+            moved(left),
+            moved(self.left_before),
             controls,
             clock,
         )

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console, jax_environment
@@ -248,7 +247,7 @@ class EventEncoding(Encoding):
         """As `Encoding.gap`."""
         score = event_score.of(piece, begin, end, self._bins)
         plan = score.plan(event_plans.instruments_of(self._bins, params))
-        draw = self.draw([params] * candidates, jnp.zeros(0), [plan] * candidates)
+        draw = self.draw([params] * candidates, jax.device_put(np.zeros(0)), [plan] * candidates)
         assert isinstance(draw, event_controls.EventDraw)
         return score.gap(draw.controls, draw.clock)
 
@@ -297,8 +296,8 @@ class EventEncoding(Encoding):
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
-        sizes = jnp.asarray(self._bins.sizes, jnp.float32)
-        return Limits(jnp.zeros_like(sizes), sizes - 1)
+        sizes = np.array(self._bins.sizes, np.float32)
+        return Limits(jax.device_put(np.zeros_like(sizes)), jax.device_put(sizes - 1))
 
     def plans(
         self,

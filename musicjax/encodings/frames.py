@@ -188,11 +188,11 @@ class FrameEncoding(Encoding):
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
-        return Limits(jnp.zeros(self._columns), jnp.ones(self._columns))
+        return Limits(*(jax.device_put(np.full(self._columns, one, np.float32)) for one in (0, 1)))
 
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
-        drawn = HeadDraw(deviation, jnp.float32(params[0].temperature))
+        drawn = HeadDraw(deviation, jax.device_put(np.float32(params[0].temperature)))
         return MatchedDraw(drawn) if self._own.match_share else drawn
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:

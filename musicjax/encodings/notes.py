@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console, jax_environment
@@ -173,13 +172,13 @@ class NoteEncoding(Encoding):
         low = np.asarray(scaling.low, np.float32)
         if len(low) == len(note_matrix.COLUMNS):
             low[3] = max(low[3], note_matrix.SHORTEST_SECONDS / scaling.span[3])
-        return Limits(jnp.asarray(low), jnp.asarray(scaling.high, jnp.float32))
+        return Limits(jax.device_put(low), jax.device_put(np.array(scaling.high, np.float32)))
 
     def draw(
         self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None
     ) -> HeadDraw:
         """The prediction plus Gaussian noise of as many residual deviations as the temperature says."""
-        return HeadDraw(deviation, jnp.float32(params[0].temperature))
+        return HeadDraw(deviation, jax.device_put(np.float32(params[0].temperature)))
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`: rows tell seconds, and the tempo says only where their beats lie."""

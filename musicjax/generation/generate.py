@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from musicjax import console, jax_environment, renamed
@@ -111,9 +111,9 @@ def new_pieces(
     if not params:
         return []
     numbers = range(len(params)) if numbers is None else numbers
-    keys = sample_lib.output_keys(seed, max(numbers) + 1)[np.asarray(numbers)]
+    keys = sample_lib.output_keys(seed, numbers)
     tempo = primer_lib.tempo(model, primer_lib.last_tempo(primer) if keep and primer is not None else bpm, primer)
-    choices = np.asarray(sample_lib.choose(keys, jnp.full(len(params), MANY)))
+    choices = np.asarray(sample_lib.choose(keys, np.full(len(params), MANY, np.int32)))
     plans = model.encoding.plans(params, choices, length, tempo, primer)
     if not any(length.measured):
         length = length._replace(num_notes=NOTES_IF_NO_LENGTH)
@@ -127,11 +127,11 @@ def new_pieces(
         decode=_decode(decode, model),
     )
     windows = primer_lib.rows(model, keys, primer, params, plans)
-    wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(np.asarray(windows)).tolist()]
+    wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(windows).tolist()]
     if plans[0].ends:
         rows, wanted = whole.rows(model, params, plans, keys, windows, _decode(decode, model)), [0.0] * len(plans)
     else:
-        rows = list(_rows(more, Past(windows), model, length.num_notes, np.array(wanted), tempo))
+        rows = list(_rows(more, Past(jax.device_put(windows)), model, length.num_notes, np.array(wanted), tempo))
     pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
@@ -164,7 +164,7 @@ def _rows(
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
         sampled = more(past, num_notes=rows_wanted)
-        rows, clamped = np.asarray(sampled.rows), int(sampled.clamped.sum())
+        rows, clamped = np.asarray(sampled.rows), int(np.asarray(sampled.clamped).sum())
     else:
         rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
     if clamped:
@@ -182,7 +182,7 @@ def _rows_for_seconds(
     while (reached < seconds).any() and len(chunks) * CHUNK_NOTES < most:
         rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
         chunks.append(np.asarray(rows))
-        clamped += int(moved.sum())
+        clamped += int(np.asarray(moved).sum())
         reached += model.encoding.row_seconds(chunks[-1], bpm, begins=len(chunks) == 1).sum(axis=1)
     short = int((reached < seconds).sum())
     if short:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax import jax_environment
@@ -142,7 +141,7 @@ def with_keys(piece: Notes) -> Notes:
 
 def key_of(seed: int, number: int, gap: int = 0) -> jax.Array:
     """The key of a gap of output `number`."""
-    key = jax.random.fold_in(sample.output_keys(seed, number + 1)[number], particles.CANDIDATES)
+    key = jax.random.fold_in(sample.output_keys(seed, [number])[0], particles.CANDIDATES)
     return jax.random.fold_in(key, gap)
 
 
@@ -170,7 +169,7 @@ def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Candida
     way = particles.spread(seen.way, gap.candidates)
     rows: list[np.ndarray] = []
     while not np.asarray(gap.guide.is_done(way.memory)).all():
-        first = jnp.int32(len(rows) * CHUNK_ROWS)
+        first = np.int32(len(rows) * CHUNK_ROWS)
         way, more = particles.advance(model.net, CHUNK_ROWS, model.params, way, key, first, gap.guide)
         rows.append(np.asarray(more))
     return Candidates(np.concatenate(rows), np.asarray(way.memory.new), np.asarray(way.memory.weight))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax import arguments, console
@@ -51,7 +50,7 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
 
 def rows(
     model: Model, keys: jax.Array, primer: Notes | None, params: Sequence[SamplingParams], plans: Sequence[Plan]
-) -> jax.Array:
+) -> np.ndarray:
     """The rows that each of K outputs continues, float32 [K, T, C].
 
     Args:
@@ -59,21 +58,21 @@ def rows(
     """
     begun = model.encoding.begin(plans) if primer is None else None
     if begun is not None:
-        return jnp.asarray(begun)
+        return begun
     if primer is None:
         windows = np.asarray(model.primers)
         fitting = {one: model.encoding.fitting(windows, one) for one in dict.fromkeys(params)}
-        counts = jnp.asarray([len(fitting[one]) for one in params])
+        counts = np.array([len(fitting[one]) for one in params], np.int32)
         places = np.asarray(sample.choose(keys, counts)).tolist()
         chosen = [fitting[one][place] for one, place in zip(params, places, strict=True)]
         opening = model.encoding.opening(windows[chosen], params)
-        return jnp.asarray(model.encoding.in_meter(opening, params))
+        return model.encoding.in_meter(opening, params)
     if len(keys) > 1 and all(one == params[0] for one in params) and not any(params[0].temperatures):
         console.say("primer", f"makes all {len(keys)} files the same: at --temperature=0 only the primer decides")
     if not len(primer):
         raise UsageError("primer without notes: expected at least one; name another")
     window = model.encoding.primer_of(primer, plans[0])
-    return jnp.asarray(model.encoding.in_meter(np.broadcast_to(window, (len(keys), *window.shape)), params))
+    return model.encoding.in_meter(np.broadcast_to(window, (len(keys), *window.shape)), params)
 
 
 def tempo(model: Model, bpm: float | None, primer: Notes | None) -> float:

@@ -68,8 +68,7 @@ def variations(
     numbers = range(len(params)) if numbers is None else numbers
     found = []
     for one, number in zip(params, numbers, strict=True):
-        key = sample.output_keys(seed, number + 1)[number]
-        is_new = particles.coins(key, len(first))[first] < amount
+        is_new = particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
         found.append(_variation(model, one, seed, number, piece, lines, first, is_new))
     return found
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax import console
@@ -29,7 +28,7 @@ def rows(
     params: Sequence[SamplingParams],
     plans: Sequence[Plan],
     keys: jax.Array,
-    windows: jax.Array,
+    windows: np.ndarray,
     decode: str,
 ) -> list[np.ndarray]:
     """The rows of K outputs, [L, C] each, with an edge at the end; says how many outputs reach the most notes first.
@@ -65,17 +64,17 @@ def _sampled(
     params: Sequence[SamplingParams],
     plans: Sequence[Plan],
     keys: jax.Array,
-    windows: jax.Array,
+    windows: np.ndarray,
     decode: str,
     batch: Sequence[tuple[int, int]],
 ) -> np.ndarray:
     """The rows of tries (output, number), [tries, L, C], until each has ended or gone on beyond its last bar."""
     outputs = np.array([k for k, _ in batch])
     wanted = [plans[k]._replace(must_end=number == TRIES) for k, number in batch]
-    own = jax.vmap(jax.random.fold_in)(keys[outputs], jnp.array([number for _, number in batch]))
+    own = _keys_of_tries(keys, outputs, np.array([number for _, number in batch]))
     draw = model.encoding.draw([params[k] for k in outputs], model.deviation, wanted)
     most = max(max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) for plan in plans) + CHUNK_NOTES
-    past, is_open = Past(windows[outputs]), True
+    past, is_open = Past(jax.device_put(windows[outputs])), True
     chunks: list[np.ndarray] = []
     while is_open and len(chunks) * CHUNK_NOTES < most:
         first = len(chunks) * CHUNK_NOTES
@@ -87,3 +86,9 @@ def _sampled(
         whole = np.concatenate(chunks, axis=1)
         is_open = any(model.encoding.ending(piece) == 0 for piece in whole)
     return whole
+
+
+@jax.jit
+def _keys_of_tries(keys: jax.Array, outputs: jax.Array, numbers: jax.Array) -> jax.Array:
+    """The keys of tries with these numbers, of outputs with keys [K]."""
+    return jax.vmap(jax.random.fold_in)(keys[outputs], numbers)

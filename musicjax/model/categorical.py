@@ -7,11 +7,11 @@ Shape legend: C columns of a row, A of them predicted, V bins of all columns tog
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from musicjax.model.heads import Score
@@ -77,7 +77,7 @@ class Categorical:
         hidden = jnp.split(outputs, len(self.predicted), axis=-1)[self.predicted.index(column)]
         columns = self._before(column)
         if columns:
-            before = one_hots(rows[..., np.array(columns)], self._sizes(columns))
+            before = one_hots(rows, self.sizes, columns)
             hidden = hidden + self._product(before, params[f"into_{column}"])
         return self._product(jax.nn.relu(hidden), params[f"out_{column}"]) + params[f"bias_{column}"]
 
@@ -137,7 +137,7 @@ def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
     return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
 
 
-def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-    """The columns of rows [..., C], each one-hot, end to end: float32 [..., V]."""
-    whole = rows.astype(jnp.int32)
-    return jnp.concatenate([jax.nn.one_hot(whole[..., c], size) for c, size in enumerate(sizes)], axis=-1)
+def one_hots(rows: jax.Array, sizes: tuple[int, ...], columns: Sequence[int] | None = None) -> jax.Array:
+    """These columns of rows [..., C], or all, each one-hot, end to end: float32 [..., V]."""
+    whole, columns = rows.astype(jnp.int32), range(len(sizes)) if columns is None else columns
+    return jnp.concatenate([jax.nn.one_hot(whole[..., c], sizes[c]) for c in columns], axis=-1)

@@ -62,12 +62,14 @@ class Way(NamedTuple):
     memory: Any
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def start(net: MusicLSTM, params: dict, guide: Guide) -> Way:
     """The beginning of a piece, one candidate."""
     last, memory = guide.start(net)
     return Way(last, network.start(network.prepare(net, params), 1), memory)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def spread(way: Way, candidates: int) -> Way:
     """So many candidates that are all where the first is."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], candidates, axis=0), way)

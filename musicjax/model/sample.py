@@ -13,10 +13,12 @@ Three ways to see the past, `DECODES`:
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from musicjax.model import heads, lstm, network
@@ -99,12 +101,21 @@ def group_size(decode: str) -> int:
     return 1 if decode == "staggered" else 8
 
 
-def output_keys(seed: int, count: int) -> jax.Array:
-    """Keys [count]. Key k is fold_in(key(seed), k), so output k is the same whatever the count."""
+# What is done once for each call is one compiled program too: JAX would compile each operation in it for itself.
+
+
+def output_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+    """Keys [K] of the outputs with these numbers. Key k is fold_in(key(seed), k): it depends on no other output."""
     root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is here
-    return jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.arange(count))
+    return _folded(root, np.array(numbers, np.uint32))
 
 
+@jax.jit
+def _folded(root: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.fold_in, root))(numbers)
+
+
+@jax.jit
 def choose(keys: jax.Array, counts: jax.Array) -> jax.Array:
     """int32 [K]: which primer each output takes, of as many as its entry of `counts`, int32 [K]."""
     return jax.vmap(lambda key, count: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys, counts)
@@ -133,22 +144,45 @@ def sample(
     """
     outputs, group = past.windows.shape[0], group_size(decode)
     # Copies of the last output fill up the last group; they are dropped at the end.
-    place = jnp.minimum(jnp.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
-    controls = jax.tree.map(lambda one: one[place], draw.controls)
+    place = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
+    windows, keys, controls = _grouped(place, (past.windows, keys, draw.controls))
+    draw, first = draw._replace(controls=()), np.int32(first_note)  # type: ignore[attr-defined]
+    states = past.states
+    if states is None:
+        states = _begin_groups(net, decode, params, windows, controls, draw, first)
     rows, clamped, (windows, states) = _sample_groups(
-        net,
-        decode,
-        num_notes,
-        params,
-        Past(past.windows[place], past.states),
-        keys[place],
-        controls,
-        draw._replace(controls=()),  # type: ignore[attr-defined]
-        limits,
-        jnp.int32(first_note),
+        net, decode, num_notes, params, Past(windows, states), keys, controls, draw, limits, first
     )
-    rows, clamped, windows = (array.reshape(-1, *array.shape[2:])[:outputs] for array in (rows, clamped, windows))
+    rows, clamped, windows = _apart(outputs, (rows, clamped, windows))
     return Sampled(rows, clamped, Past(windows, states))
+
+
+@jax.jit
+def _grouped(place: jax.Array, of_outputs: Any) -> Any:
+    """Arrays [K, ...] as [groups, G, ...]; place: int [groups, G], which output is where."""
+    return jax.tree.map(lambda array: array[place], of_outputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apart(outputs: int, of_groups: Any) -> Any:
+    """Arrays [groups, G, ...] as [K, ...]."""
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:outputs], of_groups)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> Any:
+    """The states of `Past` after windows [groups, G, T, C], for controls [groups, G, ...].
+
+    Apart from the loop over notes, so that the first call and those that go on from it share that program.
+    """
+    weights = network.prepare(net, params)
+
+    def one_group(windows_and_controls):
+        windows, controls = windows_and_controls
+        states = _warm(decode, net, params, weights, windows, first_note)
+        return states, draw._replace(controls=controls).start(net, windows)
+
+    return lax.map(one_group, (windows, controls))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -163,11 +197,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
         noise = _noise(net, keys, first_note, num_notes)
         # Rows are written here and read from here, so what is returned is bit for bit what was fed back.
         history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
-        if past.states is None:
-            states = _warm(decode, net, params, weights, past.windows, first_note)
-            memory = next_rows.start(net, past.windows)
-        else:
-            states, memory = past.states
+        states, memory = past.states
 
         def note(carry, now):
             (history, clamped, states, memory), (number, noise_now) = carry, now

@@ -131,8 +131,14 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
         turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.histograms)))
-    state, sums = programs.train(jax.tree.map(jnp.copy, state), turn)
+    state, sums = programs.train(_copied(state), turn)
     return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
+
+
+@jax.jit
+def _copied(state: TrainState) -> TrainState:
+    """A copy of all arrays, by one program; array by array, one is compiled for each shape."""
+    return jax.tree.map(jnp.copy, state)
 
 
 def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Epoch:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicjax.encodings import encoding
@@ -41,8 +40,8 @@ def load(folder: Path = FOLDER) -> Model:
             )
         )
         with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            leaves = [jnp.asarray(saved[tag]) for tag in histograms.tags(shapes)]
-            primers = jnp.asarray(saved["primers"], jnp.float32)
+            leaves = [jax.device_put(saved[tag]) for tag in histograms.tags(shapes)]
+            primers = jax.device_put(saved["primers"].astype(np.float32))
         wanted = jax.tree.leaves(shapes)
         if any(leaf.shape != like.shape for leaf, like in zip(leaves, wanted, strict=True)):
             raise ValueError("its arrays are of another model")
@@ -55,7 +54,7 @@ def load(folder: Path = FOLDER) -> Model:
             "name a trained one with --workdir=DIR"
         ) from error
     params = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-    return Model(own, net, params, jnp.zeros(net.columns), primers, metadata)
+    return Model(own, net, params, jax.device_put(np.zeros(net.columns, np.float32)), primers, metadata)
 
 
 def pack(workdir: Path, folder: Path) -> int:
