@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import alternate, notes, quality, tables
+from benchmarks import alternate, listening, notes, own_folder, quality, tables
+from musicjax.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
@@ -171,3 +172,26 @@ def test_the_claims_of_quality_hold_for_good_pieces_and_fail_for_bad_ones():
     worse = {"highest_most_frequent_pitch": 0.31, "highest_most_repeated_8gram": 22.0, "mean_overlap_area": 0.49}
     found |= {"events": {**worse, "median_copy_notes": 13.0}, "seconds_of_generating": 60.0}
     assert not any(holds for holds, _ in quality.claims(found).values())
+
+
+def test_an_own_folder_is_compared_with_pieces_that_nothing_has_seen(clips, tmp_path):
+    training, unseen = own_folder.drawn(str(clips), pieces=6, unseen=4, seed=0)
+    assert (len(training), len(unseen)) == (6, 4)
+    with pytest.raises(UsageError, match="has 12 pieces; expected at least 13"):
+        own_folder.drawn(str(clips), pieces=11, unseen=4, seed=0)
+    same = own_folder.compared(unseen, unseen, training)
+    assert same["overlap"] > 0.9 and same["ours"] == same["real"]
+    assert all(same["claims"][name] for name in same["claims"] if "end on" not in name)
+    copied = own_folder.compared(training, unseen, training)
+    assert copied["ours"]["longest_copy"] > same["ours"]["longest_copy"]
+    assert not copied["claims"]["no longer copy than an unseen piece's"]
+
+
+def test_the_page_to_listen_to_holds_the_first_pieces_of_each_side(clips, tmp_path):
+    for place in ("music", *listening.SIDES.values()):
+        shutil.copytree(clips, tmp_path / "tunes" / place)
+    html = listening.html([tmp_path / "tunes"], shown=2)
+    assert html.count('class="play"') == 2 * len(listening.SIDES) and "12 pieces of each folder" in html
+    shutil.rmtree(tmp_path / "tunes" / "before")
+    with pytest.raises(SystemExit, match="before holds no MIDI file"):
+        listening.html([tmp_path / "tunes"], shown=2)
