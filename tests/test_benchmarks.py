@@ -180,7 +180,7 @@ def test_an_own_folder_is_compared_with_pieces_that_nothing_has_seen(clips, tmp_
     with pytest.raises(UsageError, match="has 12 pieces; expected at least 13"):
         own_folder.drawn(str(clips), pieces=11, unseen=4, seed=0)
     same = own_folder.compared(unseen, unseen, training)
-    assert same["overlap"] > 0.9 and same["ours"] == same["real"]
+    assert same["overlap"] > 0.8 and same["ours"] == same["real"]
     assert all(same["claims"][name] for name in same["claims"] if "end on" not in name)
     copied = own_folder.compared(training, unseen, training)
     assert copied["ours"]["longest_copy"] > same["ours"]["longest_copy"]
