@@ -24,8 +24,8 @@ def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndar
     """
     changes = np.flatnonzero(events.status >> 4 == PROGRAM_CHANGE)
     channel = (events.status[begins] & 0xF).astype(np.int64)
-    found = np.zeros(len(begins), np.int64)
-    if len(changes):
+    found = _constant(events, begins, changes, merged)
+    if found is None:
         last = _last_in_own_track(events, begins, changes)
         if merged:
             other = _last_in_others(events, begins, changes)
@@ -33,6 +33,22 @@ def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndar
             last = np.where(tick[last] >= tick[other], last, other)
         found = np.where(last < 0, 0, events.first[last].astype(np.int64))
     return np.where(channel == PERCUSSION_CHANNEL, DRUMS, found)
+
+
+def _constant(events: Events, begins: np.ndarray, changes: np.ndarray, merged: bool) -> np.ndarray | None:
+    """The programs where each channel has one for all its notes, as in most files; None elsewhere."""
+    programs = events.first[changes].astype(np.int64)
+    if not programs.any():
+        return np.zeros(len(begins), np.int64)
+    channel, of_change = events.status[begins] & 0xF, events.status[changes] & 0xF
+    of_channel, first = np.zeros(CHANNELS, np.int64), np.full(CHANNELS, len(events.tick))
+    of_channel[of_change] = programs
+    np.minimum.at(first, of_change, changes)
+    # A change that comes first both in the file and in time comes first in the note's own track and in any other.
+    ticks = np.append(events.tick, np.iinfo(np.int64).max)[first]
+    is_told = (first[channel] < begins) & (ticks[channel] <= events.tick[begins]) | (of_channel[channel] == 0)
+    is_one = merged and (of_channel[of_change] == programs).all() and is_told.all()
+    return of_channel[channel] if is_one else None
 
 
 def _last_in_own_track(events: Events, begins: np.ndarray, changes: np.ndarray) -> np.ndarray:
