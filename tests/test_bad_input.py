@@ -547,3 +547,11 @@ def test_a_workdir_with_nothing_but_an_empty_checkpoint_is_not_trained_from_zero
     (tmp_path / "run" / "checkpoints" / "7").mkdir(parents=True)
     _fails(capsys, ["train", "--workdir=run", *_tiny(clips)], FAILED, "checkpoints/7", "sha256.json is missing")
     assert _tree(tmp_path / "run") == {"checkpoints": None, "checkpoints/7": None}
+
+
+def test_a_workdir_whose_name_is_too_long_is_refused_in_one_line(capsys, tmp_path):
+    for config in ("small", "auto"):
+        assert main.main([f"--config={config}", f"--workdir={tmp_path / ('x' * 300)}"]) == 1
+        err = capsys.readouterr().err
+        assert "cannot be made: File name too long; name another with --workdir=DIR" in err
+        assert len(err.splitlines()) == 1

@@ -47,9 +47,11 @@ def _train(call: Call) -> None:
     _join_processes(options)  # before JAX starts
     jax_environment.require()
     from musicjax.run import device, train
+    from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
 
     workdir = Path(options["workdir"] or _own_workdir(_own_name(call)))
+    workdir_lib.require_folder(workdir)
     saved = checkpoint.read_metadata(workdir).config if checkpoint.exists(workdir) else None
     if call.chooses and call.overrides is None and saved is not None and saved.name != flags.AUTO:
         raise UsageError(
