@@ -2,8 +2,8 @@
 
     python -m benchmarks.listening --runs=DIR,DIR,... [--shown=3] [--out=docs/listening.html]
 
-Each DIR is a folder that benchmarks.own_folder has filled: its unseen/ and run/generated/ are shown. "Before" is
-DIR/before, which the commit 90cad80 of musicjax 0.1.0 fills in a checkout of its own:
+Each DIR is a folder that benchmarks.own_folder has filled: its unseen/ and run/generated/ are shown, and DIR/before.
+To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
 
     python -m musicjax.main --config.data.source=DIR/music --workdir=DIR/old
     python -m musicjax.main generate --workdir=DIR/old --num_outputs=16 --output_dir=DIR/before

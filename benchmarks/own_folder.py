@@ -1,4 +1,4 @@
-"""What README's line for one's own folder gives: music of a few pieces, compared with others of the same kind.
+"""How good the music is that README's two commands make of a folder: outputs beside unseen pieces of the same kind.
 
     python -m benchmarks.own_folder --data=SOURCE --runs=DIR [--pieces=60] [--unseen=60] [--minutes=10] [--outputs=16]
                                     [--seed=0] [--save]

@@ -301,7 +301,7 @@ OWN_FOLDERS = {
 
 
 def own_folders(kept: dict[str, dict[str, Any]]) -> str:
-    """What README's line makes of each folder, on whatever machine; `kept` are its results by benchmark."""
+    """What README's line makes of each folder; kept: the results by machine, then by benchmark."""
     body = []
     for name, label in OWN_FOLDERS.items():
         for machine in sorted(kept):
@@ -310,13 +310,14 @@ def own_folders(kept: dict[str, dict[str, Any]]) -> str:
                 continue
             minutes = sum(result["seconds"].values()) / 60
             drawn = f"{result['chosen']['temperature']:g}, {result['chosen']['min_p']:g}"
-            for side, cells in {
-                f"{result['unseen']} unseen": ["", "", ""],
-                f"musicjax, {MACHINES.get(machine, machine)}": [f"{result['overlap']:.2f}", drawn, f"{minutes:.1f}"],
-            }.items():
-                found = result["real" if side.endswith("unseen") else "ours"]
+            ours = [f"{result['overlap']:.2f}", drawn, f"{minutes:.1f}"]
+            for side, who, cells in (
+                ("real", f"{result['unseen']} unseen", [""] * len(ours)),
+                ("ours", f"musicjax, {MACHINES.get(machine, machine)}", ours),
+            ):
+                found = result[side]
                 shares = [f"{found[key]:.2f}" for key in ("scale", "in_chord", "repeats", "ending", "ends_well")]
-                body.append([f"{label}: {side}", *shares, str(found["longest_copy"]), *cells])
+                body.append([f"{label}: {who}", *shares, str(found["longest_copy"]), *cells])
     header = ["scale", "in chord", "repeats", "ends on the triad", "and at a bar line", "longest copy"]
     return markdown(["pieces", *header, "overlap", "temperature, min_p", "minutes"], body)
 

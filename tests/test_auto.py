@@ -400,6 +400,35 @@ def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch
     assert "takes temperature 0.7, min_p 0.2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", [1, 2, likeness.ONE_IN])
+def test_with_too_few_training_pieces_nothing_is_drawn_to_choose(monkeypatch, capsys, count):
+    monkeypatch.setattr(generate, "new_pieces", lambda *_: pytest.fail("drawn"))
+    config = config_files.load("auto")
+    config_lib.set_field(config, "sample.fit", True)
+    music = Music(_tunes(0)[:count], ("a",) * count, [], ())
+    found = sampling_choice.of(SimpleNamespace(config=config), music)  # type: ignore[arg-type]
+    assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.9, 0.2, False)
+    assert "too few pieces train" in capsys.readouterr().err
+
+
+def test_one_more_piece_is_enough_to_choose(monkeypatch):
+    monkeypatch.setattr(generate, "new_pieces", lambda *_: _tunes(100))
+    music = Music(_tunes(0)[: likeness.ONE_IN + 1], tuple("abcdef"), [], ())
+    found = sampling_choice.of(SimpleNamespace(config=config_files.load("auto")), music)  # type: ignore[arg-type]
+    assert (found.sample.temperature, found.sample.min_p) == (1.0, 0.03), "of equal ones the first"
+
+
+def test_a_temperature_given_to_a_run_that_goes_on_is_not_chosen_over():
+    saved = config_files.load("auto")
+    config_lib.set_field(saved, "sample.fit", True)
+    given = {"sample.temperature": 0.8}
+    assert commands._asked(SimpleNamespace(given=given), saved) == {"sample.fit": False, **given}
+    again = {"sample.fit": True, **given}
+    assert commands._asked(SimpleNamespace(given=again), saved) == again
+    for config in (None, config_files.load("auto"), config_files.load("small")):
+        assert commands._asked(SimpleNamespace(given=given), config) == given
+
+
 @pytest.mark.parametrize("pinned", [{}, {"sample.temperature": 1.0}, {"sample.min_p": 0.1}])
 def test_samples_choose_nothing_that_was_asked_for(pinned):
     config = choose.settled(config_files.load("auto"), pinned, _trial({}), 30)

@@ -174,7 +174,7 @@ def test_the_claims_of_quality_hold_for_good_pieces_and_fail_for_bad_ones():
     assert not any(holds for holds, _ in quality.claims(found).values())
 
 
-def test_an_own_folder_is_compared_with_pieces_that_nothing_has_seen(clips, tmp_path):
+def test_an_own_folder_is_compared_with_pieces_that_nothing_has_seen(clips):
     training, unseen = own_folder.drawn(str(clips), pieces=6, unseen=4, seed=0)
     assert (len(training), len(unseen)) == (6, 4)
     with pytest.raises(UsageError, match="has 12 pieces; expected at least 13"):

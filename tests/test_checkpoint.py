@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import errno
 import json
@@ -220,6 +221,24 @@ def test_an_epoch_trained_again_takes_the_place_of_its_damaged_checkpoint(workdi
     store.close()
     assert names(workdir) == ["2", "3"]
     assert checkpoint_lib.restore(workdir).metadata.epoch == 3
+
+
+def test_a_checkpoint_saved_anew_is_there_before_the_older_one_is_removed(workdir, monkeypatch):
+    checkpoint, store, place = checkpoint_lib.restore(workdir), Store(workdir), checkpoint_lib.folder(workdir) / "3"
+    removed = []
+
+    def remove(path: Path) -> None:
+        removed.append(path.name)
+        checksums.verify(place)
+        shutil.rmtree(path)
+
+    monkeypatch.setattr(files, "remove", remove)
+    config = copy.deepcopy(checkpoint.metadata.config)
+    config.sample.num_notes = 17
+    store.save(checkpoint._replace(metadata=dataclasses.replace(checkpoint.metadata, config=config)))
+    store.close()
+    assert removed and sorted(path.name for path in place.parent.iterdir()) == ["2", "3"]
+    assert checkpoint_lib.restore(workdir).metadata.config.sample.num_notes == 17
 
 
 # Reading while a training saves.

@@ -59,17 +59,25 @@ def _train(call: Call) -> None:
             "with it, or use another --workdir"
         )
     if call.chooses or call.overrides is not None:
-        config = _with(saved or config, call.given)
+        config = _with(saved or config, _asked(call, saved))
     device.keep_programs(config.data)
     if call.chooses and saved is None:
         from musicjax.run import choose  # a config that is named does without
 
         config = choose.choose(config, workdir, options["minutes"] or flags.MINUTES, call.given, began)
     elif call.chooses:
-        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; nothing is chosen anew")
+        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew")
     summary = train.train(config, workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
+
+
+def _asked(call: Call, saved: Config | None) -> dict[str, Any]:
+    """The fields that are given; how samples are drawn is not chosen for a run that goes on where it is given."""
+    drawn = {"sample.temperature", "sample.min_p"} & call.given.keys()
+    if saved is None or not drawn or not getattr(saved.sample.own, "fit", False):
+        return call.given
+    return {"sample.fit": False, **call.given}
 
 
 def _own_name(call: Call) -> str:

@@ -89,7 +89,7 @@ def draw(
         rows: jax.Array,
         mask: jax.Array | None = None,
         free: jax.Array | None = None,
-        seen: Callable[[jax.Array], jax.Array] = lambda logits: logits,
+        changed: Callable[[jax.Array], jax.Array] = lambda logits: logits,
     ) -> jax.Array:
         own = slice(begins[column], begins[column + 1])
         allowed = controls.allowed[:, own]
@@ -99,7 +99,7 @@ def draw(
             both = allowed & mask
             allowed = jnp.where(both.any(axis=-1, keepdims=True), both, allowed)
         temperature = controls.temperature[:, head.predicted.index(column)]
-        logits = seen(head.logits(params, outputs, rows, column))
+        logits = changed(head.logits(params, outputs, rows, column))
         drawn = _drawn(logits, noise[:, own], allowed, temperature, controls)
         return event_form.put(rows, column, drawn)
 
@@ -117,7 +117,7 @@ def draw(
         rows = event_form.put(rows, TONIC, last[:, TONIC : MODE + 1])
         bars = (since[:, None] + clock.steps) // bar[:, None]
         ended = functools.partial(form.ended, bars=bars)
-        rows = column_of(INTERVAL, rows, room & form.within(bars), seen=ended)
+        rows = column_of(INTERVAL, rows, room & form.within(bars), changed=ended)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
     rows = event_form.put(rows, BAR_POSITION, position)

@@ -77,7 +77,8 @@ def _is_planned(wanted: Wanted) -> jax.Array:
 def put(rows: jax.Array, column: int, values: jax.Array) -> jax.Array:
     """Rows float32 [G, C] with values [G] in a column, or [G, N] from it on.
 
-    It compiles sooner than `rows.at[:, column].set`, which is a scatter.
+    It compiles sooner than `rows.at[:, column].set`, which is a scatter. Rows must have these columns: beyond the last
+    one it would write over others.
     """
     return lax.dynamic_update_slice_in_dim(rows, values.reshape(len(rows), -1).astype(rows.dtype), column, axis=1)
 
@@ -105,7 +106,8 @@ class Form(NamedTuple):
         return jnp.where(is_edge, has_come[:, None], inside | goes_on)
 
     def ended(self, logits: jax.Array, bars: jax.Array) -> jax.Array:
-        """Logits [G, intervals], in which the edge of an output that must end also has what leads beyond its last bar.
+        """Logits [G, intervals]. Where an output must end, its edge has the probability of all that leads beyond its
+        last bar, and its own.
 
         The edge alone may be too unlikely for the filters; then the last notes would sound again and again.
 

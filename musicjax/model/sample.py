@@ -101,7 +101,7 @@ def group_size(decode: str) -> int:
     return 1 if decode == "staggered" else 8
 
 
-# What is done once for each call is one compiled program too: JAX would compile each operation in it for itself.
+# What is done once for each call is a compiled program too: otherwise JAX compiles each of its operations separately.
 
 
 def output_keys(seed: int, numbers: Sequence[int]) -> jax.Array:

@@ -114,7 +114,7 @@ class Standard:
         metrics: of each piece, see `metrics.of_piece`.
         means: see `means`.
         known: the pieces that may not be copied.
-        longest_copy: the most notes in a row that a real piece shares with those.
+        longest_copy: the most notes in a row that a real piece shares with other real ones.
         notes: pieces are compared by so many first notes, since most measures depend on the length.
         is_whole: whether pieces are compared from beginning to end instead, and `notes` is their median length.
     """
@@ -146,13 +146,14 @@ def standard_of_training(pieces: Sequence[Notes], known: Known, most_notes: int)
     """
     real = list(pieces[::ONE_IN])
     others = [piece for place, piece in enumerate(pieces) if place % ONE_IN][:MOST_OTHERS]
-    found = standard(real, copies.index(others, ("",) * len(others)), most_notes)
-    median = int(np.median([len(piece) for piece in real]))
-    if median > most_notes:
-        return dataclasses.replace(found, known=known)
-    return Standard(
-        [metrics.of_piece(piece) for piece in real], means(real), known, found.longest_copy, median, is_whole=True
-    )
+    among = copies.index(others, ("",) * len(others))
+    notes = int(np.median([len(piece) for piece in real]))
+    is_whole = notes <= most_notes
+    if not is_whole:
+        notes, real = most_notes, [piece[:most_notes] for piece in real]
+    shared = [(copies.longest(piece, among).length, len(piece)) for piece in real]
+    longest = max((length for length, whole in shared if length < whole), default=0)  # a duplicate tells nothing
+    return Standard([metrics.of_piece(piece) for piece in real], means(real), known, longest, notes, is_whole)
 
 
 def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:

@@ -183,7 +183,7 @@ def write(
         programs: General MIDI program 0..127 of each part, for all its notes but drums; where not given, their own.
         names: track name of each part.
         state_meter: whether to write the time signatures of the first part; its keys, if known, are always written.
-        end_beat: the beat at which the file ends, if no note sounds until then.
+        end_beat: the file lasts until this beat at least.
 
     Raises:
         UsageError: other parts than Notes, or notes, a time, bpm, resolution or program that MIDI has no number for.
@@ -217,7 +217,8 @@ def write(
     if state_meter:
         changes += _time_signatures(stated.meters, ticks_per_beat)
     changes += _key_signatures(stated.keys, ticks_per_beat)
-    changes.append((round(end_beat * ticks_per_beat), mido.MetaMessage("end_of_track")))  # mido keeps it last
+    if end_beat > 0:  # mido moves it to the end of the track
+        changes.append((round(end_beat * ticks_per_beat), mido.MetaMessage("end_of_track")))
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, charset="utf-8")
     tracks = midi_tracks.of_parts(parts, programs, names, MELODIC_CHANNELS)
     placed = midi_tracks.place(tracks, clock)

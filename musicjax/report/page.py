@@ -277,8 +277,8 @@ def _flat(nested: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """What fills in a template, with the templates of this package at hand."""
-    environment = jinja2.Environment(
+    """The Jinja environment, which finds the templates of this package."""
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -287,9 +287,9 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": svg.number, "percent": svg.percent, "setting": _setting}
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment
+    made.filters |= {"number": svg.number, "percent": svg.percent, "setting": _setting}
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return made
 
 
 def text(name: str) -> str:

@@ -42,8 +42,9 @@ MARGIN = 0.01
 TRAINING_SHARE = 0.75
 # The least share of all time for epochs, even if the command then takes longer: a model that hardly trained is useless.
 LEAST_SHARE = 0.2
-# A run goes on for this many times the epochs that gave a trial its lowest validation loss; if that came after this
-# share of the trial, which was too short to tell, for as many epochs as these at least; and never for more than these.
+# A run has at most this many times the epochs after which its trial's validation loss was lowest. Where that came
+# after this share of the trial, the trial was too short to tell, and the limit is so many epochs at least. No run has
+# more than the last number.
 BEYOND_BEST, TURNED, ENOUGH_EPOCHS, MOST_EPOCHS = 2.0, 0.75, 30, 200
 # Fields that say nothing about what a trial finds.
 PASSING = ("name", "data.source", "data.cache", "data.workers", "data.seconds_per_file")

@@ -137,7 +137,7 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
 
 @jax.jit
 def _copied(state: TrainState) -> TrainState:
-    """A copy of all arrays, by one program; array by array, one is compiled for each shape."""
+    """Copies of all arrays, made by one program; copied one by one, each shape would need its own."""
     return jax.tree.map(jnp.copy, state)
 
 

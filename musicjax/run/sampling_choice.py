@@ -18,7 +18,7 @@ from musicjax.music import likeness
 from musicjax.run import candidates
 from musicjax.store.model import Model
 
-# Samples of each way to draw them; pieces are compared by so many notes at most.
+# Samples of each way to draw them. Pieces are compared whole, unless most training pieces have more notes than this.
 SAMPLES, MOST_NOTES = 16, 500
 
 
@@ -27,6 +27,10 @@ def of(model: Model, music: Music) -> Config:
 
     Piece k of each way has the same random numbers. The pieces held out take no part.
     """
+    if len(music.training) <= likeness.ONE_IN:
+        kept = f"temperature {model.config.sample.temperature:g}, min_p {model.config.sample.min_p:g}"
+        console.say("sampling", f"too few pieces train to compare samples with: keeps {kept}")
+        return _with(model.config, {})
     ways = candidates.sampling_of_trained()
     configs = [_with(model.config, way) for way in ways]
     by = likeness.standard_of_training(music.training, music.known, MOST_NOTES)

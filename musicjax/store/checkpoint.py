@@ -88,10 +88,12 @@ class Store:
             checksums.write(partial)
             self._require_folder()
             finished = self._folder / str(epoch)
-            if finished.exists():  # a damaged one, whose epoch was trained again
-                files.remove(_set_aside(finished))
+            # A damaged one, whose epoch was trained again, or one from before its sampling was chosen.
+            replaced = _set_aside(finished) if finished.exists() else None
             partial.rename(finished)
             files.sync(self._folder)
+            if replaced is not None:
+                files.remove(replaced)
         except Exception as error:  # orbax and tensorstore raise many kinds
             for leftover in self._folder.glob(f"{epoch}{files.PARTIAL}*"):
                 files.remove(leftover)
