@@ -549,9 +549,13 @@ def test_a_workdir_with_nothing_but_an_empty_checkpoint_is_not_trained_from_zero
     assert _tree(tmp_path / "run") == {"checkpoints": None, "checkpoints/7": None}
 
 
-def test_a_workdir_whose_name_is_too_long_is_refused_in_one_line(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x" * 300, "File name too long"), ("loop", "Too many levels of symbolic links")]
+)
+def test_a_workdir_that_cannot_be_made_is_refused_in_one_line(capsys, tmp_path, name, reason):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for config in ("small", "auto"):
-        assert main.main([f"--config={config}", f"--workdir={tmp_path / ('x' * 300)}"]) == 1
+        assert main.main([f"--config={config}", f"--workdir={tmp_path / name}"]) == 1
         err = capsys.readouterr().err
-        assert "cannot be made: File name too long; name another with --workdir=DIR" in err
+        assert f"cannot be made: {reason}; name another with --workdir=DIR" in err
         assert len(err.splitlines()) == 1

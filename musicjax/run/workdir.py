@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -30,6 +31,8 @@ def require_folder(workdir: Path) -> None:
     """Raises RunError if no folder with this name can be made, or checkpoints could not be saved in it."""
     cannot = f"workdir {workdir} cannot be made"
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            workdir.stat()  # a loop of links raises, and only looks absent to what follows
         place = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:  # tensorstore takes no other names
