@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def html(runs: list[Path], shown: int) -> str:
-    """The page of some folders with so many pieces of each side."""
+    """The page, with the first `shown` pieces of each side of each folder."""
     folders: list[dict[str, Any]] = []
     samples: list[Sample] = []
     for run in runs:

@@ -1,4 +1,4 @@
-"""How good the music is that README's two commands make of a folder: outputs beside unseen pieces of the same kind.
+"""Compares the music that README's two commands make from a folder with unseen pieces of the same kind.
 
     python -m benchmarks.own_folder --data=SOURCE --runs=DIR [--pieces=60] [--unseen=60] [--minutes=10] [--outputs=16]
                                     [--seed=0] [--save]
@@ -36,7 +36,7 @@ from musicjax.music import copies, likeness, metrics, midi, splice
 from musicjax.music.notes import Notes
 
 STEP = 1 / likeness.STEPS_PER_BEAT
-# How far the means may lie from those of unseen pieces; the least overlap; the least share of endings.
+# The largest differences between our means and those of unseen pieces; then the least overlap and share of endings.
 CLAIMS = {"scale": 0.02, "in_chord": 0.04, "repeats": 0.15}
 OVERLAP, ENDINGS = 0.78, 14 / 16
 # What the data choose, by part of the config.
@@ -105,7 +105,7 @@ def run(*arguments: str) -> str:
 
 
 def compared(outputs: list[Notes], unseen: list[Notes], training: list[Notes]) -> dict[str, Any]:
-    """{"ours", "real": measures by name, "overlap", "claims": {claim: is met}}."""
+    """{"ours" and "real": measures by name, "overlap": mean area, "claims": {claim: whether it is met}}."""
     known = copies.index(training, tuple(f"{number:03}" for number in range(len(training))))
     found: dict[str, Any] = {}
     for name, pieces in {"ours": outputs, "real": unseen}.items():

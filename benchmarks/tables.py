@@ -330,7 +330,7 @@ def replaced(text: str, made: dict[str, str]) -> str:
 
 
 def tables(machine: str) -> dict[str, str]:
-    """Every table that can be made, by name; all but `speed` and `own_folders` are of this machine."""
+    """Every table that can be made, by name. `speed` and `own_folders` cover all machines, the others this one."""
     kept = load(machine)
     of_all = {path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()}
     made = {"speed": speed(of_all), "own_folders": own_folders(of_all)}

@@ -7,6 +7,7 @@ the field of the chosen encoding.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -498,6 +499,13 @@ def set_field(config: Config, path: str, value: Any, strict: bool = True) -> Non
         owner.require_own(name, value, config.data.encoding)
     setattr(owner, name, value)
     settle(config)
+
+
+def with_fields(config: Config, values: Mapping[str, Any]) -> Config:
+    """A copy of the config with these fields, by path; raises UsageError if it is not valid."""
+    config = copy.deepcopy(config)
+    set_fields(config, values)
+    return validate(config)
 
 
 def set_fields(config: Config, values: Mapping[str, Any], strict: bool = True) -> None:

@@ -369,7 +369,7 @@ def test_a_trial_trains_and_scores_each_way_to_draw_samples(monkeypatch, clips):
 
 
 def _tunes(first: int, notes: int = 40) -> list[Notes]:
-    """Eight tunes in C major, each of two phrases that come again and again."""
+    """Eight tunes in C major, each of which repeats one phrase."""
     found = []
     for seed in range(first, first + 8):
         phrase = np.random.default_rng(seed).choice([60, 62, 64, 65, 67, 69, 71, 72], 8)

@@ -59,7 +59,7 @@ def _train(call: Call) -> None:
             "with it, or use another --workdir"
         )
     if call.chooses or call.overrides is not None:
-        config = _with(saved or config, _asked(call, saved))
+        config = config_lib.with_fields(saved or config, _asked(call, saved))
     device.keep_programs(config.data)
     if call.chooses and saved is None:
         from musicjax.run import choose  # a config that is named does without
@@ -244,7 +244,10 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
     workdir = Path(call.options["workdir"])
     of_run = checkpoint.read_metadata(workdir)
     saved = of_run.config
-    present = metadata.as_it_began(call.config, of_run) if call.overrides is None else _with(saved, call.overrides)
+    if call.overrides is None:
+        present = metadata.as_it_began(call.config, of_run)
+    else:
+        present = config_lib.with_fields(saved, call.overrides)
     if present.model.precision == "auto":
         present.model.precision = saved.model.precision
     differing = config_lib.differences(saved, present)
@@ -260,9 +263,3 @@ def _existing_workdir(call: Call) -> tuple[Path, Config]:
             f"{what} out{flags[0] if len(differing) == len(flags) == 1 else ''}"
         )
     return workdir, present
-
-
-def _with(config: Config, overrides: dict[str, Any]) -> Config:
-    config = copy.deepcopy(config)
-    config_lib.set_fields(config, overrides)
-    return config_lib.validate(config)

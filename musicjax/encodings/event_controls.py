@@ -202,9 +202,12 @@ def _predicted(net: MusicLSTM) -> tuple[int, ...]:
 def of_params(
     bins: Bins, params: Sequence[SamplingParams], match: bool = True, plans: Sequence[Plan] | None = None
 ) -> EventDraw:
-    """How K outputs are drawn, each by its own parameters and plan; match: whether the model sees the longest match.
+    """How to draw K outputs, each by its own parameters and plan.
 
-    Arrays are made on the host and then moved: JAX would compile a program for each shape that it makes.
+    NumPy makes the arrays, since JAX would compile a program for each shape.
+
+    Args:
+        match: whether the model sees the longest match.
     """
     plans = [UNPLANNED] * len(params) if plans is None else plans
     allowed = np.tile(note_bins.valid(bins), (len(params), 1))

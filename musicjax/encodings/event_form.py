@@ -75,10 +75,10 @@ def _is_planned(wanted: Wanted) -> jax.Array:
 
 
 def put(rows: jax.Array, column: int, values: jax.Array) -> jax.Array:
-    """Rows float32 [G, C] with values [G] in a column, or [G, N] from it on.
+    """Rows float32 [G, C] with values [G] in one column, or [G, N] in N columns from that one on.
 
-    It compiles sooner than `rows.at[:, column].set`, which is a scatter. Rows must have these columns: beyond the last
-    one it would write over others.
+    It compiles faster than `rows.at[:, column].set`, which is a scatter. The rows must have these columns, or it
+    overwrites others.
     """
     return lax.dynamic_update_slice_in_dim(rows, values.reshape(len(rows), -1).astype(rows.dtype), column, axis=1)
 

@@ -90,5 +90,5 @@ def _sampled(
 
 @jax.jit
 def _keys_of_tries(keys: jax.Array, outputs: jax.Array, numbers: jax.Array) -> jax.Array:
-    """The keys of tries with these numbers, of outputs with keys [K]."""
+    """A key for each try [tries]: its output's key, from keys [K], with the number of the try folded in."""
     return jax.vmap(jax.random.fold_in)(keys[outputs], numbers)

@@ -138,7 +138,7 @@ def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
 
 
 def one_hots(rows: jax.Array, sizes: tuple[int, ...], columns: Sequence[int] | None = None) -> jax.Array:
-    """These columns of rows [..., C], or all, each one-hot, end to end: float32 [..., V]."""
+    """The given columns of rows [..., C], by default all, one-hot and concatenated: float32 [..., V]."""
     whole = rows.astype(jnp.int32)
     columns = range(len(sizes)) if columns is None else columns
     return jnp.concatenate([jax.nn.one_hot(whole[..., c], sizes[c]) for c in columns], axis=-1)

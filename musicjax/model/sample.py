@@ -101,11 +101,11 @@ def group_size(decode: str) -> int:
     return 1 if decode == "staggered" else 8
 
 
-# What is done once for each call is a compiled program too: otherwise JAX compiles each of its operations separately.
+# The steps that run once per call are jitted too: otherwise JAX compiles each of their operations separately.
 
 
 def output_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
-    """Keys [K] of the outputs with these numbers. Key k is fold_in(key(seed), k): it depends on no other output."""
+    """Keys [K] for the outputs with these numbers; that of output k is fold_in(key(seed), k), whatever the others."""
     root = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is here
     return _folded(root, np.array(numbers, np.uint32))
 
@@ -159,7 +159,7 @@ def sample(
 
 @jax.jit
 def _grouped(place: jax.Array, of_outputs: Any) -> Any:
-    """Arrays [K, ...] as [groups, G, ...]; place: int [groups, G], which output is where."""
+    """Arrays [K, ...] arranged as [groups, G, ...]; place: int [groups, G], the output at each place."""
     return jax.tree.map(lambda array: array[place], of_outputs)
 
 
@@ -173,7 +173,7 @@ def _apart(outputs: int, of_groups: Any) -> Any:
 def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> Any:
     """The states of `Past` after windows [groups, G, T, C], for controls [groups, G, ...].
 
-    Apart from the loop over notes, so that the first call and those that go on from it share that program.
+    This is a program of its own, so that the first call and later ones share the compiled loop over notes.
     """
     weights = network.prepare(net, params)
 

@@ -36,7 +36,7 @@ def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndar
 
 
 def _constant(events: Events, begins: np.ndarray, changes: np.ndarray, merged: bool) -> np.ndarray | None:
-    """The programs where each channel has one for all its notes, as in most files; None elsewhere."""
+    """The program of each note if every channel keeps one program, as in most files; else None."""
     programs = events.first[changes].astype(np.int64)
     if not programs.any():
         return np.zeros(len(begins), np.int64)
@@ -44,7 +44,7 @@ def _constant(events: Events, begins: np.ndarray, changes: np.ndarray, merged: b
     of_channel, first = np.zeros(CHANNELS, np.int64), np.full(CHANNELS, len(events.tick))
     of_channel[of_change] = programs
     np.minimum.at(first, of_change, changes)
-    # A change that comes first both in the file and in time comes first in the note's own track and in any other.
+    # A change that precedes a note both in the file and in time holds for it, whichever track it is in.
     ticks = np.append(events.tick, np.iinfo(np.int64).max)[first]
     is_told = (first[channel] < begins) & (ticks[channel] <= events.tick[begins]) | (of_channel[channel] == 0)
     is_one = merged and (of_channel[of_change] == programs).all() and is_told.all()

@@ -6,7 +6,6 @@ compared with them. Likelihood alone decides nothing. What is tried is kept in t
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import time
@@ -42,9 +41,8 @@ MARGIN = 0.01
 TRAINING_SHARE = 0.75
 # The least share of all time for epochs, even if the command then takes longer: a model that hardly trained is useless.
 LEAST_SHARE = 0.2
-# A run has at most this many times the epochs after which its trial's validation loss was lowest. Where that came
-# after this share of the trial, the trial was too short to tell, and the limit is so many epochs at least. No run has
-# more than the last number.
+# A run gets at most BEYOND_BEST times the epochs after which its trial's validation loss was lowest. If the lowest came
+# after the share TURNED of the trial, the trial was too short to tell, and the limit is at least ENOUGH_EPOCHS.
 BEYOND_BEST, TURNED, ENOUGH_EPOCHS, MOST_EPOCHS = 2.0, 0.75, 30, 200
 # Fields that say nothing about what a trial finds.
 PASSING = ("name", "data.source", "data.cache", "data.workers", "data.seconds_per_file")
@@ -139,7 +137,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 if clock.passed + longest > ends + seconds / 2 and found:
                     console.say("auto", f"no time for {fitting - number + 1} more candidates")
                     break
-                one = _with(config, fields)
+                one = config_lib.with_fields(config, fields)
                 if one.data != dataset.encoding.config.data:
                     dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
                 known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
@@ -189,7 +187,7 @@ def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epoc
     chosen["sample.fit"] = not any(name in pinned for name in candidates.SAMPLING_NAMES)
     if config.train.half_life:
         chosen["train.half_life"] = round(chosen["train.epochs"] / HALVINGS, 2)
-    config = _with(config, {path: value for path, value in chosen.items() if path not in pinned})
+    config = config_lib.with_fields(config, {path: value for path, value in chosen.items() if path not in pinned})
     console.say("auto", f"trains {config.train.epochs} epochs, with a half-life of {config.train.half_life:g}")
     return config
 
@@ -243,12 +241,6 @@ def _whole(dataset: Dataset) -> float:
     assert music is not None
     training, held_out = (sum(map(len, side)) for side in (music.training, music.held_out))
     return (training + held_out) / training
-
-
-def _with(config: Config, fields: Mapping[str, Any]) -> Config:
-    config = copy.deepcopy(config)
-    config_lib.set_fields(config, fields)
-    return config_lib.validate(config)
 
 
 def _say(found: list[Trial], best: Trial) -> None:

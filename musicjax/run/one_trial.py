@@ -5,7 +5,6 @@ Its step size falls with the time, not with the epochs, since nobody knows yet h
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import math
@@ -211,8 +210,7 @@ def _samples(model: Model, sampling: Sequence[Mapping[str, Any]], notes: int) ->
     """
     params = []
     for values in sampling:
-        config = copy.deepcopy(model.config)
-        config_lib.set_fields(config, values)
+        config = config_lib.with_fields(model.config, values)
         params += [sampling_params.of_config(config.sample)] * SAMPLES
     numbers = [*range(SAMPLES)] * len(sampling)
     pieces = generate.new_pieces(model, params, Length(num_notes=notes, exact=True), model.config.seed, numbers=numbers)

@@ -5,8 +5,6 @@ A model that has trained to its end is surer of itself than the one of a short t
 
 from __future__ import annotations
 
-import copy
-
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
@@ -18,21 +16,21 @@ from musicjax.music import likeness
 from musicjax.run import candidates
 from musicjax.store.model import Model
 
-# Samples of each way to draw them. Pieces are compared whole, unless most training pieces have more notes than this.
+# How many pieces each way draws. They are compared whole, unless most training pieces have more than MOST_NOTES.
 SAMPLES, MOST_NOTES = 16, 500
 
 
 def of(model: Model, music: Music) -> Config:
-    """The model's config with the temperature and min_p chosen, and no longer to be chosen; says which and why.
+    """The model's config with the best temperature and min_p, and with `sample.fit` off; prints how each way scored.
 
-    Piece k of each way has the same random numbers. The pieces held out take no part.
+    Piece k gets the same random numbers in every way. Held-out pieces take no part.
     """
     if len(music.training) <= likeness.ONE_IN:
         kept = f"temperature {model.config.sample.temperature:g}, min_p {model.config.sample.min_p:g}"
         console.say("sampling", f"too few pieces train to compare samples with: keeps {kept}")
-        return _with(model.config, {})
+        return config_lib.with_fields(model.config, {"sample.fit": False})
     ways = candidates.sampling_of_trained()
-    configs = [_with(model.config, way) for way in ways]
+    configs = [config_lib.with_fields(model.config, {**way, "sample.fit": False}) for way in ways]
     by = likeness.standard_of_training(music.training, music.known, MOST_NOTES)
     length = Length(num_notes=by.notes, exact=not by.is_whole)
     groups = []
@@ -50,9 +48,3 @@ def of(model: Model, music: Music) -> Config:
     console.table(rows, ("samples drawn at", *groups[best], ""))
     console.say("sampling", f"takes {candidates.text(ways[best])}: these samples are most like the training pieces")
     return configs[best]
-
-
-def _with(config: Config, way: dict[str, float]) -> Config:
-    config = copy.deepcopy(config)
-    config_lib.set_fields(config, {**way, "sample.fit": False})
-    return config

@@ -88,7 +88,7 @@ class Store:
             checksums.write(partial)
             self._require_folder()
             finished = self._folder / str(epoch)
-            # A damaged one, whose epoch was trained again, or one from before its sampling was chosen.
+            # This epoch may have a checkpoint already: a damaged one, or one from before the sampling was chosen.
             replaced = _set_aside(finished) if finished.exists() else None
             partial.rename(finished)
             files.sync(self._folder)
