@@ -150,6 +150,9 @@ class EventsSample(Fields):
     no_repeat: int = knob(
         0, "never repeat a run of this many pitches, 2..32; 0: runs may repeat", low=0, high=32, may_change=True
     )
+    best_of: int = knob(
+        1, "of so many tries at a piece, keep the one most like a training piece", low=1, high=100, may_change=True
+    )
     stop_loops: bool = knob(True, "no loop goes on for longer than the longest of the training pieces", may_change=True)
     fit: bool = knob(
         False,

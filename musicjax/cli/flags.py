@@ -69,6 +69,7 @@ FLAGS = {
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
     "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
+    "best_of": Flag("integer", None, "of so many tries, keep the piece most like a training piece *", ("generate",)),
     "stop_loops": Flag("bool", None, "no loop goes on for longer than in the training pieces *", ("generate",)),
     "instruments": Flag("string", None, "only these of the data's: piano,bass,drums *", ("generate",)),
     "exact": Flag("bool", False, "cut off at the length given, even in the middle of a bar *", ("generate",)),

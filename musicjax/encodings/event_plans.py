@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.music import bar_position, instruments, keys, note_rows
+from musicjax.music import bar_position, instruments, keys, likeness, note_rows
 from musicjax.music.note_bins import Bins
 from musicjax.music.notes import Notes
 
@@ -25,13 +26,13 @@ def of_output(
     Raises:
         UsageError: the model never saw the meter, the mode or the instruments asked for.
     """
-    fitting = list(bins.openings)
+    fitting = list(enumerate(bins.openings))
     if params.meter:
         meter = meter_bin(bins, params.meter)
-        fitting = [opening for opening in fitting if opening.meter == meter] or [
-            opening._replace(meter=meter) for opening in fitting
+        fitting = [(number, opening) for number, opening in fitting if opening.meter == meter] or [
+            (number, opening._replace(meter=meter)) for number, opening in fitting
         ]
-    tonic, mode, meter, bars = fitting[choice % len(fitting)]
+    number, (tonic, mode, meter, bars) = fitting[choice % len(fitting)]
     if primer is not None and len(primer):
         end = float(primer.onset_beats[-1])
         (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
@@ -44,7 +45,20 @@ def of_output(
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
     asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
     bars = asked if any(length.measured) else min(bars, MOST_BARS)
-    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, instruments=instruments_of(bins, params))
+    own = instruments_of(bins, params)
+    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, opening=number, instruments=own)
+
+
+def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
+    """Which piece is most like the training piece of its plan; repeats count only where both have as many bars."""
+    if not bins.likenesses or plan.opening < 0:
+        return 0
+    like = np.array(bins.likenesses)
+    spread = np.nanstd(like, axis=0) if len(like) > 1 else np.zeros(like.shape[1])
+    own = like[plan.opening].copy()
+    if plan.bars != bins.openings[plan.opening].bars:
+        own[likeness.MEASURES.index("repeats")] = np.nan
+    return likeness.nearest(pieces, own, np.nan_to_num(spread))
 
 
 def _mode_bin(bins: Bins, text: str, mode: int) -> int:

@@ -294,6 +294,10 @@ class EventEncoding(Encoding):
         phrase = rows[rows[:, BARS_LEFT] == form.left_bin(0)][:, PHRASE]
         return -1 if (phrase != phrase[:1]).any() else len(edges) > 0
 
+    def nearest(self, pieces: Sequence[Notes], plan: Plan) -> int:
+        """As `Encoding.nearest`."""
+        return event_plans.nearest(self._bins, pieces, plan)
+
     def limits(self) -> Limits:
         """As `Encoding.limits`."""
         sizes = np.array(self._bins.sizes, np.float32)

@@ -51,6 +51,7 @@ class Plan(NamedTuple):
         notes: how many it has, or a few more or less, so that it ends with a bar; 0 with bars: any number.
         ends: whether it is over then; else it goes on, and is cut off.
         must_end: whether it ends with its last bar even where the model would go on.
+        opening: the number of the training piece that it resembles, among those that the encoding remembers; -1: none.
         instruments: which instruments it has, their numbers; empty: all.
     """
 
@@ -61,6 +62,7 @@ class Plan(NamedTuple):
     notes: int = 0
     ends: bool = False
     must_end: bool = False
+    opening: int = -1
     instruments: tuple[int, ...] = ()
 
     def instruments_of(self, count: int) -> np.ndarray:

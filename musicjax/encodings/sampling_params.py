@@ -44,6 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_p": _declared(EventsSample, "top_p"),
     "min_p": _declared(EventsSample, "min_p"),
     "no_repeat": _declared(EventsSample, "no_repeat"),
+    "best_of": _declared(EventsSample, "best_of"),
     "polyphony": (0, 64),
     "longest_match": (0, 1_000_000),
 }
@@ -68,6 +69,8 @@ class SamplingParams:
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
+        best_of: of so many tries at a piece that comes to an end, the one is kept that is most like a training piece in
+            scale, chords, repeats and ending; for a model that knows form.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
         instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.
     """
@@ -87,6 +90,7 @@ class SamplingParams:
     polyphony: int = 0
     no_repeat: int = 0
     longest_match: int = LONGEST_MATCH
+    best_of: int = 1
     stop_loops: bool = True
     instruments: tuple[str, ...] = ()
 
@@ -130,7 +134,8 @@ def check(params: SamplingParams) -> None:
     for name, (low, high) in RANGES.items():
         value = getattr(params, name)
         if value is not None or name not in TEMPERATURES:
-            arguments.require_number(name, value, LISTS.get(name, float), low, high)
+            kind = int if name == "best_of" else LISTS.get(name, float)
+            arguments.require_number(name, value, kind, low, high)
     for name, example in {"key": "C", "scale": "minor", "meter": "3/4"}.items():
         arguments.require(name, getattr(params, name), str, f"a text such as {example!r}")
     if params.meter:

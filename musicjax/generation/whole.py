@@ -1,4 +1,4 @@
-"""Pieces that come to an end: each output is the first of some tries that the model itself ends in its last bar.
+"""Pieces that come to an end: each output is one of some tries that the model itself ends in its last bar.
 
 Shape legend: K outputs, T rows of a window, L rows sampled, C columns.
 """
@@ -17,8 +17,9 @@ from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past
 from musicjax.store.model import Model
 
-# How often an output may go on beyond its last bar; the try after these ends with that bar wherever the music is.
-TRIES = 8
+# How often an output may go on beyond its last bar; the try after these ends with that bar wherever the music is. Where
+# the best of some tries is wanted, so many times as many are made at most.
+TRIES, FOR_EACH = 8, 2
 # Notes sampled at a time, and the most for each bar.
 CHUNK_NOTES, MOST_NOTES_PER_BAR = 100, 200
 
@@ -37,26 +38,39 @@ def rows(
         keys: K keys of outputs. Another try folds its number into the key, so it depends on the output alone.
         windows: float32 [K, T, C], what each continues.
     """
-    found: dict[int, np.ndarray] = {}
     # Without chance all tries are the same one.
-    tried = [0 if any(one.temperatures) else TRIES for one in params]
+    wanted = [one.best_of if any(one.temperatures) else 1 for one in params]
+    most = [max(TRIES, FOR_EACH * best_of) if best_of > 1 else TRIES for best_of in wanted]
+    tried = [0 if any(one.temperatures) else last for one, last in zip(params, most, strict=True)]
+    found: list[dict[int, np.ndarray]] = [{} for _ in plans]
     # The sampler fills up its last group with copies. Further tries take their places at no cost.
     group = sample_lib.group_size(decode)
     places = -(-len(plans) // group) * group
-    while len(found) < len(plans):
-        left = [k for k in range(len(plans)) if k not in found]
+    while left := [k for k in range(len(plans)) if tried[k] <= most[k] and len(found[k]) < wanted[k]]:
         batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
-        batch = [(k, min(tried[k] + more, TRIES)) for k, more in batch]
-        sampled = _sampled(model, params, plans, keys, windows, decode, batch)
-        for (k, number), piece in zip(batch, sampled, strict=True):
-            if k not in found and (number == TRIES or model.encoding.ending(piece) > 0):
-                found[k] = piece
+        batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
+        must_end = [number == most[k] for k, number in batch]
+        sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
+        for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
+            if must or model.encoding.ending(piece) > 0:
+                found[k][number] = piece
         for k in left:
             tried[k] = max(number for output, number in batch if output == k) + 1
-    cut = sum(model.encoding.ending(piece) <= 0 for piece in found.values())
+    chosen = []
+    for plan, tries, last, best_of in zip(plans, found, most, wanted, strict=True):
+        ended = [tries[number] for number in sorted(tries) if number < last] or [tries[last]]
+        chosen.append(_nearest(model, plan, ended[:best_of]))
+    cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen)
     if cut:
         console.say("length", f"{cut} outputs are cut off where they have far more notes than asked for")
-    return [found[k] for k in range(len(plans))]
+    return chosen
+
+
+def _nearest(model: Model, plan: Plan, tries: list[np.ndarray]) -> np.ndarray:
+    """The rows [L, C] of the try that is most like a training piece."""
+    if len(tries) == 1:
+        return tries[0]
+    return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan)]
 
 
 def _sampled(
@@ -67,10 +81,11 @@ def _sampled(
     windows: np.ndarray,
     decode: str,
     batch: Sequence[tuple[int, int]],
+    must_end: Sequence[bool],
 ) -> np.ndarray:
     """The rows of tries (output, number), [tries, L, C], until each has ended or gone on beyond its last bar."""
     outputs = np.array([k for k, _ in batch])
-    wanted = [plans[k]._replace(must_end=number == TRIES) for k, number in batch]
+    wanted = [plans[k]._replace(must_end=must) for (k, _), must in zip(batch, must_end, strict=True)]
     own = _keys_of_tries(keys, outputs, np.array([number for _, number in batch]))
     draw = model.encoding.draw([params[k] for k in outputs], model.deviation, wanted)
     most = max(max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) for plan in plans) + CHUNK_NOTES

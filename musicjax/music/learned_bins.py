@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from musicjax.music import bar_position, instruments, note_rows
+from musicjax.music import bar_position, instruments, likeness, note_rows
 from musicjax.music.note_bins import (
     DURATION,
     EDGE,
@@ -89,7 +89,7 @@ def _programs(pieces: Sequence[Notes], keep: bool) -> tuple[int, ...]:
 
 
 def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
-    """The bins with what is learned of beginnings, lengths and loops."""
+    """The bins with what is learned of beginnings, lengths and loops, and of what a listener notices."""
     chosen = [pieces[k] for k in np.unique(np.linspace(0, len(pieces) - 1, OPENINGS).astype(int))]
     openings, notes, bars, loops = [], 0, 0, np.zeros(LAGS, np.int64)
     for piece in chosen:
@@ -100,7 +100,14 @@ def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
         if notes < LOOP_NOTES:
             loops = np.maximum(loops, _loops(rows))
     notes_per_bar = round(notes / bars, 3)
-    return dataclasses.replace(bins, openings=tuple(openings), notes_per_bar=notes_per_bar, loops=tuple(loops.tolist()))
+    measured = [likeness.of_piece(piece) for piece in chosen]
+    return dataclasses.replace(
+        bins,
+        openings=tuple(openings),
+        notes_per_bar=notes_per_bar,
+        loops=tuple(loops.tolist()),
+        likenesses=tuple(tuple(round(one[name], 4) for name in likeness.MEASURES) for one in measured),
+    )
 
 
 def _loops(rows: np.ndarray) -> np.ndarray:

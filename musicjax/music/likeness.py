@@ -27,6 +27,8 @@ CHORD_CLASSES = 2
 THIRDS, FIFTH = (4, 3, 3, 4), 7
 # The difference of two means at which music is no longer alike at all.
 TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4, "ending": 0.5}
+# Real pieces never differ by less; and what a measure counts, as a square, that a piece lacks and a real one has.
+LEAST_SPREAD, MISSING = 0.02, 9.0
 # Of training pieces as a standard, one in so many; it is searched for copies of at most so many others.
 ONE_IN, MOST_OTHERS = 5, 200
 # A shorter run that a piece shares with others is no copy.
@@ -99,6 +101,19 @@ def of_piece(notes: Notes) -> dict[str, float]:
     }
 
 
+def nearest(pieces: Sequence[Notes], like: Sequence[float], spread: Sequence[float]) -> int:
+    """Which piece is most like one that has such MEASURES, by the squares of their differences.
+
+    Args:
+        like: the measures; a nan is not compared.
+        spread: by how much each measure differs among real pieces.
+    """
+    found = np.array([[of_piece(piece)[name] for name in MEASURES] for piece in pieces])
+    off = ((found - np.asarray(like)) / np.maximum(spread, LEAST_SPREAD)) ** 2
+    off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))
+    return int(off.sum(axis=1).argmin())
+
+
 def means(pieces: Sequence[Notes]) -> dict[str, float]:
     """The mean of each measure over the pieces that have it; nan where none has."""
     found = [of_piece(piece) for piece in pieces]
@@ -138,8 +153,8 @@ def standard(real: Sequence[Notes], known: Known, most_notes: int) -> Standard:
 def standard_of_training(pieces: Sequence[Notes], known: Known, most_notes: int) -> Standard:
     """The standard that training pieces set, where those held out must not be looked at.
 
-    One in ONE_IN of them sets it; it is whole unless most of them have more notes than `most_notes`. What those share
-    with the others is no copy.
+    One in ONE_IN of them sets it, and all of them, up to MOST_OTHERS, set the means; it is whole unless most of them
+    have more notes than `most_notes`. What that part shares with the others is no copy.
 
     Args:
         known: all training pieces.
@@ -149,11 +164,13 @@ def standard_of_training(pieces: Sequence[Notes], known: Known, most_notes: int)
     among = copies.index(others, ("",) * len(others))
     notes = int(np.median([len(piece) for piece in real]))
     is_whole = notes <= most_notes
+    measured = [*real, *others]
     if not is_whole:
         notes, real = most_notes, [piece[:most_notes] for piece in real]
+        measured = [piece[:most_notes] for piece in measured]
     shared = [(copies.longest(piece, among).length, len(piece)) for piece in real]
     longest = max((length for length, whole in shared if length < whole), default=0)  # a duplicate tells nothing
-    return Standard([metrics.of_piece(piece) for piece in real], means(real), known, longest, notes, is_whole)
+    return Standard([metrics.of_piece(piece) for piece in real], means(measured), known, longest, notes, is_whole)
 
 
 def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:

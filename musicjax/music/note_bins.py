@@ -90,6 +90,7 @@ class Bins:
         sizes: the most bins of each column, which the network's shape follows from.
         programs: of each instrument, General MIDI or DRUMS, the commonest first.
         openings: of some training pieces, evenly chosen.
+        likenesses: the measures of each of these pieces, see `likeness.MEASURES`; none where an older version trained.
         notes_per_bar: the mean of the training pieces.
         loops: how many notes in a row at most equal the note so many places before them, 1, 2, ... places.
     """
@@ -105,6 +106,7 @@ class Bins:
     openings: tuple[Opening, ...] = (Opening(0, 0, 0, 16),)
     notes_per_bar: float = 8.0
     loops: tuple[int, ...] = ()
+    likenesses: tuple[tuple[float, ...], ...] = ()
 
     @property
     def has_meter(self) -> bool:
@@ -192,7 +194,11 @@ def _of_form(saved: Mapping[str, Any]) -> dict[str, Any]:
     known = all(0 <= number < limit for opening in openings for number, limit in zip(opening, limits, strict=True))
     if not (known and openings and all(0 <= program <= DRUMS for program in programs) and 0 < notes_per_bar < 1e6):
         raise ValueError("its openings or instruments are unknown")
-    return {"programs": programs, "openings": openings, "notes_per_bar": notes_per_bar, "loops": loops}
+    likenesses = tuple(tuple(map(float, one)) for one in saved.get("likenesses", ()))
+    if likenesses and len(likenesses) != len(openings):
+        raise ValueError(f"it has {len(likenesses)} likenesses for {len(openings)} openings")
+    form = {"programs": programs, "openings": openings, "notes_per_bar": notes_per_bar}
+    return form | {"loops": loops, "likenesses": likenesses}
 
 
 def scaled(bins: Bins, factor: float) -> tuple[np.ndarray, np.ndarray]:

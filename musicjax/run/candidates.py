@@ -18,7 +18,7 @@ OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
 # Ways to draw samples: temperature and min_p, the most cautious last; and those that only a trained model needs.
 SAMPLING_NAMES = ("sample.temperature", "sample.min_p")
 SAMPLING = ((1.0, 0.03), (0.9, 0.1), (0.9, 0.2), (0.8, 0.2))
-MORE_CAUTIOUS = ((0.8, 0.3), (0.7, 0.2), (0.6, 0.3), (0.5, 0.1))
+MORE_CAUTIOUS = ((0.8, 0.3), (0.7, 0.2), (0.7, 0.1), (0.5, 0.1))
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
