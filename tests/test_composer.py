@@ -13,6 +13,7 @@ from musicjax.music.composer import PITCH_NAMES, SCALES, Clip, compose, write_co
 from musicjax.music.notes import Notes
 
 SEED, CLIPS = 0, 126
+STRONG = {(4, 4): 8, (3, 4): 12, (6, 8): 6}  # sixteenths from one strong beat to the next
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +158,27 @@ def test_what_the_reader_gives_is_what_was_composed(clips, corpus):
         np.testing.assert_allclose(read, composed, atol=1e-9, err_msg=clip.name)
 
 
+def test_clips_have_several_meters_and_instruments_and_their_files_say_so(clips, corpus):
+    meters, programs = Counter(clip.meter for clip in clips), Counter(clip.programs for clip in clips)
+    assert set(meters) == set(STRONG) and meters[4, 4] > CLIPS / 2 and min(meters.values()) >= 8
+    assert len(programs) >= 5
+    for clip in clips:
+        read = corpus[clip.name]
+        assert read.meters.tolist() == [[0, *clip.meter]], clip.name
+        assert set(read.program.tolist()) == set(clip.programs), clip.name
+
+
+def test_a_clip_ends_with_its_last_bar(clips):
+    for clip in clips:
+        bar_length = 16 * clip.meter[0] // clip.meter[1]
+        ends = [int(_sixteenths(part)[1].max()) for part in clip.parts]
+        assert max(ends) % bar_length == 0, clip.name
+        assert max(ends) - ends[0] < bar_length, "the melody reaches the last bar"
+
+
 def test_melodies_stay_in_one_scale(clips):
     shares = [_scale_share(clip.parts[0].pitch) for clip in clips]
-    assert min(shares) >= 0.9
+    assert min(shares) >= 0.85, "a clip in minor may have both sevenths"
     assert np.mean(shares) >= 0.98
 
 
@@ -169,7 +188,7 @@ def test_strong_beats_of_the_melody_are_chord_tones_and_never_a_semitone_from_th
         melody, chords, _ = clip.parts
         for pitch, onset in zip(melody.pitch.tolist(), _sixteenths(melody)[0].tolist(), strict=True):
             held = _sounding(chords, onset) % 12
-            if onset % 8 or not len(held):
+            if onset % STRONG[clip.meter] or not len(held):
                 continue
             checked += 1
             on_chord += pitch % 12 in held
@@ -189,7 +208,7 @@ def test_the_melody_raises_the_seventh_degree_exactly_where_the_chords_do(clips)
         melody, chords, _ = clip.parts
         for pitch, onset in zip(melody.pitch % 12, _sixteenths(melody)[0].tolist(), strict=True):
             held = _sounding(chords, onset) % 12
-            assert pitch != raised or raised in held, clip.name
+            assert pitch != raised or raised in held or not len(held), clip.name
             assert pitch != natural or raised not in held, clip.name
             raised_notes += bool(pitch == raised)
     assert raised_notes > 20
@@ -221,8 +240,9 @@ def test_bars_of_a_clip_come_back(clips):
     """At least one bar rhythm of the melody returns in nearly every clip: motifs, not a random walk."""
     returning = 0
     for clip in clips:
-        onset = _sixteenths(clip.parts[0])[0]
-        bars = [tuple(onset[onset // 16 == bar] % 16) for bar in range(int(onset.max()) // 16 + 1)]
+        onset, bar_length = _sixteenths(clip.parts[0])[0], 16 * clip.meter[0] // clip.meter[1]
+        which, place = np.divmod(onset, bar_length)
+        bars = [tuple(place[which == bar]) for bar in range(int(which.max()) + 1)]
         returning += max(Counter(bars).values()) >= 2
     assert returning / CLIPS >= 0.95
 
@@ -230,7 +250,7 @@ def test_bars_of_a_clip_come_back(clips):
 def test_statistics_of_the_corpus(corpus):
     """The figures that the default seed is known for, with room for small changes of weight."""
     pieces = list(corpus.values())
-    assert sum(map(len, pieces)) == pytest.approx(21_900, rel=0.05)
+    assert sum(map(len, pieces)) == pytest.approx(20_400, rel=0.05)
     intervals = _intervals(pieces)
     assert intervals[0.0] == pytest.approx(0.63, abs=0.03)
     assert intervals[0.25] == pytest.approx(0.24, abs=0.03)

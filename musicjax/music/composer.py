@@ -1,10 +1,10 @@
 """The built-in corpus: short pop clips, each a pure function of a seed and a number.
 
-A song has a key, a tempo, a register, two melodic motifs and an accompaniment; its verse and its chorus
-are two clips. Inside a clip, harmony comes first (a Markov grammar of scale degrees with cadences), then
-the accompaniment, then a melody (`musicjax.music.melody`).
+A song has a meter, a key, a tempo, instruments, a register, two melodic motifs and an accompaniment; its verse and its
+chorus are two clips. Inside a clip, harmony comes first (a Markov grammar of scale degrees with cadences), then the
+accompaniment, then a melody (`musicjax.music.melody`). Each clip ends with its last bar.
 
-Time is counted in sixteenths, four to a beat, sixteen to a bar. Shape legend: H half bars.
+Time is counted in sixteenths, four to a quarter note. Shape legend: H half bars.
 
 Raise `COMPOSER_VERSION` (in musicjax.music) whenever the same seed would compose other music.
 """
@@ -12,20 +12,24 @@ Raise `COMPOSER_VERSION` (in musicjax.music) whenever the same seed would compos
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from musicjax.music import melody, midi
-from musicjax.music.melody import Chord, Event, Motif, draw
+from musicjax.music.melody import FOUR_FOUR, SIX_EIGHT, THREE_FOUR, Chord, Event, Meter, Motif, draw
 from musicjax.music.notes import Notes, from_beats
 
 STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 81, 59, 31
 BASS_LOW = 41  # the bass has one octave, BASS_LOW..BASS_LOW + 11: one pitch for each pitch class
 CHORD_LOW, CHORD_HIGH, CHORD_CENTRE = 57, 69, 61.5
-PROGRAMS = (0, 0, 32)  # General MIDI: piano, piano, acoustic bass
 PART_NAMES = ("melody", "chords", "bass")
+# General MIDI programs of the three parts: piano, flute, violin, clarinet, nylon guitar; strings; acoustic bass, cello.
+ENSEMBLES = {
+    (0, 0, 32): 40, (73, 0, 32): 14, (40, 0, 42): 10, (71, 24, 32): 10, (73, 24, 32): 8, (0, 48, 32): 10,
+    (24, 24, 32): 8,
+}  # fmt: skip
 SECTIONS = ("verse", "chorus")
 CHORUS_HIGHER = 2  # semitones that the melody of a chorus lies above that of its verse
 PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -63,7 +67,8 @@ LEADING = {"major": (4, 3), "mixolydian": (6, 3), "dorian": (3, 6), "minor": (4,
 
 # Letters are phrases of four bars: A open, Z as A but closed, B a contrast; C is one closing bar.
 FORMS = {"AZ": 48, "AZC": 10, "AZBZ": 24, "ABZ": 9, "Z": 10}
-HARMONIC_RHYTHM = {8: 25, 16: 58, 32: 17}  # sixteenths a chord lasts
+HARMONIC_RHYTHM = {1: 25, 2: 58, 4: 17}  # half bars a chord lasts
+WALTZ_HARMONIC_RHYTHM = {2: 75, 4: 25}
 TEMPOS_BPM = {120: 46, 100: 2, 125: 2}
 REGISTERS = {57: 5, 61: 38, 64: 24, 71: 18, 76: 10, 80: 4, 84: 1}  # central pitch of the melody
 
@@ -79,6 +84,35 @@ PATTERNS: dict[Pattern, float] = {
 }  # fmt: skip
 # The last bar of a phrase; None: as the others.
 FILLS = {None: 5, LONG: 3, ((0, 4, 8, 12, 14), (0, 6, 8, 14)): 3, HALVES: 2}
+WALTZ_PATTERNS: dict[Pattern, float] = {
+    ((4, 8), (0,)): 45, ((0, 4, 8), (0,)): 25, LONG: 15, ((0, 4, 8), (0, 8)): 10, ((0, 8), (0, 8)): 5,
+}  # fmt: skip
+SIX_HALVES: Pattern = (0, 6), (0, 6)
+JIG_PATTERNS: dict[Pattern, float] = {
+    SIX_HALVES: 45,
+    ((0, 4, 6, 10), (0, 6)): 30,
+    ((2, 4, 8, 10), (0, 6)): 10,
+    LONG: 10,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Style:
+    """How songs of a meter are accompanied; halves: the pattern where the chord changes in the middle of a bar."""
+
+    meter: Meter
+    harmonic_rhythm: Mapping[int, float]
+    patterns: Mapping[Pattern, float]
+    fills: Mapping[Pattern | None, float]
+    halves: Pattern
+
+
+POP = Style(FOUR_FOUR, HARMONIC_RHYTHM, PATTERNS, FILLS, HALVES)
+WALTZ = Style(THREE_FOUR, WALTZ_HARMONIC_RHYTHM, WALTZ_PATTERNS, {None: 5, LONG: 3}, LONG)
+JIG = Style(SIX_EIGHT, HARMONIC_RHYTHM, JIG_PATTERNS, {None: 5, LONG: 2, SIX_HALVES: 3}, SIX_HALVES)
+STYLES = {POP: 72, WALTZ: 16, JIG: 12}
+# Style and instruments are drawn apart, so that a song in 4/4 has the notes that version 1 gave it.
+STYLE_STREAM = 17
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,18 +124,24 @@ class Clip:
         bpm: tempo in quarter notes per minute.
         parts: melody, chords and bass.
         key: tonic and mode, such as "A minor".
+        meter: numerator and denominator.
+        programs: the instrument of each part, numbers of General MIDI.
     """
 
     name: str
     bpm: float
     parts: tuple[Notes, Notes, Notes]
     key: str
+    meter: tuple[int, int]
+    programs: tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Song:
     """What a verse and its chorus have in common."""
 
+    style: Style
+    programs: tuple[int, int, int]
     tonic: int  # pitch class
     mode: str
     bpm: float
@@ -119,46 +159,55 @@ def write_corpus(folder: Path, seed: int = 0, clips: int = 126) -> None:
     for number in range(clips):
         clip = compose(seed, number)
         path = Path(folder) / f"{clip.name}.mid"
-        midi.write(clip.parts, path, bpm=clip.bpm, programs=PROGRAMS, names=PART_NAMES, state_meter=False)
+        # A file without a time signature is in 4/4.
+        states = clip.meter != FOUR_FOUR.signature
+        midi.write(clip.parts, path, bpm=clip.bpm, programs=clip.programs, names=PART_NAMES, state_meter=states)
 
 
 def compose(seed: int, number: int) -> Clip:
     """Clip `number` of a seed: even numbers are verses, the odd number after it is the song's chorus."""
     song_number, section = divmod(number, len(SECTIONS))
-    song = _song(np.random.default_rng([seed, song_number]))
+    style_rng = np.random.default_rng([seed, song_number, STYLE_STREAM])
+    song = _song(np.random.default_rng([seed, song_number]), draw(style_rng, STYLES), draw(style_rng, ENSEMBLES))
     rng = np.random.default_rng([seed, song_number, 1 + section])
     shares_harmony = section == 1 and rng.random() < 0.3
     harmony_rng = np.random.default_rng([seed, song_number, 0 if shares_harmony else section, 1])
     form = draw(rng, FORMS)
     chords = _harmony(harmony_rng, song, form, section)
-    pattern = song.pattern if rng.random() < 0.7 else draw(rng, PATTERNS)
+    meter = song.style.meter
+    pattern = song.pattern if rng.random() < 0.7 else draw(rng, song.style.patterns)
     main, second = song.motifs if section == 0 else song.motifs[::-1]
-    bars = melody.bars(rng, main, second, song.pickups, form)
-    tune = melody.line(bars, chords, song.register + CHORUS_HIGHER * section)
+    bars = melody.bars(rng, main, second, song.pickups, form, meter)
+    tune = melody.line(bars, chords, song.register + CHORUS_HIGHER * section, meter)
     comping, bass = _accompaniment(rng, song, chords, pattern)
     return Clip(
         name=f"song-{song_number:03d}-{SECTIONS[section]}",
         bpm=song.bpm,
-        parts=(_notes(tune, song.bpm), _notes(comping, song.bpm), _notes(bass, song.bpm)),
+        parts=(_notes(tune, song), _notes(comping, song), _notes(bass, song)),
         key=f"{PITCH_NAMES[song.tonic]} {song.mode}",
+        meter=meter.signature,
+        programs=song.programs,
     )
 
 
-def _notes(events: Sequence[Event], bpm: float) -> Notes:
+def _notes(events: Sequence[Event], song: Song) -> Notes:
     onset, duration, pitch, velocity = np.array(events).T
-    return from_beats(pitch, velocity, onset / 4, duration / 4, bpm)
+    notes = from_beats(pitch, velocity, onset / 4, duration / 4, song.bpm)
+    return dataclasses.replace(notes, meters=np.array([(0.0, *song.style.meter.signature)]))
 
 
-def _song(rng: np.random.Generator) -> Song:
+def _song(rng: np.random.Generator, style: Style, programs: tuple[int, int, int]) -> Song:
     tonic, mode = draw(rng, KEYS)
-    rhythms = melody.rhythms(rng)
+    rhythms = melody.rhythms(rng, style.meter)
     return Song(
+        style=style,
+        programs=programs,
         tonic=tonic,
         mode=mode,
         bpm=float(draw(rng, TEMPOS_BPM)),
         register=draw(rng, REGISTERS) + int(rng.integers(-1, 2)),
         motifs=(melody.motif(rng, rhythms[0]), melody.motif(rng, rhythms[1])),
-        pattern=draw(rng, PATTERNS),
+        pattern=draw(rng, style.patterns),
         pickups=bool(rng.random() < 0.5),
         walking=float(rng.choice([0.0, 0.0, 0.4, 0.8])),
         leading_tone=bool(rng.random() < 0.5),
@@ -168,9 +217,8 @@ def _song(rng: np.random.Generator) -> Song:
 
 def _harmony(rng: np.random.Generator, song: Song, form: str, section: int) -> list[Chord]:
     """The chord of each half bar [H]; the last chord of a phrase lasts a bar at least."""
-    chord_length = draw(rng, HARMONIC_RHYTHM)
-    halves = chord_length // 8
-    length = 64 // chord_length - (halves == 1)
+    halves = draw(rng, song.style.harmonic_rhythm)
+    length = 8 // halves - (halves == 1)
     row, leading = GRAMMAR[song.mode][0], LEADING[song.mode]
     start = 0 if rng.random() < (0.65, 0.5)[section] else draw(rng, row)
     opening = _progression(rng, song.mode, start, length, leading)
@@ -221,20 +269,21 @@ def _accompaniment(
     parts: tuple[list[Event], list[Event]] = [], []
     voicings = _voicings(chords)
     bars = len(chords) // 2
-    fill, last = draw(rng, FILLS), draw(rng, {LONG: 3, pattern: 2})
+    half = song.style.meter.half
+    fill, last = draw(rng, song.style.fills), draw(rng, {LONG: 3, pattern: 2})
     for bar in range(bars):
         played = last if bar == bars - 1 else fill if fill and bar % 4 == 3 else pattern
-        if chords[2 * bar] != chords[2 * bar + 1] and not all(8 in strikes for strikes in played):
-            played = HALVES if played == LONG else PULSE
+        if chords[2 * bar] != chords[2 * bar + 1] and not all(half in strikes for strikes in played):
+            played = PULSE if song.style is POP and played != LONG else song.style.halves
         for events, strikes, weakest in zip(parts, played, (SOFT_VELOCITY, MEDIUM_VELOCITY), strict=True):
-            for onset, end in zip(strikes, (*strikes[1:], 16), strict=True):
-                half = 2 * bar + onset // 8
-                accent = song.accented or chords[half] != chords[half - 1]
+            for onset, end in zip(strikes, (*strikes[1:], 2 * half), strict=True):
+                index = 2 * bar + onset // half
+                accent = song.accented or chords[index] != chords[index - 1]
                 at_middle = STRONG_VELOCITY if accent else MEDIUM_VELOCITY
-                velocity = {0: STRONG_VELOCITY, 8: at_middle}.get(onset, weakest)
+                velocity = {0: STRONG_VELOCITY, song.style.meter.strong: at_middle}.get(onset, weakest)
                 bass = events is parts[1]
-                pitches = (_bass_pitch(rng, song, chords, half, onset),) if bass else voicings[half]
-                events += [(16 * bar + onset, end - onset, pitch, velocity) for pitch in pitches]
+                pitches = (_bass_pitch(rng, song, chords, index, onset % half),) if bass else voicings[index]
+                events += [(2 * half * bar + onset, end - onset, pitch, velocity) for pitch in pitches]
     return parts
 
 
@@ -242,9 +291,9 @@ def _bass_pitch(rng: np.random.Generator, song: Song, chords: Sequence[Chord], h
     """Roots, and in walking songs fifths off the beat and steps into the root of the next chord."""
     chord = chords[half]
     pitch_class = chord.triad[0]
-    if onset % 8 and rng.random() < song.walking:
+    if onset and rng.random() < song.walking:
         following = chords[(half + 1) % len(chords)]
-        if following != chord and onset % 8 >= 6:
+        if following != chord and onset >= song.style.meter.half - 2:
             root, goal = _bass_register(pitch_class), _bass_register(following.triad[0])
             steps = [goal + step for step in (-2, -1, 1, 2) if (goal + step) % 12 in chord.scale]
             inside = [pitch for pitch in steps if BASS_LOW <= pitch < BASS_LOW + 12]
