@@ -17,7 +17,7 @@ import pytest
 import musicjax
 from musicjax import config as config_lib
 from musicjax.main import main
-from musicjax.run import device
+from musicjax.run import device, precision
 from musicjax.run import epoch as epoch_lib
 from tests import tiny_runs
 
@@ -40,31 +40,114 @@ def found(monkeypatch: pytest.MonkeyPatch, platform: str, flags: set[str] = froz
 # Precision.
 
 
+def auto(units: int = 512, cache: str = "off") -> config_lib.Config:
+    return config_of(**{"model.units": units, "model.precision": "auto", "data.cache": cache})
+
+
+def measures(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[tuple[int, int]]:
+    """A pass takes so many seconds in each precision; returns the list of sizes that are measured from now on."""
+    sizes: list[tuple[int, int]] = []
+
+    def measured(units: int, batch_size: int) -> dict[str, float]:
+        sizes.append((units, batch_size))
+        return {"float32": float32, "bfloat16": bfloat16}
+
+    monkeypatch.setattr(precision, "measured", measured)
+    return sizes
+
+
 @pytest.mark.parametrize(
-    ("platform", "flags", "capability", "units", "expected"),
+    ("float32", "bfloat16", "expected", "why"),
     [
-        ("cpu", {"avx2"}, None, 512, "float32"),
-        ("cpu", {"avx512_bf16"}, None, 512, "bfloat16"),
-        ("cpu", {"amx_bf16"}, None, device.BFLOAT16_UNITS, "bfloat16"),
-        ("cpu", {"amx_bf16"}, None, device.BFLOAT16_UNITS - 1, "float32"),
-        ("gpu", set(), "9.0", 64, "bfloat16"),
-        ("gpu", set(), "12.0", 64, "bfloat16"),
-        ("gpu", set(), "7.5", 64, "float32"),
-        ("gpu", set(), "gfx942", 64, "bfloat16"),
-        ("tpu", set(), None, 64, "bfloat16"),
+        (1.0, 1.4, "float32", "1.40 times as fast as bfloat16 here"),
+        (2.4, 1.0, "bfloat16", "2.40 times as fast as float32 here"),
+        (1.05, 1.0, "float32", "0.95 times as fast as bfloat16 here"),
     ],
 )
-def test_auto_is_the_faster_precision_of_the_device(monkeypatch, platform, flags, capability, units, expected):
-    found(monkeypatch, platform, flags, compute_capability=capability)
-    config = config_of(**{"model.units": units, "model.precision": "auto"})
-    assert device.with_precision(config, None).model.precision == expected
+def test_auto_is_the_precision_measured_to_be_faster_and_float32_where_they_are_alike(
+    monkeypatch, float32, bfloat16, expected, why
+):
+    sizes, config = measures(monkeypatch, float32, bfloat16), auto(units=300)
+    chosen, said = device.with_precision(config, None)
+    assert (chosen.model.precision, said) == (expected, why)
+    assert sizes == [(300, min(config.train.batch_size, precision.MOST_ROWS))]
     assert config.model.precision == "auto", "the config given is not changed"
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_precision_that_is_named_is_kept(monkeypatch, precision):
-    found(monkeypatch, "tpu")
-    assert device.with_precision(config_of(**{"model.precision": precision}), None).model.precision == precision
+def test_the_lstm_itself_is_measured_forward_and_backward(monkeypatch):
+    unroll, seen = precision.lstm.unroll, []
+
+    def slow_in_float32(params, windows, state, kind):
+        seen.append((kind, windows.shape, params.recurrent_kernel.shape))
+        outputs, last = unroll(params, windows, state, kind)
+        if kind == "float32":
+            for _ in range(30):
+                outputs = outputs + unroll(params, windows, state._replace(h=last.h), kind)[0]
+                last = last._replace(h=outputs[:, -1])
+        return outputs, last
+
+    monkeypatch.setattr(precision.lstm, "unroll", slow_in_float32)
+    precision.measured.cache_clear()
+    seconds = precision.measured(64, 8)
+    precision.measured.cache_clear()
+    assert 0 < seconds["bfloat16"] < seconds["float32"]
+    assert {kind for kind, *_ in seen} == set(precision.CHOICES)
+    assert {(shape, kernel) for _, shape, kernel in seen} == {((8, precision.STEPS, precision.COLUMNS), (64, 256))}
+
+
+def test_what_was_measured_is_kept_by_size_and_device_and_another_machines_is_not_believed(monkeypatch, tmp_path):
+    sizes = measures(monkeypatch, 1.0, 2.0)
+    for units in (128, 128, 256, 128):
+        assert device.with_precision(auto(units, str(tmp_path)), None)[0].model.precision == "float32"
+    assert [units for units, _ in sizes] == [128, 256]
+    (kept,) = tmp_path.rglob(precision.NAME)
+    measures(monkeypatch, 2.0, 1.0)
+    other = SimpleNamespace(platform="cpu", device_kind="another")
+    monkeypatch.setattr(jax, "local_devices", lambda: [other])
+    assert device.with_precision(auto(128, str(tmp_path)), None)[0].model.precision == "bfloat16"
+    assert len(json.loads(kept.read_text())) == 3
+    monkeypatch.undo()
+    for damaged in ("", "[1]", '{"a": {"float32": "x"}}', "{"):
+        kept.write_text(damaged)
+        sizes = measures(monkeypatch, 1.0, 2.0)
+        device.with_precision(auto(128, str(tmp_path)), None)
+        assert len(sizes) == 1 and len(json.loads(kept.read_text())) == 1
+
+
+def test_precisions_that_cannot_be_compared_are_float32_aloud(monkeypatch):
+    def fails(units: int, batch_size: int) -> dict[str, float]:
+        raise RuntimeError("out of memory\nat length")
+
+    monkeypatch.setattr(precision, "measured", fails)
+    chosen, why = device.with_precision(auto(), None)
+    assert (chosen.model.precision, why) == ("float32", "the precisions could not be compared: out of memory")
+
+
+@pytest.mark.parametrize(("capability", "expected"), [("7.5", "float32"), ("8.0", "bfloat16"), ("gfx942", "bfloat16")])
+def test_a_gpu_without_units_for_bfloat16_is_not_measured(monkeypatch, capability, expected):
+    found(monkeypatch, "gpu", compute_capability=capability, device_kind="a GPU")
+    sizes = measures(monkeypatch, 2.0, 1.0)
+    chosen, why = device.with_precision(auto(), None)
+    assert chosen.model.precision == expected and len(sizes) == (expected == "bfloat16")
+    assert ("capability 8, this GPU has 7" in why) == (expected == "float32")
+
+
+def test_a_small_network_is_not_measured(monkeypatch):
+    sizes = measures(monkeypatch, 2.0, 1.0)
+    assert device.with_precision(auto(precision.LEAST_UNITS - 1), None)[0].model.precision == "float32" and not sizes
+
+
+def test_the_first_process_decides_for_all(monkeypatch):
+    sizes = measures(monkeypatch, 1.0, 2.0)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(device.mesh, "of_the_first", lambda number: precision.CHOICES.index("bfloat16"))
+    assert device.with_precision(auto(), None)[0].model.precision == "bfloat16" and not sizes
+
+
+@pytest.mark.parametrize("named", precision.CHOICES)
+def test_a_precision_that_is_named_is_kept(monkeypatch, named):
+    measures(monkeypatch, 2.0, 1.0)
+    assert device.with_precision(config_of(**{"model.precision": named}), None)[0].model.precision == named
 
 
 def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(
@@ -72,11 +155,12 @@ def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(
 ):
     """A run in float32 goes on on a machine where bfloat16 is faster, under a config that leaves it open."""
     workdir = shutil.copytree(trained_notes, tmp_path / "w")
-    monkeypatch.setattr(device, "_fast_precision", lambda units: "bfloat16")
+    measures(monkeypatch, 2.0, 1.0)
+    monkeypatch.setattr(precision, "LEAST_UNITS", 1)
     config = tiny_runs.config_of(clips, **{"model.precision": "auto", "train.epochs": 4, "sample.num_outputs": 0})
-    assert device.with_precision(config, None).model.precision == "bfloat16", "a new run would take it"
+    assert device.with_precision(config, None)[0].model.precision == "bfloat16", "a new run would take it"
     musicjax.train(config, workdir)
-    assert ", float32, jax" in capsys.readouterr().err
+    assert ", float32 (as the run began), jax" in capsys.readouterr().err
     assert json.loads((workdir / "config.json").read_text())["model"]["precision"] == "float32"
     argv = ["generate", *(word for word in tiny_runs.flags(workdir, clips) if "precision" not in word)]
     assert main([*argv, f"--output_dir={tmp_path}", "--num_outputs=1", "--num_notes=4", "--audio=none"]) == 0

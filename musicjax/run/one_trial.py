@@ -124,7 +124,7 @@ def run(
 def train(config: Config, dataset: Dataset, seconds: float) -> Trained:
     """A model of one seed after its share of so many seconds, with the parameters of the lowest validation loss."""
     began = time.perf_counter()
-    config = device.with_precision(_single(config), None)
+    config, _ = device.with_precision(_single(config), None)
     dataset = dataclasses.replace(dataset, encoding=encoding_lib.of(config, dataset.encoding.learned))
     arrays, metadata = start.started(dataset, None)
     programs = _compiled(config, dataset, arrays.state)

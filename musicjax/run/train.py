@@ -183,12 +183,12 @@ def _prepared(
     saved = workdir_lib.saved_metadata(workdir)
     if saved is not None:
         config = metadata_lib.as_it_began(config, saved)
-    config = device.with_precision(config, None if saved is None else saved.config)
+    config, why = device.with_precision(config, None if saved is None else saved.config)
     if saved is not None:
         workdir_lib.require_same_config(saved.config, config, workdir)
         warm_start.require_same(saved.origin, source, workdir)
     console.say("musicjax", f"{__version__}  config {config.name}  workdir {workdir}")
-    device.say(config.model.precision, devices)
+    device.say(config.model.precision, why, devices)
     return config, devices, saved
 
 
