@@ -33,32 +33,37 @@ COMMANDS = {
     "report": "draw the figures of a run and rebuild its page",
 }
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
-# In the order in which help shows them: the common ones first. All commands take --config and its fields too.
+# In the order in which help shows them: the common ones first, of which --help shows MOST_SHOWN. All commands take
+# --config and its fields too.
 FLAGS = {
     "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "folder of the run; train: runs/FOLDER or runs/CONFIG if not given", tuple(COMMANDS)),
     "minutes": Flag("float", None, "time for the whole command with --config=auto; 10 if not given", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
+    "bars": Flag("float", None, "length of each in bars, instead of --num_notes *", ("generate",)),
     "num_notes": Flag("integer", None, "about how many notes (or frames, exactly); 300, or as the data", ("generate",)),
     "seconds": Flag("float", None, "length of each in seconds, instead of --num_notes", ("generate",)),
-    "bars": Flag("float", None, "length of each in bars, instead of --num_notes *", ("generate",)),
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "D, F#m, Bb:dorian, ...: in this key *+", ("generate",)),
-    "scale": Flag("string", None, "only pitches of this scale on the tonic: pentatonic, blues, ... *+", ("generate",)),
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
+    "instruments": Flag("string", None, "only these of the data's: piano,bass,drums *", ("generate",)),
     "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
     "primer": Flag("path", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
     "keep": Flag("bool", False, "write the primer too, as it is, before what continues it *", ("generate",)),
-    "infill": Flag("path", "", "MIDI file or score that gets new bars, and stays as it is elsewhere *", ("generate",)),
-    "from_bar": Flag("integer", None, "the first of them, counted from 1, an upbeat included", ("generate",)),
-    "to_bar": Flag("integer", None, "the last of them", ("generate",)),
-    "vary": Flag("path", "", "MIDI file or score to write variations of *", ("generate",)),
-    "amount": Flag("float", None, "how much of it is new: 0: nothing; 1: all bars; 0.3 if not given", ("generate",)),
+    "infill": Flag("path", "", "MIDI file or score that gets new bars, with --from_bar and --to_bar *", ("generate",)),
+    "vary": Flag("path", "", "MIDI file or score to write variations of, with --amount *", ("generate",)),
     "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
+    "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1, an upbeat included", ("generate",)),
+    "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
+    "amount": Flag("float", None, "how much --vary changes: 0: nothing; 1: all bars; 0.3 if not given", ("generate",)),
+    "best_of": Flag("integer", None, "of so many tries, keep the piece most like a training piece *", ("generate",)),
+    "scale": Flag("string", None, "only pitches of this scale on the tonic: pentatonic, blues, ... *+", ("generate",)),
+    "exact": Flag("bool", False, "cut off at the length given, even in the middle of a bar *", ("generate",)),
+    "beats": Flag("float", None, "length of each in quarter notes, instead of --num_notes *", ("generate",)),
     "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),
     "top_p": Flag("string", None, "draw from the likeliest bins that together have this probability *+", ("generate",)),
     "min_p": Flag("string", None, "draw from bins with this share of the top probability or more *+", ("generate",)),
@@ -69,12 +74,8 @@ FLAGS = {
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
     "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
-    "best_of": Flag("integer", None, "of so many tries, keep the piece most like a training piece *", ("generate",)),
     "stop_loops": Flag("bool", None, "no loop goes on for longer than in the training pieces *", ("generate",)),
-    "instruments": Flag("string", None, "only these of the data's: piano,bass,drums *", ("generate",)),
-    "exact": Flag("bool", False, "cut off at the length given, even in the middle of a bar *", ("generate",)),
     "longest_match": Flag("string", None, "follow an earlier passage for at most this many notes *+", ("generate",)),
-    "beats": Flag("float", None, "length of each in quarter notes, instead of --num_notes *", ("generate",)),
     "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
     "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
     "soundfont": Flag("path", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
@@ -103,8 +104,14 @@ PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "trai
 PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
 MADE = ("workdir", "output_dir")
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
-HELP, VERSION = ("--help", "-h", "--helpfull"), "--version"
-WIDTH = 25  # of the column of flags in help
+HELP, VERSION = ("--help", "-h", "--help=all", "--helpfull"), "--version"
+MOST_SHOWN = 18
+EXAMPLES = (
+    ("musicjax --data=my_midi", "trains on a folder"),
+    ("musicjax generate --workdir=runs/my_midi --bars=32", "writes music like it"),
+    ("musicjax generate", "writes music at once, without training"),
+)
+WIDTH, EXAMPLE_WIDTH = 25, 55  # of the columns of flags and of examples in help
 NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
 
@@ -211,7 +218,8 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def help_of(argv: list[str]) -> list[str]:
-    """What --help shows: the commands; for a command its flags; with --helpfull the fields of its config too.
+    """What help shows: the commands; for a command its common flags, with --help=all all of them, and with --helpfull
+    the fields of its config too.
 
     Raises:
         UsageError: another word is wrong.
@@ -227,8 +235,10 @@ def help_of(argv: list[str]) -> list[str]:
             "",
             *(f"  {name:<10}{meaning}{' (default)' * (name == 'train')}" for name, meaning in COMMANDS.items()),
             "",
-            "musicjax COMMAND --help shows the flags of a command, --helpfull the fields of its config too;",
-            "musicjax --version prints the version.",
+            *(f"  {example:<{EXAMPLE_WIDTH}}{meaning}" for example, meaning in EXAMPLES),
+            "",
+            "musicjax COMMAND --help shows the common flags of a command, --help=all all of them, --helpfull the",
+            "fields of its config too; musicjax --version prints the version.",
             "",
             *(_flag_line(name) for name in ("data", "workdir")),
             *textwrap.wrap(
@@ -240,10 +250,18 @@ def help_of(argv: list[str]) -> list[str]:
         ]
         return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
     lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
-    lines += [_flag_line(name) for name, flag in FLAGS.items() if command in flag.commands]
+    own, whole = (
+        [name for name, flag in FLAGS.items() if command in flag.commands],
+        {"--help=all", "--helpfull"} & {*argv},
+    )
+    shown = own if whole else own[:MOST_SHOWN]
+    lines += [_flag_line(name) for name in shown]
     lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
-    if command == "generate":
-        lines += [NOTES, f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
+    lines += [NOTES] * (command == "generate")
+    if len(shown) < len(own):
+        lines += [f"  {len(own) - len(shown)} more flags: musicjax {command} --help=all"]
+    elif command == "generate":
+        lines += [f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
     return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
 
 
