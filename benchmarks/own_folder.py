@@ -32,10 +32,9 @@ from benchmarks import alternate
 from musicjax.config import DataConfig
 from musicjax.corpus import load as data_lib
 from musicjax.errors import RunError, UsageError
-from musicjax.music import copies, likeness, metrics, midi, splice
+from musicjax.music import copies, likeness, metrics, midi
 from musicjax.music.notes import Notes
 
-STEP = 1 / likeness.STEPS_PER_BEAT
 # The largest differences between our means and those of unseen pieces; then the least overlap and share of endings.
 CLAIMS = {"scale": 0.02, "in_chord": 0.04, "repeats": 0.15}
 OVERLAP, ENDINGS = 0.78, 14 / 16
@@ -110,10 +109,10 @@ def compared(outputs: list[Notes], unseen: list[Notes], training: list[Notes]) -
     found: dict[str, Any] = {}
     for name, pieces in {"ours": outputs, "real": unseen}.items():
         longest = max(copies.longest(piece, known).length for piece in pieces)
-        at_line = float(np.mean([ends_at_bar_line(piece) for piece in pieces]))
-        both = float(np.mean([likeness.ends_on_tonic(piece) == 1 and ends_at_bar_line(piece) for piece in pieces]))
+        both = [likeness.ends_on_tonic(piece) * likeness.ends_at_bar_line(piece) == 1 for piece in pieces]
         means = likeness.means(pieces)
-        values = {**means, "ends_at_bar_line": at_line, "ends_well": both}
+        at_line = means.pop("at_bar_line")
+        values = {**means, "ends_at_bar_line": at_line, "ends_well": float(np.mean(both))}
         found[name] = {key: round(value, 3) for key, value in values.items()} | {"longest_copy": longest}
     areas = metrics.compare(*([metrics.of_piece(piece) for piece in pieces] for pieces in (outputs, unseen)))
     found["overlap"] = round(metrics.mean_overlap_area(areas), 3)
@@ -126,12 +125,6 @@ def compared(outputs: list[Notes], unseen: list[Notes], training: list[Notes]) -
     claims["14 of 16 end on the tonic triad at a bar line"] = ours["ends_well"] >= ENDINGS
     claims["no longer copy than an unseen piece's"] = ours["longest_copy"] <= real["longest_copy"]
     return found | {"claims": claims}
-
-
-def ends_at_bar_line(piece: Notes) -> bool:
-    """Whether the last sound ends at a bar line."""
-    end = float((piece.onset_beats + piece.duration_beats).max())
-    return bool(np.abs(splice.bar_lines(piece) - end).min() <= STEP)
 
 
 def table(found: dict[str, Any]) -> str:

@@ -33,5 +33,5 @@ def get_config() -> Config:
             patience=12,
             histograms=False,
         ),
-        sample=SampleConfig(temperature=0.9, own=EventsSample(min_p=0.2, best_of=8)),
+        sample=SampleConfig(temperature=0.9, own=EventsSample(min_p=0.2, best_of=16)),
     )

@@ -21,7 +21,7 @@ def get_config() -> Config:
     return Config(
         name="demo",
         data=DataConfig(window=64, validation_fraction=0.1, own=EventsData(transpose=6, match_share=0.9)),
-        model=ModelConfig(units=256, dropout=0.4, own=EventsModel(head_units=64, embedding=64)),
+        model=ModelConfig(units=256, dropout=0.4, own=EventsModel(head_units=56, embedding=56)),
         train=TrainConfig(
             optimizer="adam", learning_rate=4e-3, half_life=12.0, clip_norm=1.0, batch_size=16, epochs=60, patience=12
         ),

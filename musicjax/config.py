@@ -254,7 +254,7 @@ class ModelConfig(Section):
     precision: str = knob(
         "auto",
         "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
-        "auto: the one expected to be faster on this machine; the run then keeps it",
+        "auto: the one that is measured to train faster on this machine; the run then keeps it",
         choices=("auto", "float32", "bfloat16"),
     )
     own: Any = None

@@ -394,10 +394,10 @@ def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch
     music = Music(training, tuple("abcdefgh"), [], ())
     found = sampling_choice.of(SimpleNamespace(config=config), music)  # type: ignore[arg-type]
     assert config_lib.differences(config, found) == []
-    assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.7, 0.2, False)
+    assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.7, 0.1, False)
     assert (config.sample.temperature, config.sample.fit) == (0.9, True)
     assert asked == {Length(num_notes=min(notes, sampling_choice.MOST_NOTES), exact=exact)}
-    assert "takes temperature 0.7, min_p 0.2" in capsys.readouterr().err
+    assert "takes temperature 0.7, min_p 0.1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 2, likeness.ONE_IN])

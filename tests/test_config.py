@@ -220,6 +220,7 @@ SHARED = [
         "sample.top_p": 0.5,
         "sample.min_p": 0.5,
         "sample.no_repeat": 4,
+        "sample.best_of": 3,
         "sample.stop_loops": False,
         "sample.fit": True,
     }.items()
@@ -628,6 +629,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "data.source",  # what it holds is compared by its fingerprint
         "data.cache",
         "sample.top_p",
+        "sample.best_of",
         "sample.min_p",
         "sample.no_repeat",
         "sample.stop_loops",

@@ -18,7 +18,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import whole
 from musicjax.generation.generate import generate
-from musicjax.music import form, learned_bins, note_bins, note_rows
+from musicjax.music import form, learned_bins, likeness, note_bins, note_rows
 from musicjax.music.note_bins import BARS_LEFT, EDGE, HELD, INTERVAL, MODE, PHRASE, SOUNDING, TONIC
 from musicjax.music.notes import DRUMS, Notes, from_beats
 from musicjax.store.model import Model
@@ -128,8 +128,9 @@ def test_an_output_does_not_depend_on_the_others(model):
 def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypatch):
     seen = []
 
-    def sampled(model, params, plans, keys, windows, decode, batch):
+    def sampled(model, params, plans, keys, windows, decode, batch, must_end):
         seen.extend(batch)
+        assert list(must_end) == [number == whole.TRIES for _, number in batch]
         return np.array([[[10 * output + number]] for output, number in batch])
 
     monkeypatch.setattr(whole, "_sampled", sampled)
@@ -140,6 +141,63 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
     assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
+
+
+@pytest.mark.parametrize("beside", [0, 7])
+def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(model, monkeypatch, beside):
+    def sampled(model, params, plans, keys, windows, decode, batch, must_end):
+        return np.array([[[100 * output + number]] for output, number in batch])
+
+    monkeypatch.setattr(whole, "_sampled", sampled)
+    last = 10 * whole.FOR_EACH
+    # Output 0 ends in its very last tries, output 1 in many, output 2 in the one that must end.
+    ends = {last - 1, last} | {100 + number for number in range(1, 40)}
+    encoding = type(model.encoding)
+    monkeypatch.setattr(encoding, "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
+    monkeypatch.setattr(encoding, "decode", lambda self, rows, bpm=None, plan=None: int(rows[0, 0]))
+    offered = []
+
+    def nearest(self, pieces, plan):
+        offered.append(pieces)
+        return len(pieces) - 1
+
+    monkeypatch.setattr(encoding, "nearest", nearest)
+    params = [SamplingParams(best_of=10)] * (3 + beside)
+    found = whole.rows(model, params, [None] * len(params), None, None, "carry")
+    assert [int(piece[0, 0]) for piece in found[:3]] == [last - 1, 110, 200 + last]
+    assert offered[0] == list(range(101, 111)), "the first ten that end"
+
+
+def test_the_best_of_some_tries_is_no_other_piece_where_more_are_drawn(model):
+    sampling = SamplingParams(best_of=3)
+    together = generate(model, num_outputs=5, bars=2, seed=4, sampling=sampling)
+    alone = generate(model, num_outputs=1, bars=2, seed=4, numbers=[3], sampling=sampling)[0]
+    np.testing.assert_array_equal(alone.pitch, together[3].pitch)
+    first = generate(model, num_outputs=5, bars=2, seed=4)
+    assert any(
+        len(one) != len(other) or (one.pitch != other.pitch).any() for one, other in zip(first, together, strict=True)
+    )
+
+
+def test_a_try_is_compared_with_the_piece_of_its_plan_and_its_repeats_only_where_it_is_as_long(monkeypatch):
+    plain, second = scale(10), scale(10, pitch=np.tile([60, 64, 67, 72], 10).astype(np.int16))
+    bins = learned_bins.learn([plain, second])
+    assert bins == note_bins.from_saved(dataclasses.asdict(bins)) and len(bins.likenesses) == 2
+    plan = event_plans.of_output(bins, SamplingParams(), 1, Length(), 120.0, None)
+    assert plan.opening == 1 and plan.bars == 10
+    tries = [dataclasses.replace(plain, pitch=plain.pitch + np.arange(40) % 5), second]
+    assert event_plans.nearest(bins, tries, plan) == 1
+    older = dataclasses.replace(bins, likenesses=())
+    assert event_plans.nearest(older, tries, plan) == 0 == event_plans.nearest(bins, tries, Plan())
+    seen = []
+    monkeypatch.setattr(likeness, "nearest", lambda pieces, like, spread: seen.append(np.isnan(like).tolist()) or 0)
+    event_plans.nearest(bins, tries, plan)
+    event_plans.nearest(bins, tries, plan._replace(bars=4))
+    # A melody alone is in no chord.
+    names = [[name for name, absent in zip(likeness.MEASURES, one, strict=True) if absent] for one in seen]
+    assert names == [["in_chord"], ["in_chord", "repeats"]]
+    with pytest.raises(ValueError, match="2 likenesses for 1 openings"):
+        note_bins.from_saved(dataclasses.asdict(bins) | {"openings": [[0, 0, 0, 10]]})
 
 
 def test_an_ending_is_an_edge_within_the_last_bar(model):

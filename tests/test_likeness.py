@@ -64,7 +64,8 @@ def test_the_scale_is_the_best_of_all_keys():
 
 def test_music_without_pitches_has_nothing_to_measure_and_still_a_score():
     drums = [dataclasses.replace(tune, program=np.full(len(tune), DRUMS, np.int16)) for tune in map(_tune, range(4))]
-    assert np.isnan(list(likeness.means(drums).values())).all()
+    found = likeness.means(drums)
+    assert found.pop("at_bar_line") == 1 and np.isnan(list(found.values())).all()
     standard = likeness.standard(drums[:2], copies.index(drums[2:], ("a", "b")), 50)
     found = likeness.score(drums[2:], standard)
     assert set(found) == {"overlap", "own", "score"}
@@ -106,6 +107,18 @@ def test_training_pieces_are_a_whole_standard_that_asks_for_endings():
     stopped = [piece[:-4] for piece in ended]  # without the last chord
     assert likeness.score(ended, standard)["ending"] == 1.0 > likeness.score(stopped, standard)["ending"]
     assert likeness.score(known, standard)["own"] < 0.5
+
+
+def test_the_nearest_piece_differs_least_in_what_the_real_one_has():
+    tune, noise = _tune(1), _tune(2, (60, 61, 63, 66, 68, 70))
+    like = np.array(list(likeness.of_piece(_tune(3)).values()))
+    assert likeness.nearest([noise, tune], like, [0.1] * 5) == 1
+    assert likeness.nearest([tune, noise], like, [0.1] * 5) == 0
+    # What the real piece has not is not compared; what a try lacks counts against it.
+    assert likeness.nearest([noise, tune], np.full(5, np.nan), [0.1] * 5) == 0
+    melody = _notes(*[(float(beat), 60 + beat % 5, 1.0) for beat in range(32)])
+    in_chord = np.array([np.nan, like[1], np.nan, np.nan, np.nan])
+    assert likeness.nearest([melody, tune], in_chord, [0.1] * 5) == 1
 
 
 def test_long_training_pieces_are_compared_by_their_first_notes():

@@ -363,6 +363,7 @@ def _as_0_1_0(config: Config) -> dict:
     del (
         values["data"]["sustain"],
         values["data"]["instruments"],
+        values["sample"]["best_of"],
         values["sample"]["stop_loops"],
         values["sample"]["fit"],
     )

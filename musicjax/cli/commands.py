@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 # What generate and evaluate obey of a config that is given beside a workdir; all else is the run's.
 OBEYED = {
-    "generate": ("data.cache", "sample.temperature", "sample.top_p", "sample.min_p", "sample.no_repeat"),
+    "generate": (
+        "data.cache",
+        "sample.temperature",
+        "sample.top_p",
+        "sample.min_p",
+        "sample.no_repeat",
+        "sample.best_of",
+    ),
     "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
 }
 
@@ -125,7 +132,7 @@ def _generate(call: Call) -> None:
 
     model, saved, folder = _model(call)
     request_lib.require_controls(model.encoding, request.need_controls)
-    request_lib.require_form(model.encoding, [f"--{request.rework.kind}"] * bool(request.rework.kind))
+    request_lib.require_form(model.encoding, request.need_form)
     request = request_lib.filled(request, saved.sample)
     notes = _given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)

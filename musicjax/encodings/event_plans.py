@@ -11,7 +11,7 @@ from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.music import bar_position, instruments, keys, likeness, note_rows
-from musicjax.music.note_bins import Bins
+from musicjax.music.note_bins import ABSENT, Bins
 from musicjax.music.notes import Notes
 
 # The most bars that an output has if no length is asked for.
@@ -45,8 +45,8 @@ def of_output(
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
     asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
     bars = asked if any(length.measured) else min(bars, MOST_BARS)
-    own = instruments_of(bins, params)
-    return Plan(tonic, mode, meter, bars, length.num_notes, not length.exact, opening=number, instruments=own)
+    played, ends = instruments_of(bins, params), not length.exact
+    return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=number, instruments=played)
 
 
 def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
@@ -54,11 +54,11 @@ def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
     if not bins.likenesses or plan.opening < 0:
         return 0
     like = np.array(bins.likenesses)
-    spread = np.nanstd(like, axis=0) if len(like) > 1 else np.zeros(like.shape[1])
-    own = like[plan.opening].copy()
+    spread = [float(np.std(column[column != ABSENT])) if (column != ABSENT).any() else 0.0 for column in like.T]
+    own = np.where(like[plan.opening] == ABSENT, np.nan, like[plan.opening])
     if plan.bars != bins.openings[plan.opening].bars:
         own[likeness.MEASURES.index("repeats")] = np.nan
-    return likeness.nearest(pieces, own, np.nan_to_num(spread))
+    return likeness.nearest(pieces, own, spread)
 
 
 def _mode_bin(bins: Bins, text: str, mode: int) -> int:

@@ -87,7 +87,12 @@ def generate(
     model = model if isinstance(model, Model) else model_lib.load(model)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])
-    request_lib.require_form(model.encoding, ["keep"] * keep)
+    need_form = {
+        "keep": keep,
+        "instruments": any(one.instruments for one in params),
+        "best_of": any(one.best_of > 1 for one in params),
+    }
+    request_lib.require_form(model.encoding, [name for name, given in need_form.items() if given])
     notes = primer if isinstance(primer, Notes) or primer is None else primer_lib.read(primer, model)
     return new_pieces(model, params, length, seed, notes, bpm, decode, numbers, keep)
 

@@ -33,6 +33,8 @@ NEED_CONTROLS = (
     "beats",
     "sweep",
 )
+# Flags that only a model obeys which knows the form of pieces.
+NEED_FORM = ("instruments", "stop_loops", "best_of")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Request:
         program: the instrument of all notes but drums; None: their own.
         audio: kind of sound file beside each piece, or none.
         soundfont: for the sound; empty: one found on this machine.
-        need_controls: flags given that only a model with controls obeys.
+        need_controls, need_form: flags given that only a model with controls obeys, or one that knows form.
         given: sampling parameters that were given as flags.
         rework: what happens to a given piece.
     """
@@ -63,6 +65,7 @@ class Request:
     audio: str
     soundfont: str
     need_controls: tuple[str, ...]
+    need_form: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     rework: Rework = NOTHING
 
@@ -92,6 +95,10 @@ def of(options: Mapping[str, Any]) -> Request:
     need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
     audio = _audio(options["audio"], outputs, sweep)
     soundfont = options["soundfont"]
+    rework = rework_lib.of(options)
+    need_form = [f"--{name}" for name in NEED_FORM if options[name] is not None] + [f"--{rework.kind}"] * bool(
+        rework.kind
+    )
     return Request(
         outputs,
         length,
@@ -104,8 +111,9 @@ def of(options: Mapping[str, Any]) -> Request:
         audio,
         soundfont,
         tuple(need),
+        tuple(need_form),
         tuple(values),
-        rework_lib.of(options),
+        rework,
     )
 
 

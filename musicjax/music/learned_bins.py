@@ -13,6 +13,7 @@ import numpy as np
 
 from musicjax.music import bar_position, instruments, likeness, note_rows
 from musicjax.music.note_bins import (
+    ABSENT,
     DURATION,
     EDGE,
     GRID_TOLERANCE_BEATS,
@@ -100,13 +101,13 @@ def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
         if notes < LOOP_NOTES:
             loops = np.maximum(loops, _loops(rows))
     notes_per_bar = round(notes / bars, 3)
-    measured = [likeness.of_piece(piece) for piece in chosen]
+    measured = [likeness.of_piece(piece).values() for piece in chosen]
     return dataclasses.replace(
         bins,
         openings=tuple(openings),
         notes_per_bar=notes_per_bar,
         loops=tuple(loops.tolist()),
-        likenesses=tuple(tuple(round(one[name], 4) for name in likeness.MEASURES) for one in measured),
+        likenesses=tuple(tuple(ABSENT if np.isnan(one) else round(one, 4) for one in values) for values in measured),
     )
 
 

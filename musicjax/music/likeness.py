@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from musicjax.music import copies, keys, metrics
+from musicjax.music import copies, keys, metrics, splice
 from musicjax.music.copies import Known
 from musicjax.music.notes import DRUMS, Notes
 
 STEPS_PER_BEAT = 24
 PITCHES = 128
 GRAM_NOTES = 6
-MEASURES = ("scale", "in_chord", "repeats", "ending")
+MEASURES = ("scale", "in_chord", "repeats", "ending", "at_bar_line")
 # So many pitch classes below a melody note are a chord.
 CHORD_CLASSES = 2
 # Third and fifth above the tonic, in semitones, by the modes of `keys.MODES`.
@@ -90,26 +90,35 @@ def ends_on_tonic(notes: Notes) -> float:
     return float((highest - tonic) % 12 in (0, THIRDS[mode], FIFTH))
 
 
+def ends_at_bar_line(notes: Notes) -> float:
+    """1 if the last sound ends at a bar line, within a step, else 0; nan without notes."""
+    if not len(notes):
+        return np.nan
+    end = float((notes.onset_beats + notes.duration_beats).max())
+    return float(np.abs(splice.bar_lines(notes) - end).min() <= 1 / STEPS_PER_BEAT)
+
+
 def of_piece(notes: Notes) -> dict[str, float]:
-    """{"scale", "in_chord", "repeats", "ending"} of a piece, 0..1 each; nan where it has nothing to measure."""
+    """The MEASURES of a piece, 0..1 each; nan where it has nothing to measure."""
     pitch, below = melody(notes)
     return {
         "scale": scale_share(notes),
         "in_chord": in_chord_share(pitch, below),
         "repeats": repeats_share(pitch),
         "ending": ends_on_tonic(notes),
+        "at_bar_line": ends_at_bar_line(notes),
     }
 
 
-def nearest(pieces: Sequence[Notes], like: Sequence[float], spread: Sequence[float]) -> int:
+def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float]) -> int:
     """Which piece is most like one that has such MEASURES, by the squares of their differences.
 
     Args:
-        like: the measures; a nan is not compared.
+        like: the measures [M]; a nan is not compared.
         spread: by how much each measure differs among real pieces.
     """
     found = np.array([[of_piece(piece)[name] for name in MEASURES] for piece in pieces])
-    off = ((found - np.asarray(like)) / np.maximum(spread, LEAST_SPREAD)) ** 2
+    off = ((found - like) / np.maximum(spread, LEAST_SPREAD)) ** 2
     off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))
     return int(off.sum(axis=1).argmin())
 

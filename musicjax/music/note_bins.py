@@ -66,6 +66,9 @@ GRID_TOLERANCE_BEATS = 2e-3
 # Durations are rounded to this share of a beat before they are counted, so that rounding errors make no new ones.
 TICKS_A_BEAT = 480
 
+# A measure that a piece has not.
+ABSENT = -1.0
+
 
 class Opening(NamedTuple):
     """What is known of a training piece as it begins: its tonic 0..11, bin of the mode, bin of the meter, and bars."""
@@ -90,7 +93,8 @@ class Bins:
         sizes: the most bins of each column, which the network's shape follows from.
         programs: of each instrument, General MIDI or DRUMS, the commonest first.
         openings: of some training pieces, evenly chosen.
-        likenesses: the measures of each of these pieces, see `likeness.MEASURES`; none where an older version trained.
+        likenesses: the measures of each of these pieces, see `likeness.MEASURES`; ABSENT: it has none. Empty where an
+            older version trained.
         notes_per_bar: the mean of the training pieces.
         loops: how many notes in a row at most equal the note so many places before them, 1, 2, ... places.
     """

@@ -15,10 +15,11 @@ NAMES = ("model.units", "model.dropout", "data.transpose")
 # transposed.
 OF_FEW_NOTES = ((256, 0.4, 0), (256, 0.6, 0), (128, 0.4, 0), (256, 0.4, 6))
 OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
-# Ways to draw samples: temperature and min_p, the most cautious last; and those that only a trained model needs.
+# Ways to draw samples: temperature and min_p, the most cautious last. A trained model is surer of itself than that of a
+# short trial.
 SAMPLING_NAMES = ("sample.temperature", "sample.min_p")
 SAMPLING = ((1.0, 0.03), (0.9, 0.1), (0.9, 0.2), (0.8, 0.2))
-MORE_CAUTIOUS = ((0.8, 0.3), (0.7, 0.2), (0.7, 0.1), (0.5, 0.1))
+SAMPLING_OF_TRAINED = ((1.0, 0.03), (0.9, 0.1), (0.8, 0.2), (0.7, 0.1), (0.6, 0.2), (0.5, 0.1))
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def sampling(pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def sampling_of_trained() -> list[dict[str, Any]]:
     """The ways in which the samples of a trained model may be drawn."""
-    return _with({}, SAMPLING_NAMES, SAMPLING + MORE_CAUTIOUS)
+    return _with({}, SAMPLING_NAMES, SAMPLING_OF_TRAINED)
 
 
 def text(fields: Mapping[str, Any]) -> str:
