@@ -6,7 +6,7 @@ import os
 import sys
 
 from musicjax import console
-from musicjax.cli import flags
+from musicjax.cli import flags, help
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.version import __version__
 
@@ -17,11 +17,16 @@ def main(argv: list[str] | None = None) -> int:
     if is_program:
         console.hold_streams()
     try:
-        if set(flags.HELP) & set(argv):
-            console.result("\n".join(flags.help_of(argv)))
+        if set(help.WORDS) & set(argv):
+            console.result("\n".join(help.lines_of(argv)))
             return 0
         if argv == [flags.VERSION]:
             console.result(f"musicjax {__version__}")
+            return 0
+        if argv[:1] == [flags.COMPLETION]:
+            from musicjax.cli import completion  # few people ask for it, and once
+
+            console.result(completion.script(argv[1:]).rstrip("\n"))
             return 0
         call = flags.parse(argv)
         from musicjax.cli import commands  # only now: wrong usage is reported without waiting for JAX

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from musicjax import config as config_lib
 from musicjax import config_files, main
-from musicjax.cli import flags
+from musicjax.cli import flags, help
 from musicjax.config import Config, TrainConfig
 from musicjax.errors import UsageError
 from musicjax.version import __version__
@@ -206,13 +208,62 @@ def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     assert len(lines) <= 24
     assert all(len(line) <= 120 for line in lines)
     own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
-    shown = own[: flags.MOST_SHOWN]
+    shown = own[: help.MOST_SHOWN]
     assert _flags_in(lines) == [*shown, "config"]
     assert any("--help=all" in line for line in lines) == (shown != own)
     assert flags.COMMANDS[command] in lines[0]
     assert _help(capsys, "--help", command) == lines
     whole = _help(capsys, command, "--help=all")
     assert _flags_in(whole) == [*own, "config"] and len(whole) <= 50
+
+
+# Completion.
+
+
+def completed(capsys, *words: str) -> list[str]:
+    """What bash offers for the last of some words after musicjax."""
+    assert main.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    typed = " ".join(f"'{word}'" for word in ("musicjax", *words))
+    ask = f"COMP_WORDS=({typed}); COMP_CWORD={len(words)}; _musicjax; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_flags_and_names_of_configs(capsys):
+    assert completed(capsys, "ge") == ["generate"]
+    assert completed(capsys, "") == [*flags.COMMANDS, flags.COMPLETION]
+    assert completed(capsys, "generate", "--num_") == ["--num_outputs=", "--num_notes="]
+    assert completed(capsys, "evaluate", "--num_") == []
+    assert completed(capsys, "--work") == ["--workdir="]
+    assert completed(capsys, "train", "--config.train.epo") == ["--config.train.epochs="]
+    assert completed(capsys, "train", "--config", "=", "pap") == ["paper", "paper_code"]
+    assert completed(capsys, "train", "--config", "=") == config_files.names()
+    assert completed(capsys, "train", "--data", "=", "my") == [], "files are the shell's own"
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_every_flag_of_every_command(capsys, shell):
+    assert main.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for name in flags.FLAGS:
+        assert f"--{name}" in script or f"-l {name} " in script
+    for name in flags.COMMANDS:
+        assert name in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n", "/dev/stdin"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("words", [[], ["powershell"], ["bash", "zsh"]])
+def test_completion_names_its_shells(capsys, words):
+    assert main.main(["completion", *words]) == 2
+    assert "expected one of bash, zsh, fish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "near"), [("generat", "generate"), ("evalute", "evaluate"), ("trian", "train")])
+def test_an_unknown_command_names_the_nearest(capsys, word, near):
+    assert main.main([word]) == 2
+    assert f"did you mean {near}?" in capsys.readouterr().err
 
 
 def test_help_shows_common_flags_first(capsys):

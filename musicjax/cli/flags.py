@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-import textwrap
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -31,10 +31,13 @@ COMMANDS = {
     "evaluate": "score a trained model on held-out or other data; print one JSON object",
     "data": "show what is kept of a folder of music files, what is skipped, and why",
     "report": "draw the figures of a run and rebuild its page",
+    "export": "write the weights of a trained model for other programs",
 }
+# A command without flags, see `cli.completion`.
+COMPLETION = "completion"
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
-# In the order in which help shows them: the common ones first, of which --help shows MOST_SHOWN. All commands take
-# --config and its fields too.
+# In the order in which help shows them: the common ones first, see `help.MOST_SHOWN`. All commands take --config
+# and its fields too.
 FLAGS = {
     "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "folder of the run; train: runs/FOLDER or runs/CONFIG if not given", tuple(COMMANDS)),
@@ -56,6 +59,9 @@ FLAGS = {
     "vary": Flag("path", "", "MIDI file or score to write variations of, with --amount *", ("generate",)),
     "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
+    "output": Flag(
+        "path", "model.safetensors", "the file to write; a .json with the config goes beside it", ("export",)
+    ),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1, an upbeat included", ("generate",)),
     "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
@@ -79,7 +85,7 @@ FLAGS = {
     "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
     "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
     "soundfont": Flag("path", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
-    "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate")),
+    "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate", "export")),
     "init_from": Flag("path", None, "begin with the weights of this workdir, or with the builtin model", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
@@ -103,16 +109,8 @@ PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "trai
 # Flags and fields that name a file or folder. MADE: those that musicjax makes if they are missing.
 PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
 MADE = ("workdir", "output_dir")
+VERSION = "--version"
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
-HELP, VERSION = ("--help", "-h", "--help=all", "--helpfull"), "--version"
-MOST_SHOWN = 18
-EXAMPLES = (
-    ("musicjax --data=my_midi", "trains on a folder"),
-    ("musicjax generate --workdir=runs/my_midi --bars=32", "writes music like it"),
-    ("musicjax generate", "writes music at once, without training"),
-)
-WIDTH, EXAMPLE_WIDTH = 25, 55  # of the columns of flags and of examples in help
-NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
 
 class Call(NamedTuple):
@@ -209,77 +207,19 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
     return values
 
 
+def require_known(command: str, words: list[str]) -> None:
+    """Raises UsageError unless the words are flags of the command with values that they can have."""
+    _values(command, words)
+
+
 def command_of(argv: list[str]) -> tuple[str, list[str]]:
     """(the command, train if none is named; the words after it); raises UsageError for an unknown one."""
     command, *words = argv if argv and not argv[0].startswith("-") else ["train", *argv]
     if command not in COMMANDS:
-        raise UsageError(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(command, [*COMMANDS, COMPLETION], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"unknown command {command!r}: expected one of {', '.join([*COMMANDS, COMPLETION])}{hint}")
     return command, words
-
-
-def help_of(argv: list[str]) -> list[str]:
-    """What help shows: the commands; for a command its common flags, with --help=all all of them, and with --helpfull
-    the fields of its config too.
-
-    Raises:
-        UsageError: another word is wrong.
-    """
-    others = [word for word in argv if word not in HELP]
-    command, words = command_of([word for word in others if word != VERSION])
-    _values(command, words)
-    if not others or others[0].startswith("-"):
-        lines = [
-            "Train an LSTM on a folder of MIDI and generate music with it.",
-            "",
-            "musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE ...]",
-            "",
-            *(f"  {name:<10}{meaning}{' (default)' * (name == 'train')}" for name, meaning in COMMANDS.items()),
-            "",
-            *(f"  {example:<{EXAMPLE_WIDTH}}{meaning}" for example, meaning in EXAMPLES),
-            "",
-            "musicjax COMMAND --help shows the common flags of a command, --help=all all of them, --helpfull the",
-            "fields of its config too; musicjax --version prints the version.",
-            "",
-            *(_flag_line(name) for name in ("data", "workdir")),
-            *textwrap.wrap(
-                f"{', '.join(config_files.names())}, or a .py or .json file; if not given: auto with --data, else demo",
-                initial_indent=f"  {'--config=':<{WIDTH}}",
-                subsequent_indent=" " * (WIDTH + 2),
-                width=110,
-            ),
-        ]
-        return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
-    lines = [f"musicjax {command} [flags]: {COMMANDS[command]}", ""]
-    own, whole = (
-        [name for name, flag in FLAGS.items() if command in flag.commands],
-        {"--help=all", "--helpfull"} & {*argv},
-    )
-    shown = own if whole else own[:MOST_SHOWN]
-    lines += [_flag_line(name) for name in shown]
-    lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
-    lines += [NOTES] * (command == "generate")
-    if len(shown) < len(own):
-        lines += [f"  {len(own) - len(shown)} more flags: musicjax {command} --help=all"]
-    elif command == "generate":
-        lines += [f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in ALIASES)}"]
-    return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
-
-
-def _flag_line(name: str) -> str:
-    shown = f"--{name}" if FLAGS[name].kind == "bool" else f"--{name}="
-    return f"  {shown:<{WIDTH}}{FLAGS[name].meaning}"
-
-
-def _fields() -> list[str]:
-    lines = ["Fields of a config, with their values in demo; the fields of other encodings follow:"]
-    demo = config_files.load("demo")
-    lines += config_files.describe(demo)
-    known = {path for path, _, _ in config_lib.fields(demo)}
-    for encoding in config_lib.ENCODINGS:
-        other = Config(data=config_lib.DataConfig(encoding=encoding))
-        own = config_files.describe(other, without=known)
-        lines += [f"with --config.data.encoding={encoding}:", *own] if own else []
-    return lines
 
 
 def _define(command: str, values: flags.FlagValues) -> None:
