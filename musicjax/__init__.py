@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes as Notes
     from musicjax.run.evaluate import evaluate as evaluate
     from musicjax.run.train import train as train
+    from musicjax.store.model import Model as Model
+    from musicjax.store.model import load as load
 
 _HOMES = {
     "Config": ("musicjax.config", "Config"),
+    "load": ("musicjax.store.model", "load"),
     "load_config": ("musicjax.config_files", "load"),
+    "Model": ("musicjax.store.model", "Model"),
     "Notes": ("musicjax.music.notes", "Notes"),
     "read_midi": ("musicjax.music.midi", "read"),
     "write_midi": ("musicjax.music.midi", "write"),
@@ -34,10 +38,12 @@ _HOMES = {
 }
 __all__ = [
     "Config",
+    "Model",
     "Notes",
     "SamplingParams",
     "evaluate",
     "generate",
+    "load",
     "load_config",
     "read_midi",
     "train",

@@ -132,6 +132,12 @@ def trained_frames(clips: Path, shared_by_workers: Path) -> Path:
     return _trained("frames", clips, shared_by_workers)
 
 
+@pytest.fixture(scope="session")
+def trained_events(clips: Path, shared_by_workers: Path) -> Path:
+    """The workdir of the tiny run of note events; a test that changes it takes a copy."""
+    return _trained("events", clips, shared_by_workers)
+
+
 @pytest.fixture
 def own_signal_handlers() -> Iterator[None]:
     """A command sets handlers for the whole process; the tests that follow get theirs back."""

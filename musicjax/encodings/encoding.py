@@ -163,6 +163,19 @@ class Encoding(Protocol):
         """
         ...
 
+    def rows(self, notes: Notes) -> np.ndarray:
+        """A whole piece as rows, float32 [L, C]; says what it had to change.
+
+        Raises:
+            RunError: none of the notes can be written in this encoding.
+        """
+        ...
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """What the model gives a likelihood of: the predicted columns, or whole rows; empty if it gives none."""
+        return ()
+
     def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:
         """Which of some windows [M, T, C] an output without a primer of its own may continue, their indices."""
         return np.arange(len(primers))

@@ -16,6 +16,8 @@ from musicjax.music.notes import Notes
 
 # The most bars that an output has if no length is asked for.
 MOST_BARS = 64
+# A piece that has more than so many times as many bars as another is not about as long.
+ABOUT = 1.5
 
 
 def of_output(
@@ -50,13 +52,14 @@ def of_output(
 
 
 def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
-    """Which piece is most like the training piece of its plan; repeats count only where both have as many bars."""
+    """Which piece is most like the training piece of its plan; repeats count only where both are about as long."""
     if not bins.likenesses or plan.opening < 0:
         return 0
     like = np.array(bins.likenesses)
     spread = [float(np.std(column[column != ABSENT])) if (column != ABSENT).any() else 0.0 for column in like.T]
     own = np.where(like[plan.opening] == ABSENT, np.nan, like[plan.opening])
-    if plan.bars != bins.openings[plan.opening].bars:
+    bars = bins.openings[plan.opening].bars
+    if not bars / ABOUT <= plan.bars <= bars * ABOUT:
         own[likeness.MEASURES.index("repeats")] = np.nan
     return likeness.nearest(pieces, own, spread)
 

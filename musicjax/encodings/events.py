@@ -202,19 +202,31 @@ class EventEncoding(Encoding):
     def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """As `Encoding.primer_of`: the last notes, as many as a match reaches back."""
         to_come = plan.bars or round(plan.notes / self._bins.notes_per_bar)
-        rows, nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, max(to_come - 1, 0))
+        rows = self._rows_of(notes, "primer", max(to_come - 1, 0))
         if self._bins.has_form:
-            rows, nearest = rows[:-1], nearest[:-1]
-        if nearest.any():
-            console.say(
-                "primer",
-                f"{int(nearest.sum())} of {len(notes)} notes move to the nearest time, velocity or meter in the data",
-            )
+            rows = rows[:-1]
         own = bar_position.text_of(*notes.meters[bar_position.segments(notes.onset_beats[-1:], notes.meters)[0], 1:])
         taken = bar_position.text_of(*note_rows.meter_of(rows[-1:], self._bins))
         if own != taken:
             console.say("primer", f"its meter, {own}, becomes {taken}, the nearest that the model knows")
-        return rows[-longest_match.REACH :].astype(np.float32)
+        return rows[-longest_match.REACH :]
+
+    def rows(self, notes: Notes) -> np.ndarray:
+        """As `Encoding.rows`; a model that knows form also has an edge before and after the notes."""
+        return self._rows_of(notes, "piece")
+
+    def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:
+        """A whole piece as rows, float32 [L, C], after which so many bars come; says what it had to change of what."""
+        rows, nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)
+        if nearest.any():
+            count = int(nearest.sum())
+            console.say(name, f"{count} of {len(notes)} notes move to the nearest time, velocity or meter in the data")
+        return rows.astype(np.float32)
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """As `Encoding.likelihoods`."""
+        return tuple(COLUMNS[column] for column in self._bins.predicted)
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
         """As `Encoding.opening`: a few notes, moved to the pitches that each output may draw."""

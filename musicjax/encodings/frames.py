@@ -166,17 +166,28 @@ class FrameEncoding(Encoding):
 
     def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """The last T frames, after silence if there are fewer; if rows show a match, as many as it reaches back."""
-        own, most = self._own, self.config.data.window
+        rows, most = self.rows(notes), self.config.data.window
+        most = max(most, longest_match.REACH) if self._own.match_share else most
+        missing = max(self.config.data.window - len(rows), 0)
+        return np.pad(rows[-most:], ((missing, 0), (0, 0)))
+
+    def rows(self, notes: Notes) -> np.ndarray:
+        """As `Encoding.rows`."""
+        own = self._own
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
         if left_out:
-            console.say("primer", f"leaves out {left_out} notes that are not on the 88 keys of a piano")
+            console.say("piece", f"leaves out {left_out} notes that are not on the 88 keys of a piano")
         if not len(rows):
-            raise RunError("primer: none of its notes is on the 88 keys of a piano; expected some; name another")
+            raise RunError("none of its notes is on the 88 keys of a piano: expected some; name another piece")
         if own.match_share:
             rows = piano_roll.with_matches(rows, np.array([0, len(rows)]))
-            most = max(most, longest_match.REACH)
-        missing = max(self.config.data.window - len(rows), 0)
-        return np.pad(rows[-most:], ((missing, 0), (0, 0))).astype(np.float32)
+        return rows.astype(np.float32)
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """As `Encoding.likelihoods`: of whole frames, where the head has one."""
+        own: FramesModel = self.config.model.own
+        return () if own.head == "regression" else ("frame",)
 
     def rows_of(self, seconds: float, bpm: float) -> int | None:
         """As `Encoding.rows_of`."""

@@ -161,6 +161,10 @@ class NoteEncoding(Encoding):
             console.say("primer", f"clamped {moved} of {rows.size} values to the range of the training data")
         return within
 
+    def rows(self, notes: Notes) -> np.ndarray:
+        """As `Encoding.rows`."""
+        return note_matrix.encode(notes, self._scaling)
+
     def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """As `Encoding.row_seconds`."""
         scaling = self._scaling

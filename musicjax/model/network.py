@@ -150,6 +150,25 @@ def predict_next(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Ar
     return outputs[:, -1] if network.every_position else outputs
 
 
+def hidden(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
+    """What the last layer puts out after each row of windows float32 [B, T, C], from a zero state on: [B, T, H]."""
+    below = inputs(network, params, windows)
+    for name in _layer_names(network):
+        state = lstm.zero_state(len(windows), network.units)
+        below, _ = lstm.unroll(lstm.Params(*params[name]), below, state, network.precision)
+    return below
+
+
+def log_probs(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
+    """Log-likelihood of each row of windows float32 [B, T, C] after the first, given those before it: [B, T - 1, A].
+
+    A is 1, or the number of columns that the head predicts one by one. The network needs outputs at every position.
+    """
+    outputs, targets = apply(network, params, windows[:, :-1]), windows[:, 1:, : network.predicted]
+    score = network.head.score(head_params(params), outputs, targets)
+    return -score.nats[..., None] if score.nats_by_column is None else -score.nats_by_column
+
+
 def head_params(params: dict) -> heads.Params:
     """The head's own parameters; empty for those that have none."""
     return params.get("head", {})

@@ -18,10 +18,8 @@ from musicjax.errors import RunError, UsageError
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
 from musicjax.store.metadata import Origin
-from musicjax.store.model import Model
+from musicjax.store.model import BUILTIN, Model
 
-# The name of the model that comes with the package; ./builtin is a folder.
-BUILTIN = "builtin"
 EXPECTED = f"the workdir of a trained model, or {BUILTIN} for the model that comes with musicjax"
 
 

@@ -6,16 +6,23 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from musicjax import arguments, jax_environment
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Encoding
 from musicjax.errors import RunError, UsageError
+from musicjax.model import network
 from musicjax.model.network import MusicLSTM
+from musicjax.music import notes as notes_lib
+from musicjax.music.notes import Notes
 from musicjax.store import checkpoint
 from musicjax.store.checkpoint import Arrays
 from musicjax.store.metadata import Metadata
+
+# The name of the model that comes with the package; ./builtin is a folder.
+BUILTIN = "builtin"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +49,58 @@ class Model:
         """The config that it was trained with."""
         return self.metadata.config
 
+    @property
+    def network(self) -> MusicLSTM:
+        """The Flax module; `network.apply({"params": model.params}, windows)` gives its outputs."""
+        return self.net
+
+    def log_prob(self, notes: Notes) -> dict[str, np.ndarray]:
+        """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
+
+        Rows of note events are notes, with an edge before the first and after the last if the model knows form. Rows of
+        frames have one column, "frame". Each row is given all rows before it.
+
+        Raises:
+            UsageError: the model predicts a mean and no distribution, or the piece has fewer than two rows.
+            RunError: none of the notes can be written in the encoding.
+        """
+        names = self.encoding.likelihoods
+        if not names:
+            raise UsageError(
+                "log_prob: this model predicts the mean of what follows, which has no likelihood; expected a model of "
+                "note events, or of frames with the head bernoulli or nade"
+            )
+        rows, count = self._rows(notes)
+        if count < 2:
+            raise UsageError("log_prob: the piece has a single row; expected at least two")
+        found = np.asarray(_log_probs(self.net, self.params, rows))[0, : count - 1]
+        return dict(zip(names, found.T, strict=True))
+
+    def hidden_states(self, notes: Notes) -> np.ndarray:
+        """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
+
+        Raises:
+            RunError: none of the notes can be written in the encoding.
+        """
+        rows, count = self._rows(notes)
+        return np.asarray(_hidden(self.net, self.params, rows))[0, :count]
+
+    def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
+        """(a piece as rows [1, L or more, C], L); what fills it up to a power of two changes nothing before it."""
+        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read_midi gives")
+        notes_lib.check(notes, "notes")
+        rows = self.encoding.rows(notes)
+        return np.pad(rows, ((0, _power_of_two(len(rows)) - len(rows)), (0, 0)))[None], len(rows)
+
+
+def _power_of_two(least: int) -> int:
+    """The smallest power of two from `least` on: so pieces of many lengths share a few compiled programs."""
+    return 1 << max(least - 1, 0).bit_length()
+
+
+_log_probs = jax.jit(network.log_probs, static_argnums=0)
+_hidden = jax.jit(network.hidden, static_argnums=0)
+
 
 def of(arrays: Arrays, metadata: Metadata, which: str = "best", config: Config | None = None) -> Model:
     """The model of a checkpoint, as `load` gives it."""
@@ -56,6 +115,7 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
     """The model of a workdir: the "best" parameters by validation loss, or the "latest".
 
     Args:
+        workdir: the folder of a run; "builtin": the model that comes with musicjax.
         config: of the encoding, which reads data with it; other than the saved one in fields that may change alone.
 
     Raises:
@@ -64,7 +124,11 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
     """
     check_which(which)
     jax_environment.require()
-    workdir = arguments.path_of("workdir", workdir, "the folder of a trained model")
+    named, workdir = workdir, arguments.path_of("workdir", workdir, "the folder of a trained model")
+    if named == BUILTIN:
+        from musicjax.store import pretrained  # which loads with this module
+
+        return pretrained.load()
     return of(*checkpoint.restore(workdir), which, config)
 
 

@@ -1,0 +1,86 @@
+"""A trained model in Python: the likelihood of a piece and the LSTM's states, beside evaluation and the Flax module."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import musicjax
+from musicjax.errors import RunError, UsageError
+from musicjax.music.notes import Notes, from_beats
+from musicjax.store import model as model_lib
+from musicjax.store.model import Model
+
+
+def held_out(model: Model) -> list[Notes]:
+    music, _ = model.encoding.music()
+    assert music is not None
+    return music.held_out
+
+
+def recorded(workdir: Path, name: str) -> float:
+    """A metric of the best epoch."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return min((line for line in lines if line["split"] == "valid"), key=lambda line: line["loss"])[name]
+
+
+@pytest.mark.parametrize(("encoding", "metric"), [("events", "nats_per_note"), ("frames", "nats_per_frame")])
+def test_the_likelihood_of_the_held_out_pieces_is_what_training_recorded(request, encoding, metric):
+    workdir = request.getfixturevalue(f"trained_{encoding}")
+    model = musicjax.load(workdir)
+    found = [model.log_prob(piece) for piece in held_out(model)]
+    assert found and set(found[0]) == set(model.encoding.likelihoods)
+    rows = sum(len(next(iter(one.values()))) for one in found)
+    nats = -sum(float(values.sum(dtype=np.float64)) for one in found for values in one.values()) / rows
+    assert nats == pytest.approx(recorded(workdir, metric), rel=1e-4)
+
+
+def test_a_row_does_not_depend_on_what_follows_it(trained_events):
+    model = musicjax.load(trained_events)
+    piece = held_out(model)[0]
+    whole, part = model.encoding.rows(piece), model.encoding.rows(piece)[:20]
+    states = model.hidden_states(piece)
+    assert states.shape == (len(whole), model.config.model.units) and np.isfinite(states).all()
+    alone = model_lib._hidden(model.net, model.params, np.pad(part, ((0, 12), (0, 0)))[None])
+    np.testing.assert_allclose(np.asarray(alone)[0, :20], states[:20], atol=1e-5)
+
+
+def test_the_states_lead_to_the_outputs_of_the_flax_module(trained_events):
+    model = musicjax.load(trained_events)
+    rows = model.encoding.rows(held_out(model)[0])[None]
+    dense = model.params["dense"]
+    outputs = model.network.apply({"params": model.params}, rows)
+    states = np.asarray(model_lib._hidden(model.net, model.params, rows))
+    expected = np.asarray(states @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]))
+    np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-4)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model.params))
+
+
+def test_what_has_no_likelihood_is_refused_by_name(trained_notes, trained_events, tmp_path):
+    piece = from_beats([60, 62], [80, 80], [0, 1], [1, 1])
+    model = musicjax.load(trained_notes)
+    with pytest.raises(UsageError, match="log_prob: this model predicts the mean"):
+        model.log_prob(piece)
+    assert model.hidden_states(piece).shape == (2, model.config.model.units)
+    model = musicjax.load(trained_events)
+    with pytest.raises(UsageError, match=r"notes=3: expected"):
+        model.log_prob(3)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="no checkpoint"):
+        musicjax.load(tmp_path)
+
+
+def test_a_note_without_a_bin_is_said(trained_events, capsys):
+    model = musicjax.load(trained_events)
+    odd = from_beats([60, 62, 64], [80, 80, 80], [0, 0.123, 1], [1, 1, 1])
+    model.log_prob(odd)
+    assert "notes move to the nearest time, velocity or meter in the data" in capsys.readouterr().err
+
+
+def test_the_model_that_comes_with_musicjax_has_a_name():
+    model = musicjax.load("builtin")
+    (piece,) = musicjax.generate(model, num_outputs=1, num_notes=20)
+    assert sum(float(values.sum()) for values in model.log_prob(piece).values()) < 0
