@@ -106,6 +106,23 @@ def numbers(text: str) -> dict:
 # What it says.
 
 
+def test_new_pieces_get_a_page_of_their_own(tmp_path):
+    for name in ("a", "b", "other"):
+        midi.write(composed(0), tmp_path / f"{name}.mid")
+    (tmp_path / "a.wav").touch()
+    path, left_out = page.write_pieces(tmp_path, ["a", "b"], [("model", "runs/mine"), ("seed", "7")])
+    assert (path, left_out) == (tmp_path / "samples.html", [])
+    text = path.read_text()
+    found = Reader(text)
+    assert [card["aria-label"] for card in found.classed("sample")] == ["a", "b"]
+    assert [link["href"] for link in found.all("a") if "download" in link] == ["./a.mid", "./a.wav", "./b.mid"]
+    assert "runs/mine" in text and 'id="curves"' not in text and len(numbers(text)["samples"]) == 2
+    several = [f"p{number}" for number in range(page.MOST_SAMPLES + 1)]
+    for name in several:
+        midi.write(composed(0)[:3], tmp_path / f"{name}.mid")
+    assert page.write_pieces(tmp_path, several, [])[1] == ["1 of 25 samples: the page shows 24"]
+
+
 def test_all_that_is_known_of_a_run_is_in_the_page():
     found = Reader(page.html(a_page()))
     told = {one.strip() for texts in found.texts.values() for one in texts}

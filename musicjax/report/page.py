@@ -1,4 +1,5 @@
-"""A workdir -> report.html: one file to look at and to listen to, which asks nothing of any network.
+"""A workdir -> report.html, new pieces -> samples.html: a file to look at and to listen to, which asks nothing of any
+network.
 
 The page is written by templates/, which jinja2 fills in; this is its only importer. Whatever comes from a workdir, down
 to the names of its files, is escaped and shown as text, never obeyed. The page's policy lets the browser use this style
@@ -32,7 +33,7 @@ from musicjax.report import curves, records, svg
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
 
-NAME = "report.html"
+NAME, OF_PIECES = "report.html", "samples.html"
 # What a browser shows without becoming slow: pieces, and notes of each.
 MOST_SAMPLES, MOST_NOTES = 24, 4000
 MOST_REASONS = 12
@@ -72,6 +73,7 @@ class Page:
         lines: the lines of metrics.jsonl.
         data: how many files were kept, recovered and skipped, and why: (name, value) each.
         compared: (metric, mean of the generated pieces, mean of the real ones, overlap area) each.
+        is_run: whether it tells of a run, and not of new pieces alone.
         compared_on: how many notes of each piece were compared, and with what; may be empty.
     """
 
@@ -83,6 +85,7 @@ class Page:
     samples: list[Sample] = dataclasses.field(default_factory=list)
     compared: list[tuple[str, Any, Any, Any]] = dataclasses.field(default_factory=list)
     compared_on: str = ""
+    is_run: bool = True
 
 
 def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str]]:
@@ -95,13 +98,27 @@ def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str
         RunError: the workdir has no metrics, or the page cannot be written; an older one stays.
     """
     left_out: list[str] = []
-    content = html(read(workdir, left_out, names))
-    path = workdir / NAME
+    return _written(workdir / NAME, read(workdir, left_out, names)), left_out
+
+
+def write_pieces(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> tuple[Path, list[str]]:
+    """Writes FOLDER/samples.html, which plays its MIDI files of these names: (the file, what is left out and why).
+
+    Raises:
+        RunError: the page cannot be written; an older one stays.
+    """
+    left_out: list[str] = []
+    samples = _samples(folder, names, {}, left_out, "")
+    page = Page(title=folder.absolute().name, facts=facts, samples=samples, is_run=False)
+    return _written(folder / OF_PIECES, page), left_out
+
+
+def _written(path: Path, page: Page) -> Path:
     try:
-        files.write(path, content)
+        files.write(path, html(page))
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
-    return path, left_out
+    return path
 
 
 def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> Page:
@@ -121,7 +138,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         settings=settings,
         lines=lines,
         data=data,
-        samples=_samples(workdir / "samples", names, part(metrics, "samples"), left_out),
+        samples=_samples(workdir / "samples", names, part(metrics, "samples"), left_out, "samples/"),
         compared=[
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
@@ -171,7 +188,10 @@ def _data(path: Path) -> list[tuple[str, str]]:
     return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
 
 
-def _samples(folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str]) -> list[Sample]:
+def _samples(
+    folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str], place: str
+) -> list[Sample]:
+    """The pieces of a folder; place: that of the folder as seen from the page, "" or ending with /."""
     paths = [path for path in sorted(folder.glob("*.mid")) if names is None or path.stem in names]
     if len(paths) > MOST_SAMPLES:
         left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")
@@ -187,7 +207,7 @@ def _samples(folder: Path, names: list[str] | None, metrics: dict[str, Any], lef
         if isinstance(copy, dict) and copy.get("length"):
             told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
         beside = [path, *(path.with_suffix(suffix) for suffix in SOUNDS)]
-        found = tuple(f"samples/{file.name}" for file in beside if file.is_file())
+        found = tuple(f"{place}{file.name}" for file in beside if file.is_file())
         samples.append(Sample(path.stem, notes, found, own, told))
     return samples
 
