@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from musicjax import main
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.generation import generate
-from musicjax.music import midi
+from musicjax.model import network
+from musicjax.music import keys, midi
 from musicjax.store import pretrained
 
 # Of the first piece of seed 0 at temperature 0: pitches and onsets in sixteenths.
-PITCHES = [72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69, 72, 57, 60, 65, 69, 41, 72, 41, 57, 60, 65, 69]
-STEPS = [2, 4, 4, 4, 4, 6, 6, 8, 8, 8, 8, 8, 10, 12, 12, 12, 12, 14, 14, 16, 16, 16, 16, 16]
+PITCHES = [57, 60, 64, 45, 81, 81, 57, 60, 64, 45, 57, 60, 64, 45, 81, 81, 57, 60, 64, 45, 57, 62, 65, 50]
+STEPS = [0, 0, 0, 0, 0, 2, 4, 4, 4, 6, 8, 8, 8, 8, 8, 10, 12, 12, 12, 14, 16, 16, 16, 16]
+PROGRAMS = [0, 0, 0, 32, 73, 73, 0, 0, 0, 32]
 
 
 def test_it_is_small_and_has_a_card():
@@ -26,30 +29,36 @@ def test_it_is_small_and_has_a_card():
     assert sum(path.stat().st_size for path in files) <= 4_000_000
     card = (pretrained.FOLDER / "README.md").read_text()
     metadata = json.loads((pretrained.FOLDER / pretrained.METADATA).read_text())
-    assert metadata["config"]["data"]["source"] == "builtin"
     assert f"{metadata['best_loss']:.2f} nats" in card and f"seed {metadata['config']['seed']}" in card
+    parameters = network.count(pretrained.load().params)
+    assert f"{parameters:,}\nparameters" in card and parameters <= 530_000
+    # The flags in the card are those of its config.
+    for name, value in re.findall(r"--config\.(\S+)=(\S+)", card):
+        section, field = name.split(".")
+        own = metadata["config"][section][field]
+        assert str(own) == value if isinstance(own, str) else own == float(value), name
 
 
 def test_its_sample_comes_again_from_its_seed():
     model = pretrained.load()
-    (notes,) = generate.generate(model, num_outputs=1, num_notes=len(PITCHES), sampling=SamplingParams(temperature=0.0))
-    assert notes.pitch.tolist() == PITCHES
+    sampling = SamplingParams(temperature=0.0)
+    (notes,) = generate.generate(model, num_outputs=1, num_notes=len(PITCHES), exact=True, sampling=sampling)
+    assert notes.pitch.tolist() == PITCHES and notes.program[: len(PROGRAMS)].tolist() == PROGRAMS
     assert np.rint(notes.onset_beats * 4).astype(int).tolist() == STEPS
 
 
 def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # As many notes as above, so that the sampling program is compiled once.
-    flags = ["--num_outputs=2", f"--num_notes={len(PITCHES)}", "--key=D", "--pitch_range=55,79", "--seed=3"]
-    flags += ["--audio=wav"]
+    flags = ["--num_outputs=2", "--bars=8", "--key=D", "--seed=3", "--audio=wav"]
     assert main.main(["generate", *flags]) == 0
     out, err = capsys.readouterr()
     assert out.split() == ["generated/seed3-000.mid", "generated/seed3-001.mid"]
     assert "no --workdir: the small model that comes with musicjax" in err and "renamed" not in err
     for path in map(Path, out.split()):
         notes = midi.read(path)
-        assert {int(pitch) % 12 for pitch in notes.pitch} <= {2, 4, 6, 7, 9, 11, 1}
-        assert notes.pitch.min() >= 55 and notes.pitch.max() <= 79 and len(set(notes.duration_beats.tolist())) > 1
+        (key,) = keys.of(notes)
+        assert keys.text_of(*key[1:]) == "D major"
+        assert len(set(notes.duration_beats.tolist())) > 1 and len(set(notes.program.tolist())) > 1
         assert path.with_suffix(".wav").stat().st_size > 44_100
 
 
