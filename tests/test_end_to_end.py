@@ -119,10 +119,10 @@ def test_temperature_zero_is_the_mean_prediction_whatever_the_noise_key(run: Pat
 
 def test_lengths_in_notes_and_in_seconds(run: Path, tmp_path: Path) -> None:
     generate(run, tmp_path / "notes", "--num_outputs=4", "--num_notes=60")
-    for path in (tmp_path / "notes").iterdir():
+    for path in (tmp_path / "notes").glob("*.mid"):
         assert len(musicjax.read_midi(path)) == 60
     generate(run, tmp_path / "seconds", "--num_outputs=4", "--seconds=9")
-    for path in (tmp_path / "seconds").iterdir():
+    for path in (tmp_path / "seconds").glob("*.mid"):
         notes = musicjax.read_midi(path)
         assert 4 < notes.seconds <= 9.001
         assert len(notes)
@@ -253,9 +253,10 @@ store.close()
 
 def test_one_long_rest_is_named(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     music = shutil.copytree(clips, tmp_path / "music")
-    for name in ("rest1.mid", "rest2.mid"):  # two, so that one of them trains
-        onset = np.arange(40) * 0.25 + np.where(np.arange(40) < 20, 0.0, 550.0 if name == "rest1.mid" else 540.0)
-        musicjax.write_midi(from_seconds(np.full(40, 60), np.full(40, 80), onset, np.full(40, 0.2)), music / name)
+    for number in range(2):  # two, so that one of them trains
+        onset = np.arange(40) * 0.25 + np.where(np.arange(40) < 20, 0.0, 540.0 + number)
+        notes = from_seconds(60 + np.arange(40) % (number + 5), np.full(40, 80), onset, np.full(40, 0.2))
+        musicjax.write_midi(notes, music / f"rest{number}.mid")
     encoding.of(tiny_runs.config_of(music)).dataset()
     assert "rests for 5" in capsys.readouterr().err
 

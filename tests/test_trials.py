@@ -34,7 +34,7 @@ from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
-TRIALS, EPOCHS = 5, 8
+TRIALS, EPOCHS = 5, 7
 # The tiny run has the first of each. At the second rate the best epoch comes before the last one, and rounding errors
 # stay small.
 RATES, DROPOUTS = (1e-3, 0.03), (0.2, 0.5)

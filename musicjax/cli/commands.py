@@ -33,6 +33,7 @@ OBEYED = {
         "sample.best_of",
     ),
     "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
+    "export": ("data.cache",),
 }
 
 
@@ -44,6 +45,7 @@ def run(call: Call) -> int:
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     signals.install(goes_on * (call.command == "train"))
     commands = {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data, "report": _report}
+    commands["export"] = _export
     commands[call.command](call)
     return 0
 
@@ -152,6 +154,25 @@ def _generate(call: Call) -> None:
     if request.audio != "none" and pieces:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)
+    if pieces:
+        _page(folder, [path.stem for path in paths], _facts(call, request))
+
+
+def _facts(call: Call, request: Request) -> list[tuple[str, str]]:
+    """What the page of new pieces says of them: (name, value) each."""
+    model = call.options["workdir"] or "the one that comes with musicjax"
+    asked = [(name, call.options[name]) for name in ("primer", "infill", "vary") if call.options[name]]
+    return [("model", str(model)), ("seed", str(request.seed)), *asked]
+
+
+def _page(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> None:
+    """The page that plays some files of a folder; says what it leaves out."""
+    from musicjax.report import page
+
+    path, left_out = page.write_pieces(folder, names, facts)
+    for fact in left_out:
+        console.say("left out", fact)
+    console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")
 
 
 def _given(request: Request, model: Model, primer: str) -> Notes | None:
@@ -210,6 +231,15 @@ def _evaluate(call: Call) -> None:
     which = call.options["checkpoint"]
     model = model_lib.load(workdir, which, config)
     console.result(json.dumps(evaluate.score(model, workdir, call.options["data"], which)))
+
+
+def _export(call: Call) -> None:
+    jax_environment.require()
+    from musicjax.store import export
+
+    model, _, _ = _model(call)
+    for path in export.write(model, Path(call.options["output"])):
+        console.result(console.printable(str(path)))
 
 
 def _data(call: Call) -> None:
