@@ -208,6 +208,12 @@ class DataConfig(Section):
         "key: a note lasts until its key is released; pedal: as long as the sustain pedal holds it",
         choices=("key", "pedal"),
     )
+    tracks: str = knob(
+        "merge",
+        "merge: tracks of a MIDI file that play one program are one instrument; apart: each is one of its own, told by "
+        "another program of the same family",
+        choices=("merge", "apart"),
+    )
     window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax.cli import flags
-from musicjax.corpus import cache, split, worker
+from musicjax.config import DataConfig
+from musicjax.corpus import cache, load, split, worker
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus.read import Options, Reading, read_file
 from musicjax.errors import UsageError
 from musicjax.generation import generate, request
-from musicjax.music import instruments, long_rests, midi, musicxml
+from musicjax.music import instruments, long_rests, midi, midi_programs, musicxml
 from musicjax.music.notes import COLUMNS, DRUMS, Notes, check, from_beats, from_seconds
 from tests.midi_dumps import midi_file
 
@@ -447,3 +448,27 @@ def test_every_key_has_a_signature_with_its_pitches(tmp_path, tonic, mode):
 def test_unknown_keys_are_not_written(tmp_path):
     midi.write(notes_of([0]), tmp_path / "a.mid")
     assert not [message for message in mido.MidiFile(tmp_path / "a.mid").tracks[0] if message.type == "key_signature"]
+
+
+# Tracks apart.
+
+
+def test_tracks_of_one_program_are_apart_as_far_as_the_family_has_programs():
+    program = np.array([0, 0, 0, 40, 40, 1, DRUMS, DRUMS])
+    track = np.array([1, 2, 3, 4, 4, 5, 6, 7])
+    assert midi_programs.apart(program, track).tolist() == [0, 2, 3, 40, 40, 1, DRUMS, DRUMS]
+    many = np.zeros(10, np.int64)
+    assert midi_programs.apart(many, np.arange(10)).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 0]
+    assert midi_programs.apart(many[:0], many[:0]).tolist() == []
+
+
+def test_a_corpus_has_tracks_apart_if_it_is_asked_for_and_keeps_both_readings(tmp_path):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    parts = [from_beats([pitch], [80], [0], [1]) for pitch in (72, 60, 48)]
+    midi.write(parts, folder / "a.mid", programs=[0, 0, 32])
+    for tracks, expected in (("merge", [0, 0, 32]), ("apart", [0, 1, 32]), ("merge", [0, 0, 32])):
+        data = DataConfig(source=str(folder), cache=str(tmp_path / "cache"), tracks=tracks)
+        corpus, _ = load.load(data)
+        notes = corpus.piece(0)
+        assert notes.program[np.argsort(-notes.pitch)].tolist() == expected

@@ -362,6 +362,7 @@ def _as_0_1_0(config: Config) -> dict:
         values["model"]["head"] = {"notes": "regression", "events": "categorical"}[config.data.encoding]
     del (
         values["data"]["sustain"],
+        values["data"]["tracks"],
         values["data"]["instruments"],
         values["sample"]["best_of"],
         values["sample"]["stop_loops"],

@@ -57,7 +57,8 @@ def _made(base: str) -> Path:
 
 def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:
     """Where the reading of a file of this content is kept. How a file is read may depend on its suffix, too."""
-    kind, suffix = f"{'all' if options.percussion else 'pitched'}-{options.sustain}", suffix_of(path.name)
+    suffix, kind = suffix_of(path.name), f"{'all' if options.percussion else 'pitched'}-{options.sustain}"
+    kind += "-apart" * options.tracks_apart
     name = f"{sha256}-{suffix[1:]}" if suffix in (*SCORE_SUFFIXES, *ARCHIVE_SUFFIXES) else sha256
     return cache / f"notes-v{READER_VERSION}-f{FORMAT_VERSION}-{kind}" / name[:2] / name
 

@@ -19,7 +19,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import pool
 from musicjax.corpus.corpus import ReadFile
 from musicjax.corpus.find import Found, foreign_words
-from musicjax.corpus.read import Options, Reading, skipped
+from musicjax.corpus.read import Options, Reading, options_of, skipped
 from musicjax.music.notes import Notes
 
 UNPACKED = "unpacked"  # in the name of the folder that archives are unpacked into, which goes when they are read
@@ -32,7 +32,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
     Args:
         root: the folder that all paths are in.
         cache: the folder of readings; None: there is none.
-        data: workers, seconds_per_file, percussion and sustain are used.
+        data: workers, seconds_per_file, percussion, sustain and tracks are used.
         update: told how many files are done, of how many.
 
     Raises:
@@ -40,7 +40,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
     """
     total = len(found.paths)
     with _folder(cache) as folder:
-        readings = _Readings(cache, Options(data.percussion, data.sustain, str(folder)))
+        readings = _Readings(cache, options_of(data)._replace(unpacked=str(folder)))
 
         def ask(paths: Iterable[Path]) -> None:
             unknown = readings.unknown(paths)

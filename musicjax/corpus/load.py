@@ -52,7 +52,7 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
     """Reads the source, downloads it first if need be, shows progress and says what became of the files.
 
     Args:
-        data: source, cache, workers, seconds_per_file, percussion and sustain are used.
+        data: source, cache, workers, seconds_per_file, percussion, sustain and tracks are used.
 
     Returns:
         The corpus of all files that gave notes (perhaps none), and an Outcome for each file found, by path.

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.music import file_kinds, midi
 from musicjax.music.notes import NoNotesError, Notes
+
+if TYPE_CHECKING:  # a reading process does without
+    from musicjax.config import DataConfig
 
 # What one file may take, NumPy's own share included; `worker` keeps to it. The most events that a file may have take a
 # quarter of it.
@@ -24,11 +27,13 @@ class Options(NamedTuple):
     Attributes:
         percussion: whether to keep the notes of MIDI's percussion channel.
         sustain: whether a note lasts until its "key" is released, or as long as the "pedal" holds it.
+        tracks_apart: whether tracks of a MIDI file that play one program are instruments of their own.
         unpacked: a folder for the files of an archive; empty: an archive is not unpacked.
     """
 
     percussion: bool = True
     sustain: str = "key"
+    tracks_apart: bool = False
     unpacked: str = ""
 
 
@@ -67,6 +72,11 @@ class Reading(NamedTuple):
     code: str
     detail: str
     members: tuple[Member, ...] = ()
+
+
+def options_of(data: DataConfig) -> Options:
+    """How the files of a source are read."""
+    return Options(data.percussion, data.sustain, data.tracks == "apart")
 
 
 def skipped(code: str, detail: str) -> Reading:
@@ -122,7 +132,9 @@ def _read_pieces(path: str, kind: str, options: Options) -> tuple[list[Notes], d
     if kind in file_kinds.ARCHIVES:
         raise NoNotesError("archive", f"is a {kind}, not a piece of music; unpack it, and name what is in it")
     if kind != file_kinds.SCORE:
-        return midi.read_pieces(path, percussion=options.percussion, sustain=options.sustain)
+        return midi.read_pieces(
+            path, percussion=options.percussion, sustain=options.sustain, tracks_apart=options.tracks_apart
+        )
     from musicjax.music import musicxml
 
     score, mended = musicxml.read(path, percussion=options.percussion)

@@ -39,7 +39,7 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
     path = arguments.path_of(name, primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'")
     data = model.config.data
-    reading, pieces = read_lib.read_file(str(path), read_lib.Options(data.percussion, data.sustain))
+    reading, pieces = read_lib.read_file(str(path), read_lib.options_of(data))
     if len(pieces) != 1:
         reason = f"type 2: its tracks are {len(pieces)} separate pieces" if pieces else reading.detail
         raise RunError(f"{name} {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")

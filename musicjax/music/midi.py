@@ -13,7 +13,16 @@ import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
-from musicjax.music import bar_position, long_rests, midi_chunks, midi_events, midi_notes, midi_tracks, tempo_map
+from musicjax.music import (
+    bar_position,
+    long_rests,
+    midi_chunks,
+    midi_events,
+    midi_notes,
+    midi_programs,
+    midi_tracks,
+    tempo_map,
+)
 from musicjax.music import notes as notes_lib
 from musicjax.music.keys import RELATIVE_MAJOR, SPELLINGS
 from musicjax.music.midi_chunks import Mended, MidiError
@@ -68,9 +77,12 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
 
 
 def read_pieces(
-    path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key"
+    path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key", tracks_apart: bool = False
 ) -> tuple[list[Notes], Mended]:
     """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what it mended to read them.
+
+    Args:
+        tracks_apart: whether tracks that play one program get programs of their own, see `midi_programs.apart`.
 
     Raises:
         MidiError: the file gives no notes, with the reason.
@@ -84,6 +96,8 @@ def read_pieces(
     layout = midi_chunks.find(data, mended)
     found = midi_events.read(data, layout.tracks, mended)
     table = midi_notes.pair(found, merged=layout.kind != 2, pedal=sustain == "pedal")
+    if tracks_apart:
+        table = table._replace(program=midi_programs.apart(table.program, table.track))
     if not len(table.onset):
         code, why = next(iter(mended.items()), ("no_notes", ""))
         raise MidiError(code, f"holds no notes{why and ': '}{why}")

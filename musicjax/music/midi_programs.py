@@ -10,6 +10,7 @@ from musicjax.music.notes import DRUMS
 PROGRAM_CHANGE = 0xC  # high half of the status
 PERCUSSION_CHANNEL = 9
 CHANNELS = 16
+FAMILY = 8  # programs of General MIDI in a family
 
 
 def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndarray:
@@ -33,6 +34,23 @@ def of_notes(events: Events, begins: np.ndarray, merged: bool = True) -> np.ndar
             last = np.where(tick[last] >= tick[other], last, other)
         found = np.where(last < 0, 0, events.first[last].astype(np.int64))
     return np.where(channel == PERCUSSION_CHANNEL, DRUMS, found)
+
+
+def apart(program: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """Programs int64 [N] such that no two tracks share one, as long as its family has others that the file leaves free.
+
+    The first track of a program keeps it. Drums are one.
+    """
+    found, taken = program.copy(), set(program.tolist())
+    first: set[int] = set()
+    for one, own in np.unique(np.stack([track, program]), axis=1).T.tolist():
+        family = range(own // FAMILY * FAMILY, own // FAMILY * FAMILY + FAMILY)
+        free = next((other for other in family if other not in taken), None)
+        if own in first and own != DRUMS and free is not None:
+            taken.add(free)
+            found[(track == one) & (program == own)] = free
+        first.add(own)
+    return found
 
 
 def _constant(events: Events, begins: np.ndarray, changes: np.ndarray, merged: bool) -> np.ndarray | None:
