@@ -55,7 +55,7 @@ def test_keras_and_pytorch_predict_the_same_with_them(exported, trained_notes, k
     expected = np.asarray(network.predict_next(model.net, model.params, windows))
     np.testing.assert_allclose(np.asarray(names["in_keras"](windows)), expected, atol=1e-5)
     with torch.no_grad():
-        np.testing.assert_allclose(names["in_torch"](torch.from_numpy(windows)).numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(names["in_torch"](torch.tensor(windows)).numpy(), expected, atol=1e-5)
 
 
 def test_layers_embeddings_and_heads_have_names_of_their_own(trained_events):
