@@ -27,7 +27,7 @@ from musicjax.corpus import load as data_lib
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
-from musicjax.music import copies, metrics, note_bins, note_rows
+from musicjax.music import copies, likeness, metrics, note_bins, note_rows
 from musicjax.music.notes import Notes
 from musicjax.run import device
 from musicjax.store import model as model_lib
@@ -105,7 +105,9 @@ def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length
     corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(folder / "test")))
     real = [corpus.piece(p)[:length] for p in range(len(corpus))]
     of_real = [metrics.of_piece(piece) for piece in real]
-    found: dict[str, Any] = {"test pieces": {**summed(of_real), "median_copy_notes": median_copy(real, known)}}
+    found: dict[str, Any] = {
+        "test pieces": {**summed(of_real), **heard(real), "median_copy_notes": median_copy(real, known)}
+    }
     found["test pieces"]["whole_most_repeated_8gram"] = max(
         metrics.of_piece(piece)[GRAM] for piece in [*music.training, *(corpus.piece(p) for p in range(len(corpus)))]
     )
@@ -114,6 +116,7 @@ def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length
         overlaps = metrics.compare(measured, of_real)
         found[name] = {
             **summed(measured),
+            **heard(pieces),
             "mean_overlap_area": round(metrics.mean_overlap_area(overlaps), 4),
             "overlap_area": {metric: round(overlap.overlap_area, 3) for metric, overlap in overlaps.items()},
             "median_copy_notes": median_copy(pieces, known),
@@ -130,6 +133,12 @@ def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
+def heard(pieces: list[Notes]) -> dict[str, float]:
+    """The means of what musicjax.music.likeness measures of pieces that may be cut off."""
+    means = likeness.means(pieces)
+    return {name: round(means[name], 3) for name in ("scale", "in_chord", "repeats")}
+
+
 def median_copy(pieces: list[Notes], known: copies.Known) -> float:
     """The median over pieces of the longest run, in notes, that a piece shares with the training pieces."""
     return float(np.median([copies.longest(piece, known).length for piece in pieces]))
@@ -144,6 +153,7 @@ def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
         mine["highest_most_repeated_8gram"],
         mine["mean_overlap_area"],
     )
+    repeats = mine["repeats"], real["repeats"]
     copied, own = mine["median_copy_notes"], real["median_copy_notes"]
     most = real["whole_most_repeated_8gram"]
     return {
@@ -153,6 +163,7 @@ def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
             f"{gram:g} against {most:g}",
         ),
         "mean overlap area at least .75": (area >= 0.75, f"{area:.3f}"),
+        "repeats within .05": (abs(repeats[0] - repeats[1]) <= 0.05, f"{repeats[0]:.3f} against {repeats[1]:.3f}"),
         "higher than the others'": (area > max(others.values(), default=0.0), f"{area:.3f} against {others}"),
         "copies no longer than a real piece's, plus 4": (copied < own + 4, f"{copied:g} against {own:g}"),
         "within 60 s, start included": (found["seconds_of_generating"] < 60, f"{found['seconds_of_generating']} s"),
@@ -171,6 +182,9 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"{metric:<22}" + "".join(f"{cell:>20}" for cell in cells))
     for field in (
         "mean_overlap_area",
+        "scale",
+        "in_chord",
+        "repeats",
         "median_copy_notes",
         "highest_most_frequent_pitch",
         "highest_most_repeated_8gram",

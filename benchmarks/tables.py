@@ -225,11 +225,19 @@ def quality(result: dict[str, Any]) -> str:
                     f"{of['highest_most_frequent_pitch']:.0%}",
                     f"{of['highest_most_repeated_8gram']:g}",
                     f"{of['median_copy_notes']:g}",
+                    f"{of['repeats']:.2f}" if "repeats" in of else "",
                     *(f"{of['means'][metric]:.2f}" for metric in shown),
                 ]
             )
     header = ["500 notes each", "mean overlap area", "largest share of one pitch", "most repeats of an 8-gram"]
-    header += ["median longest copy, notes", "scale consistency", "pitch-class entropy", "polyphony", "longest repeat"]
+    header += [
+        "median longest copy, notes",
+        "repeats",
+        "scale consistency",
+        "pitch-class entropy",
+        "polyphony",
+        "longest repeat",
+    ]
     return markdown(header, body)
 
 
