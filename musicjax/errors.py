@@ -12,5 +12,9 @@ class RunError(RuntimeError):
     """The request is fine, its data or its run is not: exit status 1."""
 
 
+class TogetherError(RunError):
+    """The processes of one training cannot go on together, and all of them know."""
+
+
 class SaveError(RunError):
     """A checkpoint could not be saved; threads that worked on it may never end."""

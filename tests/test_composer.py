@@ -178,7 +178,8 @@ def test_a_clip_ends_with_its_last_bar(clips):
 
 def test_melodies_stay_in_one_scale(clips):
     shares = [_scale_share(clip.parts[0].pitch) for clip in clips]
-    assert min(shares) >= 0.85, "a clip in minor may have both sevenths"
+    others = [share for share, clip in zip(shares, clips, strict=True) if not clip.key.endswith("minor")]
+    assert min(others) >= 0.9 and min(shares) >= 0.85, "a clip in minor may have both sevenths"
     assert np.mean(shares) >= 0.98
 
 

@@ -102,8 +102,7 @@ def test_what_was_measured_is_kept_by_size_and_device_and_another_machines_is_no
     assert [units for units, _ in sizes] == [128, 256]
     (kept,) = tmp_path.rglob(precision.NAME)
     measures(monkeypatch, 2.0, 1.0)
-    other = SimpleNamespace(platform="cpu", device_kind="another")
-    monkeypatch.setattr(jax, "local_devices", lambda: [other])
+    monkeypatch.setattr(precision, "_name", lambda device: "another")
     assert device.with_precision(auto(128, str(tmp_path)), None)[0].model.precision == "bfloat16"
     assert len(json.loads(kept.read_text())) == 3
     monkeypatch.undo()
@@ -140,7 +139,7 @@ def test_a_small_network_is_not_measured(monkeypatch):
 def test_the_first_process_decides_for_all(monkeypatch):
     sizes = measures(monkeypatch, 1.0, 2.0)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
-    monkeypatch.setattr(device.mesh, "of_the_first", lambda number: precision.CHOICES.index("bfloat16"))
+    monkeypatch.setattr(device.processes, "of_the_first", lambda name, known: "bfloat16")
     assert device.with_precision(auto(), None)[0].model.precision == "bfloat16" and not sizes
 
 

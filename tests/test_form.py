@@ -137,7 +137,7 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
     monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
     params = [SamplingParams(), SamplingParams(), SamplingParams(temperature=0)]
-    found = whole.rows(model, params, [None] * 3, None, None, "carry")
+    found = whole.rows(model, params, [Plan()] * 3, None, None, "carry")
     assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
     assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
@@ -163,7 +163,7 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
 
     monkeypatch.setattr(encoding, "nearest", nearest)
     params = [SamplingParams(best_of=10)] * (3 + beside)
-    found = whole.rows(model, params, [None] * len(params), None, None, "carry")
+    found = whole.rows(model, params, [Plan(opening=0)] * len(params), None, None, "carry")
     assert [int(piece[0, 0]) for piece in found[:3]] == [last - 1, 110, 200 + last]
     assert offered[0] == list(range(101, 111)), "the first ten that end"
 
@@ -188,16 +188,21 @@ def test_a_try_is_compared_with_the_piece_of_its_plan_and_its_repeats_only_where
     tries = [dataclasses.replace(plain, pitch=plain.pitch + np.arange(40) % 5), second]
     assert event_plans.nearest(bins, tries, plan) == 1
     older = dataclasses.replace(bins, likenesses=())
-    assert event_plans.nearest(older, tries, plan) == 0 == event_plans.nearest(bins, tries, Plan())
+    assert event_plans.of_output(older, SamplingParams(), 1, Length(), 120.0, None).opening == -1, "nothing to compare"
     seen = []
     monkeypatch.setattr(likeness, "nearest", lambda pieces, like, spread: seen.append(np.isnan(like).tolist()) or 0)
     event_plans.nearest(bins, tries, plan)
     event_plans.nearest(bins, tries, plan._replace(bars=4))
+    event_plans.nearest(bins, tries, event_plans.of_output(bins, SamplingParams(), 1, Length(40), 120.0, None))
     # A melody alone is in no chord.
     names = [[name for name, absent in zip(likeness.MEASURES, one, strict=True) if absent] for one in seen]
-    assert names == [["in_chord"], ["in_chord", "repeats"]]
+    assert names == [["in_chord"], ["in_chord", "repeats"], ["in_chord"]], "40 notes are as long as 10 bars"
     with pytest.raises(ValueError, match="2 likenesses for 1 openings"):
         note_bins.from_saved(dataclasses.asdict(bins) | {"openings": [[0, 0, 0, 10]]})
+    assert len(likeness.MEASURES) == note_bins.MEASURED
+    for damaged in ([[1.0] * 4] * 2, [[1.0, 1.0, 1.0, 1.0, np.nan]] * 2, [[1.0, 1.0, 1.0, 1.0, 7.0]] * 2):
+        with pytest.raises(ValueError, match="no measures"):
+            note_bins.from_saved(dataclasses.asdict(bins) | {"likenesses": damaged})
 
 
 def test_an_ending_is_an_edge_within_the_last_bar(model):

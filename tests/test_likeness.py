@@ -114,6 +114,8 @@ def test_the_nearest_piece_differs_least_in_what_the_real_one_has():
     like = np.array(list(likeness.of_piece(_tune(3)).values()))
     assert likeness.nearest([noise, tune], like, [0.1] * 5) == 1
     assert likeness.nearest([tune, noise], like, [0.1] * 5) == 0
+    # Where real pieces are all alike, the spread is not 0.
+    assert likeness.nearest([noise, tune], like, [0.0] * 5) == 1
     # What the real piece has not is not compared; what a try lacks counts against it.
     assert likeness.nearest([noise, tune], np.full(5, np.nan), [0.1] * 5) == 0
     melody = _notes(*[(float(beat), 60 + beat % 5, 1.0) for beat in range(32)])

@@ -15,7 +15,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.generation import generate
 from musicjax.model import network
-from musicjax.music import keys, midi
+from musicjax.music import keys, midi, note_bins
 from musicjax.store import pretrained
 
 # Of the first piece of seed 0 at temperature 0: pitches and onsets in sixteenths.
@@ -32,6 +32,9 @@ def test_it_is_small_and_has_a_card():
     assert f"{metadata['best_loss']:.2f} nats" in card and f"seed {metadata['config']['seed']}" in card
     parameters = network.count(pretrained.load().params)
     assert f"{parameters:,}\nparameters" in card and parameters <= 530_000
+    bins = note_bins.from_saved(metadata["learned"]["bins"])
+    uniform = sum(np.log(bins.used[column] + (column == note_bins.INTERVAL)) for column in bins.predicted)
+    assert f"would give {uniform:.1f}" in card, "the edge is an interval too"
     # The flags in the card are those of its config.
     for name, value in re.findall(r"--config\.(\S+)=(\S+)", card):
         section, field = name.split(".")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
-# What generate and evaluate obey of a config that is given beside a workdir; all else is the run's.
+# What these commands obey of a config that is given beside a workdir; all else is the run's.
 OBEYED = {
     "generate": (
         "data.cache",
@@ -44,8 +44,14 @@ def run(call: Call) -> int:
     """
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     signals.install(goes_on * (call.command == "train"))
-    commands = {"train": _train, "generate": _generate, "evaluate": _evaluate, "data": _data, "report": _report}
-    commands["export"] = _export
+    commands = {
+        "train": _train,
+        "generate": _generate,
+        "evaluate": _evaluate,
+        "data": _data,
+        "report": _report,
+        "export": _export,
+    }
     commands[call.command](call)
     return 0
 
@@ -217,7 +223,9 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
 
     model = pretrained.load()
     device.keep_programs(model.config.data)
-    console.say("model", "no --workdir: the small model that comes with musicjax, trained on the built-in corpus")
+    console.say(
+        "model", "no --workdir: the small model that comes with musicjax, trained on music that musicjax composes"
+    )
     return model, model.config, Path("generated")
 
 
@@ -237,8 +245,10 @@ def _export(call: Call) -> None:
     jax_environment.require()
     from musicjax.store import export
 
+    output = Path(call.options["output"])
+    export.require_suffix(output)
     model, _, _ = _model(call)
-    for path in export.write(model, Path(call.options["output"])):
+    for path in export.write(model, output):
         console.result(console.printable(str(path)))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from musicjax import config as config_lib
 from musicjax import config_files
-from musicjax.cli import flags
+from musicjax.cli import flags, help
 from musicjax.errors import UsageError
 
 BASH = """\
@@ -70,7 +70,8 @@ def script(words: list[str]) -> str:
 def _names(command: str) -> list[str]:
     """The flags of a command as they are typed, and the fields of a config."""
     own = [f"--{name}{'=' * (flag.kind != 'bool')}" for name, flag in flags.FLAGS.items() if command in flag.commands]
-    return [*own, "--config=", *(f"--config.{path}=" for path in config_lib.paths()), "--help", "--helpfull"]
+    fields = ["--config=", *(f"--config.{path}=" for path in config_lib.paths())] if command != "report" else []
+    return [*own, *fields, *help.WORDS]
 
 
 def _filled(template: str, case: str) -> str:

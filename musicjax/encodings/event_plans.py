@@ -48,18 +48,21 @@ def of_output(
     asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
     bars = asked if any(length.measured) else min(bars, MOST_BARS)
     played, ends = instruments_of(bins, params), not length.exact
-    return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=number, instruments=played)
+    opening = number if bins.likenesses else -1
+    return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=opening, instruments=played)
 
 
 def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
-    """Which piece is most like the training piece of its plan; repeats count only where both are about as long."""
-    if not bins.likenesses or plan.opening < 0:
-        return 0
+    """Which piece is most like the training piece of its plan; repeats count only where both are about as long.
+
+    Args:
+        plan: one that has an opening.
+    """
     like = np.array(bins.likenesses)
     spread = [float(np.std(column[column != ABSENT])) if (column != ABSENT).any() else 0.0 for column in like.T]
     own = np.where(like[plan.opening] == ABSENT, np.nan, like[plan.opening])
-    bars = bins.openings[plan.opening].bars
-    if not bars / ABOUT <= plan.bars <= bars * ABOUT:
+    bars, planned = bins.openings[plan.opening].bars, plan.bars or round(plan.notes / bins.notes_per_bar)
+    if not bars / ABOUT <= planned <= bars * ABOUT:
         own[likeness.MEASURES.index("repeats")] = np.nan
     return likeness.nearest(pieces, own, spread)
 

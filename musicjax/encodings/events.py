@@ -330,6 +330,8 @@ class EventEncoding(Encoding):
         """
         if not self._bins.has_form:
             return super().plans(params, choices, length, bpm, primer)
+        if any(one.best_of > 1 for one in params) and not self._bins.likenesses:
+            console.say_once("best_of", "this model remembers no measures of its training pieces: takes the first try")
         return [
             event_plans.of_output(self._bins, one, int(choice), length, bpm, primer)
             for one, choice in zip(params, choices, strict=True)

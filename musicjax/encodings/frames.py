@@ -166,19 +166,23 @@ class FrameEncoding(Encoding):
 
     def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """The last T frames, after silence if there are fewer; if rows show a match, as many as it reaches back."""
-        rows, most = self.rows(notes), self.config.data.window
+        rows, most = self._rows_of(notes, "primer"), self.config.data.window
         most = max(most, longest_match.REACH) if self._own.match_share else most
         missing = max(self.config.data.window - len(rows), 0)
         return np.pad(rows[-most:], ((missing, 0), (0, 0)))
 
     def rows(self, notes: Notes) -> np.ndarray:
         """As `Encoding.rows`."""
+        return self._rows_of(notes, "piece")
+
+    def _rows_of(self, notes: Notes, name: str) -> np.ndarray:
+        """A whole piece as rows, float32 [L, C]; messages call it by this name."""
         own = self._own
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
         if left_out:
-            console.say("piece", f"leaves out {left_out} notes that are not on the 88 keys of a piano")
+            console.say(name, f"leaves out {left_out} notes that are not on the 88 keys of a piano")
         if not len(rows):
-            raise RunError("none of its notes is on the 88 keys of a piano: expected some; name another piece")
+            raise RunError(f"{name}: none of its notes is on the 88 keys of a piano; expected some; name another")
         if own.match_share:
             rows = piano_roll.with_matches(rows, np.array([0, len(rows)]))
         return rows.astype(np.float32)

@@ -31,6 +31,8 @@ LISTS = {
     "longest_match": int,
 }
 
+KINDS = {**LISTS, "best_of": int}
+
 
 def _declared(section: type, name: str) -> tuple[float, float]:
     """The range of a config's field."""
@@ -70,7 +72,7 @@ class SamplingParams:
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
         best_of: of so many tries at a piece that comes to an end, the one is kept that is most like a training piece in
-            scale, chords, repeats and ending; for a model that knows form.
+            scale, chords, repeats and ending; for a model that knows form. At temperature 0 all tries are one.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
         instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.
     """
@@ -134,8 +136,7 @@ def check(params: SamplingParams) -> None:
     for name, (low, high) in RANGES.items():
         value = getattr(params, name)
         if value is not None or name not in TEMPERATURES:
-            kind = int if name == "best_of" else LISTS.get(name, float)
-            arguments.require_number(name, value, kind, low, high)
+            arguments.require_number(name, value, KINDS.get(name, float), low, high)
     for name, example in {"key": "C", "scale": "minor", "meter": "3/4"}.items():
         arguments.require(name, getattr(params, name), str, f"a text such as {example!r}")
     if params.meter:

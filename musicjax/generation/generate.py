@@ -14,7 +14,7 @@ import numpy as np
 from musicjax import console, jax_environment, renamed
 from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
 from musicjax.generation import whole
@@ -78,6 +78,8 @@ def generate(
     length = Length(num_notes, seconds, bars, beats, exact)
     request_lib.check(num_outputs, length, seed, decode, bpm, numbers)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
+    if exact and any(one.best_of > 1 for one in params):
+        raise UsageError("best_of and exact=True: expected one of them; only pieces that end are compared")
     if keep:
         request_lib.require_keepable(primer, bpm)
         request_lib.require_own_key(params, "keep")

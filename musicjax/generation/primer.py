@@ -45,6 +45,11 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
         raise RunError(f"{name} {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")
     if reading.status != "kept":
         console.say(name, f"{reading.status} {primer}: {reading.detail}")
+    if data.tracks == "apart":
+        merged = read_lib.read_file(str(path), read_lib.options_of(data)._replace(tracks_apart=False))[1][0]
+        moved = int((merged.program != pieces[0].program).sum())
+        if moved:
+            console.say(name, f"{moved} notes get another program of their family, since this model tells tracks apart")
     return pieces[0]
 
 

@@ -79,6 +79,8 @@ def of(options: Mapping[str, Any]) -> Request:
     length = Length(**{name: options[name] or 0 for name in MEASURES}, exact=bool(options["exact"]))
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
     check(outputs, length, seed, decode, bpm)
+    if length.exact and options["best_of"] is not None:
+        raise UsageError("--best_of and --exact are given: expected one of them; only pieces that end are compared")
     program = instruments.program_of(options["program"]) if options["program"] else None
     values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
     sampling = sampling_params.grid(values) if sweep else sampling_params.in_turn(values, outputs)

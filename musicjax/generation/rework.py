@@ -26,6 +26,7 @@ NOT_WITHIN_A_PIECE = {
     "primer": "new bars go on from the piece itself",
     **dict.fromkeys(("num_notes", "seconds", "bars", "beats", "exact"), "the piece stays as long as it is"),
     "decode": "new bars are drawn in one way",
+    "best_of": "new bars are chosen by what follows them",
 }
 
 

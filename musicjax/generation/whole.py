@@ -39,31 +39,33 @@ def rows(
         windows: float32 [K, T, C], what each continues.
     """
     # Without chance all tries are the same one.
-    wanted = [one.best_of if any(one.temperatures) else 1 for one in params]
+    several = [any(one.temperatures) and plan.opening >= 0 for one, plan in zip(params, plans, strict=True)]
+    wanted = [one.best_of if may else 1 for one, may in zip(params, several, strict=True)]
     most = [max(TRIES, FOR_EACH * best_of) if best_of > 1 else TRIES for best_of in wanted]
     tried = [0 if any(one.temperatures) else last for one, last in zip(params, most, strict=True)]
     found: list[dict[int, np.ndarray]] = [{} for _ in plans]
+    chosen: dict[int, np.ndarray] = {}
     # The sampler fills up its last group with copies. Further tries take their places at no cost.
     group = sample_lib.group_size(decode)
     places = -(-len(plans) // group) * group
-    while left := [k for k in range(len(plans)) if tried[k] <= most[k] and len(found[k]) < wanted[k]]:
+    while left := [k for k in range(len(plans)) if k not in chosen]:
         batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
         batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
         must_end = [number == most[k] for k, number in batch]
         sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
         for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
             if must or model.encoding.ending(piece) > 0:
-                found[k][number] = piece
+                found[k][number] = piece.copy()  # a view would keep the whole batch
         for k in left:
             tried[k] = max(number for output, number in batch if output == k) + 1
-    chosen = []
-    for plan, tries, last, best_of in zip(plans, found, most, wanted, strict=True):
-        ended = [tries[number] for number in sorted(tries) if number < last] or [tries[last]]
-        chosen.append(_nearest(model, plan, ended[:best_of]))
-    cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen)
+            ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
+            if len(ended) == wanted[k] or tried[k] > most[k]:
+                chosen[k] = _nearest(model, plans[k], ended or [found[k][most[k]]])
+                found[k].clear()
+    cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
         console.say("length", f"{cut} outputs are cut off where they have far more notes than asked for")
-    return chosen
+    return [chosen[k] for k in range(len(plans))]
 
 
 def _nearest(model: Model, plan: Plan, tries: list[np.ndarray]) -> np.ndarray:

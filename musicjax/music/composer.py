@@ -38,7 +38,7 @@ SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11), "mixolydian": (0, 2, 4, 5, 7, 9, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10), "minor": (0, 2, 3, 5, 7, 8, 10),
 }  # fmt: skip
-# Tonic and mode with its weight. Most share the white keys, for a model is not told the key.
+# Tonic and mode with its weight. Most share the white keys, for the models of notes are not told the key.
 KEYS = {
     (0, "major"): 36, (9, "minor"): 28, (7, "mixolydian"): 8, (2, "dorian"): 7,
     (7, "major"): 6, (5, "major"): 6, (4, "minor"): 5, (2, "minor"): 4,

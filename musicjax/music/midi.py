@@ -47,9 +47,10 @@ MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != PERCUSSI
 MOST_BYTES = 32 * 2**20  # of one file
 MOST_DELTA_TICKS = 2**28 - 1  # what the four bytes of a delta time hold
 SUSTAINS = ("key", "pedal")  # what ends a note
+TRACKS = ("merge", "apart")  # whether tracks of one program are one instrument
 
 
-def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key") -> Notes:
+def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key", tracks: str = "merge") -> Notes:
     """The notes of one MIDI file, all tracks merged.
 
     Notes that start on the same tick keep the order of the file (track by track), as in
@@ -61,16 +62,19 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
         path: the file.
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
         sustain: what ends a note: "key", the release of its key; "pedal", that of the sustain pedal if it comes later.
+        tracks: "apart": tracks of one program get programs of their own, as for a model of `data.tracks=apart`.
 
     Raises:
-        UsageError: it is no path, or `percussion` or `sustain` has no such value.
+        UsageError: it is no path, or `percussion`, `sustain` or `tracks` has no such value.
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
     arguments.require("percussion", percussion, bool | np.bool_, "True or False")
     if sustain not in SUSTAINS:
         raise arguments.wrong("sustain", sustain, " or ".join(SUSTAINS))
-    pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain)
+    if tracks not in TRACKS:
+        raise arguments.wrong("tracks", tracks, " or ".join(TRACKS))
+    pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain, tracks_apart=tracks == "apart")
     if len(pieces) > 1:
         raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
     return pieces[0]
@@ -96,7 +100,7 @@ def read_pieces(
     layout = midi_chunks.find(data, mended)
     found = midi_events.read(data, layout.tracks, mended)
     table = midi_notes.pair(found, merged=layout.kind != 2, pedal=sustain == "pedal")
-    if tracks_apart:
+    if tracks_apart and layout.kind != 2:  # whose tracks are pieces
         table = table._replace(program=midi_programs.apart(table.program, table.track))
     if not len(table.onset):
         code, why = next(iter(mended.items()), ("no_notes", ""))

@@ -68,6 +68,8 @@ TICKS_A_BEAT = 480
 
 # A measure that a piece has not.
 ABSENT = -1.0
+# How many measures `likeness.MEASURES` names.
+MEASURED = 5
 
 
 class Opening(NamedTuple):
@@ -201,6 +203,8 @@ def _of_form(saved: Mapping[str, Any]) -> dict[str, Any]:
     likenesses = tuple(tuple(map(float, one)) for one in saved.get("likenesses", ()))
     if likenesses and len(likenesses) != len(openings):
         raise ValueError(f"it has {len(likenesses)} likenesses for {len(openings)} openings")
+    if not all(len(one) == MEASURED and all(ABSENT <= value <= 1 for value in one) for one in likenesses):
+        raise ValueError("its likenesses are no measures")
     form = {"programs": programs, "openings": openings, "notes_per_bar": notes_per_bar}
     return form | {"loops": loops, "likenesses": likenesses}
 

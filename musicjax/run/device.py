@@ -16,7 +16,7 @@ from musicjax.config import Config, DataConfig, TrainConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.errors import RunError
 from musicjax.run import precision as precision_lib
-from musicjax.training import mesh
+from musicjax.run import processes
 
 # The share of the free memory that trials computed together may use.
 MEMORY_SHARE = 0.5
@@ -50,6 +50,9 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
     """(the config, its precision decided where it is auto: the saved run's, or the faster one here; why, in words).
 
     In a run of several processes the first decides for all.
+
+    Raises:
+        TogetherError: the processes cannot go on together.
     """
     if config.model.precision != "auto":
         return config, ""
@@ -58,9 +61,9 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
     else:
         found = precision_lib.Faster(precision_lib.CHOICES[0], "")
         if jax.process_index() == 0:
-            found = precision_lib.faster(config.model.units, config.train.batch_size, _own_folder(config.data))
-        precision = precision_lib.CHOICES[mesh.of_the_first(precision_lib.CHOICES.index(found.precision))]
-        why = found.why
+            rows = -(-config.train.batch_size // max(config.train.devices or jax.device_count(), 1))
+            found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
+        precision, why = processes.of_the_first(found.precision, precision_lib.CHOICES), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why
 
 

@@ -37,6 +37,8 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
     Raises:
         UsageError, RunError: as for training and generating.
     """
+    if workdir == model_lib.BUILTIN and data is None:
+        raise UsageError(f"evaluate {model_lib.BUILTIN}: its data are not here; expected data, a folder or a data set")
     return score(model_lib.load(workdir, which), Path(workdir), data, which)
 
 

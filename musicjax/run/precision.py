@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -41,6 +42,7 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
     """The precision in which a network of this size trains faster here.
 
     Args:
+        batch_size: rows of a batch on each device.
         cache: the folder of what was measured before; None: it is measured anew and not kept.
     """
     device = jax.local_devices()[0]
@@ -50,7 +52,7 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
     if units < LEAST_UNITS:
         return Faster("float32", "")
     rows = min(batch_size, MOST_ROWS)
-    key = f"{device.platform} {device.device_kind} units={units} batch={rows} jax={jax.__version__}"
+    key = f"{device.platform} {_name(device)} units={units} batch={rows} jax={jax.__version__}"
     seconds = _read(cache).get(key)
     if seconds is None:
         try:
@@ -62,6 +64,18 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
     chosen = "bfloat16" if seconds["float32"] > MARGIN * seconds["bfloat16"] else "float32"
     other = CHOICES[chosen == CHOICES[0]]
     return Faster(chosen, f"{seconds[other] / seconds[chosen]:.2f} times as fast as {other} here")
+
+
+def _name(device: Any) -> str:
+    """The kind of a device; of a CPU its model and how many cores this process may use, where Linux tells."""
+    if device.platform != "cpu":
+        return str(device.device_kind)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    except (OSError, StopIteration, AttributeError):
+        return f"{device.device_kind}, {os.cpu_count()} cores"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Whether the processes of one training run start from the same state."""
+"""Whether the processes of one training run start from the same state, and what the first decides for all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,40 @@ import jax
 import numpy as np
 
 from musicjax import config as config_lib
-from musicjax.errors import RunError
+from musicjax.errors import RunError, TogetherError
 from musicjax.store.checkpoint import Arrays
 from musicjax.store.metadata import Metadata
 from musicjax.training import mesh
+
+
+def of_the_first(name: str, known: tuple[str, ...]) -> str:
+    """The name that process 0 gives, in every process, one of those known.
+
+    The names go the way of digests, so that a process that fails, or goes on with a run, meets them where it waits.
+
+    Raises:
+        TogetherError: a process failed, or process 0 has another workdir or other flags.
+    """
+    if jax.process_count() == 1:
+        return name
+    names = mesh.gather(name.encode().ljust(len(mesh.FAILED), b"\0"))
+    _require_none_failed(names)
+    first = names[0].rstrip(b"\0").decode(errors="replace")
+    if first not in known:
+        raise TogetherError(
+            "process 0 goes on with a run that is not in the workdir of this process, or has other flags; start all "
+            "with the same flags and with one workdir that all share"
+        )
+    return first
+
+
+def _require_none_failed(digests: list[bytes]) -> None:
+    failed = [str(process) for process, digest in enumerate(digests) if digest == mesh.FAILED]
+    if failed:
+        raise TogetherError(
+            f"process{'es' * (len(failed) > 1)} {', '.join(failed)} failed before training and said why; correct that, "
+            "and start all again"
+        )
 
 
 def require(arrays: Arrays, metadata: Metadata) -> None:
@@ -30,12 +60,7 @@ def require(arrays: Arrays, metadata: Metadata) -> None:
     for leaf in jax.tree.leaves(arrays.state.params):
         same.update(np.asarray(leaf).tobytes())
     digests = mesh.gather(same.digest())
-    failed = [str(process) for process, digest in enumerate(digests) if digest == mesh.FAILED]
-    if failed:
-        raise RunError(
-            f"process{'es' * (len(failed) > 1)} {', '.join(failed)} failed before training and said why; correct that, "
-            "and start all again"
-        )
+    _require_none_failed(digests)
     others = [str(process) for process, digest in enumerate(digests) if digest != digests[0]]
     if others:
         raise RunError(

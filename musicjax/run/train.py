@@ -17,7 +17,7 @@ from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset, Encoding
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError, TogetherError, UsageError
 from musicjax.model import network
 from musicjax.run import device, samples, signals, start, warm_start
 from musicjax.run import epoch as epoch_lib
@@ -125,6 +125,8 @@ def _together():
     """A process that cannot begin tells the others, which wait for it."""
     try:
         yield
+    except TogetherError:
+        raise
     except (UsageError, RunError, OSError):
         mesh.gather(mesh.FAILED)
         raise

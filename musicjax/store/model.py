@@ -115,7 +115,7 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
     """The model of a workdir: the "best" parameters by validation loss, or the "latest".
 
     Args:
-        workdir: the folder of a run; "builtin": the model that comes with musicjax.
+        workdir: the folder of a run; "builtin": the model that comes with musicjax ("./builtin" is a folder).
         config: of the encoding, which reads data with it; other than the saved one in fields that may change alone.
 
     Raises:
@@ -126,6 +126,8 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
     jax_environment.require()
     named, workdir = workdir, arguments.path_of("workdir", workdir, "the folder of a trained model")
     if named == BUILTIN:
+        if which != "best" or config is not None:
+            raise UsageError(f"{BUILTIN}: expected its only parameters, best, and its own config")
         from musicjax.store import pretrained  # which loads with this module
 
         return pretrained.load()
