@@ -1,7 +1,8 @@
 """How generated pieces compare with real ones: repetition, overlap of the metrics of music, copies.
 
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
-                                 [--top_p=1.0] [--min_p=0.0] [--no_repeat=0] [--seed=0] [--save]
+                                 [--pitch_temperature=1.0] [--velocity_temperature=1.0] [--top_p=1.0] [--min_p=0.0]
+                                 [--no_repeat=0] [--seed=0] [--save]
 
 --workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves.
 --paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
@@ -44,6 +45,8 @@ def main() -> None:
         pieces=64,
         notes=500,
         temperature=1.0,
+        pitch_temperature=1.0,
+        velocity_temperature=1.0,
         top_p=1.0,
         min_p=0.0,
         no_repeat=0,
@@ -55,7 +58,8 @@ def main() -> None:
         started = time.perf_counter()
         model = model_lib.load(asked.workdir)
         device.keep_programs(model.config.data)
-        drawn = {"temperature": asked.temperature, "top_p": asked.top_p, "min_p": asked.min_p}
+        names = ("temperature", "pitch_temperature", "velocity_temperature", "top_p", "min_p")
+        drawn = {name: getattr(asked, name) for name in names}
         sampling = SamplingParams(**drawn, no_repeat=asked.no_repeat)
         size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
         written = {"events": generate_lib.generate(model, sampling=sampling, **size)}
