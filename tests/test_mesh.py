@@ -295,6 +295,28 @@ def test_where_one_process_cannot_begin_the_other_does_not_wait_for_it(clips, tm
     assert "absent" in results[1].line()
 
 
+@pytest.mark.long
+def test_two_processes_train_in_the_precision_that_the_first_chooses(clips, tmp_path, trained_notes):
+    results = two_processes([tiny_runs.flags(tmp_path / "w", clips, **{"model.precision": "auto"})] * 2)
+    assert [result.status for result in results] == [0, 0], results
+    assert_same_run(tmp_path / "w", trained_notes)
+
+
+@pytest.mark.long
+def test_where_one_fails_or_goes_on_while_the_other_waits_for_its_precision_none_waits_for_ever(
+    clips, tmp_path, trained_notes
+):
+    auto = {"model.precision": "auto"}
+    no_font = {"sample.audio": "wav", "sample.soundfont": str(tmp_path / "none.sf2")}
+    first, second = two_processes([tiny_runs.flags(tmp_path / "w", clips, **auto, **own) for own in (no_font, {})])
+    assert first.status == 2 and "none.sf2" in first.line()
+    assert second.status == 1 and "process 0 failed before training" in second.line()
+    begun = shutil.copytree(trained_notes, tmp_path / "begun")
+    results = two_processes([tiny_runs.flags(workdir, clips, **auto) for workdir in (begun, tmp_path / "empty")])
+    assert [result.status for result in results] == [1, 1], results
+    assert "one workdir that all share" in results[0].line() and "one workdir that all share" in results[1].line()
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
