@@ -104,7 +104,7 @@ def run(*arguments: str) -> str:
 
 
 def compared(outputs: list[Notes], unseen: list[Notes], training: list[Notes]) -> dict[str, Any]:
-    """{"ours" and "real": measures by name, "overlap": mean area, "claims": {claim: whether it is met}}."""
+    """The measures of both sides, "ours" and "real", the mean "overlap" area, and in "claims" which of them are met."""
     known = copies.index(training, tuple(f"{number:03}" for number in range(len(training))))
     found: dict[str, Any] = {}
     for name, pieces in {"ours": outputs, "real": unseen}.items():

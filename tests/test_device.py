@@ -139,7 +139,7 @@ def test_a_small_network_is_not_measured(monkeypatch):
 def test_the_first_process_decides_for_all(monkeypatch):
     sizes = measures(monkeypatch, 1.0, 2.0)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
-    monkeypatch.setattr(device.processes, "of_the_first", lambda name, known: "bfloat16")
+    monkeypatch.setattr(device.processes, "choice_of_the_first", lambda name, known: "bfloat16")
     assert device.with_precision(auto(), None)[0].model.precision == "bfloat16" and not sizes
 
 

@@ -116,7 +116,7 @@ def test_the_nearest_piece_differs_least_in_what_the_real_one_has():
     assert likeness.nearest([tune, noise], like, [0.1] * 5) == 0
     # Where real pieces are all alike, the spread is not 0.
     assert likeness.nearest([noise, tune], like, [0.0] * 5) == 1
-    # What the real piece has not is not compared; what a try lacks counts against it.
+    # A measure that the real piece lacks is not compared. One that a try lacks counts against it.
     assert likeness.nearest([noise, tune], np.full(5, np.nan), [0.1] * 5) == 0
     melody = _notes(*[(float(beat), 60 + beat % 5, 1.0) for beat in range(32)])
     in_chord = np.array([np.nan, like[1], np.nan, np.nan, np.nan])

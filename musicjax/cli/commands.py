@@ -172,7 +172,7 @@ def _facts(call: Call, request: Request) -> list[tuple[str, str]]:
 
 
 def _page(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> None:
-    """The page that plays some files of a folder; says what it leaves out."""
+    """Writes the page that plays some files of a folder, and prints what it leaves out."""
     from musicjax.report import page
 
     path, left_out = page.write_pieces(folder, names, facts)

@@ -36,8 +36,8 @@ COMMANDS = {
 # A command without flags, see `cli.completion`.
 COMPLETION = "completion"
 SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
-# In the order in which help shows them: the common ones first, see `help.MOST_SHOWN`. All commands take --config
-# and its fields too.
+# Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
+# its fields too.
 FLAGS = {
     "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "folder of the run; train: runs/FOLDER or runs/CONFIG if not given", tuple(COMMANDS)),
@@ -208,7 +208,7 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
 
 
 def require_known(command: str, words: list[str]) -> None:
-    """Raises UsageError unless the words are flags of the command with values that they can have."""
+    """Raises UsageError unless the words are flags of the command with valid values."""
     _values(command, words)
 
 

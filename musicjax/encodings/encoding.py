@@ -164,7 +164,7 @@ class Encoding(Protocol):
         ...
 
     def rows(self, notes: Notes) -> np.ndarray:
-        """A whole piece as rows, float32 [L, C]; says what it had to change.
+        """A whole piece as rows, float32 [L, C]. Prints what it had to change.
 
         Raises:
             RunError: none of the notes can be written in this encoding.
@@ -173,7 +173,7 @@ class Encoding(Protocol):
 
     @property
     def likelihoods(self) -> tuple[str, ...]:
-        """What the model gives a likelihood of: the predicted columns, or whole rows; empty if it gives none."""
+        """The names of what has a likelihood: the predicted columns, or the whole row. Empty if nothing has."""
         return ()
 
     def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:

@@ -212,7 +212,7 @@ class EventEncoding(Encoding):
         return rows[-longest_match.REACH :]
 
     def rows(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.rows`; a model that knows form also has an edge before and after the notes."""
+        """As `Encoding.rows`. If the model knows form, an edge stands before and after the notes."""
         return self._rows_of(notes, "piece")
 
     def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:

@@ -151,7 +151,7 @@ def predict_next(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Ar
 
 
 def hidden(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
-    """What the last layer puts out after each row of windows float32 [B, T, C], from a zero state on: [B, T, H]."""
+    """The last layer's outputs [B, T, H] after each row of windows float32 [B, T, C]; the state begins at zero."""
     below = inputs(network, params, windows)
     for name in _layer_names(network):
         state = lstm.zero_state(len(windows), network.units)

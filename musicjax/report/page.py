@@ -102,7 +102,7 @@ def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str
 
 
 def write_pieces(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> tuple[Path, list[str]]:
-    """Writes FOLDER/samples.html, which plays its MIDI files of these names: (the file, what is left out and why).
+    """Writes FOLDER/samples.html, which plays the MIDI files of these names; returns its path and what it leaves out.
 
     Raises:
         RunError: the page cannot be written; an older one stays.
@@ -191,7 +191,7 @@ def _data(path: Path) -> list[tuple[str, str]]:
 def _samples(
     folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str], place: str
 ) -> list[Sample]:
-    """The pieces of a folder; place: that of the folder as seen from the page, "" or ending with /."""
+    """The pieces of a folder. The page links to their files with `place` in front, which is empty or ends with /."""
     paths = [path for path in sorted(folder.glob("*.mid")) if names is None or path.stem in names]
     if len(paths) > MOST_SAMPLES:
         left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")

@@ -63,12 +63,12 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
         if jax.process_index() == 0:
             rows = -(-config.train.batch_size // max(config.train.devices or jax.device_count(), 1))
             found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
-        precision, why = processes.of_the_first(found.precision, precision_lib.CHOICES), found.why
+        precision, why = processes.choice_of_the_first(found.precision, precision_lib.CHOICES), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why
 
 
 def say(precision: str, why: str, devices: Mesh) -> None:
-    """Prints one line: devices, precision and why it was chosen, version."""
+    """Prints one line: the devices, the precision and the reason for it, and the version of JAX."""
     first = devices.devices.flat[0]
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     console.say(

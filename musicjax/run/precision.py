@@ -25,9 +25,9 @@ NAME = "precision.json"
 CHOICES = ("float32", "bfloat16")
 # Smaller networks spend their time elsewhere. Larger batches tell no more.
 LEAST_UNITS, MOST_ROWS = 64, 256
-# Steps of the recurrence, as many columns as the paper's notes have, and passes of each precision, which alternate.
+# The LSTM takes STEPS steps over rows of COLUMNS numbers, as in the paper. The precisions take PASSES turns each.
 STEPS, COLUMNS, PASSES = 5, 3, 5
-# bfloat16 must be this much faster, so that noise does not choose a less exact precision.
+# bfloat16 must be so many times as fast, so that noise never picks the less exact precision.
 MARGIN = 1.1
 
 

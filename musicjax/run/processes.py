@@ -15,10 +15,10 @@ from musicjax.store.metadata import Metadata
 from musicjax.training import mesh
 
 
-def of_the_first(name: str, known: tuple[str, ...]) -> str:
+def choice_of_the_first(name: str, known: tuple[str, ...]) -> str:
     """The name that process 0 gives, in every process, one of those known.
 
-    The names go the way of digests, so that a process that fails, or goes on with a run, meets them where it waits.
+    Names travel as digests do, so that all processes meet at one collective, even if one fails or resumes a run.
 
     Raises:
         TogetherError: a process failed, or process 0 has another workdir or other flags.

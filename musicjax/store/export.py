@@ -32,7 +32,7 @@ def require_suffix(path: Path) -> None:
 
 
 def write(model: Model, path: Path) -> list[Path]:
-    """Writes the parameters to a path that ends with SUFFIX, and the metadata to the same name with .json: both paths.
+    """Writes the parameters to a path that ends with SUFFIX, and the metadata beside it as .json; returns both paths.
 
     Says which files it replaced.
 

@@ -86,7 +86,7 @@ class Model:
         return np.asarray(_hidden(self.net, self.params, rows))[0, :count]
 
     def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
-        """(a piece as rows [1, L or more, C], L); what fills it up to a power of two changes nothing before it."""
+        """(a piece as rows [1, L or more, C], L). The padding comes last, so it changes nothing before it."""
         arguments.require("notes", notes, Notes, "Notes, such as musicjax.read_midi gives")
         notes_lib.check(notes, "notes")
         rows = self.encoding.rows(notes)
@@ -94,7 +94,7 @@ class Model:
 
 
 def _power_of_two(least: int) -> int:
-    """The smallest power of two from `least` on: so pieces of many lengths share a few compiled programs."""
+    """The smallest power of two that is not below `least`, so that pieces of many lengths share a few programs."""
     return 1 << max(least - 1, 0).bit_length()
 
 
