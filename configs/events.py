@@ -21,7 +21,7 @@ def get_config() -> Config:
         data=DataConfig(window=128, own=EventsData(transpose=6, velocity_shift_bins=1, match_share=0.9)),
         model=ModelConfig(units=512, dropout=0.4, own=EventsModel(head_units=128, embedding=128)),
         train=TrainConfig(
-            optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=24, patience=8
+            optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=28, patience=8
         ),
         sample=SampleConfig(every=4, own=EventsSample(min_p=0.03)),
     )

@@ -157,7 +157,7 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     monkeypatch.setattr(encoding, "decode", lambda self, rows, bpm=None, plan=None: int(rows[0, 0]))
     offered = []
 
-    def nearest(self, pieces, plan):
+    def nearest(self, pieces, plan, key):
         offered.append(pieces)
         return len(pieces) - 1
 
@@ -186,14 +186,14 @@ def test_a_try_is_compared_with_the_piece_of_its_plan_and_its_repeats_only_where
     plan = event_plans.of_output(bins, SamplingParams(), 1, Length(), 120.0, None)
     assert plan.opening == 1 and plan.bars == 10
     tries = [dataclasses.replace(plain, pitch=plain.pitch + np.arange(40) % 5), second]
-    assert event_plans.nearest(bins, tries, plan) == 1
+    assert event_plans.nearest(bins, tries, plan, "") == 1
     older = dataclasses.replace(bins, likenesses=())
     assert event_plans.of_output(older, SamplingParams(), 1, Length(), 120.0, None).opening == -1, "nothing to compare"
     seen = []
-    monkeypatch.setattr(likeness, "nearest", lambda pieces, like, spread: seen.append(np.isnan(like).tolist()) or 0)
-    event_plans.nearest(bins, tries, plan)
-    event_plans.nearest(bins, tries, plan._replace(bars=4))
-    event_plans.nearest(bins, tries, event_plans.of_output(bins, SamplingParams(), 1, Length(40), 120.0, None))
+    monkeypatch.setattr(likeness, "nearest", lambda _, like, *rest: seen.append(np.isnan(like).tolist()) or 0)
+    event_plans.nearest(bins, tries, plan, "")
+    event_plans.nearest(bins, tries, plan._replace(bars=4), "")
+    event_plans.nearest(bins, tries, event_plans.of_output(bins, SamplingParams(), 1, Length(40), 120.0, None), "")
     # A melody alone is in no chord.
     names = [[name for name, absent in zip(likeness.MEASURES, one, strict=True) if absent] for one in seen]
     assert names == [["in_chord"], ["in_chord", "repeats"], ["in_chord"]], "40 notes are as long as 10 bars"
@@ -289,6 +289,13 @@ def test_what_is_not_asked_for_is_as_in_a_training_piece_or_the_primer():
     primer = scale(keys=np.array([[0.0, 9, 1]]))
     assert plan(bins(), primer=primer, bars=5)[:4] == (9, 2, 0, 5)
     assert plan(bins(), SamplingParams(key="E"), primer)[:2] == (4, 1)
+
+
+def test_an_output_in_a_key_is_as_a_training_piece_in_its_mode():
+    own = learned_bins.learn([scale(bars, keys=np.array([[0.0, 2, mode]])) for bars, mode in ((10, 0), (12, 1))])
+    for key, bars in (("E", 10), ("Em", 12)):
+        found = [event_plans.of_output(own, SamplingParams(key=key), k, Length(), 120.0, None).bars for k in range(4)]
+        assert found == [bars] * 4
 
 
 def test_lengths_become_whole_bars():

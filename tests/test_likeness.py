@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musicjax.music import copies, likeness
+from musicjax.music import copies, keys, likeness, scales
 from musicjax.music.notes import DRUMS, Notes, from_beats
 
 
@@ -121,6 +121,20 @@ def test_the_nearest_piece_differs_least_in_what_the_real_one_has():
     melody = _notes(*[(float(beat), 60 + beat % 5, 1.0) for beat in range(32)])
     in_chord = np.array([np.nan, like[1], np.nan, np.nan, np.nan])
     assert likeness.nearest([melody, tune], in_chord, [0.1] * 5) == 1
+
+
+def test_the_scale_of_a_key_has_the_leading_note_in_minor_alone():
+    for key, outside in (("A", 0), ("Am", 0), ("A:dorian", 1), ("A:mixolydian", 1)):
+        steps = scales.SCALES[keys.MODES[keys.key_of(key)[1]]]
+        notes = _notes(*((beat, 69 + step, 1) for beat, step in enumerate((*steps, 11, 11 if outside else 12))))
+        assert likeness.scale_share(notes, key) == (len(steps) + (0 if outside else 2)) / (len(steps) + 2), key
+
+
+def test_where_a_key_is_asked_for_the_nearest_piece_is_in_it_whatever_the_real_one_is():
+    in_c, in_d = _tune(1), dataclasses.replace(_tune(1), pitch=_tune(1).pitch + 2)
+    real = np.array(list(likeness.of_piece(_tune(3, (60, 61, 63, 66, 68, 70))).values()))
+    chosen = [likeness.nearest([in_c, in_d], real, [0.1] * 5, key) for key in ("", "C", "D", "Em", "Bm")]
+    assert chosen == [0, 0, 1, 0, 1]
 
 
 def test_long_training_pieces_are_compared_by_their_first_notes():

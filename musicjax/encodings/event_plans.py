@@ -34,14 +34,17 @@ def of_output(
         fitting = [(number, opening) for number, opening in fitting if opening.meter == meter] or [
             (number, opening._replace(meter=meter)) for number, opening in fitting
         ]
+    if params.key:
+        asked_tonic, asked_mode = keys.key_of(params.key)
+        asked_mode = _mode_bin(bins, params.key, asked_mode)
+        fitting = [(number, opening) for number, opening in fitting if opening.mode == asked_mode] or fitting
     number, (tonic, mode, meter, bars) = fitting[choice % len(fitting)]
     if primer is not None and len(primer):
         end = float(primer.onset_beats[-1])
         (tonic, mode), own = note_rows.key_at(primer, end), note_rows.meter_at(primer, end, bins)
         meter = meter if params.meter else own
     if params.key:
-        tonic, asked = keys.key_of(params.key)
-        mode = _mode_bin(bins, params.key, asked)
+        tonic, mode = asked_tonic, asked_mode
     beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
     cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
@@ -52,11 +55,12 @@ def of_output(
     return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=opening, instruments=played)
 
 
-def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
+def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan, key: str) -> int:
     """Which piece is most like the training piece of its plan; repeats count only where both are about as long.
 
     Args:
         plan: one that has an opening.
+        key: the key asked for, if any.
     """
     like = np.array(bins.likenesses)
     spread = [float(np.std(column[column != ABSENT])) if (column != ABSENT).any() else 0.0 for column in like.T]
@@ -64,7 +68,7 @@ def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan) -> int:
     bars, planned = bins.openings[plan.opening].bars, plan.bars or round(plan.notes / bins.notes_per_bar)
     if not bars / ABOUT <= planned <= bars * ABOUT:
         own[likeness.MEASURES.index("repeats")] = np.nan
-    return likeness.nearest(pieces, own, spread)
+    return likeness.nearest(pieces, own, spread, key)
 
 
 def _mode_bin(bins: Bins, text: str, mode: int) -> int:

@@ -60,7 +60,7 @@ def rows(
             tried[k] = max(number for output, number in batch if output == k) + 1
             ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
             if len(ended) == wanted[k] or tried[k] > most[k]:
-                chosen[k] = _nearest(model, plans[k], ended or [found[k][most[k]]])
+                chosen[k] = _nearest(model, plans[k], params[k].key, ended or [found[k][most[k]]])
                 found[k].clear()
     cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
@@ -68,11 +68,11 @@ def rows(
     return [chosen[k] for k in range(len(plans))]
 
 
-def _nearest(model: Model, plan: Plan, tries: list[np.ndarray]) -> np.ndarray:
-    """The rows [L, C] of the try that is most like a training piece."""
+def _nearest(model: Model, plan: Plan, key: str, tries: list[np.ndarray]) -> np.ndarray:
+    """The rows [L, C] of the try that is most like a training piece, in the key that was asked for, if any."""
     if len(tries) == 1:
         return tries[0]
-    return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan)]
+    return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan, key)]
 
 
 def _sampled(

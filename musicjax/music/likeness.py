@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from musicjax.music import copies, keys, metrics, splice
+from musicjax.music import copies, keys, metrics, scales, splice
 from musicjax.music.copies import Known
 from musicjax.music.notes import DRUMS, Notes
 
@@ -25,6 +25,8 @@ MEASURES = ("scale", "in_chord", "repeats", "ending", "at_bar_line")
 CHORD_CLASSES = 2
 # Third and fifth above the tonic, in semitones, by the modes of `keys.MODES`.
 THIRDS, FIFTH = (4, 3, 3, 4), 7
+# The number of minor among `keys.MODES`, and its raised seventh, which belongs to the key as well.
+MINOR, LEADING_NOTE = 1, 11
 # The difference of two means at which music is no longer alike at all.
 TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4, "ending": 0.5}
 # Real pieces never differ by less; and what a measure counts, as a square, that a piece lacks and a real one has.
@@ -57,10 +59,19 @@ def melody(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
     return np.array(top, np.int64), np.array(below, bool).reshape(-1, 12)
 
 
-def scale_share(notes: Notes) -> float:
-    """The share of the notes in the major or minor scale that has most of them, 0..1; nan without pitched notes."""
+def scale_share(notes: Notes, key: str = "") -> float:
+    """The share of the notes in the scale of a key, 0..1; nan without pitched notes.
+
+    Without a key, the scale is the major or minor one that has most of the notes.
+    """
     pitch = notes.pitch[notes.program != DRUMS]
-    return metrics.scale_consistency(pitch) if len(pitch) else np.nan
+    if not len(pitch):
+        return np.nan
+    if not key:
+        return metrics.scale_consistency(pitch)
+    tonic, mode = keys.key_of(key)
+    steps = [*scales.SCALES[keys.MODES[mode]], *([LEADING_NOTE] if mode == MINOR else [])]
+    return float(np.isin((pitch - tonic) % 12, steps).mean())
 
 
 def in_chord_share(pitch: np.ndarray, below: np.ndarray) -> float:
@@ -98,11 +109,11 @@ def ends_at_bar_line(notes: Notes) -> float:
     return float(np.abs(splice.bar_lines(notes) - end).min() <= 1 / STEPS_PER_BEAT)
 
 
-def of_piece(notes: Notes) -> dict[str, float]:
-    """The MEASURES of a piece, 0..1 each; nan where it has nothing to measure."""
+def of_piece(notes: Notes, key: str = "") -> dict[str, float]:
+    """The MEASURES of a piece, 0..1 each; nan where it has nothing to measure. `key`: see `scale_share`."""
     pitch, below = melody(notes)
     return {
-        "scale": scale_share(notes),
+        "scale": scale_share(notes, key),
         "in_chord": in_chord_share(pitch, below),
         "repeats": repeats_share(pitch),
         "ending": ends_on_tonic(notes),
@@ -110,14 +121,17 @@ def of_piece(notes: Notes) -> dict[str, float]:
     }
 
 
-def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float]) -> int:
+def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], key: str = "") -> int:
     """Which piece is most like one that has such MEASURES, by the squares of their differences.
 
     Args:
         like: the measures [M]; a nan is not compared.
         spread: by how much each measure differs among real pieces.
+        key: the key asked for, if any. All notes should be in its scale, whatever the real piece does.
     """
-    found = np.array([[of_piece(piece)[name] for name in MEASURES] for piece in pieces])
+    found = np.array([list(of_piece(piece, key).values()) for piece in pieces])
+    asked = np.array([bool(key) and name == "scale" for name in MEASURES])
+    like, spread = np.where(asked, 1.0, like), np.where(asked, 0.0, spread)
     off = ((found - like) / np.maximum(spread, LEAST_SPREAD)) ** 2
     off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))
     return int(off.sum(axis=1).argmin())
