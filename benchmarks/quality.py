@@ -1,10 +1,11 @@
 """How generated pieces compare with real ones: repetition, overlap of the metrics of music, copies.
 
-    python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--pieces=64] [--notes=500] [--temperature=1.0]
-                                 [--pitch_temperature=1.0] [--velocity_temperature=1.0] [--top_p=1.0] [--min_p=0.0]
-                                 [--no_repeat=0] [--seed=0] [--save]
+    python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--drawn="pitch_temperature=0.8 min_p=0.04"]
+                                 [--against=test] [--pieces=64] [--notes=500] [--seed=0] [--save]
 
---workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves.
+--workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves. It
+samples as its config says, or with the sampling parameters of --drawn. --against=valid compares with the validation
+pieces, to choose these parameters.
 --paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
 the same bins, writes --pieces pieces of --notes notes. They are compared with the test pieces, cut to the same length.
 Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics. Copies are the longest
@@ -25,6 +26,7 @@ import numpy as np
 
 from benchmarks import alternate, ngrams, notes
 from musicjax.corpus import load as data_lib
+from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate as generate_lib
@@ -38,29 +40,14 @@ GRAM = "most_repeated_8gram"
 
 
 def main() -> None:
-    asked = alternate.arguments(
-        __doc__,
-        workdir="",
-        paper="",
-        pieces=64,
-        notes=500,
-        temperature=1.0,
-        pitch_temperature=1.0,
-        velocity_temperature=1.0,
-        top_p=1.0,
-        min_p=0.0,
-        no_repeat=0,
-        seed=0,
-    )
+    asked = alternate.arguments(__doc__, workdir="", paper="", drawn="", against="test", pieces=64, notes=500, seed=0)
     if not asked.workdir:
         raise SystemExit("--workdir is missing: expected the folder of a model of note events")
     try:
         started = time.perf_counter()
         model = model_lib.load(asked.workdir)
         device.keep_programs(model.config.data)
-        names = ("temperature", "pitch_temperature", "velocity_temperature", "top_p", "min_p")
-        drawn = {name: getattr(asked, name) for name in names}
-        sampling = SamplingParams(**drawn, no_repeat=asked.no_repeat)
+        sampling = drawn(model, asked.drawn)
         size = {"num_outputs": asked.pieces, "num_notes": asked.notes, "seed": asked.seed}
         written = {"events": generate_lib.generate(model, sampling=sampling, **size)}
         seconds = time.perf_counter() - started
@@ -68,7 +55,7 @@ def main() -> None:
         written["trigram"] = of_trigram(model, folder, asked.pieces, asked.notes, asked.seed)
         if asked.paper:
             written["paper"] = generate_lib.generate(asked.paper, **size)
-        found = compared(written, model, folder, asked.notes)
+        found = compared(written, model, folder / asked.against, asked.notes)
     except (UsageError, RunError) as error:
         raise SystemExit(f"quality: {error}") from error
     found["seconds_of_generating"] = round(seconds, 1)
@@ -76,9 +63,20 @@ def main() -> None:
     for claim, (is_so, said) in claims(found).items():
         print(f"{'yes' if is_so else 'NO '}  {claim}: {said}")
     if asked.save:
-        used = {**drawn, "no_repeat": asked.no_repeat, "pieces": asked.pieces, "notes": asked.notes}
-        keep({**found, "settings": used, "claims": claims(found)})
+        used = {"drawn": sampling.text(), "pieces": asked.pieces, "notes": asked.notes}
+        keep({**found, "settings": used, "claims": claims(found)}, model.config.data.tracks)
     print(json.dumps(found))
+
+
+def drawn(model: Model, text: str) -> SamplingParams:
+    """How the model's pieces are drawn: as its config says, but for the parameters of a text of NAME=NUMBER."""
+    params = sampling_params.of_config(model.config.sample)
+    for name, _, value in (one.partition("=") for one in text.split()):
+        if name not in sampling_params.RANGES:
+            raise UsageError(f"drawn={name}: expected one of {', '.join(sampling_params.RANGES)}")
+        params = dataclasses.replace(params, **{name: sampling_params.KINDS.get(name, float)(value)})
+    sampling_params.check(params)
+    return params
 
 
 def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) -> list[Notes]:
@@ -102,11 +100,11 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
-    """What the pieces of each model are like, and the test pieces."""
+    """What the pieces of each model are like, and the real pieces of a folder."""
     music, _ = model.encoding.music()
     assert music is not None
     known = copies.index(music.training, music.names)
-    corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(folder / "test")))
+    corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(folder)))
     real = [corpus.piece(p)[:length] for p in range(len(corpus))]
     of_real = [metrics.of_piece(piece) for piece in real]
     found: dict[str, Any] = {
@@ -197,10 +195,10 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def keep(result: dict[str, Any]) -> None:
-    """Keeps the result beside those of the other benchmarks."""
+def keep(result: dict[str, Any], tracks: str) -> None:
+    """Keeps the result beside those of the other benchmarks; that of tracks apart has a name of its own."""
     kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    alternate.keep("quality", kept)
+    alternate.keep("quality" if tracks == "merge" else f"quality-{tracks}", kept)
 
 
 if __name__ == "__main__":

@@ -353,7 +353,7 @@ def tables(machine: str) -> dict[str, str]:
     if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
-    makers |= {"notes-events": notes, "notes-demo": notes}
+    makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

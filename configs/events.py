@@ -23,5 +23,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer="adam", learning_rate=3e-3, half_life=6.0, clip_norm=1.0, batch_size=64, epochs=28, patience=8
         ),
-        sample=SampleConfig(every=4, own=EventsSample(min_p=0.03)),
+        sample=SampleConfig(every=4, own=EventsSample(min_p=0.04, temperature_factors=(1.0, 0.75, 1.0, 1.3))),
     )

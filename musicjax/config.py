@@ -147,6 +147,14 @@ class EventsSample(Fields):
         high=1.0,
         may_change=True,
     )
+    temperature_factors: tuple = knob(
+        (),
+        "the temperatures of intervals, pitches, durations and velocities as multiples of the temperature, four "
+        "numbers; none: all are the temperature",
+        low=0.0,
+        high=100.0,
+        may_change=True,
+    )
     no_repeat: int = knob(
         0, "never repeat a run of this many pitches, 2..32; 0: runs may repeat", low=0, high=32, may_change=True
     )
@@ -418,6 +426,12 @@ def _require_fit(config: Config) -> None:
             )
     if getattr(config.sample.own, "no_repeat", 0) == 1:
         raise UsageError("config.sample.no_repeat=1: expected 2..32, or 0 where runs may repeat")
+    factors = getattr(config.sample.own, "temperature_factors", ())
+    if len(factors) not in (0, 4):
+        raise UsageError(
+            f"config.sample.temperature_factors={shown(list(factors))}: expected four numbers, for interval, pitch, "
+            "duration and velocity, or none"
+        )
     if train.optimizer == "rmsprop" and (train.half_life or train.clip_norm):
         raise UsageError(
             "config.train.half_life and config.train.clip_norm belong to adam: expected --config.train.optimizer=adam "

@@ -154,9 +154,10 @@ def test_a_whole_number_will_do_for_a_real_one():
 @pytest.mark.parametrize(("path", "field"), LISTS, ids=[path for path, _ in LISTS])
 def test_each_number_of_a_list_may_be_its_bounds_and_nothing_beyond(path, field):
     low, high = field.metadata["low"], field.metadata["high"]
-    config = _set(path, [low, high])
+    both = [low, high] * (2 if path == "sample.temperature_factors" else 1)  # these are four
+    config = _set(path, both)
     config.train.trials = 2
-    assert {name: value for name, _, value in config_lib.fields(config_lib.validate(config))}[path] == (low, high)
+    assert {name: value for name, _, value in config_lib.fields(config_lib.validate(config))}[path] == tuple(both)
     beyond = (low - 1e-3 * high, 1.001 * high, float("nan"), float("inf"), float("-inf"))
     for value in (*beyond, True, None, "0.5", (0.5,)):
         config = _set(path, [high, value])
@@ -219,6 +220,7 @@ SHARED = [
         "model.embedding": 7,
         "sample.top_p": 0.5,
         "sample.min_p": 0.5,
+        "sample.temperature_factors": (1.0, 0.8, 1.0, 1.3),
         "sample.no_repeat": 4,
         "sample.best_of": 3,
         "sample.stop_loops": False,
@@ -464,6 +466,7 @@ def _configs(draw) -> Config:
     config.seed = min(config.seed, 2**31 - config.train.trials)
     if config.data.encoding == "events":
         config.sample.no_repeat += config.sample.no_repeat == 1
+        config.sample.temperature_factors += (1.0,) * (-len(config.sample.temperature_factors) % 4)
     if config.train.optimizer == "rmsprop":
         config.train.half_life = config.train.clip_norm = 0.0
     return config
@@ -499,6 +502,10 @@ def test_knobs_that_a_file_leaves_out_keep_their_defaults():
         ({"train": {"learning_rates": ["1e-3"]}}, "config.train.learning_rates=('1e-3',): expected numbers"),
         ({"train": {"dropouts": [0.1, 0.2]}}, "config.train.trials=1: expected at least 2"),
         ({"train": {"dropouts": {"a": 1}}}, "config.train.dropouts"),
+        (
+            {"data": {"encoding": "events"}, "sample": {"temperature_factors": [1, 0.8]}},
+            "config.sample.temperature_factors=[1.0, 0.8]: expected four numbers, for interval, pitch, duration and",
+        ),
     ],
 )
 def test_json_of_another_shape_is_refused_by_name(values, message):
@@ -629,6 +636,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "data.source",  # what it holds is compared by its fingerprint
         "data.cache",
         "sample.top_p",
+        "sample.temperature_factors",
         "sample.best_of",
         "sample.min_p",
         "sample.no_repeat",

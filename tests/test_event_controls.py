@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_events
 
+from musicjax.config import Config, DataConfig, EventsSample, SampleConfig
 from musicjax.encodings import event_controls, event_memory, sampling_params
 from musicjax.encodings.event_controls import Controls
 from musicjax.encodings.event_memory import Clock
@@ -284,6 +286,23 @@ def test_outputs_take_the_values_of_a_list_in_turn() -> None:
         0.5, key="D", pitch_range=(40, 50)
     )
     assert sampling_params.in_turn({}, 2) == [SamplingParams(), SamplingParams()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [
+        ({}, (0.5, 0.4, 0.5, 0.65)),
+        ({"temperature": "2"}, (2.0, 1.6, 2.0, 2.6)),
+        ({"pitch_temperature": 1.0}, (0.5, 1.0, 0.5, 0.65)),
+    ],
+)
+def test_a_config_makes_the_temperatures_of_columns_from_the_temperature_unless_they_are_given(asked, drawn) -> None:
+    own = EventsSample(temperature_factors=(1.0, 0.8, 1.0, 1.3))
+    config = Config(data=DataConfig(encoding="events"), sample=SampleConfig(temperature=0.5, own=own))
+    options = {"num_outputs": 1, "seed": 0, "decode": "auto", "audio": "none", "soundfont": "", "primer": ""}
+    filled = request.filled(request.of(collections.defaultdict(lambda: None, options, **asked)), config.sample)
+    assert filled.sampling[0].temperatures == pytest.approx(drawn)
+    assert asked or sampling_params.of_config(config.sample).temperatures == pytest.approx(drawn)
 
 
 def test_the_ranges_checked_without_jax_are_those_of_the_sampler() -> None:

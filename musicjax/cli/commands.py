@@ -27,6 +27,7 @@ OBEYED = {
     "generate": (
         "data.cache",
         "sample.temperature",
+        "sample.temperature_factors",
         "sample.top_p",
         "sample.min_p",
         "sample.no_repeat",

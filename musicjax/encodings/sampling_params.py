@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -121,7 +121,7 @@ class SamplingParams:
 
 def of_config(sample: SampleConfig) -> SamplingParams:
     """How the samples of a run are drawn."""
-    return SamplingParams(**values_of(sample))
+    return with_factors(SamplingParams(**values_of(sample)), sample)
 
 
 def values_of(sample: SampleConfig) -> dict[str, Any]:
@@ -129,6 +129,13 @@ def values_of(sample: SampleConfig) -> dict[str, Any]:
     own = {field.name for field in dataclasses.fields(sample.own)}
     names = [field.name for field in dataclasses.fields(SamplingParams) if field.name in own]
     return {name: getattr(sample, name) for name in ("temperature", *names)}
+
+
+def with_factors(params: SamplingParams, sample: SampleConfig, given: Collection[str] = ()) -> SamplingParams:
+    """The same with the temperatures that a config derives from the temperature, but for those given by name."""
+    factors = getattr(sample.own, "temperature_factors", ())
+    derived = {name: params.temperature * factor for name, factor in zip(TEMPERATURES, factors, strict=False)}
+    return dataclasses.replace(params, **{name: value for name, value in derived.items() if name not in given})
 
 
 def check(params: SamplingParams) -> None:

@@ -122,7 +122,10 @@ def of(options: Mapping[str, Any]) -> Request:
 def filled(request: Request, sample: SampleConfig) -> Request:
     """The request, where no flag says otherwise with the values of a run's config."""
     left = {name: value for name, value in sampling_params.values_of(sample).items() if name not in request.given}
-    sampling = tuple(dataclasses.replace(one, **left) for one in request.sampling)
+    sampling = tuple(
+        sampling_params.with_factors(dataclasses.replace(one, **left), sample, request.given)
+        for one in request.sampling
+    )
     return dataclasses.replace(request, sampling=sampling)
 
 
