@@ -1,11 +1,12 @@
 """Whether new bars lead in and out as the bars of real pieces do: seams of infills, beside bar lines inside pieces.
 
-    python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=120] [--bars=4] [--temperature=1.0] [--min_p=0.0]
+    python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=180] [--bars=4] [--drawn="temperature=1 min_p=0"]
                                 [--most=128] [--seed=0] [--save]
 
 --workdir holds a model of note events with form, --data pieces that it has not seen. In each infill some bars of a
-piece, chosen at random but not its first or last, are written anew by --most candidates. Of the first 1, 8, 32 or 128
-one is drawn by its weight, or the best is taken. Compared with all bar lines inside the pieces, at both seams:
+piece, chosen at random but not its first or last, are written anew by --most candidates, sampled as the model's config
+says or with the sampling parameters of --drawn. Of the first 1, 8, 32 or 128 one is drawn by its weight, or the best is
+taken. Compared with all bar lines inside the pieces, at both seams:
 
 step      the melodic step across the line, from the highest note of the last onset to the highest of the first
 bass      the step from the lowest note of the bar before to the lowest of the bar after, modulo the octave
@@ -21,13 +22,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import alternate, quality
 from musicjax.corpus import load as data_lib
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -47,7 +49,7 @@ CLAIM = 0.8
 
 def main() -> None:
     asked = alternate.arguments(
-        __doc__, workdir="", data="", infills=120, bars=4, temperature=1.0, min_p=0.0, most=128, seed=0
+        __doc__, workdir="", data="", infills=180, bars=4, drawn="", most=infill.CANDIDATES, seed=0
     )
     if not asked.workdir or not asked.data:
         raise SystemExit("--workdir and --data are needed: the folders of a model, and of pieces that it has not seen")
@@ -57,12 +59,12 @@ def main() -> None:
         corpus, _ = data_lib.read(dataclasses.replace(model.config.data, source=str(Path(asked.data))))
         pieces = [corpus.piece(p) for p in range(len(corpus))]
         started = time.perf_counter()
-        params = SamplingParams(temperature=asked.temperature, min_p=asked.min_p)
+        params = quality.drawn(model, asked.drawn)
         found = measured(model, pieces, params, asked.infills, asked.bars, asked.most, asked.seed)
     except (UsageError, RunError) as error:
         raise SystemExit(f"infill: {error}") from error
-    found |= {"benchmark": "infill", "seconds": round(time.perf_counter() - started), "temperature": asked.temperature}
-    found |= {"min_p": asked.min_p, "bars": asked.bars, "pieces": len(pieces)}
+    found |= {"benchmark": "infill", "seconds": round(time.perf_counter() - started), "drawn": params.text()}
+    found |= {"bars": asked.bars, "pieces": len(pieces)}
     print()
     print(table(found["overlap"]))
     print(f"{found['changed']} of {found['infills']} infills changed something outside their bars")
@@ -92,7 +94,8 @@ def measured(
         gap = model.encoding.gap(infill.with_keys(piece), begin, end, params, most)
         key = infill.key_of(seed, number)
         several = infill.candidates_of(model, gap, infill.reach(model, gap), key)
-        fills = {"other": other(pieces, piece, lines, from_bar - 1, bars, generator)}
+        foreign = other(pieces, piece, lines, from_bar - 1, bars, generator)
+        fills = {} if foreign is None else {"other": foreign}
         for name in names[1:]:
             count, how = name.split()
             first = Candidates(
@@ -104,7 +107,7 @@ def measured(
             left[name] += seams(whole, ends[:1])
             right[name] += seams(whole, ends[1:])
             changed += differs(whole, piece, begin, end)
-        print(f"{number + 1} of {infills}", end="\r", flush=True)
+        print(f"{number + 1} of {infills}", end="\r", file=sys.stderr, flush=True)
     overlap = {"real": {m: [chance(inside, m, infills, generator)] * 2 for m in MEASURES}}
     for name in names:
         overlap[name] = {m: [overlapping(side[name], inside, m) for side in (left, right)] for m in MEASURES}
@@ -156,15 +159,18 @@ def chance(inside: list[dict[str, int]], measure: str, count: int, generator: np
 
 def other(
     pieces: list[Notes], piece: Notes, lines: np.ndarray, bar: int, bars: int, generator: np.random.Generator
-) -> Notes:
-    """Bars of another piece in the same meter, moved into the gap."""
+) -> Notes | None:
+    """Bars of another piece in the same meter, moved into the gap; None if no other piece has such bars."""
     length = lines[bar + bars] - lines[bar]
-    while True:
-        one = pieces[int(generator.integers(len(pieces)))]
-        own = splice.bar_lines(one)
-        start = int(generator.integers(1, len(own) - bars))
-        if one is not piece and abs(own[start + bars] - own[start] - length) < 1e-6:
+    for number in generator.permutation(len(pieces)).tolist():
+        one, own = pieces[number], splice.bar_lines(pieces[number])
+        fitting = np.flatnonzero(np.abs(own[bars:] - own[:-bars] - length) < 1e-6)
+        fitting = fitting[fitting > 0]
+        if one is not piece and len(fitting):
+            start = int(generator.choice(fitting))
             break
+    else:
+        return None
     new = one[splice.begin_in(one, own[start], own[start + bars])]
     onset = np.maximum(new.onset_beats - own[start], 0) + lines[bar]
     duration = np.minimum(new.duration_beats, lines[bar + bars] - onset)
@@ -182,9 +188,10 @@ def table(overlap: dict[str, dict[str, list[float]]]) -> str:
     lines = [f"{'candidates':<12}" + "".join(f"{f'{m}, {side}':>16}" for m in MEASURES for side in ("left", "right"))]
     for name, of_measure in overlap.items():
         lines.append(f"{name:<12}" + "".join(f"{value:>16.3f}" for m in MEASURES for value in of_measure[m]))
-    lowest = min(min(overlap["32 drawn"][m]) for m in MEASURES)
+    used = max((name for name in overlap if name.endswith("drawn")), key=lambda name: int(name.split()[0]))
+    lowest = min(min(overlap[used][m]) for m in MEASURES)
     said = "yes" if lowest >= CLAIM else "NO "
-    return "\n".join([*lines, f"{said} overlap at least {CLAIM} at both seams with 32 candidates, drawn: {lowest:.3f}"])
+    return "\n".join([*lines, f"{said} overlap at least {CLAIM} at both seams, {used}: {lowest:.3f}"])
 
 
 if __name__ == "__main__":

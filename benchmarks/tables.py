@@ -330,6 +330,20 @@ def own_folders(kept: dict[str, dict[str, Any]]) -> str:
     return markdown(["pieces", *header, "overlap", "temperature, min_p", "minutes"], body)
 
 
+def infill(result: dict[str, Any]) -> str:
+    """How the seams of new bars compare with bar lines inside real pieces."""
+    overlap = result["overlap"]
+    drawn = sorted((name for name in overlap if name.endswith("drawn")), key=lambda name: int(name.split()[0]))
+    named = {"real": "as many real bar lines", "other": "bars of another piece"}
+    named |= {name: f"new bars, one of {name.split()[0]} candidates" for name in drawn}
+    body = [
+        [said, *(f"{value:.2f}" for measure in ("step", "bass", "harmony") for value in overlap[name][measure])]
+        for name, said in named.items()
+    ]
+    header = [f"{measure}, {side}" for measure in ("step", "bass", "harmony") for side in ("left", "right")]
+    return markdown([f"{result['infills']} gaps of {result['bars']} bars", *header], body)
+
+
 def replaced(text: str, made: dict[str, str]) -> str:
     """The text, in which each table that follows a line <!-- NAME --> is the one made under that name."""
     for name, table in made.items():
@@ -353,7 +367,7 @@ def tables(machine: str) -> dict[str, str]:
     if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
-    makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality}
+    makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

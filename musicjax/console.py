@@ -10,11 +10,16 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
 
+# What lasts less than so many seconds needs no line about how far it is.
+SOON_SECONDS = 2.0
+
 _muted = False
+_is_bar_open = False
 _said: set[str] = set()
 _unraisable = sys.unraisablehook
 
@@ -118,32 +123,70 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
         _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), sys.stderr)
 
 
+def duration(seconds: float) -> str:
+    """Seconds as minutes and seconds, such as 1:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
 @contextlib.contextmanager
-def bar(label: str, total: int | None = None, done: int = 0) -> Iterator[Update]:
-    """A progress bar; yields update(done, text, total). Off a terminal, each update that has a text is a line."""
-    if _muted or not is_terminal():
+def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> Iterator[Update]:
+    """A progress bar; yields update(done, text, total). Off a terminal, each update that has a text is a line.
 
-        def line(done: int, text: str = "", total: int | None = total) -> None:
-            if text:
-                say(label, f"{done}/{total}  {text}")
+    A bar within another one shows nothing.
 
-        yield line
+    Args:
+        unit: what is counted, such as "files". Such a bar shows the time left; off a terminal it is a line for each
+            tenth of the way, unless it ends soon.
+    """
+    global _is_bar_open
+    if _is_bar_open:
+        yield lambda done, text="", total=None: None
         return
+    _is_bar_open = True
+    try:
+        with _bar(label, total, done, unit) if not _muted and is_terminal() else _lines(label, total, unit) as update:
+            yield update
+    finally:
+        _is_bar_open = False
+
+
+@contextlib.contextmanager
+def _lines(label: str, total: int | None, unit: str) -> Iterator[Update]:
+    """A bar as lines."""
+    began, tenths = time.monotonic(), 0
+
+    def line(done: int, text: str = "", total: int | None = total) -> None:
+        nonlocal tenths
+        seconds = time.monotonic() - began
+        if text:
+            say(label, f"{done}/{total}  {text}")
+        elif unit and total and 0 < done < total and seconds > SOON_SECONDS and 10 * done // total > tenths:
+            tenths = 10 * done // total
+            say(label, f"{done} of {total} {unit}, {duration(seconds * (total - done) / done)} left")
+
+    yield line
+
+
+@contextlib.contextmanager
+def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update]:
+    """A bar on a terminal."""
     from rich.console import Console  # here, because importing it takes a tenth of a cached start
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description:<8}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
+        *([TimeRemainingColumn(compact=True)] if unit else []),
     )
     with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
-        task = progress.add_task(label, total=total, completed=done, text="")
+        task = progress.add_task(label, total=total, completed=done, text=unit)
 
         def draw(done: int, text: str = "", total: int | None = total) -> None:
-            progress.update(task, completed=done, text=escape(printable(text)), total=total)
+            progress.update(task, completed=done, text=escape(printable(text)) or unit, total=total)
 
         yield draw
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -56,6 +57,27 @@ def test_off_a_terminal_a_bar_is_a_line_for_each_text(capsys):
         update(2)
         update(3, "loss 1", 4)
     assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3", "train    3/4  loss 1"]
+
+
+def test_off_a_terminal_a_bar_of_units_is_a_line_for_each_tenth_once_it_takes_long(capsys, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    with console.bar("sampling", 30, unit="pieces") as update:
+        for done in (1, 2, 6, 7, 8, 24, 30):
+            update(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "sampling 6 of 30 pieces, 0:12 left",
+        "sampling 24 of 30 pieces, 0:02 left",
+    ]
+
+
+def test_a_bar_within_a_bar_shows_nothing_and_the_next_one_does(capsys):
+    for _ in range(2):
+        with console.bar("train", 3) as update:
+            with console.bar("sampling", 8) as inner:
+                inner(1, "hidden")
+            update(1, "loss 3")
+    assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3"] * 2
 
 
 def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):

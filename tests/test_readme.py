@@ -185,6 +185,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "trials",
         "scaling",
         "ingest",
+        "infill",
     }
     assert promised | {
         "reliability",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from musicjax import jax_environment
+from musicjax import console, jax_environment
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
@@ -30,7 +30,7 @@ from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
 # Candidates for a gap (see benchmarks/infill.py), and rows that they advance at a time.
-CANDIDATES, CHUNK_ROWS = 32, 32
+CANDIDATES, CHUNK_ROWS = 128, 32
 
 
 class Seen(NamedTuple):
@@ -106,13 +106,15 @@ def new_bars(
     numbers = range(len(params)) if numbers is None else numbers
     begin, end = lines[from_bar - 1], lines[to_bar]
     read: dict[SamplingParams, tuple[Gap, Seen]] = {}
-    found = []
-    for one, number in zip(params, numbers, strict=True):
-        if one not in read:
-            gap = model.encoding.gap(with_keys(piece), begin, end, one, CANDIDATES)
-            read[one] = gap, reach(model, gap)
-        new = drawn(model, *read[one], key_of(seed, number))
-        found.append(dataclasses.replace(joined(read[one][0], new, one), keys=piece.keys))
+    found: list[Notes] = []
+    with console.bar("sampling", len(params), unit="pieces") as update:
+        for one, number in zip(params, numbers, strict=True):
+            if one not in read:
+                gap = model.encoding.gap(with_keys(piece), begin, end, one, CANDIDATES)
+                read[one] = gap, reach(model, gap)
+            new = drawn(model, *read[one], key_of(seed, number))
+            found.append(dataclasses.replace(joined(read[one][0], new, one), keys=piece.keys))
+            update(len(found))
     return found
 
 

@@ -30,14 +30,16 @@ def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = ""
 
     written: list[Path] = []
     counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
-    for notes, path in zip(pieces, paths, strict=True):
-        try:
-            rendered = audio.write(path, notes, path.with_suffix(f".{kind}"), soundfont)
-        except RunError as error:
-            console.say("sound", f"none for {path.name}: {error}")
-            continue
-        written.append(rendered.path)
-        counts[rendered.path.suffix[1:].upper(), rendered.how, rendered.why] += 1
+    with console.bar("sound", len(paths), unit="files") as update:
+        for number, (notes, path) in enumerate(zip(pieces, paths, strict=True), 1):
+            try:
+                rendered = audio.write(path, notes, path.with_suffix(f".{kind}"), soundfont)
+            except RunError as error:
+                console.say("sound", f"none for {path.name}: {error}")
+            else:
+                written.append(rendered.path)
+                counts[rendered.path.suffix[1:].upper(), rendered.how, rendered.why] += 1
+            update(number)
     for (suffix, how, why), count in counts.items():
         files = "file" if count == 1 else "files"
         console.say("sound", f"{count} {suffix} {files}, rendered by {how}" + (f" ({why})" if why else ""))

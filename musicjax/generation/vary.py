@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musicjax import console
 from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.generation import infill, rework
@@ -66,10 +67,12 @@ def variations(
     lines = infill.lines_of(piece)
     first = splice.alike(piece, lines)
     numbers = range(len(params)) if numbers is None else numbers
-    found = []
-    for one, number in zip(params, numbers, strict=True):
-        is_new = particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
-        found.append(_variation(model, one, seed, number, piece, lines, first, is_new))
+    found: list[Notes] = []
+    with console.bar("sampling", len(params), unit="pieces") as update:
+        for one, number in zip(params, numbers, strict=True):
+            is_new = particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
+            found.append(_variation(model, one, seed, number, piece, lines, first, is_new))
+            update(len(found))
     return found
 
 

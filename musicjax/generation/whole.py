@@ -48,20 +48,24 @@ def rows(
     # The sampler fills up its last group with copies. Further tries take their places at no cost.
     group = sample_lib.group_size(decode)
     places = -(-len(plans) // group) * group
-    while left := [k for k in range(len(plans)) if k not in chosen]:
-        batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
-        batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
-        must_end = [number == most[k] for k, number in batch]
-        sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
-        for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
-            if must or model.encoding.ending(piece) > 0:
-                found[k][number] = piece.copy()  # a view would keep the whole batch
-        for k in left:
-            tried[k] = max(number for output, number in batch if output == k) + 1
-            ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
-            if len(ended) == wanted[k] or tried[k] > most[k]:
-                chosen[k] = _nearest(model, plans[k], params[k].key, ended or [found[k][most[k]]])
-                found[k].clear()
+    unit = "tries" if sum(wanted) > len(plans) else "pieces"
+    with console.bar("sampling", sum(wanted), unit=unit) as update:
+        while left := [k for k in range(len(plans)) if k not in chosen]:
+            batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
+            batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
+            must_end = [number == most[k] for k, number in batch]
+            sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
+            for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
+                if must or model.encoding.ending(piece) > 0:
+                    found[k][number] = piece.copy()  # a view would keep the whole batch
+            for k in left:
+                tried[k] = max(number for output, number in batch if output == k) + 1
+                ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
+                if len(ended) == wanted[k] or tried[k] > most[k]:
+                    chosen[k] = _nearest(model, plans[k], params[k].key, ended or [found[k][most[k]]])
+                    found[k].clear()
+            done = (wanted[k] if k in chosen else min(len(found[k]), wanted[k] - 1) for k in range(len(plans)))
+            update(sum(done))
     cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
         console.say("length", f"{cut} outputs are cut off where they have far more notes than asked for")

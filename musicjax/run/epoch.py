@@ -187,10 +187,9 @@ def scores_as_metrics(encoding: Encoding, scores: Validation, majority: float) -
 
 def line(train: list[dict[str, float]], valid: list[dict[str, float]], seconds_left: float) -> str:
     """An epoch in one line: its losses (of several trials means and deviations), speed and time left."""
-    minutes, seconds = divmod(round(seconds_left), 60)
     return (
         f"loss {_mean_loss(train)}  validation {_mean_loss(valid)}  "
-        f"{train[0]['windows_per_second']:,.0f} windows/s  {minutes}:{seconds:02d} left"
+        f"{train[0]['windows_per_second']:,.0f} windows/s  {console.duration(seconds_left)} left"
     )
 
 

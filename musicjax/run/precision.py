@@ -63,7 +63,10 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
         _keep(cache, key, seconds)
     chosen = "bfloat16" if seconds["float32"] > MARGIN * seconds["bfloat16"] else "float32"
     other = CHOICES[chosen == CHOICES[0]]
-    return Faster(chosen, f"{seconds[other] / seconds[chosen]:.2f} times as fast as {other} here")
+    times = seconds[other] / seconds[chosen]
+    if times < 1:
+        return Faster(chosen, f"{other} is only {1 / times:.2f} times as fast here")
+    return Faster(chosen, f"{times:.2f} times as fast as {other} here")
 
 
 def _name(device: Any) -> str:
