@@ -19,7 +19,7 @@ from chromium import Chromium
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.errors import RunError
-from musicjax.music import composer, midi
+from musicjax.music import composer, metrics, midi
 from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
 from musicjax.report import curves, page, svg
 from musicjax.report import roll as rolls
@@ -104,6 +104,11 @@ def numbers(text: str) -> dict:
 
 
 # What it says.
+
+
+def test_each_metric_of_music_has_a_sentence_beside_its_numbers():
+    shown = Reader(page.html(a_page(compared=[(name, 1.0, 2.0, 0.5) for name in metrics.NAMES]))).texts["small"]
+    assert shown == list(metrics.MEANINGS.values()) and all(one.endswith(".") for one in shown)
 
 
 def test_new_pieces_get_a_page_of_their_own(tmp_path):

@@ -25,25 +25,27 @@ GRAM_NOTES = 8
 # Of a major scale from its root. A natural minor scale has the pitch classes of a major one, so 12 scales are all 24.
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 
-NAMES = (
-    "pitch_range",
-    "pitches_used",
-    "pitch_classes_used",
-    "pitch_entropy",
-    "pitch_class_entropy",
-    "scale_consistency",
-    "most_frequent_pitch",
-    "polyphony",
-    "polyphony_rate",
-    "groove_consistency",
-    "empty_beat_rate",
-    "note_density",
-    "mean_interval_beats",
-    "mean_duration_beats",
-    "mean_velocity",
-    "longest_repeat",
-    "most_repeated_8gram",
-)
+# What each says, and what a difference from real pieces tells.
+MEANINGS = {
+    "pitch_range": "Semitones from the lowest note to the highest. Fewer than in real pieces: the music is cramped.",
+    "pitches_used": "Different pitches. Fewer: the music keeps to a few notes.",
+    "pitch_classes_used": "Different pitches within the octave, 12 at most. More: the music strays from its key.",
+    "pitch_entropy": "How evenly the pitches are used, in bits. Lower: a few prevail. Higher: the music wanders.",
+    "pitch_class_entropy": "The same within the octave. Higher: no key is clear.",
+    "scale_consistency": "Share of the notes in one major or minor scale. Lower: wrong notes.",
+    "most_frequent_pitch": "Share of the commonest pitch. Higher: one note is struck over and over.",
+    "polyphony": "Pitches that sound at once, on average. As in real pieces is good.",
+    "polyphony_rate": "Share of the time in which three or more sound. As in real pieces is good.",
+    "groove_consistency": "How much each measure has the rhythm of the one before. Lower: no steady groove.",
+    "empty_beat_rate": "Share of the beats without a note. Lower: the music never rests.",
+    "note_density": "Notes a beat. Higher: the music is restless.",
+    "mean_interval_beats": "Beats from one onset to the next. As in real pieces is good.",
+    "mean_duration_beats": "Beats that a note lasts. As in real pieces is good.",
+    "mean_velocity": "How hard the notes are struck, 1 to 127. As in real pieces is good.",
+    "longest_repeat": "Notes in the longest run that comes again. Few: no theme returns. Very many: a loop.",
+    "most_repeated_8gram": "How often the commonest run of 8 notes comes. Far more than in real pieces: a loop.",
+}
+NAMES = tuple(MEANINGS)
 
 POINTS = 4096  # of the grid of a density
 MARGIN_BANDWIDTHS = 5.0  # from the outermost value to the end of the grid

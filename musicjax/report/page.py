@@ -28,6 +28,7 @@ from musicjax import files
 from musicjax.console import printable
 from musicjax.errors import RunError
 from musicjax.music import midi
+from musicjax.music.metrics import MEANINGS
 from musicjax.music.notes import Notes
 from musicjax.report import curves, records, svg
 from musicjax.report.records import part
@@ -233,6 +234,7 @@ def html(page: Page) -> str:
             panels=panels,
             has_baseline=curves.majority(page.lines) is not None,
             loss_meaning=LOSS_MEANING[unit],
+            meanings=MEANINGS,
             settings=_by_part(page.settings),
             velocity_shades=svg.VELOCITY_SHADES,
             policy=f"default-src 'none'; script-src '{_fingerprint(script)}'; style-src '{_fingerprint(style)}'; "
