@@ -40,6 +40,8 @@ PEERS = (
     "torch-bfloat16_graph",
     "flax-float32",
     "flax-bfloat16",
+    "dropin-float32",
+    "dropin-bfloat16",
     "roof-float32",
     "roof-bfloat16",
 )
@@ -103,12 +105,14 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
     return check, train
 
 
-def flax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
-    """Flax's nn.RNN(OptimizedLSTMCell), trained by one jitted function a step."""
+def flax(data: dict[str, np.ndarray], batch: int, precision: str, is_ours: bool = False) -> Peer:
+    """Flax's nn.RNN(OptimizedLSTMCell), or musicjax.LSTM in its place, trained by one jitted function a step."""
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
     import optax
+
+    from musicjax.model import rnn
 
     units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
     kind = jnp.dtype(precision)
@@ -116,7 +120,10 @@ def flax(data: dict[str, np.ndarray], batch: int, precision: str) -> Peer:
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-            outputs: Any = nn.RNN(nn.OptimizedLSTMCell(units, dtype=kind), name="rnn")(x)
+            if is_ours:
+                outputs: Any = rnn.LSTM(nn.OptimizedLSTMCell(units), precision=precision)(x)
+            else:
+                outputs = nn.RNN(nn.OptimizedLSTMCell(units, dtype=kind))(x)
             last = nn.Dropout(DROPOUT, deterministic=not train)(outputs[:, -1])
             return nn.Dense(columns, name="dense")(last.astype(jnp.float32))
 
@@ -223,6 +230,8 @@ def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
     family, variant = name.split("-")
     if family == "flax":
         return flax(data, batch, variant)
+    if family == "dropin":
+        return flax(data, batch, variant, is_ours=True)
     if family == "roof":
         return roof(variant)
     if family == "torch":

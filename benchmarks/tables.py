@@ -26,6 +26,7 @@ NAMES = {
     "keras-torch": "Keras {keras} on PyTorch",
     "torch": "PyTorch {torch} `nn.LSTM`",
     "flax": "Flax {flax} `nn.RNN`",
+    "dropin": "Flax {flax} with `musicjax.LSTM`",
 }
 
 

@@ -52,6 +52,8 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
         "vs_keras_jax": ratio(ours, best(found, "keras-jax")),
         "vs_best_torch": ratio(ours, best(found, "torch")),
         "vs_flax": ratio(ours, best(found, "flax")),
+        "dropin_vs_flax": ratio(best(found, "dropin"), best(found, "flax")),
+        "dropin_vs_ours": ratio(best(found, "dropin"), ours),
         "float32_vs_torch_float32": ratio(ours_float32, best(found, "torch-float32")),
         "float32_vs_keras_jax": ratio(ours_float32, best(found, "keras-jax")),
     }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": ("musicjax.config", "Config"),
+    "LSTM": ("musicjax.model.rnn", "LSTM"),
     "load": ("musicjax.store.model", "load"),
     "load_config": ("musicjax.config_files", "load"),
     "Model": ("musicjax.store.model", "Model"),
@@ -37,6 +38,7 @@ _HOMES = {
     "SamplingParams": ("musicjax.encodings.sampling_params", "SamplingParams"),
 }
 __all__ = [
+    "LSTM",
     "Config",
     "Model",
     "Notes",

@@ -131,8 +131,8 @@ def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], 
     """
     found = np.array([list(of_piece(piece, key).values()) for piece in pieces])
     asked = np.array([bool(key) and name == "scale" for name in MEASURES])
-    like, spread = np.where(asked, 1.0, like), np.where(asked, 0.0, spread)
-    off = ((found - like) / np.maximum(spread, LEAST_SPREAD)) ** 2
+    like, unit = np.where(asked, 1.0, like), np.maximum(np.where(asked, 0.0, spread), LEAST_SPREAD)
+    off = ((found - like) / unit) ** 2
     off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))
     return int(off.sum(axis=1).argmin())
 

@@ -1,0 +1,103 @@
+"""The LSTM engine for other Flax programs: `LSTM` in place of `flax.linen.RNN`. It works without music.
+
+Shape legend: B batch dimensions, any number of them, T steps, I inputs, H features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicjax.model import lstm
+
+# The engine's gates in its order, as Flax names them.
+GATES = ("i", "f", "g", "o")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class LSTM(nn.RNN):
+    """`nn.RNN(nn.OptimizedLSTMCell(H))` with the gradient of `lstm.unroll`: the same arguments, parameters, initial
+    values, carries and shapes.
+
+    In float32, results and gradients equal Flax's to rounding. Unlike `nn.RNN` it has first derivatives in reverse
+    mode only, and it takes no `seq_lengths`.
+
+    Attributes:
+        cell: an `nn.OptimizedLSTMCell` or `nn.LSTMCell` of float32 with the usual gates.
+        precision: bfloat16 rounds the operands of the large products; all else stays float32.
+    """
+
+    precision: str = "float32"
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        initial_carry: Any = None,
+        init_key: jax.Array | None = None,
+        seq_lengths: Any = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+    ) -> Any:
+        """Outputs [*B, T, H] of inputs [*B, T, I], or with `time_major` [T, *B, H] of [T, *B, I].
+
+        With `return_carry` it is (the last carry (c, h), [*B, H] each; the outputs).
+
+        Raises:
+            ValueError: a cell or an argument that it does not take.
+        """
+        _require(self.cell, self.precision, seq_lengths)
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        return_carry = self.return_carry if return_carry is None else return_carry
+        if self.is_initializing():  # one step is enough for the cell to make its parameters
+            first = inputs[:1] if time_major else inputs[..., :1, :]
+            super().__call__(first, init_key=init_key, return_carry=False, time_major=time_major)
+        x = jnp.asarray(inputs, jnp.float32)
+        x = jnp.moveaxis(x, 0, -2) if time_major else x
+        x = jnp.flip(x, -2) if reverse else x
+        batch = x.shape[:-2]
+        carry = initial_carry
+        if carry is None:
+            carry = self.cell.initialize_carry(
+                jax.random.key(0) if init_key is None else init_key, (*batch, x.shape[-1])
+            )
+        c, h = (jnp.asarray(part, jnp.float32).reshape(-1, part.shape[-1]) for part in carry)
+        params = _params(self.cell.variables["params"])
+        outputs, last = lstm.unroll(params, x.reshape(-1, *x.shape[-2:]), lstm.State(h, c), self.precision)
+        outputs = outputs.reshape(*batch, *outputs.shape[1:])
+        outputs = jnp.flip(outputs, -2) if reverse and keep_order else outputs
+        outputs = jnp.moveaxis(outputs, -2, 0) if time_major else outputs
+        if not return_carry:
+            return outputs
+        return tuple(part.reshape(*batch, part.shape[-1]) for part in (last.c, last.h)), outputs
+
+
+def _params(cell: Any) -> lstm.Params:
+    """The engine's parameters from those of a Flax cell, {"ii": {"kernel"}, "hi": {"kernel", "bias"}, ...}."""
+    kernel, recurrent = (
+        jnp.concatenate([cell[f"{side}{gate}"]["kernel"] for gate in GATES], axis=-1) for side in ("i", "h")
+    )
+    return lstm.Params(kernel, recurrent, jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in GATES]))
+
+
+def _require(cell: Any, precision: str, seq_lengths: Any) -> None:
+    """Raises ValueError for what the engine cannot compute."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if seq_lengths is not None:
+        raise ValueError("seq_lengths: expected none; take nn.RNN for sequences of several lengths")
+    if type(cell) not in (nn.OptimizedLSTMCell, nn.LSTMCell):
+        raise ValueError(f"cell {type(cell).__name__}: expected nn.OptimizedLSTMCell or nn.LSTMCell")
+    if cell.gate_fn is not nn.sigmoid or cell.activation_fn is not nn.tanh:
+        raise ValueError("cell with other gates: expected gate_fn=nn.sigmoid and activation_fn=nn.tanh")
+    if cell.dtype not in (None, jnp.float32) or cell.param_dtype != jnp.float32:
+        raise ValueError(
+            "cell with another dtype: expected float32; precision='bfloat16' rounds the products' operands"
+        )

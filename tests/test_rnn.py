@@ -1,0 +1,116 @@
+"""`musicjax.LSTM` in place of Flax's `nn.RNN`: the same parameters, values, carries, shapes and gradients."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import musicjax
+
+UNITS = 12
+
+
+def both(cell: Any = None, **fields: Any) -> tuple[nn.RNN, nn.RNN]:
+    return tuple(kind(cell or nn.OptimizedLSTMCell(UNITS), **fields) for kind in (nn.RNN, musicjax.LSTM))
+
+
+def inputs(*shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(3), shape)
+
+
+@pytest.mark.parametrize("cell", [nn.OptimizedLSTMCell(UNITS), nn.LSTMCell(UNITS)])
+@pytest.mark.parametrize("shape", [(4, 7, 3), (7, 20), (2, 3, 5, 20)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"return_carry": True},
+        {"time_major": True},
+        {"reverse": True},
+        {"reverse": True, "keep_order": True, "time_major": True, "return_carry": True},
+    ],
+)
+def test_parameters_values_carries_and_gradients_are_those_of_flax(cell, shape, fields):
+    theirs, ours = both(cell, **fields)
+    x = inputs(*shape)
+    params = theirs.init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, params, ours.init(jax.random.key(1), x))
+
+    def loss(net: nn.RNN, params: Any, x: jax.Array) -> jax.Array:
+        return sum(jnp.sum(jnp.sin(leaf + 1)) for leaf in jax.tree.leaves(net.apply(params, x)))
+
+    expected, found = (net.apply(params, x) for net in (theirs, ours))
+    assert jax.tree.structure(expected) == jax.tree.structure(found)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), expected, found)
+    slopes = [jax.grad(loss, argnums=(1, 2))(net, params, x) for net in (theirs, ours)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), *slopes)
+
+
+def test_the_arguments_of_a_call_come_before_the_fields_and_a_carry_goes_on():
+    theirs, ours = both(time_major=True, return_carry=True)
+    x = inputs(4, 6, 3)
+    params = theirs.init(jax.random.key(1), x)
+    more = {"time_major": False, "reverse": True, "keep_order": True}
+    for net in (theirs, ours):
+        carry, outputs = net.apply(params, x, **more)
+        again = net.apply(params, x, initial_carry=carry, return_carry=False, **more)
+        assert outputs.shape == again.shape == (4, 6, UNITS)
+        np.testing.assert_array_equal(outputs[:, 0], carry[1])
+    expected, found = (net.apply(params, x, initial_carry=carry, **more) for net in (theirs, ours))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), expected, found)
+
+
+def test_in_a_network_it_takes_the_parameters_of_flax_and_their_names():
+    class Net(nn.Module):
+        layer: Any
+
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return nn.Dense(2)(self.layer(nn.OptimizedLSTMCell(UNITS))(x)[:, -1])
+
+    x = inputs(4, 6, 3)
+    params = Net(nn.RNN).init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, params, Net(musicjax.LSTM).init(jax.random.key(1), x))
+    expected, found = (jax.jit(Net(layer).apply)(params, x) for layer in (nn.RNN, musicjax.LSTM))
+    np.testing.assert_allclose(expected, found, atol=1e-5)
+
+
+def test_the_example_of_its_page_runs(capsys):
+    page = Path(__file__).parents[1] / "docs" / "lstm.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(example.replace("512", "8"), str(page), "exec"), {})
+    assert capsys.readouterr().out == "(8, 1)\n"
+
+
+def test_bfloat16_rounds_and_second_derivatives_are_refused():
+    _, ours = both()
+    x = inputs(4, 6, 3)
+    params = ours.init(jax.random.key(1), x)
+    exact, rounded = (
+        musicjax.LSTM(nn.OptimizedLSTMCell(UNITS), precision=one).apply(params, x) for one in ("float32", "bfloat16")
+    )
+    assert rounded.dtype == jnp.float32 and 1e-5 < np.abs(exact - rounded).max() < 0.05
+    with pytest.raises(TypeError, match="first derivatives only"):
+        jax.hessian(lambda x: ours.apply(params, x).sum())(x)
+
+
+@pytest.mark.parametrize(
+    ("cell", "fields", "call", "told"),
+    [
+        (nn.GRUCell(UNITS), {}, {}, "cell GRUCell: expected nn.OptimizedLSTMCell or nn.LSTMCell"),
+        (nn.LSTMCell(UNITS, gate_fn=nn.hard_sigmoid), {}, {}, "cell with other gates: expected gate_fn=nn.sigmoid"),
+        (nn.LSTMCell(UNITS, dtype=jnp.bfloat16), {}, {}, "cell with another dtype: expected float32; precision"),
+        (nn.LSTMCell(UNITS), {"precision": "float16"}, {}, "precision='float16': expected one of float32, bfloat16"),
+        (nn.LSTMCell(UNITS), {}, {"seq_lengths": jnp.ones(4, int)}, "seq_lengths: expected none; take nn.RNN"),
+    ],
+)
+def test_what_it_cannot_compute_is_refused_by_name(cell, fields, call, told):
+    with pytest.raises(ValueError, match=told):
+        musicjax.LSTM(cell, **fields).init(jax.random.key(0), inputs(4, 6, 3), **call)
