@@ -31,6 +31,7 @@ _HOMES = {
     "Model": ("musicjax.store.model", "Model"),
     "Notes": ("musicjax.music.notes", "Notes"),
     "read_midi": ("musicjax.music.midi", "read"),
+    "show": ("musicjax.report.notebook", "show"),
     "write_midi": ("musicjax.music.midi", "write"),
     "train": ("musicjax.run.train", "train"),
     "generate": ("musicjax.generation.generate", "generate"),
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "load_config",
     "read_midi",
+    "show",
     "train",
     "write_midi",
 ]

@@ -1,0 +1,29 @@
+"""What a notebook shows of pieces."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+
+import musicjax
+from musicjax.errors import UsageError
+from musicjax.music.notes import from_beats
+
+
+def test_a_notebook_gets_a_frame_with_the_page_of_the_pieces_and_others_a_line():
+    pieces = [from_beats([60, 64, 67][:notes], [80] * notes, range(notes), [1.0] * notes) for notes in (2, 3)]
+    shown = musicjax.show(pieces)
+    (frame,) = re.findall(
+        r'^<iframe [^>]*sandbox="allow-scripts"[^>]* srcdoc="([^"]*)"></iframe>$', shown._repr_html_()
+    )
+    page = html.unescape(frame)
+    assert page.count('class="play"') == 2 and "Play piece 1" in page and "script-src" in page
+    assert repr(shown) == "2 pieces of 2, 3 notes; a notebook shows and plays them"
+    assert musicjax.show(pieces[0])._repr_html_().count("Play piece") == 1
+
+
+def test_what_is_no_piece_is_refused_by_name():
+    with pytest.raises(UsageError, match=r"pieces='song.mid': expected Notes, or a list of them"):
+        musicjax.show("song.mid")
