@@ -17,7 +17,7 @@ import pytest
 
 import musicjax
 from benchmarks import tables
-from musicjax import config_files, main
+from musicjax import config_files, main, version
 from musicjax.cli import flags
 from musicjax.music import composer, midi
 
@@ -146,6 +146,10 @@ def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str
 def test_every_command_of_a_document_is_one_that_the_program_takes(document: Path) -> None:
     for words in commands(document):
         flags.parse(words)
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {version.__version__}\n" in (REPOSITORY / "CITATION.cff").read_text()
 
 
 def test_python_md_names_the_interface() -> None:
