@@ -109,7 +109,7 @@ def measured(
             changed += differs(whole, piece, begin, end)
         print(f"{number + 1} of {infills}", end="\r", file=sys.stderr, flush=True)
     overlap = {"real": {m: [chance(inside, m, infills, generator)] * 2 for m in MEASURES}}
-    for name in names:
+    for name in filter(left.get, names):
         overlap[name] = {m: [overlapping(side[name], inside, m) for side in (left, right)] for m in MEASURES}
     return {"infills": infills, "bar_lines": len(inside), "changed": changed, "overlap": overlap}
 

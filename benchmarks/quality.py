@@ -43,6 +43,8 @@ def main() -> None:
     asked = alternate.arguments(__doc__, workdir="", paper="", drawn="", against="test", pieces=64, notes=500, seed=0)
     if not asked.workdir:
         raise SystemExit("--workdir is missing: expected the folder of a model of note events")
+    if asked.save and asked.against != "test":
+        raise SystemExit(f"--save keeps what was measured on the test pieces: leave out --against={asked.against}")
     try:
         started = time.perf_counter()
         model = model_lib.load(asked.workdir)
@@ -63,18 +65,24 @@ def main() -> None:
     for claim, (is_so, said) in claims(found).items():
         print(f"{'yes' if is_so else 'NO '}  {claim}: {said}")
     if asked.save:
-        used = {"drawn": sampling.text(), "pieces": asked.pieces, "notes": asked.notes}
+        used = {"drawn": sampling.text(), "pieces": asked.pieces, "notes": asked.notes, "seed": asked.seed}
         keep({**found, "settings": used, "claims": claims(found)}, model.config.data.tracks)
     print(json.dumps(found))
 
 
 def drawn(model: Model, text: str) -> SamplingParams:
     """How the model's pieces are drawn: as its config says, but for the parameters of a text of NAME=NUMBER."""
-    params = sampling_params.of_config(model.config.sample)
+    sample = model.config.sample
+    given: dict[str, Any] = {}
     for name, _, value in (one.partition("=") for one in text.split()):
+        try:
+            given[name] = sampling_params.KINDS.get(name, float)(value)
+        except ValueError:
+            raise UsageError(f"drawn={name}={value}: expected a number, as in min_p=0.04") from None
         if name not in sampling_params.RANGES:
             raise UsageError(f"drawn={name}: expected one of {', '.join(sampling_params.RANGES)}")
-        params = dataclasses.replace(params, **{name: sampling_params.KINDS.get(name, float)(value)})
+    params = SamplingParams(**{**sampling_params.values_of(sample), **given})
+    params = sampling_params.with_factors(params, sample, given)
     sampling_params.check(params)
     return params
 

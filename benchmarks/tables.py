@@ -337,9 +337,11 @@ def infill(result: dict[str, Any]) -> str:
     drawn = sorted((name for name in overlap if name.endswith("drawn")), key=lambda name: int(name.split()[0]))
     named = {"real": "as many real bar lines", "other": "bars of another piece"}
     named |= {name: f"new bars, one of {name.split()[0]} candidates" for name in drawn}
+    named |= {"1 drawn": "new bars, the only candidate"}
     body = [
         [said, *(f"{value:.2f}" for measure in ("step", "bass", "harmony") for value in overlap[name][measure])]
         for name, said in named.items()
+        if name in overlap
     ]
     header = [f"{measure}, {side}" for measure in ("step", "bass", "harmony") for side in ("left", "right")]
     return markdown([f"{result['infills']} gaps of {result['bars']} bars", *header], body)

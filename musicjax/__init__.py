@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from musicjax.config_files import load as load_config
     from musicjax.encodings.sampling_params import SamplingParams as SamplingParams
     from musicjax.generation.generate import generate as generate
+    from musicjax.model.rnn import LSTM as LSTM
     from musicjax.music.midi import read as read_midi
     from musicjax.music.midi import write as write_midi
     from musicjax.music.notes import Notes as Notes
+    from musicjax.report.notebook import show as show
     from musicjax.run.evaluate import evaluate as evaluate
     from musicjax.run.train import train as train
     from musicjax.store.model import Model as Model

@@ -149,8 +149,8 @@ class EventsSample(Fields):
     )
     temperature_factors: tuple = knob(
         (),
-        "the temperatures of intervals, pitches, durations and velocities as multiples of the temperature, four "
-        "numbers; none: all are the temperature",
+        "four numbers: the temperatures of intervals, pitches, durations and velocities as multiples of the "
+        "temperature; none: every column has the temperature itself",
         low=0.0,
         high=100.0,
         may_change=True,

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
 
-# What lasts less than so many seconds needs no line about how far it is.
+# Work that takes less than this needs no progress line.
 SOON_SECONDS = 2.0
 
 _muted = False
@@ -182,7 +182,8 @@ def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update
         TextColumn("{task.fields[text]}"),
         *([TimeRemainingColumn(compact=True)] if unit else []),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+    # Standard output stays the caller's: a library call must not send what others print elsewhere.
+    with Progress(*columns, console=Console(stderr=True, highlight=False), redirect_stdout=False) as progress:
         task = progress.add_task(label, total=total, completed=done, text=unit)
 
         def draw(done: int, text: str = "", total: int | None = total) -> None:

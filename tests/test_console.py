@@ -61,7 +61,7 @@ def test_off_a_terminal_a_bar_is_a_line_for_each_text(capsys):
 
 def test_off_a_terminal_a_bar_of_units_is_a_line_for_each_tenth_once_it_takes_long(capsys, monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(console, "time", types.SimpleNamespace(monotonic=lambda: float(next(clock))))
     with console.bar("sampling", 30, unit="pieces") as update:
         for done in (1, 2, 6, 7, 8, 24, 30):
             update(done)

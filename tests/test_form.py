@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -10,7 +11,7 @@ import tiny_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicjax import config_files
+from musicjax import config_files, console
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings import event_form, event_plans
 from musicjax.encodings.plan import Length, Plan
@@ -157,15 +158,25 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     monkeypatch.setattr(encoding, "decode", lambda self, rows, bpm=None, plan=None: int(rows[0, 0]))
     offered = []
 
-    def nearest(self, pieces, plan, key):
+    def nearest(self, pieces, plan, params):
         offered.append(pieces)
         return len(pieces) - 1
 
+    bars: list[tuple[int, str]] = []
+    done: list[int] = []
+
+    @contextlib.contextmanager
+    def bar(label, total, unit):
+        bars.append((total, unit))
+        yield done.append
+
     monkeypatch.setattr(encoding, "nearest", nearest)
+    monkeypatch.setattr(console, "bar", bar)
     params = [SamplingParams(best_of=10)] * (3 + beside)
     found = whole.rows(model, params, [Plan(opening=0)] * len(params), None, None, "carry")
     assert [int(piece[0, 0]) for piece in found[:3]] == [last - 1, 110, 200 + last]
     assert offered[0] == list(range(101, 111)), "the first ten that end"
+    assert bars == [(10 * len(params), "tries")] and done == sorted(done) and done[-1] == 10 * len(params)
 
 
 def test_the_best_of_some_tries_is_no_other_piece_where_more_are_drawn(model):
@@ -186,14 +197,16 @@ def test_a_try_is_compared_with_the_piece_of_its_plan_and_its_repeats_only_where
     plan = event_plans.of_output(bins, SamplingParams(), 1, Length(), 120.0, None)
     assert plan.opening == 1 and plan.bars == 10
     tries = [dataclasses.replace(plain, pitch=plain.pitch + np.arange(40) % 5), second]
-    assert event_plans.nearest(bins, tries, plan, "") == 1
+    assert event_plans.nearest(bins, tries, plan, SamplingParams()) == 1
     older = dataclasses.replace(bins, likenesses=())
     assert event_plans.of_output(older, SamplingParams(), 1, Length(), 120.0, None).opening == -1, "nothing to compare"
     seen = []
     monkeypatch.setattr(likeness, "nearest", lambda _, like, *rest: seen.append(np.isnan(like).tolist()) or 0)
-    event_plans.nearest(bins, tries, plan, "")
-    event_plans.nearest(bins, tries, plan._replace(bars=4), "")
-    event_plans.nearest(bins, tries, event_plans.of_output(bins, SamplingParams(), 1, Length(40), 120.0, None), "")
+    event_plans.nearest(bins, tries, plan, SamplingParams())
+    event_plans.nearest(bins, tries, plan._replace(bars=4), SamplingParams())
+    event_plans.nearest(
+        bins, tries, event_plans.of_output(bins, SamplingParams(), 1, Length(40), 120.0, None), SamplingParams()
+    )
     # A melody alone is in no chord.
     names = [[name for name, absent in zip(likeness.MEASURES, one, strict=True) if absent] for one in seen]
     assert names == [["in_chord"], ["in_chord", "repeats"], ["in_chord"]], "40 notes are as long as 10 bars"

@@ -127,14 +127,23 @@ def test_the_scale_of_a_key_has_the_leading_note_in_minor_alone():
     for key, outside in (("A", 0), ("Am", 0), ("A:dorian", 1), ("A:mixolydian", 1)):
         steps = scales.SCALES[keys.MODES[keys.key_of(key)[1]]]
         notes = _notes(*((beat, 69 + step, 1) for beat, step in enumerate((*steps, 11, 11 if outside else 12))))
-        assert likeness.scale_share(notes, key) == (len(steps) + (0 if outside else 2)) / (len(steps) + 2), key
+        share = (len(steps) + (0 if outside else 2)) / (len(steps) + 2)
+        assert likeness.scale_share(notes, likeness.key_of(key)) == share, key
 
 
 def test_where_a_key_is_asked_for_the_nearest_piece_is_in_it_whatever_the_real_one_is():
     in_c, in_d = _tune(1), dataclasses.replace(_tune(1), pitch=_tune(1).pitch + 2)
     real = np.array(list(likeness.of_piece(_tune(3, (60, 61, 63, 66, 68, 70))).values()))
-    chosen = [likeness.nearest([in_c, in_d], real, [0.1] * 5, key) for key in ("", "C", "D", "Em", "Bm")]
-    assert chosen == [0, 0, 1, 0, 1]
+    asked = [("", ""), ("C", ""), ("D", ""), ("Em", ""), ("Bm", ""), ("A", "minor"), ("B", "minor")]
+    found = [likeness.nearest([in_c, in_d], real, [0.1] * 5, likeness.key_of(*one)) for one in asked]
+    assert found == [0, 0, 1, 0, 1, 0, 1]
+
+
+def test_an_ending_is_on_the_triad_of_the_key_asked_for():
+    tune = _tune(1)  # on C
+    assert [likeness.ends_on_tonic(tune, likeness.key_of(key)) for key in ("", "C", "Am", "Em", "F")] == [1, 1, 1, 0, 1]
+    on_e = dataclasses.replace(tune, pitch=np.where(tune.pitch == 72, 76, tune.pitch))
+    assert likeness.nearest([tune, on_e], np.full(5, 1.0), [0.1] * 5, likeness.key_of("Em")) == 1
 
 
 def test_long_training_pieces_are_compared_by_their_first_notes():

@@ -12,7 +12,7 @@ from musicjax.errors import UsageError
 from musicjax.music.notes import from_beats
 
 
-def test_a_notebook_gets_a_frame_with_the_page_of_the_pieces_and_others_a_line():
+def test_a_notebook_gets_a_frame_with_a_page_that_plays_the_pieces():
     pieces = [from_beats([60, 64, 67][:notes], [80] * notes, range(notes), [1.0] * notes) for notes in (2, 3)]
     shown = musicjax.show(pieces)
     (frame,) = re.findall(
@@ -20,7 +20,7 @@ def test_a_notebook_gets_a_frame_with_the_page_of_the_pieces_and_others_a_line()
     )
     page = html.unescape(frame)
     assert page.count('class="play"') == 2 and "Play piece 1" in page and "script-src" in page
-    assert repr(shown) == "2 pieces of 2, 3 notes; a notebook shows and plays them"
+    assert repr(shown) == "Shown(pieces of 2, 3 notes)" and "model wrote" not in page
     assert musicjax.show(pieces[0])._repr_html_().count("Play piece") == 1
 
 

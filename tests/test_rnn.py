@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,49 @@ def test_in_a_network_it_takes_the_parameters_of_flax_and_their_names():
     np.testing.assert_allclose(expected, found, atol=1e-5)
 
 
+def test_inputs_with_other_columns_than_the_parameters_are_refused():
+    _, ours = both()
+    params = ours.init(jax.random.key(1), inputs(4, 6, 3))
+    with pytest.raises(ValueError, match="inputs with 6 columns: expected 3, as the parameters have"):
+        ours.apply(params, inputs(4, 6, 6))
+
+
+def test_parameters_are_made_where_there_are_none_and_may_have_names_of_axes():
+    theirs, ours = both(nn.LSTMCell(UNITS, kernel_init=nn.with_partitioning(nn.initializers.ones, (None, "model"))))
+    x = inputs(4, 6, 3)
+    (expected, made), (found, same) = (
+        net.apply({}, x, rngs={"params": jax.random.key(2)}, mutable=["params"]) for net in (theirs, ours)
+    )
+    np.testing.assert_allclose(expected, found, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, made, same)
+    with pytest.raises(flax.errors.FlaxError, match="params"):
+        ours.apply({}, x)
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 3), (4, 0, 3)])
+def test_an_empty_batch_and_no_steps_give_what_flax_gives(shape):
+    theirs, ours = both(return_carry=True)
+    params = theirs.init(jax.random.key(1), inputs(4, 6, 3))
+    expected, found = (net.apply(params, jnp.zeros(shape)) for net in (theirs, ours))
+    jax.tree.map(np.testing.assert_array_equal, expected, found)
+
+
+@pytest.mark.parametrize("carry_init", [nn.initializers.zeros, nn.initializers.normal(1.0)])
+def test_it_works_in_both_directions_under_vmap_and_remat_and_with_integers(carry_init):
+    class Net(nn.Module):
+        kind: Any
+
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            sides = (self.kind(nn.OptimizedLSTMCell(UNITS, carry_init=carry_init)) for _ in range(2))
+            return nn.Bidirectional(*sides)(x)
+
+    x = jax.random.randint(jax.random.key(5), (2, 4, 6, 3), -2, 3)
+    params = Net(nn.RNN).init(jax.random.key(1), x[0])
+    found = [jax.vmap(lambda x, net=net: nn.remat(Net)(net).apply(params, x))(x) for net in (nn.RNN, musicjax.LSTM)]
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
 def test_the_example_of_its_page_runs(capsys):
     page = Path(__file__).parents[1] / "docs" / "lstm.md"
     (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
@@ -98,7 +142,9 @@ def test_bfloat16_rounds_and_second_derivatives_are_refused():
     )
     assert rounded.dtype == jnp.float32 and 1e-5 < np.abs(exact - rounded).max() < 0.05
     with pytest.raises(TypeError, match="first derivatives only"):
-        jax.hessian(lambda x: ours.apply(params, x).sum())(x)
+        jax.jacrev(jax.grad(lambda x: ours.apply(params, x).sum()))(x)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda x: ours.apply(params, x), (x,), (x,))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +152,9 @@ def test_bfloat16_rounds_and_second_derivatives_are_refused():
     [
         (nn.GRUCell(UNITS), {}, {}, "cell GRUCell: expected nn.OptimizedLSTMCell or nn.LSTMCell"),
         (nn.LSTMCell(UNITS, gate_fn=nn.hard_sigmoid), {}, {}, "cell with other gates: expected gate_fn=nn.sigmoid"),
-        (nn.LSTMCell(UNITS, dtype=jnp.bfloat16), {}, {}, "cell with another dtype: expected float32; precision"),
+        (nn.LSTMCell(UNITS, dtype=jnp.bfloat16), {}, {}, "cell with dtype=bfloat16: expected float32; see precision"),
+        (nn.LSTMCell(UNITS), {"unroll": 2}, {}, "unroll=2: expected 1; take nn.RNN for another"),
+        (nn.LSTMCell(UNITS), {}, {"initial_carry": (jnp.zeros((3, UNITS)),) * 2}, r"expected \(c, h\), both \(4, 12\)"),
         (nn.LSTMCell(UNITS), {"precision": "float16"}, {}, "precision='float16': expected one of float32, bfloat16"),
         (nn.LSTMCell(UNITS), {}, {"seq_lengths": jnp.ones(4, int)}, "seq_lengths: expected none; take nn.RNN"),
     ],

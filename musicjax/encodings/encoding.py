@@ -236,7 +236,7 @@ class Encoding(Protocol):
         """1 if a piece, rows [L, C], has ended, 0 if it has not yet, -1 if it went on beyond its last bar."""
         return 0
 
-    def nearest(self, pieces: Sequence[Notes], plan: Plan, key: str) -> int:
+    def nearest(self, pieces: Sequence[Notes], plan: Plan, params: SamplingParams) -> int:
         """Which of several tries at one output is most like a training piece, in the key asked for, if any."""
         return 0
 

@@ -55,12 +55,12 @@ def of_output(
     return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=opening, instruments=played)
 
 
-def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan, key: str) -> int:
+def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan, params: SamplingParams) -> int:
     """Which piece is most like the training piece of its plan; repeats count only where both are about as long.
 
     Args:
         plan: one that has an opening.
-        key: the key asked for, if any.
+        params: how they were drawn; a key that was asked for counts, with its scale.
     """
     like = np.array(bins.likenesses)
     spread = [float(np.std(column[column != ABSENT])) if (column != ABSENT).any() else 0.0 for column in like.T]
@@ -68,7 +68,7 @@ def nearest(bins: Bins, pieces: Sequence[Notes], plan: Plan, key: str) -> int:
     bars, planned = bins.openings[plan.opening].bars, plan.bars or round(plan.notes / bins.notes_per_bar)
     if not bars / ABOUT <= planned <= bars * ABOUT:
         own[likeness.MEASURES.index("repeats")] = np.nan
-    return likeness.nearest(pieces, own, spread, key)
+    return likeness.nearest(pieces, own, spread, likeness.key_of(params.key, params.scale))
 
 
 def _mode_bin(bins: Bins, text: str, mode: int) -> int:

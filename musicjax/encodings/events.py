@@ -306,9 +306,9 @@ class EventEncoding(Encoding):
         phrase = rows[rows[:, BARS_LEFT] == form.left_bin(0)][:, PHRASE]
         return -1 if (phrase != phrase[:1]).any() else len(edges) > 0
 
-    def nearest(self, pieces: Sequence[Notes], plan: Plan, key: str) -> int:
+    def nearest(self, pieces: Sequence[Notes], plan: Plan, params: SamplingParams) -> int:
         """As `Encoding.nearest`."""
-        return event_plans.nearest(self._bins, pieces, plan, key)
+        return event_plans.nearest(self._bins, pieces, plan, params)
 
     def limits(self) -> Limits:
         """As `Encoding.limits`."""

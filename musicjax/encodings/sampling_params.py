@@ -72,7 +72,8 @@ class SamplingParams:
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
         best_of: of so many tries at a piece that comes to an end, the one is kept that is most like a training piece in
-            scale, chords, repeats and ending; for a model that knows form. At temperature 0 all tries are one.
+            scale, chords, repeats and ending; for a model that knows form. With a key, scale and ending are the key's.
+            At temperature 0 all tries are one.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
         instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.
     """
@@ -134,8 +135,9 @@ def values_of(sample: SampleConfig) -> dict[str, Any]:
 def with_factors(params: SamplingParams, sample: SampleConfig, given: Collection[str] = ()) -> SamplingParams:
     """The same with the temperatures that a config derives from the temperature, but for those given by name."""
     factors = getattr(sample.own, "temperature_factors", ())
-    derived = {name: params.temperature * factor for name, factor in zip(TEMPERATURES, factors, strict=False)}
-    return dataclasses.replace(params, **{name: value for name, value in derived.items() if name not in given})
+    named = zip(TEMPERATURES, factors, strict=False)
+    derived = {name: params.temperature * factor for name, factor in named if factor != 1 and name not in given}
+    return dataclasses.replace(params, **derived)
 
 
 def check(params: SamplingParams) -> None:

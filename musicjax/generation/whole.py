@@ -62,7 +62,7 @@ def rows(
                 tried[k] = max(number for output, number in batch if output == k) + 1
                 ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
                 if len(ended) == wanted[k] or tried[k] > most[k]:
-                    chosen[k] = _nearest(model, plans[k], params[k].key, ended or [found[k][most[k]]])
+                    chosen[k] = _nearest(model, plans[k], params[k], ended or [found[k][most[k]]])
                     found[k].clear()
             done = (wanted[k] if k in chosen else min(len(found[k]), wanted[k] - 1) for k in range(len(plans)))
             update(sum(done))
@@ -72,11 +72,11 @@ def rows(
     return [chosen[k] for k in range(len(plans))]
 
 
-def _nearest(model: Model, plan: Plan, key: str, tries: list[np.ndarray]) -> np.ndarray:
+def _nearest(model: Model, plan: Plan, params: SamplingParams, tries: list[np.ndarray]) -> np.ndarray:
     """The rows [L, C] of the try that is most like a training piece, in the key that was asked for, if any."""
     if len(tries) == 1:
         return tries[0]
-    return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan, key)]
+    return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan, params)]
 
 
 def _sampled(

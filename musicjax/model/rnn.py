@@ -1,10 +1,11 @@
-"""The LSTM engine for other Flax programs: `LSTM` in place of `flax.linen.RNN`. It works without music.
+"""The LSTM engine for other Flax programs: `LSTM` in place of `flax.linen.RNN`. It needs none of the music code.
 
 Shape legend: B batch dimensions, any number of them, T steps, I inputs, H features.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,8 @@ from musicjax.model import lstm
 # The engine's gates in its order, as Flax names them.
 GATES = ("i", "f", "g", "o")
 PRECISIONS = ("float32", "bfloat16")
+# Fields of nn.RNN that only its own scan obeys.
+OF_SCAN = ("unroll", "variable_axes", "variable_broadcast", "variable_carry", "split_rngs")
 
 
 class LSTM(nn.RNN):
@@ -51,26 +54,29 @@ class LSTM(nn.RNN):
         Raises:
             ValueError: a cell or an argument that it does not take.
         """
-        _require(self.cell, self.precision, seq_lengths)
+        _require(self, seq_lengths)
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         return_carry = self.return_carry if return_carry is None else return_carry
-        if self.is_initializing():  # one step is enough for the cell to make its parameters
+        if not self.cell.has_variable("params", "ii"):  # one step is enough for the cell to make its parameters
             first = inputs[:1] if time_major else inputs[..., :1, :]
-            super().__call__(first, init_key=init_key, return_carry=False, time_major=time_major)
+            super().__call__(first, init_key=init_key, return_carry=False, time_major=time_major, reverse=False)
+        params = _params(nn.meta.unbox(self.cell.variables["params"]))
         x = jnp.asarray(inputs, jnp.float32)
         x = jnp.moveaxis(x, 0, -2) if time_major else x
         x = jnp.flip(x, -2) if reverse else x
-        batch = x.shape[:-2]
+        batch, rows = x.shape[:-2], math.prod(x.shape[:-2])
+        if x.shape[-1] != params.kernel.shape[0]:
+            raise ValueError(
+                f"inputs with {x.shape[-1]} columns: expected {params.kernel.shape[0]}, as the parameters have"
+            )
         carry = initial_carry
         if carry is None:
-            carry = self.cell.initialize_carry(
-                jax.random.key(0) if init_key is None else init_key, (*batch, x.shape[-1])
-            )
-        c, h = (jnp.asarray(part, jnp.float32).reshape(-1, part.shape[-1]) for part in carry)
-        params = _params(self.cell.variables["params"])
-        outputs, last = lstm.unroll(params, x.reshape(-1, *x.shape[-2:]), lstm.State(h, c), self.precision)
+            key = jax.random.key(0) if init_key is None else init_key
+            carry = self.cell.initialize_carry(key, (*batch, x.shape[-1]))
+        state = _state(carry, batch, params.recurrent_kernel.shape[0])
+        outputs, last = lstm.unroll(params, x.reshape(rows, *x.shape[-2:]), state, self.precision)
         outputs = outputs.reshape(*batch, *outputs.shape[1:])
         outputs = jnp.flip(outputs, -2) if reverse and keep_order else outputs
         outputs = jnp.moveaxis(outputs, -2, 0) if time_major else outputs
@@ -87,17 +93,29 @@ def _params(cell: Any) -> lstm.Params:
     return lstm.Params(kernel, recurrent, jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in GATES]))
 
 
-def _require(cell: Any, precision: str, seq_lengths: Any) -> None:
+def _state(carry: Any, batch: tuple[int, ...], units: int) -> lstm.State:
+    """The engine's state, [rows, H] each, from Flax's carry (c, h); raises ValueError for other shapes."""
+    shapes = [jnp.shape(part) for part in carry]
+    if shapes != [(*batch, units)] * 2:
+        raise ValueError(f"initial_carry of shapes {shapes}: expected (c, h), both {(*batch, units)}")
+    c, h = (jnp.asarray(part, jnp.float32).reshape(math.prod(batch), units) for part in carry)
+    return lstm.State(h, c)
+
+
+def _require(layer: LSTM, seq_lengths: Any) -> None:
     """Raises ValueError for what the engine cannot compute."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
+    cell, fields = layer.cell, nn.RNN.__dataclass_fields__
+    if layer.precision not in PRECISIONS:
+        raise ValueError(f"precision={layer.precision!r}: expected one of {', '.join(PRECISIONS)}")
+    for name in OF_SCAN:
+        if getattr(layer, name) != fields[name].default:
+            raise ValueError(f"{name}={getattr(layer, name)}: expected {fields[name].default}; take nn.RNN for another")
     if seq_lengths is not None:
         raise ValueError("seq_lengths: expected none; take nn.RNN for sequences of several lengths")
     if type(cell) not in (nn.OptimizedLSTMCell, nn.LSTMCell):
         raise ValueError(f"cell {type(cell).__name__}: expected nn.OptimizedLSTMCell or nn.LSTMCell")
     if cell.gate_fn is not nn.sigmoid or cell.activation_fn is not nn.tanh:
         raise ValueError("cell with other gates: expected gate_fn=nn.sigmoid and activation_fn=nn.tanh")
-    if cell.dtype not in (None, jnp.float32) or cell.param_dtype != jnp.float32:
-        raise ValueError(
-            "cell with another dtype: expected float32; precision='bfloat16' rounds the products' operands"
-        )
+    for name, kind in {"dtype": cell.dtype, "param_dtype": cell.param_dtype}.items():
+        if kind is not None and jnp.dtype(kind) != jnp.float32:
+            raise ValueError(f"cell with {name}={jnp.dtype(kind)}: expected float32; see precision='bfloat16'")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +60,25 @@ def melody(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
     return np.array(top, np.int64), np.array(below, bool).reshape(-1, 12)
 
 
-def scale_share(notes: Notes, key: str = "") -> float:
+class Key(NamedTuple):
+    """A key that was asked for. tonic: pitch class; mode: a number of `keys.MODES`; steps: of its scale, above the
+    tonic."""
+
+    tonic: int
+    mode: int
+    steps: tuple[int, ...]
+
+
+def key_of(text: str, scale: str = "") -> Key | None:
+    """The key of a text such as "Dm", in its own scale or one of `scales.SCALES`; None without a text."""
+    if not text:
+        return None
+    tonic, mode = keys.key_of(text)
+    own = scales.SCALES[keys.MODES[mode]] + ((LEADING_NOTE,) if mode == MINOR else ())
+    return Key(tonic, mode, scales.SCALES[scale] if scale else own)
+
+
+def scale_share(notes: Notes, key: Key | None = None) -> float:
     """The share of the notes in the scale of a key, 0..1; nan without pitched notes.
 
     Without a key, the scale is the major or minor one that has most of the notes.
@@ -67,11 +86,9 @@ def scale_share(notes: Notes, key: str = "") -> float:
     pitch = notes.pitch[notes.program != DRUMS]
     if not len(pitch):
         return np.nan
-    if not key:
-        return metrics.scale_consistency(pitch)
-    tonic, mode = keys.key_of(key)
-    steps = [*scales.SCALES[keys.MODES[mode]], *([LEADING_NOTE] if mode == MINOR else [])]
-    return float(np.isin((pitch - tonic) % 12, steps).mean())
+    return (
+        metrics.scale_consistency(pitch) if key is None else float(np.isin((pitch - key.tonic) % 12, key.steps).mean())
+    )
 
 
 def in_chord_share(pitch: np.ndarray, below: np.ndarray) -> float:
@@ -89,12 +106,16 @@ def repeats_share(pitch: np.ndarray) -> float:
     return float(counts[counts > 1].sum() / len(grams))
 
 
-def ends_on_tonic(notes: Notes) -> float:
-    """1 if the highest of the notes that begin last belongs to the tonic triad, else 0; nan where there is no key."""
+def ends_on_tonic(notes: Notes, key: Key | None = None) -> float:
+    """1 if the highest of the notes that begin last belongs to the tonic triad, else 0; nan where there is no key.
+
+    Args:
+        key: the key asked for; without one, the key found counts.
+    """
     found = keys.of(notes)
     if not len(found):
         return np.nan
-    tonic, mode = found[-1, 1:].astype(int).tolist()
+    tonic, mode = found[-1, 1:].astype(int).tolist() if key is None else key[:2]
     pitched = notes.program != DRUMS
     onset = np.round(notes.onset_beats[pitched] * STEPS_PER_BEAT)
     highest = int(notes.pitch[pitched][onset == onset.max()].max())
@@ -109,19 +130,23 @@ def ends_at_bar_line(notes: Notes) -> float:
     return float(np.abs(splice.bar_lines(notes) - end).min() <= 1 / STEPS_PER_BEAT)
 
 
-def of_piece(notes: Notes, key: str = "") -> dict[str, float]:
-    """The MEASURES of a piece, 0..1 each; nan where it has nothing to measure. `key`: see `scale_share`."""
+def of_piece(notes: Notes, key: Key | None = None) -> dict[str, float]:
+    """The MEASURES of a piece, 0..1 each; nan where it has nothing to measure.
+
+    Args:
+        key: the key asked for; without one, scale and ending are those of the key found.
+    """
     pitch, below = melody(notes)
     return {
         "scale": scale_share(notes, key),
         "in_chord": in_chord_share(pitch, below),
         "repeats": repeats_share(pitch),
-        "ending": ends_on_tonic(notes),
+        "ending": ends_on_tonic(notes, key),
         "at_bar_line": ends_at_bar_line(notes),
     }
 
 
-def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], key: str = "") -> int:
+def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], key: Key | None = None) -> int:
     """Which piece is most like one that has such MEASURES, by the squares of their differences.
 
     Args:
@@ -130,7 +155,7 @@ def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], 
         key: the key asked for, if any. All notes should be in its scale, whatever the real piece does.
     """
     found = np.array([list(of_piece(piece, key).values()) for piece in pieces])
-    asked = np.array([bool(key) and name == "scale" for name in MEASURES])
+    asked = np.array([key is not None and name == "scale" for name in MEASURES])
     like, unit = np.where(asked, 1.0, like), np.maximum(np.where(asked, 0.0, spread), LEAST_SPREAD)
     off = ((found - like) / unit) ** 2
     off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))

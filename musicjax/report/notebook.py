@@ -15,14 +15,14 @@ HEIGHT_OF_ONE, HEIGHT_OF_SEVERAL = 420, 640
 
 
 class Shown:
-    """Pieces that a notebook shows as the page that plays them; elsewhere a line that says what they are."""
+    """Pieces that a notebook shows as the page that plays them."""
 
     def __init__(self, pieces: Sequence[Notes]) -> None:
         self.pieces = list(pieces)
 
     def __repr__(self) -> str:
-        notes = ", ".join(f"{len(piece):,}" for piece in self.pieces)
-        return f"{len(self.pieces)} pieces of {notes} notes; a notebook shows and plays them"
+        notes = ", ".join(f"{len(piece):,}" for piece in self.pieces) or "0"
+        return f"Shown(pieces of {notes} notes)"
 
     def _repr_html_(self) -> str:
         samples = [page.Sample(f"piece {number}", piece) for number, piece in enumerate(self.pieces)]
