@@ -311,6 +311,12 @@ def test_an_output_in_a_key_is_as_a_training_piece_in_its_mode():
         assert found == [bars] * 4
 
 
+@pytest.mark.parametrize(("meter", "most"), [((4, 4), 64), ((3, 4), 86), ((1, 4), 256)])
+def test_a_piece_of_no_given_length_is_no_longer_than_64_bars_of_four_beats(meter, most):
+    own = learned_bins.learn([scale(300, meter)])
+    assert (own.openings[0].bars, plan(own).bars) == (300, most)
+
+
 def test_lengths_become_whole_bars():
     assert plan(bins(), bars=2.5).bars == 3 and plan(bins(), beats=9).bars == 3 and plan(bins(), seconds=4.1).bars == 3
     assert plan(bins(), num_notes=30)[3:5] == (0, 30)

@@ -95,13 +95,13 @@ def test_training_pieces_are_a_whole_standard_that_asks_for_endings():
     known = [_tune(seed) for seed in range(20)]
     known[0] = known[0][:20]
     known[6] = known[5]  # a duplicate
-    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 20), 100)
+    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 20), 100, 100)
     assert (standard.is_whole, standard.notes) == (True, len(known[5]))
     others = copies.index([piece for place, piece in enumerate(known) if place % likeness.ONE_IN], ("",) * 16)
     shared = [copies.longest(piece, others).length for piece in known[:: likeness.ONE_IN]]
     assert standard.longest_copy == max(shared[:1] + shared[2:]) < shared[1] == len(known[5])
     known = [_tune(seed) for seed in range(20)]
-    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 20), 100)
+    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 20), 100, 100)
     assert standard.means["ending"] == 1.0
     ended = [_tune(seed) for seed in range(100, 108)]
     stopped = [piece[:-4] for piece in ended]  # without the last chord
@@ -148,6 +148,7 @@ def test_an_ending_is_on_the_triad_of_the_key_asked_for():
 
 def test_long_training_pieces_are_compared_by_their_first_notes():
     known = [_tune(seed) for seed in range(10)]
-    standard = likeness.standard_of_training(known, copies.index(known, ("",) * 10), 20)
-    assert (standard.is_whole, standard.notes) == (False, 20)
-    assert "ending" not in likeness.score(known, standard)
+    for cut, notes in ((25, 25), (1000, len(known[0]))):
+        standard = likeness.standard_of_training(known, copies.index(known, ("",) * 10), 20, cut)
+        assert (standard.is_whole, standard.notes) == (False, notes)
+        assert "ending" not in likeness.score(known, standard)

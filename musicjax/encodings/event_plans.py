@@ -14,8 +14,8 @@ from musicjax.music import bar_position, instruments, keys, likeness, note_rows
 from musicjax.music.note_bins import ABSENT, Bins
 from musicjax.music.notes import Notes
 
-# The most bars that an output has if no length is asked for.
-MOST_BARS = 64
+# The most quarter notes that an output has if no length is asked for: 64 bars of 4/4.
+MOST_BEATS = 256
 # A piece that has more than so many times as many bars as another is not about as long.
 ABOUT = 1.5
 
@@ -49,7 +49,7 @@ def of_output(
     cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
     asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
-    bars = asked if any(length.measured) else min(bars, MOST_BARS)
+    bars = asked if any(length.measured) else min(bars, math.ceil(MOST_BEATS / beats_per_bar * cycles))
     played, ends = instruments_of(bins, params), not length.exact
     opening = number if bins.likenesses else -1
     return Plan(tonic, mode, meter, bars, length.num_notes, ends, opening=opening, instruments=played)

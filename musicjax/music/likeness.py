@@ -198,24 +198,26 @@ def standard(real: Sequence[Notes], known: Known, most_notes: int) -> Standard:
     return Standard([metrics.of_piece(piece) for piece in cut], means(cut), known, longest, notes)
 
 
-def standard_of_training(pieces: Sequence[Notes], known: Known, most_notes: int) -> Standard:
+def standard_of_training(pieces: Sequence[Notes], known: Known, whole_notes: int, cut_notes: int) -> Standard:
     """The standard that training pieces set, where those held out must not be looked at.
 
-    One in ONE_IN of them sets it, and all of them, up to MOST_OTHERS, set the means; it is whole unless most of them
-    have more notes than `most_notes`. What that part shares with the others is no copy.
+    One in ONE_IN of them sets it, and all of them, up to MOST_OTHERS, set the means. What that part shares with the
+    others is no copy.
 
     Args:
         known: all training pieces.
+        whole_notes: pieces are compared whole unless most of them have more notes.
+        cut_notes: the most notes that are compared where they are not whole.
     """
     real = list(pieces[::ONE_IN])
     others = [piece for place, piece in enumerate(pieces) if place % ONE_IN][:MOST_OTHERS]
     among = copies.index(others, ("",) * len(others))
     notes = int(np.median([len(piece) for piece in real]))
-    is_whole = notes <= most_notes
+    is_whole = notes <= whole_notes
     measured = [*real, *others]
     if not is_whole:
-        notes, real = most_notes, [piece[:most_notes] for piece in real]
-        measured = [piece[:most_notes] for piece in measured]
+        notes = min(notes, cut_notes)
+        real, measured = ([piece[:notes] for piece in several] for several in (real, measured))
     shared = [(copies.longest(piece, among).length, len(piece)) for piece in real]
     longest = max((length for length, whole in shared if length < whole), default=0)  # a duplicate tells nothing
     return Standard([metrics.of_piece(piece) for piece in real], means(measured), known, longest, notes, is_whole)

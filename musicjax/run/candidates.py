@@ -19,7 +19,7 @@ OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
 # short trial.
 SAMPLING_NAMES = ("sample.temperature", "sample.min_p")
 SAMPLING = ((1.0, 0.03), (0.9, 0.1), (0.9, 0.2), (0.8, 0.2))
-SAMPLING_OF_TRAINED = ((1.0, 0.03), (0.9, 0.1), (0.8, 0.2), (0.7, 0.1), (0.6, 0.2), (0.5, 0.1))
+SAMPLING_OF_TRAINED = ((1.0, 0.03), (0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (0.7, 0.1), (0.6, 0.2), (0.5, 0.1))
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:

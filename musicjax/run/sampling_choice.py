@@ -16,8 +16,9 @@ from musicjax.music import likeness
 from musicjax.run import candidates
 from musicjax.store.model import Model
 
-# How many pieces each way draws. They are compared whole, unless most training pieces have more than MOST_NOTES.
-SAMPLES, MOST_NOTES = 16, 500
+# How many pieces each way draws. They are compared whole, each the best of several tries, unless most training pieces
+# have more notes than WHOLE_NOTES: these are compared by CUT_NOTES at most. Few notes do not tell how much repeats.
+SAMPLES, WHOLE_NOTES, CUT_NOTES = 16, 500, 1500
 
 
 def of(model: Model, music: Music) -> Config:
@@ -31,7 +32,7 @@ def of(model: Model, music: Music) -> Config:
         return config_lib.with_fields(model.config, {"sample.fit": False})
     ways = candidates.sampling_of_trained()
     configs = [config_lib.with_fields(model.config, {**way, "sample.fit": False}) for way in ways]
-    by = likeness.standard_of_training(music.training, music.known, MOST_NOTES)
+    by = likeness.standard_of_training(music.training, music.known, WHOLE_NOTES, CUT_NOTES)
     length = Length(num_notes=by.notes, exact=not by.is_whole)
     groups = []
     with console.bar("sampling", len(ways)) as update:
