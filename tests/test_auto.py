@@ -378,7 +378,7 @@ def _tunes(first: int, notes: int = 40) -> list[Notes]:
     return found
 
 
-@pytest.mark.parametrize(("notes", "exact"), [(40, False), (2 * sampling_choice.MOST_NOTES, True)])
+@pytest.mark.parametrize(("notes", "exact"), [(40, False), (2 * sampling_choice.CUT_NOTES, True)])
 def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch, capsys, notes, exact):
     config, asked = config_files.load("auto"), set()
     config_lib.set_fields(config, {"sample.fit": True, "seed": 3})
@@ -396,7 +396,7 @@ def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch
     assert config_lib.differences(config, found) == []
     assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.7, 0.1, False)
     assert (config.sample.temperature, config.sample.fit) == (0.9, True)
-    assert asked == {Length(num_notes=min(notes, sampling_choice.MOST_NOTES), exact=exact)}
+    assert asked == {Length(num_notes=min(notes, sampling_choice.CUT_NOTES), exact=exact)}
     assert "takes temperature 0.7, min_p 0.1" in capsys.readouterr().err
 
 
@@ -448,7 +448,8 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
     monkeypatch.setattr(one_trial, "MOST_COMPILING", 1e9)
     monkeypatch.setattr(one_trial, "SAMPLES", 2)
     monkeypatch.setattr(sampling_choice, "SAMPLES", 2)
-    monkeypatch.setattr(sampling_choice, "MOST_NOTES", 12)
+    monkeypatch.setattr(sampling_choice, "WHOLE_NOTES", 12)
+    monkeypatch.setattr(sampling_choice, "CUT_NOTES", 12)
     given = [f"--config.{path}={value}" for path, value in TINY.items()]
     shutil.copytree(clips, tmp_path / "songs")
     assert main.main(["--data=songs", "--minutes=30", *given]) == 0
