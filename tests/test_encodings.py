@@ -95,7 +95,7 @@ def metrics(workdir: Path) -> list[dict]:
 
 def generate(workdir: Path, folder: Path, *flags: str) -> dict[str, bytes]:
     assert main(["generate", f"--workdir={workdir}", f"--output_dir={folder}", "--audio=none", *flags]) == 0
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.mid"))}
 
 
 def notes_in(folder: Path) -> list[Notes]:
