@@ -90,7 +90,7 @@ class Update(Protocol):
 def say(label: str, text: str) -> None:
     """Prints one line: what it is about, and what happened."""
     if not _muted:
-        _print(f"{label:<9}{printable(text)}", sys.stderr)
+        _tell(f"{label:<9}{printable(text)}")
 
 
 def say_once(label: str, text: str) -> None:
@@ -102,7 +102,7 @@ def say_once(label: str, text: str) -> None:
 
 def complain(text: str) -> None:
     """Prints the one line of what a user must know: why the program ends."""
-    _print(printable(f"musicjax: {text}"), sys.stderr)
+    _tell(printable(f"musicjax: {text}"))
 
 
 def result(text: str) -> None:
@@ -120,7 +120,7 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
     cells = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), sys.stderr)
+        _tell("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def duration(seconds: float) -> str:
@@ -194,6 +194,12 @@ def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update
 
 def _is_open(stream: Any) -> bool:
     return stream is not None and not getattr(stream, "closed", False)
+
+
+def _tell(text: str) -> None:
+    """Prints a line on standard error; a full disk or a reader that is gone ends no work."""
+    with contextlib.suppress(OSError):
+        _print(text, sys.stderr)
 
 
 def _print(text: str, stream: Any) -> None:

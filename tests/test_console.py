@@ -71,6 +71,17 @@ def test_off_a_terminal_a_bar_of_units_is_a_line_for_each_tenth_once_it_takes_lo
     ]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_standard_error_that_takes_nothing_ends_no_work(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        console.say("data", "kept 3")
+        console.table([("a",)], ("name",))
+        console.complain("no")
+        monkeypatch.undo()
+        full.buffer.raw.close()
+
+
 def test_a_bar_within_a_bar_shows_nothing_and_the_next_one_does(capsys):
     for _ in range(2):
         with console.bar("train", 3) as update:

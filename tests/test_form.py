@@ -19,6 +19,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import whole
 from musicjax.generation.generate import generate
+from musicjax.model import sample
 from musicjax.music import form, learned_bins, likeness, note_bins, note_rows
 from musicjax.music.note_bins import BARS_LEFT, EDGE, HELD, INTERVAL, MODE, PHRASE, SOUNDING, TONIC
 from musicjax.music.notes import DRUMS, Notes, from_beats
@@ -179,6 +180,25 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     assert bars == [(10 * len(params), "tries")] and done == sorted(done) and done[-1] == 10 * len(params)
 
 
+def test_how_many_notes_a_try_has_at_most_depends_on_its_own_plan_alone(model, monkeypatch):
+    def sampled(net, params, past, *_):
+        rows = np.zeros((len(past.windows), whole.CHUNK_NOTES, len(note_bins.COLUMNS)), np.float32)  # never an edge
+        return sample.Sampled(rows, np.zeros(len(rows)), past)
+
+    monkeypatch.setattr(whole.sample_lib, "sample", sampled)
+    plans, windows = (
+        [Plan(bars=1, ends=True), Plan(bars=5, ends=True)],
+        np.zeros((2, 4, len(note_bins.COLUMNS)), np.float32),
+    )
+    keys = sample.output_keys(0, range(2))
+    for some in ([0, 1], [0], [1]):
+        batch = [(k, 0) for k in some]
+        pieces = whole._sampled(
+            model, [SamplingParams()] * 2, plans, keys, windows, "carry", batch, [False] * len(some)
+        )
+        assert [len(piece) for piece in pieces] == [(300, 1100)[k] for k in some]
+
+
 def test_the_best_of_some_tries_is_no_other_piece_where_more_are_drawn(model):
     sampling = SamplingParams(best_of=3)
     together = generate(model, num_outputs=5, bars=2, seed=4, sampling=sampling)
@@ -320,12 +340,17 @@ def test_a_piece_of_no_given_length_is_no_longer_than_64_bars_of_four_beats(mete
 def test_lengths_become_whole_bars():
     assert plan(bins(), bars=2.5).bars == 3 and plan(bins(), beats=9).bars == 3 and plan(bins(), seconds=4.1).bars == 3
     assert plan(bins(), num_notes=30)[3:5] == (0, 30)
+    assert plan(bins(), bars=1e-9).bars == plan(bins(), seconds=1e-6).bars == 1
 
 
 @pytest.mark.parametrize(
     ("params", "told"),
     [
-        (SamplingParams(key="Dm"), "key=Dm: this model learned from music in major; expected such a key, or"),
+        (
+            SamplingParams(key="Dm"),
+            "key=Dm: this model learned from music in major; expected such a key, or one with a scale for the pitches "
+            "alone, such as --key=D --scale=minor",
+        ),
         (SamplingParams(meter="3/4"), "meter=3/4: this model learned from music in 4/4; expected one of these"),
         (
             SamplingParams(instruments=("flute",)),

@@ -146,6 +146,14 @@ def test_an_ending_is_on_the_triad_of_the_key_asked_for():
     assert likeness.nearest([tune, on_e], np.full(5, 1.0), [0.1] * 5, likeness.key_of("Em")) == 1
 
 
+def test_a_pile_of_one_pitch_is_never_nearest():
+    tune = _tune(1)
+    piled = _notes(*[(beat, pitch, 1.0) for beat, pitch in zip(tune.onset_beats, tune.pitch, strict=True)] * 3)
+    like = np.array(list(likeness.of_piece(piled).values()))
+    assert likeness.piled_share(tune) == 0 and likeness.piled_share(piled) == pytest.approx(2 / 3)
+    assert likeness.nearest([piled, _tune(2)], like, [0.1] * 5) == 1
+
+
 def test_long_training_pieces_are_compared_by_their_first_notes():
     known = [_tune(seed) for seed in range(10)]
     for cut, notes in ((25, 25), (1000, len(known[0]))):

@@ -364,6 +364,7 @@ def _as_0_1_0(config: Config) -> dict:
         values["data"]["sustain"],
         values["data"]["tracks"],
         values["data"]["instruments"],
+        values["sample"]["temperature_factors"],
         values["sample"]["best_of"],
         values["sample"]["stop_loops"],
         values["sample"]["fit"],

@@ -83,11 +83,34 @@ def test_in_a_network_it_takes_the_parameters_of_flax_and_their_names():
     np.testing.assert_allclose(expected, found, atol=1e-5)
 
 
-def test_inputs_with_other_columns_than_the_parameters_are_refused():
+def test_inputs_of_other_shapes_than_the_parameters_are_refused():
     _, ours = both()
     params = ours.init(jax.random.key(1), inputs(4, 6, 3))
-    with pytest.raises(ValueError, match="inputs with 6 columns: expected 3, as the parameters have"):
+    with pytest.raises(flax.errors.ScopeParamShapeError):
         ours.apply(params, inputs(4, 6, 6))
+    with pytest.raises(ValueError, match=r"inputs of shape \(3,\): expected \[\*batch, steps, columns\]"):
+        ours.apply(params, inputs(3))
+
+
+def test_parameters_of_other_shapes_or_missing_ones_are_refused_by_flax_itself():
+    _, ours = both()
+    params = ours.init(jax.random.key(1), inputs(4, 6, 3))
+    gate = params["params"]["cell"]["ig"]
+    wide = jax.tree.map(lambda leaf: leaf, params)
+    wide["params"]["cell"]["ig"] = {"kernel": jnp.zeros((3, UNITS + 1))}
+    with pytest.raises(flax.errors.ScopeParamShapeError):
+        ours.apply(wide, inputs(4, 6, 3))
+    assert gate["kernel"].shape == (3, UNITS)
+    del wide["params"]["cell"]["ig"]
+    with pytest.raises(flax.errors.FlaxError, match="ig"):
+        ours.apply(wide, inputs(4, 6, 3))
+
+
+def test_gradients_have_the_types_of_the_parameters():
+    theirs, ours = both()
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), theirs.init(jax.random.key(1), inputs(4, 6, 3)))
+    slopes = jax.grad(lambda params: ours.apply(params, inputs(4, 6, 3)).sum())(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(slopes)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_parameters_are_made_where_there_are_none_and_may_have_names_of_axes():
@@ -153,8 +176,15 @@ def test_bfloat16_rounds_and_second_derivatives_are_refused():
         (nn.GRUCell(UNITS), {}, {}, "cell GRUCell: expected nn.OptimizedLSTMCell or nn.LSTMCell"),
         (nn.LSTMCell(UNITS, gate_fn=nn.hard_sigmoid), {}, {}, "cell with other gates: expected gate_fn=nn.sigmoid"),
         (nn.LSTMCell(UNITS, dtype=jnp.bfloat16), {}, {}, "cell with dtype=bfloat16: expected float32; see precision"),
-        (nn.LSTMCell(UNITS), {"unroll": 2}, {}, "unroll=2: expected 1; take nn.RNN for another"),
-        (nn.LSTMCell(UNITS), {}, {"initial_carry": (jnp.zeros((3, UNITS)),) * 2}, r"expected \(c, h\), both \(4, 12\)"),
+        (nn.LSTMCell(UNITS), {"unroll": 2}, {}, "unroll: expected the default of nn.RNN; take nn.RNN itself"),
+        (nn.LSTMCell(UNITS), {"split_rngs": {"params": True}}, {}, "split_rngs: expected the default of nn.RNN"),
+        (
+            nn.LSTMCell(UNITS),
+            {},
+            {"initial_carry": (jnp.zeros((3, UNITS)),) * 2},
+            r"expected \(c, h\), both of shape \(4, 12\)",
+        ),
+        (nn.LSTMCell(UNITS), {}, {"initial_carry": 3}, r"initial_carry of shapes 3: expected \(c, h\)"),
         (nn.LSTMCell(UNITS), {"precision": "float16"}, {}, "precision='float16': expected one of float32, bfloat16"),
         (nn.LSTMCell(UNITS), {}, {"seq_lengths": jnp.ones(4, int)}, "seq_lengths: expected none; take nn.RNN"),
     ],

@@ -25,6 +25,7 @@ from musicjax.model.network import MusicLSTM
 from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
+    EDGE,
     INSTRUMENT,
     INTERVAL,
     MATCH_LENGTH,
@@ -117,7 +118,9 @@ def draw(
         rows = event_form.put(rows, TONIC, last[:, TONIC : MODE + 1])
         bars = (since[:, None] + clock.steps) // bar[:, None]
         ended = functools.partial(form.ended, bars=bars)
-        rows = column_of(INTERVAL, rows, room & form.within(bars), changed=ended)
+        within = form.within(bars)
+        room = within & (room | (jnp.arange(len(clock.steps)) == EDGE))  # a piece may end while notes sound
+        rows = column_of(INTERVAL, rows, jnp.where(room.any(axis=-1, keepdims=True), room, within), changed=ended)
     passed = clock.steps[rows[:, INTERVAL].astype(jnp.int32)]
     position = bar_position.of(since + passed, bar)
     rows = event_form.put(rows, BAR_POSITION, position)

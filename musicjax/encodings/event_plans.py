@@ -48,7 +48,7 @@ def of_output(
     beats_per_bar = float(bar_position.beats_per_bar(np.array([(0, *bins.meters[meter])]))[0])
     cycles = max(round(beats_per_bar * bins.steps_per_beat / bins.steps_per_bar[meter]), 1)
     beats = length.in_seconds(bpm, beats_per_bar) * bpm / 60
-    asked = math.ceil(beats / beats_per_bar - 1e-6) * cycles
+    asked = max(math.ceil(beats / beats_per_bar - 1e-6), int(beats > 0)) * cycles
     bars = asked if any(length.measured) else min(bars, math.ceil(MOST_BEATS / beats_per_bar * cycles))
     played, ends = instruments_of(bins, params), not length.exact
     opening = number if bins.likenesses else -1
@@ -75,10 +75,12 @@ def _mode_bin(bins: Bins, text: str, mode: int) -> int:
     """The bin of a mode 0..3; raises UsageError if the model never saw it."""
     known = sorted({opening.mode - 1 for opening in bins.openings if opening.mode})
     if mode not in known:
-        names = ", ".join(keys.MODES[one] for one in known) or "no key"
+        if not known:
+            raise UsageError(f"key={text}: this model learned from music in no key; leave it out")
+        names, tonic = ", ".join(keys.MODES[one] for one in known), keys.SPELLINGS[0][keys.key_of(text)[0]]
         raise UsageError(
-            f"key={text}: this model learned from music in {names}; expected such a key, or "
-            f"--scale={keys.MODES[mode]} beside it for the pitches alone"
+            f"key={text}: this model learned from music in {names}; expected such a key, or one with a scale for the "
+            f"pitches alone, such as --key={tonic}{'' if 0 in known else 'm'} --scale={keys.MODES[mode]}"
         )
     return mode + 1
 

@@ -152,7 +152,7 @@ def check(params: SamplingParams) -> None:
         bar_position.meter_of(params.meter)
     arguments.require("stop_loops", params.stop_loops, bool, "True or False")
     for instrument in arguments.list_of("instruments", params.instruments, str, "names such as 'piano'"):
-        instruments.program_of(instrument)
+        instruments.program_of(instrument, "instruments")
     pair = params.pitch_range
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise arguments.wrong("pitch_range", pair, "the lowest and the highest pitch, such as (48, 84)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,14 +84,15 @@ def of(options: Mapping[str, Any]) -> Request:
         raise UsageError("--best_of and --exact are given: expected one of them; only pieces that end are compared")
     program = instruments.program_of(options["program"]) if options["program"] else None
     values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
+    combinations = math.prod(map(len, values.values()))
+    if sweep and not 0 < combinations * outputs <= MOST_OUTPUTS:
+        raise UsageError(
+            f"sweep of {combinations} combinations, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
+        )
     sampling = sampling_params.grid(values) if sweep else sampling_params.in_turn(values, outputs)
     # Also those that no output takes, because there are more values than outputs.
     for one in [*sampling, *sampling_params.in_turn(values, max(map(len, values.values()), default=0))]:
         sampling_params.check(one)
-    if sweep and not 0 < len(sampling) * outputs <= MOST_OUTPUTS:
-        raise UsageError(
-            f"sweep of {len(sampling)} combinations, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
-        )
     if melody_text.is_melody(options["primer"]):
         melody_text.entries(options["primer"])
     need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
@@ -176,6 +178,11 @@ def sampling_of(
         raise UsageError("sampling: expected parameters for at least one output")
     for one in several:
         sampling_params.check(one)
+    # Lists as tuples, so that equal parameters can be looked up.
+    several = [
+        dataclasses.replace(one, pitch_range=tuple(one.pitch_range), instruments=tuple(one.instruments))
+        for one in several
+    ]
     return tuple(several[k % len(several)] for k in range(outputs))
 
 

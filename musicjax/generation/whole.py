@@ -57,19 +57,23 @@ def rows(
             sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
             for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
                 if must or model.encoding.ending(piece) > 0:
-                    found[k][number] = piece.copy()  # a view would keep the whole batch
+                    found[k][number] = piece
             for k in left:
                 tried[k] = max(number for output, number in batch if output == k) + 1
                 ended = [found[k][number] for number in sorted(found[k]) if number < most[k]][: wanted[k]]
                 if len(ended) == wanted[k] or tried[k] > most[k]:
                     chosen[k] = _nearest(model, plans[k], params[k], ended or [found[k][most[k]]])
                     found[k].clear()
-            done = (wanted[k] if k in chosen else min(len(found[k]), wanted[k] - 1) for k in range(len(plans)))
-            update(sum(done))
+            update(sum(_done(wanted[k], len(found[k]), tried[k] / most[k], k in chosen) for k in range(len(plans))))
     cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
         console.say("length", f"{cut} outputs are cut off where they have far more notes than asked for")
     return [chosen[k] for k in range(len(plans))]
+
+
+def _done(wanted: int, found: int, share_tried: float, is_chosen: bool) -> int:
+    """How far an output is, of `wanted`, for the bar: it has as many tries as wanted, or no more are made."""
+    return wanted if is_chosen else min(max(found, int(wanted * share_tried)), wanted - 1)
 
 
 def _nearest(model: Model, plan: Plan, params: SamplingParams, tries: list[np.ndarray]) -> np.ndarray:
@@ -88,16 +92,19 @@ def _sampled(
     decode: str,
     batch: Sequence[tuple[int, int]],
     must_end: Sequence[bool],
-) -> np.ndarray:
-    """The rows of tries (output, number), [tries, L, C], until each has ended or gone on beyond its last bar."""
+) -> list[np.ndarray]:
+    """The rows of tries (output, number), [L, C] each, until each has ended or gone on beyond its last bar.
+
+    How many rows a try has at most depends on its own plan alone.
+    """
     outputs = np.array([k for k, _ in batch])
     wanted = [plans[k]._replace(must_end=must) for (k, _), must in zip(batch, must_end, strict=True)]
     own = _keys_of_tries(keys, outputs, np.array([number for _, number in batch]))
     draw = model.encoding.draw([params[k] for k in outputs], model.deviation, wanted)
-    most = max(max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) for plan in plans) + CHUNK_NOTES
+    most = [max(MOST_NOTES_PER_BAR * plan.bars, 2 * plan.notes) + CHUNK_NOTES for plan in wanted]
     past, is_open = Past(jax.device_put(windows[outputs])), True
     chunks: list[np.ndarray] = []
-    while is_open and len(chunks) * CHUNK_NOTES < most:
+    while is_open:
         first = len(chunks) * CHUNK_NOTES
         sampled = sample_lib.sample(
             model.net, model.params, past, own, model.encoding.limits(), draw, CHUNK_NOTES, first, decode
@@ -105,8 +112,12 @@ def _sampled(
         past = sampled.past
         chunks.append(np.asarray(sampled.rows))
         whole = np.concatenate(chunks, axis=1)
-        is_open = any(model.encoding.ending(piece) == 0 for piece in whole)
-    return whole
+        is_open = any(
+            len(piece) < longest and model.encoding.ending(piece) == 0
+            for piece, longest in zip(whole, most, strict=True)
+        )
+    # Copies, since a view would keep the whole batch.
+    return [piece[:longest].copy() for piece, longest in zip(whole, most, strict=True)]
 
 
 @jax.jit

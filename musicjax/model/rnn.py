@@ -55,27 +55,24 @@ class LSTM(nn.RNN):
             ValueError: a cell or an argument that it does not take.
         """
         _require(self, seq_lengths)
+        if jnp.ndim(inputs) < 2:
+            raise ValueError(f"inputs of shape {jnp.shape(inputs)}: expected [*batch, steps, columns]")
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         return_carry = self.return_carry if return_carry is None else return_carry
-        if not self.cell.has_variable("params", "ii"):  # one step is enough for the cell to make its parameters
-            first = inputs[:1] if time_major else inputs[..., :1, :]
-            super().__call__(first, init_key=init_key, return_carry=False, time_major=time_major, reverse=False)
-        params = _params(nn.meta.unbox(self.cell.variables["params"]))
         x = jnp.asarray(inputs, jnp.float32)
         x = jnp.moveaxis(x, 0, -2) if time_major else x
         x = jnp.flip(x, -2) if reverse else x
         batch, rows = x.shape[:-2], math.prod(x.shape[:-2])
-        if x.shape[-1] != params.kernel.shape[0]:
-            raise ValueError(
-                f"inputs with {x.shape[-1]} columns: expected {params.kernel.shape[0]}, as the parameters have"
-            )
         carry = initial_carry
         if carry is None:
             key = jax.random.key(0) if init_key is None else init_key
             carry = self.cell.initialize_carry(key, (*batch, x.shape[-1]))
-        state = _state(carry, batch, params.recurrent_kernel.shape[0])
+        state = _state(carry, batch, self.cell.features)
+        # The cell makes its parameters, or checks those there are. Nothing uses its result, so XLA leaves the step out.
+        self.cell((jnp.zeros((1, self.cell.features)),) * 2, jnp.zeros((1, x.shape[-1])))
+        params = _params(nn.meta.unbox(self.cell.variables["params"]))
         outputs, last = lstm.unroll(params, x.reshape(rows, *x.shape[-2:]), state, self.precision)
         outputs = outputs.reshape(*batch, *outputs.shape[1:])
         outputs = jnp.flip(outputs, -2) if reverse and keep_order else outputs
@@ -90,14 +87,15 @@ def _params(cell: Any) -> lstm.Params:
     kernel, recurrent = (
         jnp.concatenate([cell[f"{side}{gate}"]["kernel"] for gate in GATES], axis=-1) for side in ("i", "h")
     )
-    return lstm.Params(kernel, recurrent, jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in GATES]))
+    bias = jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in GATES])
+    return lstm.Params(*(part.astype(jnp.float32) for part in (kernel, recurrent, bias)))
 
 
 def _state(carry: Any, batch: tuple[int, ...], units: int) -> lstm.State:
     """The engine's state, [rows, H] each, from Flax's carry (c, h); raises ValueError for other shapes."""
-    shapes = [jnp.shape(part) for part in carry]
+    shapes = [jnp.shape(part) for part in carry] if isinstance(carry, tuple | list) else carry
     if shapes != [(*batch, units)] * 2:
-        raise ValueError(f"initial_carry of shapes {shapes}: expected (c, h), both {(*batch, units)}")
+        raise ValueError(f"initial_carry of shapes {shapes}: expected (c, h), both of shape {(*batch, units)}")
     c, h = (jnp.asarray(part, jnp.float32).reshape(math.prod(batch), units) for part in carry)
     return lstm.State(h, c)
 
@@ -109,7 +107,7 @@ def _require(layer: LSTM, seq_lengths: Any) -> None:
         raise ValueError(f"precision={layer.precision!r}: expected one of {', '.join(PRECISIONS)}")
     for name in OF_SCAN:
         if getattr(layer, name) != fields[name].default:
-            raise ValueError(f"{name}={getattr(layer, name)}: expected {fields[name].default}; take nn.RNN for another")
+            raise ValueError(f"{name}: expected the default of nn.RNN; take nn.RNN itself for another")
     if seq_lengths is not None:
         raise ValueError("seq_lengths: expected none; take nn.RNN for sequences of several lengths")
     if type(cell) not in (nn.OptimizedLSTMCell, nn.LSTMCell):

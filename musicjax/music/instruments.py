@@ -100,10 +100,13 @@ def named(text: str) -> int | None:
     return _by_name().get(_plain(text))
 
 
-def program_of(text: str) -> int:
+def program_of(text: str, name: str = "program") -> int:
     """The program that a text means: a number 0..127, a name, a family, or what people say, such as "sax".
 
     A family stands for its first instrument, or for the commonest one. Words that only one name has stand for it.
+
+    Args:
+        name: what a message calls it.
 
     Raises:
         UsageError: it means none, or several; the message has the nearest names.
@@ -114,7 +117,7 @@ def program_of(text: str) -> int:
         return int(number[1])
     if re.fullmatch(r"[+-]?[0-9]+", said):
         raise UsageError(
-            f"program={said:.60}: expected a General MIDI number, 0..127 (0: piano), or a name such as flute"
+            f"{name}={said:.60}: expected a General MIDI number, 0..127 (0: piano), or a name such as flute"
         )
     known = _by_name() | {family: at * FAMILY_SIZE for at, family in enumerate(FAMILIES)} | _WORDS
     plain = _plain(text)
@@ -127,7 +130,7 @@ def program_of(text: str) -> int:
     near = holding or difflib.get_close_matches(plain, known, n=3) or difflib.get_close_matches(plain, known, 3, 0.4)
     meant = f"did you mean {_either(near[:4])}? " if near else ""
     raise UsageError(
-        f"program={arguments.shown(text)}{' fits several instruments' * bool(holding)}: {meant}expected a General MIDI "
+        f"{name}={arguments.shown(text)}{' fits several instruments' * bool(holding)}: {meant}expected a General MIDI "
         "number, 0..127, or an instrument such as piano, violin, flute or drums"
     )
 

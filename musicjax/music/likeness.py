@@ -122,6 +122,12 @@ def ends_on_tonic(notes: Notes, key: Key | None = None) -> float:
     return float((highest - tonic) % 12 in (0, THIRDS[mode], FIFTH))
 
 
+def piled_share(notes: Notes) -> float:
+    """The share of the notes that begin with another one of their pitch and instrument, 0..1; no music has many."""
+    rows = np.stack([np.round(notes.onset_beats * STEPS_PER_BEAT), notes.pitch, notes.program])
+    return 1 - np.unique(rows, axis=1).shape[1] / max(len(notes), 1) if len(notes) else 0.0
+
+
 def ends_at_bar_line(notes: Notes) -> float:
     """1 if the last sound ends at a bar line, within a step, else 0; nan without notes."""
     if not len(notes):
@@ -155,11 +161,12 @@ def nearest(pieces: Sequence[Notes], like: np.ndarray, spread: Sequence[float], 
         key: the key asked for, if any. All notes should be in its scale, whatever the real piece does.
     """
     found = np.array([list(of_piece(piece, key).values()) for piece in pieces])
+    piled = np.array([piled_share(piece) for piece in pieces])
     asked = np.array([key is not None and name == "scale" for name in MEASURES])
     like, unit = np.where(asked, 1.0, like), np.maximum(np.where(asked, 0.0, spread), LEAST_SPREAD)
     off = ((found - like) / unit) ** 2
     off = np.where(np.isnan(like), 0.0, np.where(np.isnan(found), MISSING, off))
-    return int(off.sum(axis=1).argmin())
+    return int((off.sum(axis=1) + (piled / LEAST_SPREAD) ** 2).argmin())
 
 
 def means(pieces: Sequence[Notes]) -> dict[str, float]:
