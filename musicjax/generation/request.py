@@ -176,14 +176,13 @@ def sampling_of(
         raise arguments.wrong("sampling", sampling, "SamplingParams, or several that the outputs take in turn")
     if outputs and not several:
         raise UsageError("sampling: expected parameters for at least one output")
+    found = []
     for one in several:
         sampling_params.check(one)
-    # Lists as tuples, so that equal parameters can be looked up.
-    several = [
-        dataclasses.replace(one, pitch_range=tuple(one.pitch_range), instruments=tuple(one.instruments))
-        for one in several
-    ]
-    return tuple(several[k % len(several)] for k in range(outputs))
+        low, high = one.pitch_range
+        # Lists as tuples, so that equal parameters can be looked up.
+        found.append(dataclasses.replace(one, pitch_range=(low, high), instruments=tuple(one.instruments)))
+    return tuple(found[k % len(found)] for k in range(outputs))
 
 
 def require_controls(encoding: Any, asked: Sequence[str]) -> None:
