@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def drawn(model: Model, text: str) -> SamplingParams:
-    """How the model's pieces are drawn: as its config says, but for the parameters of a text of NAME=NUMBER."""
+    """The sampling parameters of the model's config, where a text of NAME=NUMBER words does not replace them."""
     sample = model.config.sample
     given: dict[str, Any] = {}
     for name, _, value in (one.partition("=") for one in text.split()):

@@ -131,7 +131,7 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> Iterator[Update]:
-    """A progress bar; yields update(done, text, total). Off a terminal, each update that has a text is a line.
+    """A progress bar; yields update(done, text, total). Without a terminal, each update with a text prints a line.
 
     A bar within another one shows nothing.
 
@@ -197,7 +197,7 @@ def _is_open(stream: Any) -> bool:
 
 
 def _tell(text: str) -> None:
-    """Prints a line on standard error; a full disk or a reader that is gone ends no work."""
+    """Prints a line on standard error. A full disk or a closed pipe does not stop the program."""
     with contextlib.suppress(OSError):
         _print(text, sys.stderr)
 

@@ -78,6 +78,9 @@ def test_a_standard_error_that_takes_nothing_ends_no_work(monkeypatch):
         console.say("data", "kept 3")
         console.table([("a",)], ("name",))
         console.complain("no")
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError):  # a result is never lost in silence
+            console.result("result")
         monkeypatch.undo()
         full.buffer.raw.close()
 

@@ -173,7 +173,7 @@ class Encoding(Protocol):
 
     @property
     def likelihoods(self) -> tuple[str, ...]:
-        """The names of what has a likelihood: the predicted columns, or the whole row. Empty if nothing has."""
+        """The parts of a row that have a likelihood: its predicted columns, or all of it; empty if it has none."""
         return ()
 
     def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:
@@ -237,7 +237,7 @@ class Encoding(Protocol):
         return 0
 
     def nearest(self, pieces: Sequence[Notes], plan: Plan, params: SamplingParams) -> int:
-        """Which of several tries at one output is most like a training piece, in the key asked for, if any."""
+        """Which of several tries at one output is most like a training piece, and in the requested key."""
         return 0
 
     def limits(self) -> Limits:

@@ -77,7 +77,7 @@ def _done(wanted: int, found: int, share_tried: float, is_chosen: bool) -> int:
 
 
 def _nearest(model: Model, plan: Plan, params: SamplingParams, tries: list[np.ndarray]) -> np.ndarray:
-    """The rows [L, C] of the try that is most like a training piece, in the key that was asked for, if any."""
+    """The rows [L, C] of the try that is most like a training piece, and in the requested key."""
     if len(tries) == 1:
         return tries[0]
     return tries[model.encoding.nearest([model.encoding.decode(rows, None, plan) for rows in tries], plan, params)]

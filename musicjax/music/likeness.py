@@ -123,7 +123,7 @@ def ends_on_tonic(notes: Notes, key: Key | None = None) -> float:
 
 
 def piled_share(notes: Notes) -> float:
-    """The share of the notes that begin with another one of their pitch and instrument, 0..1; no music has many."""
+    """The share of the notes with the onset, pitch and instrument of an earlier one, 0..1; real music has few."""
     rows = np.stack([np.round(notes.onset_beats * STEPS_PER_BEAT), notes.pitch, notes.program])
     return 1 - np.unique(rows, axis=1).shape[1] / max(len(notes), 1) if len(notes) else 0.0
 

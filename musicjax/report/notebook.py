@@ -28,7 +28,7 @@ class Shown:
         samples = [page.Sample(f"piece {number}", piece) for number, piece in enumerate(self.pieces)]
         text = page.html(page.Page(title="musicjax", samples=samples, is_run=False))
         height = HEIGHT_OF_ONE if len(samples) == 1 else HEIGHT_OF_SEVERAL
-        # In a frame, so that neither the notebook's style nor the page's reaches the other.
+        # The frame keeps the styles of the notebook and of the page apart.
         return (
             f'<iframe title="Pieces" sandbox="allow-scripts" style="width: 100%; height: {height}px; border: 0" '
             f'srcdoc="{html.escape(text)}"></iframe>'
@@ -36,7 +36,7 @@ class Shown:
 
 
 def show(pieces: Notes | Sequence[Notes]) -> Shown:
-    """A piece, or several, as a notebook shows them: piano rolls, and a player that works offline.
+    """Shows one piece or several in a notebook: piano rolls, and a player that works offline.
 
     Raises:
         UsageError: an argument is no `Notes`, or its values are out of range.

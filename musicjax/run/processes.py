@@ -18,7 +18,7 @@ from musicjax.training import mesh
 def choice_of_the_first(name: str, known: tuple[str, ...]) -> str:
     """The name that process 0 gives, in every process, one of those known.
 
-    Names travel as digests do, so that all processes meet at one collective, even if one fails or resumes a run.
+    Names use the collective that digests use, so all processes meet there even if one fails or resumes a run.
 
     Raises:
         TogetherError: a process failed, or process 0 has another workdir or other flags.
