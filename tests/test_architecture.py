@@ -32,7 +32,7 @@ FLOORS = (
     ("corpus/", "report/"),
     ("encodings/",),
     ("store/",),
-    ("generation/",),
+    ("generation/", "export/"),
     ("run/",),
     ("cli/",),
     ("main.py", "__init__.py"),

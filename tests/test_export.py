@@ -13,8 +13,8 @@ import pytest
 
 import musicjax
 from musicjax import main
+from musicjax.export import weights
 from musicjax.model import network
-from musicjax.store import export
 
 PYTHON = Path(__file__).parent.parent / "docs" / "python.md"
 
@@ -60,7 +60,7 @@ def test_keras_and_pytorch_predict_the_same_with_them(exported, trained_notes, k
 
 def test_layers_embeddings_and_heads_have_names_of_their_own(trained_events):
     params = musicjax.load(trained_events).params
-    found = export.arrays_of(params)
+    found = weights.arrays_of(params)
     assert len(found) == len(jax.tree.leaves(params))
     assert {"embedding", "lstm.kernel", "dense.kernel"} < set(found)
     assert any(name.startswith("head.") for name in found)

@@ -244,7 +244,7 @@ def _evaluate(call: Call) -> None:
 
 def _export(call: Call) -> None:
     jax_environment.require()
-    from musicjax.store import export
+    from musicjax.export import export
 
     output = Path(call.options["output"])
     export.require_suffix(output)
