@@ -215,7 +215,7 @@ def _samples(
 
 def html(page: Page) -> str:
     """The whole page."""
-    style, script = text("page.css"), text("page.js")
+    style, script = text("page.css"), text("sound.js") + text("page.js")
     charts, panels = _charts(page)
     shown = [sample.notes[:MOST_NOTES] for sample in page.samples]
     numbers = {
