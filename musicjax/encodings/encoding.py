@@ -96,6 +96,11 @@ class Encoding(Protocol):
         """The constants learned, as JSON values; empty if there are none, or none yet."""
         return {}
 
+    def constants(self) -> dict[str, Any]:
+        """What a program without Python needs, beside the weights, to compose with a model, as JSON values; empty where
+        there is no such program."""
+        return {}
+
     @property
     def basis(self) -> dict[str, Any]:
         """The fields of the config, by path, on which shape and meaning of the weights depend, as values to compare."""

@@ -20,7 +20,7 @@ from musicjax.config import Config, DataConfig, EventsData, EventsModel
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_controls, event_plans, event_score
+from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score
 from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
@@ -77,6 +77,12 @@ class EventEncoding(Encoding):
     def learned(self) -> dict[str, Any]:
         """As `Encoding.learned`."""
         return {} if self.bins is None else {"bins": dataclasses.asdict(self.bins)}
+
+    def constants(self) -> dict[str, Any]:
+        """As `Encoding.constants`."""
+        head = self.network().head
+        assert isinstance(head, Categorical)
+        return event_constants.of(self.config, self._bins, head) if self._bins.has_form else {}
 
     @property
     def _bins(self) -> Bins:

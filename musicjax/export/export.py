@@ -10,8 +10,8 @@ from musicjax.errors import RunError, UsageError
 from musicjax.store import metadata as metadata_lib
 from musicjax.store.model import Model
 
-WEIGHTS = ".safetensors"
-SUFFIXES = (WEIGHTS,)
+WEIGHTS, PLAYER = ".safetensors", ".html"
+SUFFIXES = (WEIGHTS, PLAYER)
 
 
 def require_suffix(path: Path) -> None:
@@ -47,6 +47,10 @@ def write(model: Model, path: Path) -> list[Path]:
 
 def _contents(model: Model, path: Path) -> dict[Path, bytes]:
     """The files by path."""
+    if path.suffix == PLAYER:
+        from musicjax.export import player
+
+        return {path: player.content(model)}
     from musicjax.export import weights
 
     beside = (json.dumps(metadata_lib.to_saved(model.metadata), indent=1) + "\n").encode()

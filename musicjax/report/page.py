@@ -237,8 +237,7 @@ def html(page: Page) -> str:
             meanings=MEANINGS,
             settings=_by_part(page.settings),
             velocity_shades=svg.VELOCITY_SHADES,
-            policy=f"default-src 'none'; script-src '{_fingerprint(script)}'; style-src '{_fingerprint(style)}'; "
-            "img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
+            policy=policy(style, script),
             style=style,
             script=script,
             numbers=numbers,
@@ -331,6 +330,14 @@ def _setting(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_setting, value)) or "-"
     return "-" if value in ("", None) else str(value)
+
+
+def policy(style: str, script: str) -> str:
+    """What the page allows the browser: this style and this script, and no address."""
+    return (
+        f"default-src 'none'; script-src '{_fingerprint(script)}'; style-src '{_fingerprint(style)}'; "
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _fingerprint(content: str) -> str:

@@ -1,0 +1,65 @@
+"""A model of note events as one page that composes by itself, in any browser and without a network.
+
+The page is player.html.j2 of report/templates, with model.js, which steps the model, and player.js, which plays what it
+writes. Its weights are rounded to 16 bits.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from musicjax.errors import UsageError
+from musicjax.export import weights
+from musicjax.music import instruments, keys
+from musicjax.report import page
+from musicjax.store.model import Model
+
+# Instruments to choose from beside the notes' own, some of each kind.
+PROGRAMS = (0, 4, 6, 11, 19, 24, 32, 40, 42, 46, 48, 56, 65, 71, 73, 80, 89)
+TEMPOS, TEMPERATURES = (30, 240), (0.3, 1.6)  # least and most of the sliders
+
+
+def content(model: Model) -> bytes:
+    """The page; raises UsageError for models of anything but note events with key and form."""
+    constants = model.encoding.constants()
+    if not constants:
+        raise UsageError(
+            "the page that composes needs a model of note events that knows where pieces end; expected one of the "
+            "config auto, demo or events, or another file, such as --output=model.safetensors"
+        )
+    arrays = weights.arrays_of(model.params)
+    halves = np.concatenate([array.ravel() for array in arrays.values()]).astype("<f2")
+    style = page.text("page.css") + page.text("player.css")
+    script = "".join(page.text(name) for name in ("sound.js", "model.js", "player.js"))
+    modes = sorted({mode - 1 for _, mode, _, _ in constants["openings"] if mode})
+    rendered = (
+        page.environment()
+        .get_template("player.html.j2")
+        .render(
+            title=f"Music from the model {model.config.name}",
+            units=constants["units"],
+            parameters=halves.size,
+            keys=[
+                (
+                    keys.MODES[mode],
+                    [(f"{tonic} {mode + 1}", name) for tonic, name in enumerate(constants["keys"][mode])],
+                )
+                for mode in modes
+            ],
+            programs=[(program, instruments.name_of(program)) for program in PROGRAMS],
+            tempo=(*TEMPOS, round(_within(constants["bpm"], TEMPOS))),
+            temperature=(*TEMPERATURES, _within(constants["temperature"], TEMPERATURES)),
+            policy=page.policy(style, script),
+            style=style,
+            script=script,
+            constants=constants | {"shapes": [[name, array.size] for name, array in arrays.items()]},
+            weights=base64.b64encode(halves.tobytes()).decode(),
+        )
+    )
+    return rendered.encode()
+
+
+def _within(value: float, limits: tuple[float, float]) -> float:
+    return min(max(value, limits[0]), limits[1])

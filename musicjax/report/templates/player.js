@@ -1,0 +1,258 @@
+// Plays what the model composes, piece after piece. Times are in steps of the model's grid since the page began, until
+// they meet the audio clock.
+
+(() => {
+const told = JSON.parse(document.getElementById("constants").textContent), { at, stepsPerBeat } = told;
+const model = openModel(told, unpackWeights(document.getElementById("weights").textContent, told.shapes));
+const [play, skip, save, roll, status, place, key, tempo, temperature, instrument, volume] =
+  ["play", "skip", "save", "roll", "piece", "place", "key", "tempo", "temperature", "instrument", "volume"]
+    .map((name) => document.getElementById(name));
+const DRUMS = 128, MARGIN_SECONDS = 0.1;
+// How far ahead notes are composed, and handed to the audio clock: further where the timer fires once a second.
+const composedSeconds = 4, handedSeconds = () => (document.hidden ? 1.5 : 0.3);
+
+// Chance: the same seed after # in the address gives the same music.
+
+function chance(seed) { // mulberry32: 32 bits of state
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const given = /^#(\d+)$/.exec(location.hash);
+let seed = given ? Number(given[1]) : crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
+
+// Pieces.
+
+const pieces = []; // those that sound or are to come, the present one first
+const wish = () => ({
+  temperature: Number(temperature.value), topP: told.topP, minP: told.minP, noRepeat: told.noRepeat, stopLoops: told.stopLoops,
+});
+const wishedKey = () => (key.value ? key.value.split(" ").map(Number) : null);
+
+// A piece that begins at a step of the page's time.
+function begin(from) {
+  const random = chance(seed), wished = wishedKey();
+  const fitting = wished ? told.openings.filter((opening) => opening[1] === wished[1]) : told.openings;
+  const [tonic, mode, meter, bars] = fitting[Math.floor(random() * fitting.length)];
+  const plan = { tonic: wished ? wished[0] : tonic, mode, meter, bars };
+  const length = bars * told.stepsPerBar[meter];
+  return { seed: seed++, plan, from, length, notes: [], ended: false, composer: model.compose(plan, wish, random) };
+}
+
+// The next note of a piece; or it has ended.
+function composeNote(piece) {
+  const note = piece.composer.next();
+  if (!note) {
+    piece.ended = true;
+    return;
+  }
+  const { row, step } = note, drums = told.isDrums[row[at.instrument]];
+  const length = Math.min(told.durations[row[at.duration]] * stepsPerBeat, piece.length - step); // none sounds beyond the end
+  piece.notes.push({
+    step, length, drums, pitch: row[at.pitch], velocity: told.velocities[row[at.velocity]], program: told.programs[row[at.instrument]],
+  });
+}
+
+// The pitch as it sounds: what is written in C moves to the tonic, up or down, whichever is nearer.
+function sounding(note, { plan }) {
+  if (note.drums) return note.pitch;
+  const moved = note.pitch + (plan.tonic > 6 ? plan.tonic - 12 : plan.tonic);
+  return moved < 0 ? moved + 12 : moved > 127 ? moved - 12 : moved;
+}
+
+const programOf = (note) => (note.drums ? DRUMS : instrument.value ? Number(instrument.value) : note.program);
+
+// Time.
+
+let step = 0, seconds = 0; // a step of the page's time, and when the audio clock reaches it
+let bus = null, timer = 0, drawing = 0, handed = 0; // how many notes of the present piece the audio clock has
+const secondsPerStep = () => 60 / Number(tempo.value) / stepsPerBeat;
+const stepNow = () => (bus ? step + (sound.now() - seconds) / secondsPerStep() : step);
+const whenSounds = (at) => seconds + (at - step) * secondsPerStep();
+
+function tick() {
+  const now = stepNow(), until = now + composedSeconds / secondsPerStep();
+  while (pieces.length > 1 && pieces[1].from <= now) {
+    pieces.shift();
+    handed = 0;
+    announce();
+  }
+  for (let last = pieces[pieces.length - 1]; ;) {
+    const reached = last.notes.length ? last.notes[last.notes.length - 1].step : 0;
+    if (last.from + (last.ended ? last.length : reached) > until) break;
+    if (!last.ended) composeNote(last);
+    else { // a bar of rest between pieces
+      last = begin(last.from + last.length + told.stepsPerBar[last.plan.meter]);
+      pieces.push(last);
+    }
+  }
+  const [piece] = pieces, ahead = now + handedSeconds() / secondsPerStep();
+  for (; handed < piece.notes.length && piece.from + piece.notes[handed].step < ahead; handed++) {
+    const note = piece.notes[handed], when = Math.max(whenSounds(piece.from + note.step), sound.now());
+    sound.strike(bus, sounding(note, piece), programOf(note), note.velocity, when, note.length * secondsPerStep(), 0);
+  }
+}
+
+// The present moment stays where it is while the tempo or the piece changes.
+function anchor() {
+  const now = stepNow();
+  step = now;
+  if (bus) seconds = sound.now();
+}
+
+function start() {
+  sound.start();
+  sound.setVolume(Number(volume.value));
+  bus = sound.bus();
+  seconds = sound.now() + MARGIN_SECONDS;
+  timer = setInterval(tick, 100);
+  tick();
+  shown(true);
+  draw();
+}
+
+function stop() {
+  anchor();
+  sound.silence(bus);
+  bus = null;
+  clearInterval(timer);
+  shown(false);
+}
+
+function shown(playing) {
+  document.getElementById("player").classList.toggle("playing", playing);
+  play.setAttribute("aria-label", playing ? "Pause" : "Play");
+}
+
+// A new piece at once, in place of all that is to come.
+function renew() {
+  if (bus) {
+    sound.silence(bus);
+    bus = sound.bus();
+  }
+  anchor();
+  seconds += MARGIN_SECONDS;
+  pieces.splice(0, pieces.length, begin(Math.ceil(step)));
+  handed = 0;
+  announce();
+  if (bus) tick();
+  draw();
+}
+
+function announce() {
+  const { plan, seed } = pieces[0], [numerator, denominator] = told.meters[plan.meter];
+  const named = plan.mode ? `${told.keys[plan.mode - 1][plan.tonic]}, ` : "";
+  status.textContent = `Piece ${seed}: ${named}${numerator}/${denominator}, ${plan.bars} bars`;
+}
+
+// The piano roll, which turns its pages where motion is not wanted.
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933"];
+const BEFORE_BEATS = 4, SHOWN_BEATS = 16, LOW = 24, HIGH = 100, FRAME_MILLISECONDS = 50;
+
+function draw() {
+  clearTimeout(drawing);
+  const [piece] = pieces, now = stepNow(), perBar = told.stepsPerBar[piece.plan.meter];
+  const scale = devicePixelRatio || 1, width = roll.clientWidth * scale, height = roll.clientHeight * scale;
+  if (roll.width !== Math.round(width)) roll.width = Math.round(width);
+  if (roll.height !== Math.round(height)) roll.height = Math.round(height);
+  const paint = roll.getContext("2d"), style = getComputedStyle(roll);
+  const perStep = width / (SHOWN_BEATS * stepsPerBeat), perPitch = height / (HIGH - LOW);
+  const page = SHOWN_BEATS * stepsPerBeat, first = still.matches ? Math.floor(now / page) * page : now - BEFORE_BEATS * stepsPerBeat;
+  const x = (at) => (at - first) * perStep;
+  paint.clearRect(0, 0, width, height);
+  paint.fillStyle = style.getPropertyValue("--line");
+  for (let bar = 0; bar <= piece.plan.bars; bar++) paint.fillRect(x(piece.from + bar * perBar), 0, scale, height);
+  for (const one of pieces) {
+    for (const note of one.notes) {
+      const left = x(one.from + note.step), wide = Math.max(note.length * perStep - scale, 2 * scale);
+      if (left + wide < 0 || left > width) continue;
+      const lit = bus && one.from + note.step <= now && now < one.from + note.step + note.length;
+      paint.fillStyle = lit ? style.getPropertyValue("--playhead") : COLORS[told.programs.indexOf(note.program) % COLORS.length];
+      const pitch = Math.min(Math.max(sounding(note, one), LOW), HIGH - 1);
+      paint.fillRect(left, (HIGH - 1 - pitch) * perPitch, wide, Math.max(perPitch - 1, 2));
+    }
+  }
+  paint.fillStyle = style.getPropertyValue("--playhead");
+  paint.fillRect(x(now), 0, 1.5 * scale, height);
+  const bar = Math.min(Math.max(Math.floor((now - piece.from) / perBar) + 1, 1), piece.plan.bars);
+  place.textContent = `bar ${bar} of ${piece.plan.bars}`;
+  if (bus && !document.hidden) drawing = setTimeout(draw, FRAME_MILLISECONDS);
+}
+
+// The present piece as a MIDI file of one track.
+function midi(piece) {
+  const TICKS = 480, events = [], channels = new Map();
+  const number = (value, bytes) => Array.from({ length: bytes }, (_, k) => (value >>> (8 * (bytes - 1 - k))) & 255);
+  const delta = (value) => (value < 128 ? [value] : [...delta(value >> 7).map((byte) => byte | 128), value & 127]);
+  const channelOf = (program) => {
+    if (program === DRUMS) return 9;
+    if (!channels.has(program)) channels.set(program, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15][channels.size % 15]);
+    return channels.get(program);
+  };
+  for (const note of piece.notes) {
+    const channel = channelOf(programOf(note)), pitch = sounding(note, piece);
+    const [from, to] = [note.step, note.step + note.length].map((one) => Math.round(one * TICKS / stepsPerBeat));
+    events.push([from, 1, [0x90 | channel, pitch, note.velocity]], [Math.max(to, from + 1), 0, [0x80 | channel, pitch, 0]]);
+  }
+  const [numerator, denominator] = told.meters[piece.plan.meter];
+  const head = [[0x58, [numerator, Math.log2(denominator), 24, 8]], [0x51, number(Math.round(6e7 / Number(tempo.value)), 3)]];
+  const track = head.flatMap(([kind, bytes]) => [0, 0xff, kind, bytes.length, ...bytes]);
+  for (const [program, channel] of channels) track.push(0, 0xc0 | channel, program);
+  let last = 0;
+  for (const [tick, , bytes] of events.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+    track.push(...delta(tick - last), ...bytes);
+    last = tick;
+  }
+  track.push(0, 0xff, 0x2f, 0);
+  const text = (letters) => [...letters].map((letter) => letter.charCodeAt(0));
+  const header = [...text("MThd"), ...number(6, 4), ...number(0, 2), ...number(1, 2), ...number(TICKS, 2)];
+  return Uint8Array.from([...header, ...text("MTrk"), ...number(track.length, 4), ...track]);
+}
+
+// Controls.
+
+play.addEventListener("click", () => (bus ? stop() : start()));
+skip.addEventListener("click", renew);
+save.addEventListener("click", () => {
+  const [piece] = pieces;
+  while (!piece.ended) composeNote(piece);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([midi(piece)], { type: "audio/midi" }));
+  link.download = `piece-${piece.seed}.mid`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+key.addEventListener("change", () => {
+  const wished = wishedKey(), [piece] = pieces;
+  if (!wished) return;
+  if (wished[1] !== piece.plan.mode) return void renew();
+  pieces.splice(1);
+  [piece.plan.tonic] = wished;
+  announce();
+  draw();
+});
+let bpm = tempo.value;
+tempo.addEventListener("input", () => {
+  const chosen = tempo.value;
+  tempo.value = bpm; // the time so far passed at the tempo until now
+  anchor();
+  tempo.value = bpm = chosen;
+});
+for (const control of [tempo, temperature]) {
+  control.addEventListener("input", () => { control.parentElement.querySelector("output").value = control.value; });
+}
+volume.addEventListener("input", () => sound.setVolume(Number(volume.value)));
+document.addEventListener("visibilitychange", () => { if (!document.hidden) draw(); });
+addEventListener("resize", draw);
+pieces.push(begin(0));
+announce();
+draw();
+for (const button of [play, skip, save]) button.disabled = false;
+})();

@@ -1,0 +1,288 @@
+"""The page that composes: its JavaScript gives Python's numbers and Python's music, and it plays them."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import mido
+import numpy as np
+import pytest
+from chromium import Chromium
+
+import musicjax
+from musicjax import main
+from musicjax.encodings.plan import Plan
+from musicjax.encodings.sampling_params import SamplingParams
+from musicjax.errors import UsageError
+from musicjax.export import export, player
+from musicjax.model import network
+from musicjax.model import sample as sample_lib
+from musicjax.model.sample import Past
+from musicjax.music import note_bins, note_rows
+from musicjax.music.note_bins import BARS_LEFT, COLUMNS, METER, MODE
+from musicjax.music.notes import Notes
+from musicjax.report import page
+from musicjax.store.model import Model
+from tests import tiny_events
+
+MOST_BYTES = 1_500_000
+OPEN = """
+const told = JSON.parse(document.getElementById("constants").textContent);
+const opened = openModel(told, unpackWeights(document.getElementById("weights").textContent, told.shapes));
+"""
+# Counts the notes that the page hands to the audio clock: when, at which time of the page, and how loud they are.
+SPY = """
+window.struck = [];
+const begin = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (at, into) {
+  const loudest = this.buffer.getChannelData(0).reduce((most, one) => Math.max(most, Math.abs(one)), 0);
+  window.struck.push([at, performance.now(), loudest, this.context.currentTime]);
+  return begin.call(this, at, into);
+};
+"""
+
+
+def rounded(model: Model) -> Model:
+    """The model with the weights that the page has: of 16 bits."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), model.params)
+    return dataclasses.replace(model, params=params)
+
+
+def two_layers() -> Model:
+    """The tiny model with a second layer of random weights."""
+    one = tiny_events.model()
+    config = one.config
+    config.model.layers = 2
+    net = one.encoding.network()
+    shapes = jax.eval_shape(lambda: network.init(net, jax.random.key(0), tiny_events.WINDOW))
+    generator = np.random.default_rng(2)
+    params = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(np.float32), shapes)
+    return dataclasses.replace(one, net=net, params=params)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    folder = tmp_path_factory.mktemp("browser")
+    browser = Chromium(folder / "user", folder / "net.json")
+    try:
+        browser.ask("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+        yield browser
+    finally:
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the model that comes with musicjax."""
+    path = tmp_path_factory.mktemp("player") / "player.html"
+    assert main.main(["export", f"--output={path}"]) == 0
+    return path
+
+
+@pytest.fixture
+def javascript(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Model, str], Any]:
+    """(a model, an expression with `opened`, which model.js makes of it) -> the value, in Chromium, or else in Node."""
+    if shutil.which("chromium") or not shutil.which("node"):
+        browser = request.getfixturevalue("browser")
+
+        def in_browser(model: Model, expression: str) -> Any:
+            path = tmp_path / "page.html"
+            path.write_bytes(player.content(model))
+            browser.open(path.as_uri())
+            return browser.value(f"(() => {{ {OPEN} return {expression}; }})()")
+
+        return in_browser
+
+    def in_node(model: Model, expression: str) -> Any:
+        text = player.content(model).decode()
+        told, weights = (re.search(rf'id="{name}">(.*?)</script>', text, re.S) for name in ("constants", "weights"))
+        assert told and weights
+        script = tmp_path / "script.js"
+        script.write_text(
+            f"{page.text('model.js')} const told = {told[1]}, packed = {json.dumps(weights[1])};"
+            f"const opened = openModel(told, unpackWeights(packed, told.shapes));"
+            f"console.log(JSON.stringify({expression}));"
+        )
+        return json.loads(subprocess.run(["node", script], check=True, capture_output=True, text=True).stdout)
+
+    return in_node
+
+
+def plan_of(model: Model, notes: Notes) -> tuple[dict[str, int], list[list[int]]]:
+    """A piece as model.js takes it: meter, mode and bars, and the bins of the predicted columns of each note."""
+    bins = note_bins.from_saved(model.encoding.learned["bins"])
+    rows = model.encoding.rows(notes).astype(int)
+    plan = {"meter": int(rows[0, METER]), "mode": int(rows[0, MODE]), "bars": note_rows.bars(notes, bins)}
+    return plan, rows[1:-1][:, bins.predicted].tolist()
+
+
+@pytest.mark.parametrize("made", [lambda: musicjax.load("builtin"), tiny_events.model, two_layers])
+def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript, made):
+    model = rounded(made())
+    pieces = musicjax.generate(model, num_outputs=3, bars=9, seed=4) if made is not two_layers else tiny_events.pieces()
+    for piece in pieces[:3]:
+        plan, notes = plan_of(model, piece)
+        found = np.array(javascript(model, f"opened.logProbs({json.dumps(plan)}, {json.dumps(notes)})"))
+        expected = np.stack(list(model.log_prob(piece).values()), axis=1)
+        assert len(found) == len(notes) + 1 > 20
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"),
+    [
+        (tiny_events.model, SamplingParams(temperature=0.0)),
+        (tiny_events.model, SamplingParams(temperature=0.0, stop_loops=False, no_repeat=4)),
+        (two_layers, SamplingParams(temperature=0.0, no_repeat=3)),
+        (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0)),
+    ],
+)
+def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, made, asked):
+    """The same notes with the same match, harmony and form: so the two remember alike and obey the same rules."""
+    model = rounded(made())
+    plan = Plan(tonic=9, mode=1, meter=0, bars=7, ends=True, must_end=True)
+    begin = model.encoding.begin([plan])
+    sampled = sample_lib.sample(
+        model.net,
+        model.params,
+        Past(jax.device_put(begin)),
+        sample_lib.output_keys(0, [0]),
+        model.encoding.limits(),
+        model.encoding.draw([asked], model.deviation, [plan]),
+        300,
+        decode="carry",
+    )
+    rows = np.asarray(sampled.rows)[0].astype(int)
+    edges = np.flatnonzero(note_rows.is_edge(rows, note_bins.from_saved(model.encoding.learned["bins"])))
+    rows = rows[: edges[0] if len(edges) else len(rows)]
+    told = {"tonic": plan.tonic, "mode": plan.mode, "meter": plan.meter, "bars": plan.bars}
+    wish = {"temperature": 0, "topP": 1, "minP": 0, "noRepeat": asked.no_repeat, "stopLoops": asked.stop_loops}
+    expression = (
+        f"(() => {{ const rows = [], wish = {json.dumps(wish)};"
+        f" const made = opened.compose({json.dumps(told)}, () => wish, Math.random);"
+        f" for (let one; rows.length < 300 && (one = made.next());) rows.push(one.row); return rows; }})()"
+    )
+    found = np.array(javascript(model, expression))
+    assert len(rows) > 20 and found.shape == rows.shape
+    np.testing.assert_array_equal(found, rows)
+    assert len(set(rows[:, BARS_LEFT])) > 1
+
+
+def test_filters_leave_the_shares_that_python_leaves(javascript):
+    from musicjax.encodings import event_controls
+
+    model, generator = tiny_events.model(), np.random.default_rng(3)
+    for temperature, top_p, min_p in ((1.0, 1.0, 0.0), (0.7, 0.8, 0.0), (1.3, 1.0, 0.2), (0.9, 0.6, 0.3)):
+        values, allowed = generator.normal(0, 2, 20), generator.random(20) > 0.3
+        own = event_controls.of_params(
+            note_bins.from_saved(model.encoding.learned["bins"]), [SamplingParams(top_p=top_p, min_p=min_p)]
+        ).controls
+        masked = np.where(allowed, values, -np.inf)[None] / temperature
+        expected = jax.nn.softmax(event_controls._filtered(masked.astype(np.float32), own), axis=-1)[0]
+        asked = f"{json.dumps(values.tolist())}, (bin) => {json.dumps(allowed.tolist())}[bin], {temperature}"
+        found = javascript(model, f"opened.probabilities({asked}, {{ topP: {top_p}, minP: {min_p} }})")
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_page_of_the_model_that_comes_with_musicjax_is_small_and_whole(builtin):
+    text = builtin.read_text()
+    assert len(text.encode()) <= MOST_BYTES
+    packed = re.search(r'id="weights">(.*?)</script>', text, re.S)
+    assert packed
+    halves = np.frombuffer(base64.b64decode(packed[1]), "<f2")
+    model = musicjax.load("builtin")
+    assert halves.size == network.count(model.params) and np.isfinite(halves).all()
+    assert "http" not in re.sub(r'http-equiv="Content-Security-Policy"', "", text.replace(packed[1], ""))
+
+
+def test_it_plays_one_piece_after_the_other(browser, builtin):
+    browser.events.clear()
+    browser.open(builtin.as_uri() + "#7")
+    first = browser.value("document.getElementById('piece').textContent")
+    assert first.startswith("Piece 7: ") and "bars" in first
+    browser.value("window.clicked = performance.now(); document.getElementById('play').click()")
+    browser.wait("window.struck.some(([, , loudest]) => loudest > 0.01)")
+    at, handed, _, clock = browser.value("window.struck[0]")
+    assert handed - browser.value("window.clicked") + 1000 * max(at - clock, 0) < 1000, (
+        "the first sound within a second"
+    )
+    # Fast, so that the piece ends soon.
+    browser.value("tempo.value = 240; tempo.dispatchEvent(new Event('input'))")
+    browser.wait("document.getElementById('piece').textContent.startsWith('Piece 8: ')")
+    assert browser.value("window.struck.every(([at], k, all) => k === 0 || at >= all[k - 1][0] - 0.5)")
+    browser.value("document.getElementById('play').click()")
+    count = browser.value("window.struck.length")
+    browser.value("new Promise((done) => setTimeout(done, 600))")
+    assert browser.value("window.struck.length") == count, "a pause hands on no more notes"
+    assert browser.complaints() == [] and browser.requests() == [builtin.as_uri()]
+
+
+def test_the_same_number_in_its_address_gives_the_same_piece_which_it_saves_as_midi(browser, builtin, tmp_path):
+    saved = (
+        "(async () => { let blob; URL.createObjectURL = (one) => { blob = one; return 'data:,'; };"
+        " HTMLAnchorElement.prototype.click = function () {}; document.getElementById('save').click();"
+        " return Array.from(new Uint8Array(await blob.arrayBuffer())); })()"
+    )
+    found = []
+    for _ in range(2):
+        browser.open("about:blank")
+        browser.open(builtin.as_uri() + "#12")
+        browser.value(
+            "(() => { const key = document.getElementById('key'); key.value = '2 1';"
+            " key.dispatchEvent(new Event('change')); })()"
+        )
+        found.append(bytes(browser.value(saved)))
+        text = browser.value("document.getElementById('piece').textContent")
+        assert "D major" in text
+    assert found[0] == found[1]
+    path = tmp_path / "piece.mid"
+    path.write_bytes(found[0])
+    assert len(list(mido.MidiFile(path, clip=False))) > 50
+    piece = musicjax.read_midi(path)
+    bars = int(re.search(r"(\d+) bars", text)[1])
+    assert len(piece) > 20 and piece.meters[0, 1:].tolist() == [
+        int(one) for one in re.search(r"(\d+)/(\d+)", text).groups()
+    ]
+    assert (
+        float((piece.onset_beats + piece.duration_beats).max())
+        <= bars * piece.meters[0, 1] * 4 / piece.meters[0, 2] + 1e-6
+    )
+    melodic = piece.pitch[piece.program != 128] % 12
+    assert np.isin(melodic, [2, 4, 6, 7, 9, 11, 1]).mean() > 0.9
+
+
+def test_another_key_of_the_same_mode_moves_the_piece_and_another_mode_begins_one(browser, builtin):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#3")
+    choose = (
+        "(() => {{ const key = document.getElementById('key'); key.value = '{}';"
+        " key.dispatchEvent(new Event('change')); return document.getElementById('piece').textContent; }})()"
+    )
+    major = browser.value(choose.format("0 1"))
+    moved = browser.value(choose.format("4 1"))
+    assert "C major" in major and moved == major.replace("C major", "E major")
+    other = browser.value(choose.format("9 2"))
+    assert "A minor" in other and other.split(":")[0] != moved.split(":")[0]
+
+
+def test_what_it_cannot_hold_is_refused_by_name(trained_notes, trained_frames, tmp_path):
+    for workdir in (trained_notes, trained_frames):
+        with pytest.raises(UsageError, match="needs a model of note events"):
+            export.write(musicjax.load(workdir), tmp_path / "player.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_name_that_the_page_tells_is_one_of_a_column():
+    told = json.loads(
+        re.search(r'id="constants">(.*?)</script>', player.content(tiny_events.model()).decode(), re.S)[1]
+    )
+    assert told["at"] == {name: column for column, name in enumerate(COLUMNS)}
