@@ -177,6 +177,18 @@ def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, 
     assert len(set(rows[:, BARS_LEFT])) > 1
 
 
+def test_a_piece_drawn_by_chance_ends_in_its_last_bar_and_never_leaves_it(javascript):
+    wish = json.dumps({"temperature": 1.5, "topP": 1, "minP": 0, "noRepeat": 0, "stopLoops": True})
+    expression = (
+        "Array.from({ length: 40 }, (_, k) => {"
+        " const bars = 1 + k % 4, plan = { tonic: k % 12, mode: 1, meter: 0, bars };"
+        f" const made = opened.compose(plan, () => ({wish}), Math.random), found = [bars];"
+        " for (let one; (one = made.next()) && found.length < 900;) found.push(one.bar); return found; })"
+    )
+    for bars, *of_notes in javascript(tiny_events.model(), expression):
+        assert 0 < len(of_notes) < 899 and max(of_notes) < bars
+
+
 def test_filters_leave_the_shares_that_python_leaves(javascript):
     from musicjax.encodings import event_controls
 
