@@ -102,6 +102,11 @@ class Encoding(Protocol):
         model = self.config.model
         return {"data.encoding": self.config.data.encoding, "model.units": model.units, "model.layers": model.layers}
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of a row; empty if they have none."""
+        return ()
+
     def network(self) -> MusicLSTM:
         """The network of the config.
 

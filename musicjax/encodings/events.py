@@ -93,6 +93,11 @@ class EventEncoding(Encoding):
         own: EventsModel = self.config.model.own
         return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """As `Encoding.columns`."""
+        return COLUMNS[: len(self._bins.sizes)]
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from musicjax import console, files
 from musicjax.errors import RunError, UsageError
+from musicjax.export import onnx_graph, weights
 from musicjax.store import metadata as metadata_lib
 from musicjax.store.model import Model
 
-WEIGHTS = ".safetensors"
-SUFFIXES = (WEIGHTS,)
+# What makes the file, by the suffix of its name.
+CONTENTS: dict[str, Callable[[Model], bytes]] = {".safetensors": weights.content, ".onnx": onnx_graph.content}
 
 
 def require_suffix(path: Path) -> None:
-    """Raises UsageError unless the name of the file ends with one of SUFFIXES."""
-    if path.suffix not in SUFFIXES:
+    """Raises UsageError unless the name of the file ends with one of CONTENTS."""
+    if path.suffix not in CONTENTS:
         raise UsageError(
-            f"output={path}: expected a name that ends with {' or '.join(SUFFIXES)}, such as model{WEIGHTS}"
+            f"output={path}: expected a name that ends with {' or '.join(CONTENTS)}, such as model.safetensors"
         )
 
 
 def write(model: Model, path: Path) -> list[Path]:
-    """Writes a model to a path that ends with one of SUFFIXES, and returns all paths written.
+    """Writes a model to a path that ends with one of CONTENTS, and returns all paths written.
 
-    Beside weights, the config and the constants of the data go into a .json. Says which files it replaced.
+    The config and the constants of the data go into a .json beside it. Says which files it replaced.
 
     Raises:
         UsageError: the name of the file ends otherwise, or that format cannot hold this model.
         RunError: a library of the extra `export` is missing, or a file cannot be written.
     """
     require_suffix(path)
-    contents = _contents(model, path)
+    beside = (json.dumps(metadata_lib.to_saved(model.metadata), indent=1) + "\n").encode()
+    contents = {path: CONTENTS[path.suffix](model), path.with_suffix(".json"): beside}
     replaced = [str(one) for one in contents if one.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +46,3 @@ def write(model: Model, path: Path) -> list[Path]:
     if replaced:
         console.say("replaced", " and ".join(replaced))
     return list(contents)
-
-
-def _contents(model: Model, path: Path) -> dict[Path, bytes]:
-    """The files by path."""
-    from musicjax.export import weights
-
-    beside = (json.dumps(metadata_lib.to_saved(model.metadata), indent=1) + "\n").encode()
-    return {path: weights.content(model.params), path.with_suffix(".json"): beside}
