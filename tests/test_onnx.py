@@ -83,6 +83,7 @@ def test_windows_of_any_number_and_length_are_predicted_as_by_the_model(trained_
     model = musicjax.load(trained_notes)
     model = model if layers == 1 else with_network(model, layers=layers)
     running = session(model)
+    assert running.get_modelmeta().custom_metadata_map["columns"] == "pitch velocity interval duration"
     for windows in (np.asarray(model.primers[:4]), np.asarray(model.primers[5:6, :3])):
         (found,) = run(running, windows=windows).values()
         expected = np.asarray(network.predict_next(model.net, model.params, windows))
