@@ -33,8 +33,6 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 # The tempo, in quarter notes a minute, of music whose encoding knows none.
 BPM = 120.0
-# With more rows, the search for matches takes so long that the console announces it; and rows searched a second.
-MANY_ROWS, ROWS_A_SECOND = 1_000_000, 60_000
 NO_FORM = "bars of a given piece: expected a model of note events that knows the form of pieces"
 
 
