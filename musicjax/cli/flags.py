@@ -59,7 +59,12 @@ FLAGS = {
     "vary": Flag("path", "", "MIDI file or score to write variations of, with --amount *", ("generate",)),
     "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
-    "output": Flag("path", "model.safetensors", "the .safetensors or .onnx; a .json goes beside it", ("export",)),
+    "output": Flag(
+        "path",
+        "model.safetensors",
+        "the file to write, .safetensors or .onnx; a .json with the config goes beside it",
+        ("export",),
+    ),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1, an upbeat included", ("generate",)),
     "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
