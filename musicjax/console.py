@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+T = TypeVar("T")
 # Work that takes less than this needs no progress line.
 SOON_SECONDS = 2.0
 
@@ -149,6 +150,19 @@ def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> 
             yield update
     finally:
         _is_bar_open = False
+
+
+@contextlib.contextmanager
+def each(label: str, items: Sequence[T], unit: str) -> Iterator[Iterator[T]]:
+    """A progress bar of how many items are done; yields the items in turn. unit: as in `bar`."""
+    with bar(label, len(items), unit=unit) as update:
+
+        def in_turn() -> Iterator[T]:
+            for done, item in enumerate(items, 1):
+                yield item
+                update(done)
+
+        yield in_turn()
 
 
 @contextlib.contextmanager

@@ -46,6 +46,8 @@ ONLY = {
     "PIL": {"report/pictures.py"},
     "midirenderer": {"report/audio.py"},
     "soundfile": {"report/audio.py"},
+    "onnx": {"export/onnx_graph.py"},
+    "safetensors": {"export/weights.py"},
     "jinja2": {"report/page.py"},
     "rich": {"console.py"},
     "scipy": {"corpus/frame_sets.py"},

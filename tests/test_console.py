@@ -71,6 +71,21 @@ def test_off_a_terminal_a_bar_of_units_is_a_line_for_each_tenth_once_it_takes_lo
     ]
 
 
+def test_items_in_turn_move_a_bar_which_a_failure_closes(capsys, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(console, "time", types.SimpleNamespace(monotonic=lambda: 3.0 * next(clock)))
+    with pytest.raises(ZeroDivisionError) as failure, console.each("rows", [2, 1, 0], "pieces") as items:
+        [1 / item for item in items]
+    with console.each("copies", "abc", "pieces") as items:
+        assert list(items) == ["a", "b", "c"]
+    assert failure.traceback and capsys.readouterr().err.splitlines() == [
+        "rows     1 of 3 pieces, 0:06 left",
+        "rows     2 of 3 pieces, 0:03 left",
+        "copies   1 of 3 pieces, 0:06 left",
+        "copies   2 of 3 pieces, 0:03 left",
+    ]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_standard_error_that_takes_nothing_ends_no_work(monkeypatch):
     with open("/dev/full", "w") as full:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from musicjax import config as config_lib
-from musicjax import config_files
+from musicjax import config_files, console
 from musicjax.config import Config
 from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
@@ -113,6 +113,15 @@ def test_evaluate_gives_the_validation_loss_again_and_that_of_any_folder(run, fo
     assert main(["evaluate", f"--workdir={workdir}", f"--data={folders}"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["pieces"] > 2 and "uses the pieces outside of test/ too" in err
+
+
+def test_evaluate_shows_how_far_it_is_and_what_it_scores(run, folders, monkeypatch, capsys):
+    monkeypatch.setattr(console, "SOON_SECONDS", -1)
+    told = evaluate_lib.evaluate(run[0], folders / "test")
+    said = capsys.readouterr().err
+    assert f"scoring  {told['notes']:,} notes\n" in said
+    for label in ("rows", "metrics", "copies"):
+        assert f"{label:<9}1 of 2 pieces, 0:0" in said
 
 
 def test_evaluate_finds_what_was_copied_from_the_training_data(run, folders, tmp_path, capsys):

@@ -60,7 +60,7 @@ FLAGS = {
     "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
     "output": Flag(
-        "path", "model.safetensors", "model.safetensors: the weights; player.html: a page that composes", ("export",)
+        "path", "model.safetensors", "model.safetensors, model.onnx, or player.html: a page that composes", ("export",)
     ),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1, an upbeat included", ("generate",)),

@@ -33,8 +33,6 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 # The tempo, in quarter notes a minute, of music whose encoding knows none.
 BPM = 120.0
-# With more rows, the search for matches takes so long that the console announces it; and rows searched a second.
-MANY_ROWS, ROWS_A_SECOND = 1_000_000, 60_000
 NO_FORM = "bars of a given piece: expected a model of note events that knows the form of pieces"
 
 
@@ -106,6 +104,11 @@ class Encoding(Protocol):
         """The fields of the config, by path, on which shape and meaning of the weights depend, as values to compare."""
         model = self.config.model
         return {"data.encoding": self.config.data.encoding, "model.units": model.units, "model.layers": model.layers}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of a row; empty if they have none."""
+        return ()
 
     def network(self) -> MusicLSTM:
         """The network of the config.

@@ -7,17 +7,20 @@ from typing import Any
 
 from musicjax.config import Config
 from musicjax.encodings import event_plans, sampling_params
+from musicjax.model import network
 from musicjax.model.categorical import Categorical
+from musicjax.model.network import MusicLSTM
 from musicjax.music import form, keys, longest_match, note_bins
 from musicjax.music.note_bins import Bins
 
 
-def of(config: Config, bins: Bins, head: Categorical) -> dict[str, Any]:
+def of(config: Config, bins: Bins, net: MusicLSTM) -> dict[str, Any]:
     """As JSON values: the network's sizes, what bins stand for, the training pieces' beginnings, and how to draw.
 
     report/templates/model.js is what reads them.
     """
-    model, params = config.model, sampling_params.of_config(config.sample)
+    head, params = net.head, sampling_params.of_config(config.sample)
+    assert isinstance(head, Categorical)
     steps, sounds = (table.tolist() for table in note_bins.steps_of(bins))
     temperature = params.temperature or 1.0
     interval, pitch, duration, velocity = (one / temperature for one in params.temperatures)
@@ -29,9 +32,9 @@ def of(config: Config, bins: Bins, head: Categorical) -> dict[str, Any]:
         "matched": list(bins.matched),
         "used": list(bins.used),
         "edge": note_bins.EDGE,
-        "layers": ["lstm", *(f"lstm_{layer}" for layer in range(1, model.layers))],
-        "units": model.units,
-        "embedding": model.own.embedding,
+        "layers": network.layer_names(net),
+        "units": net.units,
+        "embedding": net.embedding,
         "headUnits": head.units,
         "steps": steps,
         "sounds": sounds,

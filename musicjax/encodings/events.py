@@ -21,7 +21,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score
-from musicjax.encodings.encoding import MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
@@ -80,9 +80,7 @@ class EventEncoding(Encoding):
 
     def constants(self) -> dict[str, Any]:
         """As `Encoding.constants`."""
-        head = self.network().head
-        assert isinstance(head, Categorical)
-        return event_constants.of(self.config, self._bins, head) if self._bins.has_form else {}
+        return event_constants.of(self.config, self._bins, self.network()) if self._bins.has_form else {}
 
     @property
     def _bins(self) -> Bins:
@@ -98,6 +96,11 @@ class EventEncoding(Encoding):
         """As `Encoding.basis`."""
         own: EventsModel = self.config.model.own
         return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """As `Encoding.columns`."""
+        return COLUMNS[: len(self._bins.sizes)]
 
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
@@ -134,9 +137,6 @@ class EventEncoding(Encoding):
         """As `Encoding.dataset`, of these parts."""
         data = self.config.data
         music = split.music_of(corpus, parts)
-        if self._own.match_share > 0 and len(corpus.notes) > MANY_ROWS:
-            seconds = len(corpus.notes) // ROWS_A_SECOND
-            console.say("match", f"searches {len(corpus.notes):,} notes for matches: about {seconds} s")
         keep = self._own.instruments == "keep"
         learned = (
             self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training, keep))
@@ -381,7 +381,8 @@ class EventEncoding(Encoding):
     def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """(all pieces as rows, uint8 [N, C]; which of the notes have a bin that is only the nearest, bool)."""
         match, edges = self._own.match_share > 0, int(self._bins.has_form)
-        made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in range(len(corpus))]
+        with console.each("rows", range(len(corpus)), "pieces") as pieces:
+            made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in pieces]
         notes = [nearest[edges : len(nearest) - edges] for _, nearest in made]
         return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
 

@@ -24,7 +24,7 @@ from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings.encoding import BPM, MANY_ROWS, ROWS_A_SECOND, Dataset, Encoding, Scored
+from musicjax.encodings.encoding import BPM, Dataset, Encoding, Scored
 from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -223,10 +223,8 @@ class FrameEncoding(Encoding):
         """The frames uint8 [N, C], each with its longest match if the model sees one."""
         if not self._own.match_share:
             return rolls.frames
-        if len(rolls.frames) > MANY_ROWS:
-            seconds = len(rolls.frames) // ROWS_A_SECOND
-            console.say("match", f"searches {len(rolls.frames):,} frames for matches: about {seconds} s")
-        return piano_roll.with_matches(rolls.frames, rolls.offsets)
+        with console.each("rows", np.split(rolls.frames, rolls.offsets[1:-1]), "pieces") as pieces:
+            return np.concatenate([piano_roll.with_matches(one, np.array([0, len(one)])) for one in pieces])
 
     def _silence(self, streams: Streams) -> float:
         """The share of keys that are off in all frames to be predicted: the accuracy of silence."""

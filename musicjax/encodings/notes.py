@@ -75,6 +75,11 @@ class NoteEncoding(Encoding):
         """As `Encoding.basis`."""
         return super().basis | {"data.duration": self.config.data.own.duration}
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """As `Encoding.columns`."""
+        return note_matrix.COLUMNS[: _columns(self.config)]
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from musicjax import console, files
 from musicjax.errors import RunError, UsageError
+from musicjax.export import onnx_graph, player, weights
 from musicjax.store import metadata as metadata_lib
 from musicjax.store.model import Model
 
-WEIGHTS, PLAYER = ".safetensors", ".html"
-SUFFIXES = (WEIGHTS, PLAYER)
+# What makes the file, by the suffix of its name; and which of them hold the metadata too.
+CONTENTS: dict[str, Callable[[Model], bytes]] = {
+    ".safetensors": weights.content,
+    ".onnx": onnx_graph.content,
+    ".html": player.content,
+}
+WHOLE = (".html",)
 
 
 def require_suffix(path: Path) -> None:
-    """Raises UsageError unless the name of the file ends with one of SUFFIXES."""
-    if path.suffix not in SUFFIXES:
+    """Raises UsageError unless the name of the file ends with one of CONTENTS."""
+    if path.suffix not in CONTENTS:
         raise UsageError(
-            f"output={path}: expected a name that ends with {' or '.join(SUFFIXES)}, such as model{WEIGHTS}"
+            f"output={path}: expected a name that ends with {' or '.join(CONTENTS)}, such as model.safetensors"
         )
 
 
 def write(model: Model, path: Path) -> list[Path]:
-    """Writes a model to a path that ends with one of SUFFIXES, and returns all paths written.
+    """Writes a model to a path that ends with one of CONTENTS, and returns all paths written.
 
-    Beside weights, the config and the constants of the data go into a .json. Says which files it replaced.
+    The config and the constants of the data go into a .json beside it, but for a page, which is whole. Says which files
+    it replaced.
 
     Raises:
         UsageError: the name of the file ends otherwise, or that format cannot hold this model.
         RunError: a library of the extra `export` is missing, or a file cannot be written.
     """
     require_suffix(path)
-    contents = _contents(model, path)
+    contents = {path: CONTENTS[path.suffix](model)}
+    if path.suffix not in WHOLE:
+        metadata = json.dumps(metadata_lib.to_saved(model.metadata), indent=1)
+        contents[path.with_suffix(".json")] = f"{metadata}\n".encode()
     replaced = [str(one) for one in contents if one.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,15 +54,3 @@ def write(model: Model, path: Path) -> list[Path]:
     if replaced:
         console.say("replaced", " and ".join(replaced))
     return list(contents)
-
-
-def _contents(model: Model, path: Path) -> dict[Path, bytes]:
-    """The files by path."""
-    if path.suffix == PLAYER:
-        from musicjax.export import player
-
-        return {path: player.content(model)}
-    from musicjax.export import weights
-
-    beside = (json.dumps(metadata_lib.to_saved(model.metadata), indent=1) + "\n").encode()
-    return {path: weights.content(model.params), path.with_suffix(".json"): beside}

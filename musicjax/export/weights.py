@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from musicjax.errors import RunError
+from musicjax.store.model import Model
 
 
 def arrays_of(params: dict) -> dict[str, np.ndarray]:
@@ -17,10 +18,10 @@ def arrays_of(params: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def content(params: dict) -> bytes:
+def content(model: Model) -> bytes:
     """The file; raises RunError if the library is not installed."""
     try:
         from safetensors import numpy as safetensors
     except ImportError as error:
         raise RunError("export needs safetensors: pip install 'musicjax[export]'") from error
-    return safetensors.save(arrays_of(params), {"program": "musicjax"})
+    return safetensors.save(arrays_of(model.params), {"program": "musicjax"})

@@ -50,7 +50,7 @@ class Categorical:
     def _order(self) -> tuple[int, ...]:
         return self.order or tuple(range(len(self.sizes)))
 
-    def _before(self, column: int) -> tuple[int, ...]:
+    def before(self, column: int) -> tuple[int, ...]:
         """The columns that a column is drawn given."""
         return self._order[: self._order.index(column)]
 
@@ -65,7 +65,7 @@ class Categorical:
         params: Params = {}
         for column in self.predicted:
             into, out = jax.random.split(jax.random.fold_in(key, column))
-            before = sum(self._sizes(self._before(column)))
+            before = sum(self._sizes(self.before(column)))
             if before:
                 params[f"into_{column}"] = 0.1 * jax.random.normal(into, (before, self.units))
             params[f"out_{column}"] = jax.nn.initializers.glorot_uniform()(out, (self.units, self.sizes[column]))
@@ -75,7 +75,7 @@ class Categorical:
     def logits(self, params: Params, outputs: jax.Array, rows: jax.Array, column: int) -> jax.Array:
         """[..., bins] of one column, given those before it in rows [..., C]."""
         hidden = jnp.split(outputs, len(self.predicted), axis=-1)[self.predicted.index(column)]
-        columns = self._before(column)
+        columns = self.before(column)
         if columns:
             before = one_hots(rows, self.sizes, columns)
             hidden = hidden + self._product(before, params[f"into_{column}"])

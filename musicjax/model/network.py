@@ -60,7 +60,7 @@ class MusicLSTM(nn.Module):
         below = windows
         if self.sizes:
             below = _embed(self, self.param("embedding", _init_embedding, sum(self.sizes), self.embedding), windows)
-        for name in _layer_names(self):
+        for name in layer_names(self):
             inputs = self.units if weights else below.shape[-1]
             weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
         for params in weights[:-1]:
@@ -153,7 +153,7 @@ def predict_next(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Ar
 def hidden(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
     """The last layer's outputs [B, T, H] after each row of windows float32 [B, T, C]; the state begins at zero."""
     below = inputs(network, params, windows)
-    for name in _layer_names(network):
+    for name in layer_names(network):
         state = lstm.zero_state(len(windows), network.units)
         below, _ = lstm.unroll(lstm.Params(*params[name]), below, state, network.precision)
     return below
@@ -184,7 +184,7 @@ def count(params: dict) -> int:
 
 def prepare(network: MusicLSTM, params: dict) -> tuple[lstm.Gates, ...]:
     """The weights of each layer as `advance` takes them."""
-    return tuple(lstm.prepare(lstm.Params(*params[name]), network.precision) for name in _layer_names(network))
+    return tuple(lstm.prepare(lstm.Params(*params[name]), network.precision) for name in layer_names(network))
 
 
 def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]:
@@ -215,5 +215,6 @@ def read(params: dict, last: jax.Array) -> jax.Array:
     return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
 
 
-def _layer_names(network: MusicLSTM) -> list[str]:
+def layer_names(network: MusicLSTM) -> list[str]:
+    """The names of the layers among the parameters, the lowest first."""
     return ["lstm", *(f"lstm_{layer}" for layer in range(1, network.layers))]

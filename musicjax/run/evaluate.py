@@ -59,8 +59,11 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
         scored = model.encoding.scored(dataclasses.replace(config.data, source=source))
     validate = step.make_validation(model.net, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
+    counts = model.encoding.count(scored.rows)
+    # One compiled program scores them all, so that there is no bar.
+    console.say("scoring", ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
     return epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority) | {
-        **model.encoding.count(scored.rows),
+        **counts,
         "pieces": scored.pieces,
         "data": source,
         "split": scored.split,

@@ -57,7 +57,8 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
 
 def of_data(pieces: list[Notes]) -> dict[str, float]:
     """The mean of each metric over at most MOST_REAL of the pieces; empty if none has notes."""
-    return means([metrics.of_piece(piece) for piece in _spread([piece for piece in pieces if len(piece)], MOST_REAL)])
+    with console.each("metrics", _spread([piece for piece in pieces if len(piece)], MOST_REAL), "pieces") as some:
+        return means([metrics.of_piece(piece) for piece in some])
 
 
 def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[str, Any]:
@@ -68,9 +69,11 @@ def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[st
         {"name", "length", "piece", "at", "own"} of the piece that shares most}; empty if no piece has notes.
     """
     named = _spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
-    found = [(name, copies.longest(piece, music.known)) for name, piece in named]
-    if not found:
+    if not named:
         return {}
+    known = music.known  # before the bar, or its first piece would seem to take long
+    with console.each("copies", named, "pieces") as pairs:
+        found = [(name, copies.longest(piece, known)) for name, piece in pairs]
     name, longest = max(found, key=lambda one: one[1].length)
     median = float(np.median([copy.length for _, copy in found]))
     return {
