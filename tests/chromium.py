@@ -125,6 +125,15 @@ class Chromium:
         self.value("1")
         return [one["params"]["request"]["url"] for one in self.events if one["method"] == "Network.requestWillBeSent"]
 
+    def processor_seconds(self) -> float:
+        """The processor time that all processes of the browser have used (Linux)."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # a process that has just ended
+                _, _, group, *fields = stat.read_text().rpartition(")")[2].split()
+                ticks += int(fields[8]) + int(fields[9]) if int(group) == self._process.pid else 0
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """Ends the browser, whose net log is whole then."""
         self._session = ""

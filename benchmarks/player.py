@@ -1,0 +1,78 @@
+"""The page that composes, in headless Chromium: its size, the time to its first sound, and the cores that it takes.
+
+    python -m benchmarks.player [--workdir=DIR] [--seconds=30] [--repeats=5] [--save]
+
+Each repeat opens the page anew, plays another piece, and counts the processor time of all processes of the browser
+while it plays. It needs Chromium and the extra `test`. Prints a table and, as its last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import alternate
+from musicjax import main as program
+from tests.chromium import Chromium
+
+# Remembers when the page hands its first sound to the audio clock, and how much later that sounds; milliseconds.
+SPY = """
+const begin = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (at, into) {
+  window.first ??= performance.now() + 1000 * Math.max(at - this.context.currentTime, 0);
+  return begin.call(this, at, into);
+};
+"""
+
+
+def measured(path: Path, number: int, seconds: float) -> tuple[float, float]:
+    """(milliseconds from the click to the first sound, cores in use while it plays), for the piece of this number."""
+    with tempfile.TemporaryDirectory() as folder:
+        browser = Chromium(Path(folder, "user"), Path(folder, "net.json"))
+        try:
+            browser.ask("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+            browser.open(f"{path.as_uri()}#{number}")
+            browser.value("window.clicked = performance.now(); document.getElementById('play').click()")
+            browser.wait("window.first")
+            time.sleep(2)  # until the tones of the piece are made
+            began, used = time.monotonic(), browser.processor_seconds()
+            time.sleep(seconds)
+            share = (browser.processor_seconds() - used) / (time.monotonic() - began)
+            return float(browser.value("window.first - window.clicked")), share
+        finally:
+            browser.close()
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = (round(float(value), 3) for value in np.percentile(values, [25, 50, 75]))
+    return {"median": median, "low": low, "high": high}
+
+
+def main() -> None:
+    asked = alternate.arguments(__doc__, workdir="", seconds=30.0, repeats=5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "player.html")
+        if program.main(["export", f"--output={path}", *([f"--workdir={asked.workdir}"] if asked.workdir else [])]):
+            raise SystemExit(1)
+        found = [measured(path, number, asked.seconds) for number in range(1, asked.repeats + 1)]
+        size = path.stat().st_size
+    first, share = zip(*found, strict=True)
+    spreads = {"milliseconds_to_first_sound": spread(first), "cores": spread(share)}
+    result = {
+        "megabytes": round(size / 1e6, 3),
+        **spreads,
+        "settings": {"seconds": asked.seconds, "repeats": asked.repeats, "workdir": asked.workdir},
+    }
+    for name, values in spreads.items():
+        print(f"{name:<30}" + "  ".join(f"{kind} {value:g}" for kind, value in values.items()))
+    print(f"{'megabytes':<30}{result['megabytes']:g}")
+    alternate.finish("player", result, asked.save)
+
+
+if __name__ == "__main__":
+    main()
