@@ -124,6 +124,16 @@ def start(result: dict[str, Any]) -> str:
     return markdown(["start", "median (quartiles)"], body)
 
 
+def player(result: dict[str, Any]) -> str:
+    names = {"milliseconds_to_first_sound": "milliseconds to the first sound", "cores": "cores in use while it plays"}
+    body = [
+        [said, f"{result[name]['median']:.3g} ({result[name]['low']:.3g}..{result[name]['high']:.3g})"]
+        for name, said in names.items()
+    ]
+    body.append(["size of the file", f"{result['megabytes']:.2f} MB"])
+    return markdown(["the page that composes", "median (quartiles)"], body)
+
+
 def paper(machine: str) -> str:
     """The kept run of paper_code beside the authors' printed run."""
     lines = (alternate.RESULTS / machine / "paper_code.metrics.jsonl").read_text().splitlines()
@@ -370,7 +380,7 @@ def tables(machine: str) -> dict[str, str]:
     if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
-    makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill}
+    makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])
