@@ -111,6 +111,20 @@ def test_notes_trains_a_network_and_quality_judges_what_it_writes(clips, tmp_pat
     assert {"test pieces", "events", "trigram", "seconds_of_generating"} <= set(judged)
 
 
+@pytest.mark.long
+def test_new_bars_are_compared_with_real_ones(trained_events, clips):
+    small = ("--infills=2", "--bars=1", "--most=8")
+    judged = last_line("infill", f"--workdir={trained_events}", f"--data={clips}", *small)
+    assert {"real", "other", "1 drawn", "8 drawn"} <= set(judged["overlap"])
+
+
+@pytest.mark.long
+def test_the_commands_of_readme_are_judged_on_a_folder(clips, tmp_path):
+    small = ("--pieces=6", "--unseen=4", "--minutes=1", "--outputs=2")
+    judged = last_line("own_folder", f"--data={clips}", f"--runs={tmp_path / 'runs'}", *small)
+    assert judged["unseen"] == 4 and {"ours", "real", "overlap", "chosen"} <= set(judged)
+
+
 @pytest.mark.parametrize("machine", sorted(path.name for path in alternate.RESULTS.iterdir()))
 def test_the_kept_results_of_each_machine_have_their_tables(machine, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tables", f"--machine={machine}"])
