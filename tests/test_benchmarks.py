@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import alternate, listening, notes, own_folder, quality, tables
+from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables
 from musicjax.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -111,6 +111,20 @@ def test_notes_trains_a_network_and_quality_judges_what_it_writes(clips, tmp_pat
     assert {"test pieces", "events", "trigram", "seconds_of_generating"} <= set(judged)
 
 
+@pytest.mark.long
+def test_new_bars_are_compared_with_real_ones(trained_events, clips):
+    small = ("--infills=2", "--bars=1", "--most=8")
+    judged = last_line("infill", f"--workdir={trained_events}", f"--data={clips}", *small)
+    assert {"real", "other", "1 drawn", "8 drawn"} <= set(judged["overlap"])
+
+
+@pytest.mark.long
+def test_the_commands_of_readme_are_judged_on_a_folder(clips, tmp_path):
+    small = ("--pieces=6", "--unseen=4", "--minutes=1", "--outputs=2")
+    judged = last_line("own_folder", f"--data={clips}", f"--runs={tmp_path / 'runs'}", *small)
+    assert judged["unseen"] == 4 and {"ours", "real", "overlap", "chosen"} <= set(judged)
+
+
 @pytest.mark.parametrize("machine", sorted(path.name for path in alternate.RESULTS.iterdir()))
 def test_the_kept_results_of_each_machine_have_their_tables(machine, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tables", f"--machine={machine}"])
@@ -127,6 +141,24 @@ def test_a_result_of_the_reliability_tests_has_the_same_table_under_its_older_na
     older, present = {"trials": [{"trial": 1, **one}]}, {"tests": [{"test": 1, **one}]}
     assert tables.reliability(older) == tables.reliability(present)
     assert "| 1. Bad bytes | 90 | 0 | < 3.33% |" in tables.reliability(present)
+
+
+def test_two_results_are_compared_contestant_by_contestant():
+    rates = {"a": {"median": 100.0, "low": 90.0, "high": 110.0}, "b": {"median": 50.0, "low": 40.0, "high": 60.0}}
+    peers = {"a": {"versions": {"jax": "0.10.2"}}, "b": {"absent": "no module"}}
+    one = {"benchmark": "train", "settings": {"units": 8}, "machine": {"processor": "slow", "cores": 2}, "peers": peers}
+    one |= {"windows_per_second": rates, "vs_flax": 2.0, "vs_best_torch": None}
+    # Older results have the medians alone.
+    other = {**one, "machine": {"processor": "fast", "cores": 2}, "windows_per_second": {"a": 250.0}, "vs_flax": 3.0}
+    lines = [line.split() for line in compare.side_by_side(one, other)]
+    assert lines[0] == ["processor:", "slow", "|", "fast"] and lines[1][:3] == ["train", "one", "other"]
+    assert lines[2:] == [
+        ["a,", "windows", "per", "second", "100.00", "250.00", "2.50"],
+        ["vs_flax", "2.00", "3.00", "1.50"],
+        ["in", "one", "of", "them", "alone:", "b,", "windows", "per", "second"],
+    ]
+    with pytest.raises(SystemExit, match="expected the same in both results"):
+        compare.side_by_side(one, {**other, "settings": {"units": 512}})
 
 
 def test_a_contestant_that_computes_something_else_is_refused():

@@ -127,6 +127,21 @@ def test_the_commands_of_the_guide_run_in_order(folder: Path, capsys: pytest.Cap
     assert list((folder / "runs" / "mine" / "report").glob("*.png"))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["paper.md", "python.md"])
+def test_the_commands_of_another_document_run_in_order(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (folder / "runs" / "mine").exists():
+        run_in_order([words for words in commands(README) if "--workdir=runs/mine" in words], capsys)
+    run_in_order(commands(REPOSITORY / "docs" / name), capsys)
+
+
+def test_every_document_with_commands_has_a_test_that_runs_them() -> None:
+    with_commands = {path.name for path in DOCUMENTS if commands(path)}
+    assert with_commands == {"README.md", "guide.md", "paper.md", "python.md"}
+
+
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PYTHON.read_text().split("<!-- export -->")[0]  # what follows it is run by test_export
     examples = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
