@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks import alternate
 from musicjax.music import midi
-from musicjax.report import page
-from musicjax.report.page import Sample
+from musicjax.report import page, pieces
+from musicjax.report.pieces import Sample
 
 SIDES = {"real, unseen": "unseen", "before": "before", "after": "run/generated"}
 
@@ -36,15 +36,16 @@ def main() -> None:
 def html(runs: list[Path], shown: int) -> str:
     """The page, with the first `shown` pieces of each side of each folder."""
     folders: list[dict[str, Any]] = []
-    samples: list[Sample] = []
+    players: list[dict[str, Any]] = []
     for run in runs:
         sides = []
         for name, place in SIDES.items():
             found = [Sample(f"{path.stem}, {name}", midi.read(path)) for path in sorted((run / place).glob("*.mid"))]
             if not found:
                 raise SystemExit(f"{run / place} holds no MIDI file: expected what benchmarks/listening.py says")
-            samples += found[:shown]
-            sides.append({"name": name, "cards": [page.card(sample, sample.notes) for sample in found[:shown]]})
+            cards = [pieces.card(sample) for sample in found[:shown]]
+            players += cards
+            sides.append({"name": name, "cards": cards})
         folders.append({"name": run.name, "sides": sides})
     template = page.environment().from_string(Path(__file__).with_name("listening.html.j2").read_text(encoding="utf-8"))
     return template.render(
@@ -53,7 +54,7 @@ def html(runs: list[Path], shown: int) -> str:
         shown=shown,
         style=page.text("page.css"),
         script=page.text("page.js"),
-        numbers={"charts": [], "samples": [page.milliseconds(sample.notes) for sample in samples]},
+        numbers={"charts": [], "samples": [pieces.milliseconds(card["shown"]) for card in players]},
     )
 
 

@@ -27,6 +27,8 @@ aside = [os.dup(one) for one in (reads, writes)]
 os.dup2(aside[0], 3), os.dup2(aside[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+# Names of keys, the numbers that Windows has for them, and what they write.
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "ArrowLeft": (37, ""), "ArrowRight": (39, "")}
 
 
 class Chromium:
@@ -109,6 +111,18 @@ class Chromium:
         while not self.value(expression):
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.05)
+
+    def show(self, width: int, scheme: str = "light") -> None:
+        """Shows the page at this width, of a phone below 500, in this scheme of colours, light or dark."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500)
+        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def press(self, key: str) -> None:
+        """Presses and releases a key, one of KEYS."""
+        code, text = KEYS[key]
+        stroke = {"key": text or key, "code": key, "windowsVirtualKeyCode": code}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **stroke, **({"text": text} if text else {}))
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **stroke)
 
     def picture(self) -> bytes:
         """A screenshot, a PNG."""

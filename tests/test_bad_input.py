@@ -115,10 +115,11 @@ WRONG_USAGE = {
     "generate of a config without workdir": (["generate", "--config=paper"], ["--workdir is missing"]),
     "no such sound": (["generate", "--audio=mp3"], ["audio='mp3'", "wav, flac, ogg"]),
     "a sound font that is none": (["generate", "--soundfont=none.sf2"], ["none.sf2"]),
-    "sound of a sweep": (
-        ["generate", "--workdir=run", "--sweep", "--temperature=1,2", "--audio=wav"],
-        ["--sweep and --audio=wav"],
+    "an empty learning rate": (
+        ["--config.train.learning_rate=1e-3,,3e-4", "--config.train.trials=2"],
+        ["config.train.learning_rates=1e-3,,3e-4: item 2 is empty"],
     ),
+    "an empty factor": (["--config.sample.temperature_factors=1,1,1,1,"], ["item 5 is empty", "a number between"]),
     "evaluate without workdir": (["evaluate"], ["--workdir is missing"]),
     "num_notes a word": (["generate", "--num_notes=few"], ["num_notes", "few"]),
     "num_notes and seconds": (
@@ -136,6 +137,11 @@ WRONG_USAGE = {
         for flags, words in (
             (["--temperature=1,x"], ["temperature=1,x", "expected numbers", "commas"]),
             (["--temperature="], ["temperature=", "expected numbers"]),
+            (["--temperature=1,,2"], ["temperature=1,,2: item 2 is empty", "between commas"]),
+            (["--top_k=1,"], ["top_k=1,: item 2 is empty"]),
+            (["--key=C,,D"], ["key=C,,D: item 2 is empty"]),
+            (["--scale=,blues", "--sweep"], ["scale=,blues: item 1 is empty"]),
+            (["--instruments=piano,,bass"], ["instruments=piano,,bass: item 2 is empty"]),
             (["--temperature=1,101"], ["temperature=101.0", "0.0..100.0"]),
             (["--temperature=1,1,1,101", "--num_outputs=2"], ["temperature=101.0", "0.0..100.0"]),
             (["--pitch_temperature=-1"], ["pitch_temperature=-1.0", "0.0..100.0"]),

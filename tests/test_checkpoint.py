@@ -109,12 +109,13 @@ def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_sta
         ".0123abcd-config.json.partial",
         ".4567ef01-metrics.jsonl.partial",
         "samples/.89abcdef-a.mid.partial",
+        "samples/originals/.89abcdef-a.mid.partial",
         "film.partial",
     ):
         (workdir / name).write_text("half")
     assert checkpoint_lib.restore(workdir).metadata.epoch == 3
-    assert workdir_lib.remove_partial_files(workdir) == 6
-    assert "6 partial files" in capsys.readouterr().err
+    assert workdir_lib.remove_partial_files(workdir) == 7
+    assert "7 partial files" in capsys.readouterr().err
     assert names(workdir) == ["2", "3"]
     assert (workdir / "film.partial").exists(), "not ours"
     assert workdir_lib.remove_partial_files(workdir) == 0

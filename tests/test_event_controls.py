@@ -278,7 +278,9 @@ def test_the_opening_of_an_output_is_moved_to_its_key() -> None:
 
 
 def test_outputs_take_the_values_of_a_list_in_turn() -> None:
-    values = sampling_params.from_flags({"temperature": "0.5,1", "key": "C, D,", "top_k": None, "pitch_range": "40,50"})
+    values = sampling_params.from_flags(
+        {"temperature": "0.5,1", "key": "C, D, none", "top_k": None, "pitch_range": "40,50"}
+    )
     made = sampling_params.in_turn(values, 4)
     assert [one.temperature for one in made] == [0.5, 1, 0.5, 1] and [one.key for one in made] == ["C", "D", "", "C"]
     assert {one.pitch_range for one in made} == {(40, 50)} and {one.top_k for one in made} == {0}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,12 @@ import pytest
 import tiny_events
 from PIL import Image
 
+from musicjax.cli import flags as flags_lib
+from musicjax.config import EventsSample, SampleConfig
 from musicjax.encodings import sampling_params
+from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.generation import generate as generate_lib
+from musicjax.generation import request
 from musicjax.generation import sweep as sweep_lib
 from musicjax.main import main
 from musicjax.music import metrics, midi
@@ -32,7 +39,7 @@ def folder(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a sweep of 2 x 2 combinations, 2 pieces of each, writes."""
     folder = tmp_path_factory.mktemp("swept")
     argv = ["generate", f"--workdir={workdir}", f"--output_dir={folder}", "--num_outputs=2", f"--num_notes={NOTES}"]
-    argv += ["--exact", "--seed=5", "--sweep", "--temperature=0.2,1.5", "--scale=blues,", "--polyphony=4"]
+    argv += ["--exact", "--seed=5", "--sweep", "--temperature=0.2,1.5", "--scale=blues,none", "--polyphony=4"]
     assert main(argv) == 0
     return folder
 
@@ -43,8 +50,7 @@ def table(folder: Path) -> dict:
 
 
 def test_every_combination_has_its_pieces(folder: Path, table: dict) -> None:
-    expected = {f"{heat}polyphony=4" for heat in ("temperature=0.2 scale=blues ", "temperature=0.2 ")}
-    expected |= {f"{heat}polyphony=4" for heat in ("temperature=1.5 scale=blues ", "temperature=1.5 ")}
+    expected = {f"temperature={heat} scale={scale} polyphony=4" for heat in (0.2, 1.5) for scale in ("blues", "none")}
     assert {line["setting"] for line in table["settings"]} == expected
     pairs = [(line["setting"], line["number"]) for line in table["pieces"]]
     assert sorted(pairs) == sorted((setting, number) for setting in expected for number in (0, 1))
@@ -82,6 +88,54 @@ def test_a_piece_of_a_sweep_is_the_one_that_its_parameters_give_alone(workdir: P
     alone, swept = pieces[line["number"]], midi.read(folder / line["file"])
     assert sorted(alone.pitch.tolist()) == sorted(swept.pitch.tolist())
     np.testing.assert_allclose(np.sort(alone.onset), np.sort(swept.onset), atol=2e-3)
+
+
+def test_the_table_and_the_page_name_every_value_that_a_piece_was_drawn_with(folder: Path, table: dict) -> None:
+    names = {field.name for field in dataclasses.fields(SamplingParams)}
+    for line in table["settings"]:
+        assert set(line) == names | {"mean_score", "setting"}
+        assert line["pitch_temperature"] == line["temperature"], "the temperature of a column that has none of its own"
+        assert (line["min_p"], line["no_repeat"], line["polyphony"]) == (0.0, 0, 4), "the config's, and what was asked"
+    text = (folder / "samples.html").read_text()
+    cards = re.findall(r'<article class="card sample" aria-label="([^"]*)">(.*?)</article>', text, re.S)
+    assert [name for name, _ in cards] == [Path(line["file"]).stem for line in table["pieces"]], "the best first"
+    for (_, card), line in zip(cards, table["pieces"], strict=True):
+        assert f"<p>{line['rank']}. score {line['score']}: {line['setting']}</p>" in card
+        values = dict(re.findall(r"<dt>(\w+)</dt><dd>([^<]*)</dd>", card.split("<details>")[0]))
+        assert set(values) == names
+        assert values["velocity_temperature"] == values["temperature"] == line["setting"].split()[0].split("=")[1]
+        scale = "blues" if "scale=blues" in line["setting"] else "-"
+        assert (values["scale"], values["polyphony"], values["top_p"]) == (scale, "4", "1")
+    assert table["score"] in html.unescape(text)
+
+
+def test_values_of_the_config_and_products_of_them_are_named() -> None:
+    sample = SampleConfig(own=EventsSample(temperature_factors=(1.0, 0.75, 1.0, 1.3)))
+    asked = sampling_params.grid(sampling_params.from_flags({"temperature": "0.8,1"}))
+    first, second = (sampling_params.with_factors(dataclasses.replace(one, min_p=0.07), sample) for one in asked)
+    assert first.temperatures == (0.8, 0.6, 0.8, 1.04) and first.used["pitch_temperature"] == 0.6
+    assert first.text() == "temperature=0.8 pitch_temperature=0.6 velocity_temperature=1.04 min_p=0.07"
+    assert second.text(("temperature",)).startswith("temperature=1 pitch_temperature=0.75 ")
+
+
+@pytest.mark.parametrize("pair", [(0.1234567, 0.1234568), (1.0, 1.0000000000000002), (1e-17, 2e-17), (0.5, 50.0)])
+def test_labels_tell_any_two_values_apart_and_can_be_asked_for(pair: tuple[float, float]) -> None:
+    labels = [SamplingParams(temperature=value).text(("temperature",)) for value in pair]
+    assert labels[0] != labels[1]
+    for label, value in zip(labels, pair, strict=True):
+        assert sampling_params.from_flags(dict([label.split("=")])) == {"temperature": [value]}
+
+
+def test_a_few_pieces_get_sound_and_many_get_none(workdir: Path, folder: Path, tmp_path: Path) -> None:
+    assert sorted(path.stem for path in folder.glob("*.wav")) == sorted(path.stem for path in folder.glob("*.mid"))
+    for flags, kind in (
+        (["--top_k=1,2,3", "--num_outputs=5"], "wav"),
+        (["--top_k=1,2,3", "--num_outputs=6"], "none"),
+        (["--top_k=1,2,3", "--num_outputs=6", "--audio=ogg"], "ogg"),
+        (["--top_k=1,2", "--num_outputs=1", "--audio=none"], "none"),
+    ):
+        options = flags_lib.parse(["generate", "--sweep", *flags]).options
+        assert request.of(options).audio == kind, flags
 
 
 def test_the_distance_is_in_deviations_of_the_data_and_bounded() -> None:

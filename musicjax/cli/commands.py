@@ -19,6 +19,7 @@ from musicjax.run import signals
 
 if TYPE_CHECKING:
     from musicjax.generation.request import Request
+    from musicjax.generation.sweep import Swept
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
@@ -36,6 +37,8 @@ OBEYED = {
     "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
     "export": ("data.cache",),
 }
+# What the page of new pieces says was asked for, beside the model and the seed.
+TOLD = ("primer", "infill", "vary", "bars", "beats", "num_notes", "seconds", "bpm", "program")
 
 
 def run(call: Call) -> int:
@@ -146,37 +149,39 @@ def _generate(call: Call) -> None:
     notes = _given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
+    swept = None
     if request.sweep:
         from musicjax.generation import sweep
 
-        for path in sweep.sweep(model, request, notes, folder):
-            console.result(console.printable(str(path)))
-        return
-    pieces = _pieces(request, model, notes)
-    kept = notes if request.rework.kind else None
-    whole_bars = model.encoding.has_form and not request.length.exact and kept is None
-    paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
-    for path in paths:
+        swept = sweep.sweep(model, request, notes, folder)
+        pieces, paths = swept.pieces, swept.paths
+    else:
+        pieces = _pieces(request, model, notes)
+        kept = notes if request.rework.kind else None
+        whole_bars = model.encoding.has_form and not request.length.exact and kept is None
+        paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
+    for path in [*paths, *(swept.others if swept else [])]:
         console.result(console.printable(str(path)))
     if request.audio != "none" and pieces:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)
     if pieces:
-        _page(folder, [path.stem for path in paths], _facts(call, request))
+        _page(folder, [path.stem for path in paths], _facts(call, request), swept)
 
 
-def _facts(call: Call, request: Request) -> list[tuple[str, str]]:
+def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
     """What the page of new pieces says of them: (name, value) each."""
     model = call.options["workdir"] or "the one that comes with musicjax"
-    asked = [(name, call.options[name]) for name in ("primer", "infill", "vary") if call.options[name]]
-    return [("model", str(model)), ("seed", str(request.seed)), *asked]
+    asked = [(name, call.options[name]) for name in TOLD if call.options[name]]
+    return [("model", model), ("seed", request.seed), *asked]
 
 
-def _page(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> None:
+def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], swept: Swept | None) -> None:
     """Writes the page that plays some files of a folder, and prints what it leaves out."""
     from musicjax.report import page
 
-    path, left_out = page.write_pieces(folder, names, facts)
+    told, order = (swept.told, f"The best comes first. Score: {swept.score}") if swept else ({}, "")
+    path, left_out = page.write_pieces(folder, names, facts, told, order)
     for fact in left_out:
         console.say("left out", fact)
     console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")

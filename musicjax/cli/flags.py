@@ -273,8 +273,12 @@ def _typed(path: str, value: Any) -> Any:
     """A flag's value in its field's type; raises UsageError for a list of anything but numbers."""
     if not isinstance(value, list):
         return value
+    words = [item.strip() for item in value]
+    if len(words) > 1 and "" in words:
+        said = f"config.{path}={','.join(value)}: item {words.index('') + 1} is empty"
+        raise UsageError(f"{said}; expected a number between commas")
     try:
-        return tuple(float(item.strip().strip("()[]")) for item in value if item.strip().strip("()[]"))
+        return tuple(float(word.strip("()[]")) for word in words if word.strip("()[]"))
     except ValueError as error:
         raise UsageError(f"config.{path}={','.join(value)}: expected numbers, separated by commas") from error
 

@@ -17,7 +17,7 @@ from musicjax.config import DataConfig
 from musicjax.corpus import duplicates
 from musicjax.corpus.corpus import Corpus, folders
 from musicjax.errors import RunError
-from musicjax.music import copies
+from musicjax.music import copies, splice
 from musicjax.music.metrics import STEPS_PER_BEAT, STEPS_PER_MEASURE
 from musicjax.music.notes import Notes
 
@@ -231,16 +231,7 @@ def music_of(corpus: Corpus, parts: Parts) -> Music:
 def _from_its_measure(notes: Notes) -> Notes:
     """The end of a piece as a piece, which begins at a measure of `music.metrics`."""
     beats = STEPS_PER_MEASURE // STEPS_PER_BEAT
-    before = beats * math.floor(notes.onset_beats[0] / beats)
-    moved = np.array([before, 0.0, 0.0])
-    return dataclasses.replace(
-        notes,
-        onset=notes.onset - notes.onset[0] + (notes.onset_beats[0] - before) * 60 / notes[:1].bpm,
-        onset_beats=notes.onset_beats - before,
-        tempos=notes.tempos - moved[:2],
-        meters=notes.meters - moved,
-        keys=notes.keys - moved,
-    )
+    return splice.from_beat(notes, beats * math.floor(notes.onset_beats[0] / beats))
 
 
 def all_held_out(corpus: Corpus) -> Music:

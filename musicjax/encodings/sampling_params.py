@@ -30,7 +30,8 @@ LISTS = {
     "no_repeat": int,
     "longest_match": int,
 }
-
+# Among several keys, scales or meters: none of them.
+NONE = "none"
 KINDS = {**LISTS, "best_of": int}
 
 
@@ -50,6 +51,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "polyphony": (0, 64),
     "longest_match": (0, 1_000_000),
 }
+DIGITS = 12  # of a temperature that is a product
 LONGEST_RUN, LONGEST_MATCH = int(RANGES["no_repeat"][1]), int(RANGES["longest_match"][1])
 
 
@@ -113,10 +115,16 @@ class SamplingParams:
         own = [getattr(self, name) for name in TEMPERATURES]
         return tuple(self.temperature if value is None else value for value in own)
 
-    def text(self) -> str:
-        """What differs from the defaults, as flags write it; empty where nothing does."""
+    @property
+    def used(self) -> dict[str, Any]:
+        """Every parameter as it is used, by name: the temperature of a column is a number."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, **dict(zip(TEMPERATURES, self.temperatures, strict=True))}
+
+    def text(self, named: Collection[str] = ()) -> str:
+        """What differs from the defaults, and what is named, as flags write it; empty where there is nothing."""
         fields = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
-        shown = {name: value for name, (value, default) in fields.items() if value != default}
+        shown = {name: value for name, (value, default) in fields.items() if value != default or name in named}
         return " ".join(f"{name}={_shown(value)}" for name, value in shown.items())
 
 
@@ -136,8 +144,9 @@ def with_factors(params: SamplingParams, sample: SampleConfig, given: Collection
     """The same with the temperatures that a config derives from the temperature, but for those given by name."""
     factors = getattr(sample.own, "temperature_factors", ())
     named = zip(TEMPERATURES, factors, strict=False)
-    derived = {name: params.temperature * factor for name, factor in named if factor != 1 and name not in given}
-    return dataclasses.replace(params, **derived)
+    left = {name: params.temperature * factor for name, factor in named if factor != 1 and name not in given}
+    # Rounded, so that 0.75 times 0.8 is 0.6, wherever it is shown.
+    return dataclasses.replace(params, **{name: round(value, DIGITS) for name, value in left.items()})
 
 
 def check(params: SamplingParams) -> None:
@@ -184,9 +193,9 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, list[Any]]:
         if name == "pitch_range":
             values[name] = [_pitch_range(given)]
         elif name == "instruments":
-            values[name] = [tuple(word.strip() for word in str(given).split(","))]
+            values[name] = [tuple(_listed(name, given, str))]
         elif name in LISTS:
-            values[name] = _listed(name, given, LISTS[name])
+            values[name] = ["" if value == NONE else value for value in _listed(name, given, LISTS[name])]
         else:
             values[name] = [given]
     return values
@@ -214,13 +223,16 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[SamplingParams]:
 
 
 def _shown(value: Any) -> str:
-    return (
-        ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if type(value) is float else f"{value}"
-    )
+    """The shortest text that no other value has, as a flag takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).removesuffix(".0") if type(value) is float else str(value) or NONE
 
 
 def _listed(name: str, text: Any, kind: type) -> list[Any]:
     words = [word.strip() for word in str(text).split(",")]
+    if len(words) > 1 and "" in words:
+        raise UsageError(f"{name}={text}: item {words.index('') + 1} is empty; expected a value between commas")
     try:
         return [kind(word) for word in words]
     except ValueError as error:

@@ -216,8 +216,6 @@ def write(
 ) -> list[Path]:
     """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
 
-    Removes sound files of these names, since they would hold other music.
-
     Args:
         program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
         given: a piece that is kept in all of them, whose times are not rounded.
@@ -231,13 +229,8 @@ def write(
     ticks = splice.RESOLUTIONS[0] if given is None else splice.ticks_per_beat(given)
     replaced, left_out = sum(path.exists() for path in paths), 0
     for notes, path in zip(pieces, paths, strict=True):
-        try:
-            for suffix in request_lib.AUDIO_KINDS:
-                path.with_suffix(f".{suffix}").unlink(missing_ok=True)
-            end_beat = splice.bar_lines(notes)[-1] if whole_bars and len(notes) else 0.0
-            left_out += midi.write(played_by(program, notes), path, ticks_per_beat=ticks, end_beat=end_beat)
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
+        end_beat = splice.bar_lines(notes)[-1] if whole_bars and len(notes) else 0.0
+        left_out += write_file(played_by(program, notes), path, ticks, end_beat)
     if replaced:
         console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
     empty = sum(not len(notes) for notes in pieces)
@@ -246,6 +239,16 @@ def write(
     if left_out:
         console.say("left out", f"{left_out} notes: more of one pitch at once than a file can hold")
     return paths
+
+
+def write_file(notes: Notes, path: Path, ticks_per_beat: int, end_beat: float = 0.0) -> int:
+    """`midi.write`, and no sound file of this name is left, since it would hold other music; raises RunError."""
+    try:
+        for suffix in request_lib.AUDIO_KINDS:
+            path.with_suffix(f".{suffix}").unlink(missing_ok=True)
+        return midi.write(notes, path, ticks_per_beat=ticks_per_beat, end_beat=end_beat)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}; name another folder") from error
 
 
 def played_by(program: int | None, notes: Notes) -> Notes:

@@ -97,7 +97,7 @@ def of(options: Mapping[str, Any]) -> Request:
         melody_text.entries(options["primer"])
     need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
     need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
-    audio = _audio(options["audio"], outputs, sweep)
+    audio = _audio(options["audio"], outputs * (combinations if sweep else 1))
     soundfont = options["soundfont"]
     rework = rework_lib.of(options)
     need_form = [f"--{name}" for name in NEED_FORM if options[name] is not None] + [f"--{rework.kind}"] * bool(
@@ -219,16 +219,10 @@ def require_own_key(params: Sequence[SamplingParams], name: str) -> None:
             raise UsageError(f"{field}={given} and {name}: expected one of them; the piece keeps its own {field}")
 
 
-def _audio(asked: str, outputs: int, sweep: bool) -> str:
-    """The kind of sound file; auto: WAV for a few pieces, none for many.
-
-    Raises:
-        UsageError: there is no such kind, or a sweep cannot have it.
-    """
+def _audio(asked: str, pieces: int) -> str:
+    """The kind of sound file; auto: WAV for a few pieces, none for many. Raises UsageError for an unknown kind."""
     if asked not in ("auto", "none", *AUDIO_KINDS):
         raise UsageError(f"audio={asked!r}: expected auto, none, {', '.join(AUDIO_KINDS)}")
-    if sweep and asked not in ("auto", "none"):
-        raise UsageError(f"--sweep and --audio={asked}: expected one of them; a sweep writes MIDI files and pictures")
     if asked != "auto":
         return asked
-    return "wav" if outputs <= FEW_OUTPUTS and not sweep else "none"
+    return "wav" if pieces <= FEW_OUTPUTS else "none"

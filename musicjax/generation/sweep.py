@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,22 @@ SCORE = (
 )
 
 
-def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) -> list[Path]:
-    """Writes pieces of every setting; returns the paths: MIDI files, best first, then the table and the contact sheet.
+class Swept(NamedTuple):
+    """What a sweep wrote.
+
+    pieces, paths: the best first, and their MIDI files; others: the table and the contact sheet; score: what it means;
+    told: what the page says of each piece by its file's name, as fields of `pieces.Sample`.
+    """
+
+    pieces: list[Notes]
+    paths: list[Path]
+    others: list[Path]
+    score: str
+    told: dict[str, dict[str, Any]]
+
+
+def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) -> Swept:
+    """Writes pieces of every setting, a table and a contact sheet.
 
     A setting is one combination. Piece j of each has the seed's j-th key, so that pieces differ by their settings
     alone. The table, sweep-seed<seed>.json, explains the score and ranks the settings and the pieces.
@@ -46,33 +60,35 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     whole_bars = model.encoding.has_form and not request.length.exact
     paths = generate_lib.write(pieces, folder, request.seed, request.program, whole_bars=whole_bars)
     scores, found, notes = score(pieces, model)
+    order = np.argsort(scores, kind="stable").tolist()
     lines: list[dict[str, Any]] = [
         {
             "rank": rank,
             "file": paths[k].name,
             "score": round(float(scores[k]), 4),
-            "setting": sampling[k].text(),
+            "setting": sampling[k].text(request.given),
             "number": numbers[k],
             "metrics": {name: round(value, 4) for name, value in found[k].items()},
         }
-        for rank, k in enumerate(np.argsort(scores, kind="stable").tolist(), 1)
+        for rank, k in enumerate(order, 1)
     ]
-    ranked = [
-        {**by_text, **dataclasses.asdict(one)}
-        for by_text, one in _ranked_settings(lines, {one.text(): one for one in request.sampling})
-    ]
+    settings = {one.text(request.given): one for one in request.sampling}
+    ranked = [{**by_text, **one.used} for by_text, one in _ranked_settings(lines, settings)]
     _say(ranked)
     table, sheet = folder / f"sweep-seed{request.seed}.json", folder / f"sweep-seed{request.seed}.png"
     content = {"score": SCORE, "notes_compared": notes, "seed": request.seed, "settings": ranked, "pieces": lines}
-    by_name = dict(zip((path.name for path in paths), pieces, strict=True))
     from musicjax.report import pictures  # here, so that sampling does not wait for the import
 
-    shown = [(_title(line), _metrics_text(line), by_name[line["file"]]) for line in lines[:MOST_ROLLS]]
+    shown = [(_title(line), _metrics_text(line), pieces[k]) for line, k in zip(lines, order, strict=True)][:MOST_ROLLS]
     _write(table, (json.dumps(content, indent=1) + "\n").encode())
     _write(sheet, pictures.contact_sheet_png(f"{len(lines)} pieces of {len(ranked)} settings, the best first", shown))
     if len(lines) > MOST_ROLLS:
         console.say("left out", f"{len(lines) - MOST_ROLLS} pieces of {sheet.name}; {table.name} has them all")
-    return [*(folder / line["file"] for line in lines), table, sheet]
+    told = {
+        paths[k].stem: {"about": _about(line), "setting": sampling[k].used, "metrics": line["metrics"]}
+        for line, k in zip(lines, order, strict=True)
+    }
+    return Swept([pieces[k] for k in order], [paths[k] for k in order], [table, sheet], SCORE, told)
 
 
 def score(pieces: Sequence[Notes], model: Model) -> tuple[np.ndarray, list[dict[str, float]], int]:
@@ -116,7 +132,7 @@ def _beginning(notes: Notes, count: int) -> Notes:
 
 
 def _ranked_settings(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[tuple[dict, Any]]:
-    """(mean score and text of a setting, the setting), the best first."""
+    """(mean score and text of a setting, the setting), the best first; settings: by their texts."""
     ordered = sorted(lines, key=lambda line: line["setting"])
     means = {
         text: float(np.mean([line["score"] for line in several]))
@@ -128,12 +144,16 @@ def _ranked_settings(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, 
 
 def _say(ranked: Sequence[Mapping[str, Any]]) -> None:
     console.say("score", SCORE)
-    rows = [(f"{line['mean_score']:.3f}", line["setting"] or "defaults") for line in ranked]
+    rows = [(f"{line['mean_score']:.3f}", line["setting"]) for line in ranked]
     console.table(rows, ("score", "setting"))
 
 
 def _title(line: Mapping[str, Any]) -> str:
-    return f"{line['rank']}. score {line['score']:.3f}  {line['file']}\n{line['setting'] or 'defaults'}"
+    return f"{line['rank']}. score {line['score']:.3f}  {line['file']}\n{line['setting']}"
+
+
+def _about(line: Mapping[str, Any]) -> str:
+    return f"{line['rank']}. score {line['score']}: {line['setting']}"
 
 
 def _metrics_text(line: Mapping[str, Any]) -> str:

@@ -52,6 +52,23 @@ def seconds_at(beats: np.ndarray, tempos: np.ndarray) -> np.ndarray:
     return tempo_map.seconds_at(beats, paces)
 
 
+def from_beat(piece: Notes, beat: float) -> Notes:
+    """The piece, whose beat 0 is at a beat that no note of it begins before; tempos, meters and keys from there on."""
+
+    def onwards(changes: np.ndarray) -> np.ndarray:
+        held = max(int((changes[:, 0] <= beat + NEGLIGIBLE_BEATS).sum()) - 1, 0)
+        return np.concatenate([changes[held:, :1] - beat, changes[held:, 1:]], axis=1)
+
+    return dataclasses.replace(
+        piece,
+        onset=np.maximum(piece.onset - seconds_at(np.array([beat]), piece.tempos), 0.0),
+        onset_beats=np.maximum(piece.onset_beats - beat, 0.0),
+        tempos=onwards(piece.tempos),
+        meters=onwards(piece.meters),
+        keys=onwards(piece.keys),
+    )
+
+
 def together(piece: Notes, new: Notes) -> Notes:
     """A piece with more notes, whose beats count and whose seconds do not; all else is as in the piece.
 

@@ -9,6 +9,7 @@ from musicjax import arguments
 from musicjax.music import notes as notes_lib
 from musicjax.music.notes import Notes
 from musicjax.report import page
+from musicjax.report.pieces import Sample
 
 # Of a frame that shows one piece or several.
 HEIGHT_OF_ONE, HEIGHT_OF_SEVERAL = 420, 640
@@ -25,7 +26,7 @@ class Shown:
         return f"Shown(pieces of {notes} notes)"
 
     def _repr_html_(self) -> str:
-        samples = [page.Sample(f"piece {number}", piece) for number, piece in enumerate(self.pieces)]
+        samples = [Sample(f"piece {number}", piece) for number, piece in enumerate(self.pieces)]
         text = page.html(page.Page(title="musicjax", samples=samples, is_run=False))
         height = HEIGHT_OF_ONE if len(samples) == 1 else HEIGHT_OF_SEVERAL
         # The frame keeps the styles of the notebook and of the page apart.

@@ -14,12 +14,11 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -27,41 +26,20 @@ import numpy as np
 from musicjax import files
 from musicjax.console import printable
 from musicjax.errors import RunError
-from musicjax.music import midi
 from musicjax.music.metrics import MEANINGS
-from musicjax.music.notes import Notes
-from musicjax.report import curves, records, svg
+from musicjax.report import curves, pieces, records, svg
+from musicjax.report.pieces import Sample
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
 
 NAME, OF_PIECES = "report.html", "samples.html"
-# What a browser shows without becoming slow: pieces, and notes of each.
-MOST_SAMPLES, MOST_NOTES = 24, 4000
 MOST_REASONS = 12
-SOUNDS = (".wav", ".flac", ".ogg")
 # What the loss of each unit tells.
 LOSS_MEANING = {
     "nats per note": "how much each true note surprises the model, in nats per note",
     "nats per frame": "how much each true frame surprises the model, in nats per frame",
     "mean squared error": "how far the predicted numbers lie from the true ones, as a mean squared error",
 }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A generated piece.
-
-    Attributes:
-        files: paths as seen from the page, offered for download.
-        metrics: metrics of this piece, by name.
-        copy: what it shares with the training data, a sentence; may be empty.
-    """
-
-    name: str
-    notes: Notes
-    files: tuple[str, ...] = ()
-    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
-    copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,16 +54,18 @@ class Page:
         compared: (metric, mean of the generated pieces, mean of the real ones, overlap area) each.
         is_run: whether it tells of a run, and not of new pieces alone.
         compared_on: how many notes of each piece were compared, and with what; may be empty.
+        order: in which order the samples come, a sentence; may be empty.
     """
 
     title: str = ""
-    facts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    facts: list[tuple[str, Any]] = dataclasses.field(default_factory=list)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[dict] = dataclasses.field(default_factory=list)
     data: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     samples: list[Sample] = dataclasses.field(default_factory=list)
     compared: list[tuple[str, Any, Any, Any]] = dataclasses.field(default_factory=list)
     compared_on: str = ""
+    order: str = ""
     is_run: bool = True
 
 
@@ -102,15 +82,28 @@ def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str
     return _written(workdir / NAME, read(workdir, left_out, names)), left_out
 
 
-def write_pieces(folder: Path, names: list[str], facts: list[tuple[str, str]]) -> tuple[Path, list[str]]:
+def write_pieces(
+    folder: Path,
+    names: list[str],
+    facts: list[tuple[str, Any]],
+    told: Mapping[str, Mapping[str, Any]] | None = None,
+    order: str = "",
+) -> tuple[Path, list[str]]:
     """Writes FOLDER/samples.html, which plays the MIDI files of these names; returns its path and what it leaves out.
+
+    Args:
+        told: what else is known of a piece, by its name: fields of `Sample` and their values.
+        order: in which order the names come, a sentence; may be empty.
 
     Raises:
         RunError: the page cannot be written; an older one stays.
     """
     left_out: list[str] = []
-    samples = _samples(folder, names, {}, left_out, "")
-    page = Page(title=folder.absolute().name, facts=facts, samples=samples, is_run=False)
+    samples = [
+        dataclasses.replace(sample, **(told or {}).get(sample.name, {}))
+        for sample in pieces.read(folder, names, {}, left_out, "")
+    ]
+    page = Page(title=folder.absolute().name, facts=facts, samples=samples, order=order, is_run=False)
     return _written(folder / OF_PIECES, page), left_out
 
 
@@ -139,7 +132,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         settings=settings,
         lines=lines,
         data=data,
-        samples=_samples(workdir / "samples", names, part(metrics, "samples"), left_out, "samples/"),
+        samples=pieces.read(workdir / "samples", names, part(metrics, "samples"), left_out, "samples/"),
         compared=[
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
@@ -189,38 +182,15 @@ def _data(path: Path) -> list[tuple[str, str]]:
     return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
 
 
-def _samples(
-    folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str], place: str
-) -> list[Sample]:
-    """The pieces of a folder. The page links to their files with `place` in front, which is empty or ends with /."""
-    paths = [path for path in sorted(folder.glob("*.mid")) if names is None or path.stem in names]
-    if len(paths) > MOST_SAMPLES:
-        left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")
-    samples = []
-    for path in paths[:MOST_SAMPLES]:
-        try:
-            notes = midi.read(path)
-        except (midi.MidiError, OSError) as error:
-            left_out.append(f"sample {path.name}: {error}")
-            continue
-        own = dict(part(metrics, path.stem))
-        copy, told = own.pop("copy", None), ""
-        if isinstance(copy, dict) and copy.get("length"):
-            told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
-        beside = [path, *(path.with_suffix(suffix) for suffix in SOUNDS)]
-        found = tuple(f"{place}{file.name}" for file in beside if file.is_file())
-        samples.append(Sample(path.stem, notes, found, own, told))
-    return samples
-
-
 def html(page: Page) -> str:
     """The whole page."""
     style, script = text("page.css"), text("sound.js") + text("page.js")
     charts, panels = _charts(page)
-    shown = [sample.notes[:MOST_NOTES] for sample in page.samples]
+    cards = [pieces.card(sample) for sample in page.samples]
+    players = list(pieces.players(cards))
     numbers = {
         "charts": [chart.numbers for chart in [*charts, *panels]],
-        "samples": [milliseconds(notes) for notes in shown],
+        "samples": [pieces.milliseconds(one["shown"]) for one in players],
     }
     unit = curves.loss_field(page.lines)[1]
     return (
@@ -228,8 +198,9 @@ def html(page: Page) -> str:
         .get_template("page.html.j2")
         .render(
             page=page,
-            samples=[card(sample, notes) for sample, notes in zip(page.samples, shown, strict=True)],
-            any_sound=any(file.endswith(SOUNDS) for sample in page.samples for file in sample.files),
+            samples=cards,
+            players=players,
+            any_sound=any(file.endswith(pieces.SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
             has_baseline=curves.majority(page.lines) is not None,
@@ -259,23 +230,6 @@ def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
         for title, curve in curves.other_curves(page.lines).items()
     ]
     return charts, panels
-
-
-def card(sample: Sample, shown: Notes) -> dict[str, Any]:
-    """A sample as the templates need it, with those of its notes that are shown."""
-    # "./" first: whatever a file is called, its link leads to a place beside the page.
-    links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
-    roll = svg.piano_roll(shown) if len(shown) else None
-    return {"sample": sample, "shown": shown, "roll": roll, "links": links}
-
-
-def milliseconds(notes: Notes) -> dict[str, list[int]]:
-    """The notes as the player needs them, times in milliseconds."""
-    onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
-    fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
-    if notes.program.any():  # otherwise all are played by a piano
-        fields["program"] = notes.program
-    return {name: field.tolist() for name, field in fields.items()}
 
 
 def _by_part(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -327,8 +281,10 @@ def _setting(value: object) -> str:
     """A value of the config in words: yes or no, the parts of a list, a dash for nothing."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(_setting, value)) or "-"
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
     return "-" if value in ("", None) else str(value)
 
 

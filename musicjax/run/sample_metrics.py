@@ -36,7 +36,7 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     for name, piece in zip(names, pieces, strict=True):
         if len(piece):
             samples[name] = {**metrics.of_piece(piece), "copy": dataclasses.asdict(copies.longest(piece, music.known))}
-    others = [piece for piece in _spread(music.held_out or music.training, MOST_REAL) if len(piece)]
+    others = [piece for piece in spread(music.held_out or music.training, MOST_REAL) if len(piece)]
     ours = [piece for piece in pieces if len(piece)]
     if len(others) < 2 or not ours:
         return {"samples": samples}
@@ -57,7 +57,7 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
 
 def of_data(pieces: list[Notes]) -> dict[str, float]:
     """The mean of each metric over at most MOST_REAL of the pieces; empty if none has notes."""
-    with console.each("metrics", _spread([piece for piece in pieces if len(piece)], MOST_REAL), "pieces") as some:
+    with console.each("metrics", spread([piece for piece in pieces if len(piece)], MOST_REAL), "pieces") as some:
         return means([metrics.of_piece(piece) for piece in some])
 
 
@@ -68,7 +68,7 @@ def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[st
         {"pieces": how many were searched, "median_notes": of the lengths of their longest common runs, "longest":
         {"name", "length", "piece", "at", "own"} of the piece that shares most}; empty if no piece has notes.
     """
-    named = _spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
+    named = spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
     if not named:
         return {}
     known = music.known  # before the bar, or its first piece would seem to take long
@@ -108,6 +108,6 @@ def say(found: dict[str, Any]) -> None:
         console.say("copies", f"longest run shared with the training data: {length} notes, in {name}{whose}")
 
 
-def _spread(pieces: list[T], most: int) -> list[T]:
+def spread(pieces: list[T], most: int) -> list[T]:
     """At most `most` of the pieces, evenly spaced."""
     return pieces if len(pieces) <= most else [pieces[k] for k in np.linspace(0, len(pieces) - 1, most).astype(int)]

@@ -11,7 +11,7 @@ from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
 from musicjax.generation import generate
 from musicjax.music.notes import Notes
-from musicjax.run import sample_metrics
+from musicjax.run import originals, sample_metrics
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 
@@ -42,15 +42,19 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars)
     names = [path.stem for path in paths]
     console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
+    beside = {} if music is None else originals.write(pieces, names, music, workdir / "samples")
     if pieces and sample.audio != "none":
         from musicjax.generation import sound  # music without sound does without
 
-        sound.write(pieces, paths, sample.audio, sample.soundfont)
+        played = [*zip(pieces, paths, strict=True), *((one.notes, one.path) for one in beside.values())]
+        sound.write([notes for notes, _ in played], [path for _, path in played], sample.audio, sample.soundfont)
     if pieces and music is not None:
         found = sample_metrics.of(pieces, names, music)
+        told = _record(found, recorder, step)
+        for name, original in beside.items():
+            found["samples"][name]["original"] = original.told
         sample_metrics.write(found, workdir / "samples" / "metrics.json")
         sample_metrics.say(found)
-        told = _record(found, recorder, step)
     _draw(pieces, names, recorder, step)
     report, left_out = page.write(workdir, names)
     for fact in left_out:

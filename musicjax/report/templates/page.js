@@ -1,7 +1,8 @@
 (() => {
 const data = JSON.parse(document.getElementById("numbers").textContent);
 
-// Curves: the values at the epoch that is pointed at, or stepped to with the arrow keys.
+// Curves: the values at the epoch that is pointed at, or stepped to with the arrow keys. To a screen reader a curve is a
+// slider, whose keys it passes on.
 
 document.querySelectorAll(".plot").forEach((plot, number) => {
   const { first, last, low, high, log, epochs, series } = data.charts[number];
@@ -10,17 +11,23 @@ document.querySelectorAll(".plot").forEach((plot, number) => {
   const height = (value) => 100 * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
   const dots = [...plot.querySelectorAll(".dot")];
   let place = epochs.length - 1;
+  const tell = () => {
+    const said = series.map(({ label, values }) => `${label} ${values[place] ?? "no number"}`);
+    const text = `epoch ${epochs[place]}: ${said.join(", ")}`;
+    plot.setAttribute("aria-valuenow", epochs[place]);
+    plot.setAttribute("aria-valuetext", text);
+    return text;
+  };
   const show = () => {
-    const x = `${100 * (epochs[place] - first) / (last - first)}%`, said = [];
+    const x = `${100 * (epochs[place] - first) / (last - first)}%`;
     cursor.setAttribute("x1", x);
     cursor.setAttribute("x2", x);
-    series.forEach(({ label, values }, k) => {
+    series.forEach(({ values }, k) => {
       const value = values[place];
       dots[k].setAttribute("cx", x);
       dots[k].setAttribute("cy", value === null ? "-999" : `${height(value)}%`);
-      said.push(`${label} ${value ?? "no number"}`);
     });
-    readout.textContent = `epoch ${epochs[place]}: ${said.join(", ")}`;
+    readout.textContent = tell();
     plot.classList.add("asked");
   };
   const hide = () => { plot.classList.remove("asked"); readout.textContent = ""; };
@@ -36,12 +43,18 @@ document.querySelectorAll(".plot").forEach((plot, number) => {
   plot.addEventListener("focus", show);
   plot.addEventListener("blur", hide);
   plot.addEventListener("keydown", (event) => {
-    const to = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: epochs.length - 1 }[event.key];
+    const down = place - 1, up = place + 1, end = epochs.length - 1;
+    const to = { ArrowLeft: down, ArrowDown: down, ArrowRight: up, ArrowUp: up, Home: 0, End: end }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    place = Math.min(Math.max(to, 0), epochs.length - 1);
+    place = Math.min(Math.max(to, 0), end);
     show();
   });
+  plot.setAttribute("role", "slider");
+  plot.setAttribute("tabindex", "0");
+  plot.setAttribute("aria-valuemin", epochs[0]);
+  plot.setAttribute("aria-valuemax", epochs[epochs.length - 1]);
+  tell();
 });
 
 // Players: one sounds at a time; each keeps its place.

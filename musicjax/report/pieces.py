@@ -1,0 +1,127 @@
+"""Pieces as the pages show them: what was generated, what is known of it, and the real pieces beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from musicjax.music import midi
+from musicjax.music.notes import Notes
+from musicjax.report import svg
+from musicjax.report.records import part
+
+# What a browser shows without becoming slow: pieces, and notes of each.
+MOST_SAMPLES, MOST_NOTES = 60, 4000
+MOST_LETTERS = 80  # of the name of a real piece
+SOUNDS = (".wav", ".flac", ".ogg")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated piece, or a real one beside it.
+
+    Attributes:
+        files: paths as seen from the page, offered for download.
+        metrics: metrics of this piece, by name.
+        copy: what it shares with the training data, a sentence; may be empty.
+        about: what it is, in a line below its name; may be empty.
+        setting: of a piece of a sweep, every sampling parameter by name.
+        original: the real piece beside it, if there is one.
+    """
+
+    name: str
+    notes: Notes
+    files: tuple[str, ...] = ()
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    copy: str = ""
+    about: str = ""
+    setting: dict[str, Any] = dataclasses.field(default_factory=dict)
+    original: Sample | None = None
+
+
+def original_path(folder: Path, name: str) -> Path:
+    """The MIDI file of the original beside a sample of this name, which lies in `folder`."""
+    return folder / "originals" / f"{name}-original.mid"
+
+
+def read(
+    folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str], place: str
+) -> list[Sample]:
+    """The pieces of a folder, in the order of the names; None: all. Adds what cannot be read to `left_out`.
+
+    Args:
+        metrics: of each piece, as `sample_metrics.of` gives them, and its original.
+        place: what the page's links begin with, empty or ending with /.
+    """
+    by_name = {path.stem: path for path in sorted(folder.glob("*.mid"))}
+    paths = [by_name[name] for name in (by_name if names is None else names) if name in by_name]
+    if len(paths) > MOST_SAMPLES:
+        left_out.append(f"{len(paths) - MOST_SAMPLES} of {len(paths)} samples: the page shows {MOST_SAMPLES}")
+    samples = []
+    for path in paths[:MOST_SAMPLES]:
+        try:
+            notes = midi.read(path)
+        except (midi.MidiError, OSError) as error:
+            left_out.append(f"sample {path.name}: {error}")
+            continue
+        own = dict(part(metrics, path.stem))
+        copy, told = own.pop("copy", None), ""
+        if isinstance(copy, dict) and copy.get("length"):
+            told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
+        original = _original(original_path(folder, path.stem), own.pop("original", None), left_out, place)
+        samples.append(Sample(path.stem, notes, _files(path, place), own, told, original=original))
+    return samples
+
+
+def _original(path: Path, told: object, left_out: list[str], place: str) -> Sample | None:
+    """The real piece in a file, and what is told of it; None if that is nothing, or the file cannot be read."""
+    if not isinstance(told, dict):
+        return None
+    try:
+        notes = midi.read(path)
+    except (midi.MidiError, OSError) as error:
+        left_out.append(f"original {path.name}: {error}")
+        return None
+    name, whose = str(told.get("piece")), "held out of training" if told.get("held_out") else "from the training data"
+    if len(name) > MOST_LETTERS:
+        name = "…" + name[1 - MOST_LETTERS :]  # its end tells more than its folders
+    about = f"{'A' if told.get('whole') else 'The beginning of a'} real piece, {whose}"
+    return Sample(name, notes, _files(path, f"{place}{path.parent.name}/"), about=about)
+
+
+def _files(path: Path, place: str) -> tuple[str, ...]:
+    """The files of a piece as seen from the page: MIDI, then sound."""
+    beside = [path, *(path.with_suffix(suffix) for suffix in SOUNDS)]
+    return tuple(f"{place}{file.name}" for file in beside if file.is_file())
+
+
+def players(cards: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The cards in the order in which the page has them: each, and then that of its original."""
+    for one in cards:
+        yield from [one, one["original"]] if one["original"] else [one]
+
+
+def card(sample: Sample) -> dict[str, Any]:
+    """A sample as the templates need it, with those of its notes that are shown, and the card of its original."""
+    shown = sample.notes[:MOST_NOTES]
+    # "./" first: whatever a file is called, its link leads to a place beside the page.
+    links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
+    roll = svg.piano_roll(shown) if len(shown) else None
+    original = card(sample.original) if sample.original else None
+    return {"sample": sample, "shown": shown, "roll": roll, "links": links, "original": original}
+
+
+def milliseconds(notes: Notes) -> dict[str, list[int]]:
+    """The notes as the player needs them, times in milliseconds."""
+    onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
+    fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
+    if notes.program.any():  # otherwise all are played by a piano
+        fields["program"] = notes.program
+    return {name: field.tolist() for name, field in fields.items()}

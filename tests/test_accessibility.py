@@ -1,0 +1,146 @@
+"""The pages on a phone, by keyboard alone, for a screen reader, and by the rules of axe-core."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import Chromium
+from example_pages import a_run_with_originals, a_sweep, hostile_page
+
+from musicjax.report import page
+
+PAGES = {"run": a_run_with_originals, "sweep": a_sweep, "hostile": hostile_page, "nothing": page.Page}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+CONTROLS = "a[href], button:enabled, input:enabled, summary, .plot, .scroll, .wide"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    folder = tmp_path_factory.mktemp("browser")
+    browser = Chromium(folder / "user", folder / "net.json")
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+def opened(browser: Chromium, name: str, folder: Path, width: int = 1280, scheme: str = "light") -> Chromium:
+    path = folder / f"{name}.html"
+    path.write_text(page.html(PAGES[name]()), encoding="utf-8")
+    browser.show(width, scheme)
+    browser.open(path.as_uri())
+    return browser
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_width_shows_every_control_and_scrolls_downwards_alone(browser, tmp_path, name, width):
+    shown = opened(browser, name, tmp_path, width)
+    shown.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    # A phone's innerWidth grows with what is too wide.
+    assert shown.value("Math.max(document.documentElement.scrollWidth, innerWidth)") <= width
+    outside = f"""[...document.querySelectorAll("{CONTROLS}")].filter((one) => {{
+      const box = one.getBoundingClientRect();
+      return !one.matches(".skip") && (box.left < 0 || box.right > {width} || !box.width || !box.height);
+    }}).map((one) => one.outerHTML.slice(0, 80))"""
+    assert shown.value(outside) == []
+
+
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, tmp_path, name):
+    shown = opened(browser, name, tmp_path, 390)
+    count = shown.value(f"(window.controls = [...document.querySelectorAll('{CONTROLS}')]).length")
+    reached = []
+    for _ in range(count):
+        shown.press("Tab")
+        reached.append(shown.value("controls.indexOf(document.activeElement)"))
+        assert shown.value("getComputedStyle(document.activeElement).outlineStyle") != "none", "the focus can be seen"
+    assert reached == list(range(count)) and count >= 15
+
+
+def test_every_control_works_by_keys(browser, tmp_path):
+    shown = opened(browser, "run", tmp_path, 390)
+
+    def focus(selector: str) -> str:
+        control = f'document.querySelector("{selector}")'
+        shown.value(f"{control}.focus()")
+        return control
+
+    play = focus(".play")
+    for key, label in (("Space", "Pause seed7-000"), ("Enter", "Play seed7-000")):
+        shown.press(key)
+        shown.wait(f"{play}.getAttribute('aria-label') == '{label}'")
+    for selector, key, grows in ((".seek", "ArrowRight", True), (".volume input", "ArrowLeft", False)):
+        control = focus(selector)
+        before = shown.value(f"Number({control}.value)")
+        shown.press(key)
+        assert (shown.value(f"Number({control}.value)") > before) is grows, selector
+    for selector in (".scroll", ".wide"):
+        region = focus(selector)
+        if shown.value(f"{region}.scrollWidth > {region}.clientWidth"):
+            shown.press("ArrowRight")
+            shown.wait(f"{region}.scrollLeft > 0")
+    focus("summary")
+    shown.press("Enter")
+    shown.wait("document.querySelector('details').open")
+    plot = focus(".plot")
+    shown.press("ArrowLeft")
+    assert shown.value(f"{plot}.parentElement.querySelector('.readout').textContent").startswith("epoch 19: ")
+    for selector, place in ((".skip", "#content"), ("nav a[href='#curves']", "#curves")):
+        focus(selector)
+        shown.press("Enter")
+        shown.wait(f"location.hash == '{place}'")
+
+
+def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browser, tmp_path):
+    shown = opened(browser, "run", tmp_path)
+    nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    named = [(node["role"]["value"], node.get("name", {}).get("value", ""), node) for node in nodes]
+    for role, name, node in named:
+        assert name or not any(one["name"] == "focusable" for one in node.get("properties", [])), f"a {role}, no name"
+    controls = {(role, name) for role, name, _ in named}
+    assert {("slider", "Volume"), ("button", "Play album/song 1.mid"), ("link", "seed7-000.mid")} <= controls
+    articles = [name for role, name, _ in named if role == "article"]
+    assert articles[:3] == ["seed7-000", "Beside seed7-000: album/song 1.mid", "seed7-001"]
+    shown.value("document.querySelector('.plot').focus()")
+    shown.press("ArrowLeft")
+    for selector, name, text in (
+        (".plot", "Loss by epoch, 1 to 20", "epoch 19: training 0.15789, validation 0.15789"),
+        (".seek", "Position in seed7-000", "0:00 of 0:32"),
+    ):
+        assert ("slider", name) in controls
+        assert shown.value(f"document.querySelector('{selector}').getAttribute('aria-valuetext')") == text
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core, as the package axe-core-python carries it."""
+    why = "no axe-core here: the pages are not checked by its rules; pip install axe-core-python"
+    package = pytest.importorskip("axe_core_python", reason=why)
+    return Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+def violations(shown: Chromium) -> list[str]:
+    run = f"axe.run(document, {{ runOnly: {json.dumps(RULES)} }})"
+    found = shown.value(f"{run}.then(({{ violations }}) => violations)")
+    return [f"{one['id']}: {node['html'][:90]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_against_the_pages(browser, tmp_path, axe, name, scheme):
+    shown = opened(browser, name, tmp_path, 1280, scheme)
+    shown.value(f"{axe}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
+    for width in (1280, 390):
+        shown.show(width, scheme)
+        assert violations(shown) == []
+
+
+def test_axe_would_find_what_is_wrong(browser, tmp_path, axe):
+    shown = opened(browser, "run", tmp_path, 1280, "dark")
+    shown.value(f"{axe}; document.querySelector('.play').removeAttribute('aria-label');")
+    shown.value("document.querySelector('.lead').style.color = '#444'")
+    assert {one.split(":")[0] for one in violations(shown)} == {"button-name", "color-contrast"}
