@@ -87,7 +87,7 @@ class Model:
 
     def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
         """(a piece as rows [1, L or more, C], L). The padding comes last, so it changes nothing before it."""
-        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read_midi gives")
+        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read gives")
         notes_lib.check(notes, "notes")
         rows = self.encoding.rows(notes)
         return np.pad(rows, ((0, _power_of_two(len(rows)) - len(rows)), (0, 0)))[None], len(rows)
