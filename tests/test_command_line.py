@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pty
+import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -252,6 +256,97 @@ def test_other_shells_get_every_flag_of_every_command(capsys, shell):
         assert name in script
     if shutil.which(shell):
         subprocess.run([shell, "-n", "/dev/stdin"], input=script, text=True, check=True)
+
+
+# What is typed before the key that completes, and the words that the command then gets; the folder holds runs/mine.
+TYPED = {
+    "gene": ["generate"],
+    "compl": ["completion"],
+    "completion fi": ["completion", "fish"],
+    "generate --temp": ["generate", "--temperature="],
+    "--da": ["--data="],
+    "train --config.train.epo": ["train", "--config.train.epochs="],
+    "--config=frames_m": ["--config=frames_mse"],
+    "generate --checkpoint=be": ["generate", "--checkpoint=best"],
+    "generate --workdir=ru": ["generate", "--workdir=runs"],
+    "generate --workdir=runs/mi": ["generate", "--workdir=runs/mine"],
+    "evaluate --temp": ["evaluate", "--temp"],
+}
+# How each shell starts without the user's own settings, and what its own completion needs.
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], ""),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D;"),
+    "zsh without compinit": (["zsh", "-f", "-i"], ""),
+}
+SHELL_SECONDS = 60.0
+
+
+def _read_until(terminal: int, mark: bytes) -> str:
+    got, end = b"", time.monotonic() + SHELL_SECONDS
+    while mark not in got:
+        ready, _, _ = select.select([terminal], [], [], max(end - time.monotonic(), 0))
+        assert ready, f"no {mark!r} within {SHELL_SECONDS:.0f} s after {got!r}"
+        got += os.read(terminal, 2**16)
+    return got.decode()
+
+
+@pytest.fixture
+def started(capsys, monkeypatch, tmp_path):
+    """The script of a shell in a file, in a folder that holds runs/mine; skips where the shell is not installed."""
+
+    def of(shell: str) -> Path:
+        if not shutil.which(shell):
+            pytest.skip(f"{shell} is not installed")
+        assert main.main(["completion", shell]) == 0
+        (tmp_path / "runs" / "mine").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        script = tmp_path / "script"
+        script.write_text(capsys.readouterr().out)
+        return script
+
+    return of
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_shell_completes_what_is_typed_in_a_terminal(started, name):
+    command, own = SHELLS[name]
+    script = started(command[0])
+    terminal, end = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(script.parent)}
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True)
+    os.close(end)
+    try:
+        # The prompt is typed in two parts, so that the echo of this line is no prompt.
+        setup = f"{own} musicjax() {{ printf '<%s>\\n' \"$@\"; }}; source ./script; PS1='PROM''PT '\n"
+        os.write(terminal, setup.encode())
+        _read_until(terminal, b"PROMPT ")
+        found = {}
+        for typed in TYPED:
+            os.write(terminal, f"musicjax {typed}\t\n".encode())
+            lines = _read_until(terminal, b"PROMPT ").replace("\r", "").split("\n")
+            found[typed] = [line[1:-1].rstrip("/") for line in lines if line.startswith("<")]
+    finally:
+        os.close(terminal)
+        process.kill()
+        process.wait()
+    assert found == TYPED
+
+
+def test_fish_completes_what_is_typed(started):
+    script = started("fish")
+    lines = ["source ./script", *(f"complete -C 'musicjax {typed}'; echo -" for typed in TYPED)]
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "; ".join(lines)],
+        env={"PATH": os.environ["PATH"], "HOME": str(script.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    offered = [part.split("\n")[:-1] for part in done.stdout.split("-\n")[:-1]]
+    assert done.stderr == ""
+    for (typed, words), lines in zip(TYPED.items(), offered, strict=True):
+        expected = [words[-1].rstrip("=")] if words != typed.split() else []
+        assert [line.split("\t")[0].rstrip("/") for line in lines] == expected, typed
 
 
 @pytest.mark.parametrize("words", [[], ["powershell"], ["bash", "zsh"]])
