@@ -8,6 +8,7 @@ import pty
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ TRAIN_OPTIONS = {
     "process_id": None,
     "distributed": "off",
 }
-SCREEN = 45  # lines
+SCREEN, COLUMNS = 24, 80
 
 
 def _help(capsys, *argv: str) -> list[str]:
@@ -201,7 +202,7 @@ def test_no_folder_is_made_under_the_name_of_a_home_or_variable_that_is_not_ther
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_without_a_command_names_the_commands_and_the_configs(capsys, word):
     lines = _help(capsys, word)
-    assert len(lines) <= SCREEN
+    assert len(lines) <= SCREEN and max(map(len, lines)) <= COLUMNS
     for name in (*flags.COMMANDS, *config_files.names(), "--helpfull", "--version"):
         assert any(name in line for line in lines)
 
@@ -209,8 +210,7 @@ def test_help_without_a_command_names_the_commands_and_the_configs(capsys, word)
 @pytest.mark.parametrize("command", flags.COMMANDS)
 def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     lines = _help(capsys, command, "--help")
-    assert len(lines) <= 24
-    assert all(len(line) <= 120 for line in lines)
+    assert len(lines) <= SCREEN and max(map(len, lines)) <= COLUMNS
     own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
     shown = own[: help.MOST_SHOWN]
     assert _flags_in(lines) == [*shown, "config"]
@@ -218,7 +218,29 @@ def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     assert flags.COMMANDS[command] in lines[0]
     assert _help(capsys, "--help", command) == lines
     whole = _help(capsys, command, "--help=all")
-    assert _flags_in(whole) == [*own, "config"] and len(whole) <= 50
+    assert _flags_in(whole) == [*own, "config"] and len(whole) <= 55 and max(map(len, whole)) <= COLUMNS
+
+
+@pytest.mark.parametrize("command", ["", *flags.COMMANDS])
+def test_help_ends_with_three_examples_that_the_program_takes(capsys, command):
+    lines = _help(capsys, *([command] if command else []), "--help")
+    shown = [line for line in lines if line.startswith("  musicjax ")]
+    assert len(shown) == len(help.EXAMPLES[command]) == 3
+    for line, (example, meaning) in zip(shown, help.EXAMPLES[command].items(), strict=True):
+        assert line.split("  ")[1:2] == [example] and line.endswith(meaning)
+        for one in example.split(" && "):
+            called = flags.parse(one.split()[1:]).command
+        assert called == (command or called)
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in flags.COMMANDS), ["--version"]])
+def test_help_waits_for_no_library(argv):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "musicjax.main", *argv], capture_output=True, text=True, check=True
+    )
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "musicjax" in imported
+    assert not imported & {"jax", "jaxlib", "flax", "absl", "ml_collections", "numpy", "mido", "rich"}
 
 
 # Completion.

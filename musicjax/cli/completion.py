@@ -110,7 +110,7 @@ def _zsh() -> str:
 
 def _fish() -> str:
     begin, values = "complete -c musicjax -n", _values()
-    meanings = flags.COMMANDS | {flags.COMPLETION: "print what makes a shell complete commands and flags"}
+    meanings = flags.COMMANDS | {flags.COMPLETION: flags.OF_COMPLETION}
     lines = [f"{begin} __fish_use_subcommand -f -a {name} -d {_quoted(meaning)}" for name, meaning in meanings.items()]
     lines.append(f"{begin} '__fish_seen_subcommand_from {flags.COMPLETION}' -f -a '{' '.join(SHELLS)}'")
     for name, flag in flags.FLAGS.items():
