@@ -201,7 +201,7 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
         _define(command, values)
         unexpected = values(["musicjax", *_with_plurals(words)])[1:]
     except flags.UnrecognizedFlagError as error:
-        raise _unknown(command, error.flagname, str(error)) from error
+        raise _unknown(command, error.flagname) from error
     except flags.Error as error:
         raise UsageError(_plain(str(error))) from error
     if unexpected:
@@ -302,7 +302,8 @@ def _aliased(values: flags.FlagValues) -> dict[str, Any]:
     return found
 
 
-def _unknown(command: str, name: str, said: str) -> UsageError:
+def _unknown(command: str, name: str) -> UsageError:
+    """The error for a flag that a command does not take: where it belongs, or the nearest name and where that does."""
     if name.startswith("config."):
         path = name.removeprefix("config.")
         try:
@@ -310,16 +311,36 @@ def _unknown(command: str, name: str, said: str) -> UsageError:
         except UsageError as error:
             return error
         return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
+    own = [flag for flag in FLAGS if command in FLAGS[flag].commands]
+    fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
-    paths = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
-    if paths:
-        said = f"{command} takes no flag --{name}; did you mean --config.{paths[0]}?"
-    elif present in FLAGS and command in FLAGS[present].commands:
-        said = f"{command} takes no flag --{name}; did you mean --{present}?"
+    said = f"{command} takes no flag --{name}"
+    if fields:
+        said += f"; did you mean --config.{fields[0]}?"
+    elif present in own:
+        said += f"; did you mean --{present}?"
     elif present in FLAGS:
         other = "" if present == name else f", now as --{present}" if name in renamed.FLAGS else f", as --{present}"
-        said = f"{command} takes no flag --{name}; it belongs to {' and '.join(FLAGS[present].commands)}{other}"
+        said += f"; it belongs to {' and '.join(FLAGS[present].commands)}{other}"
+    elif name in COMMANDS:
+        said += f"; did you mean musicjax {name}?"
+    else:
+        said += _nearest(name, own)
     return UsageError(f"{said} (musicjax {command} --help lists the flags)")
+
+
+def _nearest(name: str, own: list[str]) -> str:
+    """The nearest of a command's own flags, or else of all flags and fields, as a question; empty if none is near."""
+    near = difflib.get_close_matches(name, [*own, "config"], n=1)
+    if near:
+        return f"; did you mean --{near[0]}?"
+    places: dict[str, list[str]] = {}
+    for path in config_lib.paths():
+        places.setdefault(path.split(".")[-1], [f"--config.{path}"])
+    for flag, (*_, commands) in FLAGS.items():
+        places.setdefault(flag, []).append(f"--{flag} of {' and '.join(commands)}")
+    near = difflib.get_close_matches(name, places, n=1)
+    return f"; did you mean {' or '.join(places[near[0]])}?" if near else ""
 
 
 def _plain(error: str) -> str:

@@ -58,7 +58,8 @@ class Model:
         """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
 
         Rows of note events are notes, with an edge before the first and after the last if the model knows form. Rows of
-        frames have one column, "frame". Each row is given all rows before it.
+        frames have one column, "frame". Each row is given all rows before it. A note without a bin of its own gets the
+        nearest; a line says how many did.
 
         Raises:
             UsageError: the model predicts a mean and no distribution, or the piece has fewer than two rows.
@@ -72,7 +73,7 @@ class Model:
             )
         rows, count = self._rows(notes)
         if count < 2:
-            raise UsageError("log_prob: the piece has a single row; expected at least two")
+            raise UsageError("log_prob: the piece has fewer than two rows; expected two notes that begin apart")
         found = np.asarray(_log_probs(self.net, self.params, rows))[0, : count - 1]
         return dict(zip(names, found.T, strict=True))
 
