@@ -45,7 +45,7 @@ def test_a_row_does_not_depend_on_what_follows_it(trained_events):
     whole, part = model.encoding.rows(piece), model.encoding.rows(piece)[:20]
     states = model.hidden_states(piece)
     assert states.shape == (len(whole), model.config.model.units) and np.isfinite(states).all()
-    alone = model_lib._hidden(model.net, model.params, np.pad(part, ((0, 12), (0, 0)))[None])
+    alone = model_lib._hidden(model.network, model.params, np.pad(part, ((0, 12), (0, 0)))[None])
     np.testing.assert_allclose(np.asarray(alone)[0, :20], states[:20], atol=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_states_lead_to_the_outputs_of_the_flax_module(trained_events):
     rows = model.encoding.rows(held_out(model)[0])[None]
     dense = model.params["dense"]
     outputs = model.network.apply({"params": model.params}, rows)
-    states = np.asarray(model_lib._hidden(model.net, model.params, rows))
+    states = np.asarray(model_lib._hidden(model.network, model.params, rows))
     expected = np.asarray(states @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]))
     np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-4)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model.params))

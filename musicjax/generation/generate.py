@@ -127,7 +127,7 @@ def new_pieces(
         length = length._replace(num_notes=NOTES_IF_NO_LENGTH)
     more = functools.partial(
         sample_lib.sample,
-        model.net,
+        model.network,
         model.params,
         keys=keys,
         limits=model.encoding.limits(),
