@@ -146,7 +146,7 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> dic
     device.keep_programs(config.data)
     train.train(config, workdir)
     model = model_lib.load(workdir)
-    net, more = model.net, dict[str, Any]()
+    net, more = model.network, dict[str, Any]()
     if row == "mse":  # the clip with the lowest nats on validation
         clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
         of_clip = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from musicjax.model.rnn import LSTM as LSTM
     from musicjax.music.midi import read as read_midi
     from musicjax.music.midi import write as write_midi
+    from musicjax.music.music_file import read as read
     from musicjax.music.notes import Notes as Notes
     from musicjax.report.notebook import show as show
     from musicjax.run.evaluate import evaluate as evaluate
@@ -32,6 +33,7 @@ _HOMES = {
     "load_config": ("musicjax.config_files", "load"),
     "Model": ("musicjax.store.model", "Model"),
     "Notes": ("musicjax.music.notes", "Notes"),
+    "read": ("musicjax.music.music_file", "read"),
     "read_midi": ("musicjax.music.midi", "read"),
     "show": ("musicjax.report.notebook", "show"),
     "write_midi": ("musicjax.music.midi", "write"),
@@ -50,6 +52,7 @@ __all__ = [
     "generate",
     "load",
     "load_config",
+    "read",
     "read_midi",
     "show",
     "train",

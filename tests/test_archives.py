@@ -19,9 +19,10 @@ from musicjax import files
 from musicjax.config import DataConfig
 from musicjax.corpus import archived_music, corpus, ingest, load, pool, read, worker
 from musicjax.corpus.corpus import Outcome
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, find
+from musicjax.corpus.find import find
 from musicjax.errors import RunError
 from musicjax.music import midi
+from musicjax.music.file_kinds import ARCHIVE_SUFFIXES
 from tests.reliability import smf
 
 SCORE = (

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from musicjax import console, files
+from musicjax import console, files, version
 from musicjax.errors import RunError
 from musicjax.run import workdir as workdir_lib
 from musicjax.store import checkpoint as checkpoint_lib
@@ -345,6 +345,12 @@ def test_a_damaged_file_of_a_checkpoint_is_named(workdir, damage, tmp_path):
 # Metadata that somebody has changed.
 
 
+def _change(place: Path, change: dict) -> None:
+    metadata = place / "metadata" / "metadata"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), **change}))
+    checksums.write(place)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -375,10 +381,31 @@ def test_a_damaged_file_of_a_checkpoint_is_named(workdir, damage, tmp_path):
     ],
 )
 def test_metadata_that_are_not_those_of_a_run_are_refused(workdir, change):
-    place = workdir / "checkpoints" / "3"
-    metadata = place / "metadata" / "metadata"
-    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), **change}))
-    checksums.write(place)
+    _change(workdir / "checkpoints" / "3", change)
     shutil.rmtree(workdir / "checkpoints" / "2")
     with pytest.raises(RunError, match="checkpoints/3 cannot be restored: it"):
         checkpoint_lib.read_metadata(workdir)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"more": 1},
+        {"config": {"model": {"swing": 1}}},
+        {"learned": {"scaling": {"shift": [0] * 9, "span": [1] * 9, "low": [0] * 9, "high": [1] * 9}}},
+    ],
+)
+def test_a_checkpoint_of_a_later_version_that_cannot_be_read_names_it(workdir, change):
+    _change(workdir / "checkpoints" / "3", change | {"versions": {"musicjax": "0.10.1"}})
+    with pytest.raises(RunError) as raised:
+        checkpoint_lib.restore(workdir)
+    place, own = workdir / "checkpoints" / "3", version.__version__
+    assert str(raised.value) == (
+        f"checkpoint {place} was written by musicjax 0.10.1, and this is {own}, which cannot read it; "
+        "install musicjax 0.10.1 or later"
+    )
+
+
+def test_a_checkpoint_of_a_later_version_that_can_be_read_is(workdir):
+    _change(workdir / "checkpoints" / "3", {"versions": {"musicjax": "0.10.1"}})
+    assert checkpoint_lib.restore(workdir).metadata.epoch == 3

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pty
+import select
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +32,7 @@ TRAIN_OPTIONS = {
     "process_id": None,
     "distributed": "off",
 }
-SCREEN = 45  # lines
+SCREEN, COLUMNS = 24, 80
 
 
 def _help(capsys, *argv: str) -> list[str]:
@@ -122,8 +127,17 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["train", "--longest_match=3"], "train takes no flag --longest_match; it belongs to generate ("),
         (["--config.data.echoo=1"], "unknown field config.data.echoo: did you mean config.data.match_share?"),
         (["--config.model.head=foo"], "config.model.head='foo': expected one of regression, bernoulli, nade"),
-        (["--version", "--foo"], "'foo'"),
-        (["--help", "--foo"], "'foo'"),
+        (["train", "--temperture=1"], "--temperture; did you mean --config.sample.temperature or --temperature of gen"),
+        (["evaluate", "--bars=4"], "evaluate takes no flag --bars; it belongs to generate ("),
+        (["evaluate", "--bras=4"], "evaluate takes no flag --bras; did you mean --bars of generate? ("),
+        (["generate", "--tempreature=1"], "generate takes no flag --tempreature; did you mean --temperature? ("),
+        (["--epoch=3"], "train takes no flag --epoch; did you mean --config.train.epochs? ("),
+        (["--confg=paper"], "train takes no flag --confg; did you mean --config? ("),
+        (["--generate"], "train takes no flag --generate; did you mean musicjax generate? ("),
+        (["--xyzzy=3"], "train takes no flag --xyzzy (musicjax train --help lists the flags)"),
+        (["generat"], "unknown command 'generat': expected one of train, generate, "),
+        (["--version", "--foo"], "train takes no flag --foo ("),
+        (["--help", "--foo"], "train takes no flag --foo ("),
         (["generate", "--helpfull", "stray"], "unexpected 'stray'"),
         (["train", "--version"], "--version beside other words: expected musicjax --version"),
     ],
@@ -197,7 +211,7 @@ def test_no_folder_is_made_under_the_name_of_a_home_or_variable_that_is_not_ther
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_without_a_command_names_the_commands_and_the_configs(capsys, word):
     lines = _help(capsys, word)
-    assert len(lines) <= SCREEN
+    assert len(lines) <= SCREEN and max(map(len, lines)) <= COLUMNS
     for name in (*flags.COMMANDS, *config_files.names(), "--helpfull", "--version"):
         assert any(name in line for line in lines)
 
@@ -205,8 +219,7 @@ def test_help_without_a_command_names_the_commands_and_the_configs(capsys, word)
 @pytest.mark.parametrize("command", flags.COMMANDS)
 def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     lines = _help(capsys, command, "--help")
-    assert len(lines) <= 24
-    assert all(len(line) <= 120 for line in lines)
+    assert len(lines) <= SCREEN and max(map(len, lines)) <= COLUMNS
     own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
     shown = own[: help.MOST_SHOWN]
     assert _flags_in(lines) == [*shown, "config"]
@@ -214,7 +227,29 @@ def test_help_of_a_command_shows_its_flags_alone_on_one_screen(capsys, command):
     assert flags.COMMANDS[command] in lines[0]
     assert _help(capsys, "--help", command) == lines
     whole = _help(capsys, command, "--help=all")
-    assert _flags_in(whole) == [*own, "config"] and len(whole) <= 50
+    assert _flags_in(whole) == [*own, "config"] and len(whole) <= 55 and max(map(len, whole)) <= COLUMNS
+
+
+@pytest.mark.parametrize("command", ["", *flags.COMMANDS])
+def test_help_ends_with_three_examples_that_the_program_takes(capsys, command):
+    lines = _help(capsys, *([command] if command else []), "--help")
+    shown = [line for line in lines if line.startswith("  musicjax ")]
+    assert len(shown) == len(help.EXAMPLES[command]) == 3
+    for line, (example, meaning) in zip(shown, help.EXAMPLES[command].items(), strict=True):
+        assert line.split("  ")[1:2] == [example] and line.endswith(meaning)
+        for one in example.split(" && "):
+            called = flags.parse(one.split()[1:]).command
+        assert called == (command or called)
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in flags.COMMANDS), ["--version"]])
+def test_help_waits_for_no_library(argv):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "musicjax.main", *argv], capture_output=True, text=True, check=True
+    )
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "musicjax" in imported
+    assert not imported & {"jax", "jaxlib", "flax", "absl", "ml_collections", "numpy", "mido", "rich"}
 
 
 # Completion.
@@ -252,6 +287,97 @@ def test_other_shells_get_every_flag_of_every_command(capsys, shell):
         assert name in script
     if shutil.which(shell):
         subprocess.run([shell, "-n", "/dev/stdin"], input=script, text=True, check=True)
+
+
+# What is typed before the key that completes, and the words that the command then gets; the folder holds runs/mine.
+TYPED = {
+    "gene": ["generate"],
+    "compl": ["completion"],
+    "completion fi": ["completion", "fish"],
+    "generate --temp": ["generate", "--temperature="],
+    "--da": ["--data="],
+    "train --config.train.epo": ["train", "--config.train.epochs="],
+    "--config=frames_m": ["--config=frames_mse"],
+    "generate --checkpoint=be": ["generate", "--checkpoint=best"],
+    "generate --workdir=ru": ["generate", "--workdir=runs"],
+    "generate --workdir=runs/mi": ["generate", "--workdir=runs/mine"],
+    "evaluate --temp": ["evaluate", "--temp"],
+}
+# How each shell starts without the user's own settings, and what its own completion needs.
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], ""),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D;"),
+    "zsh without compinit": (["zsh", "-f", "-i"], ""),
+}
+SHELL_SECONDS = 60.0
+
+
+def _read_until(terminal: int, mark: bytes) -> str:
+    got, end = b"", time.monotonic() + SHELL_SECONDS
+    while mark not in got:
+        ready, _, _ = select.select([terminal], [], [], max(end - time.monotonic(), 0))
+        assert ready, f"no {mark!r} within {SHELL_SECONDS:.0f} s after {got!r}"
+        got += os.read(terminal, 2**16)
+    return got.decode()
+
+
+@pytest.fixture
+def started(capsys, monkeypatch, tmp_path):
+    """The script of a shell in a file, in a folder that holds runs/mine; skips where the shell is not installed."""
+
+    def of(shell: str) -> Path:
+        if not shutil.which(shell):
+            pytest.skip(f"{shell} is not installed")
+        assert main.main(["completion", shell]) == 0
+        (tmp_path / "runs" / "mine").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        script = tmp_path / "script"
+        script.write_text(capsys.readouterr().out)
+        return script
+
+    return of
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_shell_completes_what_is_typed_in_a_terminal(started, name):
+    command, own = SHELLS[name]
+    script = started(command[0])
+    terminal, end = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(script.parent)}
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True)
+    os.close(end)
+    try:
+        # The prompt is typed in two parts, so that the echo of this line is no prompt.
+        setup = f"{own} musicjax() {{ printf '<%s>\\n' \"$@\"; }}; source ./script; PS1='PROM''PT '\n"
+        os.write(terminal, setup.encode())
+        _read_until(terminal, b"PROMPT ")
+        found = {}
+        for typed in TYPED:
+            os.write(terminal, f"musicjax {typed}\t\n".encode())
+            lines = _read_until(terminal, b"PROMPT ").replace("\r", "").split("\n")
+            found[typed] = [line[1:-1].rstrip("/") for line in lines if line.startswith("<")]
+    finally:
+        os.close(terminal)
+        process.kill()
+        process.wait()
+    assert found == TYPED
+
+
+def test_fish_completes_what_is_typed(started):
+    script = started("fish")
+    lines = ["source ./script", *(f"complete -C 'musicjax {typed}'; echo -" for typed in TYPED)]
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "; ".join(lines)],
+        env={"PATH": os.environ["PATH"], "HOME": str(script.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    offered = [part.split("\n")[:-1] for part in done.stdout.split("-\n")[:-1]]
+    assert done.stderr == ""
+    for (typed, words), lines in zip(TYPED.items(), offered, strict=True):
+        expected = [words[-1].rstrip("=")] if words != typed.split() else []
+        assert [line.split("\t")[0].rstrip("/") for line in lines] == expected, typed
 
 
 @pytest.mark.parametrize("words", [[], ["powershell"], ["bash", "zsh"]])

@@ -190,7 +190,7 @@ def test_a_primer_is_continued(clips: Path) -> None:
     (made,) = generate_lib.generate(strong, num_outputs=1, num_notes=32, temperature=0, primer=path)
     seen, _ = piano_roll.frames(musicjax.read_midi(path), per_beat=4)
     frames = np.concatenate([seen[-16:], np.zeros((32, 88))]).astype(np.float32)
-    apply = jax.jit(lambda rows: network.apply(strong.net, strong.params, rows[None])[0])
+    apply = jax.jit(lambda rows: network.apply(strong.network, strong.params, rows[None])[0])
     for place in range(16, 48):
         frames[place] = apply(frames)[place - 1] > 0
     again, _ = piano_roll.frames(made, per_beat=4)
@@ -209,7 +209,7 @@ def test_a_primer_shorter_than_the_window_comes_after_silence(runs: Trained, tmp
 def test_frames_with_a_match_go_on_from_a_primer_of_any_length(runs: Trained, clips: Path, tmp_path: Path) -> None:
     musicjax.write_midi(from_seconds([60] * 3, [80] * 3, [0.0, 0.25, 0.5], [0.25] * 3), tmp_path / "short.mid")
     model = model_lib.load(runs["match"])
-    assert model.net.columns == 361 and model.net.predicted == 176
+    assert model.network.columns == 361 and model.network.predicted == 176
     for path in (tmp_path / "short.mid", max(clips.glob("*.mid"))):
         seen, _ = piano_roll.frames(musicjax.read_midi(path), 4, onsets=True)
         window = model.encoding.primer_of(primer.read(path, model))
@@ -262,13 +262,13 @@ def test_other_polyphonic_data_is_scored_on_its_test_pieces(
     assert (scores["split"], scores["data"], scores["pieces"], scores["frames"]) == ("test", jsb, 3, 3 * 25)
     model, pieces = model_lib.load(workdir), np.stack(frame_sets.read(jsb).pieces("test")).astype(np.float32)
     seen = pieces
-    if model.net.match_lengths:
+    if model.network.match_lengths:
         seen = np.stack(
             [piano_roll.with_matches(piece.astype(np.uint8), np.array([0, len(piece)])) for piece in pieces]
         )
-    outputs = network.apply(model.net, model.params, jnp.asarray(seen[:, :-1], jnp.float32))
+    outputs = network.apply(model.network, model.params, jnp.asarray(seen[:, :-1], jnp.float32))
     own = network.head_params(model.params)
-    nats = -model.net.head.log_prob(own, outputs, jnp.asarray(pieces[:, 1:]))
+    nats = -model.network.head.log_prob(own, outputs, jnp.asarray(pieces[:, 1:]))
     assert scores["nats_per_frame"] == pytest.approx(float(nats.mean()), rel=1e-4)
     assert scores["majority_accuracy"] == pytest.approx(1 - pieces[:, 1:].mean(), rel=1e-6)
 

@@ -166,7 +166,7 @@ def sampled(
     """As `generate` samples, from the model's first windows."""
     outputs = len(params)
     return sample.sample(
-        model.net,
+        model.network,
         model.params,
         past or Past(model.primers[:outputs]),
         sample.output_keys(3, range(outputs)),

@@ -52,7 +52,7 @@ def test_keras_and_pytorch_predict_the_same_with_them(exported, trained_notes, k
     exec(compile(text, str(PYTHON), "exec"), names)
     model = musicjax.load(trained_notes)
     windows = np.asarray(model.primers[:4])
-    expected = np.asarray(network.predict_next(model.net, model.params, windows))
+    expected = np.asarray(network.predict_next(model.network, model.params, windows))
     np.testing.assert_allclose(np.asarray(names["in_keras"](windows)), expected, atol=1e-5)
     with torch.no_grad():
         np.testing.assert_allclose(names["in_torch"](torch.tensor(windows)).numpy(), expected, atol=1e-5)

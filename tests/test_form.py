@@ -21,7 +21,7 @@ from musicjax.generation import whole
 from musicjax.generation.generate import generate
 from musicjax.model import sample
 from musicjax.music import form, learned_bins, likeness, note_bins, note_rows
-from musicjax.music.note_bins import BARS_LEFT, EDGE, HELD, INTERVAL, MODE, PHRASE, SOUNDING, TONIC
+from musicjax.music.note_bins import BARS_LEFT, EDGE, HELD, INTERVAL, MODE, PHRASE, PITCH, SOUNDING, TONIC
 from musicjax.music.notes import DRUMS, Notes, from_beats
 from musicjax.store.model import Model
 
@@ -294,6 +294,18 @@ def test_the_last_bar_ends_where_the_edge_is_unlikely_and_the_next_bar_is_not(mo
     of_quarters = dataclasses.replace(model, params=model.params | {"head": head})
     for notes in generate(of_quarters, num_outputs=2, bars=3, temperature=0):
         np.testing.assert_allclose(notes.onset_beats, range(1, 12))
+
+
+@pytest.mark.parametrize(("pitch_range", "expected"), [((0, 127), False), ((0, 0), True)])
+def test_no_note_has_the_pitch_of_edges_unless_nothing_else_may_sound(model, pitch_range, expected):
+    bias = np.zeros(note_bins.SIZES[PITCH], np.float32)
+    bias[0] = 50.0  # what a model learns from edges, and far more of it
+    head = model.params["head"] | {f"bias_{PITCH}": bias}
+    as_of_edges = dataclasses.replace(model, params=model.params | {"head": head})
+    sampling = SamplingParams(key="C", pitch_range=pitch_range)
+    for length in ({"bars": 1}, {"num_notes": 20, "exact": True}):
+        for piece in generate(as_of_edges, num_outputs=2, sampling=sampling, **length):
+            assert len(piece) and bool((piece.pitch == 0).any()) == expected
 
 
 @pytest.mark.parametrize(("key", "semitones"), [("D", 2), ("Bb", -2), ("F#", 6)])

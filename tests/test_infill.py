@@ -185,7 +185,7 @@ def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, pi
     gap = model.encoding.gap(one, begin, end, SamplingParams(), infill_lib.CANDIDATES)
     found = infill_lib.candidates_of(model, gap, infill_lib.reach(model, gap), jax.random.key(5))
     score = event_score.of(one, begin, end, bins)
-    steps, apply = note_bins.steps_of(bins)[0], jax.jit(functools.partial(network.apply, model.net, model.params))
+    steps, apply = note_bins.steps_of(bins)[0], jax.jit(functools.partial(network.apply, model.network, model.params))
     for k in range(2):
         drawn = found.rows[: found.drawn[k], k].astype(np.uint8)
         last = score.step[score.before - 1] + steps[drawn[:, INTERVAL]].sum()
@@ -205,7 +205,7 @@ def test_a_candidate_weighs_what_the_network_says_of_the_rows_after_it(model, pi
         note_rows.set_matches(inner, bins)
         whole = jnp.zeros((1, 256, rows.shape[1])).at[0, : len(rows)].set(rows)  # one length for all: compiled once
         outputs = apply(whole)[0, : len(rows) - 1]
-        own, head = network.head_params(model.params), model.net.head
+        own, head = network.head_params(model.params), model.network.head
         weighing = slice(first - 1, first - 1 + min(event_score.WEIGHING, len(rows) - first))
         nats = head.log_prob(own, outputs, jnp.asarray(rows[1:], jnp.float32))[weighing]
         logits = jax.nn.log_softmax(

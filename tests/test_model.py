@@ -45,7 +45,7 @@ def test_a_row_does_not_depend_on_what_follows_it(trained_events):
     whole, part = model.encoding.rows(piece), model.encoding.rows(piece)[:20]
     states = model.hidden_states(piece)
     assert states.shape == (len(whole), model.config.model.units) and np.isfinite(states).all()
-    alone = model_lib._hidden(model.net, model.params, np.pad(part, ((0, 12), (0, 0)))[None])
+    alone = model_lib._hidden(model.network, model.params, np.pad(part, ((0, 12), (0, 0)))[None])
     np.testing.assert_allclose(np.asarray(alone)[0, :20], states[:20], atol=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_states_lead_to_the_outputs_of_the_flax_module(trained_events):
     rows = model.encoding.rows(held_out(model)[0])[None]
     dense = model.params["dense"]
     outputs = model.network.apply({"params": model.params}, rows)
-    states = np.asarray(model_lib._hidden(model.net, model.params, rows))
+    states = np.asarray(model_lib._hidden(model.network, model.params, rows))
     expected = np.asarray(states @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]))
     np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-4)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model.params))
@@ -73,11 +73,14 @@ def test_what_has_no_likelihood_is_refused_by_name(trained_notes, trained_events
         musicjax.load(tmp_path)
 
 
-def test_a_note_without_a_bin_is_said(trained_events, capsys):
+def test_notes_without_a_bin_are_said_in_one_line(trained_events, capsys):
     model = musicjax.load(trained_events)
     odd = from_beats([60, 62, 64], [80, 80, 80], [0, 0.123, 1], [1, 1, 1])
     model.log_prob(odd)
-    assert "notes move to the nearest time, velocity or meter in the data" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("piece") and line.endswith(
+        "of 3 notes move to the nearest time, velocity or meter in the data"
+    )
 
 
 def test_the_model_that_comes_with_musicjax_has_a_name():

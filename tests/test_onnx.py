@@ -33,11 +33,11 @@ pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
 def with_network(model: Model, **changes) -> Model:
     """The model with a changed network, whose parameters are random."""
-    net = model.net.clone(**changes)
+    net = model.network.clone(**changes)
     shapes = jax.eval_shape(lambda: network.init(net, jax.random.key(0), 8))
     generator = np.random.default_rng(2)
     params = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(np.float32), shapes)
-    return dataclasses.replace(model, net=net, params=params)
+    return dataclasses.replace(model, network=net, params=params)
 
 
 def events(layout: tuple[int, ...]) -> Model:
@@ -45,7 +45,7 @@ def events(layout: tuple[int, ...]) -> Model:
     model = tiny_events.model()
     bins = dataclasses.replace(model.encoding.bins, sizes=layout)
     own = encoding.of(model.config, {"bins": dataclasses.asdict(bins)})
-    return with_network(dataclasses.replace(model, encoding=own, net=own.network()))
+    return with_network(dataclasses.replace(model, encoding=own, network=own.network()))
 
 
 def session(model: Model) -> onnxruntime.InferenceSession:
@@ -61,7 +61,7 @@ def run(running: onnxruntime.InferenceSession, **inputs: np.ndarray) -> dict[str
 
 def start(model: Model, batch: int) -> dict[str, np.ndarray]:
     """The state before the first row."""
-    return {name: np.zeros((model.net.layers, batch, model.net.units), np.float32) for name in ("h", "c")}
+    return {name: np.zeros((model.network.layers, batch, model.network.units), np.float32) for name in ("h", "c")}
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def test_windows_of_any_number_and_length_are_predicted_as_by_the_model(trained_
     assert running.get_modelmeta().custom_metadata_map["columns"] == "pitch velocity interval duration"
     for windows in (np.asarray(model.primers[:4]), np.asarray(model.primers[5:6, :3])):
         (found,) = run(running, windows=windows).values()
-        expected = np.asarray(network.predict_next(model.net, model.params, windows))
+        expected = np.asarray(network.predict_next(model.network, model.params, windows))
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_frames_leave_as_what_the_dense_layer_gives(trained_frames, head, output
     model = with_network(musicjax.load(trained_frames), head=head)
     windows = np.asarray(model.primers[:2])
     found = run(session(model), windows=windows)
-    expected = np.asarray(network.predict_next(model.net, model.params, windows))
+    expected = np.asarray(network.predict_next(model.network, model.params, windows))
     assert list(found) == [output]
     np.testing.assert_allclose(found[output], expected, atol=1e-5)
 
@@ -135,8 +135,8 @@ def test_row_by_row_and_column_by_column_gives_the_same_as_all_at_once():
     whole = run(running, rows=rows[:-1], next_rows=rows[1:], **start(model, 1))
     state = start(model, 1)
     for step in range(len(rows) - 1):
-        for column in model.net.head.predicted:
-            known = list(model.net.head.before(column))
+        for column in model.network.head.predicted:
+            known = list(model.network.head.before(column))
             so_far = np.zeros_like(rows[:1])
             so_far[0][:, known] = rows[step + 1][:, known]
             outputs = run(running, rows=rows[step : step + 1], next_rows=so_far, **state)
@@ -149,8 +149,8 @@ def test_row_by_row_and_column_by_column_gives_the_same_as_all_at_once():
 
 def test_the_file_is_in_float32_whatever_the_precision_of_training():
     model = tiny_events.model()
-    assert model.net.precision == "float32"
-    rough = dataclasses.replace(model, net=model.net.clone(precision="bfloat16"))
+    assert model.network.precision == "float32"
+    rough = dataclasses.replace(model, network=model.network.clone(precision="bfloat16"))
     assert onnx_graph.content(rough) == onnx_graph.content(model)
 
 
@@ -200,10 +200,10 @@ def test_the_example_draws_one_column_after_the_other(trained_events, tmp_path, 
     names: dict = {}
     exec(compile(text, str(PYTHON), "exec"), names)
     first, likeliest = names["edge"], Likeliest()
-    assert (names["row"] < model.net.sizes).all() and first[note_bins.INTERVAL] == note_bins.EDGE
+    assert (names["row"] < model.network.sizes).all() and first[note_bins.INTERVAL] == note_bins.EDGE
     names["random"] = likeliest
     row, h, _ = names["next_row"](first, *start(model, 1).values())
     both = np.stack([first, row])[None].astype(np.float32)
-    expected = np.asarray(network.log_probs(model.net, model.params, both))[0, 0]
+    expected = np.asarray(network.log_probs(model.network, model.params, both))[0, 0]
     np.testing.assert_allclose(np.log(likeliest.shares), expected, atol=1e-5)
-    np.testing.assert_allclose(h[-1], network.hidden(model.net, model.params, both)[:, 0], atol=1e-5)
+    np.testing.assert_allclose(h[-1], network.hidden(model.network, model.params, both)[:, 0], atol=1e-5)

@@ -66,7 +66,7 @@ def two_layers() -> Model:
     shapes = jax.eval_shape(lambda: network.init(net, jax.random.key(0), tiny_events.WINDOW))
     generator = np.random.default_rng(2)
     params = jax.tree.map(lambda leaf: generator.normal(0, 0.5, leaf.shape).astype(np.float32), shapes)
-    return dataclasses.replace(one, net=net, params=params)
+    return dataclasses.replace(one, network=net, params=params)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, 
     plan = Plan(tonic=9, mode=1, meter=0, bars=7, ends=True, must_end=True)
     begin = model.encoding.begin([plan])
     sampled = sample_lib.sample(
-        model.net,
+        model.network,
         model.params,
         Past(jax.device_put(begin)),
         sample_lib.output_keys(0, [0]),

@@ -17,6 +17,9 @@ summary = musicjax.train(config, "run")
 model: musicjax.Model = musicjax.load("run")
 pieces: list[musicjax.Notes] = musicjax.generate(model, num_outputs=2, sampling=musicjax.SamplingParams(key="D"))
 left_out: int = musicjax.write_midi(pieces[0], "a.mid", bpm=100.0)
+piece: musicjax.Notes = musicjax.read("a.mid", percussion=False)
+written: int = piece.write("b.mid", program=4)
+piece.play()
 musicjax.show(pieces)
 layer = musicjax.LSTM(nn.OptimizedLSTMCell(8), precision="bfloat16")
 total = float(model.log_prob(pieces[0])["pitch"].sum()) + float(model.hidden_states(pieces[0]).sum())
@@ -27,6 +30,7 @@ WRONG = (
 musicjax.generate(model, num_outputs="two")
 musicjax.load(3).log_prob("a.mid")
 musicjax.show("a.mid")
+piece.write("b.mid", programs=[4])
 """
 )
 
@@ -42,4 +46,4 @@ def test_a_strict_type_checker_knows_the_interface(tmp_path):
     pytest.importorskip("mypy")
     assert "Success: no issues found" in _mypy(RIGHT, tmp_path)
     found = _mypy(WRONG, tmp_path)
-    assert "Found 4 errors" in found and found.count("program.py:") >= 3, found
+    assert "Found 5 errors" in found and found.count("program.py:") >= 3, found

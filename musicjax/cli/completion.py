@@ -1,4 +1,4 @@
-"""Completion in a shell: commands, flags, fields of configs, and the names of configs.
+"""Completion in a shell: commands, flags, fields of configs, the names of configs and other words that a flag may be.
 
 source <(musicjax completion bash)        musicjax completion fish | source
 """
@@ -16,7 +16,11 @@ _musicjax() {{
   COMPREPLY=()
   if [[ $current == "=" || ${{COMP_WORDS[COMP_CWORD-1]}} == "=" ]]; then
     [[ $current == "=" ]] && current="" || COMP_CWORD=$((COMP_CWORD-1))
-    [[ ${{COMP_WORDS[COMP_CWORD-1]}} == --config ]] && COMPREPLY=($(compgen -W "{configs}" -- "$current"))
+    case "${{COMP_WORDS[COMP_CWORD-1]}}" in
+{values}
+    *) names="" ;;
+    esac
+    COMPREPLY=($(compgen -W "$names" -- "$current"))
     return
   fi
   case "${{COMP_WORDS[1]}}" in
@@ -30,18 +34,19 @@ _musicjax() {{
 complete -o default -F _musicjax musicjax
 """
 
+SHELLS = ("bash", "zsh", "fish")
 ZSH = """\
 #compdef musicjax
+(( $+functions[compdef] )) || {{ autoload -Uz compinit; compinit -i }}
 _musicjax() {{
   local -a names
-  if [[ $words[CURRENT] == --config=* ]]; then
-    compset -P '*='
-    compadd {configs}
-    _files
-    return
-  fi
   if [[ $words[CURRENT] == --*=* ]]; then
+    case $words[CURRENT] in
+{values}
+    *) names=() ;;
+    esac
     compset -P '*='
+    compadd -a names
     _files
     return
   fi
@@ -61,10 +66,15 @@ compdef _musicjax musicjax
 
 def script(words: list[str]) -> str:
     """What a shell reads to complete; raises UsageError unless the words are the name of one."""
-    makers = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    makers = dict(zip(SHELLS, (_bash, _zsh, _fish), strict=True))
     if len(words) != 1 or words[0] not in makers:
-        raise UsageError(f"{flags.COMPLETION} {' '.join(words)}: expected one of {', '.join(makers)}")
+        raise UsageError(f"{flags.COMPLETION} {' '.join(words)}: expected one of {', '.join(SHELLS)}")
     return makers[words[0]]()
+
+
+def _values() -> dict[str, list[str]]:
+    """The words that a flag may be; other files are the shell's own."""
+    return {"config": config_files.names(), **{name: list(words) for name, words in flags.CHOICES.items()}}
 
 
 def _names(command: str) -> list[str]:
@@ -74,38 +84,48 @@ def _names(command: str) -> list[str]:
     return [*own, *fields, *help.WORDS]
 
 
-def _filled(template: str, case: str) -> str:
-    cases = "\n".join(case.format(command, " ".join(_names(command))) for command in flags.COMMANDS)
+def _filled(template: str, flag: str, case: str) -> str:
+    """The template with its lists.
+
+    Args:
+        flag: the pattern of a flag whose value is completed.
+        case: the line that sets `names` where a word fits a pattern.
+    """
+    after = {command: _names(command) for command in flags.COMMANDS} | {flags.COMPLETION: list(SHELLS)}
     return template.format(
-        configs=" ".join(config_files.names()),
+        values="\n".join(case.format(flag.format(name), " ".join(words)) for name, words in _values().items()),
         commands=" ".join([*flags.COMMANDS, flags.COMPLETION]),
-        cases=cases,
+        cases="\n".join(case.format(command, " ".join(names)) for command, names in after.items()),
         default=" ".join([*_names("train"), flags.VERSION]),
     )
 
 
 def _bash() -> str:
-    return _filled(BASH, '    {}) names="{}" ;;')
+    return _filled(BASH, "--{}", '    {}) names="{}" ;;')
 
 
 def _zsh() -> str:
-    return _filled(ZSH, "    {}) names=({}) ;;")
+    return _filled(ZSH, "--{}=*", "    {}) names=({}) ;;")
 
 
 def _fish() -> str:
-    lines = [
-        f"complete -c musicjax -n __fish_use_subcommand -f -a {name} -d {_quoted(meaning)}"
-        for name, meaning in flags.COMMANDS.items()
-    ]
-    lines += ["complete -c musicjax -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'"]
+    begin, values = "complete -c musicjax -n", _values()
+    meanings = flags.COMMANDS | {flags.COMPLETION: flags.OF_COMPLETION}
+    lines = [f"{begin} __fish_use_subcommand -f -a {name} -d {_quoted(meaning)}" for name, meaning in meanings.items()]
+    lines.append(f"{begin} '__fish_seen_subcommand_from {flags.COMPLETION}' -f -a '{' '.join(SHELLS)}'")
     for name, flag in flags.FLAGS.items():
         seen = f"__fish_seen_subcommand_from {' '.join(flag.commands)}"
         where = f"{seen}; or __fish_use_subcommand" if "train" in flag.commands else seen
-        takes = "" if flag.kind == "bool" else " -r"
-        lines.append(f"complete -c musicjax -n '{where}' -l {name}{takes} -d {_quoted(flag.meaning)}")
-    configs = " ".join(config_files.names())
-    lines.append(f"complete -c musicjax -l config -r -a '{configs}' -d 'the config'")
-    lines += [f"complete -c musicjax -l config.{path} -r" for path in config_lib.paths()]
+        takes = {"bool": "", "path": " -r"}.get(flag.kind, f" -x -a '{' '.join(values.get(name, ()))}'")
+        lines.append(f"{begin} '{where}' -l {name}{takes} -d {_quoted(flag.meaning)}")
+    takes_config = f"{begin} 'not __fish_seen_subcommand_from report {flags.COMPLETION}'"
+    lines.append(f"{takes_config} -l config -r -a '{' '.join(values['config'])}' -d 'the config'")
+    lines += [
+        f"{takes_config} -l config.{path} {'-r' if path in flags.PATH_FIELDS else '-x'}" for path in config_lib.paths()
+    ]
+    lines += [
+        f"complete -c musicjax -l {word.removeprefix('--')}" for word in (*help.WORDS, flags.VERSION) if "--" in word
+    ]
     return "\n".join(lines) + "\n"
 
 

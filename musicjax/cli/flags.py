@@ -6,14 +6,15 @@ import difflib
 import os
 import re
 from pathlib import PurePath
-from typing import Any, NamedTuple
-
-from absl import flags
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicjax import config as config_lib
 from musicjax import config_files, console, renamed
 from musicjax.config import Config
 from musicjax.errors import UsageError
+
+if TYPE_CHECKING:
+    from absl import flags  # imported by what parses, so that help does without
 
 
 class Flag(NamedTuple):
@@ -26,71 +27,70 @@ class Flag(NamedTuple):
 
 
 COMMANDS = {
-    "train": "read data, train, save, write samples and the page; continue if the workdir holds a checkpoint",
-    "generate": "write new music as MIDI files, from a trained model or the small one that comes with musicjax",
-    "evaluate": "score a trained model on held-out or other data; print one JSON object",
-    "data": "show what is kept of a folder of music files, what is skipped, and why",
+    "train": "train on music, or go on with a run; write samples",
+    "generate": "write new music, with your model or the built-in one",
+    "evaluate": "score a model on held-out or other data, as JSON",
+    "data": "show what is kept of a folder, what is skipped, and why",
     "report": "draw the figures of a run and rebuild its page",
     "export": "write a trained model for other programs, or as a page that composes",
 }
 # A command without flags, see `cli.completion`.
-COMPLETION = "completion"
-SOURCES = "builtin, a folder of MIDI or MusicXML files, a data set by name, or polyphonic:NAME:DIR"
+COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish complete commands and flags"
 # Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
 # its fields too.
 FLAGS = {
-    "data": Flag("path", None, SOURCES, ("train", "evaluate", "data")),
-    "workdir": Flag("path", "", "folder of the run; train: runs/FOLDER or runs/CONFIG if not given", tuple(COMMANDS)),
-    "minutes": Flag("float", None, "time for the whole command with --config=auto; 10 if not given", ("train",)),
+    "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
+    "workdir": Flag("path", "", "folder of the run; train: runs/NAME if not given", tuple(COMMANDS)),
+    "minutes": Flag("float", None, "time for the whole command with --config=auto; else 10", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
-    "bars": Flag("float", None, "length of each in bars, instead of --num_notes *", ("generate",)),
-    "num_notes": Flag("integer", None, "about how many notes (or frames, exactly); 300, or as the data", ("generate",)),
-    "seconds": Flag("float", None, "length of each in seconds, instead of --num_notes", ("generate",)),
+    "bars": Flag("float", None, "length of each in bars *", ("generate",)),
+    "seconds": Flag("float", None, "length of each in seconds", ("generate",)),
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "D, F#m, Bb:dorian, ...: in this key *+", ("generate",)),
-    "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
     "instruments": Flag("string", None, "only these of the data's: piano,bass,drums *", ("generate",)),
-    "bpm": Flag("float", None, "tempo in quarter notes a minute; the primer's or data's if not given *", ("generate",)),
-    "primer": Flag("path", "", "MIDI file or score to continue, or pitches, one a 16th: [60,-2,67]", ("generate",)),
-    "keep": Flag("bool", False, "write the primer too, as it is, before what continues it *", ("generate",)),
-    "infill": Flag("path", "", "MIDI file or score that gets new bars, with --from_bar and --to_bar *", ("generate",)),
-    "vary": Flag("path", "", "MIDI file or score to write variations of, with --amount *", ("generate",)),
-    "program": Flag("string", None, "instrument: piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
-    "audio": Flag("string", "auto", "sound of each file: wav, flac, ogg, none; auto: wav for up to 16", ("generate",)),
+    "primer": Flag("path", "", "a file to continue, or pitches by 16ths: [60,-2,67]", ("generate",)),
+    "infill": Flag("path", "", "a file that gets new bars: --from_bar, --to_bar *", ("generate",)),
+    "vary": Flag("path", "", "a file to write variations of, with --amount *", ("generate",)),
+    "program": Flag("string", None, "piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
+    "audio": Flag("string", "auto", "wav, flac, ogg, none; auto: wav for up to 16 files", ("generate",)),
     "output": Flag(
         "path", "model.safetensors", "model.safetensors, model.onnx, or player.html: a page that composes", ("export",)
     ),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
-    "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1, an upbeat included", ("generate",)),
+    "num_notes": Flag("integer", None, "about how many notes (or frames); 300, or as the data", ("generate",)),
+    "keep": Flag("bool", False, "write the primer too, before what continues it *", ("generate",)),
+    "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
+    "bpm": Flag("float", None, "quarter notes a minute; else the primer's or data's *", ("generate",)),
+    "from_bar": Flag("integer", None, "first new bar of --infill, from 1, an upbeat included", ("generate",)),
     "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
-    "amount": Flag("float", None, "how much --vary changes: 0: nothing; 1: all bars; 0.3 if not given", ("generate",)),
-    "best_of": Flag("integer", None, "of so many tries, keep the piece most like a training piece *", ("generate",)),
-    "scale": Flag("string", None, "only pitches of this scale on the tonic: pentatonic, blues, ... *+", ("generate",)),
-    "exact": Flag("bool", False, "cut off at the length given, even in the middle of a bar *", ("generate",)),
-    "beats": Flag("float", None, "length of each in quarter notes, instead of --num_notes *", ("generate",)),
+    "amount": Flag("float", None, "how much --vary changes, 0 to 1; 0.3 if not given", ("generate",)),
+    "best_of": Flag("integer", None, "of so many tries, keep the one most like the data *", ("generate",)),
+    "scale": Flag("string", None, "only pitches of this scale: pentatonic, blues, ... *+", ("generate",)),
+    "exact": Flag("bool", False, "cut off at the length, even in the middle of a bar *", ("generate",)),
+    "beats": Flag("float", None, "length of each in quarter notes *", ("generate",)),
     "top_k": Flag("string", None, "draw from the k likeliest bins; 0: all *+", ("generate",)),
-    "top_p": Flag("string", None, "draw from the likeliest bins that together have this probability *+", ("generate",)),
-    "min_p": Flag("string", None, "draw from bins with this share of the top probability or more *+", ("generate",)),
+    "top_p": Flag("string", None, "draw from the likeliest bins that add up to this *+", ("generate",)),
+    "min_p": Flag("string", None, "only bins with this share of the top probability *+", ("generate",)),
     "interval_temperature": Flag("float", None, "temperature of the times between notes alone *", ("generate",)),
     "pitch_temperature": Flag("float", None, "temperature of pitches alone *", ("generate",)),
     "duration_temperature": Flag("float", None, "temperature of durations alone *", ("generate",)),
     "velocity_temperature": Flag("float", None, "temperature of velocities alone *", ("generate",)),
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
-    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
-    "stop_loops": Flag("bool", None, "no loop goes on for longer than in the training pieces *", ("generate",)),
-    "longest_match": Flag("string", None, "follow an earlier passage for at most this many notes *+", ("generate",)),
-    "sweep": Flag("bool", False, "make pieces of every combination of the listed values, ranked *", ("generate",)),
-    "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window or carry", ("generate",)),
-    "soundfont": Flag("path", "", "sound font for --audio; one found on this machine if not given", ("generate",)),
+    "no_repeat": Flag("string", None, "no run of so many pitches comes twice; 0: it may *+", ("generate",)),
+    "stop_loops": Flag("bool", None, "no loop is longer than in the training pieces *", ("generate",)),
+    "longest_match": Flag("string", None, "follow earlier passages for so many notes at most *+", ("generate",)),
+    "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
+    "decode": Flag("string", "auto", "how it sees the past: auto, staggered, window, carry", ("generate",)),
+    "soundfont": Flag("path", "", "for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate", "export")),
-    "init_from": Flag("path", None, "begin with the weights of this workdir, or with the builtin model", ("train",)),
+    "init_from": Flag("path", None, "begin with the weights of this workdir, or of builtin", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
-    "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI or a TPU pod", ("train",)),
+    "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # The words that a flag may be.
 CHOICES = {"checkpoint": ("best", "latest"), "distributed": ("off", "auto")}
@@ -194,12 +194,14 @@ def _chooses(command: str, named: str | None, options: dict[str, Any], given: di
 
 def _values(command: str, words: list[str]) -> flags.FlagValues:
     """The flags of a command with the values that the words give them; raises UsageError for what is none of them."""
+    from absl import flags
+
     values = flags.FlagValues()
     try:
         _define(command, values)
         unexpected = values(["musicjax", *_with_plurals(words)])[1:]
     except flags.UnrecognizedFlagError as error:
-        raise _unknown(command, error.flagname, str(error)) from error
+        raise _unknown(command, error.flagname) from error
     except flags.Error as error:
         raise UsageError(_plain(str(error))) from error
     if unexpected:
@@ -209,7 +211,8 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
 
 def require_known(command: str, words: list[str]) -> None:
     """Raises UsageError unless the words are flags of the command with valid values."""
-    _values(command, words)
+    if words:
+        _values(command, words)
 
 
 def command_of(argv: list[str]) -> tuple[str, list[str]]:
@@ -224,6 +227,8 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
 
 def _define(command: str, values: flags.FlagValues) -> None:
     """Defines the flags of a command, the config's fields of all encodings, and the names of 0.1.0."""
+    from absl import flags
+
     for name, flag in FLAGS.items():
         if command in flag.commands:
             kind = "string" if flag.kind == "path" else flag.kind
@@ -301,7 +306,8 @@ def _aliased(values: flags.FlagValues) -> dict[str, Any]:
     return found
 
 
-def _unknown(command: str, name: str, said: str) -> UsageError:
+def _unknown(command: str, name: str) -> UsageError:
+    """The error for a flag that a command does not take: where it belongs, or the nearest name and where that does."""
     if name.startswith("config."):
         path = name.removeprefix("config.")
         try:
@@ -309,16 +315,36 @@ def _unknown(command: str, name: str, said: str) -> UsageError:
         except UsageError as error:
             return error
         return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
+    own = [flag for flag in FLAGS if command in FLAGS[flag].commands]
+    fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
-    paths = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
-    if paths:
-        said = f"{command} takes no flag --{name}; did you mean --config.{paths[0]}?"
-    elif present in FLAGS and command in FLAGS[present].commands:
-        said = f"{command} takes no flag --{name}; did you mean --{present}?"
+    said = f"{command} takes no flag --{name}"
+    if fields:
+        said += f"; did you mean --config.{fields[0]}?"
+    elif present in own:
+        said += f"; did you mean --{present}?"
     elif present in FLAGS:
         other = "" if present == name else f", now as --{present}" if name in renamed.FLAGS else f", as --{present}"
-        said = f"{command} takes no flag --{name}; it belongs to {' and '.join(FLAGS[present].commands)}{other}"
+        said += f"; it belongs to {' and '.join(FLAGS[present].commands)}{other}"
+    elif name in COMMANDS:
+        said += f"; did you mean musicjax {name}?"
+    else:
+        said += _nearest(name, own)
     return UsageError(f"{said} (musicjax {command} --help lists the flags)")
+
+
+def _nearest(name: str, own: list[str]) -> str:
+    """The nearest of a command's own flags, or else of all flags and fields, as a question; empty if none is near."""
+    near = difflib.get_close_matches(name, [*own, "config"], n=1)
+    if near:
+        return f"; did you mean --{near[0]}?"
+    places: dict[str, list[str]] = {}
+    for path in config_lib.paths():
+        places.setdefault(path.split(".")[-1], [f"--config.{path}"])
+    for flag, (*_, commands) in FLAGS.items():
+        places.setdefault(flag, []).append(f"--{flag} of {' and '.join(commands)}")
+    near = difflib.get_close_matches(name, places, n=1)
+    return f"; did you mean {' or '.join(places[near[0]])}?" if near else ""
 
 
 def _plain(error: str) -> str:

@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.cli import flags
 
 WORDS = ("--help", "-h", "--help=all", "--helpfull")
-MOST_SHOWN = 18
-EXAMPLES = (
-    ("musicjax --data=my_midi", "trains on a folder"),
-    ("musicjax generate --workdir=runs/my_midi --bars=32", "writes music like it"),
-    ("musicjax generate", "writes music at once, without training"),
+COLUMNS, MOST_SHOWN = 80, 14  # of the page; flags of a command
+EXAMPLES = {
+    "": {
+        "musicjax --data=my_midi": "trains on a folder",
+        "musicjax generate --workdir=runs/my_midi": "writes music like it",
+        "musicjax generate": "writes music without training",
+    },
+    "train": {
+        "musicjax --data=my_midi": "on a folder, for ten minutes",
+        "musicjax --data=my_midi --minutes=60": "for an hour",
+        "musicjax --config=demo --workdir=runs/first": "as a config says",
+    },
+    "generate": {
+        "musicjax generate": "with the built-in model",
+        "musicjax generate --workdir=runs/mine --bars=32": "with your own",
+        "musicjax generate --primer=song.mid --bars=8": "goes on with a song",
+    },
+    "evaluate": {
+        "musicjax evaluate --workdir=runs/mine": "held-out pieces",
+        "musicjax evaluate --workdir=runs/mine --data=others": "on other music",
+        "musicjax evaluate --workdir=runs/mine --checkpoint=latest": "as training ended",
+    },
+    "data": {
+        "musicjax data --data=my_midi": "what is skipped, and why",
+        "musicjax data --data=my_midi --json": "the counts as JSON too",
+        "musicjax data --data=my_midi --workdir=checked": "a line for each file too",
+    },
+    "report": {
+        "musicjax report --workdir=runs/mine": "in the run's folder",
+        "musicjax report --workdir=runs/mine --output_dir=figures": "elsewhere",
+        "musicjax && musicjax report --workdir=runs/demo": "after a first run",
+    },
+    "export": {
+        "musicjax export": "the built-in one",
+        "musicjax export --workdir=runs/mine": "your own",
+        "musicjax export --workdir=runs/mine --output=my.safetensors": "under a name",
+    },
+}
+NOTES = (
+    "* models of note events only",
+    "+ takes several values, separated by commas: file k takes the k-th in turn",
 )
-WIDTH, EXAMPLE_WIDTH = 25, 55  # of the columns of flags and of examples in help
-NOTES = "  * models of note events only   + takes several values, separated by commas: file k takes the k-th in turn"
 
 
 def lines_of(argv: list[str]) -> list[str]:
@@ -33,45 +68,61 @@ def lines_of(argv: list[str]) -> list[str]:
         ]
     command, words = flags.command_of([word for word in others if word != flags.VERSION])
     flags.require_known(command, words)
-    if not others or others[0].startswith("-"):
-        lines = [
-            "Train an LSTM on a folder of MIDI and generate music with it.",
-            "",
-            "musicjax [COMMAND] [--config=NAME_OR_PATH] [--workdir=DIR] [--config.FIELD=VALUE ...]",
-            "",
-            *(f"  {name:<12}{meaning}{' (default)' * (name == 'train')}" for name, meaning in flags.COMMANDS.items()),
-            f"  {flags.COMPLETION:<12}print what makes a shell complete commands and flags: bash, zsh or fish",
-            "",
-            *(f"  {example:<{EXAMPLE_WIDTH}}{meaning}" for example, meaning in EXAMPLES),
-            "",
-            "musicjax COMMAND --help shows the common flags of a command, --help=all all of them, --helpfull the",
-            "fields of its config too; musicjax --version prints the version.",
-            "",
-            *(_flag_line(name) for name in ("data", "workdir")),
-            *textwrap.wrap(
-                f"{', '.join(config_files.names())}, or a .py or .json file; if not given: auto with --data, else demo",
-                initial_indent=f"  {'--config=':<{WIDTH}}",
-                subsequent_indent=" " * (WIDTH + 2),
-                width=110,
-            ),
-        ]
-        return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
-    lines = [f"musicjax {command} [flags]: {flags.COMMANDS[command]}", ""]
-    own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
-    shown = own if {"--help=all", "--helpfull"} & set(argv) else own[:MOST_SHOWN]
-    lines += [_flag_line(name) for name in shown]
-    lines += [f"  {'--config=':<{WIDTH}}the config; --config.FIELD=VALUE sets a field (--helpfull lists them)"]
-    lines += [NOTES] * (command == "generate")
-    if len(shown) < len(own):
-        lines += [f"  {len(own) - len(shown)} more flags: musicjax {command} --help=all"]
-    elif command == "generate":
-        lines += [f"  Magenta's names work too: {', '.join(f'--{alias}' for alias in flags.ALIASES)}"]
+    lines = _of_command(command, argv) if others and not others[0].startswith("-") else _of_all()
     return lines if "--helpfull" not in argv else [*lines, "", *_fields()]
 
 
-def _flag_line(name: str) -> str:
-    shown = f"--{name}" if flags.FLAGS[name].kind == "bool" else f"--{name}="
-    return f"  {shown:<{WIDTH}}{flags.FLAGS[name].meaning}"
+def _of_all() -> list[str]:
+    names = f"{', '.join(config_files.names())}, or a .py or .json file; if not given: auto with --data, else demo"
+    meanings = {name: meaning + " (default)" * (name == "train") for name, meaning in flags.COMMANDS.items()}
+    return [
+        "Train an LSTM on a folder of MIDI and generate music with it.",
+        "musicjax [COMMAND] [--workdir=DIR] [--config=NAME] [--config.FIELD=VALUE ...]",
+        "",
+        *_listed(meanings | {flags.COMPLETION: flags.OF_COMPLETION}),
+        "",
+        *_listed({**_meanings(("data", "workdir")), "--config=": names}),
+        "",
+        *_listed(EXAMPLES[""]),
+        "",
+        "musicjax COMMAND --help shows the common flags of a command, --help=all all of",
+        "them, --helpfull fields of configs too; musicjax --version prints the version.",
+    ]
+
+
+def _of_command(command: str, argv: list[str]) -> list[str]:
+    own = [name for name, flag in flags.FLAGS.items() if command in flag.commands]
+    shown = own if {"--help=all", "--helpfull"} & set(argv) else own[:MOST_SHOWN]
+    lines = [f"musicjax {command} [flags]: {flags.COMMANDS[command]}", ""]
+    lines += _listed({**_meanings(shown), "--config=": "a config; --config.FIELD=VALUE sets one of its fields"})
+    if command == "generate":
+        lines += [f"  {note}" for note in NOTES]
+    if len(shown) == len(own) and command == "generate":
+        lines += _listed({"Magenta's names work too:": ", ".join(f"--{alias}" for alias in flags.ALIASES)})
+    more = f"{len(own) - len(shown)} more flags: --help=all; " * (len(shown) < len(own))
+    lines += [f"  {more}fields of configs: --helpfull", "", *_listed(EXAMPLES[command])]
+    return lines
+
+
+def _meanings(names: Iterable[str]) -> dict[str, str]:
+    """What some flags mean, by how they are typed."""
+    return {f"--{name}{'=' * (flags.FLAGS[name].kind != 'bool')}": flags.FLAGS[name].meaning for name in names}
+
+
+def _listed(meanings: dict[str, str]) -> list[str]:
+    """Names and their meanings in two columns."""
+    width = max(map(len, meanings)) + 4
+    return [
+        line
+        for name, meaning in meanings.items()
+        for line in textwrap.wrap(
+            meaning,
+            COLUMNS,
+            initial_indent=f"  {name}".ljust(width),
+            subsequent_indent=" " * width,
+            break_on_hyphens=False,
+        )
+    ]
 
 
 def _fields() -> list[str]:

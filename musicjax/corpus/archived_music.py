@@ -19,9 +19,10 @@ from typing import IO, Any
 from musicjax import files
 from musicjax.corpus import archives
 from musicjax.corpus.archives import Allowance, ArchiveError, LimitError
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, foreign_words, is_foreign, suffix_of
+from musicjax.corpus.find import foreign_words, is_foreign
 from musicjax.corpus.read import Member, Reading, skipped
 from musicjax.music import file_kinds
+from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.music.midi import MOST_BYTES
 
 MOST_MEMBERS = 1_000_000  # of any kind; the largest data set of MIDI files has 180,000

@@ -12,10 +12,10 @@ from pathlib import Path
 from musicjax import console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import worker
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Options, Reading
 from musicjax.errors import RunError
 from musicjax.music import READER_VERSION
+from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.music.notes import Notes
 
 # Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since

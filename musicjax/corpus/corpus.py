@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from musicjax import files
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError
 from musicjax.music import EARLIER_READERS, READER_VERSION, identity
+from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, suffix_of
 from musicjax.music.notes import COLUMNS, Notes, from_beats, no_keys
 
 

@@ -9,20 +9,7 @@ from typing import NamedTuple
 
 from musicjax.errors import RunError
 from musicjax.music import file_kinds
-
-SCORE_SUFFIXES = (".mxl", ".musicxml", ".xml")
-MUSIC_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", *SCORE_SUFFIXES)
-ARCHIVE_SUFFIXES = {
-    ".zip": file_kinds.ZIP,
-    ".tar": file_kinds.TAR,
-    ".tar.gz": file_kinds.GZIP,
-    ".tgz": file_kinds.GZIP,
-    ".tar.bz2": file_kinds.BZIP2,
-    ".tbz2": file_kinds.BZIP2,
-    ".tar.xz": file_kinds.XZ,
-    ".txz": file_kinds.XZ,
-}
-SUFFIXES = (*MUSIC_SUFFIXES, *ARCHIVE_SUFFIXES)
+from musicjax.music.file_kinds import SUFFIXES, suffix_of
 
 
 class Found(NamedTuple):
@@ -35,12 +22,6 @@ class Found(NamedTuple):
 
     paths: list[Path]
     foreign: list[Path]
-
-
-def suffix_of(name: str) -> str:
-    """The one of SUFFIXES that a file's name or path ends with, in small letters; empty if it is none of them."""
-    small = name.lower().rpartition("/")[2]
-    return next((suffix for suffix in SUFFIXES if small.endswith(suffix) and len(small) > len(suffix)), "")
 
 
 def is_foreign(name: str, head: bytes) -> bool:

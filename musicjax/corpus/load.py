@@ -17,10 +17,11 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, ingest
 from musicjax.corpus.corpus import Corpus, Outcome
-from musicjax.corpus.find import SUFFIXES, Found, find
+from musicjax.corpus.find import Found, find
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError
 from musicjax.music import COMPOSER_VERSION
+from musicjax.music.file_kinds import SUFFIXES
 
 # The console lists this many of the files recovered and of those skipped; the report has them all.
 LISTED = 20

@@ -5,13 +5,12 @@ The content of a file decides what it is, not its name. Where a damaged file is 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from musicjax.corpus.find import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
-from musicjax.music import file_kinds, midi
-from musicjax.music.notes import NoNotesError, Notes
+from musicjax.music import file_kinds, music_file
+from musicjax.music.file_kinds import suffix_of
+from musicjax.music.notes import Notes
 
 if TYPE_CHECKING:  # a reading process does without
     from musicjax.config import DataConfig
@@ -93,49 +92,18 @@ def read_file(
         on_progress: called again and again while an archive is unpacked.
     """
     try:
-        kind = _kind(path)
+        kind = music_file.kind_of(path)
         if options.unpacked and kind in file_kinds.READ_ARCHIVES:
             from musicjax.corpus import archived_music  # most corpora have no archives
 
             return archived_music.unpack(path, kind, options.unpacked, on_progress), []
-        pieces, mended = _read_pieces(path, kind, options)
-    except NoNotesError as error:
-        return skipped(error.code, str(error)), []
-    except OSError as error:
-        return skipped("unreadable", error.strerror or str(error)), []
+        pieces, mended = music_file.read_pieces(
+            path, kind, percussion=options.percussion, sustain=options.sustain, tracks_apart=options.tracks_apart
+        )
     except MemoryError:
         return skipped("memory_limit", f"takes more than {MEMORY_BYTES / 2**30:g} GiB of memory to read"), []
     except Exception as error:  # one bad file must not end a run, whatever it makes the reader raise
-        return skipped("reader_error", f"{type(error).__name__}: {error}"), []
+        return skipped(*music_file.reason_of(error)), []
     if mended:
         return Reading("recovered", next(iter(mended)), "; ".join(mended.values())), pieces
     return Reading("kept", "kept", ""), pieces
-
-
-def _kind(path: str) -> str:
-    """What a file is, as in `file_kinds`: by its content, and by its name where that tells nothing."""
-    head, suffix = b"", suffix_of(path)
-    with contextlib.suppress(OSError), open(path, "rb") as stream:  # whoever reads it says why it cannot be opened
-        head = stream.read(file_kinds.HEAD_BYTES)
-    kind = file_kinds.of(head)
-    if kind == file_kinds.ZIP:
-        from musicjax.music import musicxml_file  # its imports take time, and most corpora have no scores
-
-        is_score = suffix in SCORE_SUFFIXES or musicxml_file.holds_score(path)
-        return file_kinds.SCORE if is_score else kind
-    if kind or not head:
-        return kind
-    return file_kinds.SCORE if suffix in SCORE_SUFFIXES else ARCHIVE_SUFFIXES.get(suffix, file_kinds.MIDI)
-
-
-def _read_pieces(path: str, kind: str, options: Options) -> tuple[list[Notes], dict[str, str]]:
-    if kind in file_kinds.ARCHIVES:
-        raise NoNotesError("archive", f"is a {kind}, not a piece of music; unpack it, and name what is in it")
-    if kind != file_kinds.SCORE:
-        return midi.read_pieces(
-            path, percussion=options.percussion, sustain=options.sustain, tracks_apart=options.tracks_apart
-        )
-    from musicjax.music import musicxml
-
-    score, mended = musicxml.read(path, percussion=options.percussion)
-    return [score], mended

@@ -81,6 +81,8 @@ class Encoding(Protocol):
     decodes: ClassVar[tuple[str, ...]]
     # Whether outputs obey sampling parameters other than the temperature, and have bars and a tempo.
     has_controls: ClassVar[bool]
+    # What progress calls its rows.
+    row_name: ClassVar[str] = "notes"
 
     config: Config
 

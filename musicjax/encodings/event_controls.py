@@ -130,7 +130,8 @@ def draw(
         rows = form.told(rows, last, (since + passed) // bar) if placed is None else placed(rows)
         rows = event_memory.with_harmony(rows, memory, passed)
         rows = column_of(INSTRUMENT, rows)
-        can_sound, is_drums = can_sound & form.no_loop(rows, head.sizes[PITCH]), form.is_drums(rows)
+        can_sound &= form.no_loop(rows, head.sizes[PITCH]) & form.not_of_edges(rows, head.sizes[PITCH])
+        is_drums = form.is_drums(rows)
     rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:
         rows = column_of(column, rows)

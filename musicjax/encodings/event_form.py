@@ -153,6 +153,13 @@ class Form(NamedTuple):
         outputs = jnp.arange(len(rows))[:, None]
         return ~jnp.zeros((len(rows), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
 
+    def not_of_edges(self, rows: jax.Array, pitches: int) -> jax.Array:
+        """bool [G, pitches]: all for edges, and for notes all but 0, which is the pitch of edges.
+
+        The model learns edges as rows, so now and then it expects that pitch of a note. No instrument plays it.
+        """
+        return (jnp.arange(pitches) > 0) | (rows[:, INTERVAL] == EDGE)[:, None]
+
     def after(self, rows: jax.Array) -> Past:
         """The past once rows [G, C] have been drawn."""
         past, now = self.past, rows[:, np.array(ALIKE)].astype(jnp.int32)

@@ -54,6 +54,7 @@ class FrameEncoding(Encoding):
     config: Config
     decodes: ClassVar[tuple[str, ...]] = ("carry",)
     has_controls: ClassVar[bool] = False
+    row_name: ClassVar[str] = "frames"
 
     @property
     def _own(self) -> FramesData:

@@ -109,7 +109,7 @@ def content(model: Model) -> bytes:
 
 def _graph(model: Model) -> _Graph:
     """The graph for the model's head; raises UsageError if there is none."""
-    head = model.net.head.name
+    head = model.network.head.name
     if head == "categorical":
         return _of_bins(model)
     if head in DENSE:
@@ -122,7 +122,7 @@ def _graph(model: Model) -> _Graph:
 
 def _of_numbers(model: Model) -> _Graph:
     """The state begins at zero with each window, and the dense layer reads the output after its last row."""
-    net, arrays = model.net, weights.arrays_of(model.params)
+    net, arrays = model.network, weights.arrays_of(model.params)
     name, meaning = DENSE[net.head.name]
     graph = _Graph(
         [_Port("windows", np.float32, ("batch", "window", net.columns), "consecutive rows, the latest last")],
@@ -138,7 +138,7 @@ def _of_numbers(model: Model) -> _Graph:
 
 def _of_bins(model: Model) -> _Graph:
     """The state comes in and goes out; each predicted column has the logits that `Categorical.logits` gives."""
-    net, arrays, columns = model.net, weights.arrays_of(model.params), model.encoding.columns
+    net, arrays, columns = model.network, weights.arrays_of(model.params), model.encoding.columns
     head = cast(Categorical, net.head)
     rows, state = ("rows", "batch", net.columns), (net.layers, "batch", net.units)
     graph = _Graph(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from musicjax.music.notes import DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# For a length in seconds: notes sampled at a time, and the most that an output gets for each second.
+# Notes sampled at a time and, for a length in seconds, the most that an output gets for each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
@@ -126,7 +127,7 @@ def new_pieces(
         length = length._replace(num_notes=NOTES_IF_NO_LENGTH)
     more = functools.partial(
         sample_lib.sample,
-        model.net,
+        model.network,
         model.params,
         keys=keys,
         limits=model.encoding.limits(),
@@ -167,11 +168,10 @@ def _decode(decode: str, model: Model) -> str:
 def _rows(
     more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: np.ndarray, bpm: float
 ) -> np.ndarray:
-    """Rows [K, L, C], L enough for num_notes or for every output to reach its `seconds` [K]; says what it clamped."""
+    """Rows [K, L, C]: num_notes, or so many that every output reaches its `seconds` [K]; says what it clamped."""
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
-        sampled = more(past, num_notes=rows_wanted)
-        rows, clamped = np.asarray(sampled.rows), int(np.asarray(sampled.clamped).sum())
+        rows, clamped = _so_many_rows(more, past, model, rows_wanted)
     else:
         rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
     if clamped:
@@ -179,18 +179,35 @@ def _rows(
     return rows
 
 
+def _so_many_rows(more: Callable[..., Sampled], past: Past, model: Model, count: int) -> tuple[np.ndarray, int]:
+    """(rows [K, L, C], L = count; how many values were clamped)."""
+    length = min(count, CHUNK_NOTES)
+    chunks: list[np.ndarray] = []
+    clamped = 0
+    with console.bar("sampling", count, unit=model.encoding.row_name) as update:
+        for first in range(0, count, length):
+            rows, moved, past = more(past, num_notes=length, first_note=first)
+            wanted = min(length, count - first)
+            chunks.append(np.asarray(rows)[:, :wanted])
+            clamped += int(np.asarray(moved)[:, :wanted].sum())
+            update(first + wanted)
+    return np.concatenate(chunks, axis=1), clamped
+
+
 def _rows_for_seconds(
     more: Callable[..., Sampled], past: Past, model: Model, seconds: np.ndarray, bpm: float
 ) -> tuple[np.ndarray, int]:
     """(rows [K, L, C] that last as long as `seconds` [K], or the most notes; how many values were clamped)."""
-    most = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds.max())
+    most, longest = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds.max()), math.ceil(seconds.max())
     chunks: list[np.ndarray] = []
     clamped, reached = 0, np.zeros(len(past.windows))
-    while (reached < seconds).any() and len(chunks) * CHUNK_NOTES < most:
-        rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
-        chunks.append(np.asarray(rows))
-        clamped += int(np.asarray(moved).sum())
-        reached += model.encoding.row_seconds(chunks[-1], bpm, begins=len(chunks) == 1).sum(axis=1)
+    with console.bar("sampling", longest, unit="seconds") as update:
+        while (reached < seconds).any() and len(chunks) * CHUNK_NOTES < most:
+            rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
+            chunks.append(np.asarray(rows))
+            clamped += int(np.asarray(moved).sum())
+            reached += model.encoding.row_seconds(chunks[-1], bpm, begins=len(chunks) == 1).sum(axis=1)
+            update(int(min(reached.min(), longest)))
     short = int((reached < seconds).sum())
     if short:
         limit = len(chunks) * CHUNK_NOTES

@@ -151,8 +151,8 @@ def reach(model: Model, gap: Gap, seen: Seen | None = None) -> Seen:
     """The piece read up to the gap; seen: how far it was read before."""
     way, rows = seen or (None, 0)
     for guide in gap.reads(rows):
-        way = way or particles.start(model.net, model.params, guide)
-        way = particles.follow(model.net, CHUNK_ROWS, model.params, way, guide)
+        way = way or particles.start(model.network, model.params, guide)
+        way = particles.follow(model.network, CHUNK_ROWS, model.params, way, guide)
     assert way is not None
     return Seen(way, gap.before)
 
@@ -172,7 +172,7 @@ def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Candida
     rows: list[np.ndarray] = []
     while not np.asarray(gap.guide.is_done(way.memory)).all():
         first = np.int32(len(rows) * CHUNK_ROWS)
-        way, more = particles.advance(model.net, CHUNK_ROWS, model.params, way, key, first, gap.guide)
+        way, more = particles.advance(model.network, CHUNK_ROWS, model.params, way, key, first, gap.guide)
         rows.append(np.asarray(more))
     return Candidates(np.concatenate(rows), np.asarray(way.memory.new), np.asarray(way.memory.weight))
 

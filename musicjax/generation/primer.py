@@ -6,6 +6,7 @@ Shape legend: K outputs, T rows of a window, C columns.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +14,12 @@ import jax
 import numpy as np
 
 from musicjax import arguments, console
-from musicjax.corpus import read as read_lib
 from musicjax.encodings.plan import Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation.request import HIGHEST_BPM, LOWEST_BPM
 from musicjax.model import sample
-from musicjax.music import melody_text, splice
+from musicjax.music import melody_text, music_file, splice
 from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
@@ -39,18 +39,19 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
         return melody_text.notes_of(melody, velocity, model.encoding.tempo(None))
     path = arguments.path_of(name, primer, "Notes, the path of a MIDI file or score, or a melody such as '[60,-2,67]'")
     data = model.config.data
-    reading, pieces = read_lib.read_file(str(path), read_lib.options_of(data))
-    if len(pieces) != 1:
-        reason = f"type 2: its tracks are {len(pieces)} separate pieces" if pieces else reading.detail
-        raise RunError(f"{name} {primer} cannot be used: {reason}; expected a MIDI file with notes, or a score")
-    if reading.status != "kept":
-        console.say(name, f"{reading.status} {primer}: {reading.detail}")
+    read_as = functools.partial(music_file.read_one, path, percussion=data.percussion, sustain=data.sustain)
+    try:
+        piece, mended = read_as(tracks_apart=data.tracks == "apart")
+    except RunError as error:
+        raise RunError(f"{name} {error}") from error
+    if mended:
+        console.say(name, f"recovered {primer}: {mended}")
     if data.tracks == "apart":
-        merged = read_lib.read_file(str(path), read_lib.options_of(data)._replace(tracks_apart=False))[1][0]
-        moved = int((merged.program != pieces[0].program).sum())
+        merged, _ = read_as(tracks_apart=False)
+        moved = int((merged.program != piece.program).sum())
         if moved:
             console.say(name, f"{moved} notes get another program of their family, since this model tells tracks apart")
-    return pieces[0]
+    return piece
 
 
 def rows(

@@ -107,7 +107,7 @@ def _sampled(
     while is_open:
         first = len(chunks) * CHUNK_NOTES
         sampled = sample_lib.sample(
-            model.net, model.params, past, own, model.encoding.limits(), draw, CHUNK_NOTES, first, decode
+            model.network, model.params, past, own, model.encoding.limits(), draw, CHUNK_NOTES, first, decode
         )
         past = sampled.past
         chunks.append(np.asarray(sampled.rows))

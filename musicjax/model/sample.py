@@ -83,7 +83,7 @@ class Past(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """rows: float32 [K, L, C]; clamped: int32 [K], how many values were clamped; past: to continue from."""
+    """rows: float32 [K, L, C]; clamped: int32 [K, L], how many values of each were clamped; past: to continue from."""
 
     rows: jax.Array
     clamped: jax.Array
@@ -200,7 +200,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
         states, memory = past.states
 
         def note(carry, now):
-            (history, clamped, states, memory), (number, noise_now) = carry, now
+            (history, states, memory), (number, noise_now) = carry, now
             last = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
             if decode == "window":
                 seen = lax.dynamic_slice_in_dim(history, number, window, axis=1)
@@ -211,13 +211,13 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
                 outputs = network.read(params, read)
             rows, memory = next_rows(net, own, outputs, noise_now, last, memory)
             within = jnp.clip(rows, limits.low, limits.high)
-            clamped = clamped + jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
+            clamped = jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
             history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
-            return (history, clamped, states, memory), None
+            return (history, states, memory), clamped
 
-        carry = (history, jnp.zeros(group, jnp.int32), states, memory)
-        (history, clamped, states, memory), _ = lax.scan(note, carry, (jnp.arange(num_notes), noise))
-        return Sampled(history[:, window:], clamped, Past(history[:, num_notes:], (states, memory)))
+        carry = (history, states, memory)
+        (history, states, memory), clamped = lax.scan(note, carry, (jnp.arange(num_notes), noise))
+        return Sampled(history[:, window:], clamped.T, Past(history[:, num_notes:], (states, memory)))
 
     return lax.map(one_group, (past, keys, controls))
 

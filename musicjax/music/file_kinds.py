@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, whatever its name says."""
+"""What a file is: by its first bytes, whatever its name says, or by its name where they tell nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,21 @@ ZIP, TAR, GZIP, BZIP2, XZ = "zip archive", "tar archive", "gzip archive", "bzip2
 RAR, SEVEN_ZIP = "RAR archive", "7-Zip archive"
 ARCHIVES = (ZIP, TAR, GZIP, BZIP2, XZ, RAR, SEVEN_ZIP)
 READ_ARCHIVES = ARCHIVES[:5]
+
+# What names end with.
+SCORE_SUFFIXES = (".mxl", ".musicxml", ".xml")
+MUSIC_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", *SCORE_SUFFIXES)
+ARCHIVE_SUFFIXES = {
+    ".zip": ZIP,
+    ".tar": TAR,
+    ".tar.gz": GZIP,
+    ".tgz": GZIP,
+    ".tar.bz2": BZIP2,
+    ".tbz2": BZIP2,
+    ".tar.xz": XZ,
+    ".txz": XZ,
+}
+SUFFIXES = (*MUSIC_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 _SCORE = re.compile(rb"<(!DOCTYPE\s+)?score-(part|time)wise\b")
 _SIGNATURES = {
@@ -42,6 +57,12 @@ def of(head: bytes) -> str:
         return MIDI
     text = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")  # UTF-16, and the mark of an encoding
     return SCORE if text.startswith(b"<") and _SCORE.search(text) else ""
+
+
+def suffix_of(name: str) -> str:
+    """The one of SUFFIXES that a file's name or path ends with, in small letters; empty if it is none of them."""
+    small = name.lower().rpartition("/")[2]
+    return next((suffix for suffix in SUFFIXES if small.endswith(suffix) and len(small) > len(suffix)), "")
 
 
 def _is_tar(block: bytes) -> bool:

@@ -69,12 +69,22 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
         MidiError: the file gives no notes, or several pieces, with the reason.
         OSError: it cannot be opened.
     """
+    require_options(percussion, sustain, tracks)
+    pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain, tracks_apart=tracks == "apart")
+    return one_piece(pieces)
+
+
+def require_options(percussion: bool, sustain: str, tracks: str) -> None:
+    """Raises UsageError unless these are values that `read` takes."""
     arguments.require("percussion", percussion, bool | np.bool_, "True or False")
     if sustain not in SUSTAINS:
         raise arguments.wrong("sustain", sustain, " or ".join(SUSTAINS))
     if tracks not in TRACKS:
         raise arguments.wrong("tracks", tracks, " or ".join(TRACKS))
-    pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain, tracks_apart=tracks == "apart")
+
+
+def one_piece(pieces: Sequence[Notes]) -> Notes:
+    """The one piece of a file; raises MidiError if there are several."""
     if len(pieces) > 1:
         raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
     return pieces[0]

@@ -6,14 +6,18 @@ Shape legend of musicjax.music: N notes, P pieces, C columns.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
 from musicjax.music import bar_position
+
+if TYPE_CHECKING:
+    from musicjax.report.notebook import Shown
 
 # Of each column: its type, the lowest number in it, the first that is too high, and its range in words.
 _MIDI: np.dtype = np.dtype(np.int16)
@@ -47,6 +51,7 @@ DRUMS = 128  # the program of notes on MIDI's percussion channel, whose pitches 
 # The modes of keys: `Notes.keys` has their indices. They stand here because `music.keys` imports this file.
 MODES = ("major", "minor", "dorian", "mixolydian")
 NEGLIGIBLE_BEATS = 1e-6
+MIDI_SUFFIXES = (".mid", ".midi")  # of the files that `Notes.write` writes
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
 
 
@@ -173,6 +178,52 @@ class Notes:
         if np.shape(fields)[:1] != (len(FIELDS),):
             raise UsageError(f"fields of shape {list(np.shape(fields))}: expected [{len(FIELDS)}, notes]")
         return Notes(*fields)
+
+    def write(
+        self,
+        path: str | os.PathLike,
+        *,
+        bpm: float | None = None,
+        ticks_per_beat: int = 480,
+        program: int | None = None,
+        state_meter: bool = True,
+        end_beat: float = 0.0,
+    ) -> int:
+        """Writes the notes as a MIDI file, as `musicjax.write_midi` does, and returns how many it left out.
+
+        Args:
+            path: the file to write, .mid or .midi.
+            program: General MIDI program 0..127 for all notes but drums; None: their own.
+            bpm, ticks_per_beat, state_meter, end_beat: as in `write_midi`.
+
+        Raises:
+            UsageError: the name ends otherwise, or notes or an argument are not what MIDI has numbers for.
+            OSError: the file cannot be written.
+        """
+        from musicjax.music import midi  # which imports this file
+
+        suffixes = " or ".join(MIDI_SUFFIXES)
+        path = arguments.path_of("path", path, f"the MIDI file to write, {suffixes}")
+        if path.suffix.lower() not in MIDI_SUFFIXES:
+            raise UsageError(f"path={str(path)!r}: expected a name that ends in {suffixes}")
+        return midi.write(
+            self,
+            path,
+            bpm=bpm,
+            ticks_per_beat=ticks_per_beat,
+            programs=() if program is None else [program],
+            state_meter=state_meter,
+            end_beat=end_beat,
+        )
+
+    def play(self) -> Shown:
+        """The piece as a notebook shows it: its piano roll, and a player. Raises UsageError if these are no notes."""
+        from musicjax.report.notebook import show  # the one import that runs up, see tests/test_architecture.py
+
+        return show(self)
+
+    def _repr_html_(self) -> str:
+        return self.play()._repr_html_()
 
     def __getitem__(self, which: slice | np.ndarray) -> Notes:
         """The notes that a slice, mask [N] or index array selects, at their old places in time."""

@@ -23,7 +23,7 @@ class Shown:
 
     def __repr__(self) -> str:
         notes = ", ".join(f"{len(piece):,}" for piece in self.pieces) or "0"
-        return f"Shown(pieces of {notes} notes)"
+        return f"Shown(pieces of {notes} notes): a notebook plays it; elsewhere, Notes.write makes a MIDI file"
 
     def _repr_html_(self) -> str:
         samples = [Sample(f"piece {number}", piece) for number, piece in enumerate(self.pieces)]
@@ -48,5 +48,5 @@ def show(pieces: Notes | Sequence[Notes]) -> Shown:
         else arguments.list_of("pieces", pieces, Notes, "Notes, or a list of them")
     )
     for number, piece in enumerate(several):
-        notes_lib.check(piece, f"pieces[{number}]")
+        notes_lib.check(piece, "Notes" if isinstance(pieces, Notes) else f"pieces[{number}]")
     return Shown(several)

@@ -57,7 +57,7 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
         scored = dataset.validation
     else:
         scored = model.encoding.scored(dataclasses.replace(config.data, source=source))
-    validate = step.make_validation(model.net, config.train.batch_size, config.data.window)
+    validate = step.make_validation(model.network, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     counts = model.encoding.count(scored.rows)
     # One compiled program scores them all, so that there is no bar.

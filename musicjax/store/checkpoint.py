@@ -8,6 +8,7 @@ are on the disk. The two newest are kept: if the newest is damaged, the one befo
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from musicjax.store.metadata import Metadata
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step as step_lib
 from musicjax.training.step import TrainState
+from musicjax.version import __version__
 
 KEPT = 2
 # How many windows of the training data are saved with the model, to generate from without a primer.
@@ -155,7 +157,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = 
     """What `read` makes of the newest checkpoint that is whole; otherwise: see `restore`.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or a later version of musicjax saved it so that this one cannot read it.
     """
     while True:
         places, damaged = _newest_first(folder(workdir)), []
@@ -178,6 +180,11 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = 
             except Exception as error:  # orbax and tensorstore raise many kinds
                 if not place.is_dir():  # a run beside us has saved newer ones and removed this: look again
                     break
+                if what != "is damaged" and (writer := _newer_writer(place)):
+                    raise RunError(
+                        f"checkpoint {place} was written by musicjax {writer}, and this is {__version__}, which cannot "
+                        f"read it; install musicjax {writer} or later"
+                    ) from error
                 damaged.append(f"checkpoint {place} {what}: {_reason(error)}")
                 continue
             for line in damaged:
@@ -188,6 +195,16 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = 
                 f"{'; '.join(damaged)}; expected a whole checkpoint of this run's model that this version can read; "
                 f"put back a copy of one, or {otherwise or f'remove {folder(workdir)} to start anew'}"
             )
+
+
+def _newer_writer(place: Path) -> str:
+    """The version of musicjax that saved a checkpoint, if that is a later one; else empty."""
+    try:
+        writer = str(json.loads((place / "metadata" / "metadata").read_text())["versions"]["musicjax"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    saved, own = ([int(number) for number in re.findall(r"\d+", version)] for version in (writer, __version__))
+    return writer if saved > own else ""
 
 
 def _newest_first(place: Path) -> list[Path]:

@@ -31,14 +31,15 @@ class Model:
 
     Attributes:
         encoding: with the constants learned from its training data.
-        net, params: the network and the parameters chosen.
+        network, params: the Flax module and the parameters chosen; `network.apply({"params": params}, windows)` gives
+            its outputs.
         deviation: float32 [C], standard deviation of the validation residual under these parameters.
         primers: float32 [M, T, C], windows of the training data.
         metadata: the config, and what else was saved with the parameters.
     """
 
     encoding: Encoding
-    net: MusicLSTM
+    network: MusicLSTM
     params: dict
     deviation: jax.Array
     primers: jax.Array
@@ -49,16 +50,12 @@ class Model:
         """The config that it was trained with."""
         return self.metadata.config
 
-    @property
-    def network(self) -> MusicLSTM:
-        """The Flax module; `network.apply({"params": model.params}, windows)` gives its outputs."""
-        return self.net
-
     def log_prob(self, notes: Notes) -> dict[str, np.ndarray]:
         """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
 
         Rows of note events are notes, with an edge before the first and after the last if the model knows form. Rows of
-        frames have one column, "frame". Each row is given all rows before it.
+        frames have one column, "frame". Each row is given all rows before it. A note without a bin of its own gets the
+        nearest; a line says how many did.
 
         Raises:
             UsageError: the model predicts a mean and no distribution, or the piece has fewer than two rows.
@@ -72,8 +69,8 @@ class Model:
             )
         rows, count = self._rows(notes)
         if count < 2:
-            raise UsageError("log_prob: the piece has a single row; expected at least two")
-        found = np.asarray(_log_probs(self.net, self.params, rows))[0, : count - 1]
+            raise UsageError("log_prob: the piece has fewer than two rows; expected two notes that begin apart")
+        found = np.asarray(_log_probs(self.network, self.params, rows))[0, : count - 1]
         return dict(zip(names, found.T, strict=True))
 
     def hidden_states(self, notes: Notes) -> np.ndarray:
@@ -83,11 +80,11 @@ class Model:
             RunError: none of the notes can be written in the encoding.
         """
         rows, count = self._rows(notes)
-        return np.asarray(_hidden(self.net, self.params, rows))[0, :count]
+        return np.asarray(_hidden(self.network, self.params, rows))[0, :count]
 
     def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
         """(a piece as rows [1, L or more, C], L). The padding comes last, so it changes nothing before it."""
-        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read_midi gives")
+        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read gives")
         notes_lib.check(notes, "notes")
         rows = self.encoding.rows(notes)
         return np.pad(rows, ((0, _power_of_two(len(rows)) - len(rows)), (0, 0)))[None], len(rows)

@@ -208,7 +208,8 @@ function compose(plan, wish, random) {
     const looping = how.stopLoops ? loopsOn(memory, row) : new Set();
     const again = runsOn(memory, how.noRepeat);
     const inRange = (pitch) => pitch + offset >= 0 && pitch + offset < sizes[at.pitch];
-    const may = (pitch) => isDrums(row) || inRange(pitch), fits = (pitch) => !looping.has(pitch) && !again.has(pitch);
+    const may = (pitch) => isDrums(row) || inRange(pitch);
+    const fits = (pitch) => pitch > 0 && !looping.has(pitch) && !again.has(pitch); // 0 is the pitch of edges
     row[at.pitch] = choose(row, at.pitch, { may, fits });
     for (const column of predicted.slice(predicted.indexOf(at.pitch) + 1)) row[column] = choose(row, column, {});
     remembered(memory, now);
