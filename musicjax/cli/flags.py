@@ -32,7 +32,7 @@ COMMANDS = {
     "evaluate": "score a model on held-out or other data, as JSON",
     "data": "show what is kept of a folder, what is skipped, and why",
     "report": "draw the figures of a run and rebuild its page",
-    "export": "write a trained model for other programs, or as a page that composes",
+    "export": "write a model's weights, ONNX, or a page that composes",
 }
 # A command without flags, see `cli.completion`.
 COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish complete commands and flags"

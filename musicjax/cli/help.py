@@ -43,9 +43,9 @@ EXAMPLES = {
         "musicjax && musicjax report --workdir=runs/demo": "after a first run",
     },
     "export": {
-        "musicjax export": "the built-in one",
-        "musicjax export --workdir=runs/mine": "your own",
-        "musicjax export --workdir=runs/mine --output=my.safetensors": "under a name",
+        "musicjax export --workdir=runs/mine": "the weights",
+        "musicjax export --workdir=runs/mine --output=mine.onnx": "for other programs",
+        "musicjax export --output=player.html": "a page that composes",
     },
 }
 NOTES = (
