@@ -102,7 +102,7 @@ def test_keys_move_with_the_beats_of_a_piece():
     assert shorter.keys.tolist() == [[0, 0, 0], [2, 7, 0], [shorter.onset_beats[2], 9, 1]]
     end = split._from_its_measure(notes_of([0] * 8, keys=keys[:2])[5:])
     assert end.onset_beats.tolist() == [1, 2, 3]
-    assert end.keys.tolist() == [[-4, 0, 0], [-2, 7, 0]]
+    assert end.keys.tolist() == [[-2, 7, 0]]
     assert end.key_at(1).tolist() == [[0, 7, 0]] and end.key_at(-3).tolist() == [[0, 0, 0]]
 
 
