@@ -371,6 +371,8 @@ def tables(machine: str) -> dict[str, str]:
     made = {"speed": speed(of_all), "own_folders": own_folders(of_all)}
     if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
         made["train"] = train(kept["train"])
+    if "train-dropin" in kept:
+        made["train_dropin"] = train(kept["train-dropin"])
     if "sample" in kept:
         most = kept["sample"]["settings"]["most"]
         made["sample"] = sample(kept["sample"], "", "sampling one output")

@@ -1,13 +1,13 @@
 """Training speed beside every peer that is installed, in turns.
 
     python -m benchmarks.train [--peers=musicjax-float32,keras-jax,...] [--repeats=5] [--units=512] [--batch=200]
-                               [--window=50] [--windows=2000] [--save]
+                               [--window=50] [--windows=2000] [--save] [--name=train]
 
 Rows have the paper's shape, three columns, with random values in 0..1; the arithmetic does not depend on them. Before
 anything is timed, the loss and the gradient of every peer are compared on the same weights. The first pass of each,
 which compiles, does not count. FLOP are those of the model, forward and backward, nothing counted twice. Their share is
 of the speed of matrix products alone in the same precision, measured in the same run. Prints a table and, as its last
-line, one JSON object.
+line, one JSON object, which --save keeps under this name.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
 
 def main() -> None:
     asked = alternate.arguments(
-        __doc__, peers=",".join(PEERS), repeats=5, units=512, batch=200, window=50, windows=2000
+        __doc__, peers=",".join(PEERS), repeats=5, units=512, batch=200, window=50, windows=2000, name="train"
     )
     names = asked.peers.split(",")
     with tempfile.TemporaryDirectory() as folder:
@@ -96,9 +96,9 @@ def main() -> None:
         "gemm_shares": shares,
         "roof_gflops": roofs,
         "peers": said,
-        "settings": {name: value for name, value in vars(asked).items() if name not in ("peers", "save")},
+        "settings": {name: value for name, value in vars(asked).items() if name not in ("peers", "save", "name")},
     }
-    alternate.finish("train", result, asked.save)
+    alternate.finish(asked.name, result, asked.save)
 
 
 if __name__ == "__main__":
