@@ -19,9 +19,10 @@ def result(path: str) -> dict[str, Any]:
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{path}: {error}; expected a result of a benchmark") from error
-    if not isinstance(found, dict) or "benchmark" not in found:
-        raise argparse.ArgumentTypeError(f"{path}: expected a JSON object with a field benchmark")
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise argparse.ArgumentTypeError(f"{path}: {reason}; expected a result of a benchmark") from error
+    if not isinstance(found, dict) or not {"benchmark", "machine"} <= found.keys():
+        raise argparse.ArgumentTypeError(f"{path}: expected a JSON object with the fields benchmark and machine")
     return found
 
 

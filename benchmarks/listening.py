@@ -53,7 +53,7 @@ def html(runs: list[Path], shown: int) -> str:
         pieces=len(list((runs[0] / "music").glob("*.mid"))),
         shown=shown,
         style=page.text("page.css"),
-        script=page.text("page.js"),
+        script=page.text("sound.js") + page.text("page.js"),
         numbers={"charts": [], "samples": [pieces.milliseconds(card["shown"]) for card in players]},
     )
 

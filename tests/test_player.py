@@ -39,6 +39,8 @@ OPEN = """
 const told = JSON.parse(document.getElementById("constants").textContent);
 const opened = openModel(told, unpackWeights(document.getElementById("weights").textContent, told.shapes));
 """
+# A hidden page hands notes on 1.5 seconds ahead, so that a busy machine is not late.
+HIDDEN = "Object.defineProperty(document, 'hidden', { value: true }), 0"
 # Counts the notes that the page hands to the audio clock: when, at which time of the page, and how loud they are.
 SPY = """
 window.struck = [];
@@ -219,6 +221,7 @@ def test_the_page_of_the_model_that_comes_with_musicjax_is_small_and_whole(built
 def test_it_plays_one_piece_after_the_other(browser, builtin):
     browser.events.clear()
     browser.open(builtin.as_uri() + "#7")
+    browser.value(HIDDEN)
     first = browser.value("document.getElementById('piece').textContent")
     assert first.startswith("Piece 7: ") and "bars" in first
     browser.value("window.clicked = performance.now(); document.getElementById('play').click()")
@@ -230,7 +233,8 @@ def test_it_plays_one_piece_after_the_other(browser, builtin):
     # Fast, so that the piece ends soon.
     browser.value("tempo.value = 240; tempo.dispatchEvent(new Event('input'))")
     browser.wait("document.getElementById('piece').textContent.startsWith('Piece 8: ')")
-    assert browser.value("window.struck.every(([at], k, all) => k === 0 || at >= all[k - 1][0] - 0.5)")
+    late = "window.struck.filter(([at, , , clock]) => at <= clock).length"
+    assert browser.value(late) == 0, "also the first notes of a piece are handed on before their time"
     browser.value("document.getElementById('play').click()")
     count = browser.value("window.struck.length")
     browser.value("new Promise((done) => setTimeout(done, 600))")
@@ -238,10 +242,38 @@ def test_it_plays_one_piece_after_the_other(browser, builtin):
     assert browser.complaints() == [] and browser.requests() == [builtin.as_uri()]
 
 
+def test_a_pause_loses_no_note(browser, builtin):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#7")
+    browser.value(HIDDEN)
+    browser.value("play.click()")
+    browser.wait("window.struck.length > 5")
+    pending = browser.value(
+        "(() => { play.click(); const now = struck.at(-1)[3]; return struck.filter(([at]) => at > now).length })()"
+    )
+    before = browser.value("window.struck.length")
+    browser.value("play.click()")
+    assert 0 < pending <= browser.value("window.struck.length") - before
+    browser.value("play.click()")
+
+
+def test_after_a_stall_it_leaves_out_what_it_missed(browser, builtin):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#7")
+    browser.value("play.click()")
+    browser.wait("window.struck.length > 5")
+    browser.value("(() => { const until = performance.now() + 3000; while (performance.now() < until); })()")
+    browser.value("new Promise((done) => setTimeout(done, 500))")
+    most = "Math.max(...struck.map(([at], k, all) => all.filter(([other]) => Math.abs(other - at) < 0.02).length))"
+    assert browser.value(most) <= 12, "no more at once than a chord has"
+    browser.value("play.click()")
+
+
 def test_the_same_number_in_its_address_gives_the_same_piece_which_it_saves_as_midi(browser, builtin, tmp_path):
     saved = (
         "(async () => { let blob; URL.createObjectURL = (one) => { blob = one; return 'data:,'; };"
         " HTMLAnchorElement.prototype.click = function () {}; document.getElementById('save').click();"
+        " while (!blob) await new Promise((done) => setTimeout(done, 20));"
         " return Array.from(new Uint8Array(await blob.arrayBuffer())); })()"
     )
     found = []
@@ -288,7 +320,7 @@ def test_another_key_of_the_same_mode_moves_the_piece_and_another_mode_begins_on
 
 def test_what_it_cannot_hold_is_refused_by_name(trained_notes, trained_frames, tmp_path):
     for workdir in (trained_notes, trained_frames):
-        with pytest.raises(UsageError, match="needs a model of note events"):
+        with pytest.raises(UsageError, match="needs a model that knows where pieces end"):
             export.write(musicjax.load(workdir), tmp_path / "player.html")
     assert not list(tmp_path.iterdir())
 

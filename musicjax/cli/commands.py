@@ -38,7 +38,10 @@ OBEYED = {
     "export": ("data.cache",),
 }
 # What the page of new pieces says was asked for, beside the model and the seed.
-TOLD = ("primer", "infill", "vary", "bars", "beats", "num_notes", "seconds", "bpm", "program")
+TOLD = (
+    *("primer", "keep", "infill", "from_bar", "to_bar", "vary", "amount", "bars", "beats", "num_notes", "seconds"),
+    *("key", "scale", "meter", "bpm", "instruments", "program", "temperature", "top_k", "top_p", "min_p", "best_of"),
+)
 
 
 def run(call: Call) -> int:
@@ -85,7 +88,8 @@ def _train(call: Call) -> None:
 
         config = choose.choose(config, workdir, options["minutes"] or flags.MINUTES, call.given, began)
     elif call.chooses:
-        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew")
+        unused = "; --minutes is for new runs, and changes nothing here" if options["minutes"] else ""
+        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew{unused}")
     summary = train.train(config, workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
@@ -162,6 +166,8 @@ def _generate(call: Call) -> None:
         paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
     for path in [*paths, *(swept.others if swept else [])]:
         console.result(console.printable(str(path)))
+    if options["audio"] == "auto" and request.audio == "none":
+        console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
     if request.audio != "none" and pieces:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)

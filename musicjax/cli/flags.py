@@ -102,6 +102,20 @@ ALIASES = {
     "qpm": ("float", "bpm", 1),
     "num_steps": ("integer", "beats", 4),
 }
+# What else people type, and the flag that it means.
+TYPED = {
+    "tempo": "bpm",
+    "speed": "bpm",
+    "count": "num_outputs",
+    "outputs": "num_outputs",
+    "model": "workdir",
+    "time": "meter",
+    "timesignature": "meter",
+    "time_signature": "meter",
+    "continue": "primer",
+    "instrument": "program",
+    "length": "bars",
+}
 # The config that the data choose, and how long that may take.
 AUTO, MINUTES, LEAST_MINUTES, MOST_MINUTES = "auto", 10.0, 1, 1440
 # A list of values goes to the trials, whose fields have plural names.
@@ -205,7 +219,8 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
     except flags.Error as error:
         raise UsageError(_plain(str(error))) from error
     if unexpected:
-        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value")
+        hint = _of_path(unexpected[0]) if command in FLAGS["data"].commands else ""
+        raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value{hint}")
     return values
 
 
@@ -220,9 +235,14 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
     command, *words = argv if argv and not argv[0].startswith("-") else ["train", *argv]
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, [*COMMANDS, COMPLETION], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else _of_path(command)
         raise UsageError(f"unknown command {command!r}: expected one of {', '.join([*COMMANDS, COMPLETION])}{hint}")
     return command, words
+
+
+def _of_path(word: str) -> str:
+    """A question, where a word names music on this machine; empty if it does not."""
+    return f"; did you mean --data={word}?" if os.path.exists(word) else ""
 
 
 def _define(command: str, values: flags.FlagValues) -> None:
@@ -319,7 +339,9 @@ def _unknown(command: str, name: str) -> UsageError:
     fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
     said = f"{command} takes no flag --{name}"
-    if fields:
+    if TYPED.get(name) in own:
+        said += f"; did you mean --{TYPED[name]}?"
+    elif fields:
         said += f"; did you mean --config.{fields[0]}?"
     elif present in own:
         said += f"; did you mean --{present}?"

@@ -22,8 +22,7 @@ def of(config: Config, bins: Bins, net: MusicLSTM) -> dict[str, Any]:
     head, params = net.head, sampling_params.of_config(config.sample)
     assert isinstance(head, Categorical)
     steps, sounds = (table.tolist() for table in note_bins.steps_of(bins))
-    temperature = params.temperature or 1.0
-    interval, pitch, duration, velocity = (one / temperature for one in params.temperatures)
+    interval, pitch, duration, velocity = config.sample.own.temperature_factors or (1.0,) * 4
     return {
         "at": {name: column for column, name in enumerate(note_bins.COLUMNS)},
         "sizes": list(head.sizes),

@@ -1,7 +1,7 @@
 """Note events: a row is a note as bins that are learned from the training pieces. See `music.note_bins` for the rows.
 
 The network predicts interval, instrument, pitch, duration and velocity of the next note one after the other, each given
-those before it. What else a row shows follows from the past or is told.
+those before it. All other columns follow from the past or from the plan of the piece.
 
 Shape legend: N rows, C columns, Q parts, T rows a window, K outputs, L rows sampled.
 """

@@ -85,7 +85,7 @@ def content(model: Model) -> bytes:
     try:
         from onnx import helper, numpy_helper
     except ImportError as error:
-        raise RunError("export needs onnx: pip install 'musicjax[export]'") from error
+        raise RunError("export needs onnx: pip install onnx") from error
 
     def info(port: _Port) -> Any:
         dtype = helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))

@@ -7,6 +7,7 @@ writes. Its weights are rounded to 16 bits.
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import numpy as np
 
@@ -22,15 +23,22 @@ TEMPOS, TEMPERATURES = (30, 240), (0.3, 1.6)  # least and most of the sliders
 
 
 def content(model: Model) -> bytes:
-    """The page; raises UsageError for models of anything but note events with key and form."""
+    """The page; raises UsageError unless it is a model of note events with form, whose weights fit into 16 bits."""
     constants = model.encoding.constants()
     if not constants:
         raise UsageError(
-            "the page that composes needs a model of note events that knows where pieces end; expected one of the "
-            "config auto, demo or events, or another file, such as --output=model.safetensors"
+            "the page that composes needs a model that knows where pieces end; train one with this version "
+            "(--config=auto, demo or events), or write the weights with --output=model.safetensors"
         )
     arrays = weights.arrays_of(model.params)
-    halves = np.concatenate([array.ravel() for array in arrays.values()]).astype("<f2")
+    halves = np.concatenate([array.ravel() for array in arrays.values()])
+    with np.errstate(over="ignore"):
+        halves = halves.astype("<f2")
+    if not np.isfinite(halves).all():
+        raise UsageError(
+            "a weight of this model is too large for the page that composes, whose numbers have 16 bits; write the "
+            "weights with --output=model.safetensors"
+        )
     style = page.text("page.css") + page.text("player.css")
     script = "".join(page.text(name) for name in ("sound.js", "model.js", "player.js"))
     modes = sorted({mode - 1 for _, mode, _, _ in constants["openings"] if mode})
@@ -38,7 +46,7 @@ def content(model: Model) -> bytes:
         page.environment()
         .get_template("player.html.j2")
         .render(
-            title=f"Music from the model {model.config.name}",
+            title=f"{model.config.name}: {Path(model.config.data.source).name}",
             units=constants["units"],
             parameters=halves.size,
             keys=[
@@ -50,7 +58,7 @@ def content(model: Model) -> bytes:
             ],
             programs=[(program, instruments.name_of(program)) for program in PROGRAMS],
             tempo=(*TEMPOS, round(_within(constants["bpm"], TEMPOS))),
-            temperature=(*TEMPERATURES, _within(constants["temperature"], TEMPERATURES)),
+            temperature=(*TEMPERATURES, round(_within(constants["temperature"], TEMPERATURES), 2)),
             policy=page.policy(style, script),
             style=style,
             script=script,

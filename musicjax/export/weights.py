@@ -23,5 +23,5 @@ def content(model: Model) -> bytes:
     try:
         from safetensors import numpy as safetensors
     except ImportError as error:
-        raise RunError("export needs safetensors: pip install 'musicjax[export]'") from error
+        raise RunError("export needs safetensors: pip install safetensors") from error
     return safetensors.save(arrays_of(model.params), {"program": "musicjax"})

@@ -23,7 +23,7 @@ from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi, splice
 from musicjax.music import notes as notes_lib
-from musicjax.music.notes import DRUMS, Notes
+from musicjax.music.notes import COLUMNS, DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
@@ -250,6 +250,10 @@ def write(
         left_out += write_file(played_by(program, notes), path, ticks, end_beat)
     if replaced:
         console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
+    different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
+    same = sum(len(notes) > 0 for notes in pieces) - len(different)
+    if same:
+        console.say("same", f"{same} of {len(paths)} files hold the notes of another; raise --temperature for others")
     empty = sum(not len(notes) for notes in pieces)
     if empty:
         console.say("empty", f"{empty} of {len(paths)} files: no note begins in so short a time")

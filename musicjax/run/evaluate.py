@@ -60,7 +60,7 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
     validate = step.make_validation(model.network, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     counts = model.encoding.count(scored.rows)
-    # One compiled program scores them all, so that there is no bar.
+    # One compiled program scores them all, so there is no bar.
     console.say("scoring", ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
     return epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority) | {
         **counts,

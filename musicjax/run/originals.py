@@ -1,4 +1,4 @@
-"""The originals of a run's samples: real pieces, no longer than these, to be listened to beside them."""
+"""The originals of a run's samples: real pieces, no longer than the samples, to be listened to beside them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
         own, piece = chosen[number % len(chosen)]
         notes, path = beginning(piece, sample.seconds), original_path(folder, name)
         if len(notes):
-            told = {"piece": own, "whole": len(notes) == len(piece), "held_out": bool(music.held_out)}
+            told = {
+                "piece": own,
+                "whole": len(notes) == len(piece) and notes.duration.sum() >= piece.duration.sum(),
+                "held_out": bool(music.held_out),
+            }
             found[name] = Original(notes, path, told)
             generate.prepare_folder(path.parent)
             left_out += generate.write_file(notes, path, splice.ticks_per_beat(notes))

@@ -201,9 +201,9 @@ def _newer_writer(place: Path) -> str:
     """The version of musicjax that saved a checkpoint, if that is a later one; else empty."""
     try:
         writer = str(json.loads((place / "metadata" / "metadata").read_text())["versions"]["musicjax"])
-    except (OSError, ValueError, KeyError, TypeError):
+        saved, own = ([int(number) for number in re.findall(r"\d+", version)] for version in (writer, __version__))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
-    saved, own = ([int(number) for number in re.findall(r"\d+", version)] for version in (writer, __version__))
     return writer if saved > own else ""
 
 

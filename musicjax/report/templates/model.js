@@ -5,6 +5,7 @@
 
 const openModel = (model, weights) => {
 const { at, sizes, order, predicted, matched, units, layers, embedding, headUnits } = model;
+const MOST_NOTES_PER_BAR = 200;
 const sum = (numbers) => numbers.reduce((total, one) => total + one, 0);
 const begins = (columns) => { // where the bins of each of some columns begin, put end to end
   let total = 0;
@@ -177,9 +178,10 @@ function drawn(shares, temperature, random) {
 // `plan` has the bins of meter and mode, the bars and the tonic; `wish` is asked for each note: temperature, topP, minP,
 // noRepeat, stopLoops.
 function compose(plan, wish, random) {
-  const memory = remember(edgeOf(plan), plan.bars), offset = plan.tonic > 6 ? plan.tonic - 12 : plan.tonic;
+  const memory = remember(edgeOf(plan), plan.bars), most = MOST_NOTES_PER_BAR * plan.bars;
   let states = noState();
   const next = () => {
+    if (memory.drawn >= most) return null;
     const how = wish(), last = memory.rows[memory.rows.length - 1];
     states = advance(last, states);
     const outputs = read(states);
@@ -207,6 +209,7 @@ function compose(plan, wish, random) {
     row[at.instrument] = choose(row, at.instrument, {});
     const looping = how.stopLoops ? loopsOn(memory, row) : new Set();
     const again = runsOn(memory, how.noRepeat);
+    const offset = plan.tonic > 6 ? plan.tonic - 12 : plan.tonic; // of the key that is wished now
     const inRange = (pitch) => pitch + offset >= 0 && pitch + offset < sizes[at.pitch];
     const may = (pitch) => isDrums(row) || inRange(pitch);
     const fits = (pitch) => pitch > 0 && !looping.has(pitch) && !again.has(pitch); // 0 is the pitch of edges

@@ -7,7 +7,7 @@ const model = openModel(told, unpackWeights(document.getElementById("weights").t
 const [play, skip, save, roll, status, place, key, tempo, temperature, instrument, volume] =
   ["play", "skip", "save", "roll", "piece", "place", "key", "tempo", "temperature", "instrument", "volume"]
     .map((name) => document.getElementById(name));
-const DRUMS = 128, MARGIN_SECONDS = 0.1;
+const DRUMS = 128, MARGIN_SECONDS = 0.1, LATE_SECONDS = 0.1;
 // How far ahead notes are composed, and handed to the audio clock: further where the timer fires once a second.
 const composedSeconds = 4, handedSeconds = () => (document.hidden ? 1.5 : 0.3);
 
@@ -23,8 +23,8 @@ function chance(seed) { // mulberry32: 32 bits of state
   };
 }
 
-const given = /^#(\d+)$/.exec(location.hash);
-let seed = given ? Number(given[1]) : crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
+const SEEDS = 2 ** 32, given = /^#(\d+)$/.exec(location.hash);
+let seed = given ? Number(given[1]) % SEEDS : crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
 
 // Pieces.
 
@@ -40,8 +40,9 @@ function begin(from) {
   const fitting = wished ? told.openings.filter((opening) => opening[1] === wished[1]) : told.openings;
   const [tonic, mode, meter, bars] = fitting[Math.floor(random() * fitting.length)];
   const plan = { tonic: wished ? wished[0] : tonic, mode, meter, bars };
-  const length = bars * told.stepsPerBar[meter];
-  return { seed: seed++, plan, from, length, notes: [], ended: false, composer: model.compose(plan, wish, random) };
+  const length = bars * told.stepsPerBar[meter], own = seed;
+  seed = (seed + 1) % SEEDS;
+  return { seed: own, plan, from, length, notes: [], handed: 0, ended: false, composer: model.compose(plan, wish, random) };
 }
 
 // The next note of a piece; or it has ended.
@@ -70,18 +71,14 @@ const programOf = (note) => (note.drums ? DRUMS : instrument.value ? Number(inst
 // Time.
 
 let step = 0, seconds = 0; // a step of the page's time, and when the audio clock reaches it
-let bus = null, timer = 0, drawing = 0, handed = 0; // how many notes of the present piece the audio clock has
+let bus = null, timer = 0, drawing = 0;
 const secondsPerStep = () => 60 / Number(tempo.value) / stepsPerBeat;
 const stepNow = () => (bus ? step + (sound.now() - seconds) / secondsPerStep() : step);
 const whenSounds = (at) => seconds + (at - step) * secondsPerStep();
 
-function tick() {
-  const now = stepNow(), until = now + composedSeconds / secondsPerStep();
-  while (pieces.length > 1 && pieces[1].from <= now) {
-    pieces.shift();
-    handed = 0;
-    announce();
-  }
+// Composes what is to come in the next seconds.
+function composeAhead() {
+  const until = stepNow() + composedSeconds / secondsPerStep();
   for (let last = pieces[pieces.length - 1]; ;) {
     const reached = last.notes.length ? last.notes[last.notes.length - 1].step : 0;
     if (last.from + (last.ended ? last.length : reached) > until) break;
@@ -91,10 +88,24 @@ function tick() {
       pieces.push(last);
     }
   }
-  const [piece] = pieces, ahead = now + handedSeconds() / secondsPerStep();
-  for (; handed < piece.notes.length && piece.from + piece.notes[handed].step < ahead; handed++) {
-    const note = piece.notes[handed], when = Math.max(whenSounds(piece.from + note.step), sound.now());
-    sound.strike(bus, sounding(note, piece), programOf(note), note.velocity, when, note.length * secondsPerStep(), 0);
+}
+
+// Goes on to the next piece where its time has come, and hands the audio clock what sounds next.
+function tick() {
+  const now = stepNow();
+  while (pieces.length > 1 && pieces[1].from <= now) {
+    pieces.shift();
+    announce();
+  }
+  composeAhead();
+  const ahead = now + handedSeconds() / secondsPerStep();
+  for (const piece of pieces) { // `handed` of its notes are with the audio clock
+    for (; piece.handed < piece.notes.length && piece.from + piece.notes[piece.handed].step < ahead; piece.handed++) {
+      const note = piece.notes[piece.handed], when = whenSounds(piece.from + note.step);
+      if (when < sound.now() - LATE_SECONDS) continue; // after a stall, what is missed is left out
+      const seconds = note.length * secondsPerStep();
+      sound.strike(bus, sounding(note, piece), programOf(note), note.velocity, Math.max(when, sound.now()), seconds, 0);
+    }
   }
 }
 
@@ -112,7 +123,7 @@ function start() {
   seconds = sound.now() + MARGIN_SECONDS;
   timer = setInterval(tick, 100);
   tick();
-  shown(true);
+  show(true);
   draw();
 }
 
@@ -121,10 +132,11 @@ function stop() {
   sound.silence(bus);
   bus = null;
   clearInterval(timer);
-  shown(false);
+  for (const piece of pieces) piece.handed = piece.notes.filter((note) => piece.from + note.step < step).length;
+  show(false);
 }
 
-function shown(playing) {
+function show(playing) {
   document.getElementById("player").classList.toggle("playing", playing);
   play.setAttribute("aria-label", playing ? "Pause" : "Play");
 }
@@ -138,9 +150,8 @@ function renew() {
   anchor();
   seconds += MARGIN_SECONDS;
   pieces.splice(0, pieces.length, begin(Math.ceil(step)));
-  handed = 0;
   announce();
-  if (bus) tick();
+  composeAhead();
   draw();
 }
 
@@ -153,7 +164,7 @@ function announce() {
 // The piano roll, which turns its pages where motion is not wanted.
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933"];
+const swatches = [...document.querySelectorAll("#swatches line")].map((line) => getComputedStyle(line));
 const BEFORE_BEATS = 4, SHOWN_BEATS = 16, LOW = 24, HIGH = 100, FRAME_MILLISECONDS = 50;
 
 function draw() {
@@ -174,7 +185,7 @@ function draw() {
       const left = x(one.from + note.step), wide = Math.max(note.length * perStep - scale, 2 * scale);
       if (left + wide < 0 || left > width) continue;
       const lit = bus && one.from + note.step <= now && now < one.from + note.step + note.length;
-      paint.fillStyle = lit ? style.getPropertyValue("--playhead") : COLORS[told.programs.indexOf(note.program) % COLORS.length];
+      paint.fillStyle = lit ? style.getPropertyValue("--playhead") : swatches[told.programs.indexOf(note.program) % swatches.length].stroke;
       const pitch = Math.min(Math.max(sounding(note, one), LOW), HIGH - 1);
       paint.fillRect(left, (HIGH - 1 - pitch) * perPitch, wide, Math.max(perPitch - 1, 2));
     }
@@ -196,10 +207,15 @@ function midi(piece) {
     if (!channels.has(program)) channels.set(program, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15][channels.size % 15]);
     return channels.get(program);
   };
+  const keys = new Map(), ticks = (steps) => Math.round(steps * TICKS / stepsPerBeat);
   for (const note of piece.notes) {
-    const channel = channelOf(programOf(note)), pitch = sounding(note, piece);
-    const [from, to] = [note.step, note.step + note.length].map((one) => Math.round(one * TICKS / stepsPerBeat));
-    events.push([from, 1, [0x90 | channel, pitch, note.velocity]], [Math.max(to, from + 1), 0, [0x80 | channel, pitch, 0]]);
+    const channel = channelOf(programOf(note)), pitch = sounding(note, piece), from = ticks(note.step);
+    const off = [Math.max(ticks(note.step + note.length), from + 1), 0, [0x80 | channel, pitch, 0]];
+    const before = keys.get(128 * channel + pitch);
+    if (before?.from === from) continue; // one key is struck once at a time
+    if (before) before.off[0] = Math.min(before.off[0], from); // and is up before it is struck again
+    keys.set(128 * channel + pitch, { from, off });
+    events.push([from, 1, [0x90 | channel, pitch, note.velocity]], off);
   }
   const [numerator, denominator] = told.meters[piece.plan.meter];
   const head = [[0x58, [numerator, Math.log2(denominator), 24, 8]], [0x51, number(Math.round(6e7 / Number(tempo.value)), 3)]];
@@ -210,7 +226,7 @@ function midi(piece) {
     track.push(...delta(tick - last), ...bytes);
     last = tick;
   }
-  track.push(0, 0xff, 0x2f, 0);
+  track.push(...delta(Math.max(ticks(piece.length) - last, 0)), 0xff, 0x2f, 0);
   const text = (letters) => [...letters].map((letter) => letter.charCodeAt(0));
   const header = [...text("MThd"), ...number(6, 4), ...number(0, 2), ...number(1, 2), ...number(TICKS, 2)];
   return Uint8Array.from([...header, ...text("MTrk"), ...number(track.length, 4), ...track]);
@@ -220,9 +236,14 @@ function midi(piece) {
 
 play.addEventListener("click", () => (bus ? stop() : start()));
 skip.addEventListener("click", renew);
-save.addEventListener("click", () => {
-  const [piece] = pieces;
-  while (!piece.ended) composeNote(piece);
+save.addEventListener("click", async () => {
+  const [piece] = pieces, pause = () => new Promise((done) => setTimeout(done));
+  save.disabled = true;
+  for (let count = 1; !piece.ended; count++) {
+    composeNote(piece);
+    if (count % 8 === 0) await pause(); // so that the music goes on
+  }
+  save.disabled = false;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([midi(piece)], { type: "audio/midi" }));
   link.download = `piece-${piece.seed}.mid`;
@@ -234,6 +255,7 @@ key.addEventListener("change", () => {
   if (!wished) return;
   if (wished[1] !== piece.plan.mode) return void renew();
   pieces.splice(1);
+  seed = (piece.seed + 1) % SEEDS;
   [piece.plan.tonic] = wished;
   announce();
   draw();
@@ -246,12 +268,16 @@ tempo.addEventListener("input", () => {
   tempo.value = bpm = chosen;
 });
 for (const control of [tempo, temperature]) {
-  control.addEventListener("input", () => { control.parentElement.querySelector("output").value = control.value; });
+  const tell = () => { control.parentElement.querySelector("output").value = control.value; };
+  control.addEventListener("input", tell);
+  tell(); // a browser may restore what was chosen before
 }
+addEventListener("hashchange", () => location.reload());
 volume.addEventListener("input", () => sound.setVolume(Number(volume.value)));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) draw(); });
 addEventListener("resize", draw);
 pieces.push(begin(0));
+composeAhead();
 announce();
 draw();
 for (const button of [play, skip, save]) button.disabled = false;
