@@ -66,7 +66,7 @@ def test_every_benchmark_takes_the_arguments_that_a_document_gives_it(document, 
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_alone)
     for name in ("train-here.json", "train-there.json"):
-        (tmp_path / name).write_text('{"benchmark": "train"}')
+        (tmp_path / name).write_text('{"benchmark": "train", "machine": {}}')
     monkeypatch.chdir(tmp_path)
     for text in (*blocks(document), *spans(document)):
         if text.startswith("python -m benchmarks."):

@@ -176,7 +176,7 @@ def test_the_page_plays_an_original_beside_its_sample_and_says_what_it_is(workdi
     text = path.read_text()
     assert labels(text) == ["seed0-000", "Beside seed0-000: h0.mid", "seed0-001"] and left_out == []
     assert "<p>The beginning of a real piece, held out of training</p>" in text
-    assert "Beside each stands a real piece" in text
+    assert "The real pieces beside them are for comparison" in text
     assert {f"./samples/originals/seed0-000-original.{kind}" for kind in ("mid", "wav")} <= set(
         re.findall(r'<a href="([^"]*)" download', text)
     )
