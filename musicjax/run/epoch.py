@@ -234,7 +234,8 @@ def advance(
     # If the best trial has diverged since, its last finite deviation stays.
     deviation = arrays.deviation
     if np.isfinite(epoch.deviation[best]).all():
-        deviation = jnp.asarray(epoch.deviation[best], jnp.float32)
+        # Converted by NumPy: a program would wait for the epoch that is under way, and the checkpoint with it.
+        deviation = jax.device_put(np.asarray(epoch.deviation[best], np.float32))
     best_params, best_deviation = arrays.best_params, arrays.best_deviation
     if progress_of_each[best].best_loss < metadata.best_loss:
         metadata = dataclasses.replace(metadata, best_epoch=number, best_loss=progress_of_each[best].best_loss)
