@@ -96,6 +96,8 @@ WRONG_USAGE = {
     "unknown flag": (["--workdri=x"], ["workdri", "workdir", "musicjax train --help"]),
     "field as a flag": (["--epochs=3"], ["--epochs", "--config.train.epochs"]),
     "section as a flag": (["--model=x"], ["--model", "--config.model.units"]),
+    "another word for a flag": (["generate", "--tempo=90"], ["--tempo", "did you mean --bpm?"]),
+    "a model to generate from": (["generate", "--model=runs/mine"], ["did you mean --workdir?"]),
     "data beside its field": (["--data=x", "--config.data.source=y"], ["--data and --config.data.source", "one of"]),
     "config that report does not need": (["report", "--workdir=run", "--config=demo"], ["report takes no config"]),
     "word for a number": (["--config.train.epochs=many"], ["expected a whole number"]),
@@ -289,7 +291,8 @@ def test_a_workdir_that_is_a_file_or_below_one(capsys, clips, tmp_path, workdir)
     (tmp_path / "file").write_text("in the way")
     _fails(capsys, ["train", f"--workdir={workdir}", *_tiny(clips)], FAILED, workdir, "is not a folder", "--workdir")
     for command in ("generate", "evaluate"):
-        _fails(capsys, [command, f"--workdir={workdir}"], FAILED, workdir, "holds no checkpoint")
+        what = "is a file" if workdir == "file" else "does not exist"
+        _fails(capsys, [command, f"--workdir={workdir}"], FAILED, f"workdir {workdir} {what}", "the folder of a run")
     assert _tree(tmp_path) == {"file": b"in the way"}
 
 
@@ -339,9 +342,9 @@ def test_what_a_report_leaves_out_is_told_once(capsys, trained, tmp_path):
 
 def test_a_workdir_without_a_checkpoint(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
-    for workdir in ("absent", "empty"):
+    for workdir, what in {"absent": "does not exist", "empty": "holds no checkpoint"}.items():
         for command in ("generate", "evaluate"):
-            told = _fails(capsys, [command, f"--workdir={workdir}"], FAILED, workdir, "holds no checkpoint")
+            told = _fails(capsys, [command, f"--workdir={workdir}"], FAILED, workdir, what)
             assert "train first" in told
     assert _tree(tmp_path) == {"empty": None}
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import musicjax
 from musicjax import main
+from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError
 from musicjax.generation import generate
@@ -76,3 +78,17 @@ def test_damaged_or_missing_files_are_an_error(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(RunError, match="install musicjax again"):
         pretrained.load(folder)
+
+
+def test_what_is_left_out_in_python_is_as_the_config_has_it(tmp_path):
+    """As on the command line: so the temperature and filters that a run chose are not lost."""
+    model = musicjax.load("builtin")
+    own = sampling_params.of_config(model.config.sample)
+    assert own != musicjax.SamplingParams()
+    (left_out,) = musicjax.generate(model, num_outputs=1, bars=4, seed=7)
+    (given,) = musicjax.generate(model, num_outputs=1, bars=4, seed=7, sampling=own)
+    assert main.main(["generate", "--num_outputs=1", "--bars=4", "--seed=7", f"--output_dir={tmp_path}"]) == 0
+    written = musicjax.read(tmp_path / "seed7-000.mid")
+    assert left_out.pitch.tolist() == given.pitch.tolist() == written.pitch.tolist()
+    (other,) = musicjax.generate(model, num_outputs=1, bars=4, seed=7, temperature=1.4)
+    assert other.pitch.tolist() != given.pitch.tolist()

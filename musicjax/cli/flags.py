@@ -339,7 +339,7 @@ def _unknown(command: str, name: str) -> UsageError:
     fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
     said = f"{command} takes no flag --{name}"
-    if TYPED.get(name) in own:
+    if TYPED.get(name) in own and not (fields and command == "train"):
         said += f"; did you mean --{TYPED[name]}?"
     elif fields:
         said += f"; did you mean --config.{fields[0]}?"

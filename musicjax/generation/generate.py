@@ -62,8 +62,10 @@ def generate(
         seconds: instead, the length in seconds; notes that would sound longer are cut.
         bars, beats: instead, for a model of note events, the length in bars of its meter, or in quarter notes.
         exact: whether music of note events is cut off there; else it ends with a bar, a few notes more or less.
-        temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: 1.
+        temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: that
+            of the run's config.
         sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
+            None: as the run's config says.
         bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
         primer: what to continue: notes, a MIDI file or score, or a melody in text; None: windows of the training data,
             chosen by seed and k, and moved to the pitches that the output may draw.
@@ -88,6 +90,7 @@ def generate(
         notes_lib.check(primer, "primer")
     jax_environment.require()
     model = model if isinstance(model, Model) else model_lib.load(model)
+    params = request_lib.as_config(params, model.config.sample, sampling, temperature)
     asked = {"sampling": sampling is not None, "bpm": bpm is not None, "bars": bars > 0, "beats": beats > 0}
     request_lib.require_controls(model.encoding, [name for name, given in asked.items() if given])
     need_form = {

@@ -72,6 +72,7 @@ def infill(
     rework.checked_bars(from_bar, to_bar)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
     model, notes = opened(model, piece, params, "infill")
+    params = request_lib.as_config(params, model.config.sample, sampling, temperature)
     return new_bars(model, params, seed, notes, from_bar, to_bar, numbers)
 
 

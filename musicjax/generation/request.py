@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from musicjax import arguments
@@ -123,12 +123,23 @@ def of(options: Mapping[str, Any]) -> Request:
 
 def filled(request: Request, sample: SampleConfig) -> Request:
     """The request, where no flag says otherwise with the values of a run's config."""
-    left = {name: value for name, value in sampling_params.values_of(sample).items() if name not in request.given}
-    sampling = tuple(
-        sampling_params.with_factors(dataclasses.replace(one, **left), sample, request.given)
-        for one in request.sampling
-    )
-    return dataclasses.replace(request, sampling=sampling)
+    return dataclasses.replace(request, sampling=_filled(request.sampling, sample, request.given))
+
+
+def as_config(
+    params: Sequence[SamplingParams], sample: SampleConfig, sampling: object, temperature: float | None
+) -> tuple[SamplingParams, ...]:
+    """What `sampling_of` gave for these arguments, with the values of a run's config where they say nothing."""
+    if sampling is not None:
+        return tuple(params)
+    return _filled(params, sample, () if temperature is None else ("temperature",))
+
+
+def _filled(
+    params: Sequence[SamplingParams], sample: SampleConfig, given: Collection[str]
+) -> tuple[SamplingParams, ...]:
+    left = {name: value for name, value in sampling_params.values_of(sample).items() if name not in given}
+    return tuple(sampling_params.with_factors(dataclasses.replace(one, **left), sample, given) for one in params)
 
 
 def check(

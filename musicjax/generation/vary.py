@@ -48,6 +48,7 @@ def vary(
     rework.checked_amount(amount)
     params = request_lib.sampling_of(sampling, temperature, num_outputs)
     model, notes = infill.opened(model, piece, params, "vary")
+    params = request_lib.as_config(params, model.config.sample, sampling, temperature)
     return variations(model, params, seed, notes, amount, numbers)
 
 

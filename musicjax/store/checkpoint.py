@@ -162,8 +162,9 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = 
     while True:
         places, damaged = _newest_first(folder(workdir)), []
         if not places:
+            what = "holds no checkpoint" if workdir.is_dir() else "is a file" if workdir.exists() else "does not exist"
             raise RunError(
-                f"workdir {workdir} holds no checkpoint; expected one under {folder(workdir)}; "
+                f"workdir {workdir} {what}; expected the folder of a run, with a checkpoint under {folder(workdir)}; "
                 "train first, or name another --workdir"
             )
         for place in places:

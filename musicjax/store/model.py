@@ -25,7 +25,7 @@ from musicjax.store.metadata import Metadata
 BUILTIN = "builtin"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """All that is needed to use a trained model.
 
@@ -44,6 +44,10 @@ class Model:
     deviation: jax.Array
     primers: jax.Array
     metadata: Metadata
+
+    def __repr__(self) -> str:
+        told = f"{self.config.name} of {self.config.data.source}, epoch {self.metadata.best_epoch}"
+        return f"Model({told}, {network.count(self.params):,} parameters)"
 
     @property
     def config(self) -> Config:
