@@ -15,7 +15,7 @@ CHUNK, ROWS = 8, 20  # the last part is cut
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
 def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeypatch, encoding):
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
-    in_parts, shapes = generate._so_many_rows, []
+    in_parts, shapes = generate._rows_for_count, []
 
     def both(more, past, model, count):
         rows, clamped = in_parts(more, past, model, count)
@@ -26,7 +26,7 @@ def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeyp
         return rows, clamped
 
     monkeypatch.setattr(generate, "CHUNK_NOTES", CHUNK)
-    monkeypatch.setattr(generate, "_so_many_rows", both)
+    monkeypatch.setattr(generate, "_rows_for_count", both)
     # Nine outputs are two groups where a group has several.
     musicjax.generate(model, num_outputs=9, num_notes=ROWS, exact=True, seed=3, temperature=2.0)
     assert shapes == [(9, ROWS)]

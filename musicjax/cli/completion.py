@@ -9,6 +9,7 @@ from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.cli import flags, help
 from musicjax.errors import UsageError
+from musicjax.generation.request import AUDIO_KINDS, DECODES
 
 BASH = """\
 _musicjax() {{
@@ -73,8 +74,9 @@ def script(words: list[str]) -> str:
 
 
 def _values() -> dict[str, list[str]]:
-    """The words that a flag may be; other files are the shell's own."""
-    return {"config": config_files.names(), **{name: list(words) for name, words in flags.CHOICES.items()}}
+    """The words that a flag takes; the shell completes files."""
+    own = {"config": config_files.names(), "audio": ["auto", "none", *AUDIO_KINDS], "decode": ["auto", *DECODES]}
+    return own | {name: list(words) for name, words in flags.CHOICES.items()}
 
 
 def _names(command: str) -> list[str]:

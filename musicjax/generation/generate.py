@@ -174,7 +174,7 @@ def _rows(
     """Rows [K, L, C]: num_notes, or so many that every output reaches its `seconds` [K]; says what it clamped."""
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
-        rows, clamped = _so_many_rows(more, past, model, rows_wanted)
+        rows, clamped = _rows_for_count(more, past, model, rows_wanted)
     else:
         rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
     if clamped:
@@ -182,7 +182,7 @@ def _rows(
     return rows
 
 
-def _so_many_rows(more: Callable[..., Sampled], past: Past, model: Model, count: int) -> tuple[np.ndarray, int]:
+def _rows_for_count(more: Callable[..., Sampled], past: Past, model: Model, count: int) -> tuple[np.ndarray, int]:
     """(rows [K, L, C], L = count; how many values were clamped)."""
     length = min(count, CHUNK_NOTES)
     chunks: list[np.ndarray] = []

@@ -7,7 +7,7 @@ const model = openModel(told, unpackWeights(document.getElementById("weights").t
 const [play, skip, save, roll, status, place, key, tempo, temperature, instrument, volume] =
   ["play", "skip", "save", "roll", "piece", "place", "key", "tempo", "temperature", "instrument", "volume"]
     .map((name) => document.getElementById(name));
-const DRUMS = 128, MARGIN_SECONDS = 0.1, LATE_SECONDS = 0.1;
+const { DRUMS } = sound, MARGIN_SECONDS = 0.1, LATE_SECONDS = 0.1;
 // How far ahead notes are composed, and handed to the audio clock: further where the timer fires once a second.
 const composedSeconds = 4, handedSeconds = () => (document.hidden ? 1.5 : 0.3);
 

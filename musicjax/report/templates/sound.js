@@ -133,5 +133,5 @@ function strike(bus, pitch, program, velocity, at, held, into) {
   source.onended = () => loudness.disconnect();
 }
 
-return { start, now, bus, silence, tone, strike, setVolume };
+return { DRUMS, start, now, bus, silence, tone, strike, setVolume };
 })();
