@@ -114,6 +114,8 @@ def measure(
             processes[name], said[name] = process, ask(process)
             print(f"{name:<28}{said[name]}", file=sys.stderr, flush=True)
         present = [name for name in names if "absent" not in said[name]]
+        if not present:
+            raise SystemExit(f"none of {', '.join(names)} can run; the module {module} names those that there are")
         require_same({name: said[name] for name in present})
         for name in present:
             said[name]["first"] = told(name, ask(processes[name], requests[name]))

@@ -96,6 +96,8 @@ WRONG_USAGE = {
     "unknown flag": (["--workdri=x"], ["workdri", "workdir", "musicjax train --help"]),
     "field as a flag": (["--epochs=3"], ["--epochs", "--config.train.epochs"]),
     "section as a flag": (["--model=x"], ["--model", "--config.model.units"]),
+    "an empty workdir": (["generate", "--workdir="], ["--workdir= is empty: expected a path; or leave it out"]),
+    "an empty output": (["export", "--output="], ["--output= is empty"]),
     "another word for a flag": (["generate", "--tempo=90"], ["--tempo", "did you mean --bpm?"]),
     "a model to generate from": (["generate", "--model=runs/mine"], ["did you mean --workdir?"]),
     "data beside its field": (["--data=x", "--config.data.source=y"], ["--data and --config.data.source", "one of"]),
@@ -400,7 +402,7 @@ def test_evaluate_takes_the_runs_own_data_from_another_place_and_no_others(capsy
 @pytest.mark.parametrize("command", ["train", "evaluate", "data"])
 def test_an_empty_source_is_not_the_current_folder(capsys, trained, command):
     workdir = [f"--workdir={trained}"] if command != "data" else []
-    _fails(capsys, [command, *workdir, "--data="], USAGE, "config.data.source is empty")
+    _fails(capsys, [command, *workdir, "--data="], USAGE, "--data= is empty: expected a path")
 
 
 def test_the_record_of_what_a_run_read_is_kept(capsys, clips, trained, tmp_path):

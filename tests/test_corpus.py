@@ -694,6 +694,24 @@ def test_linked_folders_are_read_and_loops_are_not(tmp_path, clips):
     assert len(find(tmp_path).paths) == len(list(clips.iterdir()))
 
 
+def test_a_run_below_the_folder_is_left_out_and_a_line_says_so(tmp_path, clips, capsys):
+    """Else a run in the folder of its music would learn from its own samples, and could not go on."""
+    folder = tmp_path / "music"
+    shutil.copytree(clips, folder)
+    samples = folder / "runs" / "demo" / "samples"
+    samples.mkdir(parents=True)
+    shutil.copy(next(clips.iterdir()), samples / "seed0-000.mid")
+    for name in ("config.json", "metrics.jsonl"):
+        (samples.parent / name).write_text("{}")
+    count = len(list(clips.iterdir()))
+    corpus, _ = _read(folder)
+    assert len(corpus) == count and find(folder).runs == (samples.parent,)
+    assert f"left out {samples.parent}: a run of musicjax" in capsys.readouterr().err
+    assert len(find(samples).paths) == 1, "samples that are named are read"
+    (samples.parent / "metrics.jsonl").unlink()
+    assert len(find(folder).paths) == count + 1
+
+
 def test_a_reading_process_without_its_parent_ends_by_itself(tmp_path):
     """Its alarm is set for each file: the limit, rounded up, and a second."""
     script = "import time\nfrom musicjax.corpus import worker as reader\nfrom musicjax.music import midi\n"

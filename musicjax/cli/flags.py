@@ -122,7 +122,7 @@ AUTO, MINUTES, LEAST_MINUTES, MOST_MINUTES = "auto", 10.0, 1, 1440
 PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "train.dropouts"}
 # Flags and fields that name a file or folder. MADE: those that musicjax makes if they are missing.
 PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
-MADE = ("workdir", "output_dir")
+MADE = ("workdir", "output_dir", "output")
 VERSION = "--version"
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
 
@@ -150,7 +150,11 @@ def parse(argv: list[str]) -> Call:
     if VERSION in argv:
         raise UsageError(f"{VERSION} beside other words: expected musicjax {VERSION}")
     options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
-    options |= {name: _expanded(name, value) for name, value in options.items() if FLAGS[name].kind == "path"}
+    paths = [name for name in options if FLAGS[name].kind == "path"]
+    for name in paths:
+        if options[name] == "" and name in values and values[name].present:
+            raise UsageError(f"--{name}= is empty: expected a path; or leave it out")
+    options |= {name: _expanded(name, options[name]) for name in paths}
     for name, allowed in CHOICES.items():
         if name in options and options[name] not in allowed:
             raise UsageError(f"{name}={options[name]!r}: expected {' or '.join(allowed)}")

@@ -18,10 +18,12 @@ class Found(NamedTuple):
     Attributes:
         paths: files of music and archives, each once, sorted.
         foreign: .xml files that are something else than music, sorted.
+        runs: folders of musicjax's own runs, which are left out, sorted.
     """
 
     paths: list[Path]
     foreign: list[Path]
+    runs: tuple[Path, ...] = ()
 
 
 def is_foreign(name: str, head: bytes) -> bool:
@@ -37,7 +39,8 @@ def foreign_words(count: int) -> str:
 def find(source: Path) -> Found:
     """The files of music and the archives below a folder (or the one file named).
 
-    A folder, or a link to a file, that cannot be opened is listed too, so that whoever reads it reports it.
+    A run of musicjax below the folder is left out, so that no model learns from its own music. A folder, or a link to a
+    file, that cannot be opened is listed too, so that whoever reads it reports it.
 
     Raises:
         RunError: there is none.
@@ -46,6 +49,7 @@ def find(source: Path) -> Found:
         return Found([source], [])
     found: list[Path] = []
     foreign: list[Path] = []
+    runs: list[Path] = []
     seen: set[tuple[int, int]] = set()
 
     def is_new(status: os.stat_result) -> bool:
@@ -61,7 +65,8 @@ def find(source: Path) -> Found:
         if not is_new(os.stat(folder)):
             subfolders.clear()
             continue
-        subfolders.sort()
+        runs += [Path(folder, name) for name in subfolders if _is_run(Path(folder, name))]
+        subfolders[:] = sorted(name for name in subfolders if Path(folder, name) not in runs)
         for name in sorted(names):
             if not suffix_of(name):
                 continue
@@ -78,7 +83,12 @@ def find(source: Path) -> Found:
         raise RunError(
             f"data source {source}: no {' '.join(SUFFIXES)} file in it or below{others}; name a folder that has some"
         )
-    return Found(sorted(found), sorted(foreign))
+    return Found(sorted(found), sorted(foreign), tuple(sorted(runs)))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds what every run writes first."""
+    return all((folder / name).is_file() for name in ("config.json", "metrics.jsonl"))
 
 
 def _is_foreign(path: Path) -> bool:

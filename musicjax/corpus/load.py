@@ -95,6 +95,15 @@ def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, Found]]:
             yield folder, find(folder)
 
 
+def _found(folder: Path) -> tuple[Path, Found]:
+    """A folder or a file, and what it holds; says which runs of musicjax in it are left out."""
+    found = find(folder)
+    if found.runs:
+        others = f" and {len(found.runs) - 1} more" if len(found.runs) > 1 else ""
+        console.say("left out", f"{found.runs[0]}{others}: a run of musicjax, and no model learns from its own music")
+    return folder, found
+
+
 def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
     """The same of a data set, a folder or a file."""
     from musicjax.corpus import datasets  # the built-in corpus does without
@@ -112,7 +121,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
         )
     if source in datasets.NAMES:
         console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
-    return folder, find(folder)
+    return _found(folder)
 
 
 def _compose(folder: Path) -> Path:

@@ -23,7 +23,7 @@ WHOLE = (".html",)
 
 def require_suffix(path: Path) -> None:
     """Raises UsageError unless the name of the file ends with one of CONTENTS."""
-    if path.suffix not in CONTENTS:
+    if path.suffix.lower() not in CONTENTS:
         raise UsageError(
             f"output={path}: expected a name that ends with {' or '.join(CONTENTS)}, such as model.safetensors"
         )
@@ -40,8 +40,8 @@ def write(model: Model, path: Path) -> list[Path]:
         RunError: a library of the extra `export` is missing, or a file cannot be written.
     """
     require_suffix(path)
-    contents = {path: CONTENTS[path.suffix](model)}
-    if path.suffix not in WHOLE:
+    contents = {path: CONTENTS[path.suffix.lower()](model)}
+    if path.suffix.lower() not in WHOLE:
         metadata = json.dumps(metadata_lib.to_saved(model.metadata), indent=1)
         contents[path.with_suffix(".json")] = f"{metadata}\n".encode()
     replaced = [str(one) for one in contents if one.exists()]
@@ -50,7 +50,7 @@ def write(model: Model, path: Path) -> list[Path]:
         for one, content in contents.items():
             files.write_bytes(one, content)
     except OSError as error:
-        raise RunError(f"{error.filename or path} cannot be written: {error.strerror}; name another file") from error
+        raise RunError(f"{path} cannot be written: {error.strerror}; name another file") from error
     if replaced:
         console.say("replaced", " and ".join(replaced))
     return list(contents)
