@@ -330,3 +330,10 @@ def test_every_name_that_the_page_tells_is_one_of_a_column():
         re.search(r'id="constants">(.*?)</script>', player.content(tiny_events.model()).decode(), re.S)[1]
     )
     assert told["at"] == {name: column for column, name in enumerate(COLUMNS)}
+
+
+def test_names_from_a_run_are_shown_as_text():
+    model = tiny_events.model()
+    model.config.name = model.config.data.source = "</title></script><img src=x onerror=alert(1)>"
+    text = player.content(model).decode()
+    assert "<img" not in text and text.count("</script>") == 3 and "&lt;img src=x" in text
