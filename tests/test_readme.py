@@ -198,6 +198,8 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "speed",
         "own_folders",
         "train",
+        "train_dropin",
+        "player",
         "sample",
         "sample_many",
         "start",
