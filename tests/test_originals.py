@@ -126,6 +126,11 @@ def test_pieces_come_again_only_where_there_are_too_few_and_copies_count_once(tm
     assert [one.told["piece"] for one in found.values()] == ["h0.mid", "h1.mid", "h2.mid", "h0.mid", "h1.mid"]
 
 
+def test_a_piece_that_is_not_cut_is_told_to_be_whole_in_words_that_json_has(tmp_path: Path) -> None:
+    (found,) = written(tmp_path, [tune(0, 2000)], music_of(held_out=1)).values()
+    assert json.loads(json.dumps(found.told))["whole"] is True
+
+
 def test_without_held_out_pieces_they_are_training_pieces_and_without_any_there_are_none(tmp_path: Path) -> None:
     found = written(tmp_path, [tune(9)], music_of(held_out=0))
     assert found["seed0-000"].told == {"piece": "t0.mid", "whole": True, "held_out": False}

@@ -48,7 +48,7 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
         if len(notes):
             told = {
                 "piece": own,
-                "whole": len(notes) == len(piece) and notes.duration.sum() >= piece.duration.sum(),
+                "whole": len(notes) == len(piece) and float(notes.duration.sum()) >= float(piece.duration.sum()),
                 "held_out": bool(music.held_out),
             }
             found[name] = Original(notes, path, told)
