@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,19 @@ aside = [os.dup(one) for one in (reads, writes)]
 os.dup2(aside[0], 3), os.dup2(aside[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-# Names of keys, the numbers that Windows has for them, and what they write.
+# The name of each key, its key code, and the text that it types.
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "ArrowLeft": (37, ""), "ArrowRight": (39, "")}
+
+
+@contextlib.contextmanager
+def launched(folder: Path, script: str = "") -> Iterator[Chromium]:
+    """A browser with its files in a folder; script: runs in every document before its own scripts."""
+    browser = Chromium(folder / "user", folder / "net.json")
+    try:
+        browser.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
+        yield browser
+    finally:
+        browser.close()
 
 
 class Chromium:

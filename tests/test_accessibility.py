@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import chromium
 import pytest
 from chromium import Chromium
 from example_pages import a_run_with_originals, a_sweep, hostile_page
@@ -27,12 +28,8 @@ CONTROLS = "a[href], button:enabled, input:enabled, select, summary, .plot, .scr
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    folder = tmp_path_factory.mktemp("browser")
-    browser = Chromium(folder / "user", folder / "net.json")
-    try:
+    with chromium.launched(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
-    finally:
-        browser.close()
 
 
 def opened(browser: Chromium, name: str, folder: Path, width: int = 1280, scheme: str = "light") -> Chromium:

@@ -323,7 +323,7 @@ def _read_until(terminal: int, mark: bytes) -> str:
 
 @pytest.fixture
 def started(capsys, monkeypatch, tmp_path):
-    """The script of a shell in a file, in a folder that holds runs/mine; skips where the shell is not installed."""
+    """Writes a shell's script into a folder that also holds runs/mine; skips if the shell is not installed."""
 
     def of(shell: str) -> Path:
         if not shutil.which(shell):

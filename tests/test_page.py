@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
 from chromium import Chromium
@@ -447,13 +448,8 @@ def test_a_page_is_written_whole_or_the_older_one_stays(workdir, monkeypatch):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    folder = tmp_path_factory.mktemp("browser")
-    browser = Chromium(folder / "user", folder / "net.json")
-    try:
-        browser.ask("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+    with chromium.launched(tmp_path_factory.mktemp("browser"), SPY) as browser:
         yield browser
-    finally:
-        browser.close()
 
 
 def opened(browser: Chromium, one: page.Page, path: Path) -> Chromium:

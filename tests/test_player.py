@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
 import jax
 import mido
 import numpy as np
@@ -73,13 +74,8 @@ def two_layers() -> Model:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    folder = tmp_path_factory.mktemp("browser")
-    browser = Chromium(folder / "user", folder / "net.json")
-    try:
-        browser.ask("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+    with chromium.launched(tmp_path_factory.mktemp("browser"), SPY) as browser:
         yield browser
-    finally:
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +145,7 @@ def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript,
     ],
 )
 def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, made, asked):
-    """The same notes with the same match, harmony and form: so the two remember alike and obey the same rules."""
+    """Match, harmony and form are equal too, so both sides keep the same memory and obey the same rules."""
     model = rounded(made())
     plan = Plan(tonic=9, mode=1, meter=0, bars=7, ends=True, must_end=True)
     begin = model.encoding.begin([plan])

@@ -1,4 +1,4 @@
-"""Completion in a shell: commands, flags, fields of configs, the names of configs and other words that a flag may be.
+"""Shell completion of commands, flags, config fields, config names and the values of flags that have fixed ones.
 
 source <(musicjax completion bash)        musicjax completion fish | source
 """
@@ -74,7 +74,7 @@ def script(words: list[str]) -> str:
 
 
 def _values() -> dict[str, list[str]]:
-    """The words that a flag takes; the shell completes files."""
+    """The values of flags that have fixed ones. The shell itself completes the names of files."""
     own = {"config": config_files.names(), "audio": ["auto", "none", *AUDIO_KINDS], "decode": ["auto", *DECODES]}
     return own | {name: list(words) for name, words in flags.CHOICES.items()}
 

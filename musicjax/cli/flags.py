@@ -245,7 +245,7 @@ def command_of(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def _of_path(word: str) -> str:
-    """A question, where a word names music on this machine; empty if it does not."""
+    """Suggests --data if the word is a path on this machine; otherwise empty."""
     return f"; did you mean --data={word}?" if os.path.exists(word) else ""
 
 
@@ -331,7 +331,7 @@ def _aliased(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def _unknown(command: str, name: str) -> UsageError:
-    """The error for a flag that a command does not take: where it belongs, or the nearest name and where that does."""
+    """The error for a flag that a command does not take. It names the command that does, or the nearest flag."""
     if name.startswith("config."):
         path = name.removeprefix("config.")
         try:

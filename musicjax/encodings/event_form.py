@@ -154,7 +154,7 @@ class Form(NamedTuple):
         return ~jnp.zeros((len(rows), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
 
     def not_of_edges(self, rows: jax.Array, pitches: int) -> jax.Array:
-        """bool [G, pitches]: all for edges, and for notes all but 0, which is the pitch of edges.
+        """bool [G, pitches]: every pitch for an edge; for a note every pitch but 0, which is the pitch of edges.
 
         The model learns edges as rows, so now and then it expects that pitch of a note. No instrument plays it.
         """

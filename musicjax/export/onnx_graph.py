@@ -25,9 +25,9 @@ from musicjax.model.network import MusicLSTM
 from musicjax.store.model import Model
 from musicjax.version import __version__
 
-# A program refuses files newer than itself. These are of 2022, and LSTM has not changed since.
+# Programs refuse files of later versions than their own. These date from 2022; LSTM has not changed since.
 OPSET, IR_VERSION = 17, 8
-# Which of our gates ONNX's are: input, output, forget, candidate.
+# ONNX's gates, input, output, forget and candidate, as indices into ours.
 GATES = (0, 3, 1, 2)
 # What the dense layer gives, by the name of the head, where the graph ends with it.
 DENSE = {

@@ -27,7 +27,7 @@ from musicjax.music.notes import COLUMNS, DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# Notes sampled at a time and, for a length in seconds, the most that an output gets for each second.
+# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
@@ -171,7 +171,7 @@ def _decode(decode: str, model: Model) -> str:
 def _rows(
     more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: np.ndarray, bpm: float
 ) -> np.ndarray:
-    """Rows [K, L, C]: num_notes, or so many that every output reaches its `seconds` [K]; says what it clamped."""
+    """Rows [K, L, C]: L is num_notes, or enough for every output to last its `seconds` [K]. Says what it clamped."""
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
         rows, clamped = _rows_for_count(more, past, model, rows_wanted)

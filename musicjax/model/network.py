@@ -216,5 +216,5 @@ def read(params: dict, last: jax.Array) -> jax.Array:
 
 
 def layer_names(network: MusicLSTM) -> list[str]:
-    """The names of the layers among the parameters, the lowest first."""
+    """The parameter names of the layers, the lowest layer first."""
     return ["lstm", *(f"lstm_{layer}" for layer in range(1, network.layers))]

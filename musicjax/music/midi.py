@@ -75,7 +75,7 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
 
 
 def require_options(percussion: bool, sustain: str, tracks: str) -> None:
-    """Raises UsageError unless these are values that `read` takes."""
+    """Raises UsageError unless `read` takes these values."""
     arguments.require("percussion", percussion, bool | np.bool_, "True or False")
     if sustain not in SUSTAINS:
         raise arguments.wrong("sustain", sustain, " or ".join(SUSTAINS))
@@ -84,7 +84,7 @@ def require_options(percussion: bool, sustain: str, tracks: str) -> None:
 
 
 def one_piece(pieces: Sequence[Notes]) -> Notes:
-    """The one piece of a file; raises MidiError if there are several."""
+    """The only piece of a file; raises MidiError if there are several."""
     if len(pieces) > 1:
         raise MidiError("several_pieces", f"type 2: its tracks are {len(pieces)} separate pieces")
     return pieces[0]

@@ -47,7 +47,7 @@ class Sample:
 
 
 def original_path(folder: Path, name: str) -> Path:
-    """The MIDI file of the original beside a sample of this name, which lies in `folder`."""
+    """The path of the real piece that belongs beside the sample of this name in `folder`."""
     return folder / "originals" / f"{name}-original.mid"
 
 
@@ -81,7 +81,7 @@ def read(
 
 
 def _original(path: Path, told: object, left_out: list[str], place: str) -> Sample | None:
-    """The real piece in a file, and what is told of it; None if that is nothing, or the file cannot be read."""
+    """The real piece in a file, with what metrics.json says of it; None without such a record or a readable file."""
     if not isinstance(told, dict):
         return None
     try:
@@ -119,7 +119,7 @@ def card(sample: Sample) -> dict[str, Any]:
 
 
 def milliseconds(notes: Notes) -> dict[str, list[int]]:
-    """The notes as the player needs them, times in milliseconds."""
+    """The notes in the form that the player takes, with times in milliseconds."""
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
     fields = {"onset": onset, "duration": end - onset, "pitch": notes.pitch, "velocity": notes.velocity}
     if notes.program.any():  # otherwise all are played by a piano

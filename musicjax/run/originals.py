@@ -70,9 +70,9 @@ def _chosen(music: Music, most: int) -> list[tuple[str, Notes]]:
 
 
 def beginning(piece: Notes, seconds: float) -> Notes:
-    """The bars of a piece that end within so many seconds, from the bar of its first note on.
+    """The bars of a piece, from that of its first note, that end within this many seconds.
 
-    If not even one does, that bar is cut off there.
+    If not even the first one does, it is cut off there.
     """
     if not len(piece):
         return piece
