@@ -29,7 +29,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, form, keys, learned_bins, longest_match, note_bins, note_rows
+from musicjax.music import bar_position, form, keys, learned_bins, longest_match, nearest, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
     BARS_LEFT,
@@ -141,7 +141,7 @@ class EventEncoding(Encoding):
         learned = (
             self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training, keep))
         )
-        rows, nearest = learned._rows(corpus)
+        rows, is_nearest = learned._rows(corpus)
         offsets = learned._with_edges(parts, corpus)
         learns = learned._windows(rows, offsets, parts.trains)
         validated = sequences.streams(rows, offsets, parts.validates)
@@ -158,7 +158,8 @@ class EventEncoding(Encoding):
             f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
             f"{' '.join(bar_position.text_of(*meter) for meter in bins.meters)}",
         )
-        _say_nearest(nearest)
+        _say_nearest(is_nearest)
+        learned._say_instruments("events", corpus.notes.program)
         learned._say_silences(corpus)
         majority = _commonest(rows[np.repeat(parts.trains, np.diff(offsets))], validated, bins.predicted)
         scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
@@ -171,12 +172,13 @@ class EventEncoding(Encoding):
                 f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
-        rows, nearest = self._rows(corpus)
+        rows, is_nearest = self._rows(corpus)
         whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
         streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
-        _say_nearest(nearest)
+        _say_nearest(is_nearest)
+        self._say_instruments("events", corpus.notes.program)
         self._say_silences(corpus)
         return Scored(
             streams, len(corpus), _commonest(rows, streams, self._bins.predicted), "all", split.all_held_out(corpus)
@@ -223,11 +225,17 @@ class EventEncoding(Encoding):
 
     def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:
         """A whole piece as rows, float32 [L, C], after which so many bars come; says what it had to change of what."""
-        rows, nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)
-        if nearest.any():
-            count = int(nearest.sum())
-            console.say(name, f"{count} of {len(notes)} notes move to the nearest time, velocity or meter in the data")
+        rows, is_nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)
+        for line in nearest.of_rows(notes, rows, is_nearest, self._bins):
+            console.say(name, line)
+        self._say_instruments(name, notes.program)
         return rows.astype(np.float32)
+
+    def _say_instruments(self, label: str, program: np.ndarray) -> None:
+        """Says which instruments of notes, int16 [N], others stand for."""
+        told = nearest.of_instruments(program, self._bins, self._own.instruments == "merge")
+        if told:
+            console.say(label, told)
 
     @property
     def likelihoods(self) -> tuple[str, ...]:
@@ -383,7 +391,7 @@ class EventEncoding(Encoding):
         match, edges = self._own.match_share > 0, int(self._bins.has_form)
         with console.each("rows", range(len(corpus)), "pieces") as pieces:
             made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in pieces]
-        notes = [nearest[edges : len(nearest) - edges] for _, nearest in made]
+        notes = [is_nearest[edges : len(is_nearest) - edges] for _, is_nearest in made]
         return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
 
     def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
@@ -418,13 +426,13 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
 
 
-def _say_nearest(nearest: np.ndarray) -> None:
+def _say_nearest(is_nearest: np.ndarray) -> None:
     """Says how many notes, bool [N], have a time or velocity off the grid of the bins."""
-    if nearest.any():
-        count, share = int(nearest.sum()), nearest.mean()
+    if is_nearest.any():
+        count, share = int(is_nearest.sum()), is_nearest.mean()
         console.say(
             "events",
-            f"{count:,} of {len(nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time, "
+            f"{count:,} of {len(is_nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time, "
             "velocity or meter on it",
         )
 

@@ -31,7 +31,8 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, HeadDraw, Limits
-from musicjax.music import longest_match, piano_roll
+from musicjax.music import longest_match, nearest, piano_roll
+from musicjax.music.note_bins import GRID_TOLERANCE_BEATS
 from musicjax.music.notes import Notes
 from musicjax.music.piano_roll import KEYS
 from musicjax.training import sequences
@@ -182,6 +183,9 @@ class FrameEncoding(Encoding):
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
         if left_out:
             console.say(name, f"leaves out {left_out} notes that are not on the 88 keys of a piano")
+        by_beats = np.abs(notes.onset_beats - np.rint(notes.onset_beats * own.per_beat) / own.per_beat)
+        if (by_beats > GRID_TOLERANCE_BEATS).any():
+            console.say(name, f"notes begin at the nearest frame: {nearest.moved(by_beats, own.per_beat)}")
         if not len(rows):
             raise RunError(f"{name}: none of its notes is on the 88 keys of a piano; expected some; name another")
         if own.match_share:

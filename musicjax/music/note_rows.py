@@ -57,7 +57,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
     order, step = ordered(notes, bins.steps_per_beat, instrument)
     begins, meter, exact = _bars(notes.meters if bins.has_meter else one_meter(), step, bins)
-    interval, placed, has_bin = _intervals(step, bins)
+    interval, placed, has_bin = intervals(step, bins)
     ticks = np.rint(notes.duration_beats[order] * TICKS_A_BEAT)
     ticks_of_bins = np.rint(np.asarray(bins.duration) * TICKS_A_BEAT)
     duration = nearest(ticks, ticks_of_bins)
@@ -110,7 +110,7 @@ def bars(notes: Notes, bins: Bins) -> int:
     """How many bars a piece with notes has, from that of its first note to that of its last."""
     _, step = ordered(notes, bins.steps_per_beat)
     begins, meter, _ = _bars(notes.meters, step, bins)
-    placed = _intervals(step, bins)[1]
+    placed = intervals(step, bins)[1]
     return int(form.bars_of(placed, begins, np.asarray(bins.steps_per_bar)[meter])[-1]) + 1
 
 
@@ -277,7 +277,7 @@ def ordered(notes: Notes, steps_per_beat: int, instrument: np.ndarray | None = N
     return order, step[order]
 
 
-def _intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For rising steps [N]: the bin of each interval, the step that each note gets, whether it is exact or a silence.
 
     The first note keeps its step. A note after a silence gets its own step again.

@@ -1,0 +1,93 @@
+"""What a piece becomes where a model knows only something near it: counted, in words.
+
+Shape legend: N notes, R rows, N + 2 with edges or N without, C columns of `note_bins`.
+"""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+
+from musicjax.music import bar_position, instruments, note_rows
+from musicjax.music.note_bins import DURATION, GRID_TOLERANCE_BEATS, METER, TICKS_A_BEAT, VELOCITY, Bins
+from musicjax.music.notes import DRUMS, Notes
+
+# Onsets that have nothing to do with a grid lie a quarter of a step off it on average; half of that is far.
+FAR_STEPS = 1 / 8
+# How many instruments a line names.
+NAMED = 4
+
+
+def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) -> list[str]:
+    """What `note_rows.encode` changed of a piece, a line for each kind of change; instruments apart.
+
+    Args:
+        rows, is_nearest: [R, C] and bool [R], as `note_rows.encode` gives them.
+    """
+    edges = slice(1, -1) if bins.has_form and len(rows) else slice(None)
+    rows, is_nearest = rows[edges], is_nearest[edges]
+    instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
+    order, step = note_rows.ordered(notes, bins.steps_per_beat, instrument)
+    placed = note_rows.intervals(step, bins)[1] / bins.steps_per_beat
+    by_beats = np.abs(placed - notes.onset_beats[order])
+    is_moved = by_beats > GRID_TOLERANCE_BEATS
+    count, lines = int((is_nearest | is_moved).sum()), []
+    if count:
+        duration = np.rint(np.asarray(bins.duration)[rows[:, DURATION]] * TICKS_A_BEAT)
+        others = {
+            "duration": duration != np.rint(notes.duration_beats[order] * TICKS_A_BEAT),
+            "velocity": np.asarray(bins.velocity)[rows[:, VELOCITY]] != notes.velocity[order],
+            "meter": _has_other_meter(notes, rows, step, bins),
+        }
+        parts = [moved(by_beats, bins.steps_per_beat)] if is_moved.any() else []
+        parts += [f"{name} of {int(which.sum())}" for name, which in others.items() if which.any()]
+        told = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
+        lines.append(f"{count} of {len(notes)} notes become the nearest that the model knows: {told}")
+    silences, _ = note_rows.silences(notes, bins)
+    if silences:
+        longest = bins.interval[-1] / bins.steps_per_beat
+        lines.append(f"shortens {silences} silences to {longest:g} quarter notes, the longest interval")
+    return lines
+
+
+def moved(by_beats: np.ndarray, steps_per_beat: int) -> str:
+    """How far onsets move to a grid; by_beats: float64 [N], for each note, 0 or more, not all of them negligible."""
+    which = by_beats[by_beats > GRID_TOLERANCE_BEATS]
+    told = f"onset of {len(which)} by {which.mean():.3f} quarter notes on average, {which.max():.3f} at most"
+    is_far = by_beats.mean() * steps_per_beat > FAR_STEPS
+    return f"{told}, which makes another rhythm" if is_far else told
+
+
+def of_instruments(program: np.ndarray, bins: Bins, is_merged: bool) -> str:
+    """Which instruments stand for others, and for how many notes; empty if none does.
+
+    Args:
+        program: int16 [N], of each note.
+        is_merged: whether all instruments but drums are meant to be one.
+    """
+    if not bins.has_form:
+        return ""
+    index = instruments.index_of(bins.programs)
+    counts: collections.Counter[tuple[int, int]] = collections.Counter()
+    for own, count in zip(*np.unique(program, return_counts=True), strict=True):
+        taken = bins.programs[index[own]]
+        if taken != own and not (is_merged and DRUMS not in (own, taken)):
+            counts[int(own), taken] += int(count)
+    if not counts:
+        return ""
+    names = [
+        f"{count:,} of {instruments.name_of(own)} as {instruments.name_of(taken)}"
+        for (own, taken), count in counts.most_common(NAMED)
+    ]
+    more = f" and {len(counts) - NAMED} instruments more" * (len(counts) > NAMED)
+    return f"the model lacks the instruments of {counts.total():,} notes and takes {', '.join(names)}{more}"
+
+
+def _has_other_meter(notes: Notes, rows: np.ndarray, step: np.ndarray, bins: Bins) -> np.ndarray:
+    """Which notes, at rising steps [N], are in another meter than their rows say, bool [N]."""
+    if not bins.has_meter:
+        return np.zeros(len(step), bool)
+    begins = np.rint(notes.meters[:, :1] * bins.steps_per_beat)
+    own = notes.meters[bar_position.segments(step, begins), 1:]
+    return (np.asarray(bins.meters)[rows[:, METER].astype(int)] != own).any(axis=1)
