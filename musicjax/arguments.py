@@ -38,11 +38,30 @@ def list_of(name: str, value: Any, kind: Any, expected: str) -> list[Any]:
 
 
 def path_of(name: str, value: Any, expected: str) -> Path:
-    """The value as a path; raises UsageError, which says what was expected, unless it can be one."""
+    """The value as a path, as `expanded` gives it.
+
+    Raises:
+        UsageError: it can be none, or begins with the home folder of a user that nobody knows.
+    """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise wrong(name, value, expected)
-    return Path(text)
+    path = Path(expanded(text))
+    if _is_at_home(path) and not os.path.exists(path):
+        raise UsageError(f"{name}={shown(text)}: there is no home folder {path.parts[0]} here; expected {expected}")
+    return path
+
+
+def expanded(text: str) -> str:
+    """A path with ~ and ~USER replaced at its beginning; what nobody knows stays as it is.
+
+    A path such as ./~ becomes absolute: `Path` drops the dot, and whoever expands it next would take it for home.
+    """
+    return os.path.expanduser(text) if text.startswith("~") or not _is_at_home(Path(text)) else os.path.abspath(text)
+
+
+def _is_at_home(path: Path) -> bool:
+    return bool(path.parts) and path.parts[0].startswith("~")
 
 
 def wrong(name: str, value: Any, expected: str) -> UsageError:

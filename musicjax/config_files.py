@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import runpy
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from musicjax import arguments, console, renamed
 from musicjax import config as config_lib
-from musicjax import console, renamed
 from musicjax.config import Config
 from musicjax.errors import UsageError
 
@@ -33,7 +34,7 @@ def load(name_or_path: str | Config) -> Config:
     name = renamed.CONFIGS.get(name_or_path, name_or_path)
     if name != name_or_path:
         console.say_once("renamed", f"config {name_or_path} is now {name}")
-    path = Path(name)
+    path = Path(arguments.expanded(os.fspath(name)))
     if name in names():
         path = _folder() / f"{name}.py"
     elif path.suffix not in (".py", ".json") or not path.is_file():

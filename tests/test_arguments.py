@@ -195,3 +195,60 @@ def test_percussion_of_read_midi_is_true_or_false(percussion):
 def test_a_path_of_read_midi_that_is_none_is_named(path):
     with pytest.raises(UsageError, match=r"path=.*: expected a MIDI file"):
         musicjax.read_midi(path)
+
+
+# Paths at home.
+
+PIECE = from_seconds([60, 62], [90, 90], [0.0, 1.0], [1.0, 1.0])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """The home folder, which is not where the user stands."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_of_music_begin_at_home(home, model, kind):
+    PIECE.write(kind("~/a.mid"))
+    musicjax.write_midi(PIECE, kind("~/b.mid"))
+    assert sorted(path.name for path in home.iterdir()) == ["a.mid", "b.mid"]
+    assert len(musicjax.read(kind("~/a.mid"))) == len(musicjax.read_midi(kind("~/b.mid"))) == 2
+    assert len(musicjax.generate(model, num_outputs=1, num_notes=4, primer=kind("~/a.mid"))) == 1
+    assert not Path("~").exists()
+
+
+def test_paths_of_runs_begin_at_home(home, trained_events, clips):
+    (home / "run").symlink_to(trained_events)
+    assert repr(musicjax.load("~/run")) == repr(musicjax.load(trained_events))
+    assert musicjax.evaluate("~/run") == musicjax.evaluate(trained_events)
+    config = musicjax.load_config("~/run/config.json")
+    assert config.name == musicjax.load(trained_events).config.name
+    with pytest.raises(UsageError, match="is the workdir itself"):
+        musicjax.train(config, "~/run", init_from=home / "run")
+    assert not Path("~").exists()
+
+
+def test_a_new_run_begins_at_home(home):
+    config = musicjax.load_config("demo")
+    config.data.source, config.data.cache = "~/absent", "off"
+    with pytest.raises(RunError, match=f"{home}/absent|~/absent"):
+        musicjax.train(config, "~/run")
+    assert not Path("~").exists()
+
+
+def test_a_file_below_a_folder_whose_name_is_a_tilde_has_a_path_of_its_own(home):
+    Path("~").mkdir()
+    PIECE.write("./~/a.mid")
+    assert Path("./~/a.mid").exists() and list(home.iterdir()) == []
+    assert len(musicjax.read("./~/a.mid")) == 2
+
+
+def test_the_home_of_a_user_that_nobody_knows_is_told(tmp_path):
+    for call in (PIECE.write, musicjax.read, musicjax.load):
+        with pytest.raises(UsageError, match="='~nouser/a.mid': there is no home folder ~nouser here; expected "):
+            call("~nouser/a.mid")
+    assert list(tmp_path.iterdir()) == []

@@ -186,9 +186,15 @@ def test_a_config_and_the_folder_of_a_data_set_of_frames_begin_at_home_too(monke
     assert flags.parse(argv).config.data.source == f"polyphonic:jsb:{tmp_path}/frames"
 
 
-@pytest.mark.parametrize("text", ["[60,-2,67]", "songs/A$AP.mid", "a~b", "./~/a", "$NOBODY/a.mid", "~nouser/a.mid"])
+@pytest.mark.parametrize("text", ["[60,-2,67]", "songs/A$AP.mid", "a~b", "$NOBODY/a.mid", "~nouser/a.mid"])
 def test_what_names_no_home_and_no_variable_stays_as_it_is(text):
     assert flags.parse(["generate", f"--primer={text}"]).options["primer"] == text
+
+
+def test_a_folder_whose_name_is_a_tilde_is_named_by_its_whole_path(monkeypatch, tmp_path):
+    """So that whoever gets the path and expands it once more finds that folder, and not the home."""
+    monkeypatch.chdir(tmp_path)
+    assert flags.parse(["--workdir=./~/a"]).options["workdir"] == f"{tmp_path}/~/a"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from musicjax import arguments, config_files, console, renamed
 from musicjax import config as config_lib
-from musicjax import config_files, console, renamed
 from musicjax.config import Config
 from musicjax.errors import UsageError
 
@@ -278,7 +278,7 @@ def _expanded(name: str, text: str | None) -> str | None:
     if not text:
         return text
     *kind, path = text.split(":", 2) if text.startswith("polyphonic:") else [text]
-    path = os.path.expanduser(os.path.expandvars(path))
+    path = arguments.expanded(os.path.expandvars(path))
     unknown = re.findall(r"\$\w+|\$\{\w+\}", path)
     is_new = not os.path.exists(path)
     if is_new and ((name in MADE and path.startswith("~")) or (name in (*MADE, "data.cache") and unknown)):

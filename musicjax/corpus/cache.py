@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from musicjax import console, files
+from musicjax import arguments, console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading
@@ -43,7 +43,7 @@ def cache_folder(data: DataConfig) -> Path | None:
 
 
 def _made(base: str) -> Path:
-    folder = Path(os.path.expanduser(base))
+    folder = Path(arguments.expanded(base))
     try:
         if folder.parts[0].startswith("~"):
             raise FileNotFoundError(errno.ENOENT, f"no home folder {folder.parts[0]} on this machine")

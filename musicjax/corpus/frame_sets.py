@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musicjax import arguments
 from musicjax.corpus.corpus import Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.music.piano_roll import KEYS, held_notes
@@ -103,7 +104,7 @@ def parse(source: str) -> tuple[str, Path] | None:
         raise UsageError(
             f"data source {source}: no folder; expected polyphonic:{name}:DIR with the folder that holds {NAMES[name]}"
         )
-    return name, Path(os.path.expanduser(folder))  # as it is where nobody knows the user
+    return name, Path(arguments.expanded(folder))  # as it is where nobody knows the user
 
 
 def read(source: str) -> Polyphonic:

@@ -6,12 +6,11 @@ Files are read by a pool of processes with a limit of time each, and kept in a c
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicjax import console, files
+from musicjax import arguments, console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
@@ -108,7 +107,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
     """The same of a data set, a folder or a file."""
     from musicjax.corpus import datasets  # the built-in corpus does without
 
-    folder = Path(os.path.expanduser(source))  # a user that nobody knows stays ~name: no such folder
+    folder = Path(arguments.expanded(source))  # a user that nobody knows stays ~name: no such folder
     if source in datasets.NAMES and not folder.is_dir():
         if datasets.is_missing(source, cache):
             _download(source, cache)

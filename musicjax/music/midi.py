@@ -70,6 +70,7 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
         OSError: it cannot be opened.
     """
     require_options(percussion, sustain, tracks)
+    path = arguments.path_of("path", path, "a MIDI file")
     pieces, _ = read_pieces(path, percussion=percussion, sustain=sustain, tracks_apart=tracks == "apart")
     return one_piece(pieces)
 
@@ -103,7 +104,7 @@ def read_pieces(
         OSError: it cannot be opened.
     """
     mended: Mended = {}
-    with open(arguments.path_of("path", path, "a MIDI file"), "rb") as stream:
+    with open(path, "rb") as stream:
         data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")

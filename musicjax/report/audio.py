@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax import files
+from musicjax import arguments, files
 from musicjax.console import printable
 from musicjax.errors import RunError, UsageError
 from musicjax.music.notes import Notes
@@ -119,9 +119,10 @@ def find_soundfont(named: str = "") -> Path | None:
         UsageError: the named one does not exist or is no sound font.
     """
     if named:
-        if not _is_soundfont(Path(named)):
+        font = Path(arguments.expanded(named))
+        if not _is_soundfont(font):
             raise UsageError(f"sound font {named}: no such file, or no sound font; expected an .sf2 file")
-        return Path(named).resolve()
+        return font.resolve()
     found: list[Path] = []
     for folder in FONT_FOLDERS:
         fonts = [path for suffix in ("sf2", "sf3") for path in Path(folder).glob(f"*.{suffix}")]

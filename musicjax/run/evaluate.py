@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from musicjax import arguments, console
 from musicjax import config as config_lib
-from musicjax import console
 from musicjax.corpus import cache, datasets
 from musicjax.corpus.split import Music
 from musicjax.encodings.encoding import require_same
@@ -39,7 +39,8 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
     """
     if workdir == model_lib.BUILTIN and data is None:
         raise UsageError(f"evaluate {model_lib.BUILTIN}: its data are not here; expected data, a folder or a data set")
-    return score(model_lib.load(workdir, which), Path(workdir), data, which)
+    model = model_lib.load(workdir, which)
+    return score(model, arguments.path_of("workdir", workdir, "the folder of a trained model"), data, which)
 
 
 def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def source_of(init_from: str | os.PathLike | None, workdir: Path) -> str | None:
     path = arguments.path_of("init_from", init_from, EXPECTED)
     if os.fspath(init_from) == BUILTIN:
         return BUILTIN
-    source = os.path.realpath(os.path.expanduser(path))
+    source = os.path.realpath(path)
     if source == os.path.realpath(workdir):
         raise UsageError(
             f"init_from={path} is the workdir itself: expected that of another run; leave it out to go on with this "
