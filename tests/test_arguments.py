@@ -249,6 +249,6 @@ def test_a_file_below_a_folder_whose_name_is_a_tilde_has_a_path_of_its_own(home)
 
 def test_the_home_of_a_user_that_nobody_knows_is_told(tmp_path):
     for call in (PIECE.write, musicjax.read, musicjax.load):
-        with pytest.raises(UsageError, match="='~nouser/a.mid': there is no home folder ~nouser here; expected "):
+        with pytest.raises(UsageError, match=r"='~nouser/a.mid': there is no home folder ~nouser here; expected "):
             call("~nouser/a.mid")
     assert list(tmp_path.iterdir()) == []

@@ -215,14 +215,8 @@ def test_a_change_stands_on_a_bar_line_of_its_meter():
 # What does not count, and what cannot be told.
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class NotesWithPrograms(Notes):
-    program: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int16))
-
-
-def with_programs(notes: Notes, program) -> NotesWithPrograms:
-    columns = {field.name: getattr(notes, field.name) for field in dataclasses.fields(Notes)}
-    return NotesWithPrograms(**columns | {"program": np.asarray(program, np.int16)})
+def with_programs(notes: Notes, program) -> Notes:
+    return dataclasses.replace(notes, program=np.asarray(program, np.int16))
 
 
 def test_drums_do_not_count():

@@ -130,3 +130,48 @@ def test_notes_at_one_tempo_are_checked_before_they_are_sorted(make, given, word
 def test_a_flat_array_that_holds_no_notes_is_refused(fields):
     with pytest.raises(UsageError, match=r"expected"):
         Notes.from_array(fields)
+
+
+# Tables of changes.
+
+TABLES: dict[str, Any] = {
+    "tempos": [(0, 90), (1.5, 120)],
+    "meters": [(0, 3, 4), [3, 4, 4]],
+    "keys": ((0, 2, 0), (3, 9, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray, lambda rows: np.asarray(rows, np.float32)])
+def test_tables_of_changes_may_be_sequences_of_rows(kind):
+    notes = Notes(**COLUMNS, **{name: kind(rows) for name, rows in TABLES.items()})
+    for name, rows in TABLES.items():
+        assert getattr(notes, name).dtype == np.float64
+        np.testing.assert_array_equal(getattr(notes, name), [list(row) for row in rows])
+    check(notes)
+    assert Notes(**COLUMNS, keys=[]).keys.shape == (0, 3)
+
+
+def test_a_table_of_the_right_type_is_taken_as_it_is():
+    tempos = np.array([[0.0, 90.0]])
+    assert Notes(**COLUMNS, tempos=tempos).tempos is tempos
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "words"),
+    [
+        ("tempos", [], r"=\[\]: expected rows of a beat and quarter notes a minute, above 0"),
+        ("tempos", 90, r"=90: expected rows of a beat"),
+        ("tempos", [(0, 90), (1, 0)], r"\[1\]=\[1, 0\]: expected rows .* the beats rising"),
+        ("tempos", [(0, 90), (0, 80)], r"\[1\]=\[0, 80\]: expected"),
+        ("tempos", [(0, 90, 1)], r"=\[\(0, 90, 1\)\]: expected rows"),
+        ("tempos", [(0, float("nan"))], r"=.*nan.*: expected rows"),
+        ("meters", [(0, 3, 5)], r"\[0\]=\[0, 3, 5\]: expected rows of a beat, a numerator and a denominator"),
+        ("meters", [(0, 3, 4), (3, 4)], r"=.*: expected rows of a beat, a numerator"),
+        ("meters", "3/4", r"='3/4': expected rows"),
+        ("keys", [(0, 12, 0)], r"\[0\]=\[0, 12, 0\]: expected rows of a beat, a tonic 0\.\.11 and a mode 0\.\.3"),
+        ("keys", [("C", 0, 0)], r"=.*: expected rows of a beat, a tonic"),
+    ],
+)
+def test_a_table_that_is_none_is_named_with_its_first_wrong_row(table, rows, words):
+    with pytest.raises(UsageError, match=rf"^Notes\.{table}{words}"):
+        Notes(**COLUMNS, **{table: rows})

@@ -18,7 +18,8 @@ import numpy as np
 
 from musicjax.errors import UsageError
 from musicjax.music import bar_position
-from musicjax.music.notes import DRUMS, MODES, NEGLIGIBLE_BEATS, Notes
+from musicjax.music.change_tables import MODES
+from musicjax.music.notes import DRUMS, NEGLIGIBLE_BEATS, Notes
 
 WORDS = {
     **dict.fromkeys(("", "maj", "major", "ionian"), 0),

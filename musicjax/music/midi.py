@@ -24,6 +24,7 @@ from musicjax.music import (
     tempo_map,
 )
 from musicjax.music import notes as notes_lib
+from musicjax.music.change_tables import MODES
 from musicjax.music.keys import RELATIVE_MAJOR, SPELLINGS
 from musicjax.music.midi_chunks import Mended, MidiError
 from musicjax.music.midi_programs import PERCUSSION_CHANNEL
@@ -32,7 +33,6 @@ from musicjax.music.notes import (
     DEFAULT_BPM,
     DRUMS,
     FASTEST_BPM,
-    MODES,
     SLOWEST_BPM,
     Notes,
     from_beats,

@@ -14,9 +14,11 @@ import numpy as np
 
 from musicjax import arguments
 from musicjax.errors import UsageError
-from musicjax.music import bar_position
+from musicjax.music import bar_position, change_tables
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from musicjax.report.notebook import Shown
 
 # Of each column: its type, the lowest number in it, the first that is too high, and its range in words.
@@ -48,8 +50,6 @@ class NoNotesError(Exception):
 FIELDS = ("pitch", "velocity", "onset", "duration", "onset_beats", "duration_beats")
 COLUMNS = (*FIELDS, "program")  # all that have an entry for each note
 DRUMS = 128  # the program of notes on MIDI's percussion channel, whose pitches are drums
-# The modes of keys: `Notes.keys` has their indices. They stand here because `music.keys` imports this file.
-MODES = ("major", "minor", "dorian", "mixolydian")
 NEGLIGIBLE_BEATS = 1e-6
 MIDI_SUFFIXES = (".mid", ".midi")  # of the files that `Notes.write` writes
 DEFAULT_BPM = 120.0  # quarter notes a minute, until a file says otherwise (MIDI 1.0)
@@ -70,11 +70,11 @@ def no_keys() -> np.ndarray:
     return np.zeros((0, 3))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Notes:
     """N notes in order of onset; notes that start together keep the order of their source.
 
-    Columns of the types below are taken as they are, so that internal code pays nothing. Lists, and arrays of other
+    Arrays of the types below are taken as they are, so that internal code pays nothing. Lists, and arrays of other
     types, are converted and checked; functions that get notes from a user call `check`.
 
     Attributes:
@@ -89,10 +89,10 @@ class Notes:
             beat. Bars before the first one are as long as those after it.
         program: int16 [N], the instrument of each note: General MIDI program 0..127, or DRUMS. If not given, 0, piano.
         keys: float64 [S, 3], the beat from which a key holds, its tonic as a pitch class 0..11, and the index of its
-            mode in MODES; by beat. Empty where the keys are not known.
+            mode in `change_tables.MODES`; by beat. Empty where the keys are not known.
 
     Raises:
-        UsageError: columns that had to be converted are not notes, see `check`.
+        UsageError: what had to be converted is not what `check` expects.
     """
 
     pitch: np.ndarray
@@ -101,24 +101,41 @@ class Notes:
     duration: np.ndarray
     onset_beats: np.ndarray
     duration_beats: np.ndarray
-    tempos: np.ndarray = dataclasses.field(default_factory=one_tempo)
-    meters: np.ndarray = dataclasses.field(default_factory=one_meter)
-    program: np.ndarray = None  # type: ignore[assignment]  # until it is as long as the pitches
-    keys: np.ndarray = dataclasses.field(default_factory=no_keys)
+    tempos: np.ndarray
+    meters: np.ndarray
+    program: np.ndarray
+    keys: np.ndarray
 
-    def __post_init__(self) -> None:
-        if self.program is None:
-            try:
-                length = len(self.pitch)
-            except TypeError:  # no column at all, which is refused below
-                length = 0
-            object.__setattr__(self, "program", np.zeros(length, np.int16))
-        columns = [getattr(self, name) for name in _RULES]
-        if all(type(own) is np.ndarray and own.dtype == kind for own, kind in zip(columns, _TYPES, strict=True)):
-            return
-        for name, column in _columns({name: getattr(self, name) for name in COLUMNS}, "Notes.").items():
+    def __init__(
+        self,
+        pitch: ArrayLike,
+        velocity: ArrayLike,
+        onset: ArrayLike,
+        duration: ArrayLike,
+        onset_beats: ArrayLike,
+        duration_beats: ArrayLike,
+        tempos: ArrayLike | None = None,
+        meters: ArrayLike | None = None,
+        program: ArrayLike | None = None,
+        keys: ArrayLike | None = None,
+    ):
+        if program is None:
+            program = np.zeros(_length(pitch), np.int16)
+        columns = (pitch, velocity, onset, duration, onset_beats, duration_beats, program)
+        given: dict[str, Any] = dict(zip(COLUMNS, columns, strict=True))
+        is_ready = all(type(own) is np.ndarray and own.dtype == kind for own, kind in zip(columns, _TYPES, strict=True))
+        for name, column in (given if is_ready else _columns(given, "Notes.")).items():
             object.__setattr__(self, name, column)
-        _require_order(self, "Notes")
+        if not is_ready:
+            _require_order(self, "Notes")
+        tables = {
+            "tempos": one_tempo() if tempos is None else tempos,
+            "meters": one_meter() if meters is None else meters,
+            "keys": no_keys() if keys is None else keys,
+        }
+        for name, table in tables.items():
+            is_ready = type(table) is np.ndarray and table.dtype == _TIME
+            object.__setattr__(self, name, table if is_ready else change_tables.checked(name, table, "Notes"))
 
     def __len__(self) -> int:
         return len(self.pitch)
@@ -241,7 +258,8 @@ def check(notes: Notes, name: str = "Notes") -> None:
     """
     _columns({field: getattr(notes, field) for field in COLUMNS}, f"{name}.")
     _require_order(notes, name)
-    _require_changes(notes, name)
+    for table in change_tables.NAMES:
+        change_tables.checked(table, getattr(notes, table), name)
 
 
 def from_seconds(pitch, velocity, onset, duration, bpm: float = DEFAULT_BPM) -> Notes:
@@ -306,6 +324,14 @@ def _column(name: str, values: Any, owner: str) -> np.ndarray:
     return column.astype(kind, copy=False)
 
 
+def _length(column: Any) -> int:
+    """The entries of a column; 0 of what is none, which is refused later."""
+    try:
+        return len(column)
+    except TypeError:
+        return 0
+
+
 def _require_order(notes: Notes, name: str) -> None:
     """Raises UsageError if an onset lies before the one before it."""
     for field in ("onset", "onset_beats"):
@@ -317,26 +343,3 @@ def _require_order(notes: Notes, name: str) -> None:
                 f"{name}.{field}[{index}]={onset[index]} comes after {onset[index - 1]}: expected onsets that never "
                 "decrease; sort the notes"
             )
-
-
-def _require_changes(notes: Notes, name: str) -> None:
-    """Raises UsageError unless tempos, meters and keys are tables of numbers that fit, the beats rising."""
-    for field, columns, least, is_row, meant in (
-        ("tempos", 2, 1, lambda bpm: bpm > 0, "rows of a beat and quarter notes a minute, above 0"),
-        ("meters", 3, 1, bar_position.is_meter, "rows of a beat, a numerator and a denominator such as 4"),
-        ("keys", 3, 0, _is_key, f"rows of a beat, a tonic 0..11 and a mode 0..{len(MODES) - 1}"),
-    ):
-        table = getattr(notes, field)
-        is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == columns
-        is_table = is_table and len(table) >= least and table.dtype.kind in "iuf" and bool(np.isfinite(table).all())
-        if not is_table:
-            raise arguments.wrong(f"{name}.{field}", table, f"an array of {meant}")
-        fits = np.array([is_row(*row) for row in table[:, 1:].tolist()], bool)
-        fits &= np.append(True, table[1:, 0] > table[:-1, 0])[: len(table)]
-        if not fits.all():
-            index = int(np.argmin(fits))
-            raise UsageError(f"{name}.{field}[{index}]={table[index].tolist()}: expected {meant}, the beats rising")
-
-
-def _is_key(tonic: float, mode: float) -> bool:
-    return tonic in range(12) and mode in range(len(MODES))
