@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import musicjax
 from musicjax.errors import RunError, UsageError
+from musicjax.music import instruments, keys
 from musicjax.music.notes import Notes, from_beats
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
@@ -58,6 +60,26 @@ def test_the_states_lead_to_the_outputs_of_the_flax_module(trained_events):
     expected = np.asarray(states @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]))
     np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-4)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model.params))
+
+
+def test_rows_and_entries_lie_as_the_table_in_python_md_says(trained_events, trained_frames):
+    model, frames = musicjax.load(trained_events), musicjax.load(trained_frames)
+    piece = held_out(model)[0]
+    count, states, scored = len(piece), model.hidden_states(piece), model.log_prob(piece)
+    assert states.shape[0] == count + 2 and {len(values) for values in scored.values()} == {count + 1}
+    # A higher last note changes its own entry and state and what comes after, and nothing before.
+    last = np.lexsort((piece.pitch, instruments.index_of(model.encoding.bins.programs)[piece.program], piece.onset))[-1]
+    pitch = piece.pitch.copy()
+    pitch[last] += 2
+    other = dataclasses.replace(piece, pitch=pitch, keys=piece.keys if len(piece.keys) else keys.of(piece))
+    piece = dataclasses.replace(other, pitch=piece.pitch)
+    states, other_states = model.hidden_states(piece), model.hidden_states(other)
+    nats, other_nats = (model.log_prob(one)["pitch"] for one in (piece, other))
+    np.testing.assert_array_equal(states[:count], other_states[:count])
+    np.testing.assert_array_equal(nats[: count - 1], other_nats[: count - 1])
+    assert nats[count - 1] != other_nats[count - 1] and (states[count] != other_states[count]).any()
+    framed = len(frames.hidden_states(piece))
+    assert len(frames.log_prob(piece)["frame"]) == framed - 1
 
 
 def test_what_has_no_likelihood_is_refused_by_name(trained_notes, trained_events, tmp_path):

@@ -57,9 +57,11 @@ class Model:
     def log_prob(self, notes: Notes) -> dict[str, np.ndarray]:
         """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
 
-        Rows of note events are notes, with an edge before the first and after the last if the model knows form. Rows of
-        frames have one column, "frame". Each row is given all rows before it. A note without a bin of its own gets the
-        nearest; a line says how many did.
+        Entry k is that of row k + 1, given rows 0 to k, and follows from `hidden_states(notes)[k]`. Of note events, the
+        rows are an edge, the N notes by onset, instrument and pitch, and an edge: entry k is the k-th of these, and
+        entry N the end. Of frames, and of note events in models that do not know form, there are no edges, so nothing
+        scores the first. Frames have one column, "frame". What the model does not know becomes the nearest; lines count
+        it.
 
         Raises:
             UsageError: the model predicts a mean and no distribution, or the piece has fewer than two rows.
@@ -79,6 +81,9 @@ class Model:
 
     def hidden_states(self, notes: Notes) -> np.ndarray:
         """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
+
+        Row k is what the model knows before entry k of `log_prob`, which lists the rows. Of note events that is L = N +
+        2: row 0 comes before the first note, row k + 1 after note k, and the last after the end.
 
         Raises:
             RunError: none of the notes can be written in the encoding.
