@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +25,8 @@ from musicjax.training import optimizer as optimizer_lib
 from tests import tiny_runs
 
 EPOCHS = 7
+GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
+SOUND = {"sample.audio": "wav"}
 # Where a process is cut off: a function of `when` and the two numbers it is called with, and how the process ends.
 CUT_OFF = """
 import os, signal, sys
@@ -59,13 +63,13 @@ sys.exit(main.main(sys.argv[3:]))
 
 
 def train(clips: Path, workdir: Path, **changes: Any) -> Path:
-    musicjax.train(tiny_runs.config_of(clips, **{"train.epochs": EPOCHS, **changes}), workdir)
+    musicjax.train(tiny_runs.config_of(clips, **{"train.epochs": EPOCHS, **SOUND, **changes}), workdir)
     return workdir
 
 
 def cut_off(clips: Path, workdir: Path, how: str, epoch: int) -> subprocess.CompletedProcess[str]:
     """A process that trains and is cut off at this epoch, in a way of CUT_OFF."""
-    argv = tiny_runs.flags(workdir, clips, **{"train.epochs": EPOCHS})
+    argv = tiny_runs.flags(workdir, clips, **{"train.epochs": EPOCHS, **SOUND})
     return subprocess.run(
         [sys.executable, "-c", CUT_OFF, how, str(epoch), *argv],
         capture_output=True,
@@ -85,13 +89,36 @@ def untimed_metrics(workdir: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "windows_per_second")} for line in lines]
 
 
+def promised() -> dict[str, bool]:
+    """Of each kind of file in the table of the guide, whether it is equal."""
+    table = GUIDE.read_text().split("<!-- resumed -->")[1].split("\n\n")[1]
+    return {name: equal == "yes" for name, equal in re.findall(r"^\| `(\S+)` \| (yes|no) \|", table, re.MULTILINE)}
+
+
+def files_of(workdir: Path) -> dict[str, dict[str, bytes]]:
+    """The bytes of each file, by its kind in the guide; raises unless each file is of one kind."""
+    found: dict[str, dict[str, bytes]] = {kind: {} for kind in promised()}
+    for path in workdir.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(workdir).as_posix()
+            (kind,) = [kind for kind in found if fnmatch.fnmatch(name, kind)]
+            found[kind][name] = path.read_bytes()
+    return found
+
+
+def saved_metadata(workdir: Path) -> dict[str, bytes]:
+    return {path.parts[-3]: path.read_bytes() for path in (workdir / "checkpoints").glob("*/metadata/metadata")}
+
+
 def assert_same(workdir: Path, left_alone: Path) -> None:
     assert final_bytes(workdir) == final_bytes(left_alone)
+    assert saved_metadata(workdir) == saved_metadata(left_alone)
     assert untimed_metrics(workdir) == untimed_metrics(left_alone)
-    music = sorted((left_alone / "samples").rglob("*.mid"))
-    assert len({path.parent for path in music}) == 2, "samples and originals"
-    for path in music:
-        assert (workdir / path.relative_to(left_alone)).read_bytes() == path.read_bytes()
+    ours, theirs = files_of(workdir), files_of(left_alone)
+    assert {kind: ours[kind] == theirs[kind] for kind in ours} == promised()
+    music = [Path(name) for name in theirs["samples/*"]]
+    assert {path.parent.name for path in music} == {"samples", "originals"}
+    assert {path.suffix for path in music} == {".mid", ".wav", ".json"}
     assert not [path.name for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
 
 
