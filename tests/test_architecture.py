@@ -15,7 +15,7 @@ PACKAGE = Path(musicjax.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 
-# The rooms from the ground up. A file imports from its own room and from those of the floors below.
+# The packages from the ground up. A file imports from its own package and from those of the floors below.
 FLOORS = (
     ("version.py", "errors.py", "arguments.py", "zip_archive.py"),
     (
@@ -106,7 +106,7 @@ def _floor(name: str) -> int:
     return max(fitting)[1]
 
 
-def test_every_room_is_there_and_every_file_has_a_floor():
+def test_every_package_is_there_and_every_file_has_a_floor():
     for place in [place for places in FLOORS for place in places]:
         assert any(name.startswith(place) for name in NAMES), place
     for files in ONLY.values():
@@ -129,18 +129,18 @@ def test_the_import_that_runs_up_is_made_only_when_it_is_needed():
         assert _below(_imports(name), module) and not _below(_at_start(name), module)
 
 
-@pytest.mark.parametrize("room", ["music/", "corpus/", "report/"])
-def test_music_is_read_and_drawn_without_jax(room):
+@pytest.mark.parametrize("package", ["music/", "corpus/", "report/"])
+def test_music_is_read_and_drawn_without_jax(package):
     for name in NAMES:
-        if name.startswith(room):
+        if name.startswith(package):
             for library in ("jax", "flax", "optax", "orbax"):
                 assert not _below(_imports(name), library), f"{name} must not import {library}"
 
 
 def test_music_and_model_know_nothing_of_each_other():
     for name in NAMES:
-        for room, other in (("music/", "musicjax.model"), ("model/", "musicjax.music"), ("model/", "musicjax.config")):
-            if name.startswith(room):
+        for package, other in (("music/", "musicjax.model"), ("model/", "musicjax.music"), ("model/", "musicjax.config")):
+            if name.startswith(package):
                 assert not _below(_imports(name), other), f"{name} must not import {other}"
 
 

@@ -1,6 +1,6 @@
 """What every encoding gives the rest of the program, and the one place where a name becomes an encoding.
 
-An encoding turns music into rows of numbers for a network, and rows back into music. Nothing outside this room asks
+An encoding turns music into rows of numbers for a network, and rows back into music. Nothing outside this package asks
 which one it is. A new encoding is a file here with a function `make`, and its parts in `config.PARTS`.
 
 Shape legend: N rows, C columns, T rows a window, K outputs, L rows sampled, M primers.
