@@ -139,7 +139,11 @@ def test_music_is_read_and_drawn_without_jax(package):
 
 def test_music_and_model_know_nothing_of_each_other():
     for name in NAMES:
-        for package, other in (("music/", "musicjax.model"), ("model/", "musicjax.music"), ("model/", "musicjax.config")):
+        for package, other in (
+            ("music/", "musicjax.model"),
+            ("model/", "musicjax.music"),
+            ("model/", "musicjax.config"),
+        ):
             if name.startswith(package):
                 assert not _below(_imports(name), other), f"{name} must not import {other}"
 
