@@ -132,7 +132,11 @@ def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit:
     console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
     if report is not None:
         corpus_lib.write_report(outcomes, report)
-        console.say("report", str(report))
+        console.say("report", f"{report}: what became of each file, and why")
+    elif any(outcome.status != "kept" for outcome in outcomes):
+        console.say(
+            "report", "none without a cache; --workdir=DIR writes DIR/data.jsonl, with the reason for each file"
+        )
     return corpus_lib.counts(outcomes) | {
         "files": len(outcomes),
         "source": source,
