@@ -27,7 +27,8 @@ from musicjax.music.notes import COLUMNS, DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second.
+# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second. Parts
+# are not fitted to the length: the notes beyond it take a tenth of a second, compiling another length takes ten.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
