@@ -42,5 +42,5 @@ def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = ""
             update(number)
     for (suffix, how, why), count in counts.items():
         files = "file" if count == 1 else "files"
-        console.say("sound", f"{count} {suffix} {files}, rendered by {how}" + (f" ({why})" if why else ""))
+        console.say("sound", f"{count} {suffix} {files}, rendered by {how}" + (f"; {why}" if why else ""))
     return written
