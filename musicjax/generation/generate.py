@@ -18,7 +18,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
-from musicjax.generation import whole
+from musicjax.generation import takes, whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi, splice
@@ -222,11 +222,6 @@ def _rows_for_seconds(
     return np.concatenate(chunks, axis=1), clamped
 
 
-def names(seed: int, count: int) -> list[str]:
-    """The names of pieces 0 to count - 1 of a seed, and of their files without the suffix."""
-    return [f"seed{seed}-{k:03d}" for k in range(count)]
-
-
 def write(
     pieces: list[Notes],
     folder: Path,
@@ -234,26 +229,38 @@ def write(
     program: int | None = None,
     given: Notes | None = None,
     whole_bars: bool = False,
+    replaces: bool = False,
 ) -> list[Path]:
-    """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
+    """Writes piece k under its name in `takes.names` and returns the paths.
 
     Args:
         program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
         given: a piece that is kept in all of them, whose times are not rounded.
         whole_bars: whether each file lasts until the end of the bar in which its last note begins.
+        replaces: whether files with other music are replaced; otherwise this is another take. Says which it does.
 
     Raises:
         RunError: the folder or a file cannot be written.
     """
     prepare_folder(folder)
-    paths = [folder / f"{name}.mid" for name in names(seed, len(pieces))]
     ticks = splice.RESOLUTIONS[0] if given is None else splice.ticks_per_beat(given)
-    replaced, left_out = sum(path.exists() for path in paths), 0
-    for notes, path in zip(pieces, paths, strict=True):
+
+    def write_one(k: int, path: Path) -> int:
+        notes = pieces[k]
         end_beat = splice.bar_lines(notes)[-1] if whole_bars and len(notes) else 0.0
-        left_out += write_file(played_by(program, notes), path, ticks, end_beat)
-    if replaced:
+        return write_file(played_by(program, notes), path, ticks, end_beat)
+
+    try:
+        take = 1 if replaces else takes.free(folder, seed, len(pieces), write_one)
+    except OSError as error:
+        raise RunError(f"files in {folder} cannot be compared: {error.strerror}; name another folder") from error
+    paths = [folder / f"{name}.mid" for name in takes.names(seed, len(pieces), take)]
+    replaced = sum(path.exists() for path in paths)
+    if replaces and replaced:
         console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
+    if take > 1:
+        console.say("take", f"{take} of seed {seed}: {folder} keeps other music under the names before {paths[0].name}")
+    left_out = sum(write_one(k, path) for k, path in enumerate(paths))
     different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
     same = sum(len(notes) > 0 for notes in pieces) - len(different)
     if same:
