@@ -41,7 +41,7 @@ COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish co
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "folder of the run; train: runs/NAME if not given", tuple(COMMANDS)),
-    "minutes": Flag("float", None, "time for the whole command with --config=auto; else 10", ("train",)),
+    "minutes": Flag("float", None, "about how long all takes with --config=auto, samples too; else 10", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
