@@ -660,7 +660,7 @@ def test_pieces_in_test_are_left_out_unless_they_are_asked_for(tmp_path, clips, 
 
 def test_a_folder_without_notes_is_a_run_error_that_names_a_file_and_its_reason(tmp_path):
     (tmp_path / "a.mid").write_bytes(b"")
-    with pytest.raises(RunError, match=r"none of its 1 files gave notes \(a\.mid: is empty\); expected"):
+    with pytest.raises(RunError, match=r"none of its 1 file gave notes \(a\.mid: is empty\); expected"):
         load.load(DataConfig(source=str(tmp_path), cache="off", workers=1))
 
 

@@ -134,4 +134,4 @@ def test_a_continuation_that_is_mostly_one_run_of_its_primer_is_said(capsys, new
         assert said == ""
     else:
         (line,) = said.splitlines()
-        assert f"1 of 2 continuations repeat the primer: {length} of the {len(new)} new notes of a" in line
+        assert f"1 of 2 continuations repeats the primer: {length} of the {len(new)} new notes of a" in line

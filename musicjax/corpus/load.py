@@ -45,7 +45,7 @@ def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
         return corpus, outcomes
     kept = without_tests(corpus)
     if len(kept) < len(corpus):
-        console.say("split", f"leaves out test/, {len(corpus) - len(kept)} of {len(corpus)} pieces")
+        console.say("split", f"leaves out test/, {len(corpus) - len(kept)} of {console.counted(len(corpus), 'piece')}")
     return kept, outcomes
 
 
@@ -77,8 +77,8 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
     if not len(corpus):
         first = outcomes[0]
         raise RunError(
-            f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
-            "expected MIDI or MusicXML files with notes; name another folder"
+            f"data source {source}: none of its {console.counted(len(outcomes), 'file')} gave notes ({first.path}: "
+            f"{first.detail}); expected MIDI or MusicXML files with notes; name another folder"
         )
 
 
@@ -159,11 +159,11 @@ def _download(name: str, cache: Path | None) -> None:
 def _say(source: str, outcomes: list[Outcome], hint: str) -> None:
     """One line that counts the files, and some lines of files that were not simply kept."""
     counts = corpus_lib.counts(outcomes)
-    odd = counts["recovered"] + counts["skipped"]
+    odd, notes = counts["recovered"] + counts["skipped"], console.counted(counts["notes"], "note")
     console.say(
         "data",
-        f"{source}: kept {counts['kept']} of {len(outcomes)} files, recovered {counts['recovered']}, "
-        f"skipped {counts['skipped']}{hint if odd else ''}; {counts['notes']:,} notes",
+        f"{source}: kept {counts['kept']} of {console.counted(len(outcomes), 'file')}, recovered "
+        f"{counts['recovered']}, skipped {counts['skipped']}{hint if odd else ''}; {notes}",
     )
     for status in ("recovered", "skipped"):
         some = [outcome for outcome in outcomes if outcome.status == status]

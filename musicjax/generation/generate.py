@@ -179,7 +179,9 @@ def _rows(
     else:
         rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
     if clamped:
-        console.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
+        console.say(
+            "clamped", f"{clamped:,} of {console.counted(rows.size, 'value')} to the range of the training data"
+        )
     return rows
 
 
@@ -215,10 +217,8 @@ def _rows_for_seconds(
     short = int((reached < seconds).sum())
     if short:
         limit = len(chunks) * CHUNK_NOTES
-        console.say(
-            "length",
-            f"{short} outputs end before {seconds[reached < seconds].max():g} s, at the limit of {limit:,} notes",
-        )
+        end, wanted = console.counted(short, "output ends", "outputs end"), seconds[reached < seconds].max()
+        console.say("length", f"{end} before {wanted:g} s, at the limit of {limit:,} notes")
     return np.concatenate(chunks, axis=1), clamped
 
 
@@ -257,19 +257,22 @@ def write(
     paths = [folder / f"{name}.mid" for name in takes.names(seed, len(pieces), take)]
     replaced = sum(path.exists() for path in paths)
     if replaces and replaced:
-        console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
+        console.say(
+            "replaced", f"{replaced} of {console.counted(len(paths), 'file')} that an earlier call with this seed wrote"
+        )
     if take > 1:
         console.say("take", f"{take} of seed {seed}: {folder} keeps other music under the names before {paths[0].name}")
     left_out = sum(write_one(k, path) for k, path in enumerate(paths))
     different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
     same = sum(len(notes) > 0 for notes in pieces) - len(different)
     if same:
-        console.say("same", f"{same} of {len(paths)} files hold the notes of another; raise --temperature for others")
+        hold = "holds" if same == 1 else "hold"
+        console.say("same", f"{same} of {len(paths)} files {hold} the notes of another; raise --temperature for others")
     empty = sum(not len(notes) for notes in pieces)
     if empty:
-        console.say("empty", f"{empty} of {len(paths)} files: no note begins in so short a time")
+        console.say("empty", f"{empty} of {console.counted(len(paths), 'file')}: no note begins in so short a time")
     if left_out:
-        console.say("left out", f"{left_out} notes: more of one pitch at once than a file can hold")
+        console.say("left out", f"{console.counted(left_out, 'note')}: more of one pitch at once than a file can hold")
     return paths
 
 

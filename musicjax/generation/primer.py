@@ -55,7 +55,8 @@ def read(primer: str | Path, model: Model, name: str = "primer") -> Notes:
         merged, _ = read_as(tracks_apart=False)
         moved = int((merged.program != piece.program).sum())
         if moved:
-            console.say(name, f"{moved} notes get another program of their family, since this model tells tracks apart")
+            get = console.counted(moved, "note gets", "notes get")
+            console.say(name, f"{get} another program of the same family, since this model tells tracks apart")
     return piece
 
 
@@ -126,9 +127,10 @@ def shared(primer: Notes, continuations: Sequence[Notes], names: Sequence[str]) 
     ]
     if repeat:
         length, notes, name = max(repeat)
+        verb = "repeats" if len(repeat) == 1 else "repeat"
         console.say(
             "copies",
-            f"{len(repeat)} of {len(found)} continuations repeat the primer: {length} of the {notes} new notes of "
-            f"{name} are one run of it, in whatever key; raise --temperature for others",
+            f"{len(repeat)} of {console.counted(len(found), 'continuation')} {verb} the primer: {length} of the "
+            f"{notes} new notes of {name} are one run of it, in whatever key; raise --temperature for others",
         )
     return found

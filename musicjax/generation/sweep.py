@@ -84,9 +84,18 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     if table.exists():
         console.say("replaced", f"the table and the sheet of an earlier sweep: {table.name}, {sheet.name}")
     _write(table, (json.dumps(content, indent=1) + "\n").encode())
-    _write(sheet, pictures.contact_sheet_png(f"{len(lines)} pieces of {len(ranked)} settings, the best first", shown))
+    _write(
+        sheet,
+        pictures.contact_sheet_png(
+            f"{console.counted(len(lines), 'piece')} of {console.counted(len(ranked), 'setting')}, the best first",
+            shown,
+        ),
+    )
     if len(lines) > MOST_ROLLS:
-        console.say("left out", f"{len(lines) - MOST_ROLLS} pieces of {sheet.name}; {table.name} has them all")
+        console.say(
+            "left out",
+            f"{console.counted(len(lines) - MOST_ROLLS, 'piece')} of {sheet.name}; {table.name} has them all",
+        )
     told = {
         paths[k].stem: {"about": _about(line), "setting": sampling[k].used, "metrics": line["metrics"]}
         for line, k in zip(lines, order, strict=True)

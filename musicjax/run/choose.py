@@ -92,7 +92,8 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         )
     workdir_lib.require_folder(workdir)
     with lock.held(workdir):
-        console.say("auto", f"chooses by trials within {minutes:g} minutes; samples decide, not the loss")
+        unit = "minute" if minutes == 1 else "minutes"
+        console.say("auto", f"chooses by trials within {minutes:g} {unit}; samples decide, not the loss")
         dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
         reading_s = clock.passed
         if dataset is None:
@@ -138,7 +139,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
             known = next((trial for trial in found if trial.fields == fields), None)
             if known is None:
                 if clock.passed + longest > ends + seconds / 2 and found:
-                    console.say("auto", f"no time for {fitting - number + 1} more candidates")
+                    console.say("auto", f"no time for {console.counted(fitting - number + 1, 'more candidate')}")
                     break
                 one = config_lib.with_fields(config, fields)
                 if one.data != dataset.encoding.config.data:
@@ -219,7 +220,10 @@ def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epoc
     if config.train.half_life:
         chosen["train.half_life"] = round(chosen["train.epochs"] / HALVINGS, 2)
     config = config_lib.with_fields(config, {path: value for path, value in chosen.items() if path not in pinned})
-    console.say("auto", f"trains {config.train.epochs} epochs, with a half-life of {config.train.half_life:g}")
+    console.say(
+        "auto",
+        f"trains {console.counted(config.train.epochs, 'epoch')}, with a half-life of {config.train.half_life:g}",
+    )
     return config
 
 
@@ -243,7 +247,7 @@ def recorded(workdir: Path, of: Mapping[str, Any]) -> list[Trial]:
         console.say("auto", f"{path} is of other data or other options: starts the trials anew")
         return []
     if found:
-        console.say("auto", f"{len(found)} trials are done already: {path}")
+        console.say("auto", f"{console.counted(len(found), 'trial is', 'trials are')} done already: {path}")
     return found
 
 

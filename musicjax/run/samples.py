@@ -41,7 +41,7 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     whole_bars = model.encoding.has_form
     paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars, replaces=True)
     names = [path.stem for path in paths]
-    console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
+    console.say("samples", f"{console.counted(len(paths), 'MIDI file')} in {workdir / 'samples'}")
     beside = {} if music is None else originals.write(pieces, names, music, workdir / "samples")
     if pieces and sample.audio != "none":
         from musicjax.generation import sound  # music without sound does without
