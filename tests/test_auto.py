@@ -187,7 +187,7 @@ def test_interrupted_trials_are_not_tried_again(tried, monkeypatch, clips, tmp_p
     monkeypatch.setattr(one_trial, "run", run)
     _choose(clips, tmp_path)
     assert [call["fields"] for call in tried] == candidates.of(0, {})
-    assert "1 trials are done already" in capsys.readouterr().err
+    assert "1 trial is done already" in capsys.readouterr().err
     _choose(clips, tmp_path)
     assert len(tried) == len(candidates.of(0, {}))
 
@@ -333,13 +333,13 @@ def test_a_run_trains_for_a_while_even_if_the_time_is_over(capsys):
 
 
 def test_time_is_set_aside_for_what_comes_after_training_and_that_is_said(tried, clips, tmp_path, capsys, monkeypatch):
-    """Seven ways of sixteen pieces, and the samples of the run, of so many tries each; and once more compiling."""
+    """Seven ways of sixteen pieces, and the sample of the run, of sixteen tries each; and once more compiling."""
     asked: list[float] = []
     monkeypatch.setattr(choose, "epochs_of", lambda speed, *_: asked.append(speed.other_seconds) or 1)
     notes = int(np.median([len(midi.read(path)) for path in clips.iterdir()]))
     for number, (pinned, pieces) in enumerate((({}, 7 * 16 + 1), ({"sample.min_p": 0.1}, 1))):
         _choose(clips, tmp_path / str(number), **pinned)
-        seconds = pieces * 16 * notes / 1000.0 + 10.0
+        seconds = pieces * 16 * sampling_choice.ROWS_OF_WHOLE * notes / 1000.0 + 10.0
         said = [line for line in capsys.readouterr().err.splitlines() if "after training" in line]
         assert asked[-1] == pytest.approx(seconds + 10.0, rel=0.1, abs=10.0)  # a part of the clips is held out
         assert len(said) == 1 and ("choosing how samples are drawn" in said[0]) == (not pinned)

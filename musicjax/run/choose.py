@@ -176,11 +176,12 @@ def seconds_after(
     assert music is not None
     training = [*music.training, *music.held_out]  # what is held out for trials trains in the run
     tries = getattr(sample.own, "best_of", 1)
-    notes = sample.num_outputs * tries * int(np.median([len(piece) for piece in training]))
+    notes = int(np.median([len(piece) for piece in training]))
+    rows = sample.num_outputs * tries * notes * sampling_choice.ROWS_OF_WHOLE
     if not _is_pinned(pinned):
-        notes += sampling_choice.notes_drawn(training, tries)
+        rows += sampling_choice.rows_drawn(training, tries)
     # Both compile once more; the first trial tells how long that takes.
-    seconds = notes / best.notes_per_second + max(trial.overhead_seconds for trial in found)
+    seconds = rows / best.notes_per_second + max(trial.overhead_seconds for trial in found)
     chooses = "" if _is_pinned(pinned) else "choosing how samples are drawn, and "
     console.say("auto", f"after training, {chooses}the samples of the run take about {console.duration(seconds)}")
     return seconds

@@ -25,14 +25,16 @@ from musicjax.store.model import Model
 # How many pieces each way draws. They are compared whole, each the best of several tries, unless most training pieces
 # have more notes than WHOLE_NOTES: these are compared by CUT_NOTES at most. Few notes do not tell how much repeats.
 SAMPLES, WHOLE_NOTES, CUT_NOTES = 16, 500, 1500
+# Rows that a whole piece takes for each of its notes, as measured: some tries do not end, and all wait for the longest.
+ROWS_OF_WHOLE = 2
 
 
-def notes_drawn(training: Sequence[Notes], best_of: int) -> int:
-    """About how many notes `of` draws for these training pieces, all tries included; 0 where it draws none."""
+def rows_drawn(training: Sequence[Notes], best_of: int) -> int:
+    """About how many rows `of` draws for these training pieces, all tries included; 0 where it draws none."""
     if len(training) <= likeness.ONE_IN:
         return 0
     notes = int(np.median([len(piece) for piece in training]))
-    of_each = notes * best_of if notes <= WHOLE_NOTES else min(notes, CUT_NOTES)
+    of_each = ROWS_OF_WHOLE * notes * best_of if notes <= WHOLE_NOTES else min(notes, CUT_NOTES)
     return len(candidates.sampling_of_trained()) * SAMPLES * of_each
 
 
