@@ -124,6 +124,11 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
         _tell("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """A count and what is counted, such as "1 note" or "1,204 notes"; several: the plural, if it is not one + s."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as minutes and seconds, such as 1:05."""
     minutes, rest = divmod(round(seconds), 60)

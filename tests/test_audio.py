@@ -127,8 +127,7 @@ def test_the_built_in_synthesiser_plays_where_nothing_is_installed_and_names_wha
     rendered = machine.write()
     assert rendered.path.name == "tune.wav"
     assert rendered.how == "the built-in synthesiser"
-    assert "no sound font" in rendered.why
-    assert "--soundfont=FILE" in rendered.why
+    assert rendered.why == "a sound font sounds fuller: --soundfont=FILE"
     np.testing.assert_allclose(_read(rendered.path)[:, 0], synth.render(TUNE), atol=1 / 32767)
     machine.font()
     without_programs = machine.write()

@@ -44,7 +44,7 @@ LONG_AGO = -1000.0  # seconds
 
 def _trial(fields: dict, score: float = 0.5, epochs: float = 20.0, best_epoch: float = 20.0) -> Trial:
     sampling = {"sample.temperature": 0.8, "sample.min_p": 0.2}
-    return Trial(fields, sampling, score, {"overlap": score}, epochs, best_epoch, 3.0, 100.0, 30.0, 10.0)
+    return Trial(fields, sampling, score, {"overlap": score}, epochs, best_epoch, 3.0, 100.0, 30.0, 10.0, 1000.0)
 
 
 def _config(source: Path, **changes) -> Config:
@@ -187,7 +187,7 @@ def test_interrupted_trials_are_not_tried_again(tried, monkeypatch, clips, tmp_p
     monkeypatch.setattr(one_trial, "run", run)
     _choose(clips, tmp_path)
     assert [call["fields"] for call in tried] == candidates.of(0, {})
-    assert "1 trials are done already" in capsys.readouterr().err
+    assert "1 trial is done already" in capsys.readouterr().err
     _choose(clips, tmp_path)
     assert len(tried) == len(candidates.of(0, {}))
 
@@ -332,6 +332,19 @@ def test_a_run_trains_for_a_while_even_if_the_time_is_over(capsys):
     assert choose.epochs_of(Speed(10**9, 100.0, 0.0), clock, None, 1) == 1
 
 
+def test_time_is_set_aside_for_what_comes_after_training_and_that_is_said(tried, clips, tmp_path, capsys, monkeypatch):
+    """Seven ways of sixteen pieces, and the sample of the run, of sixteen tries each; and once more compiling."""
+    asked: list[float] = []
+    monkeypatch.setattr(choose, "epochs_of", lambda speed, *_: asked.append(speed.other_seconds) or 1)
+    notes = int(np.median([len(midi.read(path)) for path in clips.iterdir()]))
+    for number, (pinned, pieces) in enumerate((({}, 7 * 16 + 1), ({"sample.min_p": 0.1}, 1))):
+        _choose(clips, tmp_path / str(number), **pinned)
+        seconds = pieces * 16 * sampling_choice.ROWS_OF_WHOLE * notes / 1000.0 + 10.0
+        said = [line for line in capsys.readouterr().err.splitlines() if "after training" in line]
+        assert asked[-1] == pytest.approx(seconds + 10.0, rel=0.1, abs=10.0)  # a part of the clips is held out
+        assert len(said) == 1 and ("choosing how samples are drawn" in said[0]) == (not pinned)
+
+
 def test_the_half_life_follows_the_epochs():
     config = choose.settled(config_files.load("auto"), {}, None, 30)
     assert (config.train.epochs, config.train.half_life) == (30, 10.0)
@@ -397,7 +410,9 @@ def test_the_way_is_taken_whose_samples_are_like_the_training_pieces(monkeypatch
     assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.7, 0.1, False)
     assert (config.sample.temperature, config.sample.fit) == (0.9, True)
     assert asked == {Length(num_notes=min(notes, sampling_choice.CUT_NOTES), exact=exact)}
-    assert "takes temperature 0.7, min_p 0.1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "takes temperature 0.7, min_p 0.1" in said
+    assert said.count(" left\n") == len(candidates.sampling_of_trained()) and "  0:00 left\n" in said
 
 
 @pytest.mark.parametrize("count", [1, 2, likeness.ONE_IN])

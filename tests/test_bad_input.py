@@ -251,14 +251,14 @@ def test_a_folder_without_a_usable_file(capsys, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.mid").write_bytes(b"")
     for argv in (["data", "--data=bad"], ["train", "--workdir=run", "--config.data.source=bad"]):
-        _fails(capsys, [*argv, "--config.data.cache=off"], FAILED, "none of its 1 files gave notes", "a.mid")
+        _fails(capsys, [*argv, "--config.data.cache=off"], FAILED, "none of its 1 file gave notes", "a.mid")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_names_from_the_data_cannot_write_on_the_terminal(capsys, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "two\nlines\x1b[31m.mid").write_bytes(b"")
-    told = _fails(capsys, ["data", "--data=bad", "--config.data.cache=off"], FAILED, "none of its 1 files")
+    told = _fails(capsys, ["data", "--data=bad", "--config.data.cache=off"], FAILED, "none of its 1 file ")
     assert "\x1b" not in told
 
 

@@ -6,12 +6,15 @@ import asyncio
 import io
 import itertools
 import os
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
+import musicjax
 from musicjax import console
 
 
@@ -234,3 +237,38 @@ def test_a_reserved_standard_output_keeps_its_encoding():
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     assert done.stdout == "\\u97f3\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (0, ("note",), "0 notes"),
+        (1, ("note",), "1 note"),
+        (2, ("note",), "2 notes"),
+        (1204, ("note",), "1,204 notes"),
+        (1, ("epoch is", "epochs are"), "1 epoch is"),
+        (2, ("epoch is", "epochs are"), "2 epochs are"),
+    ],
+)
+def test_what_is_counted_has_its_plural(count, words, text):
+    assert console.counted(count, *words) == text
+
+
+# Counts that are never 1.
+SEVERAL = {
+    "copies.py: {len(pieces)} pieces",
+    "frame_sets.py: {pieces:,} pieces",
+    "primer.py: {len(keys)} files",
+    "split.py: {count} pieces",
+}
+
+
+def test_no_message_counts_one_of_several_things():
+    """A count in front of a plural would read "1 notes"; what comes after "of" may."""
+    plural = re.compile(
+        r"(?<!of )(?<!first )\{(len\([^{}]*\)|[a-z_]+)(:,)?\} "
+        r"(?:MIDI )?(notes|files|epochs|pieces|samples|values|windows|outputs|trials|tries|silences)\b"
+    )
+    sources = sorted(Path(musicjax.__file__).parent.rglob("*.py"))
+    found = {f"{path.name}: {match[0]}" for path in sources for match in plural.finditer(path.read_text())}
+    assert found == SEVERAL

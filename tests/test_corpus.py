@@ -33,6 +33,7 @@ from musicjax.corpus.split import all_held_out, music_of, whole_pieces
 from musicjax.corpus.split import held_out as held_out_if_long_enough
 from musicjax.encodings import encoding
 from musicjax.errors import RunError
+from musicjax.main import main
 from musicjax.music import midi, note_matrix
 from musicjax.music.notes import FIELDS, Notes, from_seconds
 from musicjax.training.windows import starts_inside
@@ -659,15 +660,33 @@ def test_pieces_in_test_are_left_out_unless_they_are_asked_for(tmp_path, clips, 
 
 def test_a_folder_without_notes_is_a_run_error_that_names_a_file_and_its_reason(tmp_path):
     (tmp_path / "a.mid").write_bytes(b"")
-    with pytest.raises(RunError, match=r"none of its 1 files gave notes \(a\.mid: is empty\); expected"):
+    with pytest.raises(RunError, match=r"none of its 1 file gave notes \(a\.mid: is empty\); expected"):
         load.load(DataConfig(source=str(tmp_path), cache="off", workers=1))
 
 
 def test_one_line_counts_the_files_and_others_name_the_odd_ones(mixed, capsys):
-    _read(mixed)
-    said = capsys.readouterr().err.splitlines()
-    counted = f"data     {mixed}: kept 5 of 9 files, recovered 0, skipped 4 (musicjax data lists why); 66 notes"
-    assert said[:2] == [counted, "file     skipped 1-empty.mid: is empty"] and len(said) == 5
+    counted, first = (
+        f"data     {mixed}: kept 5 of 9 files, recovered 0, skipped 4",
+        "file     skipped 1-empty.mid: is empty",
+    )
+    data = DataConfig(source=str(mixed), cache="off", workers=1)
+    for reading, hint in ((load.read, ""), (load.load, " (musicjax data lists why)")):
+        reading(data)
+        said = capsys.readouterr().err.splitlines()
+        assert said[:2] == [f"{counted}{hint}; 66 notes", first] and len(said) == 5
+
+
+def test_the_data_command_says_where_it_lists_every_file(mixed, tmp_path, capsys):
+    """And does not send people to itself."""
+    argv = ["data", f"--data={mixed}", "--config.data.workers=1"]
+    for cache, said in (
+        (tmp_path / "cache", ".jsonl: what became of each file, and why"),
+        ("off", "--workdir=DIR writes"),
+    ):
+        assert main([*argv, f"--config.data.cache={cache}"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        (report,) = [line for line in lines if line.startswith("report")]
+        assert said in report and not any("musicjax data" in line for line in lines)
 
 
 def test_the_built_in_corpus_from_the_cache_imports_little(tmp_path):

@@ -259,10 +259,3 @@ def test_one_long_rest_is_named(clips: Path, tmp_path: Path, capsys: pytest.Capt
         musicjax.write_midi(notes, music / f"rest{number}.mid")
     encoding.of(tiny_runs.config_of(music)).dataset()
     assert "rests for 5" in capsys.readouterr().err
-
-
-def test_files_that_are_replaced_are_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    generate(run, tmp_path, "--num_outputs=1", "--num_notes=4")
-    capsys.readouterr()
-    generate(run, tmp_path, "--num_outputs=2", "--num_notes=4")
-    assert "1 of 2 files" in capsys.readouterr().err

@@ -87,6 +87,24 @@ def found(notes: Notes) -> list[str]:
         ("B#", 0, MAJOR),
         ("E-flat major", 3, MAJOR),
         ("F sharp minor", 6, MINOR),
+        ("d-moll", 2, MINOR),
+        ("d moll", 2, MINOR),
+        ("Es-Dur", 3, MAJOR),
+        ("As dur", 8, MAJOR),
+        ("cis-Moll", 1, MINOR),
+        ("Ges-Dur", 6, MAJOR),
+        ("B-Dur", 10, MAJOR),
+        ("b-moll", 10, MINOR),
+        ("h-moll", 11, MINOR),
+        ("F# moll", 6, MINOR),
+        ("re mineur", 2, MINOR),
+        ("ré mineur", 2, MINOR),
+        ("Si bémol majeur", 10, MAJOR),
+        ("fa dièse mineur", 6, MINOR),
+        ("sol", 7, MAJOR),
+        ("la minore", 9, MINOR),
+        ("do# menor", 1, MINOR),
+        ("mi bemolle maggiore", 3, MAJOR),
         ("C ionian", 0, MAJOR),
         ("A aeolian", 9, MINOR),
     ],
@@ -95,7 +113,9 @@ def test_keys_are_read_as_people_write_them(text, tonic, mode):
     assert keys.key_of(text) == (tonic, mode)
 
 
-@pytest.mark.parametrize("text", ["", "H", "C##", "#", "1", "major", "D5", "D minor!", "D minor major", "ド"])
+@pytest.mark.parametrize(
+    "text", ["", "H", "C##", "#", "1", "major", "D5", "D minor!", "D minor major", "ド", "h", "so", "dom7"]
+)
 def test_what_is_no_key_is_refused(text):
     with pytest.raises(UsageError, match=r"^key=.*expected a letter A to G.*such as F#, Bb minor or Dm"):
         keys.key_of(text)

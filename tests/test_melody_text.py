@@ -70,5 +70,34 @@ def test_anything_but_a_melody_is_refused(text: str, told: str) -> None:
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("C,E,G", "[60,-2,-2,-2,64,-2,-2,-2,67,-2,-2,-2]"),
+        ("C4 E4 G4", "[60,-2,-2,-2,64,-2,-2,-2,67,-2,-2,-2]"),
+        ("[C4, F#3]", "[60,-2,-2,-2,54,-2,-2,-2]"),
+        ("bb2;B-1", "[46,-2,-2,-2,11,-2,-2,-2]"),
+        ("c d e f g", "[60,-2,-2,-2,62,-2,-2,-2,64,-2,-2,-2,65,-2,-2,-2,...]"),
+    ],
+)
+def test_names_of_notes_are_answered_with_the_melody_to_type(text: str, typed: str) -> None:
+    with pytest.raises(UsageError, match="names notes without their lengths") as refused:
+        melody_text.require_no_names(text)
+    assert str(refused.value).endswith(f"--primer={typed}")
+    if "..." not in typed:
+        melody_text.entries(typed)
+
+
+@pytest.mark.parametrize("text", ["", "song.mid", "C,E,H", "G9 C10", "bee", "[60,-2,67]"])
+def test_other_texts_name_no_notes(text: str) -> None:
+    melody_text.require_no_names(text)
+
+
+def test_a_file_may_be_called_like_a_note(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "C").write_bytes(b"")
+    melody_text.require_no_names("C")
+
+
 def test_a_melody_is_not_mistaken_for_a_file() -> None:
     assert melody_text.is_melody("[60]") and melody_text.is_melody(" [") and not melody_text.is_melody("song.mid")

@@ -263,7 +263,7 @@ def test_two_processes_go_on_with_a_run_of_one(clips, tmp_path, trained_notes):
     workdir = on_one_device(clips, tmp_path / "w", **{"train.epochs": 1})
     results = two_processes([tiny_runs.flags(workdir, clips)] * 2)
     assert [result.status for result in results] == [0, 0], results
-    assert "resume   1 epochs are done" in results[0].err
+    assert "resume   1 epoch is done" in results[0].err
     assert_same_run(workdir, trained_notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from musicjax.config import Config
 from musicjax.errors import RunError
 from musicjax.generation import primer
+from musicjax.music.notes import Notes, from_beats
 from tests.midi_dumps import midi_file
 from tests.reliability import smf
 
@@ -103,3 +105,33 @@ def test_a_primer_that_is_not_one_piece_is_refused_in_one_line(tmp_path, name, c
     ) as e:
         primer.read(path, _model())
     assert reason in str(e.value)
+
+
+def tune(pitches: list[int]) -> Notes:
+    onset = list(range(len(pitches)))
+    return from_beats(pitches, [80] * len(pitches), onset, [1.0] * len(pitches))
+
+
+SONG = random.Random(0).choices(range(48, 84), k=40)
+
+
+@pytest.mark.parametrize(
+    ("new", "length", "repeats"),
+    [
+        (SONG[:20], 20, True),
+        ([pitch + 5 for pitch in SONG[10:30]], 20, True),
+        ([*SONG[:16], 40, 41, 40, 41, 40], 16, True),
+        ([*SONG[:16], 40, 41, 40, 41, 40, 41], 16, False),
+        (SONG[:15], 15, False),
+        ([], 0, False),
+    ],
+)
+def test_a_continuation_that_is_mostly_one_run_of_its_primer_is_said(capsys, new, length, repeats):
+    found = primer.shared(tune(SONG), [tune(new), tune([40, 60, 41])], ["a", "b"])
+    assert found[0].length == length
+    said = capsys.readouterr().err
+    if not repeats:
+        assert said == ""
+    else:
+        (line,) = said.splitlines()
+        assert f"1 of 2 continuations repeats the primer: {length} of the {len(new)} new notes of a" in line

@@ -30,7 +30,8 @@ def test_a_wav_lies_beside_the_midi_file_and_its_renderer_is_named(sample, capfd
     assert written == path.with_suffix(".wav")
     with wave.open(str(written)) as file:
         assert file.getnframes() / file.getframerate() >= 1.0
-    assert "sound    1 WAV file, rendered by the built-in synthesiser (no sound font in" in capfd.readouterr().err
+    said = "sound    1 WAV file, rendered by the built-in synthesiser; a sound font sounds fuller: --soundfont=FILE\n"
+    assert capfd.readouterr().err == said
 
 
 def test_files_rendered_alike_share_a_line(sample, monkeypatch, capfd):

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from musicjax.run import signals
 
 if TYPE_CHECKING:
     from musicjax.generation.request import Request
-    from musicjax.generation.sweep import Swept
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
@@ -37,6 +37,8 @@ OBEYED = {
     "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
     "export": ("data.cache",),
 }
+# What the page says of pieces, by name: fields of `report.pieces.Sample`.
+Told = Mapping[str, Mapping[str, Any]]
 # What the page of new pieces says was asked for, beside the model and the seed.
 TOLD = (
     *("primer", "keep", "infill", "from_bar", "to_bar", "vary", "amount", "bars", "beats", "num_notes", "seconds"),
@@ -172,7 +174,11 @@ def _generate(call: Call) -> None:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)
     if pieces:
-        _page(folder, [path.stem for path in paths], _facts(call, request), swept)
+        names = [path.stem for path in paths]
+        told = swept.told if swept else {}
+        if notes is not None and request.rework.kind in ("", "keep"):
+            told = _beside_primer(notes, pieces, names, bool(request.rework.kind), told)
+        _page(folder, names, _facts(call, request), told, swept.score if swept else "")
 
 
 def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
@@ -182,11 +188,36 @@ def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
     return [("model", model), ("seed", request.seed), *asked]
 
 
-def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], swept: Swept | None) -> None:
-    """Writes the page that plays some files of a folder, and prints what it leaves out."""
+def _beside_primer(
+    primer: Notes, pieces: list[Notes], names: list[str], keeps: bool, told: Told
+) -> dict[str, dict[str, Any]]:
+    """What the page says of each piece, and what its new notes share with the primer.
+
+    Args:
+        keeps: whether the pieces begin with the primer.
+    """
+    from musicjax.generation import primer as primer_lib
+
+    found = primer_lib.shared(primer, [piece[len(primer) * keeps :] for piece in pieces], names)
+    return {
+        name: {
+            **told.get(name, {}),
+            "copy": f"{copy.length} notes in a row, from note {copy.at + 1} of it" if copy.length else "",
+            "shared_with": "the primer",
+        }
+        for name, copy in zip(names, found, strict=True)
+    }
+
+
+def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], told: Told, score: str) -> None:
+    """Writes the page that plays some files of a folder, and prints what it leaves out.
+
+    Args:
+        score: by which the best piece comes first; empty: they come as they are named.
+    """
     from musicjax.report import page
 
-    told, order = (swept.told, f"The best comes first. Score: {swept.score}") if swept else ({}, "")
+    order = f"The best comes first. Score: {score}" if score else ""
     path, left_out = page.write_pieces(folder, names, facts, told, order)
     for fact in left_out:
         console.say("left out", fact)

@@ -54,7 +54,8 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     }
     pitches = f", pitches {pitch.min()}..{pitch.max()}" if len(pitch) else ""
     of_time = f", {', '.join(f'{count} in {meter}' for meter, count in meters.items())}, {summary['bpm']:g} bpm"
-    text = f"{len(pitch):,} notes, {seconds / 3600:.2f} hours{pitches}{of_time if meters else ''}{_key_text(*found)}"
+    notes = console.counted(len(pitch), "note")
+    text = f"{notes}, {seconds / 3600:.2f} hours{pitches}{of_time if meters else ''}{_key_text(*found)}"
     console.result(json.dumps(summary) if as_json else text)
     load.require_notes(corpus, outcomes, data.source)
 
@@ -120,7 +121,7 @@ def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
         "fingerprint": found.fingerprint,
     }
     counted = ", ".join(f"{count} {split}" for split, count in pieces.items())
-    frames = f"{len(found.frames):,} frames in {len(found)} pieces: {counted}"
+    frames = f"{console.counted(len(found.frames), 'frame')} in {console.counted(len(found), 'piece')}: {counted}"
     console.result(json.dumps(summary) if as_json else frames)
 
 
@@ -132,7 +133,11 @@ def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit:
     console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
     if report is not None:
         corpus_lib.write_report(outcomes, report)
-        console.say("report", str(report))
+        console.say("report", f"{report}: what became of each file, and why")
+    elif any(outcome.status != "kept" for outcome in outcomes):
+        console.say(
+            "report", "none without a cache; --workdir=DIR writes DIR/data.jsonl, with the reason for each file"
+        )
     return corpus_lib.counts(outcomes) | {
         "files": len(outcomes),
         "source": source,

@@ -41,7 +41,7 @@ COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish co
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "folder of the run; train: runs/NAME if not given", tuple(COMMANDS)),
-    "minutes": Flag("float", None, "time for the whole command with --config=auto; else 10", ("train",)),
+    "minutes": Flag("float", None, "about how long all takes with --config=auto, samples too; else 10", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
@@ -221,11 +221,23 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
     except flags.UnrecognizedFlagError as error:
         raise _unknown(command, error.flagname) from error
     except flags.Error as error:
-        raise UsageError(_plain(str(error))) from error
+        raise UsageError(_of_bars(words) or _plain(str(error))) from error
     if unexpected:
         hint = _of_path(unexpected[0]) if command in FLAGS["data"].commands else ""
         raise UsageError(f"unexpected {unexpected[0]!r}: expected a command, then flags written --name=value{hint}")
     return values
+
+
+def _of_bars(words: list[str]) -> str:
+    """What to say where --bars is a range, such as 5-8; otherwise empty."""
+    found = re.search(r"(?:^|\0)--?bars[\0=](\d+) *(?:-|\.\.|,|:) *(\d+)(?:\0|$)", "\0".join(words))
+    if not found:
+        return ""
+    first, last = found.groups()
+    return (
+        f"--bars={first}-{last}: expected a length in bars; new bars in a piece are --infill=FILE --from_bar={first} "
+        f"--to_bar={last}"
+    )
 
 
 def require_known(command: str, words: list[str]) -> None:

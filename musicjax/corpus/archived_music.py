@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from musicjax import files
+from musicjax import console, files
 from musicjax.corpus import archives
 from musicjax.corpus.archives import Allowance, ArchiveError, LimitError
 from musicjax.corpus.find import foreign_words, is_foreign
@@ -127,7 +127,7 @@ def _walk(stream: IO[bytes], kind: str, prefix: str, depth: int, found: _Found) 
     took = found.unpacked - unpacked
     words = {code: f"{count} {WORDS[code]}" for code, count in odd.items() if count}
     if damage:
-        words = {"bad_archive": f"{damage}; {took:,} files read" if took else damage} | words
+        words = {"bad_archive": f"{damage}; {console.counted(took, 'file')} read" if took else damage} | words
     elif not words and len(found.members) == before:
         words = {"no_music": "holds no files of music"}
     if not words:

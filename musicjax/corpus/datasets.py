@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from musicjax import files
+from musicjax import console, files
 from musicjax.errors import RunError, UsageError
 
 OnProgress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: not known)
@@ -245,7 +245,7 @@ def _unpack(name: str, archive: Path, folder: Path, say: Say) -> None:
             f"start again, {OTHERWISE}"
         ) from error
     archive.unlink()
-    say("unpacked", f"{name}: {count:,} files into {folder}")
+    say("unpacked", f"{name}: {console.counted(count, 'file')} into {folder}")
 
 
 def files_sha256(folder: Path) -> str:

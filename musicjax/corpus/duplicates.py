@@ -38,8 +38,8 @@ def say(corpus: Corpus, consequence: str) -> None:
     if repeated:
         console.say(
             "split",
-            f"{repeated} of {len(corpus)} pieces repeat the notes of another, whatever the key, tempo and title: "
-            f"{consequence} (musicjax data names them)",
+            f"{repeated} of {len(corpus)} pieces {'repeats' if repeated == 1 else 'repeat'} the notes of another, "
+            f"whatever the key, tempo and title: {consequence} (musicjax data names them)",
         )
 
 
@@ -70,6 +70,6 @@ def _across(alike: np.ndarray, own: np.ndarray) -> str:
     if not trained_on:
         return "no piece in train/ has a copy outside of it"
     return (
-        f"the folders decide, and train/ has the notes of {trained_on} pieces outside of it; "
+        f"the folders decide, and train/ has the notes of {console.counted(trained_on, 'piece')} outside of it; "
         "--config.data.duplicates=drop leaves them out of train/"
     )

@@ -35,7 +35,7 @@ def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
     Raises:
         UsageError, RunError: as `read`; or no file gave notes.
     """
-    corpus, outcomes = read(data)
+    corpus, outcomes = read(data, " (musicjax data lists why)")
     require_notes(corpus, outcomes, data.source)
     corpus = duplicates.settled(corpus, data, not tests)
     if tests:
@@ -44,15 +44,16 @@ def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
         return corpus, outcomes
     kept = without_tests(corpus)
     if len(kept) < len(corpus):
-        console.say("split", f"leaves out test/, {len(corpus) - len(kept)} of {len(corpus)} pieces")
+        console.say("split", f"leaves out test/, {len(corpus) - len(kept)} of {console.counted(len(corpus), 'piece')}")
     return kept, outcomes
 
 
-def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
+def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
     """Reads the source, downloads it first if need be, shows progress and says what became of the files.
 
     Args:
         data: source, cache, workers, seconds_per_file, percussion, sustain and tracks are used.
+        hint: what to say after the counts, if some files were not simply kept.
 
     Returns:
         The corpus of all files that gave notes (perhaps none), and an Outcome for each file found, by path.
@@ -66,7 +67,7 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
         update(0, total=len(found.paths))
         root = source if source.is_dir() else source.parent
         corpus, outcomes = corpus_lib.of_files(ingest.read(root, found, cache, data, update))
-    _say(data.source, outcomes)
+    _say(data.source, outcomes, hint)
     return corpus, outcomes
 
 
@@ -75,8 +76,8 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
     if not len(corpus):
         first = outcomes[0]
         raise RunError(
-            f"data source {source}: none of its {len(outcomes)} files gave notes ({first.path}: {first.detail}); "
-            "expected MIDI or MusicXML files with notes; name another folder"
+            f"data source {source}: none of its {console.counted(len(outcomes), 'file')} gave notes ({first.path}: "
+            f"{first.detail}); expected MIDI or MusicXML files with notes; name another folder"
         )
 
 
@@ -154,14 +155,14 @@ def _download(name: str, cache: Path | None) -> None:
         datasets.fetch(name, cache, progress, console.say)
 
 
-def _say(source: str, outcomes: list[Outcome]) -> None:
+def _say(source: str, outcomes: list[Outcome], hint: str) -> None:
     """One line that counts the files, and some lines of files that were not simply kept."""
     counts = corpus_lib.counts(outcomes)
-    odd = counts["recovered"] + counts["skipped"]
+    odd, notes = counts["recovered"] + counts["skipped"], console.counted(counts["notes"], "note")
     console.say(
         "data",
-        f"{source}: kept {counts['kept']} of {len(outcomes)} files, recovered {counts['recovered']}, "
-        f"skipped {counts['skipped']}{' (musicjax data lists why)' if odd else ''}; {counts['notes']:,} notes",
+        f"{source}: kept {counts['kept']} of {console.counted(len(outcomes), 'file')}, recovered "
+        f"{counts['recovered']}, skipped {counts['skipped']}{hint if odd else ''}; {notes}",
     )
     for status in ("recovered", "skipped"):
         some = [outcome for outcome in outcomes if outcome.status == status]

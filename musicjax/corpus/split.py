@@ -211,7 +211,9 @@ class Music:
         lengths = np.cumsum([len(piece) for piece in self.training])
         count = int(np.searchsorted(lengths, MOST_KNOWN_NOTES, side="right")) if len(lengths) else 0
         if count < len(self.training):
-            console.say("copies", f"compares with the first {count} of {len(self.training)} training pieces")
+            console.say(
+                "copies", f"compares with the first {count} of {console.counted(len(self.training), 'training piece')}"
+            )
         return copies.index(self.training[:count], self.names[:count])
 
 

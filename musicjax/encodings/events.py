@@ -153,8 +153,8 @@ class EventEncoding(Encoding):
         bins = learned._bins
         console.say(
             "events",
-            f"{int(parts.rows_that_train.sum()):,} to train in {len(learns.starts):,} windows of up to "
-            f"{data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
+            f"{int(parts.rows_that_train.sum()):,} to train in {console.counted(len(learns.starts), 'window')} of up "
+            f"to {data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
             f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
             f"{' '.join(bar_position.text_of(*meter) for meter in bins.meters)}",
         )
@@ -408,9 +408,12 @@ class EventEncoding(Encoding):
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
             longest = self._bins.interval[-1] / self._bins.steps_per_beat
-            console.say("events", f"shortens {shortened:,} silences to {longest:g} quarter notes, the longest interval")
+            console.say(
+                "events",
+                f"shortens {console.counted(shortened, 'silence')} to {longest:g} quarter notes, the longest interval",
+            )
         if led_in:
-            console.say("events", f"leaves out silent bars before the first note of {led_in:,} pieces")
+            console.say("events", f"leaves out silent bars before the first note of {console.counted(led_in, 'piece')}")
 
     def _windows(self, rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Sequences:
         """Windows of the chosen parts, bool [Q]: rows uint8 [N, C], offsets [Q + 1]."""

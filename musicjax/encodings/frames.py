@@ -113,8 +113,8 @@ class FrameEncoding(Encoding):
                 raise RunError(f"data source {data.source}: no {name} piece has more than one frame; add files")
         console.say(
             "frames",
-            f"{int(parts.rows_that_train.sum()):,} to train in {len(learned.starts):,} windows of up to {data.window}, "
-            f"{predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
+            f"{int(parts.rows_that_train.sum()):,} to train in {console.counted(len(learned.starts), 'window')} of up "
+            f"to {data.window}, {predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
             f"{', and those of the longest match' * bool(own.match_share)}",
         )
         pieces = int(parts.validates.sum())
@@ -182,7 +182,8 @@ class FrameEncoding(Encoding):
         own = self._own
         rows, left_out = piano_roll.frames(notes, own.per_beat, own.onsets)
         if left_out:
-            console.say(name, f"leaves out {left_out} notes that are not on the 88 keys of a piano")
+            are_not = console.counted(left_out, "note that is", "notes that are")
+            console.say(name, f"leaves out {are_not} not on the 88 keys of a piano")
         by_beats = np.abs(notes.onset_beats - np.rint(notes.onset_beats * own.per_beat) / own.per_beat)
         if (by_beats > GRID_TOLERANCE_BEATS).any():
             console.say(name, f"notes begin at the nearest frame: {nearest.moved(by_beats, own.per_beat)}")

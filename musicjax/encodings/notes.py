@@ -97,7 +97,8 @@ class NoteEncoding(Encoding):
         for name, starts in (("training", train), ("validation", validation)):
             if not len(starts):
                 raise RunError(
-                    f"data source {data.source}: {len(corpus.notes)} notes in {len(corpus)} pieces leave no {name} "
+                    f"data source {data.source}: {console.counted(len(corpus.notes), 'note')} in "
+                    f"{console.counted(len(corpus), 'piece')} leave no {name} "
                     f"window of {data.window} notes and the one after; add files or lower --config.data.window"
                 )
         scaling = self.scaling or note_matrix.fit(unscaled[in_training])
@@ -157,7 +158,9 @@ class NoteEncoding(Encoding):
         scaling, window = self._scaling, self.config.data.window
         rows = note_matrix.encode(notes, scaling)
         if len(rows) < window:
-            console.say("primer", f"has {len(rows)} notes; repeats them to fill the window of {window}")
+            console.say(
+                "primer", f"has {console.counted(len(rows), 'note')}; repeats them to fill the window of {window}"
+            )
             rows = np.tile(rows, (-(-window // len(rows)), 1))
         rows = rows[-window:]
         within = np.clip(rows, np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32))

@@ -18,7 +18,7 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
-from musicjax.generation import whole
+from musicjax.generation import takes, whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi, splice
@@ -27,7 +27,8 @@ from musicjax.music.notes import COLUMNS, DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second.
+# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second. Parts
+# are not fitted to the length: the notes beyond it take a tenth of a second, compiling another length takes ten.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
@@ -178,7 +179,9 @@ def _rows(
     else:
         rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
     if clamped:
-        console.say("clamped", f"{clamped:,} of {rows.size:,} values to the range of the training data")
+        console.say(
+            "clamped", f"{clamped:,} of {console.counted(rows.size, 'value')} to the range of the training data"
+        )
     return rows
 
 
@@ -214,16 +217,9 @@ def _rows_for_seconds(
     short = int((reached < seconds).sum())
     if short:
         limit = len(chunks) * CHUNK_NOTES
-        console.say(
-            "length",
-            f"{short} outputs end before {seconds[reached < seconds].max():g} s, at the limit of {limit:,} notes",
-        )
+        end, wanted = console.counted(short, "output ends", "outputs end"), seconds[reached < seconds].max()
+        console.say("length", f"{end} before {wanted:g} s, at the limit of {limit:,} notes")
     return np.concatenate(chunks, axis=1), clamped
-
-
-def names(seed: int, count: int) -> list[str]:
-    """The names of pieces 0 to count - 1 of a seed, and of their files without the suffix."""
-    return [f"seed{seed}-{k:03d}" for k in range(count)]
 
 
 def write(
@@ -233,35 +229,50 @@ def write(
     program: int | None = None,
     given: Notes | None = None,
     whole_bars: bool = False,
+    replaces: bool = False,
 ) -> list[Path]:
-    """Writes piece k under its name in `names` and returns the paths; says how many files it replaced.
+    """Writes piece k under its name in `takes.names` and returns the paths.
 
     Args:
         program: General MIDI number 0..127 for all notes but drums, or DRUMS for all notes; None: the notes' own.
         given: a piece that is kept in all of them, whose times are not rounded.
         whole_bars: whether each file lasts until the end of the bar in which its last note begins.
+        replaces: whether files with other music are replaced; otherwise this is another take. Says which it does.
 
     Raises:
         RunError: the folder or a file cannot be written.
     """
     prepare_folder(folder)
-    paths = [folder / f"{name}.mid" for name in names(seed, len(pieces))]
     ticks = splice.RESOLUTIONS[0] if given is None else splice.ticks_per_beat(given)
-    replaced, left_out = sum(path.exists() for path in paths), 0
-    for notes, path in zip(pieces, paths, strict=True):
+
+    def write_one(k: int, path: Path) -> int:
+        notes = pieces[k]
         end_beat = splice.bar_lines(notes)[-1] if whole_bars and len(notes) else 0.0
-        left_out += write_file(played_by(program, notes), path, ticks, end_beat)
-    if replaced:
-        console.say("replaced", f"{replaced} of {len(paths)} files that an earlier call with this seed wrote")
+        return write_file(played_by(program, notes), path, ticks, end_beat)
+
+    try:
+        take = 1 if replaces else takes.free(folder, seed, len(pieces), write_one)
+    except OSError as error:
+        raise RunError(f"files in {folder} cannot be compared: {error.strerror}; name another folder") from error
+    paths = [folder / f"{name}.mid" for name in takes.names(seed, len(pieces), take)]
+    replaced = sum(path.exists() for path in paths)
+    if replaces and replaced:
+        console.say(
+            "replaced", f"{replaced} of {console.counted(len(paths), 'file')} that an earlier call with this seed wrote"
+        )
+    if take > 1:
+        console.say("take", f"{take} of seed {seed}: {folder} keeps other music under the names before {paths[0].name}")
+    left_out = sum(write_one(k, path) for k, path in enumerate(paths))
     different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
     same = sum(len(notes) > 0 for notes in pieces) - len(different)
     if same:
-        console.say("same", f"{same} of {len(paths)} files hold the notes of another; raise --temperature for others")
+        hold = "holds" if same == 1 else "hold"
+        console.say("same", f"{same} of {len(paths)} files {hold} the notes of another; raise --temperature for others")
     empty = sum(not len(notes) for notes in pieces)
     if empty:
-        console.say("empty", f"{empty} of {len(paths)} files: no note begins in so short a time")
+        console.say("empty", f"{empty} of {console.counted(len(paths), 'file')}: no note begins in so short a time")
     if left_out:
-        console.say("left out", f"{left_out} notes: more of one pitch at once than a file can hold")
+        console.say("left out", f"{console.counted(left_out, 'note')}: more of one pitch at once than a file can hold")
     return paths
 
 

@@ -95,6 +95,7 @@ def of(options: Mapping[str, Any]) -> Request:
         sampling_params.check(one)
     if melody_text.is_melody(options["primer"]):
         melody_text.entries(options["primer"])
+    melody_text.require_no_names(options["primer"])
     need = [f"--{name}" for name in NEED_CONTROLS if options[name] not in (None, False)]
     need += ["--temperature with several values"] * (len(values.get("temperature", ())) > 1)
     audio = _audio(options["audio"], outputs * (combinations if sweep else 1))

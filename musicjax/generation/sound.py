@@ -41,6 +41,7 @@ def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = ""
                 counts[rendered.path.suffix[1:].upper(), rendered.how, rendered.why] += 1
             update(number)
     for (suffix, how, why), count in counts.items():
-        files = "file" if count == 1 else "files"
-        console.say("sound", f"{count} {suffix} {files}, rendered by {how}" + (f" ({why})" if why else ""))
+        console.say(
+            "sound", f"{console.counted(count, f'{suffix} file')}, rendered by {how}" + (f"; {why}" if why else "")
+        )
     return written

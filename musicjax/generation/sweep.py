@@ -46,7 +46,7 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     """Writes pieces of every setting, a table and a contact sheet.
 
     A setting is one combination. Piece j of each has the seed's j-th key, so that pieces differ by their settings
-    alone. The table, sweep-seed<seed>.json, explains the score and ranks the settings and the pieces.
+    alone. The table, sweep-seed<seed>.json or that of a take, explains the score and ranks the settings and the pieces.
 
     Raises:
         RunError: a file cannot be written.
@@ -75,15 +75,27 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     settings = {one.text(request.given): one for one in request.sampling}
     ranked = [{**by_text, **one.used} for by_text, one in _ranked_settings(lines, settings)]
     _say(ranked)
-    table, sheet = folder / f"sweep-seed{request.seed}.json", folder / f"sweep-seed{request.seed}.png"
+    take = paths[0].stem.rpartition("-")[0]
+    table, sheet = folder / f"sweep-{take}.json", folder / f"sweep-{take}.png"
     content = {"score": SCORE, "notes_compared": notes, "seed": request.seed, "settings": ranked, "pieces": lines}
     from musicjax.report import pictures  # here, so that sampling does not wait for the import
 
     shown = [(_title(line), _metrics_text(line), pieces[k]) for line, k in zip(lines, order, strict=True)][:MOST_ROLLS]
+    if table.exists():
+        console.say("replaced", f"the table and the sheet of an earlier sweep: {table.name}, {sheet.name}")
     _write(table, (json.dumps(content, indent=1) + "\n").encode())
-    _write(sheet, pictures.contact_sheet_png(f"{len(lines)} pieces of {len(ranked)} settings, the best first", shown))
+    _write(
+        sheet,
+        pictures.contact_sheet_png(
+            f"{console.counted(len(lines), 'piece')} of {console.counted(len(ranked), 'setting')}, the best first",
+            shown,
+        ),
+    )
     if len(lines) > MOST_ROLLS:
-        console.say("left out", f"{len(lines) - MOST_ROLLS} pieces of {sheet.name}; {table.name} has them all")
+        console.say(
+            "left out",
+            f"{console.counted(len(lines) - MOST_ROLLS, 'piece')} of {sheet.name}; {table.name} has them all",
+        )
     told = {
         paths[k].stem: {"about": _about(line), "setting": sampling[k].used, "metrics": line["metrics"]}
         for line, k in zip(lines, order, strict=True)

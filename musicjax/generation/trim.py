@@ -22,7 +22,9 @@ def each(pieces: Sequence[Notes], polyphony: Sequence[int], seconds: Sequence[fl
     limits = [limited(piece, limit) for piece, limit in zip(pieces, polyphony, strict=True)]
     cut = sum(count for _, count in limits)
     if cut:
-        console.say("cut", f"{cut:,} notes, where another begins and --polyphony leaves no room for both")
+        console.say(
+            "cut", f"{console.counted(cut, 'note')}, where another begins and --polyphony leaves no room for both"
+        )
     return [shortened(piece, most) if most else piece for (piece, _), most in zip(limits, seconds, strict=True)]
 
 

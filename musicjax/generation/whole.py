@@ -67,7 +67,8 @@ def rows(
             update(sum(_done(wanted[k], len(found[k]), tried[k] / most[k], k in chosen) for k in range(len(plans))))
     cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
-        console.say("length", f"{cut} outputs are cut off where they have far more notes than asked for")
+        are_cut = console.counted(cut, "output is cut off where it has", "outputs are cut off where they have")
+        console.say("length", f"{are_cut} far more notes than asked for")
     return [chosen[k] for k in range(len(plans))]
 
 

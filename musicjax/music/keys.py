@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 
 import numpy as np
 
@@ -22,13 +23,22 @@ from musicjax.music.change_tables import MODES
 from musicjax.music.notes import DRUMS, NEGLIGIBLE_BEATS, Notes
 
 WORDS = {
-    **dict.fromkeys(("", "maj", "major", "ionian"), 0),
-    **dict.fromkeys(("m", "min", "minor", "aeolian"), 1),
+    **dict.fromkeys(("", "maj", "major", "ionian", "dur", "majeur", "maggiore", "mayor"), 0),
+    **dict.fromkeys(("m", "min", "minor", "aeolian", "moll", "mineur", "minore", "menor"), 1),
     **dict.fromkeys(("dor", "dorian"), 2),
     **dict.fromkeys(("mix", "mixo", "mixolydian"), 3),
 }
-LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 KEY = re.compile(r"([A-G])(?:(#|♯|[ -]?sharp)|(b|♭|[ -]?flat))?[ :_-]*([a-z]*)", re.IGNORECASE)
+# Beside dur and moll, B is the note below H; do, re, mi are the notes of French, Italian and Spanish.
+GERMAN = re.compile(r"(B(?!is|e?s)|[AC-H])(?:(is)|(e?s))?[ :_-]*(dur|moll)", re.IGNORECASE)
+GERMAN_LETTERS = LETTERS | {"b": 10, "h": 11}
+SYLLABLES = {"do": 0, "ut": 0, "re": 2, "mi": 4, "fa": 5, "sol": 7, "la": 9, "si": 11}
+SYLLABLE = re.compile(
+    rf"({'|'.join(SYLLABLES)})(?:(#|♯|[ -]?diesis|[ -]?diese|[ -]?sostenido)|(b|♭|[ -]?bemolle|[ -]?bemol))?"
+    r"[ :_-]*([a-z]*)",
+    re.IGNORECASE,
+)
 # The tonics of each mode, spelled with the fewest sharps or flats in the signature.
 SPELLINGS = (
     ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
@@ -71,25 +81,29 @@ def text_of(tonic: float, mode: float) -> str:
 
 
 def key_of(text: str) -> tuple[int, int]:
-    """The key that a text such as "D", "Dm", "F#:dorian" or "B♭ mixolydian" names, (tonic, mode); major if no mode is.
+    """The key that a text such as "D", "Dm", "F#:dorian", "d-moll" or "ré mineur" names, (tonic, mode); major if no
+    mode is.
 
     Raises:
         UsageError: it names none, or one in another mode.
     """
-    found = KEY.fullmatch(text.strip())
+    # Without accents, which not everybody types.
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.strip()) if not unicodedata.combining(c))
+    for pattern, tonics in ((GERMAN, GERMAN_LETTERS), (SYLLABLE, SYLLABLES), (KEY, LETTERS)):
+        found = pattern.fullmatch(bare)
+        if found and found[4].lower() in WORDS:
+            mode = 0 if found[4] == "M" else WORDS[found[4].lower()]
+            return (tonics[found[1].lower()] + bool(found[2]) - bool(found[3])) % 12, mode
     if not found:
         raise UsageError(
             f"key={text!r}: expected a letter A to G, followed by # or b if needed, and by its mode if that is not "
             "major, such as F#, Bb minor or Dm"
         )
     letter, sharp, flat, word = found.groups()
-    if word.lower() not in WORDS:
-        raise UsageError(
-            f"key={text!r}: no mode {word!r}; expected {', '.join(MODES)}; --scale=NAME beside --key={letter}"
-            f"{'#' * bool(sharp)}{'b' * bool(flat)} allows only the pitches of another scale"
-        )
-    mode = 0 if word == "M" else WORDS[word.lower()]
-    return (LETTERS[letter.upper()] + bool(sharp) - bool(flat)) % 12, mode
+    raise UsageError(
+        f"key={text!r}: no mode {word!r}; expected {', '.join(MODES)}; --scale=NAME beside --key={letter}"
+        f"{'#' * bool(sharp)}{'b' * bool(flat)} allows only the pitches of another scale"
+    )
 
 
 def of(notes: Notes) -> np.ndarray:

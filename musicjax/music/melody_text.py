@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 
 from musicjax.errors import UsageError
+from musicjax.music.keys import LETTERS
 from musicjax.music.notes import Notes, from_beats
 
 STEPS_PER_BEAT = 4
 NO_EVENT, NOTE_OFF = -2, -1
 MOST_ENTRIES = 100_000
+NAME = re.compile(r"([A-G])(#|♯)?(b|♭)?(-1|\d)?", re.IGNORECASE)
+NAMES_SHOWN = 4
 EXPECTED = "expected such as [60,-2,67]: pitches 0..127, -2 where nothing happens, -1 where a note ends"
 
 
@@ -19,12 +23,33 @@ def is_melody(text: str) -> bool:
     return text.lstrip().startswith("[")
 
 
+def require_no_names(text: str) -> None:
+    """Raises UsageError if a primer names notes and no file: they have no lengths. It says what to type instead."""
+    words = re.split(r"[\s,;]+", text.strip(" []"))
+    named = [NAME.fullmatch(word) for word in words]
+    pitches = [_pitch(*name.groups()) for name in named if name]
+    if len(pitches) < len(words) or not all(0 <= pitch <= 127 for pitch in pitches) or os.path.exists(text):
+        return
+    quarters = ",".join(f"{pitch},-2,-2,-2" for pitch in pitches[:NAMES_SHOWN])
+    more = ",..." if len(pitches) > NAMES_SHOWN else ""
+    raise UsageError(
+        f"primer {text[:60]!r} names notes without their lengths; expected pitches by sixteenths, for quarter notes "
+        f"--primer=[{quarters}{more}]"
+    )
+
+
+def _pitch(letter: str, sharp: str | None, flat: str | None, octave: str | None) -> int:
+    """The MIDI number of a name such as F#3; C4 is 60, and so is C."""
+    return 12 * (int(octave or 4) + 1) + LETTERS[letter.lower()] + bool(sharp) - bool(flat)
+
+
 def entries(text: str) -> tuple[int, ...]:
     """The numbers of a melody.
 
     Raises:
         UsageError: they are not whole numbers in brackets, or none of them begins a note.
     """
+    require_no_names(text)
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     inside = text.strip()
     if not re.fullmatch(r"\[\s*-?\d{1,3}(\s*,\s*-?\d{1,3})*\s*,?\s*\]", inside):

@@ -46,7 +46,7 @@ class Rendered:
     Attributes:
         path: the file; it ends in .wav if the kind that was asked for could not be encoded.
         how: "fluidsynth with FONT", "midirenderer with FONT" or "the built-in synthesiser".
-        why: which better renderer or encoder failed, and why; empty if none did.
+        why: what a better renderer lacks, or why it or an encoder failed; empty if nothing better is known.
     """
 
     path: Path
@@ -149,7 +149,7 @@ def _render(
 
     Appends to `reasons` which better renderers failed, and why. Raises _Failed if all did.
     """
-    font, missing = None, f"no sound font in {', '.join(FONT_FOLDERS)}; name one with --soundfont=FILE"
+    font, missing = None, "a sound font sounds fuller: --soundfont=FILE"
     try:
         with _whatever_it_raises():
             font = find_soundfont(soundfont)

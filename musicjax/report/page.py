@@ -23,7 +23,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from musicjax import files
+from musicjax import console, files
 from musicjax.console import printable
 from musicjax.errors import RunError
 from musicjax.music.metrics import MEANINGS
@@ -137,7 +137,9 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
         ],
-        compared_on=f"the first {count} notes of each piece, beside {others}" if count and others else "",
+        compared_on=f"the first {console.counted(count, 'note')} of each piece, beside {others}"
+        if count and others
+        else "",
     )
 
 
@@ -158,7 +160,7 @@ def _facts(
         facts.append(("began with", f"the weights of {origin.get('path', '?')}, epoch {origin.get('epoch', '?')}"))
     facts += data[:1]
     if seconds:
-        facts.append(("trained", f"{max(seconds)} epochs, {sum(seconds.values()) / 60:.1f} minutes"))
+        facts.append(("trained", f"{console.counted(max(seconds), 'epoch')}, {sum(seconds.values()) / 60:.1f} minutes"))
     if validation:
         best = int(np.nanargmin(validation.low))
         lowest = f"{svg.number(validation.low[best])} in epoch {validation.epochs[best]}"
@@ -179,7 +181,14 @@ def _data(path: Path) -> list[tuple[str, str]]:
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
     rows += [("the notes of another file", f"{same:,}")] * (same > 0)
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
-    return [("data", f"{len(found):,} files, {sum(notes for _, _, notes in found):,} notes"), ("files", counts), *rows]
+    return [
+        (
+            "data",
+            f"{console.counted(len(found), 'file')}, {console.counted(sum(notes for *_, notes in found), 'note')}",
+        ),
+        ("files", counts),
+        *rows,
+    ]
 
 
 def html(page: Page) -> str:
@@ -262,7 +271,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"number": svg.number, "percent": svg.percent, "setting": _setting}
+    made.filters |= {"counted": console.counted, "number": svg.number, "percent": svg.percent, "setting": _setting}
     made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return made
 

@@ -30,7 +30,8 @@ class Sample:
     Attributes:
         files: paths as seen from the page, offered for download.
         metrics: metrics of this piece, by name.
-        copy: what it shares with the training data, a sentence; may be empty.
+        copy: what it shares with other music, a sentence; may be empty.
+        shared_with: with which music that is.
         about: what it is, in a line below its name; may be empty.
         setting: of a piece of a sweep, every sampling parameter by name.
         original: the real piece beside it, if there is one.
@@ -41,6 +42,7 @@ class Sample:
     files: tuple[str, ...] = ()
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     copy: str = ""
+    shared_with: str = "the training data"
     about: str = ""
     setting: dict[str, Any] = dataclasses.field(default_factory=dict)
     original: Sample | None = None

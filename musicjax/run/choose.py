@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from musicjax import config as config_lib
 from musicjax import console, files
@@ -20,7 +22,7 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.music import likeness
-from musicjax.run import candidates, one_trial
+from musicjax.run import candidates, one_trial, sampling_choice
 from musicjax.run import workdir as workdir_lib
 from musicjax.run.one_trial import HALVINGS, Trial
 from musicjax.store import lock
@@ -90,7 +92,8 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         )
     workdir_lib.require_folder(workdir)
     with lock.held(workdir):
-        console.say("auto", f"chooses by trials within {minutes:g} minutes; samples decide, not the loss")
+        unit = "minute" if minutes == 1 else "minutes"
+        console.say("auto", f"chooses by trials within {minutes:g} {unit}; samples decide, not the loss")
         dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
         reading_s = clock.passed
         if dataset is None:
@@ -103,7 +106,8 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         if found:
             best = best_of(found)
             _say(found, best)
-            speed = Speed(windows, best.windows_per_second, reading_s + best.overhead_seconds)
+            after_s = seconds_after(config, dataset, found, best, pinned)
+            speed = Speed(windows, best.windows_per_second, reading_s + best.overhead_seconds + after_s)
             return settled(config, pinned, best, epochs_of(speed, clock, best, config.train.trials))
         trained = one_trial.train(config, dataset, MEASURED_S)
         speed = Speed(windows, trained.windows_per_second, reading_s + 2 * trained.compile_seconds)
@@ -135,7 +139,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
             known = next((trial for trial in found if trial.fields == fields), None)
             if known is None:
                 if clock.passed + longest > ends + seconds / 2 and found:
-                    console.say("auto", f"no time for {fitting - number + 1} more candidates")
+                    console.say("auto", f"no time for {console.counted(fitting - number + 1, 'more candidate')}")
                     break
                 one = config_lib.with_fields(config, fields)
                 if one.data != dataset.encoding.config.data:
@@ -164,16 +168,45 @@ def best_of(found: list[Trial]) -> Trial:
     return best
 
 
+def seconds_after(
+    config: Config, dataset: Dataset, found: Sequence[Trial], best: Trial, pinned: Mapping[str, Any]
+) -> float:
+    """About how long the command takes after training, by the speed at which trials drew samples; says it."""
+    music, sample = dataset.validation.music, config.sample
+    assert music is not None
+    training = [*music.training, *music.held_out]  # what is held out for trials trains in the run
+    tries = getattr(sample.own, "best_of", 1)
+    notes = int(np.median([len(piece) for piece in training]))
+    rows = sample.num_outputs * tries * notes * sampling_choice.ROWS_OF_WHOLE
+    if not _is_pinned(pinned):
+        rows += sampling_choice.rows_drawn(training, tries)
+    # Both compile once more; the first trial tells how long that takes.
+    seconds = rows / best.notes_per_second + max(trial.overhead_seconds for trial in found)
+    chooses = "" if _is_pinned(pinned) else "choosing how samples are drawn, and "
+    console.say("auto", f"after training, {chooses}the samples of the run take about {console.duration(seconds)}")
+    return seconds
+
+
+def _is_pinned(pinned: Mapping[str, Any]) -> bool:
+    """Whether the command says how samples are drawn."""
+    return any(name in pinned for name in candidates.SAMPLING_NAMES)
+
+
 def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> int:
     """How many epochs the run has: as many as there is time for, and as make sense by the trial that was chosen.
 
     Args:
         models: that are trained in the run.
     """
-    left = TRAINING_SHARE * (clock.seconds - clock.passed - speed.other_seconds)
-    if left < LEAST_SHARE * clock.seconds:
-        console.say("auto", "this machine is slow or busy: the command will take longer than it was given")
-    fitting = max(left, LEAST_SHARE * clock.seconds) * speed.windows_per_second / (speed.windows * models)
+    left, least = TRAINING_SHARE * (clock.seconds - clock.passed - speed.other_seconds), LEAST_SHARE * clock.seconds
+    if left < least:
+        minutes = (clock.passed + speed.other_seconds + least) / 60
+        console.say(
+            "auto",
+            "this machine is slow or busy: the command will take longer than it was given, about "
+            f"{minutes:.0f} minutes, {least / 60:.1f} of them for training",
+        )
+    fitting = max(left, least) * speed.windows_per_second / (speed.windows * models)
     if trial is not None:
         has_turned = trial.best_epoch < TURNED * trial.epochs
         fitting = min(fitting, max(BEYOND_BEST * trial.best_epoch, 0 if has_turned else ENOUGH_EPOCHS))
@@ -184,11 +217,14 @@ def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epoc
     """The config of the run, valid, and what it says of itself on the console."""
     chosen = {} if trial is None else {**trial.fields, **trial.sampling}
     chosen["train.epochs"] = pinned.get("train.epochs", epochs)
-    chosen["sample.fit"] = not any(name in pinned for name in candidates.SAMPLING_NAMES)
+    chosen["sample.fit"] = not _is_pinned(pinned)
     if config.train.half_life:
         chosen["train.half_life"] = round(chosen["train.epochs"] / HALVINGS, 2)
     config = config_lib.with_fields(config, {path: value for path, value in chosen.items() if path not in pinned})
-    console.say("auto", f"trains {config.train.epochs} epochs, with a half-life of {config.train.half_life:g}")
+    console.say(
+        "auto",
+        f"trains {console.counted(config.train.epochs, 'epoch')}, with a half-life of {config.train.half_life:g}",
+    )
     return config
 
 
@@ -212,7 +248,7 @@ def recorded(workdir: Path, of: Mapping[str, Any]) -> list[Trial]:
         console.say("auto", f"{path} is of other data or other options: starts the trials anew")
         return []
     if found:
-        console.say("auto", f"{len(found)} trials are done already: {path}")
+        console.say("auto", f"{console.counted(len(found), 'trial is', 'trials are')} done already: {path}")
     return found
 
 

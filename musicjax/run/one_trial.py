@@ -59,6 +59,7 @@ class Trial:
         validation_loss: that loss.
         windows_per_second: in training.
         seconds: in all; overhead_seconds: of those, for compiling and for samples.
+        notes_per_second: at which samples are drawn, once that is compiled.
     """
 
     fields: dict[str, Any]
@@ -71,6 +72,7 @@ class Trial:
     windows_per_second: float
     seconds: float
     overhead_seconds: float
+    notes_per_second: float
 
 
 class Trained(NamedTuple):
@@ -104,6 +106,9 @@ def run(
     before = time.perf_counter()
     groups = _samples(trained.model, sampling, standard.notes)
     sampled_seconds = time.perf_counter() - before
+    before = time.perf_counter()
+    notes = sum(len(piece) for pieces in _samples(trained.model, sampling, standard.notes) for piece in pieces)
+    notes_per_second = notes / (time.perf_counter() - before)  # the first time compiled, too
     scores = [likeness.score(pieces, standard) for pieces in groups]
     best = max(range(len(scores)), key=lambda place: scores[place]["score"])
     parts = {name: round(value, 4) for name, value in scores[best].items()}
@@ -118,6 +123,7 @@ def run(
         round(trained.windows_per_second, 2),
         round(time.perf_counter() - began, 2),
         round(trained.compile_seconds + sampled_seconds, 2),
+        round(notes_per_second, 1),
     )
 
 

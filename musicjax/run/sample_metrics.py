@@ -100,12 +100,17 @@ def say(found: dict[str, Any]) -> None:
     """Prints the overlap with real pieces, and the longest copy."""
     if "mean_overlap_area" in found:
         area, count, which = (found[name] for name in ("mean_overlap_area", "compared_notes", "compared_with"))
-        console.say("metrics", f"mean overlap with {which}: {area:.2f} of 1, by the first {count} notes of each")
+        console.say(
+            "metrics",
+            f"mean overlap with {which}: {area:.2f} of 1, by the first {console.counted(count, 'note')} of each",
+        )
     copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
     if copied:
         length, name, copy = max(copied, key=lambda one: one[0])
         whose = f"; they match {copy['piece']} from note {copy['at'] + 1}" if length else ""
-        console.say("copies", f"longest run shared with the training data: {length} notes, in {name}{whose}")
+        console.say(
+            "copies", f"longest run shared with the training data: {console.counted(length, 'note')}, in {name}{whose}"
+        )
 
 
 def spread(pieces: list[T], most: int) -> list[T]:

@@ -9,7 +9,7 @@ from musicjax import console
 from musicjax.corpus.split import Music
 from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
-from musicjax.generation import generate
+from musicjax.generation import generate, takes
 from musicjax.music.notes import Notes
 from musicjax.run import originals, sample_metrics
 from musicjax.store.model import Model
@@ -22,7 +22,7 @@ PICTURES, MOST_IN_BETWEEN = 4, 8
 def preview(model: Model, music: Music | None, recorder: Recorder, step: int) -> None:
     """Records metrics and piano rolls of music from the best parameters so far; writes no file of music."""
     pieces = _play(model, MOST_IN_BETWEEN)
-    names = generate.names(model.config.seed, len(pieces))
+    names = takes.names(model.config.seed, len(pieces))
     if pieces and music is not None:
         _record(sample_metrics.of(pieces, names, music), recorder, step)
     _draw(pieces, names, recorder, step)
@@ -39,9 +39,9 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
     whole_bars = model.encoding.has_form
-    paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars)
+    paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars, replaces=True)
     names = [path.stem for path in paths]
-    console.say("samples", f"{len(paths)} MIDI files in {workdir / 'samples'}")
+    console.say("samples", f"{console.counted(len(paths), 'MIDI file')} in {workdir / 'samples'}")
     beside = {} if music is None else originals.write(pieces, names, music, workdir / "samples")
     if pieces and sample.audio != "none":
         from musicjax.generation import sound  # music without sound does without

@@ -5,6 +5,11 @@ A model that has trained to its end is surer of itself than the one of a short t
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
@@ -13,12 +18,24 @@ from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
 from musicjax.generation import generate
 from musicjax.music import likeness
+from musicjax.music.notes import Notes
 from musicjax.run import candidates
 from musicjax.store.model import Model
 
 # How many pieces each way draws. They are compared whole, each the best of several tries, unless most training pieces
 # have more notes than WHOLE_NOTES: these are compared by CUT_NOTES at most. Few notes do not tell how much repeats.
 SAMPLES, WHOLE_NOTES, CUT_NOTES = 16, 500, 1500
+# Rows that a whole piece takes for each of its notes, as measured: some tries do not end, and all wait for the longest.
+ROWS_OF_WHOLE = 2
+
+
+def rows_drawn(training: Sequence[Notes], best_of: int) -> int:
+    """About how many rows `of` draws for these training pieces, all tries included; 0 where it draws none."""
+    if len(training) <= likeness.ONE_IN:
+        return 0
+    notes = int(np.median([len(piece) for piece in training]))
+    of_each = ROWS_OF_WHOLE * notes * best_of if notes <= WHOLE_NOTES else min(notes, CUT_NOTES)
+    return len(candidates.sampling_of_trained()) * SAMPLES * of_each
 
 
 def of(model: Model, music: Music) -> Config:
@@ -34,13 +51,15 @@ def of(model: Model, music: Music) -> Config:
     configs = [config_lib.with_fields(model.config, {**way, "sample.fit": False}) for way in ways]
     by = likeness.standard_of_training(music.training, music.known, WHOLE_NOTES, CUT_NOTES)
     length = Length(num_notes=by.notes, exact=not by.is_whole)
-    groups = []
-    with console.bar("sampling", len(ways)) as update:
+    console.say("sampling", f"draws {SAMPLES} pieces in each of {len(ways)} ways; those most like the data win")
+    groups, began = [], time.monotonic()
+    with console.bar("sampling", len(ways), unit="ways") as update:
         for number, (way, config) in enumerate(zip(ways, configs, strict=True), 1):
             params = [sampling_params.of_config(config.sample)] * SAMPLES
             pieces = generate.new_pieces(model, params, length, config.seed)
             groups.append(likeness.score(pieces, by))
-            update(number, f"{candidates.text(way)}: score {groups[-1]['score']:.3f}")
+            left = console.duration((time.monotonic() - began) * (len(ways) - number) / number)
+            update(number, f"{candidates.text(way)}: score {groups[-1]['score']:.3f}  {left} left")
     best = max(range(len(ways)), key=lambda place: groups[place]["score"])
     rows = [
         (candidates.text(way), *(f"{value:.2f}" for value in parts.values()), "chosen" * (place == best))

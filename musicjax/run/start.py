@@ -86,7 +86,7 @@ def restored(dataset: Dataset, workdir: Path) -> Checkpoint:
     encoding_lib.require_same(dataset.fingerprint, source, metadata.fingerprint, saved.data.source, workdir, writer)
     best = f", best validation loss {metadata.best_loss:.5f}" if metadata.epoch else ""
     began = f"; it began with the weights of {metadata.origin.path}" if metadata.origin else ""
-    console.say("resume", f"{metadata.epoch} epochs are done{best}{began}")
+    console.say("resume", f"{console.counted(metadata.epoch, 'epoch is', 'epochs are')} done{best}{began}")
     if dataset.encoding.learned != metadata.learned:
         names = " and ".join(metadata.learned)
         raise RunError(

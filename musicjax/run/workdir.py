@@ -107,7 +107,7 @@ def remove_partial_files(workdir: Path) -> int:
         files.remove(path)
     if found:
         names = ", ".join(str(path.relative_to(workdir)) for path in found)
-        what = f"{len(found)} partial files that interrupted saves left"
+        what = f"{console.counted(len(found), 'partial file')} that interrupted saves left"
         if len(found) == 1:
             what = "1 partial file that an interrupted save left"
         console.say("removed", f"{what}: {names}")
