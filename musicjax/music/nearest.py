@@ -9,6 +9,7 @@ import collections
 
 import numpy as np
 
+from musicjax import console
 from musicjax.music import bar_position, instruments, note_rows
 from musicjax.music.note_bins import DURATION, GRID_TOLERANCE_BEATS, METER, TICKS_A_BEAT, VELOCITY, Bins
 from musicjax.music.notes import DRUMS, Notes
@@ -43,11 +44,15 @@ def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) 
         parts = [moved(by_beats, bins.steps_per_beat)] if is_moved.any() else []
         parts += [f"{name} of {int(which.sum())}" for name, which in others.items() if which.any()]
         told = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
-        lines.append(f"{count} of {len(notes)} notes become the nearest that the model knows: {told}")
+        lines.append(
+            f"{count} of {console.counted(len(notes), 'note')} become the nearest that the model knows: {told}"
+        )
     silences, _ = note_rows.silences(notes, bins)
     if silences:
         longest = bins.interval[-1] / bins.steps_per_beat
-        lines.append(f"shortens {silences} silences to {longest:g} quarter notes, the longest interval")
+        lines.append(
+            f"shortens {console.counted(silences, 'silence')} to {longest:g} quarter notes, the longest interval"
+        )
     return lines
 
 
@@ -80,8 +85,8 @@ def of_instruments(program: np.ndarray, bins: Bins, is_merged: bool) -> str:
         f"{count:,} of {instruments.name_of(own)} as {instruments.name_of(taken)}"
         for (own, taken), count in counts.most_common(NAMED)
     ]
-    more = f" and {len(counts) - NAMED} instruments more" * (len(counts) > NAMED)
-    return f"the model lacks the instruments of {counts.total():,} notes and takes {', '.join(names)}{more}"
+    more = f" and {console.counted(len(counts) - NAMED, 'instrument')} more" * (len(counts) > NAMED)
+    return f"the model lacks the instruments of {console.counted(counts.total(), 'note')} and takes {', '.join(names)}{more}"
 
 
 def _has_other_meter(notes: Notes, rows: np.ndarray, step: np.ndarray, bins: Bins) -> np.ndarray:
