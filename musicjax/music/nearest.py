@@ -86,7 +86,8 @@ def of_instruments(program: np.ndarray, bins: Bins, is_merged: bool) -> str:
         for (own, taken), count in counts.most_common(NAMED)
     ]
     more = f" and {console.counted(len(counts) - NAMED, 'instrument')} more" * (len(counts) > NAMED)
-    return f"the model lacks the instruments of {console.counted(counts.total(), 'note')} and takes {', '.join(names)}{more}"
+    lacked = console.counted(counts.total(), "note")
+    return f"the model lacks the instruments of {lacked} and takes {', '.join(names)}{more}"
 
 
 def _has_other_meter(notes: Notes, rows: np.ndarray, step: np.ndarray, bins: Bins) -> np.ndarray:
