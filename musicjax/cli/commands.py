@@ -47,7 +47,7 @@ TOLD = (
 def run(call: Call) -> int:
     """Runs one command with its flags; returns the exit status.
 
-    SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and an unfinished epoch is lost.
+    SIGINT, SIGTERM and SIGHUP end it with 130, 143 and 129; what was saved stays, and an unfinished epoch is lost.
     """
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     signals.install(goes_on * (call.command == "train"))
