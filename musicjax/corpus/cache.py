@@ -21,6 +21,8 @@ from musicjax.music.notes import Notes
 # Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since
 # runs carry fingerprints of data with it, and their notes are the same.
 FORMAT_VERSION = 2
+# A disk that is full takes new files, but nothing in them.
+TRIED_BYTES = 4096
 # Codes of readings that another try may change, so that they are not kept.
 PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")
 
@@ -48,8 +50,8 @@ def _made(base: str) -> Path:
         if folder.parts[0].startswith("~"):
             raise FileNotFoundError(errno.ENOENT, f"no home folder {folder.parts[0]} on this machine")
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(bytes(TRIED_BYTES))
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
@@ -78,6 +80,11 @@ def store(kept: Path, reading: Reading, pieces: list[Notes]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(kept) as partial, partial.open("wb") as stream:
         worker.send(stream, reading, pieces)
+
+
+def say_full(cache: Path, error: OSError) -> None:
+    """Says, once, that the cache has stopped taking anything: its disk is full, or it has become read-only."""
+    console.say_once("cache", f"nothing more is kept for the next start: {cannot_write(cache, error)}")
 
 
 def cannot_write(cache: Path, error: OSError) -> RunError:
