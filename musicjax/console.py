@@ -1,6 +1,6 @@
 """What people see: lines and progress bars on standard error, results on standard output. The only importer of rich.
 
-Bars are drawn on a terminal only; elsewhere the same text comes as plain lines. Services and programs without a window
+Bars are drawn on a terminal that can move its cursor; elsewhere the same text comes as plain lines. Services and programs without a window
 have no standard streams, and then nothing is printed. A character that a stream cannot encode becomes an escape.
 A stream that fails never ends the work: `end` gives the exit status for it.
 """
@@ -19,6 +19,8 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 # Work that takes less than this needs no progress line.
 SOON_SECONDS = 2.0
+# Values of TERM for terminals that take nothing but lines, where rich draws no bars.
+DUMB = ("dumb", "unknown")
 # Exit statuses for results that nobody got: the disk was full, or the reader had closed the pipe, as SIGPIPE has it.
 UNWRITTEN, UNREAD = 1, 141
 
@@ -147,8 +149,9 @@ def end(status: int) -> int:
 
 
 def is_terminal() -> bool:
-    """Whether standard error is a terminal."""
-    return _is_open(sys.stderr) and getattr(sys.stderr, "isatty", bool)()
+    """Whether standard error is a terminal that can move its cursor."""
+    is_dumb = os.environ.get("TERM", "").lower() in DUMB
+    return not is_dumb and _is_open(sys.stderr) and getattr(sys.stderr, "isatty", bool)()
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:

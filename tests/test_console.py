@@ -107,12 +107,24 @@ def test_a_bar_within_a_bar_shows_nothing_and_the_next_one_does(capsys):
     assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3"] * 2
 
 
-def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
-    terminal = Terminal()
+
+@pytest.mark.parametrize("name", ["dumb", "unknown"])
+def test_on_a_terminal_that_takes_only_lines_a_bar_is_lines(monkeypatch, name):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", name)
+    with console.bar("train", 3) as update:
+        update(1, "loss 3")
+        update(2, "loss 2")
+    assert terminal.getvalue().splitlines() == ["train    1/3  loss 3", "train    2/3  loss 2"]
+
+
+def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
+    terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with console.bar("train", 3) as update:

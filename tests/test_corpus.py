@@ -545,7 +545,7 @@ def test_a_full_disk_is_found_by_trying(tmp_path, monkeypatch):
     """A new file has its name on a full disk, but no content."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    full = types.SimpleNamespace(TemporaryFile=lambda dir: Path("/dev/full").open("wb"))
+    full = types.SimpleNamespace(TemporaryFile=lambda dir: open("/dev/full", "wb"))  # noqa: SIM115 - the cache does
     monkeypatch.setattr(cache_lib, "tempfile", full)
     with pytest.raises(RunError, match="No space left on device"):
         cache_lib.cache_folder(DataConfig(cache=str(tmp_path)))
