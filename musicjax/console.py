@@ -1,8 +1,8 @@
 """What people see: lines and progress bars on standard error, results on standard output. The only importer of rich.
 
-Bars are drawn on a terminal that can move its cursor; elsewhere the same text comes as plain lines. Services and programs without a window
-have no standard streams, and then nothing is printed. A character that a stream cannot encode becomes an escape.
-A stream that fails never ends the work: `end` gives the exit status for it.
+Bars are drawn on a terminal that can move its cursor; elsewhere the same text comes as plain lines. Services and
+programs without a window have no standard streams, and then nothing is printed. A character that a stream cannot encode
+becomes an escape. A stream that fails never ends the work: `end` gives the exit status for it.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def read(data: DataConfig) -> tuple[Corpus, list[Outcome]]:
 
     Raises:
         UsageError: a data set and no cache to download it to.
-        RunError: no such source, no file of music in it, no way to download it, or a named cache that cannot be written.
+        RunError: no such source, no file of music in it, no way to download it, or a cache that cannot be used.
     """
     cache = cache_lib.cache_folder(data)
     with _source(data.source, cache) as (source, found), console.bar("reading", 0) as update:
