@@ -164,8 +164,12 @@ def _generate(call: Call) -> None:
         kept = notes if request.rework.kind else None
         whole_bars = model.encoding.has_form and not request.length.exact and kept is None
         paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
-    for path in [*paths, *(swept.others if swept else [])]:
+    written = [*paths, *(swept.others if swept else [])]
+    for path in written:
         console.result(console.printable(str(path)))
+    if left := generate.earlier(folder, written):
+        others = f" and {len(left) - 1} more" * (len(left) > 1)
+        console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")
     if options["audio"] == "auto" and request.audio == "none":
         console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
     if request.audio != "none" and pieces:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import jax
@@ -32,6 +33,9 @@ CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
 NOTES_IF_NO_LENGTH, MANY = 300, 2**30
+
+# The files that are named after a seed: pieces, and the tables and contact sheets of sweeps.
+OWN_NAME = re.compile(r"seed\d+-\d{3,}\.mid|sweep-seed\d+\.(json|png)")
 
 
 @renamed.takes_old_keywords
@@ -224,6 +228,11 @@ def _rows_for_seconds(
 def names(seed: int, count: int) -> list[str]:
     """The names of pieces 0 to count - 1 of a seed, and of their files without the suffix."""
     return [f"seed{seed}-{k:03d}" for k in range(count)]
+
+
+def earlier(folder: Path, written: Collection[Path]) -> list[str]:
+    """The names of the pieces and sweep tables in a folder that this call has not written, sorted."""
+    return sorted(path.name for path in folder.iterdir() if OWN_NAME.fullmatch(path.name) and path not in written)
 
 
 def write(

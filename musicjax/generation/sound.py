@@ -36,9 +36,8 @@ def write(pieces: list[Notes], paths: list[Path], kind: str, soundfont: str = ""
             try:
                 rendered = audio.write(path, notes, path.with_suffix(f".{kind}"), soundfont)
             except RunError as error:
-                failed.setdefault(str(error).replace(str(path.with_suffix("")), ""), []).append(
-                    f"none for {path.name}: {error}"
-                )
+                reason = str(error).replace(str(path.with_suffix("")), "")
+                failed.setdefault(reason, []).append(f"none for {path.name}: {error}")
             else:
                 written.append(rendered.path)
                 counts[rendered.path.suffix[1:].upper(), rendered.how, rendered.why] += 1

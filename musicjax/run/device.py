@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import jax
 from jax.sharding import Mesh
@@ -47,9 +47,16 @@ def _say_once_what_is_not_kept(folder: Path) -> None:
     """JAX goes on without a cache that fails, and warns of each program anew: one line takes their place."""
     shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if not (told := CACHE_WARNING.match(str(message))):
-            shown(message, category, filename, lineno, *more)
+            shown(message, category, filename, lineno, file, line)
         elif told["what"] == "reading":
             console.say_once("cache", f"compiled programs in {folder} are damaged, and compiled again; remove it")
         else:
