@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
-# What these commands obey of a config that is given beside a workdir; all else is the run's.
+# What these commands obey of a config that is given; all else is as the model was trained.
 OBEYED = {
     "generate": (
         "data.cache",
@@ -233,16 +233,17 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
         workdir, saved = _existing_workdir(call)
         device.keep_programs(saved.data)
         return model_lib.load(workdir, call.options["checkpoint"]), saved, workdir / "generated"
-    if call.overrides is None or call.overrides:
+    if call.overrides is None or not set(call.overrides) <= set(OBEYED[call.command]):
         raise UsageError("--workdir is missing: expected the folder of the model that the config belongs to")
     from musicjax.store import pretrained
 
     model = pretrained.load()
-    device.keep_programs(model.config.data)
+    config = config_lib.with_fields(model.config, call.overrides)
+    device.keep_programs(config.data)
     console.say(
         "model", "no --workdir: the small model that comes with musicjax, trained on music that musicjax composes"
     )
-    return model, model.config, Path("generated")
+    return model, config, Path("generated")
 
 
 def _evaluate(call: Call) -> None:
