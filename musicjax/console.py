@@ -204,6 +204,26 @@ def each(label: str, items: Sequence[T], unit: str) -> Iterator[Iterator[T]]:
 
 
 @contextlib.contextmanager
+def clock(label: str) -> Iterator[None]:
+    """Counts the seconds of the block on a terminal, for work that does not tell how far it is; elsewhere nothing."""
+    global _is_bar_open
+    if _is_bar_open or _muted or not is_terminal():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    columns, shown_on = (TextColumn("{task.description:<8}"), TimeElapsedColumn()), Console(stderr=True)
+    _is_bar_open = True
+    try:
+        with Progress(*columns, console=shown_on, redirect_stdout=False, transient=True) as progress:
+            progress.add_task(label, total=None)
+            yield
+    finally:
+        _is_bar_open = False
+
+
+@contextlib.contextmanager
 def _lines(label: str, total: int | None, unit: str) -> Iterator[Update]:
     """A bar as lines."""
     began, tenths = time.monotonic(), 0

@@ -123,6 +123,26 @@ def test_on_a_terminal_that_takes_only_lines_a_bar_is_lines(monkeypatch, name):
     assert terminal.getvalue().splitlines() == ["train    1/3  loss 3", "train    2/3  loss 2"]
 
 
+def test_a_clock_runs_on_a_terminal_unless_a_bar_is_there(monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.clock("compile"):
+        pass
+    assert "compile" in terminal.getvalue() and "0:00:00" in terminal.getvalue()
+    with console.bar("train", 3), console.clock("scoring"):
+        pass
+    assert "scoring" not in terminal.getvalue()
+
+
+def test_off_a_terminal_a_clock_shows_nothing_and_lets_a_failure_pass(capsys):
+    with pytest.raises(ZeroDivisionError), console.clock("compile"):
+        _ = 1 / 0
+    with console.bar("train", 3) as update:
+        update(1, "loss 3")
+    assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3"]
+
+
 def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
