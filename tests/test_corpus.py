@@ -141,6 +141,17 @@ def test_folders_that_link_in_a_loop_end(tmp_path):
     assert _names(tmp_path) == ["deep/a.mid"]
 
 
+def test_links_that_lead_out_of_the_folder_are_followed_and_lead_back_to_nothing_new(tmp_path):
+    source, outside = tmp_path / "source", tmp_path / "outside"
+    _write(source / "a.mid")
+    _write(outside / "b.mid", 1)
+    (outside / "back").symlink_to(source)
+    (outside / "a again.mid").symlink_to(source / "a.mid")
+    (source / "out").symlink_to(outside)
+    (source / "up").symlink_to(tmp_path)
+    assert _names(source) == ["a.mid", "out/b.mid"]
+
+
 def test_a_link_to_nowhere_is_reported(tmp_path):
     _write(tmp_path / "a.mid")
     (tmp_path / "gone.mid").symlink_to("nowhere.mid")
