@@ -125,7 +125,7 @@ def result(text: str) -> None:
         _failed = UNREAD
     except OSError as error:
         _failed = UNWRITTEN
-        complain(f"standard output cannot be written: {error.strerror}; the results are printed here; make room there")
+        complain(f"standard output cannot be written: {error.strerror}; the results follow on standard error")
     if _failed:
         _discard(sys.stdout)
     if _failed == UNWRITTEN:

@@ -21,7 +21,6 @@ from musicjax.music.notes import Notes
 # Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since
 # runs carry fingerprints of data with it, and their notes are the same.
 FORMAT_VERSION = 2
-# A disk that is full takes new files, but nothing in them.
 TRIED_BYTES = 4096
 # Codes of readings that another try may change, so that they are not kept.
 PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")
@@ -50,11 +49,21 @@ def _made(base: str) -> Path:
         if folder.parts[0].startswith("~"):
             raise FileNotFoundError(errno.ENOENT, f"no home folder {folder.parts[0]} on this machine")
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as stream:
-            stream.write(bytes(TRIED_BYTES))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
+
+
+def has_room(cache: Path) -> bool:
+    """Whether the cache takes content; a full disk may take new files, but nothing in them."""
+    try:
+        with tempfile.TemporaryFile(dir=cache) as stream:
+            stream.write(bytes(TRIED_BYTES))
+    except OSError:
+        return False
+    return True
 
 
 def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:

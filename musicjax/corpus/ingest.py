@@ -64,7 +64,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
 @contextlib.contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
     """The name of a folder for unpacking archives. If somebody makes it, it is removed at the end."""
-    base = Path(tempfile.gettempdir()) if cache is None else cache
+    base = cache if cache is not None and cache_lib.has_room(cache) else Path(tempfile.gettempdir())
     for left in [] if cache is None else cache.glob(f".*-{UNPACKED}{files.PARTIAL}"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > OLD_SECONDS:
