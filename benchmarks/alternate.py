@@ -8,7 +8,11 @@ holds what it computed on the problem, which must be the same for all. A contest
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import itertools
 import json
+import math
 import os
 import platform
 import re
@@ -17,23 +21,46 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+
+from musicjax.console import duration
 
 THREADS = 2
 RESULTS = Path(__file__).parent / "results"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with one line, without the usage."""
+        self.exit(2, f"{self.prog}: {message}; --help lists what there is\n")
+
+
 def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
-    """The values of --NAME=VALUE, each of its default's type, and of --save."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The values of --NAME=VALUE, each of its default's type, and of --save; ends the program where one is wrong.
+
+    A number must be above 0, or may be 0 where the default is.
+    """
+    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+        kind = functools.partial(_number, default) if isinstance(default, int | float) else type(default)
+        parser.add_argument(f"--{name}", type=kind, default=default)
     parser.add_argument("--save", action="store_true", help="keep what this prints, under benchmarks/results/MACHINE")
     return parser.parse_args()
+
+
+def _number(default: float, text: str) -> float:
+    """The number in a text, of the default's type; raises ArgumentTypeError if it is none or too small."""
+    with contextlib.suppress(ValueError):
+        value = type(default)(text)
+        if math.isfinite(value) and (value > 0 or value == default):
+            return value
+    kind = "a whole number" if isinstance(default, int) else "a number"
+    raise argparse.ArgumentTypeError(f"{text!r}: expected {kind} {'above 0' if default else 'from 0 up'}")
 
 
 def start(module: str, name: str, problem: Path, **variables: str) -> subprocess.Popen:
@@ -117,12 +144,17 @@ def measure(
         if not present:
             raise SystemExit(f"none of {', '.join(names)} can run; the module {module} names those that there are")
         require_same({name: said[name] for name in present})
-        for name in present:
-            said[name]["first"] = told(name, ask(processes[name], requests[name]))
         answers: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
-        for _ in range(repeats):
-            for name in present:
-                answers[name].append(told(name, ask(processes[name], requests[name])))
+        began, turns = time.monotonic(), [(repeat, name) for repeat in range(repeats + 1) for name in present]
+        for done, (repeat, name) in enumerate(turns, 1):
+            reply = told(name, ask(processes[name], requests[name]))
+            if repeat:
+                answers[name].append(reply)
+            else:
+                said[name]["first"] = reply
+            left = (time.monotonic() - began) / done * (len(turns) - done)
+            which = f"repeat {repeat} of {repeats}" if repeat else "first pass"
+            print(f"{done} of {len(turns)}  {name}, {which}; {duration(left)} left", file=sys.stderr, flush=True)
     finally:
         for process in processes.values():
             process.kill()
@@ -201,7 +233,21 @@ def accelerator() -> str:
 
 
 def folder_name() -> str:
-    """The name of this machine's folder of results, such as nvidia-h200, amd-epyc-avx512_bf16 or xeon-amx."""
+    """The name of this machine's folder of results: its kind, with a number if the folder holds those of another."""
+    names = (f"{kind()}-{number}" if number > 1 else kind() for number in itertools.count(1))
+    return next(name for name in names if _is_own(RESULTS / name))
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether what a folder holds, if anything, was measured here: same accelerator, or same processor and cores."""
+    here = machine()
+    facts = ("accelerator",) if "accelerator" in here else ("processor", "cores")
+    kept = [json.loads(path.read_text()).get("machine", here) for path in folder.glob("*.json")]
+    return all(one.get(fact) == here[fact] for one in kept for fact in facts)
+
+
+def kind() -> str:
+    """The kind of this machine, such as nvidia-h200, amd-epyc-avx512_bf16 or xeon-amx."""
     if accelerator():
         return re.sub(r"[^a-z0-9]+", "-", accelerator().lower())
     name, flags = processor().lower().split(" (", 1) if " (" in processor() else (processor().lower(), "")

@@ -29,8 +29,9 @@ AudioBufferSourceNode.prototype.start = function (at, into) {
 """
 
 
-def measured(path: Path, number: int, seconds: float) -> tuple[float, float]:
-    """(milliseconds from the click to the first sound, cores in use while it plays), for the piece of this number."""
+def measured(path: Path, number: int, seconds: float) -> tuple[float, float, str]:
+    """(milliseconds from the click to the first sound, cores in use while it plays, the browser and its version), for
+    the piece of this number."""
     with tempfile.TemporaryDirectory() as folder:
         browser = Chromium(Path(folder, "user"), Path(folder, "net.json"))
         try:
@@ -42,7 +43,8 @@ def measured(path: Path, number: int, seconds: float) -> tuple[float, float]:
             began, used = time.monotonic(), browser.processor_seconds()
             time.sleep(seconds)
             share = (browser.processor_seconds() - used) / (time.monotonic() - began)
-            return float(browser.value("window.first - window.clicked")), share
+            version = browser.ask("Browser.getVersion")["product"]
+            return float(browser.value("window.first - window.clicked")), share, version
         finally:
             browser.close()
 
@@ -61,11 +63,12 @@ def main() -> None:
             raise SystemExit(1)
         found = [measured(path, number, asked.seconds) for number in range(1, asked.repeats + 1)]
         size = path.stat().st_size
-    first, share = zip(*found, strict=True)
+    first, share, versions = zip(*found, strict=True)
     spreads = {"milliseconds_to_first_sound": spread(first), "cores": spread(share)}
     result = {
         "megabytes": round(size / 1e6, 3),
         **spreads,
+        "browser": versions[0],
         "settings": {"seconds": asked.seconds, "repeats": asked.repeats, "workdir": asked.workdir},
     }
     for name, values in spreads.items():

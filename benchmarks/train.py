@@ -64,6 +64,10 @@ def main() -> None:
         __doc__, peers=",".join(PEERS), repeats=5, units=512, batch=200, window=50, windows=2000, name="train"
     )
     names = asked.peers.split(",")
+    if unknown := [name for name in names if name not in PEERS]:
+        raise SystemExit(f"--peers={unknown[0]}: expected some of {', '.join(PEERS)}")
+    if asked.batch > asked.windows:
+        raise SystemExit(f"--batch={asked.batch}: expected at most --windows={asked.windows}, one epoch")
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder, "problem.npz")
         write_problem(problem, asked.units, asked.batch, asked.window, asked.windows)

@@ -1,7 +1,8 @@
 """What people see: lines and progress bars on standard error, results on standard output. The only importer of rich.
 
-Bars are drawn on a terminal only; elsewhere the same text comes as plain lines. Services and programs without a window
-have no standard streams, and then nothing is printed. A character that a stream cannot encode becomes an escape.
+Bars are drawn on a terminal that can move its cursor; elsewhere the same text comes as plain lines. Services and
+programs without a window have no standard streams, and then nothing is printed. A character that a stream cannot encode
+becomes an escape. A stream that fails never ends the work: `end` gives the exit status for it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 # Work that takes less than this needs no progress line.
 SOON_SECONDS = 2.0
+# Values of TERM for terminals that take nothing but lines, where rich draws no bars.
+DUMB = ("dumb", "unknown")
+# Exit statuses for results that nobody got: the disk was full, or the reader had closed the pipe, as SIGPIPE has it.
+UNWRITTEN, UNREAD = 1, 141
 
 _muted = False
 _is_bar_open = False
 _said: set[str] = set()
+_failed = 0
 _unraisable = sys.unraisablehook
 
 
@@ -107,13 +113,45 @@ def complain(text: str) -> None:
 
 
 def result(text: str) -> None:
-    """Prints a result, a line or several, on standard output; raises OSError if its reader is gone."""
-    _print(text, sys.stdout)
+    """Prints a result, a line or several, on standard output, or on standard error if that cannot be written.
+
+    The work goes on where the reader has closed the pipe (as `head` does): it may be a training of many hours.
+    """
+    global _failed
+    try:
+        if not _failed:
+            _print(text, sys.stdout)
+    except BrokenPipeError:
+        _failed = UNREAD
+    except OSError as error:
+        _failed = UNWRITTEN
+        complain(f"standard output cannot be written: {error.strerror}; the results follow on standard error")
+    if _failed:
+        _discard(sys.stdout)
+    if _failed == UNWRITTEN:
+        _tell(text)
+
+
+def end(status: int) -> int:
+    """The exit status of a program that would exit with `status`: UNWRITTEN or UNREAD instead of 0 where that is so.
+
+    Nothing is left for Python to flush as it exits: where it could not, it would exit with 120.
+    """
+    global _failed
+    failed, _failed = _failed, 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if _is_open(stream):
+                stream.flush()
+        except OSError:
+            _discard(stream)
+    return status or failed
 
 
 def is_terminal() -> bool:
-    """Whether standard error is a terminal."""
-    return _is_open(sys.stderr) and getattr(sys.stderr, "isatty", bool)()
+    """Whether standard error is a terminal that can move its cursor."""
+    is_dumb = os.environ.get("TERM", "").lower() in DUMB
+    return not is_dumb and _is_open(sys.stderr) and getattr(sys.stderr, "isatty", bool)()
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
@@ -171,6 +209,26 @@ def each(label: str, items: Sequence[T], unit: str) -> Iterator[Iterator[T]]:
 
 
 @contextlib.contextmanager
+def clock(label: str) -> Iterator[None]:
+    """Counts the seconds of the block on a terminal, for work that does not tell how far it is; elsewhere nothing."""
+    global _is_bar_open
+    if _is_bar_open or _muted or not is_terminal():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    columns, shown_on = (TextColumn("{task.description:<8}"), TimeElapsedColumn()), Console(stderr=True)
+    _is_bar_open = True
+    try:
+        with Progress(*columns, console=shown_on, redirect_stdout=False, transient=True) as progress:
+            progress.add_task(label, total=None)
+            yield
+    finally:
+        _is_bar_open = False
+
+
+@contextlib.contextmanager
 def _lines(label: str, total: int | None, unit: str) -> Iterator[Update]:
     """A bar as lines."""
     began, tenths = time.monotonic(), 0
@@ -213,6 +271,14 @@ def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update
 
 def _is_open(stream: Any) -> bool:
     return stream is not None and not getattr(stream, "closed", False)
+
+
+def _discard(stream: Any) -> None:
+    """Sends nowhere what a stream still holds and whatever comes after it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream without a file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _tell(text: str) -> None:

@@ -12,10 +12,16 @@ from musicjax.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 130 or 143 stopped."""
+    """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 141 nobody read the
+    results, 128 + the signal that stopped it."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     if is_program:
         console.hold_streams()
+    return console.end(_run(argv, is_program))
+
+
+def _run(argv: list[str], is_program: bool) -> int:
+    """The exit status of one command, whatever becomes of its results."""
     try:
         if set(help.WORDS) & set(argv):
             console.result("\n".join(help.lines_of(argv)))
@@ -42,9 +48,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the commands have set their own handlers
         console.complain("stopped by SIGINT")
         return 130
-    except BrokenPipeError:  # whoever read the results has stopped
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is still to be flushed at exit
-        return 1
     except OSError as error:
         console.complain(f"{error}; expected to read and write there; check rights and space and start again")
         return 1

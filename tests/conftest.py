@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from musicjax.music import composer
+from musicjax.run import signals
 
 REPOSITORY = Path(__file__).parents[1]
 # The files that take longest, the longest first.
@@ -141,7 +142,7 @@ def trained_events(clips: Path, shared_by_workers: Path) -> Path:
 @pytest.fixture
 def own_signal_handlers() -> Iterator[None]:
     """A command sets handlers for the whole process; the tests that follow get theirs back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in signals.NUMBERS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -35,7 +35,7 @@ FLOORS = (
     ("generation/", "export/"),
     ("run/",),
     ("cli/",),
-    ("main.py", "__init__.py"),
+    ("main.py", "__main__.py", "__init__.py"),
 )
 # The one import that runs up, inside a method. A notebook asks the object itself how to show it, so a piece has to know
 # who draws it.

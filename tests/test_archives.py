@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -486,6 +487,18 @@ def test_nothing_that_was_unpacked_stays(tmp_path):
     _read(tmp_path / "source", cache)
     left = [path.name for path in cache.iterdir() if path.name.endswith(files.PARTIAL)]
     assert sorted(left) == [new.name, other.name]
+
+
+def test_a_cache_without_room_leaves_unpacking_to_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    (source / "b.zip").write_bytes(_zip(SONGS))
+    monkeypatch.setattr(ingest.cache_lib, "has_room", lambda folder: False)
+    made: list[Path] = []
+    removed = files.remove
+    monkeypatch.setattr(ingest.files, "remove", lambda path: (made.append(path), removed(path)))
+    assert len(_read(source, cache)[1]) == 4
+    assert made and all(path.parent == Path(tempfile.gettempdir()) and not path.exists() for path in made)
 
 
 def test_a_full_disk_costs_the_archive_and_is_tried_again(tmp_path, monkeypatch):

@@ -8,12 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables
+from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables, train
 from musicjax.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -159,6 +160,62 @@ def test_two_results_are_compared_contestant_by_contestant():
     ]
     with pytest.raises(SystemExit, match="expected the same in both results"):
         compare.side_by_side(one, {**other, "settings": {"units": 512}})
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--batch=0", "'0': expected a whole number above 0"),
+        ("--batch=-3", "'-3': expected a whole number above 0"),
+        ("--units=abc", "'abc': expected a whole number above 0"),
+        ("--windows=1.5", "'1.5': expected a whole number above 0"),
+        ("--peers=musicjax-float32,nobody", "--peers=nobody: expected some of musicjax-float32"),
+        ("--batch=4001", "--batch=4001: expected at most --windows=2000"),
+        ("--units", "expected one argument"),
+        ("--what=1", "unrecognized arguments: --what=1"),
+    ],
+)
+def test_a_wrong_size_is_refused_in_one_line(flag, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train", flag])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    line = capsys.readouterr().err or f"{ended.value.code}\n"
+    assert told in line and line.count("\n") == 1
+
+
+def test_zero_is_allowed_where_it_is_the_default(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["any", "--seed=0", "--seconds=0.5"])
+    asked = alternate.arguments(None, seed=0, seconds=30.0, repeats=5)
+    assert (asked.seed, asked.seconds, asked.repeats) == (0, 0.5, 5)
+
+
+def test_results_of_another_machine_of_the_same_kind_stay(tmp_path, monkeypatch):
+    def measured_on(processor: str, cores: int, result: int) -> None:
+        monkeypatch.setattr(alternate, "machine", lambda: {"processor": processor, "cores": cores})
+        alternate.keep("train", {"is": result, "machine": alternate.machine()})
+
+    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
+    monkeypatch.setattr(alternate, "kind", lambda: "amd-epyc")
+    for result, (processor, cores) in enumerate([("a", 2), ("b", 2), ("a", 4), ("b", 2)]):
+        measured_on(processor, cores, result)
+    kept = {path.parent.name: json.loads(path.read_text())["is"] for path in tmp_path.rglob("train.json")}
+    assert kept == {"amd-epyc": 0, "amd-epyc-2": 3, "amd-epyc-3": 2}
+
+
+def test_every_turn_of_a_contestant_is_told_with_the_time_that_is_left(monkeypatch, capsys):
+    clock = iter([0.0, 10.0, 20.0, 30.0, 40.0])
+    process = types.SimpleNamespace(kill=lambda: None, communicate=lambda: None)
+    monkeypatch.setattr(alternate, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(alternate, "start", lambda *_, **__: process)
+    monkeypatch.setattr(alternate, "ask", lambda process, request="": {"seconds": 1.0})
+    answers, said = alternate.measure("peers", ["a", "b"], {"a": "train", "b": "train"}, 1, Path("problem"))
+    assert {name: len(given) for name, given in answers.items()} == {"a": 1, "b": 1} and "first" in said["a"]
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "1 of 4  a, first pass; 0:30 left",
+        "2 of 4  b, first pass; 0:20 left",
+        "3 of 4  a, repeat 1 of 1; 0:10 left",
+        "4 of 4  b, repeat 1 of 1; 0:00 left",
+    ]
 
 
 def test_a_contestant_that_computes_something_else_is_refused():

@@ -251,6 +251,11 @@ def test_help_ends_with_three_examples_that_the_program_takes(capsys, command):
         assert called == (command or called)
 
 
+def test_the_package_runs_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "musicjax", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"musicjax {__version__}\n"
+
+
 @pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in flags.COMMANDS), ["--version"]])
 def test_help_waits_for_no_library(argv):
     done = subprocess.run(

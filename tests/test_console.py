@@ -17,6 +17,8 @@ import pytest
 import musicjax
 from musicjax import console
 
+_NEEDS_FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
@@ -89,18 +91,14 @@ def test_items_in_turn_move_a_bar_which_a_failure_closes(capsys, monkeypatch):
     ]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@_NEEDS_FULL
 def test_a_standard_error_that_takes_nothing_ends_no_work(monkeypatch):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stderr", full)
         console.say("data", "kept 3")
         console.table([("a",)], ("name",))
         console.complain("no")
-        monkeypatch.setattr(sys, "stdout", full)
-        with pytest.raises(OSError):  # a result is never lost in silence
-            console.result("result")
-        monkeypatch.undo()
-        full.buffer.raw.close()
+        assert console.end(0) == 0
 
 
 def test_a_bar_within_a_bar_shows_nothing_and_the_next_one_does(capsys):
@@ -112,12 +110,44 @@ def test_a_bar_within_a_bar_shows_nothing_and_the_next_one_does(capsys):
     assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3"] * 2
 
 
-def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
-    terminal = Terminal()
+
+@pytest.mark.parametrize("name", ["dumb", "unknown"])
+def test_on_a_terminal_that_takes_only_lines_a_bar_is_lines(monkeypatch, name):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", name)
+    with console.bar("train", 3) as update:
+        update(1, "loss 3")
+        update(2, "loss 2")
+    assert terminal.getvalue().splitlines() == ["train    1/3  loss 3", "train    2/3  loss 2"]
+
+
+def test_a_clock_runs_on_a_terminal_unless_a_bar_is_there(monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.clock("compile"):
+        pass
+    assert "compile" in terminal.getvalue() and "0:00:00" in terminal.getvalue()
+    with console.bar("train", 3), console.clock("scoring"):
+        pass
+    assert "scoring" not in terminal.getvalue()
+
+
+def test_off_a_terminal_a_clock_shows_nothing_and_lets_a_failure_pass(capsys):
+    with pytest.raises(ZeroDivisionError), console.clock("compile"):
+        _ = 1 / 0
+    with console.bar("train", 3) as update:
+        update(1, "loss 3")
+    assert capsys.readouterr().err.splitlines() == ["train    1/3  loss 3"]
+
+
+def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
+    terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with console.bar("train", 3) as update:
@@ -212,6 +242,54 @@ def test_a_stream_that_can_only_be_written_to_is_enough(monkeypatch):
     monkeypatch.setattr(sys, "stderr", bare)
     _everything()
     assert bare.text.splitlines()[-1] == "train    1/3  loss 3"
+
+
+# The program whose standard streams are full, or have lost their readers. Python writes what it holds as it exits.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+RESULTS = """
+import sys
+from musicjax import console
+console.say("model", "trained")
+for result in ("a.mid", "b.mid"):
+    console.result(result)
+console.say("page", "written")
+sys.exit(console.end(int(sys.argv[1])))
+"""
+
+
+def _ended(shell: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """The program below a shell that gives it its streams: "$@" is the program."""
+    command = ["bash", "-c", shell, "bash", sys.executable, "-c", RESULTS, str(status)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=BUFFERED)
+
+
+@_NEEDS_FULL
+def test_results_that_standard_output_cannot_take_are_on_standard_error():
+    done = _ended('"$@" >/dev/full')
+    assert done.returncode == console.UNWRITTEN
+    said, complaint, *rest = done.stderr.splitlines()
+    assert said == "model    trained"
+    assert complaint.startswith("musicjax: standard output cannot be written: No space left on device;")
+    assert rest == ["a.mid", "b.mid", "page     written"]
+
+
+def test_a_reader_that_has_gone_ends_no_work():
+    done = _ended('set -o pipefail; { sleep 0.2; "$@"; } | true')
+    assert done.returncode == console.UNREAD
+    assert done.stderr.splitlines() == ["model    trained", "page     written"]
+
+
+@_NEEDS_FULL
+@pytest.mark.parametrize("shell", ['"$@" 2>/dev/full', '"$@" 2>&-', 'set -o pipefail; { "$@" 2>&1 >&3 | true; } 3>&1'])
+def test_a_standard_error_that_takes_nothing_leaves_results_and_status_as_they_are(shell):
+    done = _ended(shell)
+    assert (done.returncode, done.stdout) == (0, "a.mid\nb.mid\n")
+
+
+@_NEEDS_FULL
+@pytest.mark.parametrize("shell", ['"$@" >/dev/full', '"$@" >/dev/full 2>&1', '"$@" >&-'])
+def test_the_status_of_a_failure_stays_whatever_becomes_of_the_results(shell):
+    assert _ended(shell, 2).returncode == 2
 
 
 # The program where all three standard streams are closed: a file that it opens later must not get the number of one.

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import console
+from musicjax.cli import data as data_command
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
@@ -34,7 +35,7 @@ from musicjax.corpus.split import held_out as held_out_if_long_enough
 from musicjax.encodings import encoding
 from musicjax.errors import RunError
 from musicjax.main import main
-from musicjax.music import midi, note_matrix
+from musicjax.music import composer, midi, note_matrix
 from musicjax.music.notes import FIELDS, Notes, from_seconds
 from musicjax.training.windows import starts_inside
 
@@ -139,6 +140,17 @@ def test_folders_that_link_in_a_loop_end(tmp_path):
     _write(tmp_path / "deep" / "a.mid")
     (tmp_path / "deep" / "loop").symlink_to("..")
     assert _names(tmp_path) == ["deep/a.mid"]
+
+
+def test_links_that_lead_out_of_the_folder_are_followed_and_lead_back_to_nothing_new(tmp_path):
+    source, outside = tmp_path / "source", tmp_path / "outside"
+    _write(source / "a.mid")
+    _write(outside / "b.mid", 1)
+    (outside / "back").symlink_to(source)
+    (outside / "a again.mid").symlink_to(source / "a.mid")
+    (source / "out").symlink_to(outside)
+    (source / "up").symlink_to(tmp_path)
+    assert _names(source) == ["a.mid", "out/b.mid"]
 
 
 def test_a_link_to_nowhere_is_reported(tmp_path):
@@ -505,19 +517,61 @@ def test_without_a_place_for_the_users_cache_a_source_is_read_all_the_same_and_t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "source"]
 
 
-def test_a_cache_that_cannot_take_an_entry_is_a_run_error_or_makes_no_difference(tmp_path):
+def _is_full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_cache_that_takes_no_more_ends_no_reading_and_that_is_said_once(tmp_path, monkeypatch, capsys):
     source, cache = tmp_path / "source", tmp_path / "cache"
-    _write(source / "a.mid")
+    for seed in range(3):
+        _write(source / f"{seed}.mid", seed)
     first, _ = _read(source, cache)
-    (entry,) = _entries(cache)
-    shutil.rmtree(entry.parent)
-    entry.parent.write_text("in the way")
-    try:
-        again, _ = _read(source, cache)
-    except RunError as error:
-        assert "cache" in str(error)
-    else:
-        _assert_same(first, again)
+    kept = _entries(cache)
+    kept[0].unlink()
+    kept[1].unlink()
+    monkeypatch.setattr(console, "_said", set())
+    monkeypatch.setattr(cache_lib, "store", _is_full)
+    _assert_same(first, _read(source, cache)[0])
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cache ")]
+    assert len(told) == 1 and "nothing more is kept" in told[0] and "No space left on device" in told[0]
+    assert _entries(cache) == kept[2:]
+
+
+def test_a_cache_without_room_for_the_built_in_corpus_leaves_it_to_a_folder_that_goes(tmp_path, monkeypatch, capsys):
+    composed: list[Path] = []
+
+    def write_corpus(folder: Path) -> None:
+        composed.append(folder)
+        if folder.is_relative_to(tmp_path / "cache"):
+            _is_full()
+        _write(folder / "a.mid")
+
+    monkeypatch.setattr(console, "_said", set())
+    monkeypatch.setattr(composer, "write_corpus", write_corpus)
+    corpus, _ = load.read(DataConfig(source="builtin", cache=str(tmp_path / "cache"), workers=1))
+    assert len(corpus) == 1 and len(composed) == 2 and not composed[1].exists()
+    assert "cache    nothing more is kept for the next start" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_found_by_trying(tmp_path, monkeypatch):
+    assert cache_lib.has_room(tmp_path) and not list(tmp_path.iterdir())
+    assert not cache_lib.has_room(tmp_path / "absent")
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    full = types.SimpleNamespace(TemporaryFile=lambda dir: open("/dev/full", "wb"))  # noqa: SIM115 - the cache does
+    monkeypatch.setattr(cache_lib, "tempfile", full)
+    assert not cache_lib.has_room(tmp_path)
+
+
+def test_a_report_for_which_the_cache_has_no_room_costs_only_the_report(tmp_path, monkeypatch, capsys):
+    _write(tmp_path / "source" / "a.mid")
+    config = DataConfig(source=str(tmp_path / "source"), cache=str(tmp_path / "cache"), workers=1)
+    monkeypatch.setattr(corpus_lib.files, "write", _is_full)
+    data_command.show(config, None, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["report"] == "" and "report   none: " in err and "No space left on device" in err
+    with pytest.raises(RunError, match="No space left on device"):
+        data_command.show(config, tmp_path / "data.jsonl", as_json=True)
 
 
 # The split.

@@ -205,6 +205,26 @@ def test_a_second_process_finds_the_compiled_programs_of_the_first(tmp_path):
     assert programs(tmp_path / "cache") == kept, "nothing was compiled anew"
 
 
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))  # Python ignores the signal, writing raises OSError
+"""
+TWO_MORE = """
+jax.jit(lambda key: network.init(MusicLSTM(16, 4), key, window=8))(jax.random.key(0))
+jax.jit(lambda key: network.init(MusicLSTM(32, 4), key, window=8))(jax.random.key(0))
+"""
+
+
+@pytest.mark.long
+def test_compiled_programs_that_the_disk_cannot_take_are_told_of_in_one_line(tmp_path):
+    for code, told in ((LIMITED + COMPILES + TWO_MORE, "File too large"), (COMPILES + TWO_MORE, "damaged")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, ""], env=environment(tmp_path), capture_output=True, text=True, check=True
+        )
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("cache    compiled programs ") and told in line
+
+
 @pytest.mark.long
 def test_without_a_cache_no_program_is_kept(tmp_path):
     compile_in(tmp_path / "cache", "off")

@@ -8,6 +8,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from musicjax.cli import flags
@@ -37,11 +38,12 @@ def extras_of(words: list[str]) -> list[str]:
 
 def test_the_wheels_are_of_the_python_in_the_base_image_which_the_package_supports():
     image = of_dockerfile("FROM")
-    version = re.fullmatch(r"python:(\d+\.\d+)-slim-[a-z]+", image)
+    version = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-[a-z]+", image)
     assert version and version[1] in SpecifierSet(PROJECT["requires-python"])
     for wheels, _, _ in lines_of_the_guide():
         assert wheels[:6] == [f"python{version[1]}", "-m", "pip", "wheel", "-w", "wheels"]
-    assert f" {image} pip wheel -w wheels ." in SECTION
+        assert wheels[6:8] == ["-c", "docker/constraints.txt"]
+    assert f" {image} pip wheel -w wheels -c docker/constraints.txt ." in SECTION
 
 
 def test_the_extras_exist_and_have_wheels():
@@ -51,12 +53,20 @@ def test_the_extras_exist_and_have_wheels():
     assert of_dockerfile("ARG").startswith("EXTRAS=") and f'"{PROJECT["name"]}${{EXTRAS}}"' in DOCKERFILE
 
 
-def test_the_build_takes_the_folder_of_wheels_and_nothing_else():
-    assert re.findall(r"source=([^,\s]+)", DOCKERFILE) == ["wheels"]
+def test_every_package_that_is_installed_has_its_version_which_the_package_supports():
+    lines = (REPOSITORY / "docker" / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    needed = [Requirement(one) for one in PROJECT["dependencies"]]
+    assert all(one.specifier.contains(pinned[one.name.lower()]) for one in needed)
+    assert len(pinned) > len(needed) and "jax-cuda13-plugin" in pinned, "what they need has one too"
+
+
+def test_the_build_takes_wheels_and_constraints_and_nothing_else():
+    assert re.findall(r"source=([^,\s]+)", DOCKERFILE) == ["wheels", "docker/constraints.txt"]
     assert not re.search(r"^(COPY|ADD) ", DOCKERFILE, re.MULTILINE)
-    assert (REPOSITORY / ".dockerignore").read_text().split() == ["*", "!wheels"]
+    assert (REPOSITORY / ".dockerignore").read_text().split() == ["*", "!wheels", "!docker/constraints.txt"]
     installs = re.findall(r"pip install .*", DOCKERFILE)
-    assert installs and all("--no-index" in install for install in installs)
+    assert installs and all("--no-index" in install and " -c " in install for install in installs)
 
 
 def test_the_program_starts_in_the_volume_as_a_user_without_rights():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import histogram
 
 from musicjax import config as config_lib
+from musicjax import console
 from musicjax.main import main
 from musicjax.report import curves, figures, pictures
 
@@ -183,10 +186,21 @@ def test_a_run_gives_all_figures_and_their_paths(tmp_path, capsys):
     out, err = capsys.readouterr()
     *figure_paths, page = out.splitlines()
     assert figure_paths == [str(workdir / "report" / name) for name in FROM_METRICS + FROM_EVENTS]
-    assert err == ""
+    assert all(line.startswith("drawing ") for line in err.splitlines()), "how far it is, on a slow machine"
     assert all(Path(path).read_bytes().startswith(PNG) for path in figure_paths)
     assert sorted(figure_paths) == sorted(map(str, (workdir / "report").iterdir()))
     assert page == str(workdir / "report.html") and "No samples were written" in Path(page).read_text()
+
+
+def test_a_report_that_takes_long_tells_how_far_it_is(tmp_path, drawn, capsys, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(console, "time", types.SimpleNamespace(monotonic=lambda: 3.0 * next(clock)))
+    assert main(["report", f"--workdir={workdir_of(tmp_path / 'run', epochs(3), with_events=False)}"]) == 0
+    count = len(FROM_METRICS)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("drawing ")]
+    assert told == [
+        f"drawing  {done} of {count} figures, {console.duration(3.0 * (count - done))} left" for done in range(1, count)
+    ]
 
 
 def test_without_event_files_the_rest_is_drawn_and_lines_say_what_is_missing(tmp_path, drawn, capsys):

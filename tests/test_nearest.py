@@ -53,7 +53,7 @@ def test_each_kind_of_change_is_counted(changes, words):
 
 def test_silences_are_told():
     late = piece().onset_beats + np.where(np.arange(80) < 40, 0, 400.0)
-    assert said(piece(onset_beats=late)) == ["shortens 1 silences to 1 quarter notes, the longest interval"]
+    assert said(piece(onset_beats=late)) == ["shortens 1 silence to 1 quarter notes, the longest interval"]
 
 
 def test_instruments_that_the_model_lacks_are_counted_and_named():

@@ -18,6 +18,7 @@ from musicjax.errors import RunError
 from musicjax.generation import generate
 from musicjax.model import network
 from musicjax.music import keys, midi, note_bins
+from musicjax.run import device
 from musicjax.store import pretrained
 
 # Of the first piece of seed 0 at temperature 0: pitches and onsets in sixteenths.
@@ -65,6 +66,21 @@ def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path,
         assert keys.text_of(*key[1:]) == "D major"
         assert len(set(notes.duration_beats.tolist())) > 1 and len(set(notes.program.tolist())) > 1
         assert path.with_suffix(".wav").stat().st_size > 44_100
+
+
+def test_without_a_workdir_the_fields_are_obeyed_that_need_none(tmp_path, monkeypatch, capsys):
+    caches: list[str] = []
+    monkeypatch.setattr(device, "keep_programs", lambda data: caches.append(data.cache))
+    monkeypatch.chdir(tmp_path)
+    flags = ["--num_outputs=1", "--num_notes=8", "--exact", "--audio=none", "--config.data.cache=off"]
+    for folder, temperature in (("cold", "0.0"), ("cold again", "0.0"), ("hot", "5.0")):
+        said = [f"--output_dir={folder}", f"--config.sample.temperature={temperature}"]
+        assert main.main(["generate", *flags, *said]) == 0
+    assert caches == ["off"] * 3
+    cold, again, hot = (Path(folder, "seed0-000.mid").read_bytes() for folder in ("cold", "cold again", "hot"))
+    assert cold == again != hot
+    assert main.main(["generate", *flags, "--config.train.epochs=3"]) == 2
+    assert "--workdir is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [pretrained.ARRAYS, pretrained.METADATA])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ def send(number):
         pass
 
 number = signal.Signals[sys.argv[1]]
+signal.signal(signal.SIGHUP, signal.{at_first})  # whatever these tests themselves were started by
 signals.install("; and so on")
 {body}
 print("went on", flush=True)
@@ -49,9 +52,9 @@ send(number)
 }
 
 
-def ended(body: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+def ended(body: str, number: signal.Signals, at_first: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM.replace("{body}", body), number.name],
+        [sys.executable, "-c", PROGRAM.replace("{at_first}", at_first).replace("{body}", body), number.name],
         capture_output=True,
         text=True,
         timeout=25,
@@ -77,6 +80,23 @@ def test_a_second_signal_ends_a_save_too():
     done = ended("with signals.held():\n    send(number)\n    send(signal.SIGTERM)\n    time.sleep(30)", signal.SIGINT)
     assert done.returncode == 143
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_nohup_keeps_a_program_going_when_its_session_closes():
+    body = "send(signal.SIGHUP)\nprint('goes on', flush=True)\nsend(number)"
+    done = ended(body, signal.SIGTERM, "SIG_IGN")
+    assert (done.returncode, done.stdout) == (143, "goes on\n")
+
+
+def test_a_terminal_that_is_gone_takes_no_line_and_the_status_stays():
+    controller, terminal = pty.openpty()
+    program = PROGRAM.replace("{at_first}", "SIG_DFL").replace("{body}", "sys.stdin.read(1)\nsend(number)")
+    command = [sys.executable, "-c", program, "SIGHUP"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    os.close(controller)
+    process.communicate(b"x", timeout=25)
+    assert process.returncode == 128 + signal.SIGHUP
 
 
 def test_a_command_runs_in_a_thread_too_which_can_set_no_handlers():

@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from musicjax.errors import UsageError
+from musicjax.errors import RunError, UsageError
 from musicjax.generation import request, sound
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
@@ -49,6 +49,22 @@ def test_a_piece_whose_sound_cannot_be_written_is_named_and_the_others_have_thei
     assert written == [path.with_suffix(".wav")]
     assert "none for b.mid" in capfd.readouterr().err
     assert (path.parent / "b.mid").is_file()
+
+
+def test_files_that_fail_alike_share_a_line(tmp_path, monkeypatch, capfd):
+    def full(mid, notes, path, soundfont):
+        reason = "cannot be rendered: no notes" if mid.stem == "b" else "cannot be written: No space left on device"
+        raise RunError(f"{path} {reason}")
+
+    monkeypatch.setattr(audio, "write", full)
+    paths = [tmp_path / f"{name}.mid" for name in "abcd"]
+    notes = from_beats([60], [80], [0.0], [1.0])
+    assert sound.write([notes] * 4, paths, "wav") == []
+    a, b = (tmp_path / name for name in ("a.wav", "b.wav"))
+    assert capfd.readouterr().err.splitlines() == [
+        f"sound    none for a.mid: {a} cannot be written: No space left on device; the same for 2 more",
+        f"sound    none for b.mid: {b} cannot be rendered: no notes",
+    ]
 
 
 def test_not_even_the_failure_of_every_renderer_ends_the_run(sample, monkeypatch, capfd):

@@ -63,6 +63,20 @@ def test_every_combination_has_its_pieces(folder: Path, table: dict) -> None:
             assert any(used <= {(tonic + step) % 12 for step in (0, 3, 5, 6, 7, 10)} for tonic in range(12))
 
 
+def test_what_earlier_calls_left_in_the_folder_is_named_and_stays(workdir: Path, tmp_path: Path, capsys) -> None:
+    argv = ["generate", f"--workdir={workdir}", f"--output_dir={tmp_path}", f"--num_notes={NOTES}", "--audio=none"]
+    for name in ("seed1-000 mine.mid", "other.mid", "seedling-000.mid"):
+        (tmp_path / name).write_bytes(b"of somebody else")
+    assert main([*argv, "--exact", "--seed=1", "--num_outputs=3"]) == 0
+    assert "earlier  " not in capsys.readouterr().err
+    assert main([*argv, "--exact", "--seed=1", "--num_outputs=1", "--sweep", "--temperature=0.2,1.5"]) == 0
+    assert f"earlier  seed1-002.mid in {tmp_path}: " in capsys.readouterr().err
+    assert main([*argv, "--exact", "--seed=1", "--num_outputs=1"]) == 0
+    assert f"earlier  seed1-001.mid and 3 more in {tmp_path}: " in capsys.readouterr().err
+    left = {"seed1-000 mine.mid", "other.mid", "seedling-000.mid", "seed1-002.mid", "sweep-seed1.json"}
+    assert left <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_pieces_and_combinations_are_ranked_by_a_score_that_the_table_explains(table: dict) -> None:
     scores = [line["score"] for line in table["pieces"]]
     assert (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
-# What these commands obey of a config that is given beside a workdir; all else is the run's.
+# What these commands obey of a config that is given; all else is as the model was trained.
 OBEYED = {
     "generate": (
         "data.cache",
@@ -49,7 +49,7 @@ TOLD = (
 def run(call: Call) -> int:
     """Runs one command with its flags; returns the exit status.
 
-    SIGINT and SIGTERM end it with 130 and 143; what was saved stays, and an unfinished epoch is lost.
+    SIGINT, SIGTERM and SIGHUP end it with 130, 143 and 129; what was saved stays, and an unfinished epoch is lost.
     """
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     signals.install(goes_on * (call.command == "train"))
@@ -146,7 +146,7 @@ def _generate(call: Call) -> None:
 
         sound.require_soundfont(request.soundfont)
     jax_environment.require()
-    from musicjax.generation import generate
+    from musicjax.generation import generate, takes
 
     model, saved, folder = _model(call)
     request_lib.require_controls(model.encoding, request.need_controls)
@@ -166,8 +166,12 @@ def _generate(call: Call) -> None:
         kept = notes if request.rework.kind else None
         whole_bars = model.encoding.has_form and not request.length.exact and kept is None
         paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
-    for path in [*paths, *(swept.others if swept else [])]:
+    written = [*paths, *(swept.others if swept else [])]
+    for path in written:
         console.result(console.printable(str(path)))
+    if left := takes.earlier(folder, written):
+        others = f" and {len(left) - 1} more" * (len(left) > 1)
+        console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")
     if options["audio"] == "auto" and request.audio == "none":
         console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
     if request.audio != "none" and pieces:
@@ -260,16 +264,17 @@ def _model(call: Call) -> tuple[Any, Config, Path]:
         workdir, saved = _existing_workdir(call)
         device.keep_programs(saved.data)
         return model_lib.load(workdir, call.options["checkpoint"]), saved, workdir / "generated"
-    if call.overrides is None or call.overrides:
+    if call.overrides is None or not set(call.overrides) <= set(OBEYED[call.command]):
         raise UsageError("--workdir is missing: expected the folder of the model that the config belongs to")
     from musicjax.store import pretrained
 
     model = pretrained.load()
-    device.keep_programs(model.config.data)
+    config = config_lib.with_fields(model.config, call.overrides)
+    device.keep_programs(config.data)
     console.say(
         "model", "no --workdir: the small model that comes with musicjax, trained on music that musicjax composes"
     )
-    return model, model.config, Path("generated")
+    return model, config, Path("generated")
 
 
 def _evaluate(call: Call) -> None:

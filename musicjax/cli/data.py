@@ -17,7 +17,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import load
 from musicjax.corpus.corpus import Corpus, Outcome
-from musicjax.errors import UsageError
+from musicjax.errors import RunError, UsageError
 from musicjax.music import bar_position, keys
 from musicjax.music.piano_roll import KEYS, LOWEST_PITCH
 
@@ -36,12 +36,12 @@ def show(data: DataConfig, report: Path | None, as_json: bool) -> None:
     if data.source.startswith("polyphonic:"):
         _show_frames(data.source, report, as_json)
         return
+    cache = cache_lib.cache_folder(data) if report is None else None
     corpus, outcomes = load.read(data)
-    cache = cache_lib.cache_folder(data)
-    if report is None and cache is not None:
+    if cache is not None:
         report = cache / "reports" / f"{corpus.fingerprint.sha256[:16]}.jsonl"
     pitch, seconds = corpus.notes.pitch, sum(outcome.seconds for outcome in outcomes)
-    summary = _report(outcomes, data.source, report, "files") | {
+    summary = _report(outcomes, data.source, report, "files", must=cache is None) | {
         "seconds": round(seconds, 3),
         "pitch_low": int(pitch.min(initial=127)),
         "pitch_high": int(pitch.max(initial=0)),
@@ -125,15 +125,28 @@ def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
     console.result(json.dumps(summary) if as_json else frames)
 
 
-def _report(outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str) -> dict[str, Any]:
-    """Prints the table, writes the report, and returns what all summaries have in common."""
+def _report(
+    outcomes: Sequence[Outcome], source: str, report: Path | None, unit: str, must: bool = True
+) -> dict[str, Any]:
+    """Prints the table, writes the report, and returns what all summaries have in common.
+
+    Args:
+        must: whether a report that cannot be written is an error; one in the cache is not.
+    """
     if report is not None:
         _require_no_other_run(report, outcomes, source)
     reasons = collections.Counter((outcome.status, outcome.code) for outcome in outcomes)
     console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", unit))
     if report is not None:
-        corpus_lib.write_report(outcomes, report)
-        console.say("report", f"{report}: what became of each file, and why")
+        try:
+            corpus_lib.write_report(outcomes, report)
+        except RunError as error:
+            if must:
+                raise
+            console.say("report", f"none: {error}")
+            report = None
+        else:
+            console.say("report", f"{report}: what became of each file, and why")
     elif any(outcome.status != "kept" for outcome in outcomes):
         console.say(
             "report", "none without a cache; --workdir=DIR writes DIR/data.jsonl, with the reason for each file"

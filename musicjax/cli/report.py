@@ -16,7 +16,8 @@ def draw(workdir: Path, output_dir: str) -> None:
     """
     paths, left_out = figures.write(workdir, Path(output_dir or workdir / "report"))
     if not output_dir:  # the page names sample files relative to the workdir
-        path, missing = page.write(workdir)
+        with console.clock("page"):
+            path, missing = page.write(workdir)
         paths, left_out = [*paths, path], left_out + missing
     for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
         console.say("left out", fact)

@@ -21,6 +21,7 @@ from musicjax.music.notes import Notes
 # Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since
 # runs carry fingerprints of data with it, and their notes are the same.
 FORMAT_VERSION = 2
+TRIED_BYTES = 4096
 # Codes of readings that another try may change, so that they are not kept.
 PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_unpack")
 
@@ -55,6 +56,16 @@ def _made(base: str) -> Path:
     return folder
 
 
+def has_room(cache: Path) -> bool:
+    """Whether the cache takes content; a full disk may take new files, but nothing in them."""
+    try:
+        with tempfile.TemporaryFile(dir=cache) as stream:
+            stream.write(bytes(TRIED_BYTES))
+    except OSError:
+        return False
+    return True
+
+
 def entry(cache: Path, path: Path, sha256: str, options: Options) -> Path:
     """Where the reading of a file of this content is kept. How a file is read may depend on its suffix, too."""
     suffix, kind = suffix_of(path.name), f"{'all' if options.percussion else 'pitched'}-{options.sustain}"
@@ -78,6 +89,11 @@ def store(kept: Path, reading: Reading, pieces: list[Notes]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(kept) as partial, partial.open("wb") as stream:
         worker.send(stream, reading, pieces)
+
+
+def say_full(cache: Path, error: OSError) -> None:
+    """Says, once, that the cache has stopped taking anything: its disk is full, or it has become read-only."""
+    console.say_once("cache", f"nothing more is kept for the next start: {cannot_write(cache, error)}")
 
 
 def cannot_write(cache: Path, error: OSError) -> RunError:

@@ -39,8 +39,9 @@ def foreign_words(count: int) -> str:
 def find(source: Path) -> Found:
     """The files of music and the archives below a folder (or the one file named).
 
-    A run of musicjax below the folder is left out, so that no model learns from its own music. A folder, or a link to a
-    file, that cannot be opened is listed too, so that whoever reads it reports it.
+    Links are followed wherever they lead. What several of them lead to is listed once, so links in a circle end. A run
+    of musicjax below the folder is left out, so that no model learns from its own music. A folder, or a link to a file,
+    that cannot be opened is listed too, so that whoever reads it reports it.
 
     Raises:
         RunError: there is none.

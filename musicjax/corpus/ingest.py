@@ -36,7 +36,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
         update: told how many files are done, of how many.
 
     Raises:
-        RunError: a reading process cannot be started, or the cache cannot be written.
+        RunError: a reading process cannot be started.
     """
     total = len(found.paths)
     with _folder(cache) as folder:
@@ -64,7 +64,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
 @contextlib.contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
     """The name of a folder for unpacking archives. If somebody makes it, it is removed at the end."""
-    base = Path(tempfile.gettempdir()) if cache is None else cache
+    base = cache if cache is not None and cache_lib.has_room(cache) else Path(tempfile.gettempdir())
     for left in [] if cache is None else cache.glob(f".*-{UNPACKED}{files.PARTIAL}"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > OLD_SECONDS:
@@ -84,12 +84,14 @@ class _Readings:
     Attributes:
         cache: the folder of readings; None: there is none.
         options: how files are read.
+        is_full: whether the cache has stopped taking readings.
         hashes: the sha256 of each file.
         done: what became of each file.
     """
 
     cache: Path | None
     options: Options
+    is_full: bool = False
     hashes: dict[Path, str] = dataclasses.field(default_factory=dict)
     done: dict[Path, tuple[Reading, list[Notes]]] = dataclasses.field(default_factory=dict)
 
@@ -115,14 +117,15 @@ class _Readings:
         return True
 
     def add(self, path: Path, reading: Reading, pieces: list[Notes]) -> None:
-        """Takes what the pool has read, and keeps it in the cache; raises RunError if it cannot."""
+        """Takes what the pool has read, and keeps it in the cache as long as the cache takes it."""
         self.done[path] = (reading, pieces)
-        if self.cache is None:
+        if self.cache is None or self.is_full:
             return
         try:
             cache_lib.store(self._entry(self.cache, path), reading, pieces)
         except OSError as error:
-            raise cache_lib.cannot_write(self.cache, error) from error
+            self.is_full = True
+            cache_lib.say_full(self.cache, error)
 
     def _entry(self, cache: Path, path: Path) -> Path:
         return cache_lib.entry(cache, path, self.hashes[path], self.options)

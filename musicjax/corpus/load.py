@@ -60,7 +60,7 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
 
     Raises:
         UsageError: a data set and no cache to download it to.
-        RunError: no such source, no file of music in it, no way to download it or to write the cache.
+        RunError: no such source, no file of music in it, no way to download it, or a cache that cannot be used.
     """
     cache = cache_lib.cache_folder(data)
     with _source(data.source, cache) as (source, found), console.bar("reading", 0) as update:
@@ -86,13 +86,18 @@ def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, Found]]:
     """The folder (or the file) that a source names, and what it holds."""
     if source != "builtin":
         yield _named(source, cache)
-    elif cache is not None:
-        folder = _compose(cache / f"builtin-v{COMPOSER_VERSION}")
-        yield folder, find(folder)
-    else:
-        with tempfile.TemporaryDirectory() as name:
-            folder = _compose(Path(name, source))
+        return
+    if cache is not None:
+        try:
+            folder = _compose(cache / f"builtin-v{COMPOSER_VERSION}")
+        except OSError as error:
+            cache_lib.say_full(cache, error)
+        else:
             yield folder, find(folder)
+            return
+    with tempfile.TemporaryDirectory() as name:
+        folder = _compose(Path(name, source))
+        yield folder, find(folder)
 
 
 def _found(folder: Path) -> tuple[Path, Found]:
@@ -125,7 +130,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
 
 
 def _compose(folder: Path) -> Path:
-    """The folder of the built-in corpus, composed if it is not there."""
+    """The folder of the built-in corpus, composed if it is not there; raises OSError if it cannot be written."""
     if folder.is_dir():
         return folder
     from musicjax.music import composer  # a start that finds the folder does without
@@ -134,9 +139,9 @@ def _compose(folder: Path) -> Path:
         with files.whole(folder) as partial:
             partial.mkdir()
             composer.write_corpus(partial)
-    except OSError as error:
+    except OSError:
         if not folder.is_dir():  # else another start was first
-            raise cache_lib.cannot_write(folder.parent, error) from error
+            raise
     return folder
 
 

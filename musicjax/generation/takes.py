@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+# The files that are named after a seed: pieces, and the tables and contact sheets of sweeps.
+NAMED = re.compile(r"(seed\d+(-take\d+)?-\d{3,}\.mid|sweep-seed\d+(-take\d+)?\.(json|png))")
 
 
 def names(seed: int, count: int, take: int = 1) -> list[str]:
@@ -42,3 +46,8 @@ def free(folder: Path, seed: int, count: int, write: Callable[[int, Path], objec
         while any(is_other(k, folder / f"{name}.mid") for k, name in enumerate(names(seed, count, take))):
             take += 1
     return take
+
+
+def earlier(folder: Path, written: Collection[Path]) -> list[str]:
+    """The names of the pieces and sweep tables in a folder that this call has not written, sorted."""
+    return sorted(path.name for path in folder.iterdir() if NAMED.fullmatch(path.name) and path not in written)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from musicjax import files
+from musicjax import console, files
 from musicjax.errors import RunError
 from musicjax.report import curves, distributions, event_files, pictures, records
 from musicjax.report.distributions import Histogram
 from musicjax.report.event_files import Board
 
+# What draws each figure, by the name of its file.
+Planned: TypeAlias = dict[str, Callable[[], bytes]]
 MOST_BINS = 300
 MOST_RIDGES = 24
 RIDGE_CELLS = 120
@@ -49,9 +54,11 @@ def draw(workdir: Path) -> tuple[dict[str, bytes], list[str]]:
         left_out.append(f"the authors' points, if this is a run of the paper: no name in {workdir / 'config.json'}")
     board = _board(workdir, left_out)
     suffix = f", config {settings['name']}" if "name" in settings else ""
-    drawn = _by_epoch(lines, settings, suffix, left_out)
-    drawn |= _by_update(lines, settings, board, suffix, left_out)
-    return drawn | _weights(lines, board, suffix, left_out), left_out
+    planned = _by_epoch(lines, settings, suffix, left_out)
+    planned |= _by_update(lines, settings, board, suffix, left_out)
+    planned |= _weights(lines, board, suffix, left_out)
+    with console.each("drawing", list(planned.items()), "figures") as figures:
+        return {name: png() for name, png in figures}, left_out
 
 
 def _board(workdir: Path, left_out: list[str]) -> Board:
@@ -64,31 +71,34 @@ def _board(workdir: Path, left_out: list[str]) -> Board:
     return board
 
 
-def _by_epoch(lines: list[dict], settings: dict, suffix: str, left_out: list[str]) -> dict[str, bytes]:
+def _by_epoch(lines: list[dict], settings: dict, suffix: str, left_out: list[str]) -> Planned:
     """Figures 6 and 7, and what else was measured in validation."""
-    drawn, last_epoch = {}, max(line["epoch"] for line in lines)
+    planned: Planned = {}
+    last_epoch = max(line["epoch"] for line in lines)
     name = settings.get("name")
     loss, unit = curves.loss_field(lines)
     if found := curves.by_split(lines, loss):
         points = curves.authors(name, "loss", last_epoch)
-        drawn["loss.png"] = pictures.epochs_png(f"Loss per epoch{suffix}", unit, found, points, is_loss=True)
+        planned["loss.png"] = partial(pictures.epochs_png, f"Loss per epoch{suffix}", unit, found, points, is_loss=True)
     else:
         left_out.append("loss.png: no finite loss in metrics.jsonl")
     if found := curves.by_split(lines, "accuracy"):
         meaning, constant = records.accuracy_meaning(settings)
         points, share = curves.authors(name, "accuracy", last_epoch), curves.majority(lines)
         baseline = None if share is None else (f"{constant} (validation)", share)
-        drawn["accuracy.png"] = pictures.epochs_png(f"Accuracy per epoch{suffix}", meaning, found, points, baseline)
+        planned["accuracy.png"] = partial(
+            pictures.epochs_png, f"Accuracy per epoch{suffix}", meaning, found, points, baseline
+        )
     else:
         left_out.append("accuracy.png: no accuracy in metrics.jsonl")
     if others := curves.other_curves(lines):
-        drawn["validation.png"] = pictures.panels_png(f"Validation metrics per epoch{suffix}", others)
-    return drawn
+        planned["validation.png"] = partial(pictures.panels_png, f"Validation metrics per epoch{suffix}", others)
+    return planned
 
 
-def _by_update(lines: list[dict], settings: dict, board: Board, suffix: str, left_out: list[str]) -> dict[str, bytes]:
+def _by_update(lines: list[dict], settings: dict, board: Board, suffix: str, left_out: list[str]) -> Planned:
     """Figures 8 and 9."""
-    drawn = {}
+    planned: Planned = {}
     units = {"loss": curves.loss_field(lines)[1]}
     if curves.by_split(lines, "accuracy"):
         units["accuracy"] = records.accuracy_meaning(settings)[0]
@@ -98,17 +108,18 @@ def _by_update(lines: list[dict], settings: dict, board: Board, suffix: str, lef
         if np.isfinite(values).any():
             curve, title = curves.binned(steps, values, MOST_BINS), f"{quantity.capitalize()} per batch{suffix}"
             is_loss = quantity == "loss"
-            drawn[f"batch_{quantity}.png"] = pictures.updates_png(title, unit, curve, len(values), is_loss)
+            planned[f"batch_{quantity}.png"] = partial(pictures.updates_png, title, unit, curve, len(values), is_loss)
         else:
             left_out.append(f"batch_{quantity}.png: no scalars batch/{quantity} in the workdir's tensorboard/events*")
-    return drawn
+    return planned
 
 
-def _weights(lines: list[dict], board: Board, suffix: str, left_out: list[str]) -> dict[str, bytes]:
+def _weights(lines: list[dict], board: Board, suffix: str, left_out: list[str]) -> Planned:
     """Figures 4, 10 and 11: distributions and histograms of each layer's weights, a panel a tag."""
     if not board.histograms:
         left_out.append("distributions and histograms: no histograms in the workdir's tensorboard/events*")
-    drawn, updates = {}, curves.updates_per_epoch(lines)
+    planned: Planned = {}
+    updates = curves.updates_per_epoch(lines)
     layers: dict[str, dict[str, dict[int, Histogram]]] = {}
     for tag, by_step in board.histograms.items():
         layer = re.sub(r"[^A-Za-z0-9]+", "_", tag.split("/")[0])[:40]
@@ -118,13 +129,15 @@ def _weights(lines: list[dict], board: Board, suffix: str, left_out: list[str]) 
             tag: (np.array(list(by_step)) / updates, np.stack(list(map(distributions.quantiles, by_step.values()))))
             for tag, by_step in tags.items()
         }
-        drawn[f"distributions_{layer}.png"] = pictures.distributions_png(
-            f"Distributions of {layer} over epochs{suffix}", bands
+        planned[f"distributions_{layer}.png"] = partial(
+            pictures.distributions_png, f"Distributions of {layer} over epochs{suffix}", bands
         )
         ridges = {}
         for tag, by_step in tags.items():
             shown = distributions.spread(list(by_step), MOST_RIDGES)
             of_steps = [by_step[step] for step in shown]
             ridges[tag] = (np.array(shown) / updates, *distributions.ridges(of_steps, RIDGE_CELLS))
-        drawn[f"histograms_{layer}.png"] = pictures.ridges_png(f"Histograms of {layer} over epochs{suffix}", ridges)
-    return drawn
+        planned[f"histograms_{layer}.png"] = partial(
+            pictures.ridges_png, f"Histograms of {layer} over epochs{suffix}", ridges
+        )
+    return planned

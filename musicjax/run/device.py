@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import platform
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import jax
 from jax.sharding import Mesh
@@ -18,6 +21,10 @@ from musicjax.errors import RunError
 from musicjax.run import precision as precision_lib
 from musicjax.run import processes
 
+# What JAX warns of where it cannot read or write a compiled program, with the system's reason if there is one.
+CACHE_WARNING = re.compile(
+    r"Error (?P<what>reading|writing) persistent compilation cache .*?: (?:\w+: \[Errno \d+\] )?(?P<reason>[^:]+)", re.S
+)
 # The share of the free memory that trials computed together may use.
 MEMORY_SHARE = 0.5
 # Trials computed at once on a CPU; more were slower (benchmarks/results/*/trials.json).
@@ -33,6 +40,33 @@ def keep_programs(data: DataConfig) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    _say_once_what_is_not_kept(folder)
+
+
+def _say_once_what_is_not_kept(folder: Path) -> None:
+    """JAX goes on without a cache that fails, and warns of each program anew: one line takes their place."""
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not (told := CACHE_WARNING.match(str(message))):
+            shown(message, category, filename, lineno, file, line)
+        elif told["what"] == "reading":
+            console.say_once("cache", f"compiled programs in {folder} are damaged, and compiled again; remove it")
+        else:
+            console.say_once(
+                "cache",
+                f"compiled programs are not kept for the next start: {told['reason']}; make room in {folder}, or name "
+                "another cache with --config.data.cache=DIR",
+            )
+
+    warnings.showwarning = show
 
 
 def _own_folder(data: DataConfig) -> Path | None:

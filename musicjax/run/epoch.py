@@ -97,12 +97,13 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh)
         console.say("trials", f"{settings.trials}, {group} at a time")
         epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, group, devices)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
-    train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
-    validate_program = validate.lower(state.params, validating).compile()
-    show_program = None
-    if settings.histograms:
-        show = functools.partial(_histograms, net, window, settings.trials)
-        show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
+    with console.clock("compile"):
+        train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
+        validate_program = validate.lower(state.params, validating).compile()
+        show_program = None
+        if settings.histograms:
+            show = functools.partial(_histograms, net, window, settings.trials)
+            show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
     console.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
         lambda state, number: train_program(state, training, keys, number),

@@ -61,9 +61,12 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
     validate = step.make_validation(model.network, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     counts = model.encoding.count(scored.rows)
-    # One compiled program scores them all, so there is no bar.
     console.say("scoring", ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
-    return epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority) | {
+    # A bar would need several programs. They would add up in another order than the one program of training, whose loss
+    # this is to be, digit for digit.
+    with console.clock("scoring"):
+        metrics = epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority)
+    return metrics | {
         **counts,
         "pieces": scored.pieces,
         "data": source,

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the program at once, except during a save, which is finished first.
+"""SIGINT, SIGTERM and SIGHUP end the program at once, except during a save, which is finished first.
 
 Nothing is raised and nothing is tidied up: where a library catches everything, an exception can be lost or abort the
 process, and a run that is killed loses nothing that was saved. A second signal ends a save too.
@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 from musicjax import console
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# It comes when the terminal or the ssh session closes; Windows has none.
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP]))
 SHOW_CURSOR = "\x1b[?25h\n"  # which a progress bar hides
 _holding = False
 _received: int | None = None
@@ -22,10 +24,15 @@ _told = ""
 
 
 def install(told: str = "") -> None:
-    """From now on the signals end the program with status 128 + their number and one line, which ends in `told`."""
+    """From now on the signals end the program with status 128 + their number and one line, which ends in `told`.
+
+    A program that `nohup` has started goes on when the session closes, as it should.
+    """
     global _received, _told
     _received, _told = None, told
     for number in NUMBERS:
+        if number == HANGUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue
         with contextlib.suppress(ValueError):  # a thread that is not the main one can set no handlers
             signal.signal(number, _receive)
 
