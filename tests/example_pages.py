@@ -50,10 +50,18 @@ def a_page(**changes) -> page.Page:
     return dataclasses.replace(whole, **changes)
 
 
-def a_run_with_originals() -> page.Page:
-    """Samples with originals, one without, and one without notes; the second original is also the third."""
-    real = [Sample(f"album/song {k}.mid", composed(k), about="A real piece, held out of training") for k in (1, 2, 2)]
-    samples = [dataclasses.replace(sample(f"seed7-{k:03d}", composed(k + 4)), original=real[k]) for k in range(3)]
+def a_run_with_real_pieces() -> page.Page:
+    """Samples with real pieces, one without, and one without notes; two are from one file."""
+    real = [
+        Sample(
+            f"real-{number:03d}",
+            composed(k),
+            (f"samples/real/real-{number:03d}.mid",),
+            about=f"The beginning of album/song {k}.mid, a real piece that the model did not learn from",
+        )
+        for number, k in enumerate((1, 2, 2))
+    ]
+    samples = [dataclasses.replace(sample(f"seed7-{k:03d}", composed(k + 4)), real_piece=real[k]) for k in range(3)]
     silent = Sample("seed7-004", composed(0)[:0])
     return a_page(samples=[*samples, sample("seed7-003", composed(0)), silent])
 
@@ -88,7 +96,7 @@ def hostile_page() -> page.Page:
                 name,
                 about=name,
                 setting={name: name},
-                original=Sample(name, composed(1), (f"samples/originals/{name}",), about=name),
+                real_piece=Sample(name, composed(1), (f"samples/real/{name}",), about=name),
             )
         ],
         compared=[(name, 1.0, 1.0, 1.0), (name, name, name, name)],

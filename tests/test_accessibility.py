@@ -9,14 +9,14 @@ from pathlib import Path
 import chromium
 import pytest
 from chromium import Chromium
-from example_pages import a_run_with_originals, a_sweep, hostile_page
+from example_pages import a_run_with_real_pieces, a_sweep, hostile_page
 
 from musicjax.export import player
 from musicjax.report import page
 from tests import tiny_events
 
 PAGES = {
-    "run": lambda: page.html(a_run_with_originals()),
+    "run": lambda: page.html(a_run_with_real_pieces()),
     "sweep": lambda: page.html(a_sweep()),
     "hostile": lambda: page.html(hostile_page()),
     "nothing": lambda: page.html(page.Page()),
@@ -127,9 +127,9 @@ def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browse
     for role, name, node in named:
         assert name or not any(one["name"] == "focusable" for one in node.get("properties", [])), f"a {role}, no name"
     controls = {(role, name) for role, name, _ in named}
-    assert {("slider", "Volume"), ("button", "Play album/song 1.mid"), ("link", "seed7-000.mid")} <= controls
+    assert {("slider", "Volume"), ("button", "Play real-000"), ("link", "seed7-000.mid")} <= controls
     articles = [name for role, name, _ in named if role == "article"]
-    assert articles[:3] == ["seed7-000", "Beside seed7-000: album/song 1.mid", "seed7-001"]
+    assert articles[:3] == ["seed7-000", "Beside seed7-000: real-000", "seed7-001"]
     shown.value("document.querySelector('.plot').focus()")
     shown.press("ArrowLeft")
     for selector, name, text in (

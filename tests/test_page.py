@@ -546,7 +546,7 @@ def test_in_a_browser_a_curve_tells_its_values_by_pointer_and_by_key(browser, tm
 def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):
     shown = opened(browser, hostile_page(), tmp_path / "report.html")
     assert shown.value("document.querySelectorAll('img, script').length") == 2
-    assert shown.value("document.querySelectorAll('.play:enabled').length") == 2, "and the original's"
+    assert shown.value("document.querySelectorAll('.play:enabled').length") == 2, "and the real piece's"
     assert "onerror" in shown.value("document.querySelector('.sample h3').textContent")
     assert shown.complaints() == [] and shown.requests() == [(tmp_path / "report.html").as_uri()]
 

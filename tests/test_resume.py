@@ -89,7 +89,7 @@ def assert_same(workdir: Path, left_alone: Path) -> None:
     assert final_bytes(workdir) == final_bytes(left_alone)
     assert untimed_metrics(workdir) == untimed_metrics(left_alone)
     music = sorted((left_alone / "samples").rglob("*.mid"))
-    assert len({path.parent for path in music}) == 2, "samples and originals"
+    assert len({path.parent for path in music}) == 2, "samples and real pieces"
     for path in music:
         assert (workdir / path.relative_to(left_alone)).read_bytes() == path.read_bytes()
     assert not [path.name for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
