@@ -334,6 +334,11 @@ def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ou
     assert unescaped == {"style", "script", "chart.drawing", "card.roll.pitches", "card.roll.notes"}
 
 
+@pytest.mark.parametrize("markup", ["<head>", "Content-Security-Policy", 'class="play"', 'class="starting"'])
+def test_what_two_pages_have_in_common_stands_in_one_template(markup):
+    assert sum(page.text(name).count(markup) for name in TEMPLATES if name.endswith(".j2")) == 1
+
+
 # From a workdir.
 
 

@@ -109,7 +109,7 @@ def players(cards: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def card(sample: Sample) -> dict[str, Any]:
-    """A sample as the templates need it: with those of its notes that are shown, and the card of the piece beside it."""
+    """A sample as the templates need it: with the notes that are shown, and the card of the piece beside it."""
     shown = sample.notes[:MOST_NOTES]
     # "./" first: whatever a file is called, its link leads to a place beside the page.
     links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
