@@ -100,6 +100,25 @@ def test_every_control_works_by_keys(browser, tmp_path):
         shown.wait(f"location.hash == '{place}'")
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_reader_jumps_to_each_section_and_back_to_the_top_by_keys(browser, tmp_path, width):
+    shown = opened(browser, "run", tmp_path, width)
+    shown.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    places = shown.value("[...document.querySelectorAll('nav a')].map((one) => one.getAttribute('href'))")
+    sections = shown.value("[...document.querySelectorAll('section[id]')].map((one) => '#' + one.id)")
+    assert places == sections and len(places) == 5
+    top = "document.documentElement.scrollTop"
+    for place in places:
+        shown.value(f"""document.querySelector("nav a[href='{place}']").focus()""")
+        shown.press("Enter")
+        heading = f"document.querySelector('{place} h2').getBoundingClientRect()"
+        header = "Math.max(document.querySelector('.top').getBoundingClientRect().bottom, 0)"
+        shown.wait(f"location.hash == '{place}' && {heading}.top > {header} - 1 && {heading}.bottom <= innerHeight")
+        shown.value(f"""document.querySelector("{place} a[href='#top']").focus()""")
+        shown.press("Enter")
+        shown.wait(f"location.hash == '#top' && {top} == 0")
+
+
 def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(browser, tmp_path):
     shown = opened(browser, "player", tmp_path, 390)
     for key, label in (("Space", "Pause"), ("Enter", "Play")):

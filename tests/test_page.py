@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import html
 import html.parser
 import json
 import os
@@ -23,7 +24,7 @@ from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import metrics, midi
 from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
-from musicjax.report import curves, page, pieces, svg
+from musicjax.report import curves, meanings, page, pieces, svg
 from musicjax.report import roll as rolls
 from musicjax.report.pieces import Sample
 
@@ -116,7 +117,15 @@ def test_all_that_is_known_of_a_run_is_in_the_page():
     assert len(found.classed("play")) == len(found.classed("seek")) == len(found.classed("notes")) == 8
     assert len(found.classed("plot")) == 2
     anchors = {one["href"][1:] for one in found.all("a") if one["href"].startswith("#")}
-    assert anchors <= {one["id"] for _, one in found.elements if "id" in one} and len(anchors) == 6
+    assert anchors <= {one["id"] for _, one in found.elements if "id" in one}
+    assert anchors == {"content", "top", "samples", "curves", "compared", "settings", "data"}
+
+
+def test_the_settings_of_a_run_are_closed_until_they_are_asked_for():
+    text = page.html(a_page())
+    settings = re.search(r'<section id="settings".*?</section>', text, re.S)[0]
+    assert re.search(r"<details[^>]*><summary><h2>Settings of this run</h2></summary>", settings)
+    assert all(told in settings for told in ("units", "512", "head.name", "regression")) and "<details open" not in text
 
 
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
@@ -131,13 +140,23 @@ def test_accuracy_is_called_what_it_is_beside_what_the_same_answer_would_score(e
 @pytest.mark.parametrize(
     ("measured", "told"),
     [
-        ({"nats_per_note": 1.0}, "each true note surprises"),
-        ({"loss": 2.0, "nats_per_frame": 2.0}, "each true frame surprises"),
-        ({}, "as a mean squared error"),
+        ({"nats_per_note": 1.0}, "How much the next note of a real piece surprises the model. Lower is better."),
+        ({"loss": 2.0, "nats_per_frame": 2.0}, "How much the next moment of a real piece surprises the model."),
+        ({}, "How far the model's guess of what comes next lies from what does come. Lower is better."),
     ],
 )
 def test_the_loss_is_explained_by_its_unit(measured, told):
-    assert told in " ".join(page.html(a_page(lines=lines(2, **measured))).split())
+    text = html.unescape(page.html(a_page(lines=lines(2, **measured))))
+    assert told in text and (meanings.NATS in text) is bool(measured)
+
+
+@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+def test_every_curve_of_a_run_begins_with_what_it_shows_and_what_is_good(encoding, request):
+    text = html.unescape((request.getfixturevalue(f"trained_{encoding}") / "report.html").read_text())
+    begins = re.findall(r'<figure class="card lone"><h3>([^<]*)</h3>\n<p class="lead">([^<]*)</p>', text)
+    assert len(begins) == text.count("<figure") >= 2 and "nats" not in "".join(title for title, _ in begins)
+    for title, sentence in begins:
+        assert re.search(r"(Lower|Higher) is better\.", sentence) and sentence != meanings.OTHER, title
 
 
 def test_the_player_has_the_notes_in_milliseconds():
@@ -202,7 +221,7 @@ def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
 
 def test_a_curve_stands_where_its_values_are():
     curve = curves.over_epochs(lines(2), "train", "loss")
-    chart = svg.chart("Loss", "", {"train": curve}, falls=True)
+    chart = svg.chart("Loss", "What it is.", "", {"train": curve}, falls=True)
     text, data = chart.drawing, chart.numbers
     assert (data["first"], data["last"], data["epochs"]) == (1, 2, [1, 2])
     assert data["series"] == [{"label": "training", "values": [3.0, 1.5]}]

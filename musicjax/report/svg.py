@@ -46,6 +46,7 @@ class Chart:
     """A metric by epoch, a line a split.
 
     Attributes:
+        sentence: what it shows and what is good.
         drawing: the inside of an SVG element.
         numbers: what the script needs: {"first", "last", "low", "high", "log", "epochs", "series"}.
         legend: (class of the line, label, last value, best value in words) each.
@@ -53,6 +54,7 @@ class Chart:
     """
 
     title: str
+    sentence: str
     drawing: str
     numbers: dict[str, Any]
     legend: list[tuple[str, str, float, str]]
@@ -90,11 +92,17 @@ def percent(share: float) -> str:
 
 
 def chart(
-    title: str, unit: str, of: dict[str, Curve], baseline: tuple[str, float] | None = None, falls: bool = False
+    title: str,
+    sentence: str,
+    unit: str,
+    of: dict[str, Curve],
+    baseline: tuple[str, float] | None = None,
+    falls: bool = False,
 ) -> Chart:
     """A metric by epoch.
 
     Args:
+        sentence: what it shows and what is good.
         of: curves by split, at least one.
         baseline: the label and height of a horizontal line.
         falls: whether lower is better, as for losses and errors.
@@ -127,7 +135,7 @@ def chart(
     series = [{"label": SPLITS[split], "values": _at(curve, kept)} for split, curve in of.items()]
     ends = {"first": span.low, "last": span.high, "low": scale.low, "high": scale.high, "log": scale.log}
     numbers = {**ends, "epochs": kept, "series": series}
-    return Chart(title, drawing, numbers, _legend(of, baseline, falls), _remarks(unit, of, kept, scale.log))
+    return Chart(title, sentence, drawing, numbers, _legend(of, baseline, falls), _remarks(unit, of, kept, scale.log))
 
 
 def _legend(of: dict[str, Curve], baseline: tuple[str, float] | None, falls: bool) -> list[tuple[str, str, float, str]]:
