@@ -129,6 +129,14 @@ def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(bro
     shown.value("skip.focus()")
     shown.press("Enter")
     shown.wait(f"piece.textContent != {json.dumps(first)}")
+    shown.value(
+        "unit.value = 'bars', unit.dispatchEvent(new Event('change')), document.getElementById('length').focus()"
+    )
+    shown.press("ArrowDown")
+    assert shown.value("piece.textContent").endswith(" 15 bars")
+    shown.value("onward.focus()")
+    shown.press("Space")
+    assert shown.value("onward.checked") is False
     for name in ("tempo", "temperature", "volume"):
         before = shown.value(f"{name}.focus(), {name}.value")
         shown.press("ArrowLeft")
@@ -136,7 +144,8 @@ def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(bro
     assert shown.value("document.querySelector('output[for=tempo]').value == tempo.value")
     nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     told = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
-    assert {("combobox", "Key"), ("slider", "Tempo"), ("slider", "Temperature"), ("button", "Save MIDI")} <= told
+    assert {("combobox", "Key"), ("combobox", "Meter"), ("combobox", "Length"), ("spinbutton", "How many")} <= told
+    assert {("checkbox", "Go on"), ("slider", "Tempo"), ("slider", "Temperature"), ("button", "Save MIDI")} <= told
 
 
 def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browser, tmp_path):
