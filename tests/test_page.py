@@ -216,6 +216,19 @@ def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
     assert "Instruments" not in page.html(a_page(samples=[sample("a", flute)]))
 
 
+def test_what_is_new_is_shaded_where_it_lies_and_told_in_words():
+    notes = from_seconds([60, 62, 64, 65], [80] * 4, [0.0, 30.0, 60.0, 79.0], [1.0] * 4)
+    text = page.html(a_page(samples=[dataclasses.replace(sample("a", notes), new=((20.0, 42.04), (70.0, 99.0)))]))
+    shaded = re.findall(r'<rect class="new-ground" x="([^"]*)" width="([^"]*)"', text)
+    assert shaded == [("25.00%", "27.55%"), ("87.50%", "12.50%")]
+    told = "0:20.0 to 0:42.0, 1:10.0 to 1:20.0"
+    assert f"new, written by the model: {told}</li>" in text
+    assert f"4 notes in 80.0 seconds, new from {told}" in Reader(text).classed("notes")[0]["aria-label"]
+    for nothing in ((), ((80.0, 90.0),)):
+        text = page.html(a_page(samples=[dataclasses.replace(sample("a", notes), new=nothing)]))
+        assert "new-ground" not in text.split("</style>")[1] and "written by the model" not in text
+
+
 # Curves.
 
 

@@ -19,7 +19,6 @@ from musicjax.run import signals
 
 if TYPE_CHECKING:
     from musicjax.generation.request import Request
-    from musicjax.generation.sweep import Swept
     from musicjax.music.notes import Notes
     from musicjax.store.model import Model
 
@@ -153,18 +152,25 @@ def _generate(call: Call) -> None:
     notes = _given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
-    swept = None
+    told: dict[str, dict[str, Any]] = {}
+    others, order = list[Path](), ""
     if request.sweep:
         from musicjax.generation import sweep
 
         swept = sweep.sweep(model, request, notes, folder)
-        pieces, paths = swept.pieces, swept.paths
+        pieces, paths, others, told = swept.pieces, swept.paths, swept.others, swept.told
+        order = f"The best comes first. Score: {swept.score}"
     else:
         pieces = _pieces(request, model, notes)
         kept = notes if request.rework.kind else None
         whole_bars = model.encoding.has_form and not request.length.exact and kept is None
         paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
-    for path in [*paths, *(swept.others if swept else [])]:
+        if kept is not None:
+            from musicjax.generation import new_spans
+
+            spans = new_spans.of(request.rework, request.seed, kept, pieces)
+            told = {path.stem: {"new": own} for path, own in zip(paths, spans, strict=True)}
+    for path in [*paths, *others]:
         console.result(console.printable(str(path)))
     if options["audio"] == "auto" and request.audio == "none":
         console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
@@ -172,7 +178,7 @@ def _generate(call: Call) -> None:
         played = [generate.played_by(request.program, piece) for piece in pieces]
         sound.write(played, paths, request.audio, request.soundfont)
     if pieces:
-        _page(folder, [path.stem for path in paths], _facts(call, request), swept)
+        _page(folder, [path.stem for path in paths], _facts(call, request), told, order)
 
 
 def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
@@ -182,11 +188,12 @@ def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
     return [("model", model), ("seed", request.seed), *asked]
 
 
-def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], swept: Swept | None) -> None:
+def _page(
+    folder: Path, names: list[str], facts: list[tuple[str, Any]], told: dict[str, dict[str, Any]], order: str
+) -> None:
     """Writes the page that plays some files of a folder, and prints what it leaves out."""
     from musicjax.report import page
 
-    told, order = (swept.told, f"The best comes first. Score: {swept.score}") if swept else ({}, "")
     path, left_out = page.write_pieces(folder, names, facts, told, order)
     for fact in left_out:
         console.say("left out", fact)

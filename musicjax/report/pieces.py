@@ -34,6 +34,7 @@ class Sample:
         about: what it is, in a line below its name; may be empty.
         setting: of a piece of a sweep, every sampling parameter by name.
         real_piece: the one beside it, if there is one.
+        new: where the model wrote in a given piece: (begin, end) each, seconds, rising.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Sample:
     about: str = ""
     setting: dict[str, Any] = dataclasses.field(default_factory=dict)
     real_piece: Sample | None = None
+    new: tuple[tuple[float, float], ...] = ()
 
 
 def real_piece_path(folder: Path, name: str) -> Path:
@@ -113,9 +115,17 @@ def card(sample: Sample) -> dict[str, Any]:
     shown = sample.notes[:MOST_NOTES]
     # "./" first: whatever a file is called, its link leads to a place beside the page.
     links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
-    roll = svg.piano_roll(shown) if len(shown) else None
+    new = [(begin, min(end, shown.seconds)) for begin, end in sample.new if begin < shown.seconds]
+    roll = svg.piano_roll(shown, new) if len(shown) else None
+    times = ", ".join(f"{_clock(begin)} to {_clock(end)}" for begin, end in new)
     real = card(sample.real_piece) if sample.real_piece else None
-    return {"sample": sample, "shown": shown, "roll": roll, "links": links, "real_piece": real}
+    return {"sample": sample, "shown": shown, "roll": roll, "links": links, "real_piece": real, "new": times}
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, to a tenth: 83.04 -> "1:23.0"."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
 def milliseconds(notes: Notes) -> dict[str, list[int]]:
