@@ -67,11 +67,13 @@ def a_run_with_real_pieces() -> page.Page:
 
 
 def a_sweep() -> page.Page:
-    """The page of a sweep of two pieces."""
+    """The page of a sweep of two pieces, parts of which are new."""
     setting = {"temperature": 0.1234567, "pitch_range": (0, 127), "key": "", "stop_loops": True, "instruments": ()}
+    new = ((2.0, 5.5), (8.0, 99.0))
     about = "1. score 0.5: temperature=0.1234567 instruments=" + ",".join(["acoustic grand piano"] * 9)
     samples = [
-        dataclasses.replace(sample(f"seed5-{k:03d}", composed(k)), about=about, setting=setting) for k in range(2)
+        dataclasses.replace(sample(f"seed5-{k:03d}", composed(k)), about=about, setting=setting, new=new)
+        for k in range(2)
     ]
     facts: list[tuple[str, object]] = [("model", "runs/mine"), ("seed", 5)]
     return page.Page(title="sweep", facts=facts, samples=samples, order="The best comes first.", is_run=False)

@@ -307,6 +307,7 @@ def test_the_new_music_of_a_continued_piece_begins_with_its_first_note(model, pi
         ((begin, end),) = spans
         assert end == one.seconds and (one.onset >= begin).sum() >= len(one) - len(piece) > 0
         assert outside(one, spans) == outside(piece, spans) and piece.onset[-1] <= begin
+        assert np.isclose(one.onset, begin).sum() > np.isclose(piece.onset, begin).sum(), "a new note begins there"
     assert new_spans.of(Rework("keep"), 0, piece, [piece]) == [()]
 
 
@@ -337,7 +338,7 @@ def test_files_hold_what_is_kept_to_the_tick(run, song, flags, tmp_path, capsys)
     )
     text = (tmp_path / "samples.html").read_text()
     times = re.findall(r"new, written by the model: ([^<]*)</li>", text)
-    assert len(times) == 2 and text.count('class="new-ground"') == sum(one.count(" to ") for one in times)
+    assert len(times) == 2 and text.count('class="new-ground" x=') == sum(one.count(" to ") for one in times)
     paths = [tmp_path / f"seed0-00{k}.mid" for k in range(2)]
     assert capsys.readouterr().out.split() == [str(path) for path in paths]
     was = midi.read(song)

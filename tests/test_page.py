@@ -223,10 +223,11 @@ def test_what_is_new_is_shaded_where_it_lies_and_told_in_words():
     assert shaded == [("25.00%", "27.55%"), ("87.50%", "12.50%")]
     told = "0:20.0 to 0:42.0, 1:10.0 to 1:20.0"
     assert f"new, written by the model: {told}</li>" in text
+    assert "The model wrote what is shaded in these pieces" in text
     assert f"4 notes in 80.0 seconds, new from {told}" in Reader(text).classed("notes")[0]["aria-label"]
     for nothing in ((), ((80.0, 90.0),)):
         text = page.html(a_page(samples=[dataclasses.replace(sample("a", notes), new=nothing)]))
-        assert "new-ground" not in text.split("</style>")[1] and "written by the model" not in text
+        assert "new-ground" not in text.split("</style>")[1] and "The model wrote these pieces" in text
 
 
 # Curves.
