@@ -29,7 +29,8 @@ os.dup2(aside[0], 3), os.dup2(aside[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 # The name of each key, its key code, and the text that it types.
-KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "ArrowLeft": (37, ""), "ArrowRight": (39, "")}
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " ")}
+KEYS |= {"ArrowLeft": (37, ""), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
 
 
 @contextlib.contextmanager

@@ -50,20 +50,30 @@ def a_page(**changes) -> page.Page:
     return dataclasses.replace(whole, **changes)
 
 
-def a_run_with_originals() -> page.Page:
-    """Samples with originals, one without, and one without notes; the second original is also the third."""
-    real = [Sample(f"album/song {k}.mid", composed(k), about="A real piece, held out of training") for k in (1, 2, 2)]
-    samples = [dataclasses.replace(sample(f"seed7-{k:03d}", composed(k + 4)), original=real[k]) for k in range(3)]
+def a_run_with_real_pieces() -> page.Page:
+    """Samples with real pieces, one without, and one without notes; two are from one file."""
+    real = [
+        Sample(
+            f"real-{number:03d}",
+            composed(k),
+            (f"samples/real/real-{number:03d}.mid",),
+            about=f"The beginning of album/song {k}.mid, a real piece that the model did not learn from",
+        )
+        for number, k in enumerate((1, 2, 2))
+    ]
+    samples = [dataclasses.replace(sample(f"seed7-{k:03d}", composed(k + 4)), real_piece=real[k]) for k in range(3)]
     silent = Sample("seed7-004", composed(0)[:0])
     return a_page(samples=[*samples, sample("seed7-003", composed(0)), silent])
 
 
 def a_sweep() -> page.Page:
-    """The page of a sweep of two pieces."""
+    """The page of a sweep of two pieces, parts of which are new."""
     setting = {"temperature": 0.1234567, "pitch_range": (0, 127), "key": "", "stop_loops": True, "instruments": ()}
+    new = ((2.0, 5.5), (8.0, 99.0))
     about = "1. score 0.5: temperature=0.1234567 instruments=" + ",".join(["acoustic grand piano"] * 9)
     samples = [
-        dataclasses.replace(sample(f"seed5-{k:03d}", composed(k)), about=about, setting=setting) for k in range(2)
+        dataclasses.replace(sample(f"seed5-{k:03d}", composed(k)), about=about, setting=setting, new=new)
+        for k in range(2)
     ]
     facts: list[tuple[str, object]] = [("model", "runs/mine"), ("seed", 5)]
     return page.Page(title="sweep", facts=facts, samples=samples, order="The best comes first.", is_run=False)
@@ -88,7 +98,7 @@ def hostile_page() -> page.Page:
                 name,
                 about=name,
                 setting={name: name},
-                original=Sample(name, composed(1), (f"samples/originals/{name}",), about=name),
+                real_piece=Sample(name, composed(1), (f"samples/real/{name}",), about=name),
             )
         ],
         compared=[(name, 1.0, 1.0, 1.0), (name, name, name, name)],

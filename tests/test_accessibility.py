@@ -9,14 +9,14 @@ from pathlib import Path
 import chromium
 import pytest
 from chromium import Chromium
-from example_pages import a_run_with_originals, a_sweep, hostile_page
+from example_pages import a_run_with_real_pieces, a_sweep, hostile_page
 
 from musicjax.export import player
 from musicjax.report import page
 from tests import tiny_events
 
 PAGES = {
-    "run": lambda: page.html(a_run_with_originals()),
+    "run": lambda: page.html(a_run_with_real_pieces()),
     "sweep": lambda: page.html(a_sweep()),
     "hostile": lambda: page.html(hostile_page()),
     "nothing": lambda: page.html(page.Page()),
@@ -100,6 +100,25 @@ def test_every_control_works_by_keys(browser, tmp_path):
         shown.wait(f"location.hash == '{place}'")
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_reader_jumps_to_each_section_and_back_to_the_top_by_keys(browser, tmp_path, width):
+    shown = opened(browser, "run", tmp_path, width)
+    shown.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    places = shown.value("[...document.querySelectorAll('nav a')].map((one) => one.getAttribute('href'))")
+    sections = shown.value("[...document.querySelectorAll('section[id]')].map((one) => '#' + one.id)")
+    assert places == sections and len(places) == 5
+    top = "document.documentElement.scrollTop"
+    for place in places:
+        shown.value(f"""document.querySelector("nav a[href='{place}']").focus()""")
+        shown.press("Enter")
+        heading = f"document.querySelector('{place} h2').getBoundingClientRect()"
+        header = "Math.max(document.querySelector('.top').getBoundingClientRect().bottom, 0)"
+        shown.wait(f"location.hash == '{place}' && {heading}.top > {header} - 1 && {heading}.bottom <= innerHeight")
+        shown.value(f"""document.querySelector("{place} a[href='#top']").focus()""")
+        shown.press("Enter")
+        shown.wait(f"location.hash == '#top' && {top} == 0")
+
+
 def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(browser, tmp_path):
     shown = opened(browser, "player", tmp_path, 390)
     for key, label in (("Space", "Pause"), ("Enter", "Play")):
@@ -110,6 +129,14 @@ def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(bro
     shown.value("skip.focus()")
     shown.press("Enter")
     shown.wait(f"piece.textContent != {json.dumps(first)}")
+    shown.value(
+        "unit.value = 'bars', unit.dispatchEvent(new Event('change')), document.getElementById('length').focus()"
+    )
+    shown.press("ArrowDown")
+    assert shown.value("piece.textContent").endswith(" 15 bars")
+    shown.value("onward.focus()")
+    shown.press("Space")
+    assert shown.value("onward.checked") is False
     for name in ("tempo", "temperature", "volume"):
         before = shown.value(f"{name}.focus(), {name}.value")
         shown.press("ArrowLeft")
@@ -117,7 +144,8 @@ def test_the_page_that_composes_works_by_keys_and_tells_which_piece_it_plays(bro
     assert shown.value("document.querySelector('output[for=tempo]').value == tempo.value")
     nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     told = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
-    assert {("combobox", "Key"), ("slider", "Tempo"), ("slider", "Temperature"), ("button", "Save MIDI")} <= told
+    assert {("combobox", "Key"), ("combobox", "Meter"), ("combobox", "Length"), ("spinbutton", "How many")} <= told
+    assert {("checkbox", "Go on"), ("slider", "Tempo"), ("slider", "Temperature"), ("button", "Save MIDI")} <= told
 
 
 def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browser, tmp_path):
@@ -127,9 +155,9 @@ def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browse
     for role, name, node in named:
         assert name or not any(one["name"] == "focusable" for one in node.get("properties", [])), f"a {role}, no name"
     controls = {(role, name) for role, name, _ in named}
-    assert {("slider", "Volume"), ("button", "Play album/song 1.mid"), ("link", "seed7-000.mid")} <= controls
+    assert {("slider", "Volume"), ("button", "Play real-000"), ("link", "seed7-000.mid")} <= controls
     articles = [name for role, name, _ in named if role == "article"]
-    assert articles[:3] == ["seed7-000", "Beside seed7-000: album/song 1.mid", "seed7-001"]
+    assert articles[:3] == ["seed7-000", "Beside seed7-000: real-000", "seed7-001"]
     shown.value("document.querySelector('.plot').focus()")
     shown.press("ArrowLeft")
     for selector, name, text in (

@@ -109,7 +109,7 @@ def test_what_a_cut_off_save_leaves_is_never_read_and_is_removed_at_the_next_sta
         ".0123abcd-config.json.partial",
         ".4567ef01-metrics.jsonl.partial",
         "samples/.89abcdef-a.mid.partial",
-        "samples/originals/.89abcdef-a.mid.partial",
+        "samples/real/.89abcdef-a.mid.partial",
         "film.partial",
     ):
         (workdir / name).write_text("half")

@@ -127,7 +127,9 @@ def test_other_curves_are_what_was_measured_in_validation_and_not_drawn_elsewher
         line("train", 1, speed=2.0),
         line("valid", 1, trial=0, seed=1, b=1.0, pitch_error_steps=2.0, c="x", **measured),
     ]
-    assert list(curves.other_curves(lines)) == ["B", "Pitch error, steps", "Pitch, nats"]
+    found = curves.other_curves(lines)
+    assert list(found) == ["b", "pitch_error_steps", "pitch_nats"]
+    assert [curves.title(field) for field in found] == ["B", "Pitch error, steps", "Pitch, nats"]
 
 
 def test_bins_hold_every_update_once_and_skip_what_is_not_finite():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import re
 from pathlib import Path
 
 import jax
@@ -18,7 +19,9 @@ from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation import infill as infill_lib
+from musicjax.generation import new_spans
 from musicjax.generation import vary as vary_lib
+from musicjax.generation.rework import Rework
 from musicjax.main import main
 from musicjax.model import network
 from musicjax.music import bar_position, midi, note_bins, note_rows, splice
@@ -282,6 +285,42 @@ def ticks(notes: Notes) -> set[tuple[int, ...]]:
     return set(map(tuple, columns.T.tolist()))
 
 
+def outside(notes: Notes, spans: new_spans.Spans) -> list[tuple]:
+    """The notes that begin in none of the spans, but for those on their edges."""
+    at = notes.onset[:, None]
+    near = ((at > np.array([a for a, _ in spans]) - 0.01) & (at < np.array([b for _, b in spans]) + 0.01)).any(axis=1)
+    return list(zip(*(getattr(notes[~near], name).tolist() for name in COLUMNS), strict=True))
+
+
+@pytest.mark.parametrize("bars", [(2, 3), (1, 1), (1, 7)])
+def test_the_new_bars_of_a_filled_piece_last_from_bar_line_to_bar_line(model, piece, bars):
+    new = infill_lib.infill(model, piece, *bars, num_outputs=2)
+    lines = splice.seconds_at(splice.bar_lines(piece), piece.tempos)
+    spans = new_spans.of(Rework("infill", "", *bars), 0, piece, new)
+    assert spans == [((lines[bars[0] - 1], lines[bars[1]]),)] * 2
+    assert all(outside(one, span) == outside(piece, span) for one, span in zip(new, spans, strict=True))
+
+
+def test_the_new_music_of_a_continued_piece_begins_with_its_first_note(model, piece):
+    new = generate_lib.generate(model, primer=piece, keep=True, num_outputs=2, bars=2)
+    for one, spans in zip(new, new_spans.of(Rework("keep"), 0, piece, new), strict=True):
+        ((begin, end),) = spans
+        assert end == one.seconds and (one.onset >= begin).sum() >= len(one) - len(piece) > 0
+        assert outside(one, spans) == outside(piece, spans) and piece.onset[-1] <= begin
+        assert np.isclose(one.onset, begin).sum() > np.isclose(piece.onset, begin).sum(), "a new note begins there"
+    assert new_spans.of(Rework("keep"), 0, piece, [piece]) == [()]
+
+
+def test_the_new_bars_of_variations_are_those_that_the_seed_and_the_number_choose(model, piece):
+    new = vary_lib.vary(model, piece, 0.4, num_outputs=4, seed=3)
+    spans = new_spans.of(Rework("vary", amount=0.4), 3, piece, new)
+    assert all(outside(one, span) == outside(piece, span) for one, span in zip(new, spans, strict=True) if span)
+    lines = splice.seconds_at(splice.bar_lines(piece), piece.tempos).tolist()
+    assert len(set(spans)) > 1 and {at for span in spans for both in span for at in both} <= set(lines)
+    assert new_spans.of(Rework("vary", amount=0.0), 3, piece, [piece]) == [()]
+    assert new_spans.of(Rework("vary", amount=1.0), 3, piece, [piece]) == [((lines[0], lines[-1]),)]
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -297,6 +336,9 @@ def test_files_hold_what_is_kept_to_the_tick(run, song, flags, tmp_path, capsys)
         main(["generate", f"--workdir={run}", "--num_outputs=2", f"--output_dir={tmp_path}", "--audio=none", *flags])
         == 0
     )
+    text = (tmp_path / "samples.html").read_text()
+    times = re.findall(r"new, written by the model: ([^<]*)</li>", text)
+    assert len(times) == 2 and text.count('class="new-ground" x=') == sum(one.count(" to ") for one in times)
     paths = [tmp_path / f"seed0-00{k}.mid" for k in range(2)]
     assert capsys.readouterr().out.split() == [str(path) for path in paths]
     was = midi.read(song)

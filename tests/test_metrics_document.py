@@ -65,7 +65,7 @@ def test_each_field_of_the_metrics_of_samples_has_a_paragraph(trained_events):
     found = json.loads((trained_events / "samples" / "metrics.json").read_text())
     assert set(found) - OF_SAMPLES <= set(described()["Of two sets of pieces"])
     (sample,) = found["samples"].values()
-    assert set(sample) - {"original"} == set(described()["Of a piece"])
+    assert set(sample) - {"real_piece"} == set(described()["Of a piece"])
 
 
 def test_no_name_is_described_twice():

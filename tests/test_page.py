@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import html
 import html.parser
 import json
 import os
@@ -23,7 +24,7 @@ from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import metrics, midi
 from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
-from musicjax.report import curves, page, pieces, svg
+from musicjax.report import curves, meanings, page, pieces, svg
 from musicjax.report import roll as rolls
 from musicjax.report.pieces import Sample
 
@@ -116,7 +117,15 @@ def test_all_that_is_known_of_a_run_is_in_the_page():
     assert len(found.classed("play")) == len(found.classed("seek")) == len(found.classed("notes")) == 8
     assert len(found.classed("plot")) == 2
     anchors = {one["href"][1:] for one in found.all("a") if one["href"].startswith("#")}
-    assert anchors <= {one["id"] for _, one in found.elements if "id" in one} and len(anchors) == 6
+    assert anchors <= {one["id"] for _, one in found.elements if "id" in one}
+    assert anchors == {"content", "top", "samples", "curves", "compared", "settings", "data"}
+
+
+def test_the_settings_of_a_run_are_closed_until_they_are_asked_for():
+    text = page.html(a_page())
+    settings = re.search(r'<section id="settings".*?</section>', text, re.S)[0]
+    assert re.search(r"<details[^>]*><summary><h2>Settings of this run</h2></summary>", settings)
+    assert all(told in settings for told in ("units", "512", "head.name", "regression")) and "<details open" not in text
 
 
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
@@ -131,13 +140,23 @@ def test_accuracy_is_called_what_it_is_beside_what_the_same_answer_would_score(e
 @pytest.mark.parametrize(
     ("measured", "told"),
     [
-        ({"nats_per_note": 1.0}, "each true note surprises"),
-        ({"loss": 2.0, "nats_per_frame": 2.0}, "each true frame surprises"),
-        ({}, "as a mean squared error"),
+        ({"nats_per_note": 1.0}, "How much the next note of a real piece surprises the model. Lower is better."),
+        ({"loss": 2.0, "nats_per_frame": 2.0}, "How much the next moment of a real piece surprises the model."),
+        ({}, "How far the model's guess of what comes next lies from what does come. Lower is better."),
     ],
 )
 def test_the_loss_is_explained_by_its_unit(measured, told):
-    assert told in " ".join(page.html(a_page(lines=lines(2, **measured))).split())
+    text = html.unescape(page.html(a_page(lines=lines(2, **measured))))
+    assert told in text and (meanings.NATS in text) is bool(measured)
+
+
+@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+def test_every_curve_of_a_run_begins_with_what_it_shows_and_what_is_good(encoding, request):
+    text = html.unescape((request.getfixturevalue(f"trained_{encoding}") / "report.html").read_text())
+    begins = re.findall(r'<figure class="card lone"><h3>([^<]*)</h3>\n<p class="lead">([^<]*)</p>', text)
+    assert len(begins) == text.count("<figure") >= 2 and "nats" not in "".join(title for title, _ in begins)
+    for title, sentence in begins:
+        assert re.search(r"(Lower|Higher) is better\.", sentence) and sentence != meanings.OTHER, title
 
 
 def test_the_player_has_the_notes_in_milliseconds():
@@ -197,12 +216,26 @@ def test_one_instrument_is_drawn_by_its_velocities_and_has_no_legend():
     assert "Instruments" not in page.html(a_page(samples=[sample("a", flute)]))
 
 
+def test_what_is_new_is_shaded_where_it_lies_and_told_in_words():
+    notes = from_seconds([60, 62, 64, 65], [80] * 4, [0.0, 30.0, 60.0, 79.0], [1.0] * 4)
+    text = page.html(a_page(samples=[dataclasses.replace(sample("a", notes), new=((20.0, 42.04), (70.0, 99.0)))]))
+    shaded = re.findall(r'<rect class="new-ground" x="([^"]*)" width="([^"]*)"', text)
+    assert shaded == [("25.00%", "27.55%"), ("87.50%", "12.50%")]
+    told = "0:20.0 to 0:42.0, 1:10.0 to 1:20.0"
+    assert f"new, written by the model: {told}</li>" in text
+    assert "The model wrote what is shaded in these pieces" in text
+    assert f"4 notes in 80.0 seconds, new from {told}" in Reader(text).classed("notes")[0]["aria-label"]
+    for nothing in ((), ((80.0, 90.0),)):
+        text = page.html(a_page(samples=[dataclasses.replace(sample("a", notes), new=nothing)]))
+        assert "new-ground" not in text.split("</style>")[1] and "The model wrote these pieces" in text
+
+
 # Curves.
 
 
 def test_a_curve_stands_where_its_values_are():
     curve = curves.over_epochs(lines(2), "train", "loss")
-    chart = svg.chart("Loss", "", {"train": curve}, falls=True)
+    chart = svg.chart("Loss", "What it is.", "", {"train": curve}, falls=True)
     text, data = chart.drawing, chart.numbers
     assert (data["first"], data["last"], data["epochs"]) == (1, 2, [1, 2])
     assert data["series"] == [{"label": "training", "values": [3.0, 1.5]}]
@@ -332,6 +365,11 @@ def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ou
         assert "autoescape" not in text and "Markup" not in text
         unescaped |= set(re.findall(r"[\w.]+(?=\s*\|\s*safe\b)", text))
     assert unescaped == {"style", "script", "chart.drawing", "card.roll.pitches", "card.roll.notes"}
+
+
+@pytest.mark.parametrize("markup", ["<head>", "Content-Security-Policy", 'class="play"', 'class="starting"'])
+def test_what_two_pages_have_in_common_stands_in_one_template(markup):
+    assert sum(page.text(name).count(markup) for name in TEMPLATES if name.endswith(".j2")) == 1
 
 
 # From a workdir.
@@ -546,7 +584,7 @@ def test_in_a_browser_a_curve_tells_its_values_by_pointer_and_by_key(browser, tm
 def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):
     shown = opened(browser, hostile_page(), tmp_path / "report.html")
     assert shown.value("document.querySelectorAll('img, script').length") == 2
-    assert shown.value("document.querySelectorAll('.play:enabled').length") == 2, "and the original's"
+    assert shown.value("document.querySelectorAll('.play:enabled').length") == 2, "and the real piece's"
     assert "onerror" in shown.value("document.querySelector('.sample h3').textContent")
     assert shown.complaints() == [] and shown.requests() == [(tmp_path / "report.html").as_uri()]
 

@@ -21,7 +21,8 @@ from chromium import Chromium
 
 import musicjax
 from musicjax import main
-from musicjax.encodings.plan import Plan
+from musicjax.encodings import event_plans
+from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
 from musicjax.export import export, player
@@ -42,6 +43,13 @@ const opened = openModel(told, unpackWeights(document.getElementById("weights").
 """
 # A hidden page hands notes on 1.5 seconds ahead, so that a busy machine is not late.
 HIDDEN = "Object.defineProperty(document, 'hidden', { value: true }), 0"
+# The bytes of the MIDI file that the page saves.
+SAVED = (
+    "(async () => { let blob; URL.createObjectURL = (one) => { blob = one; return 'data:,'; };"
+    " HTMLAnchorElement.prototype.click = function () {}; document.getElementById('save').click();"
+    " while (!blob) await new Promise((done) => setTimeout(done, 20));"
+    " return Array.from(new Uint8Array(await blob.arrayBuffer())); })()"
+)
 # Counts the notes that the page hands to the audio clock: when, at which time of the page, and how loud they are.
 SPY = """
 window.struck = [];
@@ -142,12 +150,16 @@ def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript,
         (tiny_events.model, SamplingParams(temperature=0.0, stop_loops=False, no_repeat=4)),
         (two_layers, SamplingParams(temperature=0.0, no_repeat=3)),
         (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0)),
+        (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0, meter="3/4")),
+        (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0, meter="6/8")),
     ],
 )
 def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, made, asked):
     """Match, harmony and form are equal too, so both sides keep the same memory and obey the same rules."""
     model = rounded(made())
-    plan = Plan(tonic=9, mode=1, meter=0, bars=7, ends=True, must_end=True)
+    bins = note_bins.from_saved(model.encoding.learned["bins"])
+    meter = event_plans.meter_bin(bins, asked.meter) if asked.meter else 0
+    plan = Plan(tonic=9, mode=1, meter=meter, bars=7, ends=True, must_end=True)
     begin = model.encoding.begin([plan])
     sampled = sample_lib.sample(
         model.network,
@@ -160,7 +172,7 @@ def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, 
         decode="carry",
     )
     rows = np.asarray(sampled.rows)[0].astype(int)
-    edges = np.flatnonzero(note_rows.is_edge(rows, note_bins.from_saved(model.encoding.learned["bins"])))
+    edges = np.flatnonzero(note_rows.is_edge(rows, bins))
     rows = rows[: edges[0] if len(edges) else len(rows)]
     told = {"tonic": plan.tonic, "mode": plan.mode, "meter": plan.meter, "bars": plan.bars}
     wish = {"temperature": 0, "topP": 1, "minP": 0, "noRepeat": asked.no_repeat, "stopLoops": asked.stop_loops}
@@ -266,12 +278,6 @@ def test_after_a_stall_it_leaves_out_what_it_missed(browser, builtin):
 
 
 def test_the_same_number_in_its_address_gives_the_same_piece_which_it_saves_as_midi(browser, builtin, tmp_path):
-    saved = (
-        "(async () => { let blob; URL.createObjectURL = (one) => { blob = one; return 'data:,'; };"
-        " HTMLAnchorElement.prototype.click = function () {}; document.getElementById('save').click();"
-        " while (!blob) await new Promise((done) => setTimeout(done, 20));"
-        " return Array.from(new Uint8Array(await blob.arrayBuffer())); })()"
-    )
     found = []
     for _ in range(2):
         browser.open("about:blank")
@@ -280,7 +286,7 @@ def test_the_same_number_in_its_address_gives_the_same_piece_which_it_saves_as_m
             "(() => { const key = document.getElementById('key'); key.value = '2 1';"
             " key.dispatchEvent(new Event('change')); })()"
         )
-        found.append(bytes(browser.value(saved)))
+        found.append(bytes(browser.value(SAVED)))
         text = browser.value("document.getElementById('piece').textContent")
         assert "D major" in text
     assert found[0] == found[1]
@@ -312,6 +318,76 @@ def test_another_key_of_the_same_mode_moves_the_piece_and_another_mode_begins_on
     assert "C major" in major and moved == major.replace("C major", "E major")
     other = browser.value(choose.format("9 2"))
     assert "A minor" in other and other.split(":")[0] != moved.split(":")[0]
+
+
+def chosen(**values: object) -> str:
+    """JavaScript that sets controls, each as a listener would, and gives what the page then says of its piece."""
+    changes = "".join(
+        f"{{ const one = document.getElementById('{name}'); one.value = '{value}';"
+        " one.dispatchEvent(new Event('change')); }"
+        for name, value in values.items()
+    )
+    return f"(() => {{ {changes} return document.getElementById('piece').textContent; }})()"
+
+
+@pytest.mark.parametrize("unit", ["bars", "seconds"])
+@pytest.mark.parametrize("meter", ["4/4", "3/4", "6/8"])
+def test_it_plans_the_meter_and_the_length_that_python_plans(browser, builtin, meter, unit):
+    bins = note_bins.from_saved(musicjax.load("builtin").encoding.learned["bins"])
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#5")
+    number = event_plans.meter_bin(bins, meter)
+    bpm = float(browser.value("tempo.value"))
+    for count in (1, 20, 67):
+        told = browser.value(chosen(meter=number, unit=unit, length=count))
+        plan = event_plans.of_output(
+            bins, SamplingParams(meter=meter), 0, Length()._replace(**{unit: count}), bpm, None
+        )
+        assert told.endswith(f", {meter}, {plan.bars} bars")
+    again = {browser.value(f"skip.click(), {chosen()}").split(": ")[1] for _ in range(4)}
+    assert all(one.endswith(f"{meter}, {plan.bars} bars") for one in again), "and so are the pieces to come"
+
+
+@pytest.mark.parametrize(("typed", "taken"), [("0", 1), ("-3", 1), ("", 1), ("7.4", 7), ("1e9", 256)])
+def test_a_length_that_no_piece_can_have_becomes_the_nearest(browser, builtin, typed, taken):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#5")
+    assert browser.value("document.getElementById('length').disabled")
+    assert browser.value(chosen(unit="bars", length=typed)).endswith(f" {taken} bars")
+    assert browser.value("document.getElementById('length').value") == str(taken)
+
+
+def test_a_saved_piece_has_the_meter_and_the_bars_that_were_chosen(browser, builtin, tmp_path):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#12")
+    model = musicjax.load("builtin")
+    number = event_plans.meter_bin(note_bins.from_saved(model.encoding.learned["bins"]), "3/4")
+    browser.value(chosen(meter=number, unit="bars", length=6))
+    path = tmp_path / "piece.mid"
+    path.write_bytes(bytes(browser.value(SAVED)))
+    piece = musicjax.read_midi(path)
+    assert piece.meters[:, 1:].tolist() == [[3, 4]]
+    assert 15 <= float(piece.onset_beats[-1]) < 18 >= float((piece.onset_beats + piece.duration_beats).max()) - 1e-6
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_it_plays_on_only_where_it_is_to(browser, builtin, goes_on):
+    browser.open("about:blank")
+    browser.open(builtin.as_uri() + "#7")
+    browser.value(HIDDEN)
+    browser.value(f"onward.checked = {json.dumps(goes_on)}; onward.dispatchEvent(new Event('change'))")
+    first = browser.value(chosen(unit="bars", length=1))
+    browser.value("tempo.value = 240; tempo.dispatchEvent(new Event('input')); play.click()")
+    browser.wait("window.struck.length > 1")
+    browser.wait(f"document.getElementById('piece').textContent != {json.dumps(first)}")
+    assert browser.value("play.getAttribute('aria-label')") == ("Pause" if goes_on else "Play")
+    if not goes_on:
+        count = browser.value("window.struck.length")
+        browser.value("new Promise((done) => setTimeout(done, 600))")
+        assert browser.value("window.struck.length") == count
+        browser.value("play.click()")
+        browser.wait(f"window.struck.length > {count}")
+        browser.value("play.click()")
 
 
 def test_what_it_cannot_hold_is_refused_by_name(trained_notes, trained_frames, tmp_path):

@@ -117,7 +117,7 @@ def assert_same(workdir: Path, left_alone: Path) -> None:
     ours, theirs = files_of(workdir), files_of(left_alone)
     assert {kind: ours[kind] == theirs[kind] for kind in ours} == promised()
     music = [Path(name) for name in theirs["samples/*"]]
-    assert {path.parent.name for path in music} == {"samples", "originals"}
+    assert {path.parent.name for path in music} == {"samples", "real"}
     assert {path.suffix for path in music} == {".mid", ".wav", ".json"}
     assert not [path.name for path in workdir.rglob("*") if "partial" in path.name or "tmp" in path.name]
 

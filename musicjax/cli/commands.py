@@ -6,44 +6,16 @@ import copy
 import json
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from musicjax import config as config_lib
 from musicjax import console, jax_environment
-from musicjax.cli import flags
+from musicjax.cli import flags, trained_model
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
 from musicjax.errors import UsageError
 from musicjax.run import signals
-
-if TYPE_CHECKING:
-    from musicjax.generation.request import Request
-    from musicjax.music.notes import Notes
-    from musicjax.store.model import Model
-
-# What these commands obey of a config that is given; all else is as the model was trained.
-OBEYED = {
-    "generate": (
-        "data.cache",
-        "sample.temperature",
-        "sample.temperature_factors",
-        "sample.top_p",
-        "sample.min_p",
-        "sample.no_repeat",
-        "sample.best_of",
-    ),
-    "evaluate": ("data.source", "data.cache", "data.workers", "data.seconds_per_file"),
-    "export": ("data.cache",),
-}
-# What the page says of pieces, by name: fields of `report.pieces.Sample`.
-Told = Mapping[str, Mapping[str, Any]]
-# What the page of new pieces says was asked for, beside the model and the seed.
-TOLD = (
-    *("primer", "keep", "infill", "from_bar", "to_bar", "vary", "amount", "bars", "beats", "num_notes", "seconds"),
-    *("key", "scale", "meter", "bpm", "instruments", "program", "temperature", "top_k", "top_p", "min_p", "best_of"),
-)
 
 
 def run(call: Call) -> int:
@@ -137,144 +109,9 @@ def _join_processes(options: dict[str, Any]) -> None:
 
 
 def _generate(call: Call) -> None:
-    from musicjax.generation import request as request_lib
+    from musicjax.cli import generate
 
-    options = call.options
-    request = request_lib.of(options)
-    if request.audio != "none":
-        from musicjax.generation import sound
-
-        sound.require_soundfont(request.soundfont)
-    jax_environment.require()
-    from musicjax.generation import generate, takes
-
-    model, saved, folder = _model(call)
-    request_lib.require_controls(model.encoding, request.need_controls)
-    request_lib.require_form(model.encoding, request.need_form)
-    request = request_lib.filled(request, saved.sample)
-    notes = _given(request, model, options["primer"])
-    folder = Path(options["output_dir"] or folder)
-    generate.prepare_folder(folder)
-    swept = None
-    if request.sweep:
-        from musicjax.generation import sweep
-
-        swept = sweep.sweep(model, request, notes, folder)
-        pieces, paths = swept.pieces, swept.paths
-    else:
-        pieces = _pieces(request, model, notes)
-        kept = notes if request.rework.kind else None
-        whole_bars = model.encoding.has_form and not request.length.exact and kept is None
-        paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
-    written = [*paths, *(swept.others if swept else [])]
-    for path in written:
-        console.result(console.printable(str(path)))
-    if left := takes.earlier(folder, written):
-        others = f" and {len(left) - 1} more" * (len(left) > 1)
-        console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")
-    if options["audio"] == "auto" and request.audio == "none":
-        console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
-    if request.audio != "none" and pieces:
-        played = [generate.played_by(request.program, piece) for piece in pieces]
-        sound.write(played, paths, request.audio, request.soundfont)
-    if pieces:
-        names = [path.stem for path in paths]
-        told = swept.told if swept else {}
-        if notes is not None and request.rework.kind in ("", "keep"):
-            told = _beside_primer(notes, pieces, names, bool(request.rework.kind), told)
-        _page(folder, names, _facts(call, request), told, swept.score if swept else "")
-
-
-def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
-    """What the page of new pieces says of them: (name, value) each."""
-    model = call.options["workdir"] or "the one that comes with musicjax"
-    asked = [(name, call.options[name]) for name in TOLD if call.options[name]]
-    return [("model", model), ("seed", request.seed), *asked]
-
-
-def _beside_primer(
-    primer: Notes, pieces: list[Notes], names: list[str], keeps: bool, told: Told
-) -> dict[str, dict[str, Any]]:
-    """What the page says of each piece, and what its new notes share with the primer.
-
-    Args:
-        keeps: whether the pieces begin with the primer.
-    """
-    from musicjax.generation import primer as primer_lib
-
-    found = primer_lib.shared(primer, [piece[len(primer) * keeps :] for piece in pieces], names)
-    return {
-        name: {
-            **told.get(name, {}),
-            "copy": f"{copy.length} notes in a row, from note {copy.at + 1} of it" if copy.length else "",
-            "shared_with": "the primer",
-        }
-        for name, copy in zip(names, found, strict=True)
-    }
-
-
-def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], told: Told, score: str) -> None:
-    """Writes the page that plays some files of a folder, and prints what it leaves out.
-
-    Args:
-        score: by which the best piece comes first; empty: they come as they are named.
-    """
-    from musicjax.report import page
-
-    order = f"The best comes first. Score: {score}" if score else ""
-    path, left_out = page.write_pieces(folder, names, facts, told, order)
-    for fact in left_out:
-        console.say("left out", fact)
-    console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")
-
-
-def _given(request: Request, model: Model, primer: str) -> Notes | None:
-    """The piece to go on from or to rewrite, if one is given; raises UsageError unless it has the bars asked for."""
-    from musicjax.generation import infill
-    from musicjax.generation import primer as primer_lib
-
-    rework = request.rework
-    if rework.kind not in ("infill", "vary"):
-        return primer_lib.read(primer, model) if primer else None
-    piece = primer_lib.read(rework.piece, model, rework.kind)
-    if rework.kind == "infill":
-        infill.require_bars(piece, rework.from_bar, rework.to_bar)
-    return piece
-
-
-def _pieces(request: Request, model: Model, given: Notes | None) -> list[Notes]:
-    """The music that is asked for: new, or a given piece with something new in it."""
-    from musicjax.generation import generate, infill, vary
-
-    rework, params, seed = request.rework, request.sampling, request.seed
-    if given is not None and rework.kind == "infill":
-        return infill.new_bars(model, params, seed, given, rework.from_bar, rework.to_bar)
-    if given is not None and rework.kind == "vary":
-        return vary.variations(model, params, seed, given, rework.amount)
-    keep = rework.kind == "keep"
-    return generate.new_pieces(model, params, request.length, seed, given, request.bpm, request.decode, keep=keep)
-
-
-def _model(call: Call) -> tuple[Any, Config, Path]:
-    """(the model of the workdir, or else the one that comes with musicjax; its config with overrides; its folder)."""
-    from musicjax.run import device
-    from musicjax.store import model as model_lib
-
-    if call.options["workdir"]:
-        workdir, saved = _existing_workdir(call)
-        device.keep_programs(saved.data)
-        return model_lib.load(workdir, call.options["checkpoint"]), saved, workdir / "generated"
-    if call.overrides is None or not set(call.overrides) <= set(OBEYED[call.command]):
-        raise UsageError("--workdir is missing: expected the folder of the model that the config belongs to")
-    from musicjax.store import pretrained
-
-    model = pretrained.load()
-    config = config_lib.with_fields(model.config, call.overrides)
-    device.keep_programs(config.data)
-    console.say(
-        "model", "no --workdir: the small model that comes with musicjax, trained on music that musicjax composes"
-    )
-    return model, config, Path("generated")
+    generate.run(call)
 
 
 def _evaluate(call: Call) -> None:
@@ -282,7 +119,7 @@ def _evaluate(call: Call) -> None:
     from musicjax.run import device, evaluate
     from musicjax.store import model as model_lib
 
-    workdir, config = _existing_workdir(call)
+    workdir, config = trained_model.workdir_of(call)
     device.keep_programs(config.data)
     which = call.options["checkpoint"]
     model = model_lib.load(workdir, which, config)
@@ -295,7 +132,7 @@ def _export(call: Call) -> None:
 
     output = Path(call.options["output"])
     export.require_suffix(output)
-    model, _, _ = _model(call)
+    model, _, _ = trained_model.opened(call)
     for path in export.write(model, output):
         console.result(console.printable(str(path)))
 
@@ -322,39 +159,3 @@ def _report(call: Call) -> None:
     from musicjax.cli import report
 
     report.draw(Path(call.options["workdir"]), call.options["output_dir"])
-
-
-def _existing_workdir(call: Call) -> tuple[Path, Config]:
-    """The workdir of a trained model, and its config with overrides.
-
-    Raises:
-        UsageError: a config or field given with it differs from the run's and is not obeyed.
-        RunError: there is no trained model.
-    """
-    from musicjax.run import workdir as workdir_lib
-    from musicjax.store import checkpoint, metadata
-
-    if not call.options["workdir"]:
-        raise UsageError("--workdir is missing: expected the folder of a trained model")
-    workdir = Path(call.options["workdir"])
-    of_run = checkpoint.read_metadata(workdir)
-    saved = of_run.config
-    if call.overrides is None:
-        present = metadata.as_it_began(call.config, of_run)
-    else:
-        present = config_lib.with_fields(saved, call.overrides)
-    if present.model.precision == "auto":
-        present.model.precision = saved.model.precision
-    differing = config_lib.differences(saved, present)
-    if call.overrides is not None:  # then every field that differs was asked for
-        was, now = ({path: value for path, _, value in config_lib.fields(one)} for one in (saved, present))
-        others = [(path, was[path], now[path]) for path in was if path in now and was[path] != now[path]]
-        differing += [one for one in others if one not in differing and one[0] not in OBEYED[call.command]]
-    if differing:
-        what = "--config" if call.overrides is None else "it"
-        flags = [f" or use --{name}" for path, _, _ in differing if (name := path.split(".")[-1]) in call.options]
-        raise UsageError(
-            f"{call.command} uses the model in {workdir} as it was trained, but {workdir_lib.told(differing)}; leave "
-            f"{what} out{flags[0] if len(differing) == len(flags) == 1 else ''}"
-        )
-    return workdir, present

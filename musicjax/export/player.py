@@ -13,13 +13,14 @@ import numpy as np
 
 from musicjax.errors import UsageError
 from musicjax.export import weights
-from musicjax.music import instruments, keys
+from musicjax.music import bar_position, instruments, keys
 from musicjax.report import page
 from musicjax.store.model import Model
 
 # Instruments to choose from beside the notes' own, some of each kind.
 PROGRAMS = (0, 4, 6, 11, 19, 24, 32, 40, 42, 46, 48, 56, 65, 71, 73, 80, 89)
 TEMPOS, TEMPERATURES = (30, 240), (0.3, 1.6)  # least and most of the sliders
+LENGTHS = {"bars": 256, "seconds": 600}  # the most of each
 
 
 def content(model: Model) -> bytes:
@@ -56,6 +57,8 @@ def content(model: Model) -> bytes:
                 )
                 for mode in modes
             ],
+            meters=[bar_position.text_of(*meter) for meter in constants["meters"]],
+            lengths=LENGTHS,
             programs=[(program, instruments.name_of(program)) for program in PROGRAMS],
             tempo=(*TEMPOS, round(_within(constants["bpm"], TEMPOS))),
             temperature=(*TEMPERATURES, round(_within(constants["temperature"], TEMPERATURES), 2)),

@@ -71,10 +71,15 @@ def variations(
     found: list[Notes] = []
     with console.bar("sampling", len(params), unit="pieces") as update:
         for one, number in zip(params, numbers, strict=True):
-            is_new = particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
-            found.append(_variation(model, one, seed, number, piece, lines, first, is_new))
+            anew = is_new(seed, number, first, amount)
+            found.append(_variation(model, one, seed, number, piece, lines, first, anew))
             update(len(found))
     return found
+
+
+def is_new(seed: int, number: int, first: np.ndarray, amount: float) -> np.ndarray:
+    """Which bars variation `number` writes anew, bool [B]; first: int64 [B], as `splice.alike` gives them."""
+    return particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
 
 
 def _variation(
@@ -85,18 +90,18 @@ def _variation(
     piece: Notes,
     lines: np.ndarray,
     first: np.ndarray,
-    is_new: np.ndarray,
+    anew: np.ndarray,
 ) -> Notes:
     """The piece with some bars anew, from the first to the last, each given what is new before it.
 
     Args:
         lines: [B + 1], bar lines, beats.
         first: int64 [B], the first bar that has the same notes as each.
-        is_new: bool [B].
+        anew: bool [B], as `is_new` gives them.
     """
     bars = np.arange(len(first))
     varied, seen = infill.with_keys(piece), None
-    for gap_number, (begin, end) in enumerate(_runs(np.flatnonzero(is_new & (first == bars)))):
+    for gap_number, (begin, end) in enumerate(_runs(np.flatnonzero(anew & (first == bars)))):
         gap = model.encoding.gap(varied, lines[begin], lines[end], params, infill.CANDIDATES)
         seen = infill.reach(model, gap, seen)
         new = infill.drawn(model, gap, seen, infill.key_of(seed, number, gap_number))

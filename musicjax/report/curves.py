@@ -88,12 +88,12 @@ def loss_field(lines: list[dict]) -> tuple[str, str]:
 
 
 def other_curves(lines: list[dict]) -> dict[str, Curve]:
-    """What else was measured in validation, by its title, in the order of the lines: all but loss and accuracy."""
+    """What else was measured in validation, by its field, in the order of the lines: all but loss and accuracy."""
     loss, unit = loss_field(lines)
     left_out = {*NOT_MEASURED, *DRAWN, loss, unit.replace(" ", "_")}
     fields = {field: None for line in lines if line["split"] == "valid" for field in line if field not in left_out}
     found = {field: over_epochs(lines, "valid", field) for field in fields}
-    return {title(field): curve for field, curve in found.items() if curve is not None}
+    return {field: curve for field, curve in found.items() if curve is not None}
 
 
 def title(field: str) -> str:

@@ -92,7 +92,8 @@ def _by_epoch(lines: list[dict], settings: dict, suffix: str, left_out: list[str
     else:
         left_out.append("accuracy.png: no accuracy in metrics.jsonl")
     if others := curves.other_curves(lines):
-        planned["validation.png"] = partial(pictures.panels_png, f"Validation metrics per epoch{suffix}", others)
+        titled = {curves.title(field): curve for field, curve in others.items()}
+        planned["validation.png"] = partial(pictures.panels_png, f"Validation metrics per epoch{suffix}", titled)
     return planned
 
 

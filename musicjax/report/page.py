@@ -27,19 +27,13 @@ from musicjax import console, files
 from musicjax.console import printable
 from musicjax.errors import RunError
 from musicjax.music.metrics import MEANINGS
-from musicjax.report import curves, pieces, records, svg
+from musicjax.report import curves, meanings, pieces, records, svg
 from musicjax.report.pieces import Sample
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
 
 NAME, OF_PIECES = "report.html", "samples.html"
 MOST_REASONS = 12
-# What the loss of each unit tells.
-LOSS_MEANING = {
-    "nats per note": "how much each true note surprises the model, in nats per note",
-    "nats per frame": "how much each true frame surprises the model, in nats per frame",
-    "mean squared error": "how far the predicted numbers lie from the true ones, as a mean squared error",
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +140,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
 def _facts(
     lines: list[dict], settings: dict[str, Any], data: list[tuple[str, str]], origin: dict[str, Any]
 ) -> list[tuple[str, str]]:
-    field, unit = curves.loss_field(lines)
+    field, _ = curves.loss_field(lines)
     validation = curves.over_epochs(lines, "valid", field)
     # Each of several trials has a line with the seconds of all.
     seconds = {line["epoch"]: curves.number(line, "seconds") or 0.0 for line in lines if line["split"] == "train"}
@@ -164,7 +158,7 @@ def _facts(
     if validation:
         best = int(np.nanargmin(validation.low))
         lowest = f"{svg.number(validation.low[best])} in epoch {validation.epochs[best]}"
-        facts.append((f"lowest validation loss, {unit}", lowest))
+        facts.append(("lowest validation loss", lowest))
     return facts
 
 
@@ -201,7 +195,6 @@ def html(page: Page) -> str:
         "charts": [chart.numbers for chart in [*charts, *panels]],
         "samples": [pieces.milliseconds(one["shown"]) for one in players],
     }
-    unit = curves.loss_field(page.lines)[1]
     return (
         environment()
         .get_template("page.html.j2")
@@ -212,8 +205,7 @@ def html(page: Page) -> str:
             any_sound=any(file.endswith(pieces.SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
-            has_baseline=curves.majority(page.lines) is not None,
-            loss_meaning=LOSS_MEANING[unit],
+            unit_of_surprise=meanings.NATS if "nats" in curves.loss_field(page.lines)[1] else "",
             meanings=MEANINGS,
             settings=_by_part(page.settings),
             velocity_shades=svg.VELOCITY_SHADES,
@@ -231,13 +223,15 @@ def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
     meaning, constant = records.accuracy_meaning(page.settings)
     share = curves.majority(page.lines)
     loss, accuracy = curves.by_split(page.lines, field), curves.by_split(page.lines, "accuracy")
-    charts = [svg.chart("Loss", unit, loss, falls=True)] if loss else []
+    charts = [svg.chart("Loss", meanings.LOSS[unit], unit, loss, falls=True)] if loss else []
     if accuracy:
-        charts.append(svg.chart("Accuracy", meaning, accuracy, None if share is None else (constant, share)))
-    panels = [
-        svg.chart(title, "", {"valid": curve}, falls="error" in title or "nats" in title)
-        for title, curve in curves.other_curves(page.lines).items()
-    ]
+        sentence = meanings.ACCURACY if share is None else f"{meanings.ACCURACY} {meanings.BASELINE}"
+        baseline = None if share is None else (constant, share)
+        charts.append(svg.chart("Accuracy", sentence, meaning, accuracy, baseline))
+    panels = []
+    for field, curve in curves.other_curves(page.lines).items():
+        title, of, sentence, falls = meanings.of_field(field)
+        panels.append(svg.chart(title, sentence, of, {"valid": curve}, falls=falls))
     return charts, panels
 
 

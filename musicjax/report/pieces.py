@@ -34,7 +34,8 @@ class Sample:
         shared_with: with which music that is.
         about: what it is, in a line below its name; may be empty.
         setting: of a piece of a sweep, every sampling parameter by name.
-        original: the real piece beside it, if there is one.
+        real_piece: the one beside it, if there is one.
+        new: where the model wrote in a given piece: (begin, end) each, seconds, rising.
     """
 
     name: str
@@ -45,12 +46,13 @@ class Sample:
     shared_with: str = "the training data"
     about: str = ""
     setting: dict[str, Any] = dataclasses.field(default_factory=dict)
-    original: Sample | None = None
+    real_piece: Sample | None = None
+    new: tuple[tuple[float, float], ...] = ()
 
 
-def original_path(folder: Path, name: str) -> Path:
-    """The path of the real piece that belongs beside the sample of this name in `folder`."""
-    return folder / "originals" / f"{name}-original.mid"
+def real_piece_path(folder: Path, name: str) -> Path:
+    """The path of the real piece beside the sample of this name in `folder`: it has the sample's number."""
+    return folder / "real" / f"real-{name.rsplit('-', 1)[-1]}.mid"
 
 
 def read(
@@ -59,7 +61,7 @@ def read(
     """The pieces of a folder, in the order of the names; None: all. Adds what cannot be read to `left_out`.
 
     Args:
-        metrics: of each piece, as `sample_metrics.of` gives them, and its original.
+        metrics: of each piece, as `sample_metrics.of` gives them, and the real piece beside it.
         place: what the page's links begin with, empty or ending with /.
     """
     by_name = {path.stem: path for path in sorted(folder.glob("*.mid"))}
@@ -77,25 +79,25 @@ def read(
         copy, told = own.pop("copy", None), ""
         if isinstance(copy, dict) and copy.get("length"):
             told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
-        original = _original(original_path(folder, path.stem), own.pop("original", None), left_out, place)
-        samples.append(Sample(path.stem, notes, _files(path, place), own, told, original=original))
+        real = _real_piece(real_piece_path(folder, path.stem), own.pop("real_piece", None), left_out, place)
+        samples.append(Sample(path.stem, notes, _files(path, place), own, told, real_piece=real))
     return samples
 
 
-def _original(path: Path, told: object, left_out: list[str], place: str) -> Sample | None:
+def _real_piece(path: Path, told: object, left_out: list[str], place: str) -> Sample | None:
     """The real piece in a file, with what metrics.json says of it; None without such a record or a readable file."""
     if not isinstance(told, dict):
         return None
     try:
         notes = midi.read(path)
     except (midi.MidiError, OSError) as error:
-        left_out.append(f"original {path.name}: {error}")
+        left_out.append(f"real piece {path.name}: {error}")
         return None
-    name, whose = str(told.get("piece")), "held out of training" if told.get("held_out") else "from the training data"
+    name, learned = str(told.get("piece")), "did not learn from" if told.get("held_out") else "learned from"
     if len(name) > MOST_LETTERS:
         name = "…" + name[1 - MOST_LETTERS :]  # its end tells more than its folders
-    about = f"{'A' if told.get('whole') else 'The beginning of a'} real piece, {whose}"
-    return Sample(name, notes, _files(path, f"{place}{path.parent.name}/"), about=about)
+    about = f"{'' if told.get('whole') else 'The beginning of '}{name}, a real piece that the model {learned}"
+    return Sample(path.stem, notes, _files(path, f"{place}{path.parent.name}/"), about=about)
 
 
 def _files(path: Path, place: str) -> tuple[str, ...]:
@@ -105,19 +107,27 @@ def _files(path: Path, place: str) -> tuple[str, ...]:
 
 
 def players(cards: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The cards in the order in which the page has them: each, and then that of its original."""
+    """The cards in the order in which the page has them: each, and then that of the real piece beside it."""
     for one in cards:
-        yield from [one, one["original"]] if one["original"] else [one]
+        yield from [one, one["real_piece"]] if one["real_piece"] else [one]
 
 
 def card(sample: Sample) -> dict[str, Any]:
-    """A sample as the templates need it, with those of its notes that are shown, and the card of its original."""
+    """A sample as the templates need it: with the notes that are shown, and the card of the piece beside it."""
     shown = sample.notes[:MOST_NOTES]
     # "./" first: whatever a file is called, its link leads to a place beside the page.
     links = [("./" + quote(os.fsencode(file)), file.rsplit("/", 1)[-1]) for file in sample.files]
-    roll = svg.piano_roll(shown) if len(shown) else None
-    original = card(sample.original) if sample.original else None
-    return {"sample": sample, "shown": shown, "roll": roll, "links": links, "original": original}
+    new = [(begin, min(end, shown.seconds)) for begin, end in sample.new if begin < shown.seconds]
+    roll = svg.piano_roll(shown, new) if len(shown) else None
+    times = ", ".join(f"{_clock(begin)} to {_clock(end)}" for begin, end in new)
+    real = card(sample.real_piece) if sample.real_piece else None
+    return {"sample": sample, "shown": shown, "roll": roll, "links": links, "real_piece": real, "new": times}
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, to a tenth: 83.04 -> "1:23.0"."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
 def milliseconds(notes: Notes) -> dict[str, list[int]]:

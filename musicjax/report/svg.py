@@ -8,6 +8,7 @@ coordinates lies in a nested picture that is stretched. Colours are classes of p
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ class Chart:
     """A metric by epoch, a line a split.
 
     Attributes:
+        sentence: what it shows and what is good.
         drawing: the inside of an SVG element.
         numbers: what the script needs: {"first", "last", "low", "high", "log", "epochs", "series"}.
         legend: (class of the line, label, last value, best value in words) each.
@@ -53,6 +55,7 @@ class Chart:
     """
 
     title: str
+    sentence: str
     drawing: str
     numbers: dict[str, Any]
     legend: list[tuple[str, str, float, str]]
@@ -90,11 +93,17 @@ def percent(share: float) -> str:
 
 
 def chart(
-    title: str, unit: str, of: dict[str, Curve], baseline: tuple[str, float] | None = None, falls: bool = False
+    title: str,
+    sentence: str,
+    unit: str,
+    of: dict[str, Curve],
+    baseline: tuple[str, float] | None = None,
+    falls: bool = False,
 ) -> Chart:
     """A metric by epoch.
 
     Args:
+        sentence: what it shows and what is good.
         of: curves by split, at least one.
         baseline: the label and height of a horizontal line.
         falls: whether lower is better, as for losses and errors.
@@ -127,7 +136,7 @@ def chart(
     series = [{"label": SPLITS[split], "values": _at(curve, kept)} for split, curve in of.items()]
     ends = {"first": span.low, "last": span.high, "low": scale.low, "high": scale.high, "log": scale.log}
     numbers = {**ends, "epochs": kept, "series": series}
-    return Chart(title, drawing, numbers, _legend(of, baseline, falls), _remarks(unit, of, kept, scale.log))
+    return Chart(title, sentence, drawing, numbers, _legend(of, baseline, falls), _remarks(unit, of, kept, scale.log))
 
 
 def _legend(of: dict[str, Curve], baseline: tuple[str, float] | None, falls: bool) -> list[tuple[str, str, float, str]]:
@@ -233,8 +242,8 @@ def _line(split: str, curve: Curve, kept: list[int], span: Scale, scale: Scale) 
     return f'{drawn}<path class="curve {split}" d="{path}"/><path class="points {split}" d="{dots}"/>'
 
 
-def piano_roll(notes: Notes) -> Roll:
-    """A piano roll of notes, at least one."""
+def piano_roll(notes: Notes, new: Sequence[tuple[float, float]] = ()) -> Roll:
+    """A piano roll of notes, at least one; new: (begin, end), seconds, of stretches to be shaded."""
     lowest, highest = roll.pitch_range(notes)
     rows, seconds = highest - lowest + 1, max(notes.seconds, 1e-3)
     octaves = {percent((highest - pitch + 0.5) / rows): name for pitch, name in roll.octaves(lowest, highest).items()}
@@ -247,6 +256,14 @@ def piano_roll(notes: Notes) -> Roll:
         f'<text x="{percent(at / seconds)}" y="100%" dx="2" dy="15">{int(at // 60)}:{int(at % 60):02d}</text>'
         for at in _times(seconds, max(width, 360) // LABEL_PIXELS)
     )
+    marks = "".join(
+        f'<rect class="new-ground" x="{percent(begin / seconds)}" width="{percent((end - begin) / seconds)}" '
+        f'height="100%"/>'
+        + "".join(
+            f'<line class="new" x1="{x}" x2="{x}" y2="100%"/>' for x in map(percent, (begin / seconds, end / seconds))
+        )
+        for begin, end in new
+    )
     kinds = {program: f"i{k % len(roll.COLOURS)}" for k, program in enumerate(roll.instruments_of(notes))}
     paths: dict[str, str] = {}
     onset, end = (np.rint(1000 * one).astype(np.int64) for one in (notes.onset, notes.onset + notes.duration))
@@ -258,8 +275,8 @@ def piano_roll(notes: Notes) -> Roll:
         paths[kind] = paths.get(kind, "") + f"M{start} {highest - pitch}h{shown}"
     drawn = "".join(f'<path class="note-row {kind}" d="{paths[kind]}"/>' for kind in sorted(paths))
     drawing = (
-        f'<svg width="100%" height="148" overflow="visible"><rect class="ground" width="100%" height="100%"/>{lines}'
-        f'<svg width="100%" height="100%" viewBox="0 -0.5 {max(round(1000 * seconds), 1)} {rows}" '
+        f'<svg width="100%" height="148" overflow="visible"><rect class="ground" width="100%" height="100%"/>'
+        f'{marks}{lines}<svg width="100%" height="100%" viewBox="0 -0.5 {max(round(1000 * seconds), 1)} {rows}" '
         f'preserveAspectRatio="none">{drawn}<path class="note-row now" d=""/></svg>{times}'
         f'<line class="playhead" x1="0" x2="0" y1="0" y2="100%"/></svg>'
     )

@@ -11,7 +11,7 @@ from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
 from musicjax.generation import generate, takes
 from musicjax.music.notes import Notes
-from musicjax.run import originals, sample_metrics
+from musicjax.run import real_pieces, sample_metrics
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 
@@ -42,7 +42,7 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     paths = generate.write(pieces, workdir / "samples", model.config.seed, whole_bars=whole_bars, replaces=True)
     names = [path.stem for path in paths]
     console.say("samples", f"{console.counted(len(paths), 'MIDI file')} in {workdir / 'samples'}")
-    beside = {} if music is None else originals.write(pieces, names, music, workdir / "samples")
+    beside = {} if music is None else real_pieces.write(pieces, names, music, workdir / "samples")
     if pieces and sample.audio != "none":
         from musicjax.generation import sound  # music without sound does without
 
@@ -51,8 +51,8 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     if pieces and music is not None:
         found = sample_metrics.of(pieces, names, music)
         told = _record(found, recorder, step)
-        for name, original in beside.items():
-            found["samples"][name]["original"] = original.told
+        for name, real in beside.items():
+            found["samples"][name]["real_piece"] = real.told
         sample_metrics.write(found, workdir / "samples" / "metrics.json")
         sample_metrics.say(found)
     _draw(pieces, names, recorder, step)

@@ -99,7 +99,7 @@ def remove_partial_files(workdir: Path) -> int:
         (workdir / "checkpoints", OF_CHECKPOINTS),
         (workdir, OF_WORKDIR),
         (workdir / "samples", OF_SAMPLES),
-        (workdir / "samples" / "originals", OF_SAMPLES),
+        (workdir / "samples" / "real", OF_SAMPLES),
     ):
         if folder.is_dir():
             found += sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))

@@ -4,9 +4,9 @@
 (() => {
 const told = JSON.parse(document.getElementById("constants").textContent), { at, stepsPerBeat } = told;
 const model = openModel(told, unpackWeights(document.getElementById("weights").textContent, told.shapes));
-const [play, skip, save, roll, status, place, key, tempo, temperature, instrument, volume] =
-  ["play", "skip", "save", "roll", "piece", "place", "key", "tempo", "temperature", "instrument", "volume"]
-    .map((name) => document.getElementById(name));
+const [play, skip, save, roll, status, place, key, meter, unit, length, onward, tempo, temperature, instrument, volume] =
+  ["play", "skip", "save", "roll", "piece", "place", "key", "meter", "unit", "length", "onward", "tempo", "temperature",
+    "instrument", "volume"].map((name) => document.getElementById(name));
 const { DRUMS } = sound, MARGIN_SECONDS = 0.1, LATE_SECONDS = 0.1;
 // How far ahead notes are composed, and handed to the audio clock: further where the timer fires once a second.
 const composedSeconds = 4, handedSeconds = () => (document.hidden ? 1.5 : 0.3);
@@ -34,15 +34,34 @@ const wish = () => ({
 });
 const wishedKey = () => (key.value ? key.value.split(" ").map(Number) : null);
 
+// What a piece is to be: what is wished, and the rest as in one of the training pieces, as encodings/event_plans.py has it.
+function planned(random) {
+  const wished = wishedKey(), those = (some, others) => (some.length ? some : others);
+  let fitting = told.openings;
+  if (meter.value) {
+    const wanted = Number(meter.value);
+    fitting = those(fitting.filter((one) => one[2] === wanted), fitting.map(([tonic, mode, , bars]) => [tonic, mode, wanted, bars]));
+  }
+  if (wished) fitting = those(fitting.filter((one) => one[1] === wished[1]), fitting);
+  const [tonic, mode, inMeter, bars] = fitting[Math.floor(random() * fitting.length)];
+  const [ownTonic, ownMode] = wished ?? [tonic, mode];
+  return { tonic: ownTonic, mode: ownMode, meter: inMeter, bars: wishedBars(inMeter) ?? bars };
+}
+
+// How many of the model's bars have the wished length, which ends with a bar of the meter.
+function wishedBars(inMeter) {
+  if (!unit.value) return null;
+  const [numerator, denominator] = told.meters[inMeter], beatsPerBar = 4 * numerator / denominator;
+  const cycles = Math.max(Math.round(beatsPerBar * stepsPerBeat / told.stepsPerBar[inMeter]), 1), wished = Number(length.value);
+  const bars = unit.value === "bars" ? wished : wished * Number(tempo.value) / 60 / beatsPerBar;
+  return Math.max(Math.ceil(bars - 1e-6), 1) * cycles;
+}
+
 // A piece that begins at a step of the page's time.
 function begin(from) {
-  const random = chance(seed), wished = wishedKey();
-  const fitting = wished ? told.openings.filter((opening) => opening[1] === wished[1]) : told.openings;
-  const [tonic, mode, meter, bars] = fitting[Math.floor(random() * fitting.length)];
-  const plan = { tonic: wished ? wished[0] : tonic, mode, meter, bars };
-  const length = bars * told.stepsPerBar[meter], own = seed;
+  const random = chance(seed), plan = planned(random), own = seed;
   seed = (seed + 1) % SEEDS;
-  return { seed: own, plan, from, length, notes: [], handed: 0, ended: false, composer: model.compose(plan, wish, random) };
+  return { seed: own, plan, from, length: plan.bars * told.stepsPerBar[plan.meter], notes: [], handed: 0, ended: false, composer: model.compose(plan, wish, random) };
 }
 
 // The next note of a piece; or it has ended.
@@ -83,6 +102,7 @@ function composeAhead() {
     const reached = last.notes.length ? last.notes[last.notes.length - 1].step : 0;
     if (last.from + (last.ended ? last.length : reached) > until) break;
     if (!last.ended) composeNote(last);
+    else if (!onward.checked) break;
     else { // a bar of rest between pieces
       last = begin(last.from + last.length + told.stepsPerBar[last.plan.meter]);
       pieces.push(last);
@@ -92,7 +112,11 @@ function composeAhead() {
 
 // Goes on to the next piece where its time has come, and hands the audio clock what sounds next.
 function tick() {
-  const now = stepNow();
+  const now = stepNow(), [piece] = pieces;
+  if (!onward.checked && piece.ended && now >= piece.from + piece.length) {
+    stop();
+    return void renew();
+  }
   while (pieces.length > 1 && pieces[1].from <= now) {
     pieces.shift();
     announce();
@@ -153,6 +177,19 @@ function renew() {
   announce();
   composeAhead();
   draw();
+}
+
+// What is to come after the present piece is begun anew in its time.
+function forget() {
+  pieces.splice(1);
+  seed = (pieces[0].seed + 1) % SEEDS;
+}
+
+// The number of bars or seconds is one that a piece can have.
+function limit() {
+  length.disabled = !unit.value;
+  if (unit.value) length.max = unit.selectedOptions[0].dataset.most;
+  length.value = Math.min(Math.max(Math.round(length.value) || 1, 1), length.max);
 }
 
 function announce() {
@@ -254,12 +291,23 @@ key.addEventListener("change", () => {
   const wished = wishedKey(), [piece] = pieces;
   if (!wished) return;
   if (wished[1] !== piece.plan.mode) return void renew();
-  pieces.splice(1);
-  seed = (piece.seed + 1) % SEEDS;
+  forget();
   [piece.plan.tonic] = wished;
   announce();
   draw();
 });
+meter.addEventListener("change", () => {
+  if (meter.value && Number(meter.value) !== pieces[0].plan.meter) renew();
+  else forget();
+});
+for (const control of [unit, length]) {
+  control.addEventListener("change", () => {
+    limit();
+    if (unit.value) renew();
+    else forget();
+  });
+}
+onward.addEventListener("change", forget);
 let bpm = tempo.value;
 tempo.addEventListener("input", () => {
   const chosen = tempo.value;
@@ -276,6 +324,7 @@ addEventListener("hashchange", () => location.reload());
 volume.addEventListener("input", () => sound.setVolume(Number(volume.value)));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) draw(); });
 addEventListener("resize", draw);
+limit();
 pieces.push(begin(0));
 composeAhead();
 announce();

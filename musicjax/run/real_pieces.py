@@ -1,4 +1,4 @@
-"""The originals of a run's samples: real pieces, no longer than the samples, to be listened to beside them."""
+"""Real pieces beside the samples of a run, no longer than these, to be compared by ear."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from musicjax.music.notes import NEGLIGIBLE_BEATS, Notes
 from musicjax.run import sample_metrics
 
 
-class Original(NamedTuple):
+class RealPiece(NamedTuple):
     """A real piece, or its beginning, in a MIDI file; told: what metrics.json says of it."""
 
     notes: Notes
@@ -24,34 +24,34 @@ class Original(NamedTuple):
     told: dict[str, Any]
 
 
-def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> dict[str, Original]:
-    """Writes an original for each sample that has notes; returns them by the names of the samples.
+def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> dict[str, RealPiece]:
+    """Writes a real piece for each sample that has notes; returns them by the names of the samples.
 
     They are evenly spaced among the held-out pieces, or among the training pieces if none is held out, and differ as
     long as there are enough different ones.
 
     Args:
-        folder: where the samples lie; the originals go into a folder in it.
+        folder: where the samples lie; the real pieces go into a folder in it.
 
     Raises:
         RunError: the folder or a file cannot be written.
     """
-    from musicjax.report.pieces import original_path  # here, so that training does not wait for the import
+    from musicjax.report.pieces import real_piece_path  # here, so that training does not wait for the import
 
     samples = [(name, sample) for name, sample in zip(names, pieces, strict=True) if len(sample)]
     chosen = _chosen(music, len(samples))
-    found: dict[str, Original] = {}
+    found: dict[str, RealPiece] = {}
     left_out = 0
     for number, (name, sample) in enumerate(samples if chosen else []):
         own, piece = chosen[number % len(chosen)]
-        notes, path = beginning(piece, sample.seconds), original_path(folder, name)
+        notes, path = beginning(piece, sample.seconds), real_piece_path(folder, name)
         if len(notes):
             told = {
                 "piece": own,
                 "whole": len(notes) == len(piece) and float(notes.duration.sum()) >= float(piece.duration.sum()),
                 "held_out": bool(music.held_out),
             }
-            found[name] = Original(notes, path, told)
+            found[name] = RealPiece(notes, path, told)
             generate.prepare_folder(path.parent)
             left_out += generate.write_file(notes, path, splice.ticks_per_beat(notes))
     if found:

@@ -1,4 +1,4 @@
-"""Originals: real pieces beside the samples of a run, no longer than these, on disk and on the page."""
+"""Real pieces beside the samples of a run, no longer than these, on disk and on the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from musicjax.main import main
 from musicjax.music import midi, splice
 from musicjax.music.notes import Notes, from_beats, from_seconds, one_meter
 from musicjax.report import page, pieces
-from musicjax.run import originals
+from musicjax.run import real_pieces
 
 NONE = from_seconds([], [], [], [])
 
@@ -37,8 +37,8 @@ def music_of(held_out: int, training: int = 3) -> Music:
     )
 
 
-def written(folder: Path, samples: list[Notes], music: Music) -> dict[str, originals.Original]:
-    return originals.write(samples, [f"seed0-{k:03d}" for k in range(len(samples))], music, folder)
+def written(folder: Path, samples: list[Notes], music: Music) -> dict[str, real_pieces.RealPiece]:
+    return real_pieces.write(samples, [f"seed0-{k:03d}" for k in range(len(samples))], music, folder)
 
 
 # Where a piece is cut.
@@ -71,7 +71,7 @@ def test_the_beginning_of_a_piece_ends_with_a_bar_and_is_as_long_as_whole_bars_a
     bars = splice.seconds_at(np.maximum(lines[lines >= first], 0), piece.tempos)
     bars -= bars[0]
     for seconds in np.linspace(0.1, 1.2 * piece.seconds, 30):
-        found = originals.beginning(piece, float(seconds))
+        found = real_pieces.beginning(piece, float(seconds))
         assert found.seconds <= seconds + 1e-6
         assert found.pitch.tolist() == piece.pitch[: len(found)].tolist(), "notes in a row, from the first on"
         if seconds < bars[1]:
@@ -88,7 +88,7 @@ def test_the_beginning_of_a_piece_ends_with_a_bar_and_is_as_long_as_whole_bars_a
 
 
 def test_silent_bars_before_a_piece_are_left_out_and_its_meters_and_tempos_go_with_it() -> None:
-    found = originals.beginning(changing(), 100.0)
+    found = real_pieces.beginning(changing(), 100.0)
     assert found.onset_beats[0] == 2 and found.onset_beats[-1] == 26, "the third bar of 3/4 begins at beat 6"
     assert found.meters.tolist() == [[-6, 3, 4], [6, 5, 4]] and found.tempos.tolist() == [[-6, 60], [1, 90], [6, 200]]
     assert splice.bar_lines(found)[:4].tolist() == [0, 3, 6, 11]
@@ -96,23 +96,21 @@ def test_silent_bars_before_a_piece_are_left_out_and_its_meters_and_tempos_go_wi
 
 
 def test_where_not_even_a_bar_fits_the_first_one_is_cut() -> None:
-    found = originals.beginning(tune(1), 0.6)
-    assert (len(found), found.seconds) == (3, 0.6) and len(originals.beginning(NONE, 5.0)) == 0
+    found = real_pieces.beginning(tune(1), 0.6)
+    assert (len(found), found.seconds) == (3, 0.6) and len(real_pieces.beginning(NONE, 5.0)) == 0
 
 
 # Which pieces.
 
 
-def test_originals_are_spread_over_the_held_out_pieces_and_differ(tmp_path: Path) -> None:
+def test_real_pieces_are_spread_over_the_held_out_pieces_and_differ(tmp_path: Path) -> None:
     music = music_of(held_out=10)
     found = written(tmp_path, [tune(k, 19) for k in range(4)], music)
     assert [one.told["piece"] for one in found.values()] == ["h0.mid", "h3.mid", "h6.mid", "h9.mid"]
     assert all(one.told == {"piece": one.told["piece"], "whole": False, "held_out": True} for one in found.values())
-    assert sorted(path.name for path in (tmp_path / "originals").iterdir()) == [
-        f"seed0-00{k}-original.mid" for k in range(4)
-    ]
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == [f"real-00{k}.mid" for k in range(4)]
     for number, (name, one) in zip((0, 3, 6, 9), found.items(), strict=True):
-        read = midi.read(pieces.original_path(tmp_path, name))
+        read = midi.read(pieces.real_piece_path(tmp_path, name))
         assert read.pitch.tolist() == one.notes.pitch.tolist() == tune(100 + number).pitch[: len(read)].tolist()
         assert read.seconds == 8.0, "five bars would end after 10 seconds, and the sample does after 9.5"
 
@@ -142,9 +140,9 @@ def test_a_sample_without_notes_has_none_and_the_others_keep_theirs(tmp_path: Pa
     assert list(written(tmp_path, [tune(1), NONE, tune(2)], music_of(4))) == ["seed0-000", "seed0-002"]
 
 
-def test_new_originals_take_the_place_of_old_ones_and_of_their_sound(tmp_path: Path) -> None:
+def test_new_real_pieces_take_the_place_of_old_ones_and_of_their_sound(tmp_path: Path) -> None:
     written(tmp_path, [tune(1, 20)], music_of(held_out=4))
-    sound = pieces.original_path(tmp_path, "seed0-000").with_suffix(".wav")
+    sound = pieces.real_piece_path(tmp_path, "seed0-000").with_suffix(".wav")
     sound.write_bytes(b"RIFF")
     (one,) = written(tmp_path, [tune(1, 40)], music_of(held_out=4)).values()
     assert midi.read(one.path).seconds == 20.0 and not sound.exists()
@@ -155,7 +153,7 @@ def test_new_originals_take_the_place_of_old_ones_and_of_their_sound(tmp_path: P
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    """What a run would leave, with two samples of which one has an original."""
+    """What a run would leave, with two samples of which one has a real piece beside it."""
     line = {"split": "train", "epoch": 1, "step": 9, "loss": 1.0, "accuracy": 0.5}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (tmp_path / "samples").mkdir()
@@ -168,7 +166,7 @@ def workdir(tmp_path: Path) -> Path:
 
 
 def record(workdir: Path, told: object) -> None:
-    found = {"samples": {"seed0-000": {"polyphony": 1.0, "original": told}, "seed0-001": {"polyphony": 1.0}}}
+    found = {"samples": {"seed0-000": {"polyphony": 1.0, "real_piece": told}, "seed0-001": {"polyphony": 1.0}}}
     (workdir / "samples" / "metrics.json").write_text(json.dumps(found))
 
 
@@ -176,13 +174,13 @@ def labels(text: str) -> list[str]:
     return re.findall(r'<article class="card sample[^>]*aria-label="([^"]*)"', text)
 
 
-def test_the_page_plays_an_original_beside_its_sample_and_says_what_it_is(workdir: Path) -> None:
+def test_the_page_plays_a_real_piece_beside_its_sample_and_says_what_it_is(workdir: Path) -> None:
     path, left_out = page.write(workdir)
     text = path.read_text()
-    assert labels(text) == ["seed0-000", "Beside seed0-000: h0.mid", "seed0-001"] and left_out == []
-    assert "<p>The beginning of a real piece, held out of training</p>" in text
+    assert labels(text) == ["seed0-000", "Beside seed0-000: real-000", "seed0-001"] and left_out == []
+    assert "<p>The beginning of h0.mid, a real piece that the model did not learn from</p>" in text
     assert "The real pieces beside them are for comparison" in text
-    assert {f"./samples/originals/seed0-000-original.{kind}" for kind in ("mid", "wav")} <= set(
+    assert {f"./samples/real/real-000.{kind}" for kind in ("mid", "wav")} <= set(
         re.findall(r'<a href="([^"]*)" download', text)
     )
     numbers = json.loads(re.search(r'id="numbers">(.*?)</script>', text, re.S)[1])
@@ -192,12 +190,21 @@ def test_the_page_plays_an_original_beside_its_sample_and_says_what_it_is(workdi
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({"piece": "a.mid", "whole": True, "held_out": True}, "<p>A real piece, held out of training</p>"),
-        ({"piece": "a.mid", "whole": True, "held_out": False}, "<p>A real piece, from the training data</p>"),
+        (
+            {"piece": "a.mid", "whole": True, "held_out": True},
+            "<p>a.mid, a real piece that the model did not learn from</p>",
+        ),
+        (
+            {"piece": "a.mid", "whole": True, "held_out": False},
+            "<p>a.mid, a real piece that the model learned from</p>",
+        ),
         ({"piece": "<img src=x>&'\"", "whole": False}, "&lt;img src=x&gt;&amp;&#39;&#34;"),
-        ({"piece": "folder/" * 99 + "a.mid"}, "…" + ("folder/" * 99 + "a.mid")[-pieces.MOST_LETTERS + 1 :] + "</h3>"),
-        ({"piece": "\u202e\0\ud800.mid"}, "\\u202e\\x00\\ud800.mid</h3>"),
-        ({}, "None</h3>"),
+        (
+            {"piece": "folder/" * 99 + "a.mid"},
+            "…" + ("folder/" * 99 + "a.mid")[-pieces.MOST_LETTERS + 1 :] + ", a real",
+        ),
+        ({"piece": "\u202e\0\ud800.mid"}, "\\u202e\\x00\\ud800.mid, a real"),
+        ({}, "None, a real"),
     ],
 )
 def test_its_name_is_shown_as_text_and_bounded(workdir: Path, told: dict, words: str) -> None:
@@ -207,21 +214,21 @@ def test_its_name_is_shown_as_text_and_bounded(workdir: Path, told: dict, words:
 
 
 @pytest.mark.parametrize("told", [None, 7, "x", ["a"]])
-def test_without_a_record_of_an_original_the_page_is_as_it_was_before(workdir: Path, told: object) -> None:
+def test_without_a_record_of_a_real_piece_the_page_is_as_it_was_before(workdir: Path, told: object) -> None:
     record(workdir, told)
     with_files = page.write(workdir)[0].read_text()
-    shutil.rmtree(workdir / "samples" / "originals")
+    shutil.rmtree(workdir / "samples" / "real")
     record(workdir, None)
     assert page.write(workdir)[0].read_text() == with_files
     assert labels(with_files) == ["seed0-000", "seed0-001"] and "real piece" not in with_files
 
 
 @pytest.mark.parametrize("content", [None, b"", b"MThd no midi"])
-def test_an_original_that_cannot_be_read_is_left_out_and_named(workdir: Path, content: bytes | None) -> None:
-    path = pieces.original_path(workdir / "samples", "seed0-000")
+def test_a_real_piece_that_cannot_be_read_is_left_out_and_named(workdir: Path, content: bytes | None) -> None:
+    path = pieces.real_piece_path(workdir / "samples", "seed0-000")
     path.unlink() if content is None else path.write_bytes(content)
     written_to, left_out = page.write(workdir)
-    assert len(left_out) == 1 and "original seed0-000-original.mid: " in left_out[0]
+    assert len(left_out) == 1 and "real piece real-000.mid: " in left_out[0]
     assert labels(written_to.read_text()) == ["seed0-000", "seed0-001"]
 
 
@@ -231,14 +238,13 @@ def test_an_original_that_cannot_be_read_is_left_out_and_named(workdir: Path, co
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
 def test_a_run_writes_them_and_report_shows_them_again(encoding: str, request, tmp_path: Path, capfd) -> None:
     trained: Path = request.getfixturevalue(f"trained_{encoding}")
-    told = json.loads((trained / "samples" / "metrics.json").read_text())["samples"]["seed0-000"]["original"]
+    told = json.loads((trained / "samples" / "metrics.json").read_text())["samples"]["seed0-000"]["real_piece"]
     assert told["held_out"] is True and told["piece"].endswith(".mid")
-    sample, original = (
-        midi.read(trained / "samples" / name) for name in ("seed0-000.mid", "originals/seed0-000-original.mid")
-    )
-    assert 0 < original.seconds <= sample.seconds + 1e-3 and len(original)
+    sample, real = (midi.read(trained / "samples" / name) for name in ("seed0-000.mid", "real/real-000.mid"))
+    assert 0 < real.seconds <= sample.seconds + 1e-3 and len(real)
     first = (trained / "report.html").read_text()
-    assert labels(first) == ["seed0-000", f"Beside seed0-000: {told['piece']}"]
+    assert labels(first) == ["seed0-000", "Beside seed0-000: real-000"]
+    assert f"{told['piece']}, a real piece that the model did not learn from" in first
     again = Path(shutil.copytree(trained, tmp_path / trained.name))
     assert main(["report", f"--workdir={again}"]) == 0
     assert labels((again / "report.html").read_text()) == labels(first)

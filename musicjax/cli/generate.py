@@ -1,0 +1,165 @@
+"""The `generate` command: files of new music, their sound, and a page that plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from musicjax import console, jax_environment
+from musicjax.cli import trained_model
+from musicjax.cli.flags import Call
+
+if TYPE_CHECKING:
+    from musicjax.generation.request import Request
+    from musicjax.music.notes import Notes
+    from musicjax.store.model import Model
+
+# What the page says of pieces, by name: fields of `report.pieces.Sample`.
+Told = Mapping[str, Mapping[str, Any]]
+# What the page of new pieces says was asked for, beside the model and the seed.
+TOLD = (
+    *("primer", "keep", "infill", "from_bar", "to_bar", "vary", "amount", "bars", "beats", "num_notes", "seconds"),
+    *("key", "scale", "meter", "bpm", "instruments", "program", "temperature", "top_k", "top_p", "min_p", "best_of"),
+)
+
+
+class Made(NamedTuple):
+    """What a call wrote.
+
+    pieces, paths: the pieces, and a MIDI file of each; others: the table and the contact sheet of a sweep; told: what
+    the page says of each piece; score: that of a sweep, by which the best piece comes first.
+    """
+
+    pieces: list[Notes]
+    paths: list[Path]
+    others: list[Path]
+    told: Told
+    score: str = ""
+
+
+def run(call: Call) -> None:
+    """Writes the files that are asked for, and prints their paths."""
+    from musicjax.generation import request as request_lib
+
+    options = call.options
+    request = request_lib.of(options)
+    if request.audio != "none":
+        from musicjax.generation import sound
+
+        sound.require_soundfont(request.soundfont)
+    jax_environment.require()
+    from musicjax.generation import generate
+
+    model, saved, folder = trained_model.opened(call)
+    request_lib.require_controls(model.encoding, request.need_controls)
+    request_lib.require_form(model.encoding, request.need_form)
+    request = request_lib.filled(request, saved.sample)
+    given = _given(request, model, options["primer"])
+    folder = Path(options["output_dir"] or folder)
+    generate.prepare_folder(folder)
+    made = _swept(request, model, given, folder) if request.sweep else _made(request, model, given, folder)
+    _list(made, folder)
+    if options["audio"] == "auto" and request.audio == "none":
+        console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
+    if request.audio != "none" and made.pieces:
+        played = [generate.played_by(request.program, piece) for piece in made.pieces]
+        sound.write(played, made.paths, request.audio, request.soundfont)
+    if given is not None and request.rework.kind in ("", "keep"):
+        made = _beside_primer(made, given, begins_with_it=request.rework.kind == "keep")
+    if made.pieces:
+        _page(made, folder, _facts(call, request))
+
+
+def _made(request: Request, model: Model, given: Notes | None, folder: Path) -> Made:
+    from musicjax.generation import generate, new_spans
+
+    pieces = _pieces(request, model, given)
+    kept = given if request.rework.kind else None
+    whole_bars = model.encoding.has_form and not request.length.exact and kept is None
+    paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
+    if kept is None:
+        return Made(pieces, paths, [], {})
+    spans = new_spans.of(request.rework, request.seed, kept, pieces)
+    return Made(pieces, paths, [], {path.stem: {"new": own} for path, own in zip(paths, spans, strict=True)})
+
+
+def _swept(request: Request, model: Model, given: Notes | None, folder: Path) -> Made:
+    from musicjax.generation import sweep
+
+    swept = sweep.sweep(model, request, given, folder)
+    return Made(swept.pieces, swept.paths, swept.others, swept.told, swept.score)
+
+
+def _list(made: Made, folder: Path) -> None:
+    """Prints the paths of what was written, and says what earlier calls have left in the folder."""
+    from musicjax.generation import takes
+
+    written = [*made.paths, *made.others]
+    for path in written:
+        console.result(console.printable(str(path)))
+    if left := takes.earlier(folder, written):
+        others = f" and {len(left) - 1} more" * (len(left) > 1)
+        console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")
+
+
+def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
+    """What the page of new pieces says of them: (name, value) each."""
+    model = call.options["workdir"] or "the one that comes with musicjax"
+    asked = [(name, call.options[name]) for name in TOLD if call.options[name]]
+    return [("model", model), ("seed", request.seed), *asked]
+
+
+def _beside_primer(made: Made, primer: Notes, begins_with_it: bool) -> Made:
+    """The same, and the page also says what the new notes of each piece share with the primer."""
+    from musicjax.generation import primer as primer_lib
+
+    names = [path.stem for path in made.paths]
+    found = primer_lib.shared(primer, [piece[len(primer) * begins_with_it :] for piece in made.pieces], names)
+    told = {
+        name: {
+            **made.told.get(name, {}),
+            "copy": f"{copy.length} notes in a row, from note {copy.at + 1} of it" if copy.length else "",
+            "shared_with": "the primer",
+        }
+        for name, copy in zip(names, found, strict=True)
+    }
+    return made._replace(told=told)
+
+
+def _page(made: Made, folder: Path, facts: list[tuple[str, Any]]) -> None:
+    """Writes the page that plays the pieces, and prints what it leaves out."""
+    from musicjax.report import page
+
+    order = f"The best comes first. Score: {made.score}" if made.score else ""
+    path, left_out = page.write_pieces(folder, [path.stem for path in made.paths], facts, made.told, order)
+    for fact in left_out:
+        console.say("left out", fact)
+    console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")
+
+
+def _given(request: Request, model: Model, primer: str) -> Notes | None:
+    """The piece to go on from or to rewrite, if one is given; raises UsageError unless it has the bars asked for."""
+    from musicjax.generation import infill
+    from musicjax.generation import primer as primer_lib
+
+    rework = request.rework
+    if rework.kind not in ("infill", "vary"):
+        return primer_lib.read(primer, model) if primer else None
+    piece = primer_lib.read(rework.piece, model, rework.kind)
+    if rework.kind == "infill":
+        infill.require_bars(piece, rework.from_bar, rework.to_bar)
+    return piece
+
+
+def _pieces(request: Request, model: Model, given: Notes | None) -> list[Notes]:
+    """The music that is asked for: new, or a given piece with something new in it."""
+    from musicjax.generation import generate, infill, vary
+
+    rework, params, seed = request.rework, request.sampling, request.seed
+    if given is not None and rework.kind == "infill":
+        return infill.new_bars(model, params, seed, given, rework.from_bar, rework.to_bar)
+    if given is not None and rework.kind == "vary":
+        return vary.variations(model, params, seed, given, rework.amount)
+    keep = rework.kind == "keep"
+    return generate.new_pieces(model, params, request.length, seed, given, request.bpm, request.decode, keep=keep)
