@@ -70,7 +70,7 @@ def test_what_earlier_calls_left_in_the_folder_is_named_and_stays(workdir: Path,
     assert main([*argv, "--exact", "--seed=1", "--num_outputs=3"]) == 0
     assert "earlier  " not in capsys.readouterr().err
     assert main([*argv, "--exact", "--seed=1", "--num_outputs=1", "--sweep", "--temperature=0.2,1.5"]) == 0
-    assert f"earlier  seed1-002.mid in {tmp_path}: " in capsys.readouterr().err
+    assert f"earlier  seed1-000.mid and 2 more in {tmp_path}: " in capsys.readouterr().err
     assert main([*argv, "--exact", "--seed=1", "--num_outputs=1"]) == 0
     assert f"earlier  seed1-001.mid and 5 more in {tmp_path}: " in capsys.readouterr().err
     left = {"seed1-000 mine.mid", "other.mid", "seedling-000.mid", "seed1-002.mid", "sweep-seed1-take2.json"}
