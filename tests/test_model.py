@@ -12,7 +12,7 @@ import pytest
 
 import musicjax
 from musicjax.errors import RunError, UsageError
-from musicjax.music import instruments, keys
+from musicjax.music import keys
 from musicjax.music.notes import Notes, from_beats
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
@@ -68,7 +68,7 @@ def test_rows_and_entries_lie_as_the_table_in_python_md_says(trained_events, tra
     count, states, scored = len(piece), model.hidden_states(piece), model.log_prob(piece)
     assert states.shape[0] == count + 2 and {len(values) for values in scored.values()} == {count + 1}
     # A higher last note changes its own entry and state and what comes after, and nothing before.
-    last = np.lexsort((piece.pitch, instruments.index_of(model.encoding.bins.programs)[piece.program], piece.onset))[-1]
+    last = model.order(piece)[-1]
     pitch = piece.pitch.copy()
     pitch[last] += 2
     other = dataclasses.replace(piece, pitch=pitch, keys=piece.keys if len(piece.keys) else keys.of(piece))
@@ -80,6 +80,21 @@ def test_rows_and_entries_lie_as_the_table_in_python_md_says(trained_events, tra
     assert nats[count - 1] != other_nats[count - 1] and (states[count] != other_states[count]).any()
     framed = len(frames.hidden_states(piece))
     assert len(frames.log_prob(piece)["frame"]) == framed - 1
+
+
+def test_order_says_which_note_a_row_is_where_a_chord_is_not_struck_together(trained_events, trained_frames):
+    model = musicjax.load(trained_events)
+    chord = from_beats([67, 64, 60, 62], [80] * 4, [0.0, 0.02, 0.04, 1.0], [1] * 4)
+    assert model.order(chord).tolist() == [2, 1, 0, 3]
+    keyed = dataclasses.replace(chord, keys=keys.of(chord))
+    nats = model.log_prob(keyed)["pitch"]
+    for row, note in enumerate(model.order(chord).tolist()):
+        pitch = keyed.pitch.copy()
+        pitch[note] += 1  # below the next of the chord
+        changed = model.log_prob(dataclasses.replace(keyed, pitch=pitch))["pitch"] != nats
+        assert np.flatnonzero(changed)[0] == row
+    with pytest.raises(UsageError, match="order: this model reads frames"):
+        musicjax.load(trained_frames).order(chord)
 
 
 def test_what_has_no_likelihood_is_refused_by_name(trained_notes, trained_events, tmp_path):

@@ -181,6 +181,10 @@ class Encoding(Protocol):
         """
         ...
 
+    def order(self, notes: Notes) -> np.ndarray | None:
+        """Which note each row of a piece is, edges apart: int64 [N]; None if a row is more than a note."""
+        return np.arange(len(notes))
+
     @property
     def likelihoods(self) -> tuple[str, ...]:
         """The parts of a row that have a likelihood: its predicted columns, or all of it; empty if it has none."""

@@ -223,6 +223,10 @@ class EventEncoding(Encoding):
         """As `Encoding.rows`. If the model knows form, an edge stands before and after the notes."""
         return self._rows_of(notes, "piece")
 
+    def order(self, notes: Notes) -> np.ndarray:
+        """As `Encoding.order`."""
+        return note_rows.in_rows(notes, self._bins)[0]
+
     def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:
         """A whole piece as rows, float32 [L, C], after which so many bars come; says what it had to change of what."""
         rows, is_nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)

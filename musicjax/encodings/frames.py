@@ -177,6 +177,9 @@ class FrameEncoding(Encoding):
         """As `Encoding.rows`."""
         return self._rows_of(notes, "piece")
 
+    def order(self, notes: Notes) -> None:
+        """As `Encoding.order`: a frame holds all notes of a moment."""
+
     def _rows_of(self, notes: Notes, name: str) -> np.ndarray:
         """A whole piece as rows, float32 [L, C]; messages call it by this name."""
         own = self._own

@@ -28,8 +28,7 @@ def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) 
     """
     edges = slice(1, -1) if bins.has_form and len(rows) else slice(None)
     rows, is_nearest = rows[edges], is_nearest[edges]
-    instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
-    order, step = note_rows.ordered(notes, bins.steps_per_beat, instrument)
+    order, step = note_rows.in_rows(notes, bins)
     placed = note_rows.intervals(step, bins)[1] / bins.steps_per_beat
     by_beats = np.abs(placed - notes.onset_beats[order])
     is_moved = by_beats > GRID_TOLERANCE_BEATS

@@ -54,8 +54,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
         match: False: the columns of the match are 0, as if no run came twice.
         to_come: how many bars follow the last one.
     """
-    instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
-    order, step = ordered(notes, bins.steps_per_beat, instrument)
+    order, step = in_rows(notes, bins)
     begins, meter, exact = _bars(notes.meters if bins.has_meter else one_meter(), step, bins)
     interval, placed, has_bin = intervals(step, bins)
     ticks = np.rint(notes.duration_beats[order] * TICKS_A_BEAT)
@@ -67,8 +66,8 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     interval[:1] = nearest(position[:1], np.asarray(bins.interval))
     rows = np.zeros((len(order), len(bins.sizes)), np.uint8)
     pitch = notes.pitch[order]
-    if instrument is not None:
-        instrument = instrument[order]
+    if bins.has_form:
+        instrument = instruments.index_of(bins.programs)[notes.program[order]]
         tonic, rows[:, MODE] = _keys(notes, notes.onset_beats[order])
         is_drums = bins.is_drums[instrument]
         pitch = _moved(pitch, -offset_of(tonic), is_drums)
@@ -79,7 +78,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     if bins.has_meter:
         rows[:, METER] = meter
     rows[:, : len(NOTE)] = np.stack([interval, position, pitch, duration, velocity], axis=1)
-    if instrument is not None:
+    if bins.has_form:
         set_harmony(rows, placed, bins)
     if match:
         set_matches(rows, bins)
@@ -275,6 +274,12 @@ def ordered(notes: Notes, steps_per_beat: int, instrument: np.ndarray | None = N
     step = np.floor(notes.onset_beats * steps_per_beat + 0.5 + 1e-6).astype(np.int64)
     order = np.lexsort((notes.pitch, step) if instrument is None else (notes.pitch, instrument, step))
     return order, step[order]
+
+
+def in_rows(notes: Notes, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """(which note stands in each row of `encode`, edges apart; their steps in that order), int64 [N] each."""
+    instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
+    return ordered(notes, bins.steps_per_beat, instrument)
 
 
 def intervals(step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -91,6 +91,19 @@ class Model:
         rows, count = self._rows(notes)
         return np.asarray(_hidden(self.network, self.params, rows))[0, :count]
 
+    def order(self, notes: Notes) -> np.ndarray:
+        """Which of the N notes of a piece stands in each of its rows, edges apart: int64 [N], indices of `notes`.
+
+        Raises:
+            UsageError: the model reads frames, which hold all notes of a moment.
+        """
+        arguments.require("notes", notes, Notes, "Notes, such as musicjax.read gives")
+        notes_lib.check(notes, "notes")
+        order = self.encoding.order(notes)
+        if order is None:
+            raise UsageError("order: this model reads frames, which hold all notes of a moment; expected one of notes")
+        return order
+
     def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
         """(a piece as rows [1, L or more, C], L). The padding comes last, so it changes nothing before it."""
         arguments.require("notes", notes, Notes, "Notes, such as musicjax.read gives")
