@@ -1,7 +1,7 @@
 """A model of note events as one page that composes by itself, in any browser and without a network.
 
-The page is player.html.j2 of report/templates, with model.js, which steps the model, and player.js, which plays what it
-writes. Its weights are rounded to 16 bits.
+The page is player.html.j2 of report/templates, with model.js, which steps the model, player.js, which plays what it
+writes, and midi_file.js, which saves it. Its weights are rounded to 16 bits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def content(model: Model) -> bytes:
             "weights with --output=model.safetensors"
         )
     style = page.text("page.css") + page.text("player.css")
-    script = "".join(page.text(name) for name in ("sound.js", "model.js", "player.js"))
+    script = "".join(page.text(name) for name in ("sound.js", "model.js", "midi_file.js", "player.js"))
     modes = sorted({mode - 1 for _, mode, _, _ in constants["openings"] if mode})
     rendered = (
         page.environment()

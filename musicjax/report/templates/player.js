@@ -234,39 +234,12 @@ function draw() {
   if (bus && !document.hidden) drawing = setTimeout(draw, FRAME_MILLISECONDS);
 }
 
-// The present piece as a MIDI file of one track.
-function midi(piece) {
-  const TICKS = 480, events = [], channels = new Map();
-  const number = (value, bytes) => Array.from({ length: bytes }, (_, k) => (value >>> (8 * (bytes - 1 - k))) & 255);
-  const delta = (value) => (value < 128 ? [value] : [...delta(value >> 7).map((byte) => byte | 128), value & 127]);
-  const channelOf = (program) => {
-    if (program === DRUMS) return 9;
-    if (!channels.has(program)) channels.set(program, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15][channels.size % 15]);
-    return channels.get(program);
-  };
-  const keys = new Map(), ticks = (steps) => Math.round(steps * TICKS / stepsPerBeat);
-  for (const note of piece.notes) {
-    const channel = channelOf(programOf(note)), pitch = sounding(note, piece), from = ticks(note.step);
-    const off = [Math.max(ticks(note.step + note.length), from + 1), 0, [0x80 | channel, pitch, 0]];
-    const before = keys.get(128 * channel + pitch);
-    if (before?.from === from) continue; // one key is struck once at a time
-    if (before) before.off[0] = Math.min(before.off[0], from); // and is up before it is struck again
-    keys.set(128 * channel + pitch, { from, off });
-    events.push([from, 1, [0x90 | channel, pitch, note.velocity]], off);
-  }
-  const [numerator, denominator] = told.meters[piece.plan.meter];
-  const head = [[0x58, [numerator, Math.log2(denominator), 24, 8]], [0x51, number(Math.round(6e7 / Number(tempo.value)), 3)]];
-  const track = head.flatMap(([kind, bytes]) => [0, 0xff, kind, bytes.length, ...bytes]);
-  for (const [program, channel] of channels) track.push(0, 0xc0 | channel, program);
-  let last = 0;
-  for (const [tick, , bytes] of events.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
-    track.push(...delta(tick - last), ...bytes);
-    last = tick;
-  }
-  track.push(...delta(Math.max(ticks(piece.length) - last, 0)), 0xff, 0x2f, 0);
-  const text = (letters) => [...letters].map((letter) => letter.charCodeAt(0));
-  const header = [...text("MThd"), ...number(6, 4), ...number(0, 2), ...number(1, 2), ...number(TICKS, 2)];
-  return Uint8Array.from([...header, ...text("MTrk"), ...number(track.length, 4), ...track]);
+function fileOf(piece) {
+  const notes = piece.notes.map((note) => ({
+    from: note.step / stepsPerBeat, until: (note.step + note.length) / stepsPerBeat,
+    pitch: sounding(note, piece), velocity: note.velocity, program: programOf(note),
+  }));
+  return midiFile(notes, told.meters[piece.plan.meter], Number(tempo.value), piece.length / stepsPerBeat);
 }
 
 // Controls.
@@ -282,7 +255,7 @@ save.addEventListener("click", async () => {
   }
   save.disabled = false;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([midi(piece)], { type: "audio/midi" }));
+  link.href = URL.createObjectURL(new Blob([fileOf(piece)], { type: "audio/midi" }));
   link.download = `piece-${piece.seed}.mid`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
