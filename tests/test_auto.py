@@ -236,7 +236,7 @@ def test_candidates_are_few_valid_and_different(notes):
 def test_too_few_minutes_for_a_trial_take_the_defaults(tried, measured, clips, tmp_path, capsys):
     config = _choose(clips, tmp_path, 1.0)
     assert not tried and not (tmp_path / "trials.jsonl").exists()
-    assert "1 minutes are too few for a trial: takes the defaults" in capsys.readouterr().err
+    assert "no time for a trial within 1 minute: takes the defaults" in capsys.readouterr().err
     assert config.model.units == config_files.load("auto").model.units
 
 
@@ -257,6 +257,18 @@ def test_where_compiling_takes_long_there_are_fewer_trials_which_take_longer(tri
     _choose(clips, tmp_path)
     assert tried[0]["fields"] == candidates.of(0, {})[0]
     assert seconds[1] > 1.5 * seconds[0]
+
+
+def test_where_compiling_takes_all_the_time_there_is_no_second_try(measured, monkeypatch, clips, tmp_path, capsys):
+    tries, real = [], time.monotonic
+
+    def slow(*arguments):
+        tries.append(arguments)
+        monkeypatch.setattr(choose.time, "monotonic", lambda: real() + 10_000)
+
+    monkeypatch.setattr(one_trial, "run", slow)
+    assert _choose(clips, tmp_path).model.units == config_files.load("auto").model.units
+    assert len(tries) == 1 and "too few here: goes on without further ones" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["one piece", "two pieces"])

@@ -407,6 +407,43 @@ def test_a_loop_stops_where_no_training_piece_goes_on():
     assert allowed == [[True, True]] * 3 + [[False, True]] * 3
 
 
+def test_an_instrument_strikes_a_pitch_once_at_a_moment():
+    import jax.numpy as jnp
+
+    own = bins(loops=(9, 9, 9))
+    wanted = event_form.Wanted(jnp.array([True]), *(jnp.zeros(1, jnp.int32),) * 2, *(jnp.zeros(1, bool),) * 2)
+    tables = event_form.tables_of(own)
+    now = event_form.Form(wanted, tables, event_form.start(wanted, tables))
+
+    def note(interval: int, instrument: int, pitch: int) -> np.ndarray:
+        row = np.zeros((1, len(note_bins.COLUMNS)), np.float32)
+        row[:, [note_bins.INTERVAL, note_bins.INSTRUMENT, note_bins.PITCH]] = interval, instrument, pitch
+        return row
+
+    def forbidden(interval: int, instrument: int) -> list[int]:
+        row = jnp.asarray(note(interval, instrument, 0))
+        return np.flatnonzero(~np.asarray(now.not_struck(row, jnp.array([interval]), 128))[0]).tolist()
+
+    found = []
+    for row in [note(2, 0, 60), note(0, 0, 64), note(0, 1, 67), note(2, 0, 62), note(0, 0, 60)]:
+        now = now._replace(past=now.after(jnp.asarray(row)))
+        found.append([forbidden(interval, instrument) for interval, instrument in [(0, 0), (0, 1), (2, 0)]])
+    assert found == [
+        [[60], [], []],
+        [[60, 64], [], []],
+        [[60, 64], [67], []],
+        [[62], [], []],
+        [[60, 62], [], []],
+    ]
+
+
+def test_sampled_music_strikes_no_note_twice(trained_events):
+    few = SamplingParams(temperature=3.0, pitch_range=(60, 66))
+    for piece in generate(trained_events, num_outputs=8, num_notes=90, sampling=few):
+        struck = list(zip(np.rint(piece.onset_beats * 48), piece.pitch, piece.program, strict=True))
+        assert len(struck) == len(set(struck)) > 60
+
+
 def test_a_scale_is_a_mask_on_the_tonic_of_each_output_where_the_model_knows_it(model):
     of_key = SamplingParams(scale="minor")
     draw = model.encoding.draw([of_key, of_key], model.deviation, [Plan(tonic=0), Plan(tonic=7)])

@@ -131,6 +131,7 @@ def draw(
         rows = event_memory.with_harmony(rows, memory, passed)
         rows = column_of(INSTRUMENT, rows)
         can_sound &= form.no_loop(rows, head.sizes[PITCH]) & form.not_of_edges(rows, head.sizes[PITCH])
+        can_sound &= form.not_struck(rows, passed, head.sizes[PITCH])
         is_drums = form.is_drums(rows)
     rows = column_of(PITCH, rows, can_sound, is_drums)
     for column in head.predicted[head.predicted.index(PITCH) + 1 :]:

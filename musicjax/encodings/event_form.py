@@ -149,9 +149,28 @@ class Form(NamedTuple):
         past, places = self.past, jnp.arange(1, self.past.runs.shape[1] + 1)
         same = (past.heard[:, :, :2] == rows[:, None, np.array(ALIKE[:2])].astype(jnp.int32)).all(axis=-1)
         stops = same & (past.runs >= jnp.maximum(self.tables.loops, places)) & self.wanted.stop_loops[:, None]
-        followed = jnp.where(stops, past.heard[:, :, 2], pitches)
-        outputs = jnp.arange(len(rows))[:, None]
-        return ~jnp.zeros((len(rows), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
+        return self._all_but(stops, pitches)
+
+    def not_struck(self, rows: jax.Array, passed: jax.Array, pitches: int) -> jax.Array:
+        """bool [G, pitches]: those that the instrument of rows [G, C] has not struck at this moment already.
+
+        A model of files with doubled notes would strike them again and again, as often as it may repeat a note.
+
+        Args:
+            passed: int32 [G], steps since the last note.
+        """
+        interval, instrument, _ = jnp.split(self.past.heard, 3, axis=-1)
+        # The latest note is of this moment if no time has passed, and an earlier one if the next came at once.
+        came_at_once = interval[:, :-1, 0] == rows[:, INTERVAL, None].astype(jnp.int32)
+        at_once = jnp.cumprod(jnp.concatenate([jnp.ones_like(came_at_once[:, :1]), came_at_once], axis=1), axis=1) > 0
+        is_own = instrument[:, :, 0] == rows[:, INSTRUMENT, None].astype(jnp.int32)
+        return self._all_but(at_once & is_own & (passed == 0)[:, None], pitches)
+
+    def _all_but(self, chosen: jax.Array, pitches: int) -> jax.Array:
+        """bool [G, pitches]: those that no chosen one of the notes heard has, bool [G, D]."""
+        followed = jnp.where(chosen, self.past.heard[:, :, 2], pitches)
+        outputs = jnp.arange(len(followed))[:, None]
+        return ~jnp.zeros((len(followed), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
 
     def not_of_edges(self, rows: jax.Array, pitches: int) -> jax.Array:
         """bool [G, pitches]: every pitch for an edge; for a note every pitch but 0, which is the pitch of edges.

@@ -33,8 +33,8 @@ NAME = "trials.jsonl"
 HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 # The share of the minutes for trials; with less than these seconds a trial tells nothing.
 TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
-# How many trials share the time that is left where compiling takes too long for more.
-FEWER = 2
+# How many trials share the time that is left where compiling takes too long for more, and the least for each of them.
+FEWER, LEAST_AGAIN_S = 2, 10.0
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
 # A later candidate must be better by this much: sixteen samples tell no more.
@@ -92,8 +92,7 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         )
     workdir_lib.require_folder(workdir)
     with lock.held(workdir):
-        unit = "minute" if minutes == 1 else "minutes"
-        console.say("auto", f"chooses by trials within {minutes:g} {unit}; samples decide, not the loss")
+        console.say("auto", f"chooses by trials within {_minutes(clock)}; samples decide, not the loss")
         dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
         reading_s = clock.passed
         if dataset is None:
@@ -114,6 +113,11 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         return settled(config, pinned, None, epochs_of(speed, clock, None, config.train.trials))
 
 
+def _minutes(clock: Clock) -> str:
+    minutes = clock.seconds / 60
+    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+
+
 def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinned: Mapping[str, Any]) -> list[Trial]:
     """The trials that there is time for, those among them that were made before; says where it leaves some out."""
     music = dataset.validation.music
@@ -124,7 +128,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
     ends = clock.passed + seconds_in_all
     fitting = min(len(tried), int(seconds_in_all / LEAST_TRIAL_S))
     if fitting < 1:
-        console.say("auto", f"{clock.seconds / 60:g} minutes are too few for a trial: takes the defaults")
+        console.say("auto", f"no time for a trial within {_minutes(clock)}: takes the defaults")
         return []
     of = {
         "data": dataset.fingerprint.sha256,
@@ -145,8 +149,9 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 if one.data != dataset.encoding.config.data:
                     dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
                 known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
-                if known is None and not found:  # the compiled programs are kept, so another try trains at once
-                    seconds = longest = (ends - clock.passed) / FEWER
+                fewer = (ends - clock.passed) / FEWER
+                if known is None and not found and fewer >= LEAST_AGAIN_S:
+                    seconds = longest = fewer  # the compiled programs are kept, so this try trains at once
                     console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
                     known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
                 if known is None:

@@ -207,12 +207,12 @@ function compose(plan, wish, random) {
     if (interval === model.edge) return null;
     const now = placed(memory, interval), { row } = now;
     row[at.instrument] = choose(row, at.instrument, {});
-    const looping = how.stopLoops ? loopsOn(memory, row) : new Set();
+    const looping = how.stopLoops ? loopsOn(memory, row) : new Set(), struck = struckBy(memory, row);
     const again = runsOn(memory, how.noRepeat);
     const offset = plan.tonic > 6 ? plan.tonic - 12 : plan.tonic; // of the key that is wished now
     const inRange = (pitch) => pitch + offset >= 0 && pitch + offset < sizes[at.pitch];
     const may = (pitch) => isDrums(row) || inRange(pitch);
-    const fits = (pitch) => pitch > 0 && !looping.has(pitch) && !again.has(pitch); // 0 is the pitch of edges
+    const fits = (pitch) => pitch > 0 && ![looping, again, struck].some((stops) => stops.has(pitch)); // 0: of edges
     row[at.pitch] = choose(row, at.pitch, { may, fits });
     for (const column of predicted.slice(predicted.indexOf(at.pitch) + 1)) row[column] = choose(row, column, {});
     remembered(memory, now);
@@ -229,6 +229,17 @@ function loopsOn({ rows, loops }, row) {
     if (!earlier || earlier[at.interval] !== row[at.interval] || earlier[at.instrument] !== row[at.instrument]) return;
     if (run >= Math.max(model.loops[k], k + 1)) stops.add(earlier[at.pitch]);
   });
+  return stops;
+}
+
+// Pitches that the instrument of a row has struck at its moment already.
+function struckBy({ rows }, row) {
+  const stops = new Set();
+  if (model.steps[row[at.interval]]) return stops;
+  for (let k = rows.length - 1; k > 0 && rows.length - k <= model.loops.length; k--) {
+    if (rows[k][at.instrument] === row[at.instrument]) stops.add(rows[k][at.pitch]);
+    if (rows[k][at.interval] !== row[at.interval]) break;
+  }
   return stops;
 }
 
