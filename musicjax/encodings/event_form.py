@@ -121,14 +121,15 @@ class Form(NamedTuple):
         return jnp.where(is_edge & must_end[:, None], whole, logits)
 
     def after_bars(self, bars: jax.Array) -> Form:
-        """Once so many bar lines have passed, int32 [G].
+        """Once so many bar lines have passed, int32 [G]. The first bar is that of the first note, also after a primer.
 
         For a length in notes, it estimates the bars left from the notes left and the mean notes a bar in training.
         """
         wanted, past = self.wanted, self.past
         of_notes = jnp.rint((wanted.notes - past.drawn) / self.tables.notes_per_bar).astype(jnp.int32)
         of_notes = jnp.where(bars > 0, of_notes, past.bars_left)
-        left = jnp.maximum(jnp.where(wanted.bars > 0, past.bars_left - bars, of_notes), 0)
+        of_bars = past.bars_left - jnp.where(past.drawn > 0, bars, 0)
+        left = jnp.maximum(jnp.where(wanted.bars > 0, of_bars, of_notes), 0)
         return self._replace(past=past._replace(bars_left=jnp.where(_is_planned(wanted), left, -1)))
 
     def told(self, rows: jax.Array, last: jax.Array, bars: jax.Array) -> jax.Array:
