@@ -259,9 +259,16 @@ def test_a_primer_that_is_kept_stays_as_it_is_and_goes_on_in_its_time(model, pie
         assert len(more) and (more.onset_beats >= piece.onset_beats[-1]).all()
         # The first of the three bars is that of the first new note.
         first_bar = splice.bar_lines(piece).max(initial=0, where=splice.bar_lines(piece) <= more.onset_beats[0])
-        assert (more.onset_beats < first_bar + 3 * 4).all() and one.tempos is piece.tempos
+        assert first_bar + 2 * 4 <= more.onset_beats[-1] < first_bar + 3 * 4 and one.tempos is piece.tempos
         np.testing.assert_allclose(more.onset_beats * 4, np.rint(more.onset_beats * 4), atol=1e-9)
         np.testing.assert_allclose(more.onset, splice.seconds_at(more.onset_beats, piece.tempos))
+
+
+def test_the_first_of_the_bars_that_are_asked_for_is_that_of_the_first_new_note(model):
+    primer = from_beats([60, 62, 64, 65], [80] * 4, [12, 13, 14, 15.75], [0.25] * 4)
+    for one in generate_lib.generate(model, num_outputs=8, bars=3, primer=primer, keep=True):
+        first, last = one.onset_beats[[len(primer), -1]] // 4
+        assert last == first + 2
 
 
 # The command line.
