@@ -424,6 +424,29 @@ def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
     assert "the first 300 notes of each piece, beside held-out pieces" in text
 
 
+@pytest.mark.parametrize(
+    ("held_out", "told"),
+    [
+        (
+            {"pieces": 9, "median_notes": 12.6, "longest": {"name": "d.mid", "length": 20}},
+            "12 notes in a row, as in c.mid; real pieces that the model did not learn from share up to 20, typically "
+            "about 13</p>",
+        ),
+        (
+            {"pieces": 1, "median_notes": 8.0, "longest": {"name": "d.mid", "length": 8}},
+            "12 notes in a row, as in c.mid; a real piece that the model did not learn from shares 8</p>",
+        ),
+        ({"pieces": 9, "median_notes": 13.0, "longest": 20}, "12 notes in a row, as in c.mid</p>"),
+        ({}, "12 notes in a row, as in c.mid</p>"),
+    ],
+)
+def test_what_a_sample_shares_is_told_beside_what_real_pieces_share(workdir, held_out, told):
+    copy = {"length": 12, "piece": "c.mid", "at": 3, "own": 0}
+    found = {"samples": {"seed0-000": {"copy": copy}}, "held_out_copies": held_out}
+    (workdir / "samples" / "metrics.json").write_text(json.dumps(found))
+    assert told in page.write(workdir)[0].read_text()
+
+
 @pytest.mark.parametrize("name", ["samples/seed0-000.mid", "samples/metrics.json", "config.json"])
 def test_damaged_files_are_left_out_and_named(workdir, name):
     (workdir / name).write_bytes(b"[1, 2")

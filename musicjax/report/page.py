@@ -26,6 +26,7 @@ import numpy as np
 from musicjax import console, files
 from musicjax.console import printable
 from musicjax.errors import RunError
+from musicjax.music import copies
 from musicjax.music.metrics import MEANINGS
 from musicjax.report import curves, meanings, pieces, records, svg
 from musicjax.report.pieces import Sample
@@ -126,7 +127,14 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         settings=settings,
         lines=lines,
         data=data,
-        samples=pieces.read(workdir / "samples", names, part(metrics, "samples"), left_out, "samples/"),
+        samples=pieces.read(
+            workdir / "samples",
+            names,
+            part(metrics, "samples"),
+            left_out,
+            "samples/",
+            _of_real_pieces(part(metrics, "held_out_copies")),
+        ),
         compared=[
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
@@ -135,6 +143,15 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         if count and others
         else "",
     )
+
+
+def _of_real_pieces(copied: dict[str, Any]) -> str:
+    """What held-out pieces share with the training data, in words; empty where it is not recorded."""
+    count, median = curves.number(copied, "pieces"), curves.number(copied, "median_notes")
+    longest = curves.number(part(copied, "longest"), "length")
+    if count is None or median is None or longest is None:
+        return ""
+    return copies.of_real_pieces(count, longest, median)
 
 
 def _facts(
