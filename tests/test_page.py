@@ -396,7 +396,8 @@ def test_the_page_tells_what_the_workdir_holds(workdir):
     text = path.read_text()
     assert path == workdir / "report.html" and left_out == []
     for told in (
-        "demo: builtin",
+        "<title>the built-in corpus: what the model learned</title>",
+        "<dt>name</dt><dd>demo</dd>",
         "2 epochs, 1.0 minutes",
         "1.5 in epoch 2",
         "1 kept, 0 recovered, 1 skipped",

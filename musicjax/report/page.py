@@ -119,10 +119,10 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         names = list(part(metrics, "samples"))
     data = _data(workdir / "data.jsonl")
     generated, real = part(metrics, "generated"), part(metrics, "real")
-    source = Path(str(part(settings, "data").get("source", ""))).name or "music"
+    music = records.music_name(str(part(settings, "data").get("source", "")))
     count, others = metrics.get("compared_notes"), metrics.get("compared_with")
     return Page(
-        title=f"{settings.get('name', workdir.name)}: {source}",
+        title=f"{music}: what the model learned",
         facts=_facts(lines, settings, data, records.read_object(workdir / "init_from.json", left_out)),
         settings=settings,
         lines=lines,
