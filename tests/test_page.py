@@ -230,7 +230,47 @@ def test_what_is_new_is_shaded_where_it_lies_and_told_in_words():
         assert "new-ground" not in text.split("</style>")[1] and "The model wrote these pieces" in text
 
 
+def test_the_last_time_of_a_roll_has_room_before_its_end():
+    for tenths in range(5, 3000, 7):
+        notes = from_seconds([60], [80], [0.0], [tenths / 10])
+        roll = svg.piano_roll(notes)
+        last = float(re.findall(r'<text x="([\d.]+)%" y="100%"', roll.notes)[-1]) / 100
+        assert (1 - last) * max(roll.width, svg.NARROWEST_PIXELS) >= svg.TIME_PIXELS - 1, (
+            tenths
+        )  # a place has four digits
+
+
+@pytest.mark.parametrize(("duplicates", "told"), [("drop", "1 file left out: it holds"), ("keep", "1 file: it holds")])
+def test_a_file_with_the_notes_of_another_is_told_in_words(workdir, duplicates, told):
+    outcomes = [{"path": name, "status": "kept", "code": "", "notes": 7} for name in ("a.mid", "b.mid")]
+    outcomes[1]["same_as"] = "a.mid"
+    (workdir / "data.jsonl").write_text("".join(json.dumps(one) + "\n" for one in outcomes))
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["data"]["duplicates"] = duplicates
+    (workdir / "config.json").write_text(json.dumps(settings))
+    text = page.write(workdir)[0].read_text()
+    assert f"<dt>repeated</dt><dd>{told} the notes of another</dd>" in text
+
+
 # Curves.
+
+
+def test_a_column_of_which_the_model_is_certain_is_told_and_not_drawn():
+    some = lines(3, pitch_nats=1.5, nats_per_note=2.0)
+    for one, nats in zip(some, np.repeat([0.2, 0.002, 1e-5], 2), strict=True):
+        one["instrument_nats"] = nats
+    text = html.unescape(page.html(a_page(lines=some)))
+    told = (
+        "Not drawn: surprise at the instrument, of which the model is as good as certain (below 0.001 nats), as it is"
+    )
+    assert told in text and "Surprise at the pitch" in text and "Surprise at the instrument" not in text
+    assert len(numbers(text)["charts"]) == 3, "the script's numbers are those of what is drawn"
+    for one in some:
+        one["instrument_nats"] = curves.CERTAIN_NATS
+    text = page.html(a_page(lines=some))
+    assert "Not drawn" not in text and "Surprise at the instrument" in text
+    two = curves.certain(curves.other_curves(lines(2, pitch_nats=0.0, velocity_nats=1e-4)))
+    assert meanings.of_certain(two).startswith("Not drawn: surprise at the pitch and the velocity, of which")
 
 
 def test_a_curve_stands_where_its_values_are():
@@ -603,6 +643,16 @@ def test_in_a_browser_a_curve_tells_its_values_by_pointer_and_by_key(browser, tm
     dot = "Number.parseFloat(document.querySelector('.dot.train').getAttribute('cy'))"
     assert abs(shown.value(line) - shown.value(dot)) < 0.05  # the script's scale is the drawing's
     assert shown.complaints() == []
+
+
+def test_in_a_browser_the_player_and_the_words_below_it_give_one_length(browser, tmp_path):
+    for end, told, clock in ((36.96, "0:37.0", "0:37"), (36.94, "0:36.9", "0:36"), (59.951, "1:00.0", "1:00")):
+        notes = from_seconds([60, 62], [80, 80], [0.0, 30.0], [1.0, end - 30])
+        one = dataclasses.replace(sample("a", notes), new=((20.0, end),))
+        shown = opened(browser, a_page(samples=[one]), tmp_path / "report.html")
+        below = "document.querySelector('[aria-label=\"What is new\"]').textContent.trim()"
+        assert shown.value(below).endswith(f"to {told}")
+        assert shown.value("document.querySelector('.time').textContent") == f"0:00 / {clock}"
 
 
 def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):

@@ -22,6 +22,9 @@ OF_NOTE = {
     "duration": "the length of the next note",
     "velocity": "the loudness of the next note",
 }
+CERTAIN = (
+    f"the model is as good as certain (below {curves.CERTAIN_NATS:g} nats), as it is where all notes have the same"
+)
 OTHER = "Measured on the validation music after each epoch."
 
 
@@ -32,6 +35,11 @@ class Meaning(NamedTuple):
     unit: str
     sentence: str
     falls: bool
+
+
+def of_certain(columns: list[str]) -> str:
+    """What the page says in place of their curves; empty if there are none."""
+    return f"Not drawn: surprise at the {' and the '.join(columns)}, of which {CERTAIN}." if columns else ""
 
 
 def of_field(field: str) -> Meaning:

@@ -117,7 +117,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     metrics = records.read_object(workdir / "samples" / "metrics.json", left_out)
     if names is None and part(metrics, "samples"):
         names = list(part(metrics, "samples"))
-    data = _data(workdir / "data.jsonl")
+    data = _data(workdir / "data.jsonl", part(settings, "data").get("duplicates") == "drop")
     generated, real = part(metrics, "generated"), part(metrics, "real")
     music = records.music_name(str(part(settings, "data").get("source", "")))
     count, others = metrics.get("compared_notes"), metrics.get("compared_with")
@@ -179,8 +179,12 @@ def _facts(
     return facts
 
 
-def _data(path: Path) -> list[tuple[str, str]]:
-    """What became of the files of the corpus: counts, then the most frequent reasons."""
+def _data(path: Path, drops: bool) -> list[tuple[str, str]]:
+    """What became of the files of the corpus: counts, then the most frequent reasons.
+
+    Args:
+        drops: whether the run left out the files that hold the notes of another.
+    """
     try:
         outcomes = [json.loads(line) for line in path.read_text(errors="replace").splitlines()]
         found = [(str(one["status"]), str(one.get("code", "")), int(one.get("notes", 0))) for one in outcomes]
@@ -190,7 +194,9 @@ def _data(path: Path) -> list[tuple[str, str]]:
     by_status = collections.Counter(status for status, _, _ in found)
     reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
-    rows += [("the notes of another file", f"{same:,}")] * (same > 0)
+    if same:
+        count, each = console.counted(same, "file"), "it holds" if same == 1 else "each holds"
+        rows.append(("repeated", f"{count}{' left out' if drops else ''}: {each} the notes of another"))
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
     return [
         (
@@ -205,7 +211,11 @@ def _data(path: Path) -> list[tuple[str, str]]:
 def html(page: Page) -> str:
     """The whole page."""
     style, script = text("page.css"), text("sound.js") + text("page.js")
-    charts, panels = _charts(page)
+    others = curves.other_curves(page.lines)
+    certain = curves.certain(others)
+    charts, panels = _charts(
+        page, {field: one for field, one in others.items() if field[: -len("_nats")] not in certain}
+    )
     cards = [pieces.card(sample) for sample in page.samples]
     players = list(pieces.players(cards))
     numbers = {
@@ -222,6 +232,7 @@ def html(page: Page) -> str:
             any_sound=any(file.endswith(pieces.SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
+            not_drawn=meanings.of_certain(certain),
             unit_of_surprise=meanings.NATS if "nats" in curves.loss_field(page.lines)[1] else "",
             meanings=MEANINGS,
             settings=_by_part(page.settings),
@@ -234,8 +245,8 @@ def html(page: Page) -> str:
     )
 
 
-def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
-    """(loss and accuracy, what else was measured in validation)."""
+def _charts(page: Page, others: dict[str, curves.Curve]) -> tuple[list[Chart], list[Chart]]:
+    """(loss and accuracy, what else was measured in validation); others: the latter by their fields."""
     field, unit = curves.loss_field(page.lines)
     meaning, constant = records.accuracy_meaning(page.settings)
     share = curves.majority(page.lines)
@@ -246,7 +257,7 @@ def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
         baseline = None if share is None else (constant, share)
         charts.append(svg.chart("Accuracy", sentence, meaning, accuracy, baseline))
     panels = []
-    for field, curve in curves.other_curves(page.lines).items():
+    for field, curve in others.items():
         title, of, sentence, falls = meanings.of_field(field)
         panels.append(svg.chart(title, sentence, of, {"valid": curve}, falls=falls))
     return charts, panels

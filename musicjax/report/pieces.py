@@ -133,7 +133,7 @@ def card(sample: Sample) -> dict[str, Any]:
 
 def _clock(seconds: float) -> str:
     """Minutes and seconds, to a tenth: 83.04 -> "1:23.0"."""
-    tenths = round(10 * seconds)
+    tenths = (round(1000 * seconds) + 50) // 100  # from the milliseconds that the player has, which rounds the same way
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
