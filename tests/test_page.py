@@ -260,17 +260,16 @@ def test_a_column_of_which_the_model_is_certain_is_told_and_not_drawn():
     for one, nats in zip(some, np.repeat([0.2, 0.002, 1e-5], 2), strict=True):
         one["instrument_nats"] = nats
     text = html.unescape(page.html(a_page(lines=some)))
-    told = (
-        "Not drawn: surprise at the instrument, of which the model is as good as certain (below 0.001 nats), as it is"
-    )
-    assert told in text and "Surprise at the pitch" in text and "Surprise at the instrument" not in text
+    told = "Surprise at the instrument is not drawn: it is below 0.001 nats, as in music where every note has the same"
+    assert f"{told} instrument.</p>" in text and "<h3>Surprise at the pitch</h3>" in text
+    assert "<h3>Surprise at the instrument</h3>" not in text
     assert len(numbers(text)["charts"]) == 3, "the script's numbers are those of what is drawn"
     for one in some:
         one["instrument_nats"] = curves.CERTAIN_NATS
     text = page.html(a_page(lines=some))
-    assert "Not drawn" not in text and "Surprise at the instrument" in text
+    assert "is not drawn" not in text and "<h3>Surprise at the instrument</h3>" in text
     two = curves.certain(curves.other_curves(lines(2, pitch_nats=0.0, velocity_nats=1e-4)))
-    assert meanings.of_certain(two).startswith("Not drawn: surprise at the pitch and the velocity, of which")
+    assert meanings.of_certain(two).startswith("Surprise at the pitch and velocity is not drawn: ")
 
 
 def test_a_curve_stands_where_its_values_are():

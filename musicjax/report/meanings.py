@@ -22,9 +22,6 @@ OF_NOTE = {
     "duration": "the length of the next note",
     "velocity": "the loudness of the next note",
 }
-CERTAIN = (
-    f"the model is as good as certain (below {curves.CERTAIN_NATS:g} nats), as it is where all notes have the same"
-)
 OTHER = "Measured on the validation music after each epoch."
 
 
@@ -37,9 +34,11 @@ class Meaning(NamedTuple):
     falls: bool
 
 
-def of_certain(columns: list[str]) -> str:
-    """What the page says in place of their curves; empty if there are none."""
-    return f"Not drawn: surprise at the {' and the '.join(columns)}, of which {CERTAIN}." if columns else ""
+def of_certain(fields: list[str]) -> str:
+    """What the page says in place of the curves of `curves.certain`; empty if there are none."""
+    parts = " and ".join(field.removesuffix("_nats") for field in fields)
+    same = f"it is below {curves.CERTAIN_NATS:g} nats, as in music where every note has the same {parts}"
+    return f"Surprise at the {parts} is not drawn: {same}." if fields else ""
 
 
 def of_field(field: str) -> Meaning:

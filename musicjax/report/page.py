@@ -213,9 +213,7 @@ def html(page: Page) -> str:
     style, script = text("page.css"), text("sound.js") + text("page.js")
     others = curves.other_curves(page.lines)
     certain = curves.certain(others)
-    charts, panels = _charts(
-        page, {field: one for field, one in others.items() if field[: -len("_nats")] not in certain}
-    )
+    charts, panels = _charts(page, {field: curve for field, curve in others.items() if field not in certain})
     cards = [pieces.card(sample) for sample in page.samples]
     players = list(pieces.players(cards))
     numbers = {
