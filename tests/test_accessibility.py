@@ -54,6 +54,21 @@ def test_every_width_shows_every_control_and_scrolls_downwards_alone(browser, tm
     assert shown.value(outside) == []
 
 
+@pytest.mark.parametrize("width", [320, 390])
+def test_on_a_phone_every_number_has_the_name_of_its_column_and_every_time_fits(browser, tmp_path, width):
+    shown = opened(browser, "run", tmp_path, width)
+    names = "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].slice(1).map((one) => %s))"
+    written = shown.value(names % "getComputedStyle(one, '::before').content")
+    heads = shown.value("[...document.querySelectorAll('thead th')].slice(1).map((one) => one.textContent)")
+    assert heads == ["generated, mean", "real, mean", "overlap area"]
+    assert written == [[f'"{head}"' for head in heads]] * 2
+    cut = """[...document.querySelectorAll(".notes")].filter((roll) => [...roll.querySelectorAll("text")]
+      .some((one) => one.getBoundingClientRect().right > roll.getBoundingClientRect().right + 0.5)).length"""
+    assert shown.value(cut) == 0 and shown.value("document.querySelectorAll('.notes text').length") > 10
+    shown.show(1280)
+    assert shown.value(names % "getComputedStyle(one, '::before').content") == [["none"] * 3] * 2, "its column is above"
+
+
 @pytest.mark.parametrize(("name", "least"), [("run", 15), ("sweep", 15), ("player", 8)])
 def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, tmp_path, name, least):
     shown = opened(browser, name, tmp_path, 390)

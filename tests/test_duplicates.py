@@ -168,7 +168,8 @@ def test_the_data_command_names_and_counts_files_with_the_same_notes(songs: Path
     lines = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     assert [line.get("same_as") for line in lines[:4]] == [None, "s0-a.mid", "s0-a.mid", None]
     assert "s3-c.mid has the notes of s3-a.mid" in err and err.count("has the notes of") == 8
-    assert ("the notes of another file", "8") in page._data(tmp_path / "data.jsonl")
+    for drops, told in ((True, "8 files left out: each holds"), (False, "8 files: each holds")):
+        assert ("repeated", f"{told} the notes of another") in page._data(tmp_path / "data.jsonl", drops)
     assert "training uses one of each" not in err
     assert main(["data", f"--data={songs}", "--config.data.duplicates=drop"]) == 0
     assert "training uses one of each, as duplicates=drop asks" in capsys.readouterr().err

@@ -128,9 +128,16 @@ def test_evaluate_finds_what_was_copied_from_the_training_data(run, folders, tmp
     workdir, _ = run
     path = min((folders / "train").glob("*.mid"))
     shutil.copy(path, tmp_path / "stolen.mid")
-    told = evaluate_lib.evaluate(workdir, str(tmp_path))["copies"]
+    scored = evaluate_lib.evaluate(workdir, str(tmp_path))
+    told, real = scored["copies"], scored["held_out_copies"]
     assert told["longest"]["name"] == "stolen.mid" and told["longest"]["piece"] == f"train/{path.name}"
     assert told["longest"]["length"] == told["median_notes"] == len(midi.read(path))
+    own = evaluate_lib.evaluate(workdir)
+    assert real == own["copies"] and "held_out_copies" not in own
+    assert real == json.loads((workdir / "samples" / "metrics.json").read_text())["held_out_copies"]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "longest run" in line)
+    whose = f"{len(midi.read(path))} notes, in stolen.mid; they match train/{path.name} from note 1; real pieces that"
+    assert whose in line and f"share up to {real['longest']['length']}, typically" in line
     hidden = folders.rename(folders.with_name("hidden"))
     try:
         capsys.readouterr()

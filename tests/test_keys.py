@@ -97,6 +97,11 @@ def found(notes: Notes) -> list[str]:
         ("b-moll", 10, MINOR),
         ("h-moll", 11, MINOR),
         ("F# moll", 6, MINOR),
+        ("H", 11, MAJOR),
+        ("h", 11, MAJOR),
+        ("Hm", 11, MINOR),
+        ("h minor", 11, MINOR),
+        ("H:dorian", 11, DORIAN),
         ("re mineur", 2, MINOR),
         ("ré mineur", 2, MINOR),
         ("Si bémol majeur", 10, MAJOR),
@@ -114,7 +119,7 @@ def test_keys_are_read_as_people_write_them(text, tonic, mode):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "H", "C##", "#", "1", "major", "D5", "D minor!", "D minor major", "ド", "h", "so", "dom7"]
+    "text", ["", "I", "C##", "#", "1", "major", "D5", "D minor!", "D minor major", "ド", "so", "dom7"]
 )
 def test_what_is_no_key_is_refused(text):
     with pytest.raises(UsageError, match=r"^key=.*expected a letter A to G.*such as F#, Bb minor or Dm"):

@@ -40,7 +40,7 @@ def recorded(workdir: Path) -> set[str]:
         ("Of a piece", [*metrics.NAMES, "copy"]),
         (
             "Of two sets of pieces",
-            [field.name for field in dataclasses.fields(metrics.Overlap)] + ["mean_overlap_area"],
+            [field.name for field in dataclasses.fields(metrics.Overlap)] + ["mean_overlap_area", "held_out_copies"],
         ),
         ("Of new bars", list(infill.MEASURES)),
     ],

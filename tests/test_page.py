@@ -230,7 +230,46 @@ def test_what_is_new_is_shaded_where_it_lies_and_told_in_words():
         assert "new-ground" not in text.split("</style>")[1] and "The model wrote these pieces" in text
 
 
+def test_the_last_time_of_a_roll_has_room_before_its_end():
+    for tenths in range(5, 3000, 7):
+        notes = from_seconds([60], [80], [0.0], [tenths / 10])
+        roll = svg.piano_roll(notes)
+        last = float(re.findall(r'<text x="([\d.]+)%" y="100%"', roll.notes)[-1]) / 100
+        assert (1 - last) * max(roll.width, svg.NARROWEST_PIXELS) >= svg.TIME_PIXELS - 1, (
+            tenths
+        )  # a place has four digits
+
+
+@pytest.mark.parametrize(("duplicates", "told"), [("drop", "1 file left out: it holds"), ("keep", "1 file: it holds")])
+def test_a_file_with_the_notes_of_another_is_told_in_words(workdir, duplicates, told):
+    outcomes = [{"path": name, "status": "kept", "code": "", "notes": 7} for name in ("a.mid", "b.mid")]
+    outcomes[1]["same_as"] = "a.mid"
+    (workdir / "data.jsonl").write_text("".join(json.dumps(one) + "\n" for one in outcomes))
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["data"]["duplicates"] = duplicates
+    (workdir / "config.json").write_text(json.dumps(settings))
+    text = page.write(workdir)[0].read_text()
+    assert f"<dt>repeated</dt><dd>{told} the notes of another</dd>" in text
+
+
 # Curves.
+
+
+def test_a_column_of_which_the_model_is_certain_is_told_and_not_drawn():
+    some = lines(3, pitch_nats=1.5, nats_per_note=2.0)
+    for one, nats in zip(some, np.repeat([0.2, 0.002, 1e-5], 2), strict=True):
+        one["instrument_nats"] = nats
+    text = html.unescape(page.html(a_page(lines=some)))
+    told = "Surprise at the instrument is not drawn: it is below 0.001 nats, as in music where every note has the same"
+    assert f"{told} instrument.</p>" in text and "<h3>Surprise at the pitch</h3>" in text
+    assert "<h3>Surprise at the instrument</h3>" not in text
+    assert len(numbers(text)["charts"]) == 3, "the script's numbers are those of what is drawn"
+    for one in some:
+        one["instrument_nats"] = curves.CERTAIN_NATS
+    text = page.html(a_page(lines=some))
+    assert "is not drawn" not in text and "<h3>Surprise at the instrument</h3>" in text
+    two = curves.certain(curves.other_curves(lines(2, pitch_nats=0.0, velocity_nats=1e-4)))
+    assert meanings.of_certain(two).startswith("Surprise at the pitch and velocity is not drawn: ")
 
 
 def test_a_curve_stands_where_its_values_are():
@@ -396,7 +435,8 @@ def test_the_page_tells_what_the_workdir_holds(workdir):
     text = path.read_text()
     assert path == workdir / "report.html" and left_out == []
     for told in (
-        "demo: builtin",
+        "<title>the built-in corpus: what the model learned</title>",
+        "<dt>name</dt><dd>demo</dd>",
         "2 epochs, 1.0 minutes",
         "1.5 in epoch 2",
         "1 kept, 0 recovered, 1 skipped",
@@ -422,6 +462,29 @@ def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
     for told in ("12 notes in a row, as in c.mid", "samples/seed0-000.wav", "3.5", "0.75"):
         assert told in text, told
     assert "the first 300 notes of each piece, beside held-out pieces" in text
+
+
+@pytest.mark.parametrize(
+    ("held_out", "told"),
+    [
+        (
+            {"pieces": 9, "median_notes": 12.6, "longest": {"name": "d.mid", "length": 20}},
+            "12 notes in a row, as in c.mid; real pieces that the model did not learn from share up to 20, typically "
+            "about 13</p>",
+        ),
+        (
+            {"pieces": 1, "median_notes": 8.0, "longest": {"name": "d.mid", "length": 8}},
+            "12 notes in a row, as in c.mid; a real piece that the model did not learn from shares 8</p>",
+        ),
+        ({"pieces": 9, "median_notes": 13.0, "longest": 20}, "12 notes in a row, as in c.mid</p>"),
+        ({}, "12 notes in a row, as in c.mid</p>"),
+    ],
+)
+def test_what_a_sample_shares_is_told_beside_what_real_pieces_share(workdir, held_out, told):
+    copy = {"length": 12, "piece": "c.mid", "at": 3, "own": 0}
+    found = {"samples": {"seed0-000": {"copy": copy}}, "held_out_copies": held_out}
+    (workdir / "samples" / "metrics.json").write_text(json.dumps(found))
+    assert told in page.write(workdir)[0].read_text()
 
 
 @pytest.mark.parametrize("name", ["samples/seed0-000.mid", "samples/metrics.json", "config.json"])
@@ -579,6 +642,16 @@ def test_in_a_browser_a_curve_tells_its_values_by_pointer_and_by_key(browser, tm
     dot = "Number.parseFloat(document.querySelector('.dot.train').getAttribute('cy'))"
     assert abs(shown.value(line) - shown.value(dot)) < 0.05  # the script's scale is the drawing's
     assert shown.complaints() == []
+
+
+def test_in_a_browser_the_player_and_the_words_below_it_give_one_length(browser, tmp_path):
+    for end, told, clock in ((36.96, "0:37.0", "0:37"), (36.94, "0:36.9", "0:36"), (59.951, "1:00.0", "1:00")):
+        notes = from_seconds([60, 62], [80, 80], [0.0, 30.0], [1.0, end - 30])
+        one = dataclasses.replace(sample("a", notes), new=((20.0, end),))
+        shown = opened(browser, a_page(samples=[one]), tmp_path / "report.html")
+        below = "document.querySelector('[aria-label=\"What is new\"]').textContent.trim()"
+        assert shown.value(below).endswith(f"to {told}")
+        assert shown.value("document.querySelector('.time').textContent") == f"0:00 / {clock}"
 
 
 def test_in_a_browser_hostile_names_do_nothing(browser, tmp_path):

@@ -408,6 +408,17 @@ def test_every_name_that_the_page_tells_is_one_of_a_column():
     assert told["at"] == {name: column for column, name in enumerate(COLUMNS)}
 
 
+def test_the_page_begins_with_what_it_is_to_a_listener():
+    model = tiny_events.model()
+    model.config.data.source = "/home/me/my tunes"
+    text = player.content(model).decode()
+    assert "<title>New music from my tunes</title>" in text and "<h1>New music from my tunes</h1>" in text
+    (lead,) = re.findall(r'<p class="lead">(.*?)</p>', text, re.S)
+    lead = " ".join(lead.split())
+    assert lead.startswith("New music, composed as it plays, by a model that learned from the music in my tunes. ")
+    assert lead.endswith(" parameters.") and lead.count("parameters") == 1
+
+
 def test_names_from_a_run_are_shown_as_text():
     model = tiny_events.model()
     model.config.name = model.config.data.source = "</title></script><img src=x onerror=alert(1)>"

@@ -65,6 +65,19 @@ def test_of_several_pieces_the_one_that_copies_most_is_named():
     assert sample_metrics.copied(pieces[2:3], ("empty",), MUSIC) == {}
 
 
+def test_the_longest_copy_is_said_beside_what_held_out_pieces_share(capsys):
+    found = sample_metrics.of([_piece(99), _moved(TRAINING[2][10:40], 3)], ["own", "copy"], MUSIC)
+    real = sample_metrics.copied(MUSIC.held_out, MUSIC.held_out_names, MUSIC)
+    sample_metrics.say(found)
+    sample_metrics.say(found | {"held_out_copies": real})
+    alone, beside = [line for line in capsys.readouterr().err.splitlines() if line.startswith("copies")]
+    assert alone.endswith("shared with the training data: 30 notes, in copy; they match c.mid from note 11")
+    longest, median = real["longest"]["length"], real["median_notes"]
+    assert 2 <= median <= longest < 10
+    of_real = f"real pieces that the model did not learn from share up to {longest}, typically about {median:.0f}"
+    assert beside == f"{alone}; {of_real}"
+
+
 def test_pieces_without_notes_are_left_out():
     empty = TRAINING[0][:0]
     found = sample_metrics.of([empty, _piece(98)], ["none", "some"], MUSIC)

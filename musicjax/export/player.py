@@ -7,14 +7,13 @@ writes, and midi_file.js, which saves it. Its weights are rounded to 16 bits.
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 
 import numpy as np
 
 from musicjax.errors import UsageError
 from musicjax.export import weights
 from musicjax.music import bar_position, instruments, keys
-from musicjax.report import page
+from musicjax.report import page, records
 from musicjax.store.model import Model
 
 # Instruments to choose from beside the notes' own, some of each kind.
@@ -47,7 +46,7 @@ def content(model: Model) -> bytes:
         page.environment()
         .get_template("player.html.j2")
         .render(
-            title=f"{model.config.name}: {Path(model.config.data.source).name}",
+            music=records.music_name(model.config.data.source),
             units=constants["units"],
             parameters=halves.size,
             keys=[

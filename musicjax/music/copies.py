@@ -99,6 +99,17 @@ def longest(notes: Notes, known: Known) -> Copy:
     return Copy(best // width + 1, known.names[piece], first - int(known.starts[piece]), own // width)
 
 
+def of_real_pieces(pieces: float, longest: float, median: float) -> str:
+    """What real pieces share that the model did not learn from, to judge other copies by: the part of a sentence.
+
+    Args:
+        pieces: how many there are; longest, median: of the lengths of their longest common runs, in notes.
+    """
+    if pieces == 1:
+        return f"a real piece that the model did not learn from shares {longest:,.0f}"
+    return f"real pieces that the model did not learn from share up to {longest:,.0f}, typically about {median:,.0f}"
+
+
 def _moves(notes: Notes) -> np.ndarray:
     """From each of N notes to the next: difference of onset and of pitch as one number; int64 [N - 1]."""
     pitch, onset, _ = on_grid(notes)

@@ -28,11 +28,12 @@ WORDS = {
     **dict.fromkeys(("dor", "dorian"), 2),
     **dict.fromkeys(("mix", "mixo", "mixolydian"), 3),
 }
-LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-KEY = re.compile(r"([A-G])(?:(#|♯|[ -]?sharp)|(b|♭|[ -]?flat))?[ :_-]*([a-z]*)", re.IGNORECASE)
-# Beside dur and moll, B is the note below H; do, re, mi are the notes of French, Italian and Spanish.
+LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11, "h": 11}
+KEY = re.compile(r"([A-H])(?:(#|♯|[ -]?sharp)|(b|♭|[ -]?flat))?[ :_-]*([a-z]*)", re.IGNORECASE)
+# H can only be B natural. Beside dur and moll, B is the note below it; do, re, mi are the notes of French, Italian and
+# Spanish.
 GERMAN = re.compile(r"(B(?!is|e?s)|[AC-H])(?:(is)|(e?s))?[ :_-]*(dur|moll)", re.IGNORECASE)
-GERMAN_LETTERS = LETTERS | {"b": 10, "h": 11}
+GERMAN_LETTERS = LETTERS | {"b": 10}
 SYLLABLES = {"do": 0, "ut": 0, "re": 2, "mi": 4, "fa": 5, "sol": 7, "la": 9, "si": 11}
 SYLLABLE = re.compile(
     rf"({'|'.join(SYLLABLES)})(?:(#|♯|[ -]?diesis|[ -]?diese|[ -]?sostenido)|(b|♭|[ -]?bemolle|[ -]?bemol))?"
@@ -96,8 +97,8 @@ def key_of(text: str) -> tuple[int, int]:
             return (tonics[found[1].lower()] + bool(found[2]) - bool(found[3])) % 12, mode
     if not found:
         raise UsageError(
-            f"key={text!r}: expected a letter A to G, followed by # or b if needed, and by its mode if that is not "
-            "major, such as F#, Bb minor or Dm"
+            f"key={text!r}: expected a letter A to G, or H for B natural, followed by # or b if needed, and by its "
+            "mode if that is not major, such as F#, Bb minor or Dm"
         )
     letter, sharp, flat, word = found.groups()
     raise UsageError(

@@ -13,6 +13,7 @@ SPLITS = {"train": "training", "valid": "validation"}
 # Fields of a line that are no measurement, and those that have a figure of their own.
 NOT_MEASURED = ("split", "epoch", "step", "trial", "seed", "dropout", "learning_rate", "seconds", "windows_per_second")
 DRAWN = ("loss", "accuracy", "majority_accuracy")
+CERTAIN_NATS = 1e-3  # below it the model is all but certain of a part of a note, and a curve would show nothing
 FEW_EPOCHS = 20  # a line of at most this many points shows each of them
 # What the notebook of the paper's authors printed (2018), for runs of these configs to be compared with.
 PAPER_CONFIGS = ("paper", "paper_code")
@@ -94,6 +95,11 @@ def other_curves(lines: list[dict]) -> dict[str, Curve]:
     fields = {field: None for line in lines if line["split"] == "valid" for field in line if field not in left_out}
     found = {field: over_epochs(lines, "valid", field) for field in fields}
     return {field: curve for field, curve in found.items() if curve is not None}
+
+
+def certain(found: dict[str, Curve]) -> list[str]:
+    """The fields of parts of a note whose surprise ends below CERTAIN_NATS, as where all notes have the same."""
+    return [field for field, curve in found.items() if field.endswith("_nats") and curve.mean[-1] < CERTAIN_NATS]
 
 
 def title(field: str) -> str:

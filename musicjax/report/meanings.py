@@ -34,6 +34,13 @@ class Meaning(NamedTuple):
     falls: bool
 
 
+def of_certain(fields: list[str]) -> str:
+    """What the page says in place of the curves of `curves.certain`; empty if there are none."""
+    parts = " and ".join(field.removesuffix("_nats") for field in fields)
+    same = f"it is below {curves.CERTAIN_NATS:g} nats, as in music where every note has the same {parts}"
+    return f"Surprise at the {parts} is not drawn: {same}." if fields else ""
+
+
 def of_field(field: str) -> Meaning:
     """Of a field of metrics.jsonl other than loss and accuracy."""
     if field in ("nats_per_note", "nats_per_frame"):

@@ -26,6 +26,7 @@ import numpy as np
 from musicjax import console, files
 from musicjax.console import printable
 from musicjax.errors import RunError
+from musicjax.music import copies
 from musicjax.music.metrics import MEANINGS
 from musicjax.report import curves, meanings, pieces, records, svg
 from musicjax.report.pieces import Sample
@@ -116,17 +117,24 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
     metrics = records.read_object(workdir / "samples" / "metrics.json", left_out)
     if names is None and part(metrics, "samples"):
         names = list(part(metrics, "samples"))
-    data = _data(workdir / "data.jsonl")
+    data = _data(workdir / "data.jsonl", part(settings, "data").get("duplicates") == "drop")
     generated, real = part(metrics, "generated"), part(metrics, "real")
-    source = Path(str(part(settings, "data").get("source", ""))).name or "music"
+    music = records.music_name(str(part(settings, "data").get("source", "")))
     count, others = metrics.get("compared_notes"), metrics.get("compared_with")
     return Page(
-        title=f"{settings.get('name', workdir.name)}: {source}",
+        title=f"{music}: what the model learned",
         facts=_facts(lines, settings, data, records.read_object(workdir / "init_from.json", left_out)),
         settings=settings,
         lines=lines,
         data=data,
-        samples=pieces.read(workdir / "samples", names, part(metrics, "samples"), left_out, "samples/"),
+        samples=pieces.read(
+            workdir / "samples",
+            names,
+            part(metrics, "samples"),
+            left_out,
+            "samples/",
+            _of_real_pieces(part(metrics, "held_out_copies")),
+        ),
         compared=[
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
@@ -135,6 +143,15 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
         if count and others
         else "",
     )
+
+
+def _of_real_pieces(copied: dict[str, Any]) -> str:
+    """What held-out pieces share with the training data, in words; empty where it is not recorded."""
+    count, median = curves.number(copied, "pieces"), curves.number(copied, "median_notes")
+    longest = curves.number(part(copied, "longest"), "length")
+    if count is None or median is None or longest is None:
+        return ""
+    return copies.of_real_pieces(count, longest, median)
 
 
 def _facts(
@@ -162,8 +179,12 @@ def _facts(
     return facts
 
 
-def _data(path: Path) -> list[tuple[str, str]]:
-    """What became of the files of the corpus: counts, then the most frequent reasons."""
+def _data(path: Path, drops: bool) -> list[tuple[str, str]]:
+    """What became of the files of the corpus: counts, then the most frequent reasons.
+
+    Args:
+        drops: whether the run left out the files that hold the notes of another.
+    """
     try:
         outcomes = [json.loads(line) for line in path.read_text(errors="replace").splitlines()]
         found = [(str(one["status"]), str(one.get("code", "")), int(one.get("notes", 0))) for one in outcomes]
@@ -173,7 +194,9 @@ def _data(path: Path) -> list[tuple[str, str]]:
     by_status = collections.Counter(status for status, _, _ in found)
     reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
-    rows += [("the notes of another file", f"{same:,}")] * (same > 0)
+    if same:
+        count, each = console.counted(same, "file"), "it holds" if same == 1 else "each holds"
+        rows.append(("repeated", f"{count}{' left out' if drops else ''}: {each} the notes of another"))
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
     return [
         (
@@ -188,7 +211,9 @@ def _data(path: Path) -> list[tuple[str, str]]:
 def html(page: Page) -> str:
     """The whole page."""
     style, script = text("page.css"), text("sound.js") + text("page.js")
-    charts, panels = _charts(page)
+    others = curves.other_curves(page.lines)
+    certain = curves.certain(others)
+    charts, panels = _charts(page, {field: curve for field, curve in others.items() if field not in certain})
     cards = [pieces.card(sample) for sample in page.samples]
     players = list(pieces.players(cards))
     numbers = {
@@ -205,6 +230,7 @@ def html(page: Page) -> str:
             any_sound=any(file.endswith(pieces.SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
+            not_drawn=meanings.of_certain(certain),
             unit_of_surprise=meanings.NATS if "nats" in curves.loss_field(page.lines)[1] else "",
             meanings=MEANINGS,
             settings=_by_part(page.settings),
@@ -217,8 +243,8 @@ def html(page: Page) -> str:
     )
 
 
-def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
-    """(loss and accuracy, what else was measured in validation)."""
+def _charts(page: Page, others: dict[str, curves.Curve]) -> tuple[list[Chart], list[Chart]]:
+    """(loss and accuracy, what else was measured in validation); others: the latter by their fields."""
     field, unit = curves.loss_field(page.lines)
     meaning, constant = records.accuracy_meaning(page.settings)
     share = curves.majority(page.lines)
@@ -229,7 +255,7 @@ def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
         baseline = None if share is None else (constant, share)
         charts.append(svg.chart("Accuracy", sentence, meaning, accuracy, baseline))
     panels = []
-    for field, curve in curves.other_curves(page.lines).items():
+    for field, curve in others.items():
         title, of, sentence, falls = meanings.of_field(field)
         panels.append(svg.chart(title, sentence, of, {"valid": curve}, falls=falls))
     return charts, panels

@@ -56,13 +56,19 @@ def real_piece_path(folder: Path, name: str) -> Path:
 
 
 def read(
-    folder: Path, names: list[str] | None, metrics: dict[str, Any], left_out: list[str], place: str
+    folder: Path,
+    names: list[str] | None,
+    metrics: dict[str, Any],
+    left_out: list[str],
+    place: str,
+    shared_by_real_pieces: str = "",
 ) -> list[Sample]:
     """The pieces of a folder, in the order of the names; None: all. Adds what cannot be read to `left_out`.
 
     Args:
         metrics: of each piece, as `sample_metrics.of` gives them, and the real piece beside it.
         place: what the page's links begin with, empty or ending with /.
+        shared_by_real_pieces: what their copies are to be judged by, the part of a sentence; may be empty.
     """
     by_name = {path.stem: path for path in sorted(folder.glob("*.mid"))}
     paths = [by_name[name] for name in (by_name if names is None else names) if name in by_name]
@@ -79,6 +85,7 @@ def read(
         copy, told = own.pop("copy", None), ""
         if isinstance(copy, dict) and copy.get("length"):
             told = f"{copy['length']} notes in a row, as in {copy.get('piece')}"
+            told += f"; {shared_by_real_pieces}" if shared_by_real_pieces else ""
         real = _real_piece(real_piece_path(folder, path.stem), own.pop("real_piece", None), left_out, place)
         samples.append(Sample(path.stem, notes, _files(path, place), own, told, real_piece=real))
     return samples
@@ -126,7 +133,7 @@ def card(sample: Sample) -> dict[str, Any]:
 
 def _clock(seconds: float) -> str:
     """Minutes and seconds, to a tenth: 83.04 -> "1:23.0"."""
-    tenths = round(10 * seconds)
+    tenths = (round(1000 * seconds) + 50) // 100  # from the milliseconds that the player has, which rounds the same way
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 

@@ -63,6 +63,11 @@ def part(values: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def music_name(source: str) -> str:
+    """A data source as a title names it: a folder without those above it."""
+    return "the built-in corpus" if source == "builtin" else Path(source).name or "music"
+
+
 def accuracy_meaning(settings: dict[str, Any]) -> tuple[str, str]:
     """`config.accuracy_meaning` for a config as it lies in a workdir; plain words where it does not tell."""
     try:

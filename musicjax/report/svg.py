@@ -26,6 +26,8 @@ VELOCITY_SHADES = 128 // roll.VELOCITY_STEP
 # A second is at least this wide, as far as the greatest width allows; the reader scrolls to what does not fit.
 SECOND_PIXELS, MOST_PIXELS = 12, 20_000
 LABEL_PIXELS = 60
+# The narrowest a roll is drawn, on a phone 320 pixels wide, and the room that a time takes there.
+NARROWEST_PIXELS, TIME_PIXELS = 230, 36
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ def piano_roll(notes: Notes, new: Sequence[tuple[float, float]] = ()) -> Roll:
     times = "".join(
         f'<text x="{percent(at / seconds)}" y="100%" dx="2" dy="15">{int(at // 60)}:{int(at % 60):02d}</text>'
         for at in _times(seconds, max(width, 360) // LABEL_PIXELS)
+        if (1 - at / seconds) * max(width, NARROWEST_PIXELS) >= TIME_PIXELS
     )
     marks = "".join(
         f'<rect class="new-ground" x="{percent(begin / seconds)}" width="{percent((end - begin) / seconds)}" '
@@ -288,4 +291,4 @@ def _times(seconds: float, most: int) -> list[float]:
     """Whole seconds to be labelled, from 0 on."""
     steps = [part * 60**power for power in (0, 1, 2) for part in (1, 2, 5, 10, 15, 30)]
     step = next((step for step in steps if seconds / step <= most), seconds / most)
-    return [k * step for k in range(int(seconds / step) + 1) if k * step < 0.95 * seconds]
+    return [k * step for k in range(int(seconds / step) + 1)]

@@ -32,7 +32,8 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
     Returns:
         {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows" or "frames", "pieces", "data",
         "epoch", "checkpoint"}; where the data are notes also "music": the mean of each metric over the pieces, and
-        "copies": what they share with the training data, if those are at hand.
+        "copies": what they share with the training data, if those are at hand, and for other data "held_out_copies":
+        the same of the pieces that the run held out.
 
     Raises:
         UsageError, RunError: as for training and generating.
@@ -107,8 +108,13 @@ def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[s
         return {}
     found: dict[str, Any] = {"music": sample_metrics.of_data(music.held_out)}
     known = music if workdir is None else _training_music(model, workdir)
-    if known is not None and (copies := sample_metrics.copied(music.held_out, music.held_out_names, known)):
-        found["copies"] = copies
+    if known is None or not (copied := sample_metrics.copied(music.held_out, music.held_out_names, known)):
+        return found
+    found["copies"] = copied
+    if workdir is not None:
+        real = sample_metrics.copied(known.held_out, known.held_out_names, known)
+        sample_metrics.say_copy(copied["longest"], real)
+        found |= {"held_out_copies": real} if real else {}
     return found
 
 

@@ -104,13 +104,21 @@ def say(found: dict[str, Any]) -> None:
             "metrics",
             f"mean overlap with {which}: {area:.2f} of 1, by the first {console.counted(count, 'note')} of each",
         )
-    copied = [(sample["copy"]["length"], name, sample["copy"]) for name, sample in found["samples"].items()]
-    if copied:
-        length, name, copy = max(copied, key=lambda one: one[0])
-        whose = f"; they match {copy['piece']} from note {copy['at'] + 1}" if length else ""
-        console.say(
-            "copies", f"longest run shared with the training data: {console.counted(length, 'note')}, in {name}{whose}"
-        )
+    samples = found["samples"]
+    if samples:
+        name = max(samples, key=lambda one: samples[one]["copy"]["length"])
+        say_copy({"name": name, **samples[name]["copy"]}, found.get("held_out_copies", {}))
+
+
+def say_copy(longest: dict[str, Any], held_out: dict[str, Any]) -> None:
+    """Prints the longest copy beside what held-out pieces share, as `copied` gives both; held_out may be empty."""
+    length, real = longest["length"], ""
+    whose = f"; they match {longest['piece']} from note {longest['at'] + 1}" if length else ""
+    if held_out:
+        of_all = (held_out["pieces"], held_out["longest"]["length"], held_out["median_notes"])
+        real = f"; {copies.of_real_pieces(*of_all)}"
+    run = f"{console.counted(length, 'note')}, in {longest['name']}"
+    console.say("copies", f"longest run shared with the training data: {run}{whose}{real}")
 
 
 def spread(pieces: list[T], most: int) -> list[T]:

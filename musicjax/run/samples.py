@@ -53,6 +53,8 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
         told = _record(found, recorder, step)
         for name, real in beside.items():
             found["samples"][name]["real_piece"] = real.told
+        if real_copies := sample_metrics.copied(music.held_out, music.held_out_names, music):
+            found["held_out_copies"] = real_copies
         sample_metrics.write(found, workdir / "samples" / "metrics.json")
         sample_metrics.say(found)
     _draw(pieces, names, recorder, step)

@@ -59,7 +59,11 @@ document.querySelectorAll(".plot").forEach((plot, number) => {
 
 // Players: one sounds at a time; each keeps its place.
 
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+// Whole seconds of what the page gives to a tenth elsewhere: 36.96 is 37.0 there, and so 0:37 here.
+const clock = (seconds) => {
+  const whole = Math.floor((Math.round(1000 * seconds) + 50) / 1000);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+};
 const AHEAD_SECONDS = 1.5; // a hidden page's timer fires once a second
 let sounding = null;
 
