@@ -5,10 +5,11 @@
 
 A folder with train/, valid/ and test/ keeps its split. In any other, the pieces are sorted by name: the first 6/7
 train, the next 1/14 validate and the last 1/14 test, which makes 600, 50 and 50 of POP909's songs 001 to 700. Bins are
-learned from the training pieces. Every note of a test piece but the first is predicted from those before it; nats are
-summed over interval, pitch, duration and velocity and averaged over notes; lower is better. The network is trained, or
-restored if --runs has it. The validation pieces choose its epoch, and the contexts and smoothing of the n-grams
-(benchmarks/ngrams.py). --epochs and --units make a quick try.
+learned from the training pieces. Every note of a test piece and the piece's end is predicted from the notes before it;
+nats are summed over interval, instrument, pitch, duration and velocity and averaged over notes and ends, which
+test_notes counts together; lower is better. The network is trained, or restored if --runs has it. The validation
+pieces choose its epoch, and the contexts and smoothing of the n-grams (benchmarks/ngrams.py). --epochs and --units
+make a quick try.
 
 Prints a table, the validation nats of the network by epoch and, as its last line, one JSON object
 {model: {"nats_per_note", "interval", "pitch", "duration", "velocity"}, ..., "below_best_ngram": share}.
@@ -115,7 +116,7 @@ def of_network(config: Config, workdir: Path) -> dict[str, Any]:
         "minutes_of_training_steps": round(minutes, 1),
         "best_epoch": metadata.best_epoch,
         "epochs": metadata.epoch,
-        "test_notes": scores["notes"],
+        "test_notes": scores["notes"] + scores["ends"],  # what nats are averaged over
         "curve": [round(line["loss"], 4) for line in lines if line["split"] == "valid"],
     }
 

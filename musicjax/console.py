@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
@@ -165,6 +165,11 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
 def counted(count: int, one: str, several: str = "") -> str:
     """A count and what is counted, such as "1 note" or "1,204 notes"; several: the plural, if it is not one + s."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def each_counted(counts: Mapping[str, int]) -> str:
+    """Counts by their units in the plural, such as "1,204 notes and 1 end"; without those that are 0."""
+    return " and ".join(counted(count, unit.removesuffix("s")) for unit, count in counts.items() if count)
 
 
 def duration(seconds: float) -> str:

@@ -332,6 +332,11 @@ def test_what_is_counted_has_its_plural(count, words, text):
     assert console.counted(count, *words) == text
 
 
+def test_several_counts_are_one_text_without_those_that_are_0():
+    assert console.each_counted({"notes": 1204, "ends": 1}) == "1,204 notes and 1 end"
+    assert console.each_counted({"notes": 1, "ends": 0}) == "1 note"
+
+
 # Counts that are never 1.
 SEVERAL = {
     "copies.py: {len(pieces)} pieces",

@@ -119,7 +119,9 @@ def test_evaluate_shows_how_far_it_is_and_what_it_scores(run, folders, monkeypat
     monkeypatch.setattr(console, "SOON_SECONDS", -1)
     told = evaluate_lib.evaluate(run[0], folders / "test")
     said = capsys.readouterr().err
-    assert f"scoring  {told['notes']:,} notes\n" in said
+    pieces = [midi.read(path) for path in (folders / "test").glob("*.mid")]
+    assert told["notes"] == sum(map(len, pieces)) and told["ends"] == told["pieces"] == len(pieces)
+    assert f"scoring  {told['notes']:,} notes and {told['ends']} ends\n" in said
     for label in ("rows", "metrics", "copies"):
         assert f"{label:<9}1 of 2 pieces, 0:0" in said
 

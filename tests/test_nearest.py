@@ -51,6 +51,13 @@ def test_each_kind_of_change_is_counted(changes, words):
     assert line.endswith(f"notes become the nearest that the model knows: {words}")
 
 
+def test_several_pieces_are_told_in_the_words_of_one():
+    odd = piece(duration_beats=np.full(80, 1.1)), piece(velocity=np.full(80, 61, np.int16)), piece()
+    found = [nearest.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
+    words = "of 240 notes become the nearest that the model knows: duration of 80; velocity of 80"
+    assert nearest.told(found, BINS) == [f"160 {words}"] and nearest.told(found[2:], BINS) == []
+
+
 def test_silences_are_told():
     late = piece().onset_beats + np.where(np.arange(80) < 40, 0, 400.0)
     assert said(piece(onset_beats=late)) == ["shortens 1 silence to 1 quarter notes, the longest interval"]

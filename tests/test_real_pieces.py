@@ -107,7 +107,8 @@ def test_real_pieces_are_spread_over_the_held_out_pieces_and_differ(tmp_path: Pa
     music = music_of(held_out=10)
     found = written(tmp_path, [tune(k, 19) for k in range(4)], music)
     assert [one.told["piece"] for one in found.values()] == ["h0.mid", "h3.mid", "h6.mid", "h9.mid"]
-    assert all(one.told == {"piece": one.told["piece"], "whole": False, "held_out": True} for one in found.values())
+    told = {"whole": False, "held_out": True, "beginning_trains": False}
+    assert all(one.told == {"piece": one.told["piece"], **told} for one in found.values())
     assert sorted(path.name for path in (tmp_path / "real").iterdir()) == [f"real-00{k}.mid" for k in range(4)]
     for number, (name, one) in zip((0, 3, 6, 9), found.items(), strict=True):
         read = midi.read(pieces.real_piece_path(tmp_path, name))
@@ -131,9 +132,17 @@ def test_a_piece_that_is_not_cut_is_told_to_be_whole_in_words_that_json_has(tmp_
 
 def test_without_held_out_pieces_they_are_training_pieces_and_without_any_there_are_none(tmp_path: Path) -> None:
     found = written(tmp_path, [tune(9)], music_of(held_out=0))
-    assert found["seed0-000"].told == {"piece": "t0.mid", "whole": True, "held_out": False}
+    told = {"piece": "t0.mid", "whole": True, "held_out": False, "beginning_trains": False}
+    assert found["seed0-000"].told == told
     for samples, music in (([tune(9)], music_of(0, 0)), ([], music_of(2)), ([NONE], music_of(2))):
         assert written(tmp_path / "none", samples, music) == {} and not (tmp_path / "none").exists()
+
+
+def test_the_end_of_a_piece_whose_beginning_trains_is_told_to_be_one(tmp_path: Path) -> None:
+    music = music_of(held_out=2)
+    music = dataclasses.replace(music, held_out_names=("t0.mid (end)", "unknown.mid (end)"))
+    found = written(tmp_path, [tune(1), tune(2)], music)
+    assert [one.told["beginning_trains"] for one in found.values()] == [True, False]
 
 
 def test_a_sample_without_notes_has_none_and_the_others_keep_theirs(tmp_path: Path) -> None:
@@ -197,6 +206,10 @@ def test_the_page_plays_a_real_piece_beside_its_sample_and_says_what_it_is(workd
         (
             {"piece": "a.mid", "whole": True, "held_out": False},
             "<p>a.mid, a real piece that the model learned from</p>",
+        ),
+        (
+            {"piece": "a.mid (end)", "whole": True, "held_out": True, "beginning_trains": True},
+            "<p>a.mid (end), the end of a real piece whose beginning the model learned from</p>",
         ),
         ({"piece": "<img src=x>&'\"", "whole": False}, "&lt;img src=x&gt;&amp;&#39;&#34;"),
         (

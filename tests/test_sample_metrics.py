@@ -51,6 +51,20 @@ def test_pieces_are_compared_by_the_same_number_of_notes():
     assert long["samples"]["x"] != short["samples"]["x"], "a sample's own metrics are of all of it"
 
 
+@pytest.mark.parametrize(
+    ("held_out_names", "words"),
+    [
+        ((), "training pieces"),
+        (("w", "x"), "held-out pieces"),
+        (("w", "a.mid (end)"), "held-out pieces and the held-out ends of training pieces"),
+        (("a.mid (end)", "b.mid (end)"), "the held-out ends of training pieces"),
+    ],
+)
+def test_what_the_samples_are_compared_with_is_named(held_out_names, words):
+    music = Music(TRAINING, MUSIC.names, MUSIC.held_out[: len(held_out_names)], held_out_names)
+    assert sample_metrics.of([_piece(3)], ["x"], music)["compared_with"] == words
+
+
 @pytest.mark.parametrize("held_out", [[], [_piece(10)]])
 def test_without_real_pieces_there_is_no_overlap(held_out):
     alone = Music(TRAINING[:1], ("a.mid",), held_out, tuple("x" * len(held_out)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from musicjax.encodings import encoding
 from musicjax.encodings.encoding import Dataset
 from musicjax.errors import RunError
 from musicjax.main import main
-from musicjax.music import learned_bins, midi, note_matrix
+from musicjax.music import copies, learned_bins, midi, note_matrix
 from musicjax.music.notes import Notes, from_beats, from_seconds
 from tests import tiny_runs
 
@@ -80,6 +81,37 @@ def test_the_end_of_one_piece_is_held_out_after_a_gap_of_a_window(tmp_path: Path
     assert 0 <= ends.onset_beats[0] < 4
     np.testing.assert_allclose(ends.onset, ends.onset_beats * 60 / ends.bpm, rtol=1e-6)
     assert (ends.onset_beats[0] - piece().onset_beats[SIZE - len(ends)]) % 4 == pytest.approx(0)
+
+
+def test_where_windows_are_split_what_no_training_window_has_or_predicts_is_held_out(tmp_path: Path, capsys) -> None:
+    source, rng = write(tmp_path / "three", a=SIZE), np.random.default_rng(1)
+    for name in ("b", "c"):
+        midi.write(dataclasses.replace(piece(), pitch=rng.permutation(piece().pitch)), source / f"{name}.mid")
+    changes = {"data.split": "windows", "data.validation_fraction": 0.5}
+    data = encoding.of(tiny_runs.config_of(source, "notes", **changes)).dataset()
+    trained, _ = rows_seen(data, WINDOW)
+    music, held = data.validation.music, len(data.training.rows) - len(trained)
+    assert music is not None and trained == set(range(len(trained)))
+    assert data.validation.rows.starts[0] + WINDOW == len(trained), "the first target"
+    assert (music.names, music.held_out_names) == (("a.mid", "b.mid"), ("b.mid (end)", "c.mid"))
+    assert sum(map(len, music.training)) == len(trained) and sum(map(len, music.held_out)) == held
+    assert music.compared_with == "held-out pieces and the held-out ends of training pieces"
+    assert copies.longest(midi.read(source / "a.mid"), music.known).length == SIZE
+    assert copies.longest(midi.read(source / "c.mid"), music.known).length < 10, "no copy of what does not train"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("split")]
+    told = f"the last {held} of {3 * SIZE} notes validate: 1 piece and the end of b.mid, whose beginning trains"
+    assert line.endswith(told)
+
+
+@pytest.mark.parametrize("row", [0, 1, 4, 5, 6, 9, 20])
+def test_a_list_of_pieces_is_divided_at_a_row(row: int) -> None:
+    corpus = _corpus_of_copies(3)
+    parts = split.at_row(corpus, row)
+    assert parts.rows_that_train.tolist() == [index < row for index in range(len(corpus.notes))]
+    assert all(
+        corpus.offsets[piece] <= first < end <= corpus.offsets[piece + 1]
+        for first, end, piece in zip(parts.offsets[:-1], parts.offsets[1:], parts.piece, strict=True)
+    )
 
 
 def test_bins_and_scaling_are_of_the_beginning_alone(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from musicjax.music.notes import Notes
 
 # Training notes among which copies are looked for.
 MOST_KNOWN_NOTES = 3_000_000
+# What follows the name of a piece where its end is meant.
+END = " (end)"
 # What a part is used for.
 TRAINING, VALIDATION, NOTHING = range(3)
 # With fewer different pieces that train, none can be held out of them; and the fewest and the most that are.
@@ -63,6 +65,22 @@ class Parts:
 def whole_pieces(offsets: np.ndarray, use: np.ndarray) -> Parts:
     """Each piece as one part: piece p has rows[offsets[p]:offsets[p + 1]], int64 [P + 1], and its use, [P]."""
     return Parts(offsets, use.astype(np.int8), np.arange(len(use)))
+
+
+def at_row(corpus: Corpus, row: int) -> Parts:
+    """All pieces as one list of notes, of which those before a row train and the others validate. Says so."""
+    row = min(row, int(corpus.offsets[-1]))
+    offsets = np.union1d(corpus.offsets, row)
+    piece = np.searchsorted(corpus.offsets, offsets[:-1], side="right") - 1
+    found = Parts(offsets, np.where(offsets[:-1] < row, TRAINING, VALIDATION).astype(np.int8), piece)
+    validated = piece[found.validates]
+    is_divided = np.isin(validated, piece[found.trains])
+    told = [console.counted(int((~is_divided).sum()), "piece")] * (not is_divided.all())
+    told += [f"the end of {corpus.names[p]}, whose beginning trains" for p in validated[is_divided].tolist()]
+    if told:
+        total = int(corpus.offsets[-1])
+        console.say("split", f"the last {total - row:,} of {total:,} notes validate: {' and '.join(told)}")
+    return found
 
 
 def without_tests(corpus: Corpus) -> Corpus:
@@ -205,6 +223,20 @@ class Music:
     held_out: list[Notes]
     held_out_names: tuple[str, ...]
 
+    def is_end(self, name: str) -> bool:
+        """Whether a name is that of the held-out end of a piece whose beginning trains."""
+        return name.endswith(END) and name in self.held_out_names and name.removesuffix(END) in self.names
+
+    @property
+    def compared_with(self) -> str:
+        """What generated music is compared with, in words: what is held out, or what trains if nothing is."""
+        ends = [self.is_end(name) for name in self.held_out_names]
+        if not ends:
+            return "training pieces"
+        if all(ends):
+            return "the held-out ends of training pieces"
+        return "held-out pieces" + " and the held-out ends of training pieces" * any(ends)
+
     @functools.cached_property
     def known(self) -> copies.Known:
         """The training pieces, ready to be searched for copies."""
@@ -223,7 +255,7 @@ def music_of(corpus: Corpus, parts: Parts) -> Music:
     for index, (use, piece) in enumerate(zip(parts.use.tolist(), parts.piece.tolist(), strict=True)):
         first, end = (parts.offsets[index : index + 2] - corpus.offsets[piece]).tolist()
         name, notes = corpus.names[piece], corpus.piece(piece)[first:end]
-        sides[use].append((f"{name} (end)", _from_its_measure(notes)) if first and len(notes) else (name, notes))
+        sides[use].append((f"{name}{END}", _from_its_measure(notes)) if first and len(notes) else (name, notes))
     (names, training), (names_apart, apart) = (
         (tuple(name for name, _ in side), [notes for _, notes in side]) for side in sides[:NOTHING]
     )

@@ -154,7 +154,8 @@ class Encoding(Protocol):
         ...
 
     def count(self, scored: ScoringSet) -> dict[str, int]:
-        """How much is scored, such as {"notes": 100}."""
+        """How much is scored, by unit; the metrics are means over their sum, such as over 102 of {"notes": 100,
+        "ends": 2}."""
         ...
 
     def metrics(self, validation: Validation) -> dict[str, float]:

@@ -30,6 +30,7 @@ from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
 from musicjax.music import bar_position, form, keys, learned_bins, longest_match, nearest, note_bins, note_rows
+from musicjax.music.nearest import Changes
 from musicjax.music.note_bins import (
     BAR_POSITION,
     BARS_LEFT,
@@ -141,26 +142,25 @@ class EventEncoding(Encoding):
         learned = (
             self if self.bins is not None else EventEncoding(self.config, learned_bins.learn(music.training, keep))
         )
-        rows, is_nearest = learned._rows(corpus)
+        rows, changes = learned._rows(corpus)
         offsets = learned._with_edges(parts, corpus)
         learns = learned._windows(rows, offsets, parts.trains)
         validated = sequences.streams(rows, offsets, parts.validates)
-        predicted = int(validated.weight.sum())
-        if not len(learns.starts) or not predicted:
+        if not len(learns.starts) or not validated.weight.any():
             raise RunError(
                 f"data source {data.source}: no training or validation piece has more than one note; add files"
             )
         bins = learned._bins
         console.say(
             "events",
-            f"{int(parts.rows_that_train.sum()):,} to train in {console.counted(len(learns.starts), 'window')} of up "
-            f"to {data.window}, {predicted:,} to validate; bins: {len(bins.interval)} intervals, {len(bins.duration)} "
-            f"durations, {len(bins.velocity)} velocities, {bins.steps_per_beat} steps a quarter note, meters "
+            f"{console.counted(int(parts.rows_that_train.sum()), 'note')} to train in "
+            f"{console.counted(len(learns.starts), 'window')} of up to {data.window}, "
+            f"{console.each_counted(learned.count(validated))} to validate; bins: {len(bins.interval)} intervals, "
+            f"{len(bins.duration)} durations, {len(bins.velocity)} velocities, "
+            f"{bins.steps_per_beat} steps a quarter note, meters "
             f"{' '.join(bar_position.text_of(*meter) for meter in bins.meters)}",
         )
-        _say_nearest(is_nearest)
-        learned._say_instruments("events", corpus.notes.program)
-        learned._say_silences(corpus)
+        learned._say_changes(corpus, changes)
         majority = _commonest(rows[np.repeat(parts.trains, np.diff(offsets))], validated, bins.predicted)
         scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
@@ -172,14 +172,12 @@ class EventEncoding(Encoding):
                 f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         corpus, _ = load.load(data, tests=True)
-        rows, is_nearest = self._rows(corpus)
+        rows, changes = self._rows(corpus)
         whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
         streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
         if not streams.weight.any():
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
-        _say_nearest(is_nearest)
-        self._say_instruments("events", corpus.notes.program)
-        self._say_silences(corpus)
+        self._say_changes(corpus, changes)
         return Scored(
             streams, len(corpus), _commonest(rows, streams, self._bins.predicted), "all", split.all_held_out(corpus)
         )
@@ -191,7 +189,9 @@ class EventEncoding(Encoding):
 
     def count(self, scored: Any) -> dict[str, int]:
         """As `Encoding.count`."""
-        return {"notes": int(scored.weight.sum())}
+        targets = np.asarray(scored.rows)[np.asarray(scored.seen)[np.asarray(scored.weight) > 0] + 1]
+        ends = int(note_rows.is_edge(targets, self._bins).sum())
+        return {"notes": len(targets) - ends, "ends": ends}
 
     def metrics(self, validation: Validation) -> dict[str, float]:
         """The negative log-likelihood of a note, and of each of its columns."""
@@ -390,13 +390,16 @@ class EventEncoding(Encoding):
         """What trains and what validates."""
         return split.parts(corpus, self.config.data, corpus.offsets, 1)
 
-    def _rows(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-        """(all pieces as rows, uint8 [N, C]; which of the notes have a bin that is only the nearest, bool)."""
-        match, edges = self._own.match_share > 0, int(self._bins.has_form)
+    def _rows(self, corpus: Corpus) -> tuple[np.ndarray, list[Changes]]:
+        """(all pieces as rows, uint8 [N, C]; what they change of each piece)."""
+        match, made, changes = self._own.match_share > 0, [], []
         with console.each("rows", range(len(corpus)), "pieces") as pieces:
-            made = [note_rows.encode(corpus.piece(p), self._bins, match) for p in pieces]
-        notes = [is_nearest[edges : len(is_nearest) - edges] for _, is_nearest in made]
-        return np.concatenate([rows for rows, _ in made]), np.concatenate(notes)
+            for p in pieces:
+                notes = corpus.piece(p)
+                rows, is_nearest = note_rows.encode(notes, self._bins, match)
+                made.append(rows)
+                changes.append(nearest.changes(notes, rows, is_nearest, self._bins))
+        return np.concatenate(made), changes
 
     def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
         """Where the rows of each part begin, edges included: int64 [Q + 1], from `parts.offsets`, which count notes."""
@@ -406,8 +409,12 @@ class EventEncoding(Encoding):
         inside = parts.offsets > corpus.offsets[piece]  # a part within a piece begins after its edge
         return parts.offsets + 2 * piece + inside
 
-    def _say_silences(self, corpus: Corpus) -> None:
-        """Says how many silences are shorter in the rows, and before how many pieces they leave out whole bars."""
+    def _say_changes(self, corpus: Corpus, changes: list[Changes]) -> None:
+        """Says what the rows change of notes and instruments, how many silences they shorten, and before how many
+        pieces they leave out whole bars."""
+        for line in nearest.told(changes, self._bins):
+            console.say("events", line)
+        self._say_instruments("events", corpus.notes.program)
         found = [note_rows.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
@@ -431,17 +438,6 @@ def _room(rows: np.ndarray) -> tuple[int, int]:
     if rows.shape[1] > INSTRUMENT:
         pitch = pitch[rows[:, INTERVAL] != EDGE]
     return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
-
-
-def _say_nearest(is_nearest: np.ndarray) -> None:
-    """Says how many notes, bool [N], have a time or velocity off the grid of the bins."""
-    if is_nearest.any():
-        count, share = int(is_nearest.sum()), is_nearest.mean()
-        console.say(
-            "events",
-            f"{count:,} of {len(is_nearest):,} notes ({share:.1%}) lie off the grid and move to the nearest time, "
-            "velocity or meter on it",
-        )
 
 
 def _commonest(learned: np.ndarray, streams: Streams, predicted: Sequence[int]) -> float:

@@ -93,7 +93,8 @@ class NoteEncoding(Encoding):
         columns = _columns(self.config)
         unscaled = np.concatenate([note_matrix.values(corpus.piece(p), columns) for p in range(len(corpus))])
         parts = self._parts(corpus)
-        train, validation, in_training = _split(corpus, data, parts)
+        train, validation = _split(corpus, data, parts)
+        in_training = parts.rows_that_train
         for name, starts in (("training", train), ("validation", validation)):
             if not len(starts):
                 raise RunError(
@@ -201,30 +202,32 @@ class NoteEncoding(Encoding):
         return [piece.after_beat(float(primer.onset_beats[-1]), primer) for piece in pieces]
 
     def _parts(self, corpus: Corpus) -> Parts:
-        """What trains and what validates; where windows are split, not pieces, all is for training."""
+        """What trains and what validates; where windows are split, what a training window has or predicts trains.
+
+        Raises:
+            UsageError: windows are to be split, and the source has folders that divide its pieces.
+        """
         data, own = self.config.data, self.config.data.own
         if own.split == "windows":
+            if folders(corpus.names) is not None:
+                raise UsageError(
+                    f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': "
+                    "expected --config.data.split=piece, or the files in one folder"
+                )
             duplicates.say(corpus, "copies may be on both sides, as split=windows divides windows, not pieces")
-            return split.whole_pieces(corpus.offsets, np.full(len(corpus), split.TRAINING))
+            train, _ = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
+            return split.at_row(corpus, len(train) + data.window)
         return split.parts(corpus, data, corpus.offsets, data.window, advice="use --config.data.split=windows, ")
 
 
-def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts of training and of validation windows, and which rows training sees, bool [N]."""
+def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+    """Starts of training and of validation windows."""
     if data.own.split == "windows":
-        if folders(corpus.names) is not None:
-            raise UsageError(
-                f"data source {data.source} has folders train/ and valid/, and config.data.split='windows': expected "
-                "--config.data.split=piece, or the files in one folder"
-            )
-        train, validation = windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
-        in_training = np.arange(len(corpus.notes)) <= (train[-1] if len(train) else 0) + data.window
-    else:
-        train, validation = (
-            windows_lib.starts_inside(parts.offsets, chosen, data.window) for chosen in (parts.trains, parts.validates)
-        )
-        in_training = parts.rows_that_train
-    return train, validation, in_training
+        return windows_lib.starts_of_list(len(corpus.notes), data.validation_fraction, data.window)
+    train, validation = (
+        windows_lib.starts_inside(parts.offsets, chosen, data.window) for chosen in (parts.trains, parts.validates)
+    )
+    return train, validation
 
 
 def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:

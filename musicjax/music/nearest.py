@@ -6,6 +6,8 @@ Shape legend: N notes, R rows, N + 2 with edges or N without, C columns of `note
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,32 +22,27 @@ FAR_STEPS = 1 / 8
 NAMED = 4
 
 
+class Changes(NamedTuple):
+    """What of the N notes of a piece is another in its rows; they are in the order of the rows.
+
+    Attributes:
+        by_beats: float64 [N], quarter notes by which the onset moves, 0 or more.
+        others: what else can change, by name: bool [N].
+        is_changed: bool [N], whether anything changes.
+    """
+
+    by_beats: np.ndarray
+    others: dict[str, np.ndarray]
+    is_changed: np.ndarray
+
+
 def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) -> list[str]:
     """What `note_rows.encode` changed of a piece, a line for each kind of change; instruments apart.
 
     Args:
         rows, is_nearest: [R, C] and bool [R], as `note_rows.encode` gives them.
     """
-    edges = slice(1, -1) if bins.has_form and len(rows) else slice(None)
-    rows, is_nearest = rows[edges], is_nearest[edges]
-    order, step = note_rows.in_rows(notes, bins)
-    placed = note_rows.intervals(step, bins)[1] / bins.steps_per_beat
-    by_beats = np.abs(placed - notes.onset_beats[order])
-    is_moved = by_beats > GRID_TOLERANCE_BEATS
-    count, lines = int((is_nearest | is_moved).sum()), []
-    if count:
-        duration = np.rint(np.asarray(bins.duration)[rows[:, DURATION]] * TICKS_A_BEAT)
-        others = {
-            "duration": duration != np.rint(notes.duration_beats[order] * TICKS_A_BEAT),
-            "velocity": np.asarray(bins.velocity)[rows[:, VELOCITY]] != notes.velocity[order],
-            "meter": _has_other_meter(notes, rows, step, bins),
-        }
-        parts = [moved(by_beats, bins.steps_per_beat)] if is_moved.any() else []
-        parts += [f"{name} of {int(which.sum())}" for name, which in others.items() if which.any()]
-        told = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
-        lines.append(
-            f"{count} of {console.counted(len(notes), 'note')} become the nearest that the model knows: {told}"
-        )
+    lines = told([changes(notes, rows, is_nearest, bins)], bins)
     silences, _ = note_rows.silences(notes, bins)
     if silences:
         longest = bins.interval[-1] / bins.steps_per_beat
@@ -55,10 +52,41 @@ def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) 
     return lines
 
 
+def changes(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) -> Changes:
+    """What `note_rows.encode` changed of the notes of a piece; its arguments are those of `of_rows`."""
+    edges = slice(1, -1) if bins.has_form and len(rows) else slice(None)
+    rows, is_nearest = rows[edges], is_nearest[edges]
+    order, step = note_rows.in_rows(notes, bins)
+    placed = note_rows.intervals(step, bins)[1] / bins.steps_per_beat
+    by_beats = np.abs(placed - notes.onset_beats[order])
+    duration = np.rint(np.asarray(bins.duration)[rows[:, DURATION]] * TICKS_A_BEAT)
+    others = {
+        "duration": duration != np.rint(notes.duration_beats[order] * TICKS_A_BEAT),
+        "velocity": np.asarray(bins.velocity)[rows[:, VELOCITY]] != notes.velocity[order],
+        "meter": _has_other_meter(notes, rows, step, bins),
+    }
+    return Changes(by_beats, others, is_nearest | (by_beats > GRID_TOLERANCE_BEATS))
+
+
+def told(found: Sequence[Changes], bins: Bins) -> list[str]:
+    """What changes of the notes of one piece or more, as a line; none if nothing does."""
+    is_changed = np.concatenate([one.is_changed for one in found])
+    count = int(is_changed.sum())
+    if not count:
+        return []
+    by_beats = np.concatenate([one.by_beats for one in found])
+    counts = {name: sum(int(one.others[name].sum()) for one in found) for name in found[0].others}
+    parts = [moved(by_beats, bins.steps_per_beat)] if (by_beats > GRID_TOLERANCE_BEATS).any() else []
+    parts += [f"{name} of {number:,}" for name, number in counts.items() if number]
+    what = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
+    of_all = console.counted(len(is_changed), "note")
+    return [f"{count:,} of {of_all} become the nearest that the model knows: {what}"]
+
+
 def moved(by_beats: np.ndarray, steps_per_beat: int) -> str:
     """How far onsets move to a grid; by_beats: float64 [N], for each note, 0 or more, not all of them negligible."""
     which = by_beats[by_beats > GRID_TOLERANCE_BEATS]
-    told = f"onset of {len(which)} by {which.mean():.3f} quarter notes on average, {which.max():.3f} at most"
+    told = f"onset of {len(which):,} by {which.mean():.3f} quarter notes on average, {which.max():.3f} at most"
     is_far = by_beats.mean() * steps_per_beat > FAR_STEPS
     return f"{told}, which makes another rhythm" if is_far else told
 

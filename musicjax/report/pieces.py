@@ -101,9 +101,12 @@ def _real_piece(path: Path, told: object, left_out: list[str], place: str) -> Sa
         left_out.append(f"real piece {path.name}: {error}")
         return None
     name, learned = str(told.get("piece")), "did not learn from" if told.get("held_out") else "learned from"
+    what = f"a real piece that the model {learned}"
+    if told.get("beginning_trains"):
+        what = "the end of a real piece whose beginning the model learned from"
     if len(name) > MOST_LETTERS:
         name = "…" + name[1 - MOST_LETTERS :]  # its end tells more than its folders
-    about = f"{'' if told.get('whole') else 'The beginning of '}{name}, a real piece that the model {learned}"
+    about = f"{'' if told.get('whole') else 'The beginning of '}{name}, {what}"
     return Sample(path.stem, notes, _files(path, f"{place}{path.parent.name}/"), about=about)
 
 

@@ -30,10 +30,10 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
         which: best or latest parameters.
 
     Returns:
-        {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows" or "frames", "pieces", "data",
-        "epoch", "checkpoint"}; where the data are notes also "music": the mean of each metric over the pieces, and
-        "copies": what they share with the training data, if those are at hand, and for other data "held_out_copies":
-        the same of the pieces that the run held out.
+        {"loss", "accuracy", "pitch_error_semitones" or "nats_per_frame", ..., "windows", "frames", or "notes" and
+        "ends", "pieces", "data", "epoch", "checkpoint"}; where the data are notes also "music": the mean of each metric
+        over the pieces, and "copies": what they share with the training data, if those are at hand, and for other data
+        "held_out_copies": the same of the pieces that the run held out.
 
     Raises:
         UsageError, RunError: as for training and generating.
@@ -62,7 +62,7 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
     validate = step.make_validation(model.network, config.train.batch_size, config.data.window)
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     counts = model.encoding.count(scored.rows)
-    console.say("scoring", ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
+    console.say("scoring", console.each_counted(counts))
     # A bar would need several programs. They would add up in another order than the one program of training, whose loss
     # this is to be, digit for digit.
     with console.clock("scoring"):

@@ -50,6 +50,7 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
                 "piece": own,
                 "whole": len(notes) == len(piece) and float(notes.duration.sum()) >= float(piece.duration.sum()),
                 "held_out": bool(music.held_out),
+                "beginning_trains": music.is_end(own),
             }
             found[name] = RealPiece(notes, path, told)
             generate.prepare_folder(path.parent)

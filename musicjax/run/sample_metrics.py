@@ -51,7 +51,7 @@ def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
         "kl_nats": {name: overlap.kl_nats for name, overlap in overlaps.items()},
         "mean_overlap_area": metrics.mean_overlap_area(overlaps),
         "compared_notes": length,
-        "compared_with": "held-out pieces" if music.held_out else "training pieces",
+        "compared_with": music.compared_with,
     }
 
 
