@@ -655,6 +655,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.fit",
         "sample.audio",
         "sample.soundfont",
+        "sample.page",
         "data.workers",
         "data.seconds_per_file",
         "train.epochs",
