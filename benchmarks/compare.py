@@ -16,6 +16,11 @@ from typing import Any
 
 def result(path: str) -> dict[str, Any]:
     """The result in a file."""
+    if Path(path).suffix == ".jsonl":
+        raise argparse.ArgumentTypeError(
+            f"{path}: holds the lines of a run, not the result of a benchmark; docs/python.md, Two runs, compares the "
+            "metrics.jsonl of two runs"
+        )
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:

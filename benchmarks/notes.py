@@ -106,7 +106,7 @@ def of_network(config: Config, workdir: Path) -> dict[str, Any]:
     device.keep_programs(config.data)
     train.train(config, workdir)
     metadata = checkpoint.read_metadata(workdir)
-    scores = evaluate.evaluate(workdir, str(Path(config.data.source) / "test"))
+    scores: dict[str, Any] = {**evaluate.evaluate(workdir, str(Path(config.data.source) / "test"))}
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     minutes = sum(line["seconds"] for line in lines if line["split"] == "train") / 60
     nats = {"nats_per_note": scores["nats_per_note"]} | {name: scores[f"{name}_nats"] for name in COLUMNS}

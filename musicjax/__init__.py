@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from musicjax.music.notes import Notes as Notes
     from musicjax.report.notebook import show as show
     from musicjax.run.evaluate import evaluate as evaluate
+    from musicjax.run.finished_epoch import FinishedEpoch as FinishedEpoch
     from musicjax.run.train import train as train
     from musicjax.store.model import Model as Model
     from musicjax.store.model import load as load
 
 _HOMES = {
     "Config": ("musicjax.config", "Config"),
+    "FinishedEpoch": ("musicjax.run.finished_epoch", "FinishedEpoch"),
     "LSTM": ("musicjax.model.rnn", "LSTM"),
     "load": ("musicjax.store.model", "load"),
     "load_config": ("musicjax.config_files", "load"),
@@ -45,6 +47,7 @@ _HOMES = {
 __all__ = [
     "LSTM",
     "Config",
+    "FinishedEpoch",
     "Model",
     "Notes",
     "SamplingParams",

@@ -341,6 +341,7 @@ class SampleConfig(Section):
         "wav", "sound file beside each MIDI file", choices=("none", "wav", "flac", "ogg"), may_change=True
     )
     soundfont: str = knob("", "sound font for these sounds; empty: one found on this machine, if any", may_change=True)
+    page: bool = knob(True, "write report.html after training", may_change=True)
     own: Any = None
 
 

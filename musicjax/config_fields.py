@@ -147,7 +147,14 @@ def wrong_part(section: Section, encoding: str, part: Any = None) -> UsageError:
 
 
 def unknown_field(path: str, known: Collection[str]) -> UsageError:
-    """What to say of a path that no field has: the nearest of the known ones, which old names count among."""
+    """What to say of a path that no field has: the nearest of the known ones, which old names count among.
+
+    A field of another part that has this very name comes before one with a similar name.
+    """
+    from musicjax import config as config_lib  # here, since the config is built of what this file has
+
+    same = [each for each in config_lib.paths() if each.split(".")[-1] == path.split(".")[-1]]
+    known = same or known
     names = {name: name for name in known}
     names |= {old: new for old, new in renamed.FIELDS.items() if new in names}
     last = {name.split(".")[-1]: name for name in names}

@@ -162,6 +162,16 @@ def test_two_results_are_compared_contestant_by_contestant():
         compare.side_by_side(one, {**other, "settings": {"units": 512}})
 
 
+def test_the_metrics_of_runs_are_no_results_and_told_where_they_are_compared(trained_notes, monkeypatch, capsys):
+    lines = str(trained_notes / "metrics.jsonl")
+    monkeypatch.setattr(sys, "argv", ["compare", lines, lines])
+    with pytest.raises(SystemExit):
+        compare.main()
+    told = capsys.readouterr().err
+    assert f"{lines}: holds the lines of a run" in told and "docs/python.md, Two runs," in told
+    assert "\n### Two runs\n" in (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("flag", "told"),
     [

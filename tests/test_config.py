@@ -417,6 +417,8 @@ def test_a_value_that_is_no_choice_is_told_the_choices():
         ("trian.epochs", "did you mean config.train.epochs?"),
         ("epochs", "did you mean config.train.epochs?"),
         ("model.learning_rate", "did you mean config.train.learning_rate?"),
+        ("train.seed", "did you mean config.seed?"),
+        ("sample.window", "did you mean config.data.window?"),
         ("data.windoww", "did you mean config.data.window?"),
         ("data.echoo", "did you mean config.data.match_share?"),
         ("loudr", "did you mean config.data.velocity_shift_bins?"),
@@ -428,6 +430,15 @@ def test_an_unknown_knob_is_told_the_nearest(path, hint):
         with pytest.raises(UsageError) as raised:
             attempt()
         assert f"unknown field config.{path}: {hint}" in str(raised.value)
+
+
+@pytest.mark.parametrize("path", ["seed", "data.window", "train.learning_rate", "sample.temperature_factors"])
+@pytest.mark.parametrize("part", ["data", "model", "train", "sample"])
+def test_an_attribute_of_the_wrong_part_is_told_the_part_that_has_it(path, part):
+    name = path.split(".")[-1]
+    if path != f"{part}.{name}":
+        with pytest.raises(UsageError, match=rf"^unknown field config\.{part}\.{name}: did you mean config\.{path}\?$"):
+            setattr(getattr(Config(), part), name, 11)
 
 
 # JSON.
@@ -644,6 +655,7 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "sample.fit",
         "sample.audio",
         "sample.soundfont",
+        "sample.page",
         "data.workers",
         "data.seconds_per_file",
         "train.epochs",

@@ -17,11 +17,13 @@ import pytest
 import musicjax
 from musicjax import config_files
 from musicjax.encodings import encoding
+from musicjax.errors import UsageError
 from musicjax.main import main
 from musicjax.model import network
 from musicjax.music.notes import from_seconds
 from musicjax.run import epoch as epoch_lib
 from musicjax.store import checkpoint as checkpoint_lib
+from musicjax.store import model as model_lib
 from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
@@ -177,6 +179,51 @@ def test_training_stops_early_when_validation_no_longer_improves(
     workdir = train(clips, tmp_path / "w", **{"train.epochs": 50, "train.patience": 3, "sample.num_outputs": 0})
     assert metrics(workdir)[-1]["epoch"] == 2 + 3
     assert "stopped early: no lower validation loss since epoch 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_on_epoch_is_given_the_model_of_its_epoch_and_compiles_nothing_again(
+    clips: Path, tmp_path: Path, trials: int
+) -> None:
+    config = tiny_runs.config_of(clips, "events", **{"train.trials": trials, "sample.num_outputs": 0})
+    piece, kept, programs = musicjax.read(min(clips.glob("*.mid"))), [], []
+
+    def on_epoch(finished: musicjax.FinishedEpoch) -> np.bool_:
+        kept.append((finished, finished.model().log_prob(piece)))
+        programs.append(model_lib._log_probs._cache_size())
+        return np.bool_(False)
+
+    musicjax.train(config, tmp_path / "w", on_epoch=on_epoch)
+    assert [finished.epoch for finished, _ in kept] == [1, 2, 3] and len(set(programs)) == 1
+    latest = model_lib.load(tmp_path / "w", "latest")
+    for ours, saved in zip(jax.tree.leaves(kept[-1][0].model().params), jax.tree.leaves(latest.params), strict=True):
+        np.testing.assert_array_equal(ours, saved)
+    sums = [sum(values.sum() for values in found.values()) for _, found in kept]
+    assert len(set(sums)) == 3, "each epoch has other parameters"
+    for finished, found in kept:  # also after training has gone on
+        assert all(np.array_equal(found[name], values) for name, values in finished.model().log_prob(piece).items())
+
+
+@pytest.mark.parametrize(
+    ("on_epoch", "told"),
+    [
+        (lambda finished: finished.valid["loss"], r"^on_epoch returned \d\S*: expected True to end training"),
+        (3, "^on_epoch=3: expected a function of a FinishedEpoch, or None$"),
+    ],
+)
+def test_an_on_epoch_that_is_no_rule_is_refused(clips: Path, tmp_path: Path, on_epoch: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        musicjax.train(tiny_runs.config_of(clips), tmp_path / "w", on_epoch=on_epoch)
+    assert checkpoint_lib.exists(tmp_path / "w") == callable(on_epoch)
+
+
+def test_a_run_that_is_done_says_no_speed_and_one_without_a_page_has_none(clips: Path, tmp_path: Path) -> None:
+    changes = {"train.epochs": 2, "sample.num_outputs": 0, "sample.page": False}
+    first, again = (musicjax.train(tiny_runs.config_of(clips, **changes), tmp_path / "w") for _ in range(2))
+    speed = first["windows_per_second"]
+    assert speed is not None and speed > 0 and speed == round(speed, 2)
+    assert again["windows_per_second"] is None
+    assert "report" not in first and not (tmp_path / "w" / "report.html").exists()
 
 
 @pytest.mark.parametrize("first", [1, 3])

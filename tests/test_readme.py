@@ -145,7 +145,7 @@ def test_every_document_with_commands_has_a_test_that_runs_them() -> None:
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PYTHON.read_text().split("<!-- export -->")[0]  # what follows it is run by test_export
     examples = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 5
     example = "".join(examples)
     less = "epochs = 1; config.model.units = 8; config.sample.num_outputs = 0; config.train.histograms = False"
     short = example.replace("epochs = 20", less)
@@ -157,6 +157,10 @@ def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str
     assert re.search(r"^pitch -\d\S* nats a note$", said, re.MULTILINE)
     assert re.search(r"^\([1-9]\d*, 8\) rows and LSTM units$", said, re.MULTILINE)
     assert re.search(r"^\d\S* s: the note that the model expected least$", said, re.MULTILINE)
+    assert re.search(r"^ended after epoch 1$", said, re.MULTILINE)
+    assert "runs/python" in told and "runs/other" not in told and not (folder / "runs/other/report.html").exists()
+    ((alone, other),) = re.findall(r"^best validation loss +(\d\S+) +(\d\S+)$", said, re.MULTILINE)
+    assert f"validation loss {float(alone):.3f}" in re.sub(r"(\.\d{3})\d*", r"\1", said) and alone != other
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -171,7 +175,7 @@ def test_the_citation_names_this_version() -> None:
 
 def test_python_md_names_the_interface() -> None:
     text = PYTHON.read_text()
-    assert len(musicjax.__all__) == 14  # "these fourteen names"
+    assert len(musicjax.__all__) == 15  # "these fifteen names"
     for name in musicjax.__all__:
         assert f"`{name}`" in text
         assert getattr(musicjax, name).__doc__

@@ -150,6 +150,41 @@ def test_a_run_that_is_stopped_and_killed_and_started_again_ends_byte_for_byte_a
     assert_same(train(clips, workdir), left_alone)
 
 
+@pytest.mark.parametrize("how", ["returns True", "raises"])
+def test_a_run_that_on_epoch_ends_is_saved_and_goes_on_as_one_left_alone(
+    clips: Path, left_alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    config, workdir = tiny_runs.config_of(clips, **{"train.epochs": EPOCHS, **SOUND}), tmp_path / "w"
+    seen: list[musicjax.FinishedEpoch] = []
+
+    def on_epoch(finished: musicjax.FinishedEpoch) -> bool | None:
+        assert checkpoint_lib.read_metadata(workdir).epoch == finished.epoch, "it is saved before"
+        seen.append(finished)
+        if finished.epoch == 3 and how == "raises":
+            raise KeyError("mine")
+        return True if finished.epoch == 3 else None
+
+    if how == "raises":
+        with pytest.raises(KeyError, match="mine"):
+            musicjax.train(config, workdir, on_epoch=on_epoch)
+    else:
+        summary = musicjax.train(config, workdir, on_epoch=on_epoch)
+        assert summary["epochs"] == 3 and len(summary["samples"]) == 1 and Path(summary["report"]).is_file()
+        assert "stopped early: as on_epoch asked" in capsys.readouterr().err
+    assert checkpoint_lib.read_metadata(workdir).epoch == 3
+    musicjax.train(config, workdir, on_epoch=on_epoch)
+    assert [finished.epoch for finished in seen] == list(range(1, EPOCHS + 1))
+    assert_same(workdir, left_alone)
+    recorded = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    named = [
+        {"split": split, "epoch": finished.epoch, **metrics}
+        for finished in seen
+        for split, metrics in (("train", finished.train), ("valid", finished.valid))
+    ]
+    assert named == [{name: value for name, value in line.items() if name != "step"} for line in recorded]
+    assert [one.windows_per_second for one in seen] == [one.train["windows_per_second"] for one in seen]
+
+
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alone: Path, halfway: Path) -> None:
     assert_same(train(clips, halfway), left_alone)
 

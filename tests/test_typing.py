@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import types as types_lib
+import typing
 from pathlib import Path
 
 import pytest
 
+import musicjax
+from musicjax.run import evaluate, summary
+from tests import tiny_runs
+
+LSTM_PAGE = Path(__file__).parents[1] / "docs" / "lstm.md"
 RIGHT = """
 import flax.linen as nn
 import musicjax
 
 config = musicjax.load_config("demo")
-summary = musicjax.train(config, "run")
+
+
+def on_epoch(finished: musicjax.FinishedEpoch) -> bool:
+    return finished.valid["loss"] < 1 and len(finished.model().params) > 0
+
+
+summary = musicjax.train(config, "run", on_epoch=on_epoch)
+musicjax.train(config, "run", on_epoch=lambda finished: print(finished.epoch))
+best: float = summary["best_validation_loss"] + musicjax.evaluate("run")["loss"]
 model: musicjax.Model = musicjax.load("run")
 pieces: list[musicjax.Notes] = musicjax.generate(model, num_outputs=2, sampling=musicjax.SamplingParams(key="D"))
 left_out: int = musicjax.write_midi(pieces[0], "a.mid", bpm=100.0)
@@ -32,6 +48,9 @@ total = float(model.log_prob(pieces[0])["pitch"].sum()) + float(model.hidden_sta
 WRONG = (
     RIGHT
     + """
+summary["best_validation_los"]
+musicjax.evaluate("run")["los"]
+musicjax.train(config, "run", on_epoch=lambda finished: finished.loss)
 musicjax.generate(model, num_outputs="two")
 musicjax.load(3).log_prob("a.mid")
 musicjax.show("a.mid")
@@ -51,5 +70,24 @@ def _mypy(text: str, folder: Path) -> str:
 def test_a_strict_type_checker_knows_the_interface(tmp_path):
     pytest.importorskip("mypy")
     assert "Success: no issues found" in _mypy(RIGHT, tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", LSTM_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert "Success: no issues found" in _mypy(example, tmp_path)
     found = _mypy(WRONG, tmp_path)
-    assert "Found 6 errors" in found and found.count("program.py:") >= 3, found
+    assert "Found 9 errors" in found and found.count("program.py:") >= 3, found
+
+
+@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+def test_what_training_and_scoring_return_has_the_types_that_are_declared(clips, tmp_path, encoding):
+    for trials in (1, 2):
+        config = tiny_runs.config_of(clips, encoding, **{"train.trials": trials, "train.epochs": 1})
+        _assert_declared(musicjax.train(config, tmp_path / str(trials)), summary.Summary)
+    _assert_declared(musicjax.evaluate(tmp_path / "1"), evaluate.Scores)
+    _assert_declared(musicjax.evaluate(tmp_path / "1", clips), evaluate.Scores)
+
+
+def _assert_declared(found, declared):
+    types = typing.get_type_hints(declared)
+    for name, value in found.items():
+        assert name in types, name
+        expected = typing.get_args(types[name]) if isinstance(types[name], types_lib.UnionType) else (types[name],)
+        assert type(value) in [typing.get_origin(each) or each for each in expected], name

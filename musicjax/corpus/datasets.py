@@ -91,7 +91,7 @@ NAMES = ("bach", *DATA_SETS)
 VOICES = 4  # of a chorale; what else is in that folder has other parts too
 MIRROR = "MUSICJAX_DATA_MIRROR"
 MOST_BYTES = 2**33  # of an archive whose size is not known
-OTHERWISE = "or get it in another way and name its folder with --config.data.source=DIR"
+OTHERWISE = "or get it in another way and name its folder with --data=DIR"
 
 
 def is_missing(source: str, cache: Path | None) -> bool:
@@ -168,7 +168,7 @@ def _folder(name: str, cache: Path | None) -> Path:
     if cache is None:
         raise UsageError(
             f"no cache (config.data.cache): expected a folder, since data set {name} is kept in it; "
-            "set --config.data.cache=DIR, or name a folder with music with --config.data.source=DIR"
+            "set --config.data.cache=DIR, or name a folder with music with --data=DIR"
         )
     return cache / "datasets" / name
 

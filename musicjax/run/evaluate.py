@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,39 @@ from musicjax.store.model import Model
 from musicjax.training import step
 
 
-def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> dict[str, Any]:
+class Scores(TypedDict, total=False):
+    """What scoring gives; fields that do not apply to the model or the data are absent.
+
+    Losses, accuracies and errors are means over what is scored; NAME_nats are nats a note of one column.
+    """
+
+    loss: float
+    accuracy: float
+    majority_accuracy: float
+    pitch_error_semitones: float
+    velocity_error_steps: float
+    interval_error_seconds: float
+    duration_error_seconds: float
+    nats_per_frame: float
+    nats_per_note: float
+    interval_nats: float
+    instrument_nats: float
+    pitch_nats: float
+    duration_nats: float
+    velocity_nats: float
+    windows: int
+    frames: int
+    notes: int
+    pieces: int
+    data: str
+    split: str
+    epoch: int
+    checkpoint: str
+    music: dict[str, float]
+    copies: dict[str, Any]
+
+
+def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> Scores:
     """Scores the model of a workdir on its own validation data, or on all of other data.
 
     Args:
@@ -44,7 +76,7 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
     return score(model, arguments.path_of("workdir", workdir, "the folder of a trained model"), data, which)
 
 
-def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> dict[str, Any]:
+def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> Scores:
     """`evaluate` of a loaded model, whose encoding may have another config than the run in the fields that may change.
 
     Raises:
@@ -67,7 +99,7 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
     # this is to be, digit for digit.
     with console.clock("scoring"):
         metrics = epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority)
-    return metrics | {
+    told: dict[str, Any] = metrics | {
         **counts,
         "pieces": scored.pieces,
         "data": source,
@@ -76,6 +108,7 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> d
         "checkpoint": which,
         **_of_music(scored.music, model, None if data is None else workdir),
     }
+    return cast(Scores, told)
 
 
 def _source(data: str | Path) -> str:

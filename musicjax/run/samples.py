@@ -34,8 +34,6 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     Raises:
         RunError: something cannot be written.
     """
-    from musicjax.report import page  # here, so that training does not wait for the import
-
     sample, told = model.config.sample, dict[str, Any]()
     pieces = _play(model, sample.num_outputs)
     whole_bars = model.encoding.has_form
@@ -58,11 +56,19 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
         sample_metrics.write(found, workdir / "samples" / "metrics.json")
         sample_metrics.say(found)
     _draw(pieces, names, recorder, step)
+    of_page = {"report": str(_page(workdir, names))} if sample.page else {}
+    return {"samples": [str(path) for path in paths], **told, **of_page}
+
+
+def _page(workdir: Path, names: list[str]) -> Path:
+    """Writes the page of the run with these samples; returns its path."""
+    from musicjax.report import page  # here, so that training does not wait for the import
+
     report, left_out = page.write(workdir, names)
     for fact in left_out:
         console.say("left out", fact)
     console.say("page", f"{report}: curves, samples to listen to, metrics; open it in a browser")
-    return {"samples": [str(path) for path in paths], **told, "report": str(report)}
+    return report
 
 
 def _play(model: Model, most: int) -> list[Notes]:

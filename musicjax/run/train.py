@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -19,27 +20,35 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError, TogetherError, UsageError
 from musicjax.model import network
-from musicjax.run import device, samples, signals, start, warm_start
+from musicjax.run import device, samples, signals, start, summary, warm_start
 from musicjax.run import epoch as epoch_lib
 from musicjax.run import workdir as workdir_lib
+from musicjax.run.finished_epoch import FinishedEpoch, OnEpoch, ends_training
+from musicjax.run.summary import Summary
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock, tensorboard_graph
 from musicjax.store import metadata as metadata_lib
 from musicjax.store import model as model_lib
+from musicjax.store import recorder as recorder_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint
-from musicjax.store.metadata import Metadata, Progress
+from musicjax.store.metadata import Metadata
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 from musicjax.training import mesh
 from musicjax.version import __version__
 
 
-def train(config: Config, workdir: str | Path, init_from: str | Path | None = None) -> dict[str, Any]:
+def train(
+    config: Config, workdir: str | Path, init_from: str | Path | None = None, on_epoch: OnEpoch | None = None
+) -> Summary:
     """Trains in a workdir, continues from its checkpoint if there is one, and writes samples into it.
 
     Args:
         init_from: the workdir of a trained model, or "builtin" for the one that comes with musicjax. A new run begins
             with its best weights and its bins or scaling; all else is as the config says. None: random weights.
+        on_epoch: called after each epoch that this call trains, once its checkpoint is saved; the next epoch waits for
+            it. If it returns True, training ends as after the last epoch. What it raises passes through. Each of
+            several processes calls it, and all must answer alike.
 
     Returns:
         {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; empty in
@@ -47,20 +56,24 @@ def train(config: Config, workdir: str | Path, init_from: str | Path | None = No
 
     Raises:
         UsageError: the config is not valid, the workdir holds a run of another config or with other weights to begin
-            with, the weights of `init_from` do not fit the config, or JAX has settings or is asked for devices that
-            musicjax cannot work with.
+            with, the weights of `init_from` do not fit the config, JAX has settings or is asked for devices that
+            musicjax cannot work with, or `on_epoch` cannot be called or returns no truth value.
         RunError: no usable data, no whole checkpoint in `init_from`, a loss that is not finite, files that cannot be
             read or written, or another training in the workdir.
     """
     arguments.require("config", config, Config, "a Config, such as musicjax.load_config('demo')")
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
+    if on_epoch is not None and not callable(on_epoch):
+        raise arguments.wrong("on_epoch", on_epoch, "a function of a FinishedEpoch, or None")
     jax_environment.require()
     config_lib.validate(config)
     with contextlib.ExitStack() as held:
-        return _train(config, workdir, warm_start.source_of(init_from, workdir), held)
+        return _train(config, workdir, warm_start.source_of(init_from, workdir), on_epoch, held)
 
 
-def _train(config: Config, workdir: Path, source: str | None, held: contextlib.ExitStack) -> dict[str, Any]:
+def _train(
+    config: Config, workdir: Path, source: str | None, on_epoch: OnEpoch | None, held: contextlib.ExitStack
+) -> Summary:
     # 1. Restore or start.
     with _together():
         config, devices, saved = _prepared(config, workdir, source, held)
@@ -83,12 +96,12 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
         if metadata.epoch == 0:
             batch_size, window = encoding.config.train.batch_size, encoding.config.data.window
             recorder.graph(tensorboard_graph.of_network(encoding.network(), arrays.best_params, batch_size, window))
-    arrays, metadata, speed = _epochs(dataset, workdir, arrays, metadata, devices, recorder)
+    arrays, metadata, speed = _epochs(dataset, workdir, arrays, metadata, devices, recorder, on_epoch)
     if recorder is None:
         return {}
 
     # 3. Music.
-    of_trials, music = _of_trials(metadata), dataset.validation.music
+    of_trials, music = summary.of_trials(metadata), dataset.validation.music
     if getattr(metadata.config.sample.own, "fit", False) and music is not None:
         from musicjax.run import sampling_choice  # a run whose sampling is settled does without
 
@@ -99,7 +112,7 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
     step = int(np.asarray(arrays.state.step).max())
     written = samples.write(_model(arrays, metadata, devices), music, workdir, recorder, step)
     validated = encoding.count(dataset.validation.rows)
-    return {
+    told: dict[str, Any] = {
         "workdir": str(workdir),
         "epochs": metadata.epoch,
         "best_epoch": metadata.best_epoch,
@@ -112,6 +125,7 @@ def _train(config: Config, workdir: Path, source: str | None, held: contextlib.E
         **written,
         **of_trials,
     }
+    return cast(Summary, told)
 
 
 def _save(checkpoint: Checkpoint, workdir: Path) -> None:
@@ -154,10 +168,11 @@ def _say_model(encoding: Encoding, params: dict) -> int:
     return parameters
 
 
-def _model(arrays: Arrays, metadata: Metadata, devices: Mesh) -> Model:
-    """The model with the best parameters so far."""
-    params, deviation = mesh.local((arrays.best_params, arrays.best_deviation), devices)
-    return model_lib.of(arrays._replace(best_params=params, best_deviation=deviation), metadata)
+def _model(arrays: Arrays, metadata: Metadata, devices: Mesh, which: str = "best") -> Model:
+    """The model with the best parameters so far, or with the latest."""
+    model = model_lib.of(arrays, metadata, which)
+    params, deviation = mesh.local((model.params, model.deviation), devices)
+    return dataclasses.replace(model, params=params, deviation=deviation)
 
 
 def _prepared(
@@ -195,22 +210,28 @@ def _prepared(
 
 
 def _epochs(
-    dataset: Dataset, workdir: Path, arrays: Arrays, metadata: Metadata, devices: Mesh, recorder: Recorder | None
-) -> tuple[Arrays, Metadata, float]:
+    dataset: Dataset,
+    workdir: Path,
+    arrays: Arrays,
+    metadata: Metadata,
+    devices: Mesh,
+    recorder: Recorder | None,
+    on_epoch: OnEpoch | None,
+) -> tuple[Arrays, Metadata, float | None]:
     """Trains until the last epoch, or until it stops early; returns the last checkpoint and the median of windows/s.
 
     An epoch starts before the numbers of the one before it are read, so that the devices do not wait for recording
-    and saving, unless those numbers may end the training.
+    and saving, unless those numbers or `on_epoch` may end the training.
     """
     config = dataset.encoding.config
     settings = config.train
     if metadata.epoch >= settings.epochs:
         console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
-        return arrays, metadata, 0.0
+        return arrays, metadata, None
     state, started, under_way = mesh.replicate(arrays.state, devices), metadata.epoch, None
     programs = epoch_lib.compiled(config, dataset, state, devices)
     # Programs on several simulated devices do not run in the background.
-    may_lead, speeds = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, []
+    may_lead, speeds, ends = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, list[float](), False
     with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, metadata.epoch) as update:
         store = None
         if recorder is not None:
@@ -218,14 +239,9 @@ def _epochs(
         free = time.perf_counter()  # when the devices became free for the epoch that is read next
         while True:
             next_one, ahead = None, started - metadata.epoch
-            # The samples after an epoch are drawn before the next epoch.
-            looked_at = ahead > 0 and _looked_at(config, metadata.epoch + ahead)
-            if (
-                started < settings.epochs
-                and ahead <= may_lead
-                and not looked_at
-                and not epoch_lib.may_end(metadata, ahead)
-            ):
+            # What follows an epoch, its samples or on_epoch, comes before the next epoch.
+            waits = ahead > 0 and (on_epoch is not None or _looked_at(config, metadata.epoch + ahead))
+            if started < settings.epochs and ahead <= may_lead and not waits and not epoch_lib.may_end(metadata, ahead):
                 next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
                 started, state = started + 1, next_one.state
             if under_way is not None:
@@ -248,7 +264,12 @@ def _epochs(
                 if counted:
                     update(metadata.epoch, epoch_lib.line(train, valid, seconds_left))
                 free = epoch.finished
-                if epoch_lib.may_end(metadata, 0):
+                if counted and on_epoch is not None:
+                    model_of_epoch = functools.partial(_model, arrays, metadata, devices, "latest")
+                    means = recorder_lib.means(train), recorder_lib.means(valid)
+                    finished = FinishedEpoch(metadata.epoch, *means, epoch.windows_per_second, model_of_epoch)
+                    ends, free = ends_training(on_epoch, finished), time.perf_counter()
+                if ends or epoch_lib.may_end(metadata, 0):
                     break
                 if recorder is not None and _looked_at(config, metadata.epoch):
                     step = int(np.asarray(arrays.state.step).max())
@@ -258,42 +279,13 @@ def _epochs(
                 break
             under_way = next_one
     if metadata.epoch < settings.epochs:
-        console.say("train", f"stopped early: no lower validation loss since epoch {metadata.best_epoch}")
+        why = "as on_epoch asked" if ends else f"no lower validation loss since epoch {metadata.best_epoch}"
+        console.say("train", f"stopped early: {why}")
     whose = f", of trial {metadata.best_trial}" if settings.trials > 1 else ""
     console.say("train", f"best validation loss {metadata.best_loss:.5f} at epoch {metadata.best_epoch}{whose}")
-    return arrays, metadata, float(np.median(speeds)) if speeds else 0.0
+    return arrays, metadata, round(float(np.median(speeds)), 2) if speeds else None
 
 
 def _looked_at(config: Config, epoch: int) -> bool:
     """Whether samples are recorded after this epoch, counted from 1, while training goes on."""
     return config.sample.every > 0 and epoch % config.sample.every == 0 and epoch < config.train.epochs
-
-
-def _of_trials(metadata: Metadata) -> dict[str, Any]:
-    """What the summary says of several trials, by the lowest validation loss of each; empty for a single model."""
-    if len(metadata.trials) == 1:
-        return {}
-    from musicjax.training import trials  # one model does without
-
-    config = metadata.config
-    by_pair: dict[tuple[float, float], list[Progress]] = {}
-    for (_, rate, dropout), progress in zip(config_lib.trials(config), metadata.trials, strict=True):
-        by_pair.setdefault((rate, dropout), []).append(progress)
-    settings = []
-    for (rate, dropout), several in by_pair.items():
-        losses = [progress.best_loss for progress in several if not progress.diverged]
-        mean, deviation = trials.mean_and_deviation(losses) if losses else (None, None)
-        named = {"learning_rate": rate, "dropout": dropout, "mean": mean, "deviation": deviation}
-        settings.append({**named, "trials": len(several), "diverged": len(several) - len(losses)})
-    losses = [progress.best_loss for progress in metadata.trials if not progress.diverged]
-    mean, deviation = trials.mean_and_deviation(losses)
-    console.say("trials", f"best validation loss of each: mean {mean:.5f}, deviation {deviation:.5f}")
-    return {
-        "trials": len(metadata.trials),
-        "diverged": sum(bool(progress.diverged) for progress in metadata.trials),
-        "best_trial": metadata.best_trial,
-        "best_seed": config.seed + metadata.best_trial,
-        "validation_loss_mean": mean,
-        "validation_loss_deviation": deviation,
-        "settings": settings,
-    }

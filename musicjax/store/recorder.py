@@ -55,10 +55,9 @@ class Recorder:
     def write(self, split: str, epoch: int, step: int, lines: list[dict[str, float]]) -> None:
         """Records a line {"split", "epoch" from 1, "step", ...} for each trial, and means as TensorBoard scalars."""
         records = [json.dumps({"split": split, "epoch": epoch, "step": step, **metrics}) + "\n" for metrics in lines]
-        of_all = {name: value for name, value in means(lines).items() if name not in NAMES_OF_TRIALS}
         with self._told():
             self._append("".join(records).encode())
-            self._post(Event(step=step, summary=_scalars(split, of_all.items())))
+            self._post(Event(step=step, summary=_scalars(split, means(lines).items())))
             self._board.flush()
 
     def batches(self, step: int, values: Mapping[str, np.ndarray]) -> None:
@@ -139,8 +138,8 @@ class Recorder:
 
 
 def means(lines: list[dict[str, float]]) -> dict[str, float]:
-    """Each metric's mean over trials."""
-    return {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
+    """Each metric's mean over trials, without what names them."""
+    return {name: float(np.mean([line[name] for line in lines])) for name in lines[0] if name not in NAMES_OF_TRIALS}
 
 
 def _scalars(group: str, values: Iterable[tuple[str, float]]) -> Summary:
