@@ -397,7 +397,7 @@ def test_the_page_tells_what_the_workdir_holds(workdir):
     assert path == workdir / "report.html" and left_out == []
     for told in (
         "demo: builtin",
-        "2 epochs, 1.0 minutes",
+        "2 epochs",
         "1.5 in epoch 2",
         "1 kept, 0 recovered, 1 skipped",
         "no notes",
