@@ -134,7 +134,7 @@ def _export(call: Call) -> None:
     export.require_suffix(output)
     model, _, _ = trained_model.opened(call)
     for path in export.write(model, output):
-        console.result(console.printable(str(path)))
+        console.result_path(path)
 
 
 def _data(call: Call) -> None:
