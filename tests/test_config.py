@@ -578,7 +578,7 @@ def test_a_json_file_gives_the_config_it_holds(tmp_path):
         (["model.units", "seed"], "2 fields are not in {} and take defaults: seed=0, model.units=512"),
         (
             None,
-            "{count} fields are not in {} and take defaults: name=custom, seed=0, data.source=builtin, {others} more",
+            "{count} fields are not in {} and take defaults: name=custom, seed=0, data.source=builtin, {others}",
         ),
     ],
 )

@@ -164,6 +164,19 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alon
     assert_same(train(clips, slowed(halfway)), left_alone)
 
 
+def test_a_finished_run_whose_metrics_are_damaged_says_so_and_has_a_page_without_their_curves(
+    halfway: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = halfway / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:100])
+    (halfway / "report.html").unlink()
+    summary = musicjax.train(tiny_runs.config_of(clips), halfway)
+    assert Path(summary["report"]).is_file()
+    told = capsys.readouterr().err
+    assert f"metrics  {path} is damaged: line 1 cannot be read; the curves lack 3 epochs from epoch 1 on" in told
+    assert f"left out the curves: no line in {path} can be read\n" in told
+
+
 # Controls: what the tests above would not notice, they would not test.
 
 

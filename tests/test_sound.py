@@ -106,10 +106,8 @@ def test_missing_sound_ends_generate_with_1_only_where_it_was_asked_for(
         *("samples.html", "seed0-000.mid", "seed0-000.wav", "seed0-001.mid", "seed0-002.mid", "seed0-002.wav"),
     ]
     assert "sound    none for seed0-001.mid" in err
-    told = [line for line in err.splitlines() if line.startswith("musicjax: ")]
-    assert [line.split(":")[1] for line in told] == [
-        " no sound beside 1 of 3 MIDI files, and --audio=wav asks for it"
-    ] * status
+    told = [line.split(":")[1] for line in err.splitlines() if line.startswith("musicjax: ")]
+    assert told == [" no sound beside 1 of 3 MIDI files, and --audio=wav asks for it"] * status
 
 
 def test_all_kinds_are_those_that_can_be_written():

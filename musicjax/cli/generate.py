@@ -78,8 +78,8 @@ def run(call: Call) -> None:
         _page(made, folder, _facts(call, request))
     if silent and options["audio"] != "auto":
         raise RunError(
-            f"no sound beside {silent} of {console.counted(len(made.paths), 'MIDI file')}, and --audio={options['audio']} "
-            "asks for it: the lines above say why; the MIDI files and the page are written"
+            f"no sound beside {silent} of {console.counted(len(made.paths), 'MIDI file')}, and "
+            f"--audio={options['audio']} asks for it: the lines above say why; all else is written"
         )
 
 

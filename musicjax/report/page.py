@@ -72,7 +72,7 @@ def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str
         names: of the samples to show; None: those that were measured last or, if none were, all in the workdir.
 
     Raises:
-        RunError: the workdir has no metrics, or the page cannot be written; an older one stays.
+        RunError: the workdir has neither metrics nor samples, or the page cannot be written; an older one stays.
     """
     left_out: list[str] = []
     return _written(workdir / NAME, read(workdir, left_out, names)), left_out
@@ -113,7 +113,7 @@ def _written(path: Path, page: Page) -> Path:
 
 def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> Page:
     """The page of a workdir; adds what cannot be read to `left_out`."""
-    lines = records.read_metrics(workdir)
+    lines = records.read_metrics(workdir, left_out)
     settings = records.read_object(workdir / "config.json", left_out)
     metrics = records.read_object(workdir / "samples" / "metrics.json", left_out)
     if names is None and part(metrics, "samples"):
