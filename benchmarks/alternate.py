@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from musicjax.console import duration
+from musicjax.version import __version__
 
 THREADS = 2
 RESULTS = Path(__file__).parent / "results"
@@ -224,6 +225,15 @@ def machine() -> dict[str, Any]:
     return facts | ({"accelerator": accelerator()} if accelerator() else {})
 
 
+def program() -> dict[str, str]:
+    """The version of musicjax and the commit of its checkout, with -dirty if files differ from it; else "unknown"."""
+    root, asked = Path(__file__).parents[1], ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = ""
+    if (root / ".git").exists() and shutil.which("git"):
+        commit = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    return {"version": __version__, "commit": commit or "unknown"}
+
+
 def accelerator() -> str:
     """The name of the first NVIDIA GPU; empty if there is none."""
     if shutil.which("nvidia-smi") is None:
@@ -260,14 +270,14 @@ def kind() -> str:
 
 def finish(name: str, result: dict[str, Any], save: bool) -> None:
     """Prints the result as the last line, and keeps it if `save`."""
-    result = {"benchmark": name, **result, "machine": machine()}
+    result = {"benchmark": name, **result, "musicjax": program(), "machine": machine()}
     if save:
         keep(name, result)
     print(json.dumps(result))
 
 
 def keep(name: str, result: dict[str, Any]) -> None:
-    """Writes a result as NAME.json into this machine's folder."""
+    """Writes a result as NAME.json into this machine's folder, with the version of musicjax that gave it."""
     path = RESULTS / folder_name() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps({"musicjax": program(), **result}, indent=1) + "\n")

@@ -3,7 +3,8 @@
     python -m benchmarks.compare ONE.json OTHER.json
 
 A result is the last line that a benchmark prints, or the file that it writes with --save. Prints what differs between
-the machines and the versions, then the figures of both, and the other one's relative to the first one's.
+the machines and the versions, with a warning if musicjax itself does, then the median of each figure with its quartiles
+and the other one's relative to the first one's. A ~ marks a difference that is smaller than the distance of quartiles.
 """
 
 from __future__ import annotations
@@ -11,7 +12,26 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+UNKNOWN, UNCERTAIN = "unknown", "~"
+
+
+class Figure(NamedTuple):
+    """A median with its quartiles, which older results and ratios lack."""
+
+    median: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def spread(self) -> float:
+        """How far apart the quartiles are; 0 if they are not known."""
+        return 0.0 if self.low is None or self.high is None else self.high - self.low
+
+    def __str__(self) -> str:
+        quartiles = "" if self.low is None else f" ({self.low:,.2f} to {self.high:,.2f})"
+        return f"{self.median:,.2f}{quartiles}"
 
 
 def result(path: str) -> dict[str, Any]:
@@ -32,22 +52,24 @@ def result(path: str) -> dict[str, Any]:
 
 
 def facts(result: dict[str, Any]) -> dict[str, str]:
-    """The machine, and the version of each library that a contestant used."""
+    """The machine, musicjax itself, and the version of each library that a contestant used."""
     found = {name: str(value) for name, value in result["machine"].items()}
+    found |= {f"musicjax {name}": value for name, value in result.get("musicjax", {}).items()}
     for contestants in ("peers", "samplers", "many_samplers"):
         for said in result.get(contestants, {}).values():
             found |= said.get("versions", {})
     return found
 
 
-def figures(result: dict[str, Any]) -> dict[str, float]:
-    """The median of each contestant, then the ratios between contestants."""
+def figures(result: dict[str, Any]) -> dict[str, Figure]:
+    """Those of each contestant, then the ratios between contestants, which have no quartiles."""
     found = {}
     for unit, contestants in result.items():
         if unit.endswith("_per_second"):
             for name, one in contestants.items():
-                found[f"{name}, {unit.replace('_', ' ')}"] = one["median"] if isinstance(one, dict) else one
-    return found | {name: value for name, value in result.items() if isinstance(value, float)}
+                of_one = Figure(one["median"], one["low"], one["high"]) if isinstance(one, dict) else Figure(one)
+                found[f"{name}, {unit.replace('_', ' ')}"] = of_one
+    return found | {name: Figure(value) for name, value in result.items() if isinstance(value, float)}
 
 
 def side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -61,14 +83,32 @@ def side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
             raise SystemExit(f"{field}: {one.get(field)} and {other.get(field)}; expected the same in both results")
     of_one, of_other = facts(one), facts(other)
     differing = [name for name in {**of_one, **of_other} if of_one.get(name) != of_other.get(name)]
-    lines = [f"{name}: {of_one.get(name, 'unknown')} | {of_other.get(name, 'unknown')}" for name in differing]
+    lines = [f"{name}: {of_one.get(name, UNKNOWN)} | {of_other.get(name, UNKNOWN)}" for name in differing]
+    if any(name.startswith("musicjax ") for name in differing):
+        lines.append("warning: not the same musicjax, or not known to be; what differs may be the program")
     mine, theirs = figures(one), figures(other)
-    width = max(map(len, [*mine, one["benchmark"]]))
-    lines.append(f"{one['benchmark']:<{width}}{'one':>12}{'other':>12}{'other / one':>13}")
-    for name in (name for name in mine if name in theirs):
-        relative = f"{theirs[name] / mine[name]:.2f}" if mine[name] else ""
-        lines.append(f"{name:<{width}}{mine[name]:>12,.2f}{theirs[name]:>12,.2f}{relative:>13}")
+    rows = [(one["benchmark"], "one", "other", "other / one")]
+    rows += [
+        (name, str(mine[name]), str(theirs[name]), _relative(mine[name], theirs[name]))
+        for name in mine
+        if name in theirs
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines += [
+        f"{name:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        for name, *cells in rows
+    ]
+    if any(row[3].endswith(UNCERTAIN) for row in rows):
+        lines.append(f"{UNCERTAIN}: the quartiles of one of them are further apart than the two medians")
     return [*lines, *(f"in one of them alone: {name}" for name in sorted(mine.keys() ^ theirs.keys()))]
+
+
+def _relative(mine: Figure, theirs: Figure) -> str:
+    """The other median relative to the first, marked where it says little."""
+    if not mine.median:
+        return ""
+    is_uncertain = max(mine.spread, theirs.spread) > abs(theirs.median - mine.median)
+    return f"{theirs.median / mine.median:.2f}" + f" {UNCERTAIN}" * is_uncertain
 
 
 def main() -> None:

@@ -10,10 +10,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from musicjax import arguments, console, renamed
+from musicjax import arguments, config_fields, console, renamed
 from musicjax import config as config_lib
 from musicjax.config import Config
 from musicjax.errors import UsageError
+
+# How many of the fields that a file lacks are named.
+MOST_NAMED = 12
 
 
 def names() -> list[str]:
@@ -122,7 +125,25 @@ def _load_json(path: Path) -> Config:
         raise UsageError(f"{error}; expected the JSON of a config") from error
     if not isinstance(values, dict):
         raise UsageError(f"expected a JSON object, found {type(values).__name__}")
-    return from_dict(values)
+    config = from_dict(values)
+    _say_defaults(config, values, path)
+    return config
+
+
+def _say_defaults(config: Config, values: dict, path: Path) -> None:
+    """Names the fields that a file lacks. Files of older versions lack newer fields, so it may lack any."""
+    given = {
+        config_fields.present_path(f"{section}.{name}" if isinstance(content, dict) else section)
+        for section, content in values.items()
+        for name in (content if isinstance(content, dict) else [""])
+    }
+    taken = [f"{field}={value}" for field, _, value in config_lib.fields(config) if field not in given]
+    if taken:
+        more = f" and {len(taken) - MOST_NAMED} more" * (len(taken) > MOST_NAMED)
+        lacks = "field is" if len(taken) == 1 else "fields are"
+        takes = "takes its default" if len(taken) == 1 else "take defaults"
+        named = ", ".join(taken[:MOST_NAMED]) + more
+        console.say_once("config", f"{len(taken)} {lacks} not in {path} and {takes}: {named}")
 
 
 def _load_python(path: Path) -> Config:

@@ -112,15 +112,20 @@ def complain(text: str) -> None:
     _tell(printable(f"musicjax: {text}"))
 
 
-def result(text: str) -> None:
+def result(text: str, data: bytes | None = None) -> None:
     """Prints a result, a line or several, on standard output, or on standard error if that cannot be written.
 
     The work goes on where the reader has closed the pipe (as `head` does): it may be a training of many hours.
+
+    Args:
+        data: what standard output gets in place of the text.
     """
     global _failed
     try:
-        if not _failed:
+        if not _failed and data is None:
             _print(text, sys.stdout)
+        elif not _failed and data is not None:
+            _write(data, sys.stdout)
     except BrokenPipeError:
         _failed = UNREAD
     except OSError as error:
@@ -130,6 +135,12 @@ def result(text: str) -> None:
         _discard(sys.stdout)
     if _failed == UNWRITTEN:
         _tell(text)
+
+
+def result_path(path: str | os.PathLike[str]) -> None:
+    """Prints a path as a result: for other programs its bytes, so that they find the file; escapes on a terminal."""
+    is_read = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()
+    result(printable(os.fspath(path)), os.fsencode(path) if is_read else None)
 
 
 def end(status: int) -> int:
@@ -296,3 +307,10 @@ def _print(text: str, stream: Any) -> None:
     if _is_open(stream):
         encoding = getattr(stream, "encoding", None) or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def _write(data: bytes, stream: Any) -> None:
+    if _is_open(stream):
+        stream.flush()
+        stream.buffer.write(data + b"\n")
+        stream.buffer.flush()

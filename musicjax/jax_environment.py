@@ -43,6 +43,9 @@ IN_THE_WAY: dict[str, tuple[Callable[[Any], bool], str]] = {
     "jax_no_tracing": (bool, "musicjax compiles programs"),
     "jax_no_execution": (bool, "musicjax runs programs"),
 }
+# The least address space (ulimit -v) with which the config demo was seen to do each, on two cores. With less, libraries
+# end the process without a word of their own, so that it must be told beforehand.
+GENERATING_KIB, TRAINING_KIB = 2_000_000, 2_500_000
 # What says which devices JAX may use.
 PLATFORMS = ("jax_platforms", "jax_platform_name")
 
@@ -52,7 +55,7 @@ def require() -> None:
 
     Raises:
         UsageError: a setting stands in the way, or names devices that are not here.
-        RunError: there is no device at all.
+        RunError: there is no device at all, or too little address space.
     """
     require_settings()
     import jax
@@ -77,8 +80,9 @@ def require_settings() -> None:
 
     Raises:
         UsageError: a setting stands in the way, or JAX cannot read one.
-        RunError: JAX is not installed as it must be.
+        RunError: JAX is not installed as it must be, or has too little address space.
     """
+    require_address_space(GENERATING_KIB)
     is_new = "jax" not in sys.modules
     try:
         import jax
@@ -93,6 +97,20 @@ def require_settings() -> None:
             raise UsageError(f"{name.upper()}={value} is set, and {why}; unset it")
     if is_new and (refusal := _refused_flags()):
         raise UsageError(f"XLA_FLAGS={os.environ['XLA_FLAGS']!r}: XLA refuses it ({refusal}); correct or unset it")
+
+
+def require_address_space(least_kib: int) -> None:
+    """Raises RunError if this process may not have so many KiB of address space; other systems have no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < least_kib * 1024:
+        raise RunError(
+            f"out of memory before JAX starts: ulimit -v leaves {limit // 1024:,} KiB of address space; expected about "
+            f"{least_kib:,} KiB or more; raise the limit"
+        )
 
 
 def _refused_flags() -> str:

@@ -51,6 +51,13 @@ def _run(argv: list[str], is_program: bool) -> int:
     except OSError as error:
         console.complain(f"{error}; expected to read and write there; check rights and space and start again")
         return 1
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
+        console.complain(
+            "out of memory while a library was loaded or used; close other programs, or give this one more (ulimit -v)"
+        )
+        return 1
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -135,7 +135,8 @@ WRONG_USAGE = {
     "temperature nan": (["generate", "--workdir=run", "--temperature=nan"], ["temperature=nan", "0.0..100.0"]),
     "temperature negative": (["generate", "--workdir=run", "--temperature=-1"], ["temperature=-1.0", "0.0..100.0"]),
     "seed of generate negative": (["generate", "--workdir=run", "--seed=-1"], ["seed=-1", "0..2147483647"]),
-    "too many outputs": (["generate", "--workdir=run", "--num_outputs=10001"], ["num_outputs=10001", "0..10000"]),
+    "too many outputs": (["generate", "--workdir=run", "--num_outputs=10001"], ["num_outputs=10001", "1..10000"]),
+    "no output": (["generate", "--workdir=run", "--num_outputs=0"], ["num_outputs=0", "1..10000"]),
     **{
         f"generate {' '.join(flags)}": (["generate", "--workdir=run", *flags], words)
         for flags, words in (
@@ -180,7 +181,6 @@ WRONG_USAGE = {
             (["--sweep"], ["sweep of nothing", "--temperature=0.8,1.0"]),
             (["--sweep", "--top_k=5"], ["sweep of nothing", "several values"]),
             (["--sweep", "--top_k=5,6", "--num_outputs=6000"], ["2 combinations", "num_outputs=6000", "1..10000"]),
-            (["--sweep", "--top_k=5,6", "--num_outputs=0"], ["2 combinations", "num_outputs=0", "1..10000"]),
         )
     },
 }
@@ -384,7 +384,13 @@ def test_only_the_encoding_is_named_where_a_run_has_another(capsys, trained):
 
 def test_what_generate_and_evaluate_obey_may_be_given_beside_a_workdir(trained, tmp_path):
     common = [f"--workdir={trained}", "--config.model.units=8", "--config.data.cache=own"]
-    sample = ["--config.sample.temperature=0.5", "--num_outputs=0", f"--output_dir={tmp_path}"]
+    sample = [
+        "--config.sample.temperature=0.5",
+        "--num_outputs=1",
+        "--num_notes=2",
+        "--audio=none",
+        f"--output_dir={tmp_path}",
+    ]
     assert main.main(["generate", *common, *sample]) == 0
     assert main.main(["evaluate", *common, "--config.data.workers=2", "--config.data.seconds_per_file=9"]) == 0
     assert list(tmp_path.glob("own/notes-*")), "the files are read into the cache that is named"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables, train
 from musicjax.errors import UsageError
+from musicjax.version import __version__
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
@@ -144,17 +146,21 @@ def test_a_result_of_the_reliability_tests_has_the_same_table_under_its_older_na
     assert "| 1. Bad bytes | 90 | 0 | < 3.33% |" in tables.reliability(present)
 
 
+def result_of(rates: dict[str, Any], processor: str, **more: Any) -> dict[str, Any]:
+    peers = {"a": {"versions": {"jax": "0.10.2"}}, "b": {"absent": "no module"}}
+    one = {"benchmark": "train", "settings": {"units": 8}, "machine": {"processor": processor, "cores": 2}}
+    return {**one, "peers": peers, "windows_per_second": rates, "vs_best_torch": None, **more}
+
+
 def test_two_results_are_compared_contestant_by_contestant():
     rates = {"a": {"median": 100.0, "low": 90.0, "high": 110.0}, "b": {"median": 50.0, "low": 40.0, "high": 60.0}}
-    peers = {"a": {"versions": {"jax": "0.10.2"}}, "b": {"absent": "no module"}}
-    one = {"benchmark": "train", "settings": {"units": 8}, "machine": {"processor": "slow", "cores": 2}, "peers": peers}
-    one |= {"windows_per_second": rates, "vs_flax": 2.0, "vs_best_torch": None}
-    # Older results have the medians alone.
-    other = {**one, "machine": {"processor": "fast", "cores": 2}, "windows_per_second": {"a": 250.0}, "vs_flax": 3.0}
+    one = result_of(rates, "slow", vs_flax=2.0)
+    # Older results have the medians alone, and no version of musicjax.
+    other = result_of({"a": 250.0}, "fast", vs_flax=3.0)
     lines = [line.split() for line in compare.side_by_side(one, other)]
     assert lines[0] == ["processor:", "slow", "|", "fast"] and lines[1][:3] == ["train", "one", "other"]
     assert lines[2:] == [
-        ["a,", "windows", "per", "second", "100.00", "250.00", "2.50"],
+        ["a,", "windows", "per", "second", "100.00", "(90.00", "to", "110.00)", "250.00", "2.50"],
         ["vs_flax", "2.00", "3.00", "1.50"],
         ["in", "one", "of", "them", "alone:", "b,", "windows", "per", "second"],
     ]
@@ -170,6 +176,46 @@ def test_the_metrics_of_runs_are_no_results_and_told_where_they_are_compared(tra
     told = capsys.readouterr().err
     assert f"{lines}: holds the lines of a run" in told and "docs/python.md, Two runs," in told
     assert "\n### Two runs\n" in (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+
+
+@pytest.mark.parametrize(("high", "marked"), [(111.0, True), (105.0, False)])
+def test_a_difference_within_the_quartiles_is_marked(high, marked):
+    """The medians are 10 apart, and the quartiles of the second 9 and 5 or 11."""
+    one = result_of({"a": {"median": 90.0, "low": 88.0, "high": 92.0}}, "slow")
+    other = result_of({"a": {"median": 100.0, "low": 100.0, "high": high}}, "slow")
+    row, *rest = compare.side_by_side(one, other)[1:]
+    assert row.endswith(
+        "90.00 (88.00 to 92.00)  100.00 (100.00 to " + f"{high:.2f})" + " " * (9 - 2 * marked) + "1.11" + " ~" * marked
+    )
+    assert rest == ["~: the quartiles of one of them are further apart than the two medians"] * marked
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "warned"),
+    [
+        ({"version": "0.2.0", "commit": "a"}, {"version": "0.2.0", "commit": "a"}, False),
+        ({"version": "0.2.0", "commit": "a"}, {"version": "0.2.0", "commit": "b"}, True),
+        ({"version": "0.2.0", "commit": "a"}, None, True),
+        (None, None, False),
+    ],
+)
+def test_results_of_another_musicjax_are_compared_with_a_warning(mine, theirs, warned):
+    one, other = (result_of({"a": 1.0}, "slow", **({"musicjax": said} if said else {})) for said in (mine, theirs))
+    lines = compare.side_by_side(one, other)
+    assert any(line.startswith("warning: not the same musicjax") for line in lines) == warned
+    assert any(line.startswith("musicjax commit: a | ") for line in lines) == warned
+
+
+def test_every_result_has_the_version_and_the_commit_that_gave_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
+    found = alternate.program()
+    assert found["version"] == __version__ and re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", found["commit"])
+    alternate.finish("tried", {"value": 1.0}, save=True)
+    alternate.keep("kept", {"benchmark": "kept", "machine": alternate.machine()})
+    for text in (capsys.readouterr().out, *(path.read_text() for path in tmp_path.rglob("*.json"))):
+        assert json.loads(text)["musicjax"] == found
+    monkeypatch.setattr(alternate.shutil, "which", lambda name: None)
+    assert alternate.program() == {"version": __version__, "commit": "unknown"}
 
 
 @pytest.mark.parametrize(

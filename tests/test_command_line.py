@@ -134,7 +134,9 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["--epoch=3"], "train takes no flag --epoch; did you mean --config.train.epochs? ("),
         (["--confg=paper"], "train takes no flag --confg; did you mean --config? ("),
         (["--generate"], "train takes no flag --generate; did you mean musicjax generate? ("),
-        (["--xyzzy=3"], "train takes no flag --xyzzy (musicjax train --help lists the flags)"),
+        (["--xyzzy=3"], "train takes no flag --xyzzy (musicjax train --help=all lists the flags)"),
+        (["train", "--quiet"], "train takes no flag --quiet (musicjax train --help=all lists the flags)"),
+        (["generate", "--help=everything"], "--help takes no such value: expected --help, --help=all or --helpfull"),
         (["generat"], "unknown command 'generat': expected one of train, generate, "),
         (["generate", "--infill=a.mid", "--bars=5-8"], "new bars in a piece are --infill=FILE --from_bar=5 --to_bar=8"),
         (["generate", "--bars=five"], "flag --bars=five: expected a number"),
@@ -303,7 +305,8 @@ def test_other_shells_get_every_flag_of_every_command(capsys, shell):
         subprocess.run([shell, "-n", "/dev/stdin"], input=script, text=True, check=True)
 
 
-# What is typed before the key that completes, and the words that the command then gets; the folder holds runs/mine.
+# What is typed before the key that completes, and the words that the command then gets; the folder holds the files
+# of `started`.
 TYPED = {
     "gene": ["generate"],
     "compl": ["completion"],
@@ -316,6 +319,13 @@ TYPED = {
     "generate --workdir=ru": ["generate", "--workdir=runs"],
     "generate --workdir=runs/mi": ["generate", "--workdir=runs/mine"],
     "evaluate --temp": ["evaluate", "--temp"],
+    "generate --primer=pri": ["generate", "--primer=primer.mid"],
+}
+# Where zsh and fish leave out files that are no config or no folder; bash offers all.
+TYPED_PATHS = {
+    "--config=my": ["--config=mysong.json"],
+    "--config=runs/mine/con": ["--config=runs/mine/config.json"],
+    "--workdir=oth": ["--workdir=others"],
 }
 # How each shell starts without the user's own settings, and what its own completion needs.
 SHELLS = {
@@ -337,13 +347,23 @@ def _read_until(terminal: int, mark: bytes) -> str:
 
 @pytest.fixture
 def started(capsys, monkeypatch, tmp_path):
-    """Writes a shell's script into a folder that also holds runs/mine; skips if the shell is not installed."""
+    """Writes a shell's script into a folder with a run, configs and music; skips if the shell is not installed."""
 
     def of(shell: str) -> Path:
         if not shutil.which(shell):
             pytest.skip(f"{shell} is not installed")
         assert main.main(["completion", shell]) == 0
         (tmp_path / "runs" / "mine").mkdir(parents=True)
+        (tmp_path / "others").mkdir()
+        for name in (
+            "primer.mid",
+            "mysong.mid",
+            "mysong.json",
+            "others.mid",
+            "runs/mine/config.json",
+            "runs/mine/con.log",
+        ):
+            (tmp_path / name).write_text("")
         monkeypatch.chdir(tmp_path)
         script = tmp_path / "script"
         script.write_text(capsys.readouterr().out)
@@ -365,8 +385,8 @@ def test_a_shell_completes_what_is_typed_in_a_terminal(started, name):
         setup = f"{own} musicjax() {{ printf '<%s>\\n' \"$@\"; }}; source ./script; PS1='PROM''PT '\n"
         os.write(terminal, setup.encode())
         _read_until(terminal, b"PROMPT ")
-        found = {}
-        for typed in TYPED:
+        found, expected = {}, TYPED | (TYPED_PATHS if command[0] == "zsh" else {})
+        for typed in expected:
             os.write(terminal, f"musicjax {typed}\t\n".encode())
             lines = _read_until(terminal, b"PROMPT ").replace("\r", "").split("\n")
             found[typed] = [line[1:-1].rstrip("/") for line in lines if line.startswith("<")]
@@ -374,12 +394,13 @@ def test_a_shell_completes_what_is_typed_in_a_terminal(started, name):
         os.close(terminal)
         process.kill()
         process.wait()
-    assert found == TYPED
+    assert found == expected
 
 
 def test_fish_completes_what_is_typed(started):
     script = started("fish")
-    lines = ["source ./script", *(f"complete -C 'musicjax {typed}'; echo -" for typed in TYPED)]
+    cases = TYPED | TYPED_PATHS
+    lines = ["source ./script", *(f"complete -C 'musicjax {typed}'; echo -" for typed in cases)]
     done = subprocess.run(
         ["fish", "--no-config", "-c", "; ".join(lines)],
         env={"PATH": os.environ["PATH"], "HOME": str(script.parent)},
@@ -389,7 +410,7 @@ def test_fish_completes_what_is_typed(started):
     )
     offered = [part.split("\n")[:-1] for part in done.stdout.split("-\n")[:-1]]
     assert done.stderr == ""
-    for (typed, words), lines in zip(TYPED.items(), offered, strict=True):
+    for (typed, words), lines in zip(cases.items(), offered, strict=True):
         expected = [words[-1].rstrip("=")] if words != typed.split() else []
         assert [line.split("\t")[0].rstrip("/") for line in lines] == expected, typed
 
@@ -397,7 +418,8 @@ def test_fish_completes_what_is_typed(started):
 @pytest.mark.parametrize("words", [[], ["powershell"], ["bash", "zsh"]])
 def test_completion_names_its_shells(capsys, words):
     assert main.main(["completion", *words]) == 2
-    assert "expected one of bash, zsh, fish" in capsys.readouterr().err
+    said = " ".join(["completion", *words])
+    assert capsys.readouterr().err == f"musicjax: {said}: expected one of bash, zsh, fish\n"
 
 
 @pytest.mark.parametrize(("word", "near"), [("generat", "generate"), ("evalute", "evaluate"), ("trian", "train")])

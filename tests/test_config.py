@@ -582,6 +582,39 @@ def test_a_json_file_gives_the_config_it_holds(tmp_path):
     assert config_files.load(str(path)) == Config(name="mine", train=TrainConfig(epochs=3))
 
 
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        (["seed"], "1 field is not in {} and takes its default: seed=0"),
+        (["model.units", "seed"], "2 fields are not in {} and take defaults: seed=0, model.units=512"),
+        (
+            None,
+            "{count} fields are not in {} and take defaults: name=custom, seed=0, data.source=builtin, {others}",
+        ),
+    ],
+)
+def test_the_fields_that_a_json_file_lacks_are_counted_and_named_with_their_defaults(tmp_path, capsys, lacks, said):
+    path, values = tmp_path / "mine.json", config_files.to_dict(Config(name="custom"))
+    for field in lacks or []:
+        *section, name = field.split(".")
+        del (values[section[0]] if section else values)[name]
+    path.write_text("{}" if lacks is None else json.dumps(values))
+    assert config_files.load(str(path)) == Config()
+    (line,) = capsys.readouterr().err.splitlines()
+    count = len(list(config_lib.fields(Config())))
+    beginning, _, end = said.partition(", {others}")
+    assert line.startswith("config   " + beginning.format(path, count=count))
+    assert line.endswith(f" and {count - config_files.MOST_NAMED} more" if lacks is None else end)
+
+
+def test_a_json_file_with_every_field_or_an_older_name_of_it_says_nothing_of_defaults(tmp_path, capsys):
+    values = config_files.to_dict(config_files.load("events"))
+    values["data"]["echo"] = values["data"].pop("match_share")
+    (tmp_path / "mine.json").write_text(json.dumps(values))
+    assert config_files.load(str(tmp_path / "mine.json")) == config_files.load("events")
+    assert capsys.readouterr().err == "renamed  config.data.echo is now config.data.match_share\n"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"demo"', '{"seed": -1}', '{"seed": NaN}', "\x00\xff"])
 def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
     path = tmp_path / "mine.json"

@@ -317,6 +317,39 @@ def test_a_reserved_standard_output_keeps_its_encoding():
     assert done.stdout == "\\u97f3\n"
 
 
+PATH = r"""
+import os
+from musicjax import console
+path = os.fsdecode(b"m\xc3\xbc \xff\x1b[31m/a.mid")
+console.result("first")
+console.result_path(path)
+console.say("page", path)
+"""
+SHOWN = "m\\udcc3\\udcbc \\udcff\\x1b[31m/a.mid"  # in the C locale every byte above 127 is undecodable
+C_LOCALE = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_path_is_its_bytes_for_programs_and_escapes_on_standard_error():
+    done = subprocess.run([sys.executable, "-c", PATH], capture_output=True, check=True, env=C_LOCALE)
+    assert done.stdout == b"first\nm\xc3\xbc \xff\x1b[31m/a.mid\n"
+    assert done.stderr.decode() == f"page     {SHOWN}\n"
+
+
+@_NEEDS_FULL
+def test_a_path_that_standard_output_cannot_take_is_escaped_on_standard_error():
+    command = ["bash", "-c", '"$@" >/dev/full', "bash", sys.executable, "-c", PATH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=C_LOCALE)
+    assert done.stderr.splitlines()[1:] == ["first", SHOWN, f"page     {SHOWN}"]
+
+
+def test_a_path_is_escapes_on_a_terminal():
+    terminal, end = os.openpty()
+    subprocess.run([sys.executable, "-c", PATH], stdout=end, stderr=subprocess.DEVNULL, check=True, env=C_LOCALE)
+    os.close(end)
+    assert os.read(terminal, 1000).decode() == f"first\r\n{SHOWN}\r\n"
+    os.close(terminal)
+
+
 @pytest.mark.parametrize(
     ("count", "words", "text"),
     [

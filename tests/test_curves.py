@@ -9,7 +9,6 @@ import pytest
 
 from musicjax import config as config_lib
 from musicjax import config_files
-from musicjax.errors import RunError
 from musicjax.report import curves, records
 from musicjax.report.curves import AUTHORS
 
@@ -27,23 +26,29 @@ def losses(count: int) -> list[dict]:
 
 def test_a_line_that_is_still_being_written_does_not_count(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in losses(2)) + '{"split": "tr')
-    assert records.read_metrics(tmp_path) == losses(2)
+    left_out: list[str] = []
+    assert records.read_metrics(tmp_path, left_out) == losses(2)
+    assert left_out == [
+        f"{tmp_path / 'metrics.jsonl'}: line 3 has no end: it is still being written, or the file is damaged"
+    ]
 
 
 @pytest.mark.parametrize("own", ["argmax_agreement", "key_agreement", "bin_agreement"])
 def test_lines_of_older_versions_are_read_by_the_present_names(tmp_path, own):
     old = line("valid", 1, loss=1.0, accuracy=0.5, majority_agreement=0.25, **{own: 0.5})
     (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n")
-    assert records.read_metrics(tmp_path) == [line("valid", 1, loss=1.0, accuracy=0.5, majority_accuracy=0.25)]
+    assert records.read_metrics(tmp_path, []) == [line("valid", 1, loss=1.0, accuracy=0.5, majority_accuracy=0.25)]
 
 
 @pytest.mark.parametrize(
     "bad", ["{", "[1]", "7", '{"epoch": 1}', '{"split": "a", "epoch": "1", "step": 1}', "[" * 9999]
 )
-def test_a_line_that_is_no_line_of_metrics_is_named(tmp_path, bad):
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line("train", 1)) + f"\n{bad}\n")
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: expected an object"):
-        records.read_metrics(tmp_path)
+def test_lines_that_are_no_lines_of_metrics_are_left_out_and_named(tmp_path, bad):
+    path, left_out = tmp_path / "metrics.jsonl", list[str]()
+    path.write_text(json.dumps(line("train", 1)) + f"\n{bad}\n\n{bad}\n" + json.dumps(line("valid", 1)) + "\n")
+    assert records.read_metrics(tmp_path, left_out) == [line("train", 1), line("valid", 1)]
+    (told,) = left_out
+    assert told.startswith(f"{path} is damaged: line 2 and 1 more; expected an object")
 
 
 # Curves.

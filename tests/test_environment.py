@@ -182,6 +182,50 @@ def test_jax_that_cannot_start_is_told_in_one_line(variable, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "least_kib"), [("generate", 2_000_000), ("evaluate", 2_000_000), ("train", 2_500_000)]
+)
+def test_too_little_address_space_is_told_in_one_line_before_jax_starts(trained_notes, tmp_path, command, least_kib):
+    """Below the limit as a shell sets it. Libraries that find too little end the process with pages of their own."""
+    limited = f'ulimit -v {least_kib - 1} && exec "$@"'
+    argv = [sys.executable, "-m", "musicjax.main", command, f"--workdir={trained_notes}"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(musicjax.__file__).parents[1])}
+    ran = subprocess.run(
+        ["bash", "-c", limited, "bash", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"musicjax: out of memory before JAX starts: ulimit -v leaves {least_kib - 1:,} KiB")
+    assert f"expected about {least_kib:,} KiB or more" in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), ImportError("/lib/_tensorstore.so: failed to map segment from shared object")],
+)
+def test_memory_that_ends_while_a_library_is_loaded_is_one_line(monkeypatch, capsys, error):
+    def ends(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("musicjax.cli.commands.run", ends)
+    assert main(["generate"]) == 1
+    assert capsys.readouterr().err.startswith("musicjax: out of memory while a library was loaded or used; ")
+
+
+def test_a_library_that_is_missing_is_no_lack_of_memory(monkeypatch):
+    def ends(_: object) -> int:
+        raise ImportError("No module named 'x'")
+
+    monkeypatch.setattr("musicjax.cli.commands.run", ends)
+    with pytest.raises(ImportError):
+        main(["generate"])
+
+
 @pytest.mark.parametrize("command", [pytest.param("train", marks=pytest.mark.long), "evaluate"])
 def test_a_device_that_is_not_here_is_told_where_a_run_is_continued_or_scored(command, trained_notes):
     ran = _run("-m", "musicjax.main", command, f"--workdir={trained_notes}", JAX_PLATFORMS="cuda")

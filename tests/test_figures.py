@@ -21,6 +21,8 @@ from tensorboardX.summary import histogram
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.main import main
+from musicjax.music import midi
+from musicjax.music.notes import from_beats
 from musicjax.report import curves, figures, pictures
 
 REPOSITORY = Path(__file__).parents[1]
@@ -221,6 +223,20 @@ def test_an_event_file_that_is_cut_off_counts_up_to_there(tmp_path, drawn, capsy
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len([*FROM_METRICS, *FROM_EVENTS, "report.html"])
     assert "the file is cut off" in err and path.name in err
+
+
+@pytest.mark.parametrize("text", ["", '{"split": "train", "ep', "[]\n"])
+def test_where_no_line_of_metrics_can_be_read_the_page_still_has_the_samples(tmp_path, capsys, text):
+    workdir = workdir_of(tmp_path / "run", epochs(3))
+    (workdir / "metrics.jsonl").write_text(text)
+    (workdir / "samples").mkdir()
+    notes = from_beats(np.array([60, 64]), np.array([80, 80]), np.array([0.0, 1.0]), np.ones(2))
+    midi.write(notes, workdir / "samples" / "seed0-000.mid")
+    assert main(["report", f"--workdir={workdir}"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{workdir / 'report.html'}\n" and "samples/seed0-000.mid" in (workdir / "report.html").read_text()
+    assert f"left out the curves: no line in {workdir / 'metrics.jsonl'} can be read\n" in err
+    assert err.count("left out the figures") == 1 and err.count("line 1") == bool(text)
 
 
 @pytest.mark.parametrize(

@@ -437,7 +437,7 @@ def test_the_page_tells_what_the_workdir_holds(workdir):
     for told in (
         "<title>the built-in corpus: what the model learned</title>",
         "<dt>name</dt><dd>demo</dd>",
-        "2 epochs, 1.0 minutes",
+        "2 epochs",
         "1.5 in epoch 2",
         "1 kept, 0 recovered, 1 skipped",
         "no notes",

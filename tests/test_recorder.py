@@ -196,6 +196,26 @@ def test_lines_up_to_the_restored_epoch_stay_byte_for_byte_and_the_rest_goes(tmp
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LINES[0][:20], "line 1 cannot be read; the curves lack 3 epochs from epoch 1 on"),
+        ("", "it holds no line; the curves lack 3 epochs from epoch 1 on"),
+        (
+            "".join(LINES[:3]) + "\0\n" + "".join(LINES[4:]),
+            "line 4 cannot be read; the curves lack 1 epoch from epoch 2",
+        ),
+        ("".join(LINES) + "{", ""),
+        ("".join(LINES), ""),
+    ],
+)
+def test_a_damaged_line_of_a_finished_epoch_is_told_and_one_that_a_kill_cut_off_is_not(tmp_path, capsys, text, said):
+    (tmp_path / "metrics.jsonl").write_text(text)
+    Recorder(tmp_path, 3, 30).close()
+    told = capsys.readouterr().err
+    assert (f"metrics  {tmp_path / 'metrics.jsonl'} is damaged: {said}" in told) if said else told == ""
+
+
 def test_a_line_that_lacks_only_its_end_is_ended(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(LINES[:4]).rstrip("\n"))

@@ -79,6 +79,16 @@ def cut_off(clips: Path, workdir: Path, how: str, epoch: int) -> subprocess.Comp
     )
 
 
+def slowed(workdir: Path) -> Path:
+    """The run as if its epochs so far had taken an hour longer each, so that no measured time is equal by luck."""
+    path = workdir / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    timed = [line | {"seconds": line["seconds"] + 3600} if "seconds" in line else line for line in lines]
+    assert timed != lines
+    path.write_text("".join(json.dumps(line) + "\n" for line in timed))
+    return workdir
+
+
 def final_bytes(workdir: Path) -> list[bytes]:
     arrays = checkpoint_lib.restore(workdir).arrays
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(arrays)]
@@ -147,7 +157,7 @@ def test_a_run_that_is_stopped_and_killed_and_started_again_ends_byte_for_byte_a
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert checkpoint_lib.read_metadata(workdir).epoch == saved
     assert len(untimed_metrics(workdir)) == 2 * 6, "the last epoch was recorded but not saved"
-    assert_same(train(clips, workdir), left_alone)
+    assert_same(train(clips, slowed(workdir)), left_alone)
 
 
 @pytest.mark.parametrize("how", ["returns True", "raises"])
@@ -186,7 +196,20 @@ def test_a_run_that_on_epoch_ends_is_saved_and_goes_on_as_one_left_alone(
 
 
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(clips: Path, left_alone: Path, halfway: Path) -> None:
-    assert_same(train(clips, halfway), left_alone)
+    assert_same(train(clips, slowed(halfway)), left_alone)
+
+
+def test_a_finished_run_whose_metrics_are_damaged_says_so_and_has_a_page_without_their_curves(
+    halfway: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = halfway / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:100])
+    (halfway / "report.html").unlink()
+    summary = musicjax.train(tiny_runs.config_of(clips), halfway)
+    assert Path(summary["report"]).is_file()
+    told = capsys.readouterr().err
+    assert f"metrics  {path} is damaged: line 1 cannot be read; the curves lack 3 epochs from epoch 1 on" in told
+    assert f"left out the curves: no line in {path} can be read\n" in told
 
 
 # Controls: what the tests above would not notice, they would not test.

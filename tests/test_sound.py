@@ -9,6 +9,7 @@ import pytest
 
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import request, sound
+from musicjax.main import main
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
 from musicjax.report import audio, synth
@@ -82,6 +83,31 @@ def test_a_file_that_is_no_sound_font_is_refused(tmp_path):
     (tmp_path / "font.sf2").write_bytes(b"no font")
     with pytest.raises(UsageError, match=r"font\.sf2"):
         sound.require_soundfont(str(tmp_path / "font.sf2"))
+
+
+@pytest.mark.parametrize(("asked", "status"), [("--audio=wav", 1), ("--audio=auto", 0)])
+def test_missing_sound_ends_generate_with_1_only_where_it_was_asked_for(
+    trained_notes, tmp_path, monkeypatch, capsys, own_signal_handlers, asked, status
+):
+    """The disk is full for the second of three WAV files."""
+    write = audio.write
+
+    def full(mid, notes, path, soundfont):
+        if path.stem.endswith("001"):
+            raise RunError(f"{path} cannot be written: No space left on device")
+        return write(mid, notes, path, soundfont)
+
+    monkeypatch.setattr(audio, "write", full)
+    argv = ["generate", f"--workdir={trained_notes}", f"--output_dir={tmp_path}", "--num_outputs=3", "--num_notes=4"]
+    assert main([*argv, asked]) == status
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [str(tmp_path / f"seed0-00{number}.mid") for number in range(3)]
+    assert [path.name for path in sorted(tmp_path.iterdir()) if path.is_file()] == [
+        *("samples.html", "seed0-000.mid", "seed0-000.wav", "seed0-001.mid", "seed0-002.mid", "seed0-002.wav"),
+    ]
+    assert "sound    none for seed0-001.mid" in err
+    told = [line.split(":")[1] for line in err.splitlines() if line.startswith("musicjax: ")]
+    assert told == [" no sound beside 1 of 3 MIDI files, and --audio=wav asks for it"] * status
 
 
 def test_all_kinds_are_those_that_can_be_written():

@@ -39,6 +39,7 @@ def run(call: Call) -> int:
 
 def _train(call: Call) -> None:
     began, options, config = time.monotonic(), call.options, call.config
+    jax_environment.require_address_space(jax_environment.TRAINING_KIB)
     jax_environment.require_settings()
     _join_processes(options)  # before JAX starts
     jax_environment.require()
@@ -134,7 +135,7 @@ def _export(call: Call) -> None:
     export.require_suffix(output)
     model, _, _ = trained_model.opened(call)
     for path in export.write(model, output):
-        console.result(console.printable(str(path)))
+        console.result_path(path)
 
 
 def _data(call: Call) -> None:

@@ -46,9 +46,14 @@ _musicjax() {{
 {values}
     *) names=() ;;
     esac
+    local flag=${{words[CURRENT]%%=*}}
     compset -P '*='
     compadd -a names
-    _files
+    case $flag in
+    --config) _files -g '*.(json|py)(-.)' ;;
+    {folders}) _files -/ ;;
+    *) _files ;;
+    esac
     return
   fi
   if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then
@@ -64,12 +69,21 @@ _musicjax() {{
 compdef _musicjax musicjax
 """
 
+FISH = """\
+function __musicjax_paths
+  set -l typed (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+  complete -C "__musicjax_without_completions $typed" | string match -r -- $argv[1]
+end
+"""
+# Flags whose value is a folder; --data may be a file too.
+FOLDERS = ("workdir", "output_dir", "init_from")
+
 
 def script(words: list[str]) -> str:
     """What a shell reads to complete; raises UsageError unless the words are the name of one."""
     makers = dict(zip(SHELLS, (_bash, _zsh, _fish), strict=True))
     if len(words) != 1 or words[0] not in makers:
-        raise UsageError(f"{flags.COMPLETION} {' '.join(words)}: expected one of {', '.join(SHELLS)}")
+        raise UsageError(f"{' '.join([flags.COMPLETION, *words])}: expected one of {', '.join(SHELLS)}")
     return makers[words[0]]()
 
 
@@ -99,6 +113,7 @@ def _filled(template: str, flag: str, case: str) -> str:
         commands=" ".join([*flags.COMMANDS, flags.COMPLETION]),
         cases="\n".join(case.format(command, " ".join(names)) for command, names in after.items()),
         default=" ".join([*_names("train"), flags.VERSION]),
+        folders="|".join(f"--{name}" for name in FOLDERS),
     )
 
 
@@ -119,16 +134,19 @@ def _fish() -> str:
         seen = f"__fish_seen_subcommand_from {' '.join(flag.commands)}"
         where = f"{seen}; or __fish_use_subcommand" if "train" in flag.commands else seen
         takes = {"bool": "", "path": " -r"}.get(flag.kind, f" -x -a '{' '.join(values.get(name, ()))}'")
+        if name in FOLDERS:
+            takes = """ -x -a '(__musicjax_paths ".*/\\$")'"""
         lines.append(f"{begin} '{where}' -l {name}{takes} -d {_quoted(flag.meaning)}")
     takes_config = f"{begin} 'not __fish_seen_subcommand_from report {flags.COMPLETION}'"
-    lines.append(f"{takes_config} -l config -r -a '{' '.join(values['config'])}' -d 'the config'")
+    configs = " ".join([*values["config"], '(__musicjax_paths ".*(/|\\.json|\\.py)\\$")'])
+    lines.append(f"{takes_config} -l config -x -a '{configs}' -d 'the config'")
     lines += [
         f"{takes_config} -l config.{path} {'-r' if path in flags.PATH_FIELDS else '-x'}" for path in config_lib.paths()
     ]
     lines += [
         f"complete -c musicjax -l {word.removeprefix('--')}" for word in (*help.WORDS, flags.VERSION) if "--" in word
     ]
-    return "\n".join(lines) + "\n"
+    return FISH + "\n".join(lines) + "\n"
 
 
 def _quoted(text: str) -> str:

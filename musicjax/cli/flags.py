@@ -92,6 +92,8 @@ FLAGS = {
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
     "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
+# How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
+NEAR = 0.7
 # The words that a flag may be.
 CHOICES = {"checkpoint": ("best", "latest"), "distributed": ("off", "auto")}
 # Names that Magenta's generators have for flags of generate: (type, ours, how many of theirs are one of ours).
@@ -351,6 +353,8 @@ def _unknown(command: str, name: str) -> UsageError:
         except UsageError as error:
             return error
         return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
+    if name in ("help", "helpfull", "h"):
+        return UsageError(f"--{name} takes no such value: expected --help, --help=all or --helpfull")
     own = [flag for flag in FLAGS if command in FLAGS[flag].commands]
     fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
@@ -368,12 +372,12 @@ def _unknown(command: str, name: str) -> UsageError:
         said += f"; did you mean musicjax {name}?"
     else:
         said += _nearest(name, own)
-    return UsageError(f"{said} (musicjax {command} --help lists the flags)")
+    return UsageError(f"{said} (musicjax {command} --help=all lists the flags)")
 
 
 def _nearest(name: str, own: list[str]) -> str:
     """The nearest of a command's own flags, or else of all flags and fields, as a question; empty if none is near."""
-    near = difflib.get_close_matches(name, [*own, "config"], n=1)
+    near = difflib.get_close_matches(name, [*own, "config"], n=1, cutoff=NEAR)
     if near:
         return f"; did you mean --{near[0]}?"
     places: dict[str, list[str]] = {}
@@ -381,7 +385,7 @@ def _nearest(name: str, own: list[str]) -> str:
         places.setdefault(path.split(".")[-1], [f"--config.{path}"])
     for flag, (*_, commands) in FLAGS.items():
         places.setdefault(flag, []).append(f"--{flag} of {' and '.join(commands)}")
-    near = difflib.get_close_matches(name, places, n=1)
+    near = difflib.get_close_matches(name, places, n=1, cutoff=NEAR)
     return f"; did you mean {' or '.join(places[near[0]])}?" if near else ""
 
 

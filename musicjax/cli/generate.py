@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from musicjax import console, jax_environment
 from musicjax.cli import trained_model
 from musicjax.cli.flags import Call
+from musicjax.errors import RunError
 
 if TYPE_CHECKING:
     from musicjax.generation.request import Request
@@ -39,7 +40,12 @@ class Made(NamedTuple):
 
 
 def run(call: Call) -> None:
-    """Writes the files that are asked for, and prints their paths."""
+    """Writes the files that are asked for, and prints their paths.
+
+    Raises:
+        UsageError, RunError: something cannot be used or written; or, once all else is done, a sound that was asked for
+            by its kind is missing.
+    """
     from musicjax.generation import request as request_lib
 
     options = call.options
@@ -62,13 +68,19 @@ def run(call: Call) -> None:
     _list(made, folder)
     if options["audio"] == "auto" and request.audio == "none":
         console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
+    silent = 0
     if request.audio != "none" and made.pieces:
         played = [generate.played_by(request.program, piece) for piece in made.pieces]
-        sound.write(played, made.paths, request.audio, request.soundfont)
+        silent = len(made.paths) - len(sound.write(played, made.paths, request.audio, request.soundfont))
     if given is not None and request.rework.kind in ("", "keep"):
         made = _beside_primer(made, given, begins_with_it=request.rework.kind == "keep")
     if made.pieces:
         _page(made, folder, _facts(call, request))
+    if silent and options["audio"] != "auto":
+        raise RunError(
+            f"no sound beside {silent} of {console.counted(len(made.paths), 'MIDI file')}, and "
+            f"--audio={options['audio']} asks for it: the lines above say why; all else is written"
+        )
 
 
 def _made(request: Request, model: Model, given: Notes | None, folder: Path) -> Made:
@@ -97,7 +109,7 @@ def _list(made: Made, folder: Path) -> None:
 
     written = [*made.paths, *made.others]
     for path in written:
-        console.result(console.printable(str(path)))
+        console.result_path(path)
     if left := takes.earlier(folder, written):
         others = f" and {len(left) - 1} more" * (len(left) > 1)
         console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")

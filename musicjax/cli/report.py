@@ -22,4 +22,4 @@ def draw(workdir: Path, output_dir: str) -> None:
     for fact in dict.fromkeys(left_out):  # the figures and the page read the same files
         console.say("left out", fact)
     for path in paths:
-        console.result(console.printable(str(path)))
+        console.result_path(path)

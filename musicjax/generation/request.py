@@ -79,13 +79,14 @@ def of(options: Mapping[str, Any]) -> Request:
     """
     length = Length(**{name: options[name] or 0 for name in MEASURES}, exact=bool(options["exact"]))
     outputs, seed, decode, bpm = (options[name] for name in ("num_outputs", "seed", "decode", "bpm"))
+    arguments.require_number("num_outputs", outputs, int, 1, MOST_OUTPUTS)
     check(outputs, length, seed, decode, bpm)
     if length.exact and options["best_of"] is not None:
         raise UsageError("--best_of and --exact are given: expected one of them; only pieces that end are compared")
     program = instruments.program_of(options["program"]) if options["program"] else None
     values, sweep = sampling_params.from_flags(options), bool(options["sweep"])
     combinations = math.prod(map(len, values.values()))
-    if sweep and not 0 < combinations * outputs <= MOST_OUTPUTS:
+    if sweep and combinations * outputs > MOST_OUTPUTS:
         raise UsageError(
             f"sweep of {combinations} combinations, num_outputs={outputs} of each: expected 1..{MOST_OUTPUTS} pieces"
         )

@@ -27,7 +27,7 @@ def write(workdir: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """Draws all figures that the workdir's records give into a folder: (the files, what is left out and why).
 
     Raises:
-        RunError: there is no such workdir, it has no metrics, or the folder cannot be written.
+        RunError: there is no such workdir, it has neither metrics nor samples, or the folder cannot be written.
     """
     drawn, left_out = draw(workdir)
     try:
@@ -42,12 +42,14 @@ def write(workdir: Path, folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def draw(workdir: Path) -> tuple[dict[str, bytes], list[str]]:
-    """({file name: PNG}, what is left out and why); raises RunError if there is no workdir or it has no metrics."""
+    """({file name: PNG}, what is left out and why); raises RunError if nothing of a run is there."""
     if not workdir.is_dir():
         what = "is a file" if workdir.exists() else "does not exist"
         raise RunError(f"workdir {workdir} {what}: expected the folder of a run; name it with --workdir=DIR")
-    lines = records.read_metrics(workdir)
     left_out: list[str] = []
+    lines = records.read_metrics(workdir, left_out)
+    if not lines:
+        return {}, [*left_out, "the figures, which need those lines"]
     settings = records.read_object(workdir / "config.json", left_out)
     if not isinstance(settings.get("name"), str):
         settings.pop("name", None)

@@ -42,7 +42,7 @@ class Page:
     """What the page tells of a run.
 
     Attributes:
-        facts: what was trained, on what, for how long and with which result: (name, value) each.
+        facts: what was trained, on what, for how many epochs and with which result: (name, value) each.
         settings: the config, nested.
         lines: the lines of metrics.jsonl.
         data: how many files were kept, recovered and skipped, and why: (name, value) each.
@@ -67,11 +67,13 @@ class Page:
 def write(workdir: Path, names: list[str] | None = None) -> tuple[Path, list[str]]:
     """Writes WORKDIR/report.html, whole or not at all: (the file, what is left out and why).
 
+    It shows no measured time: a run that was continued has the page of one that never stopped.
+
     Args:
         names: of the samples to show; None: those that were measured last or, if none were, all in the workdir.
 
     Raises:
-        RunError: the workdir has no metrics, or the page cannot be written; an older one stays.
+        RunError: the workdir has neither metrics nor samples, or the page cannot be written; an older one stays.
     """
     left_out: list[str] = []
     return _written(workdir / NAME, read(workdir, left_out, names)), left_out
@@ -112,7 +114,7 @@ def _written(path: Path, page: Page) -> Path:
 
 def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> Page:
     """The page of a workdir; adds what cannot be read to `left_out`."""
-    lines = records.read_metrics(workdir)
+    lines = records.read_metrics(workdir, left_out)
     settings = records.read_object(workdir / "config.json", left_out)
     metrics = records.read_object(workdir / "samples" / "metrics.json", left_out)
     if names is None and part(metrics, "samples"):
@@ -159,8 +161,7 @@ def _facts(
 ) -> list[tuple[str, str]]:
     field, _ = curves.loss_field(lines)
     validation = curves.over_epochs(lines, "valid", field)
-    # Each of several trials has a line with the seconds of all.
-    seconds = {line["epoch"]: curves.number(line, "seconds") or 0.0 for line in lines if line["split"] == "train"}
+    epochs = max((line["epoch"] for line in lines if line["split"] == "train"), default=0)
     model = part(settings, "model")
     facts = (
         [("model", f"LSTM of {model.get('units', '?')} units" + (f", {model['head']} head" if "head" in model else ""))]
@@ -170,8 +171,8 @@ def _facts(
     if origin:
         facts.append(("began with", f"the weights of {origin.get('path', '?')}, epoch {origin.get('epoch', '?')}"))
     facts += data[:1]
-    if seconds:
-        facts.append(("trained", f"{console.counted(max(seconds), 'epoch')}, {sum(seconds.values()) / 60:.1f} minutes"))
+    if epochs:
+        facts.append(("trained", console.counted(epochs, "epoch")))
     if validation:
         best = int(np.nanargmin(validation.low))
         lowest = f"{svg.number(validation.low[best])} in epoch {validation.epochs[best]}"

@@ -11,35 +11,48 @@ from musicjax import renamed
 from musicjax.errors import RunError
 
 
-def read_metrics(workdir: Path) -> list[dict]:
-    """The lines of WORKDIR/metrics.jsonl by their present names, without a last one that is still being written.
+def read_metrics(workdir: Path, left_out: list[str]) -> list[dict]:
+    """The lines of WORKDIR/metrics.jsonl by their present names; adds those that cannot be read to `left_out`.
 
     Raises:
-        RunError: there are none, or one is not a line of metrics.
+        RunError: there is no line, and no music of a run either; or the file cannot be read.
     """
     path = workdir / "metrics.jsonl"
     try:
         text = path.read_text(errors="replace") if path.is_file() else ""
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}; check its rights") from error
-    whole = text.split("\n")[:-1]
-    lines = [_line(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
-    if not lines:
+    *whole, rest = text.split("\n")
+    found = {number: _line(line) for number, line in enumerate(whole, 1) if line.strip()}
+    lines = [line for line in found.values() if line is not None]
+    if not lines and not (workdir / "samples").is_dir():
         raise RunError(
             f"nothing to draw in {workdir}: no line in its metrics.jsonl; expected the folder of a run that has "
             "finished an epoch; name it with --workdir=DIR"
         )
+    damaged = [number for number, line in found.items() if line is None]
+    if damaged:
+        others = f" and {len(damaged) - 1} more" * (len(damaged) > 1)
+        left_out.append(
+            f'{path} is damaged: line {damaged[0]}{others}; expected an object with "split", "epoch" and "step", found '
+            f"{whole[damaged[0] - 1][:60]!r}"
+        )
+    if rest:
+        left_out.append(f"{path}: line {len(whole) + 1} has no end: it is still being written, or the file is damaged")
+    if not lines:
+        left_out.append(f"the curves: no line in {path} can be read")
     return lines
 
 
-def _line(text: str, place: str) -> dict:
+def _line(text: str) -> dict | None:
+    """A line of metrics by its present names; None if it is none."""
     try:
         line = json.loads(text)
         if type(line["epoch"]) is int and type(line["step"]) is int and type(line["split"]) is str:
             return renamed.metrics(line)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise RunError(f'{place}: expected an object with "split", "epoch" and "step", found {text[:60]!r}; remove it')
+    return None
 
 
 def read_object(path: Path, left_out: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import json
@@ -23,6 +24,8 @@ from musicjax.training.histograms import Buckets
 
 # Fields that tell which trial a line is about.
 NAMES_OF_TRIALS = ("trial", "seed", "dropout")
+# An epoch has a line for training and one for validation, or as many of each as there are trials.
+LINES_AN_EPOCH = 2
 # How a PNG file begins; then come width and height, 4 bytes each, the bits of a channel and the kind of pixels.
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -42,6 +45,7 @@ class Recorder:
         path = workdir / "metrics.jsonl"
         with self._told():
             lines = path.read_text(errors="replace").splitlines() if epoch and path.is_file() else []
+            _say_lost(path, lines, epoch)
             files.write(path, "".join(line + "\n" for line in map(_present, lines) if _is_of(line, epoch)))
             # Without a buffer, so that nothing is left over from a write that failed.
             self._file = path.open("ab", buffering=0)
@@ -170,7 +174,29 @@ def _present(line: str) -> str:
 
 def _is_of(line: str, epoch: int) -> bool:
     """Whether a line belongs to a finished epoch. A line that was cut off does not; its epoch is trained again."""
+    found = _epoch_of(line)
+    return found is not None and found <= epoch
+
+
+def _epoch_of(line: str) -> int | None:
+    """The epoch of a line; None if it cannot be read."""
     try:
-        return json.loads(line)["epoch"] <= epoch
+        epoch = json.loads(line)["epoch"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
+    return epoch if type(epoch) is int else None
+
+
+def _say_lost(path: Path, lines: list[str], epoch: int) -> None:
+    """Says which line is damaged where finished epochs lack lines; one that a kill cut off is of a later epoch."""
+    found = [_epoch_of(line) for line in lines]
+    counts = collections.Counter(found)
+    lost = [number for number in range(1, epoch + 1) if counts[number] < LINES_AN_EPOCH]
+    damaged = [number for number, of_line in enumerate(found, 1) if of_line is None]
+    if lost and (damaged or not lines):
+        where = f"line {damaged[0]} cannot be read" if damaged else "it holds no line"
+        console.say(
+            "metrics",
+            f"{path} is damaged: {where}; the curves lack {console.counted(len(lost), 'epoch')} from epoch {lost[0]} "
+            "on, and the model is whole",
+        )
