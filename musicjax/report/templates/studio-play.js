@@ -9,6 +9,7 @@ import { openTrail } from "./studio-trail.js";
 import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
+const BUILT_IN = "builtin"; // before the composer has told its models
 const REMEMBERED = "musicjax studio"; // what was chosen, in this browser
 const FIELDS = ["model", "bars", "key", "meter", "bpm", "daring", "count", "breadth", "tidiness", "seed"];
 const WIDE = matchMedia("(min-width: 56.25rem)");
@@ -25,7 +26,7 @@ export function openPlay(page) {
     asking = true;
     sound.start(); // while the press counts as the user's wish
     await page.attempt(async () => {
-      const { outputs } = await post("outputs", { ...wishes(kind), ...more, kind, model: value("model") });
+      const { outputs } = await post("outputs", { ...wishes(kind), ...more, kind, model: value("model") || BUILT_IN });
       const output = state.outputs.find((one) => one.id === outputs[0])
         ?? { id: outputs[0], kind, number: state.outputs.length + 1, status: "waiting", seed: "", command: "", asked: { kind, ...more, bars: Number(value("bars")) } };
       stage.select(output);
@@ -170,7 +171,8 @@ export function openPlay(page) {
   });
 
   function offerModel() {
-    const { meters = [], instruments = [], keys = true } = model() ?? {};
+    const { meters = [], instruments = [], keys = true, error = "" } = model() ?? {};
+    write(find("about-model"), error || "The built-in model, or one that learned from your music.");
     offer(find("meter"), [["", "as it comes"], ...meters.map((one) => [one, one])]);
     find("key").disabled = !keys;
     list(find("instruments"), instruments, (name) => name, (name) => {

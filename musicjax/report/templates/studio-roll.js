@@ -28,7 +28,7 @@ export function secondsOf(piece, [from, to]) {
 // `seek` hears the second that is pressed, `mark` the range of bars that is dragged over, from 1.
 export function openRoll(canvas, { seek = null, mark = null }) {
   const paint = canvas.getContext("2d"), ground = document.createElement("canvas");
-  let piece = null, total = 1, low = 48, high = 78, marked = null, copied = null, at = 0, lit = false, stale = true;
+  let piece = { title: "", notes: [], seconds: 16, bars: [0, 2, 4, 6, 8, 10, 12, 14] }, total = 1, low = 48, high = 78, marked = null, copied = null, at = 0, lit = false, stale = true;
 
   const scale = () => devicePixelRatio || 1;
   const width = () => canvas.clientWidth, height = () => canvas.clientHeight;
@@ -90,11 +90,11 @@ export function openRoll(canvas, { seek = null, mark = null }) {
     stale = false;
   }
 
-  function drawNotes(to, notes, colourOf) {
+  function drawNotes(to, notes, colourOf, opaque = false) {
     const tall = Math.max(perPitch() - 1, 2.5);
     for (const note of notes) {
       const left = x(note[0]), wide = Math.max(x(note[0] + note[1]) - left - 1, 2.5);
-      to.globalAlpha = 0.45 + 0.55 * note[3] / 127;
+      to.globalAlpha = opaque ? 1 : 0.45 + 0.55 * note[3] / 127;
       to.fillStyle = colourOf(note);
       to.beginPath();
       to.roundRect(left, y(note[2]) + 0.5, wide, tall, Math.min(tall / 3, 2.5));
@@ -104,14 +104,15 @@ export function openRoll(canvas, { seek = null, mark = null }) {
   }
 
   function draw() {
-    if (!piece || !canvas.clientWidth) return;
+    if (!canvas.clientWidth) return;
     if (stale) drawGround();
     paint.setTransform(1, 0, 0, 1, 0, 0);
     paint.clearRect(0, 0, canvas.width, canvas.height);
     paint.drawImage(ground, 0, 0);
     paint.setTransform(scale(), 0, 0, scale(), 0, 0);
     const head = colour("--playhead");
-    if (lit) drawNotes(paint, piece.notes.filter(([onset, duration]) => onset <= at && at < onset + duration), () => head);
+    if (lit) drawNotes(paint, piece.notes.filter(([onset, duration]) => onset <= at && at < onset + duration), () => head, true);
+    if (!piece.title) return;
     paint.fillStyle = head;
     paint.fillRect(x(at) - 0.75, 0, 1.5, height());
   }
@@ -128,7 +129,6 @@ export function openRoll(canvas, { seek = null, mark = null }) {
   }
 
   const redo = () => {
-    if (!piece) return;
     fit();
     stale = true;
     draw();
@@ -141,7 +141,7 @@ export function openRoll(canvas, { seek = null, mark = null }) {
   const secondAt = (event) => Math.min(Math.max((event.offsetX - GUTTER) / (width() - GUTTER - 1), 0), 1) * total;
   const barAt = (seconds) => Math.max(barLines(piece).findLastIndex((line, bar, all) => line <= seconds && bar < all.length - 1), 0) + 1;
   canvas.addEventListener("pointerdown", (event) => {
-    if (!piece || event.button) return;
+    if (!piece.title || event.button) return;
     pressed = { x: event.clientX, bar: barAt(secondAt(event)), drags: false };
     canvas.setPointerCapture(event.pointerId);
   });

@@ -113,7 +113,9 @@ export function openTrain(page) {
     list(find("runs"), [...state.runs].reverse(), (one) => one.id, create, fill);
     find("no-runs").hidden = state.runs.length > 0;
     const learning = state.runs.filter((one) => one.status === "training").length;
-    write(document.querySelector("nav a[href='#train']"), learning ? `Train (${number(learning)})` : "Train");
+    find("learning").hidden = !learning;
+    set(find("learning"), { role: "img", "aria-label": `, ${number(learning)} at work` });
+    write(find("learning"), String(learning));
   }
   transport.hear((what) => { if (state && what !== "moved") update(state); });
 
