@@ -65,6 +65,7 @@ addEventListener("hashchange", turnTo);
 function take(told) {
   const before = state;
   state = told;
+  state.outputs.forEach((output, place) => { output.number = place + 1; });
   const undo = find("undo");
   undo.disabled = !state.undo;
   set(undo, { title: state.undo || null, "aria-label": state.undo ? `Undo: ${state.undo}` : "Undo" });
