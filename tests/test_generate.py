@@ -17,8 +17,8 @@ def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeyp
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
     in_parts, shapes = generate._rows_for_count, []
 
-    def both(more, past, model, count):
-        rows, clamped = in_parts(more, past, model, count)
+    def both(more, past, model, count, on_chunks):
+        rows, clamped = in_parts(more, past, model, count, on_chunks)
         whole = more(past, num_notes=count)
         np.testing.assert_array_equal(rows, whole.rows)
         assert clamped == int(whole.clamped.sum())
