@@ -31,6 +31,7 @@ from musicjax.report import curves, pieces, records, svg
 from musicjax.report.pieces import Sample
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
+from musicjax.version import __version__
 
 NAME, OF_PIECES = "report.html", "samples.html"
 MOST_REASONS = 12
@@ -214,6 +215,11 @@ def html(page: Page) -> str:
             numbers=numbers,
         )
     )
+
+
+def studio() -> str:
+    """The page of the studio; its styles and scripts are files of their own."""
+    return environment().get_template("studio.html.j2").render(version=__version__)
 
 
 def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:
