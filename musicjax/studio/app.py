@@ -18,15 +18,16 @@ from starlette.routing import Route
 from musicjax import arguments, files, zip_archive
 from musicjax.errors import RunError, UsageError
 from musicjax.report import page
-from musicjax.studio import access, library, piece, session
+from musicjax.studio import access, house, library, piece, session, upload
 from musicjax.studio.access import TooLarge
-from musicjax.studio.studio import Missing, Studio, cannot_keep
+from musicjax.studio.house import Missing, cannot_keep
+from musicjax.studio.studio import Studio
 
 STATIC = {"css": "text/css", "js": "text/javascript"}
-STATIC_FILES = ("studio.css", "studio.js", "sound.js")
 LEAST_MINUTES, MOST_MINUTES = 1, 600
-ACTS, MARKS = ("pause", "continue", "stop"), ("cancel", "keep", "discard", "favourite")
+LEAST_COPY_NOTES = 8  # a shorter run that is shared with a training piece tells nothing
 MOST_NAME = 80  # letters
+NO_ADDRESS = "There is nothing at this address."
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -76,6 +77,7 @@ def make(studio: Studio) -> Starlette:
         route("/api/runs", _train, "POST"),
         route("/api/runs/{run}", _run),
         route("/api/runs/{run}/{act}", _act, "POST"),
+        route("/api/runs/{run}/samples/{sample}", _sample),
         route("/api/outputs", _compose, "POST"),
         route("/api/outputs/{output}.mid", _midi),
         route("/api/outputs/{output}.wav", _wav),
@@ -94,7 +96,7 @@ def _error(status: int, sentence: str) -> JSONResponse:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _error(status, "There is nothing at this address." if status == 404 else "This address is asked otherwise.")
+    return _error(status, NO_ADDRESS if status == 404 else "This address is asked otherwise.")
 
 
 async def _asked(request: Request) -> dict[str, Any]:
@@ -117,16 +119,16 @@ def _text(asked: dict[str, Any], name: str) -> str:
     if found is None:
         return ""
     arguments.require(name, found, str, "a text")
-    return library.shown_name(found)[:MOST_NAME] if found.strip() else ""
+    return upload.shown_name(found)[:MOST_NAME] if found.strip() else ""
 
 
 async def _page(studio: Studio, request: Request) -> Response:
-    return HTMLResponse(await run_in_threadpool(page.studio))
+    return HTMLResponse(await run_in_threadpool(page.studio, list(library.KNOWN.items())))
 
 
 async def _static(studio: Studio, request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in STATIC_FILES:
+    if name not in page.studio_files():
         raise Missing("There is no such file.")
     return Response(page.text(name), media_type=STATIC[name.rpartition(".")[2]])
 
@@ -136,44 +138,46 @@ async def _state(studio: Studio, request: Request) -> Any:
 
 
 async def _events(studio: Studio, request: Request) -> Response:
-    return StreamingResponse(studio.events(), media_type="text/event-stream")
+    return StreamingResponse(studio.house.events(), media_type="text/event-stream")
 
 
 async def _new_upload(studio: Studio, request: Request) -> Any:
-    return {"data": studio.new_data(_text(await _asked(request), "name"))}
+    return {"data": studio.library.new(_text(await _asked(request), "name"))}
 
 
 async def _upload_file(studio: Studio, request: Request) -> Any:
-    upload = studio.upload(request.path_params["data"])
-    name = library.shown_name(request.query_params.get("name", ""))
-    path = upload.begin(name)
+    own = studio.library.upload(request.path_params["data"])
+    name = upload.shown_name(request.query_params.get("name", ""))
+    path = own.begin(name)
     if path is None:
-        return {"kept": False, "reason": library.NO_MUSIC}
+        return {"kept": False, "reason": upload.NO_MUSIC}
     with files.whole(path) as partial, partial.open("wb") as stream:
         async for block in request.stream():
             stream.write(block)
-    upload.end(path, name)
+    own.end(path, name)
     return {"kept": True, "reason": ""}
 
 
 async def _end_upload(studio: Studio, request: Request) -> Any:
-    studio.end_upload(request.path_params["data"])
+    studio.library.end_upload(request.path_params["data"])
     return {}
 
 
 async def _new_data(studio: Studio, request: Request) -> Any:
     name = _text(await _asked(request), "name")
     if not name:
-        raise UsageError(f"name: expected one of {', '.join(library.NAMES)}.")
-    return {"data": studio.new_data(name, name)}
+        raise UsageError(f"name: expected one of {', '.join(library.KNOWN)}.")
+    return {"data": studio.library.new(name, name)}
 
 
 async def _report(studio: Studio, request: Request) -> Any:
-    return await run_in_threadpool(studio.report, request.path_params["data"])
+    return await run_in_threadpool(studio.library.report, request.path_params["data"])
 
 
 async def _remove_data(studio: Studio, request: Request) -> Any:
-    studio.remove_data(request.path_params["data"])
+    data = request.path_params["data"]
+    studio.trainings.require_unused(data)
+    studio.library.remove(data)
     return {}
 
 
@@ -181,7 +185,7 @@ async def _piece(studio: Studio, request: Request) -> Any:
     number = request.path_params["number"]
     if not (number.isascii() and number.isdecimal() and len(number) < 9):
         raise Missing("There is no such piece.")
-    name, path, place = studio.piece_at(request.path_params["data"], int(number))
+    name, path, place = studio.library.piece_at(request.path_params["data"], int(number))
     return await run_in_threadpool(_read_piece, name, path, place)
 
 
@@ -196,7 +200,7 @@ async def _train(studio: Studio, request: Request) -> Any:
     asked = await _asked(request)
     minutes = asked.get("minutes", 10)
     arguments.require_number("minutes", minutes, float, LEAST_MINUTES, MOST_MINUTES)
-    return {"run": studio.train(asked.get("data", ""), float(minutes), _text(asked, "name"))}
+    return {"run": studio.trainings.start(asked.get("data"), float(minutes), _text(asked, "name"))}
 
 
 async def _run(studio: Studio, request: Request) -> Any:
@@ -204,28 +208,32 @@ async def _run(studio: Studio, request: Request) -> Any:
 
 
 async def _act(studio: Studio, request: Request) -> Any:
-    if request.path_params["act"] not in ACTS:
-        raise Missing("There is nothing at this address.")
-    studio.act(request.path_params["run"], request.path_params["act"])
+    acts = {"pause": studio.trainings.pause, "continue": studio.trainings.go_on, "stop": studio.trainings.stop}
+    house.entry(acts, request.path_params["act"], NO_ADDRESS)(request.path_params["run"])
     return {}
 
 
+async def _sample(studio: Studio, request: Request) -> Any:
+    studio.trainings.of(request.path_params["run"])
+    return await run_in_threadpool(studio.outputs.heard, request.path_params["sample"])
+
+
 async def _compose(studio: Studio, request: Request) -> Any:
-    return {"outputs": studio.compose(await _asked(request))}
+    return {"outputs": studio.outputs.compose(await _asked(request))}
 
 
 async def _output(studio: Studio, request: Request) -> Any:
-    return await run_in_threadpool(studio.heard, request.path_params["output"])
+    return await run_in_threadpool(studio.outputs.heard, request.path_params["output"])
 
 
 async def _midi(studio: Studio, request: Request) -> Response:
-    output = studio.output(request.path_params["output"])
-    return _download(studio.midi_path(output), "audio/midi", output)
+    output = studio.outputs.of(request.path_params["output"])
+    return _download(studio.outputs.midi_path(output), "audio/midi", output)
 
 
 async def _wav(studio: Studio, request: Request) -> Response:
-    output = studio.output(request.path_params["output"])
-    path = studio.midi_path(output).with_suffix(".wav")
+    output = studio.outputs.of(request.path_params["output"])
+    path = studio.outputs.midi_path(output).with_suffix(".wav")
     if not path.is_file():
         answer = await studio.answer("sound", output)
         if answer["error"]:
@@ -241,33 +249,41 @@ def _download(path: Path, media_type: str, output: dict[str, Any]) -> Response:
 
 
 async def _copies(studio: Studio, request: Request) -> Any:
-    answer = await studio.answer("copies", studio.output(request.path_params["output"]))
-    return {name: answer[name] for name in ("length", "piece", "seconds", "message")}
+    output = studio.outputs.of(request.path_params["output"])
+    answer = await studio.answer("copies", output)
+    if not answer["message"] and answer["length"] < LEAST_COPY_NOTES:
+        return {}
+    data = studio.trainings.states.get(output["model"], {}).get("data", "")
+    called = upload.called(studio.library.folder(data), answer["piece"]) if data else answer["piece"]
+    return {**{name: answer[name] for name in ("length", "seconds", "message")}, "piece": called}
 
 
 async def _mark(studio: Studio, request: Request) -> Any:
-    if request.path_params["mark"] not in MARKS:
-        raise Missing("There is nothing at this address.")
-    studio.mark(request.path_params["output"], request.path_params["mark"])
+    output, mark = request.path_params["output"], request.path_params["mark"]
+    if mark == "cancel":
+        studio.outputs.cancel(output)
+    else:
+        house.entry(session.MARK_OF, mark, NO_ADDRESS)
+        studio.outputs.mark(output, mark)
     return {}
 
 
 async def _undo(studio: Studio, request: Request) -> Any:
-    studio.undo()
+    studio.outputs.undo()
     return {}
 
 
 async def _zip(studio: Studio, request: Request) -> Response:
     """All outputs that are not discarded, as MIDI, and what made each."""
-    outputs = [
-        one
-        for one in studio.session.outputs.values()
-        if one["status"] == "done" and not one["discarded"] and one["kind"] != "sample"
-    ]
+    outputs = [one for one in studio.outputs.listed() if one["status"] == "done" and not one["discarded"]]
     named = [(f"{n:03d}-{one['kind']}-seed{one['seed']}.mid", one) for n, one in enumerate(outputs, 1)]
 
     def content() -> bytes:
-        found = [(name, studio.midi_path(one).read_bytes()) for name, one in named if studio.midi_path(one).is_file()]
+        found = [
+            (name, studio.outputs.midi_path(one).read_bytes())
+            for name, one in named
+            if studio.outputs.midi_path(one).is_file()
+        ]
         told = [{"file": name, **session.shown(one)} for name, one in named]
         return zip_archive.packed([("session.json", json.dumps(told, indent=2).encode()), *found])
 

@@ -86,6 +86,7 @@ def describe(model: Model) -> dict[str, Any]:
             "continue": True,
             "bars": encoding.has_controls,
         },
+        "temperature": model.config.sample.temperature,
         "epoch": model.metadata.best_epoch,
     }
 
@@ -145,7 +146,7 @@ def compose(model: Model, wanted: dict[str, Any], tell: Any, is_cancelled: Any) 
     generate.write_file(generate.played_by(request.program, made), path, ticks, end_beat)
     shown = piece.of("", made)
     files.write(path.with_suffix(".json"), json.dumps(shown))
-    return {"told": "done", "id": wanted["id"], "seconds": shown["seconds"], "notes": len(made)}
+    return {"told": "done", "id": wanted["id"], "seconds": shown["seconds"], "bars": max(len(shown["bars"]) - 1, 0)}
 
 
 def _warm(model: Model) -> None:

@@ -21,6 +21,9 @@ MOST_SEED = 2**31 - 1
 NUMBERS = {"bars": float, "bpm": float, "temperature": float, "top_p": float, "min_p": float, "amount": float}
 WHOLE = {"from_bar": int, "to_bar": int}
 TEXTS = ("key", "meter")
+# What is kept of a request, so that the page can tell what an output was made of; NAMED: of its source.
+TOLD = ("source", *NUMBERS, *WHOLE, *TEXTS, "instruments")
+NAMED = ("output", "data", "piece", "upload", "melody")
 _NAME = re.compile(r"([A-Ga-g])([#b]?)(-?\d)")
 _PITCH_CLASSES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -113,6 +116,19 @@ def melody(text: Any) -> str:
     if not entries:
         raise UsageError("melody: expected at least one note, such as C4")
     return f"[{','.join(map(str, entries))}]"
+
+
+def told(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a request that was checked."""
+    found = {name: asked[name] for name in TOLD if asked.get(name) is not None}
+    if "source" in found:
+        found["source"] = {name: asked["source"][name] for name in NAMED if name in asked["source"]}
+    return found
+
+
+def tempo(asked: Mapping[str, Any]) -> float | None:
+    """The tempo of notes that come with seconds alone, quarter notes a minute; None: nobody says."""
+    return _number(asked, "bpm", float, request_lib.LOWEST_BPM, request_lib.HIGHEST_BPM)
 
 
 def notes(given: Any) -> list[list[float]]:

@@ -23,6 +23,9 @@ class Partner:
         on_start: called when it runs, each time.
         on_answer: gets each answer.
         on_death: called when it has died, before the next one starts.
+
+    Attributes:
+        started: set while a process is there.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Partner:
         self._module, self._on_start, self._on_answer, self._on_death = module, on_start, on_answer, on_death
         self._process: asyncio.subprocess.Process | None = None
         self._failures = 0
+        self.started = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -61,6 +65,7 @@ class Partner:
             start_new_session=True,  # so that Ctrl-C reaches the server alone
         )
         assert process.stdout is not None
+        self.started.set()
         self._on_start()
         try:
             while line := await process.stdout.readline():
@@ -70,6 +75,7 @@ class Partner:
         except ValueError:  # half a line, or one that is too long: it cannot be trusted any more
             pass
         finally:
+            self.started.clear()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             with contextlib.suppress(asyncio.CancelledError):

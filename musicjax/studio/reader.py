@@ -24,7 +24,7 @@ from musicjax.corpus.corpus import Corpus, Outcome
 from musicjax.errors import RunError, UsageError
 from musicjax.music import bar_position, instruments, keys
 from musicjax.music.notes import Notes
-from musicjax.studio import library, piece
+from musicjax.studio import piece, upload
 
 PIECES, REPORT = "pieces.bin", "report.json"
 MOST_FILES = MOST_PIECES = 2000  # that a report lists
@@ -36,7 +36,7 @@ def main(source: str, folder: Path) -> int:
         corpus, outcomes = load.read(DataConfig(source=source))
         with files.whole(folder / PIECES) as partial, partial.open("wb") as stream:
             places = piece.write(stream, (corpus.piece(index) for index in range(min(len(corpus), MOST_PIECES))))
-        files.write(folder / REPORT, json.dumps(report(corpus, outcomes, places, library.names(folder))))
+        files.write(folder / REPORT, json.dumps(report(corpus, outcomes, places, upload.names(folder))))
     except (UsageError, RunError) as error:
         console.complain(str(error))
         return 1
@@ -52,19 +52,12 @@ def report(
     """What the page tells of a source, as JSON values; places: bytes at which its pieces begin in pieces.bin."""
 
     called = {kept_as: name for kept_as, name in names if kept_as}
-    refused = [
-        {"name": name, "verdict": "skipped", "reason": library.NO_MUSIC} for kept_as, name in names if not kept_as
-    ]
-
-    def shown(path: str) -> str:
-        file, slash, inside = path.partition("/")
-        file, mark, number = (file, "", "") if file in called else file.partition("#")
-        return f"{called.get(file.strip(), file)}{mark}{number}{slash}{inside}"
-
+    refused = [name for kept_as, name in names if not kept_as]
     listed = [
-        *refused,  # and then what else is odd, before what is simply kept
+        # What is odd comes before what is simply kept.
+        *({"name": name, "verdict": "skipped", "reason": upload.NO_MUSIC} for name in refused),
         *(
-            {"name": shown(outcome.path), "verdict": outcome.status, "reason": outcome.detail}
+            {"name": upload.shown_path(called, outcome.path), "verdict": outcome.status, "reason": outcome.detail}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.status == "kept")
         ),
     ]
@@ -83,7 +76,7 @@ def report(
         "pieces": [
             {
                 "number": number,
-                "name": shown(name),
+                "name": upload.shown_path(called, name),
                 "seconds": round(notes.seconds, 1),
                 "bars": max(len(piece.bars(notes)) - 1, 0),
             }

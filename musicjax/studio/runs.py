@@ -169,7 +169,6 @@ def state(
     record: dict[str, Any],
     log: Path,
     process: subprocess.Popen | None,
-    read_error: str = "",
 ) -> dict[str, Any]:
     """A run as the page gets it, but for its samples.
 
@@ -177,7 +176,6 @@ def state(
         record: what the studio knows of a run that it started; else empty.
         log: as `start` takes it.
         process: that the studio started it with, if it has not been started anew since.
-        read_error: why its model cannot be used, if so.
     """
     epochs, epoch = _epochs(workdir), curve.epoch
     lines = last_lines(log.with_suffix(".err")) if record else []
@@ -193,7 +191,7 @@ def state(
         "minutes": record.get("minutes", 0),
         "seconds_left": _seconds_left(curve, epochs, record) if is_live else 0 if status == "finished" else None,
         "windows_per_second": curve.windows_per_second,
-        "message": message or read_error,
+        "message": message,
         "has_model": has_model(workdir),
     }
 

@@ -37,7 +37,8 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     except ImportError as error:
         raise UsageError(INSTALL) from error
     from musicjax.studio import access, app
-    from musicjax.studio.studio import FOLDER, Studio
+    from musicjax.studio.house import FOLDER
+    from musicjax.studio.studio import Studio
 
     token = secrets.token_urlsafe(24)
     folder = root / FOLDER

@@ -15,7 +15,16 @@ from musicjax import console, files
 NAME = "session.json"
 VERSION = 1
 MOST_STEPS = 200  # that can be undone
-MARKS = ("kept", "discarded", "favourite")
+# The mark that each act turns over, and what undoing it does, by its new value.
+MARK_OF = {"keep": "kept", "discard": "discarded", "favourite": "favourite"}
+SAID = {
+    ("kept", True): "keep no more",
+    ("kept", False): "keep again",
+    ("discarded", True): "bring back",
+    ("discarded", False): "discard again",
+    ("favourite", True): "take the star off",
+    ("favourite", False): "put the star back on",
+}
 
 
 @dataclass
@@ -50,7 +59,7 @@ def read(folder: Path) -> Session:
             raise ValueError("it is of another version")
         session = Session(**saved)
         for one in session.outputs.values():
-            _ = one["id"], one["status"], one["options"]
+            _ = shown(one), one["options"]
         return session
     except FileNotFoundError:
         return Session()
@@ -67,30 +76,42 @@ def write(folder: Path, session: Session) -> None:
     files.write(folder / NAME, json.dumps({"version": VERSION, **asdict(session)}))
 
 
-def new_output(kind: str, model: str, seed: int, command: str, options: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An output that waits to be composed. options: as `generation.request.of` takes them; more: what else is known,
-    such as the run and epoch of a sample."""
+def new_output(kind: str, model: str, seed: int, **more: Any) -> dict[str, Any]:
+    """An output that waits to be composed; more: what else is known, such as the epoch of a sample."""
     return {
         "id": new_id(),
         "kind": kind,
         "model": model,
         "status": "waiting",
         "seed": seed,
-        "command": command,
-        "options": options,
+        "command": "",
+        "options": {},
         "seconds": 0.0,
-        **dict.fromkeys(MARKS, False),
+        "bars": None,
+        "asked": {},
+        **dict.fromkeys(MARK_OF.values(), False),
         "error": "",
         **more,
     }
 
 
-def remember(session: Session, said: str, ids: list[str], **changes: bool) -> None:
-    """Changes marks of outputs, and remembers what they were; said: what undoing it would do."""
-    was = {one: {mark: session.outputs[one][mark] for mark in changes} for one in ids}
+def remember(session: Session, one: str, marks: dict[str, bool]) -> None:
+    """Changes marks of an output, and remembers what they were."""
+    output = session.outputs[one]
+    changed = [mark for mark, value in marks.items() if output[mark] != value]
+    said = f"{SAID[changed[-1], marks[changed[-1]]]} the output of seed {output['seed']}"
+    _step(session, said, {one: {mark: output[mark] for mark in marks}})
+    output |= marks
+
+
+def remember_new(session: Session, made: list[str]) -> None:
+    """Remembers that outputs were asked for: undoing it discards them."""
+    what = "the last output" if len(made) == 1 else f"the last {len(made)} outputs"
+    _step(session, f"discard {what}", {one: {"discarded": True} for one in made})
+
+
+def _step(session: Session, said: str, was: dict[str, dict[str, bool]]) -> None:
     session.trail = [*session.trail, {"said": said, "was": was}][-MOST_STEPS:]
-    for one in ids:
-        session.outputs[one] |= changes
 
 
 def undo(session: Session) -> bool:
@@ -105,5 +126,5 @@ def undo(session: Session) -> bool:
 
 def shown(output: dict[str, Any]) -> dict[str, Any]:
     """An output as the page gets it."""
-    names = ("id", "kind", "model", "status", "seed", "command", "seconds", *MARKS, "error")
+    names = ("id", "kind", "model", "status", "seed", "command", "seconds", "bars", "asked", *MARK_OF.values(), "error")
     return {name: output[name] for name in names}
