@@ -20,8 +20,6 @@ from musicjax.run import signals
 if TYPE_CHECKING:
     from musicjax.generation.request import Request
     from musicjax.generation.sweep import Swept
-    from musicjax.music.notes import Notes
-    from musicjax.store.model import Model
 
 # What these commands obey of a config that is given beside a workdir; all else is the run's.
 OBEYED = {
@@ -58,6 +56,7 @@ def run(call: Call) -> int:
         "data": _data,
         "report": _report,
         "export": _export,
+        "studio": _studio,
     }
     commands[call.command](call)
     return 0
@@ -144,13 +143,13 @@ def _generate(call: Call) -> None:
 
         sound.require_soundfont(request.soundfont)
     jax_environment.require()
-    from musicjax.generation import generate
+    from musicjax.generation import asked, generate
 
     model, saved, folder = _model(call)
     request_lib.require_controls(model.encoding, request.need_controls)
     request_lib.require_form(model.encoding, request.need_form)
     request = request_lib.filled(request, saved.sample)
-    notes = _given(request, model, options["primer"])
+    notes = asked.given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
     swept = None
@@ -160,7 +159,7 @@ def _generate(call: Call) -> None:
         swept = sweep.sweep(model, request, notes, folder)
         pieces, paths = swept.pieces, swept.paths
     else:
-        pieces = _pieces(request, model, notes)
+        pieces = asked.pieces(request, model, notes)
         kept = notes if request.rework.kind else None
         whole_bars = model.encoding.has_form and not request.length.exact and kept is None
         paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
@@ -191,33 +190,6 @@ def _page(folder: Path, names: list[str], facts: list[tuple[str, Any]], swept: S
     for fact in left_out:
         console.say("left out", fact)
     console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")
-
-
-def _given(request: Request, model: Model, primer: str) -> Notes | None:
-    """The piece to go on from or to rewrite, if one is given; raises UsageError unless it has the bars asked for."""
-    from musicjax.generation import infill
-    from musicjax.generation import primer as primer_lib
-
-    rework = request.rework
-    if rework.kind not in ("infill", "vary"):
-        return primer_lib.read(primer, model) if primer else None
-    piece = primer_lib.read(rework.piece, model, rework.kind)
-    if rework.kind == "infill":
-        infill.require_bars(piece, rework.from_bar, rework.to_bar)
-    return piece
-
-
-def _pieces(request: Request, model: Model, given: Notes | None) -> list[Notes]:
-    """The music that is asked for: new, or a given piece with something new in it."""
-    from musicjax.generation import generate, infill, vary
-
-    rework, params, seed = request.rework, request.sampling, request.seed
-    if given is not None and rework.kind == "infill":
-        return infill.new_bars(model, params, seed, given, rework.from_bar, rework.to_bar)
-    if given is not None and rework.kind == "vary":
-        return vary.variations(model, params, seed, given, rework.amount)
-    keep = rework.kind == "keep"
-    return generate.new_pieces(model, params, request.length, seed, given, request.bpm, request.decode, keep=keep)
 
 
 def _model(call: Call) -> tuple[Any, Config, Path]:
@@ -286,6 +258,14 @@ def _report(call: Call) -> None:
     from musicjax.cli import report
 
     report.draw(Path(call.options["workdir"]), call.options["output_dir"])
+
+
+def _studio(call: Call) -> None:
+    from musicjax.studio import server
+
+    if call.overrides is None or call.overrides:
+        raise UsageError("studio takes no config: each run in it has its own; leave out --config")
+    server.serve(Path(call.options["workdir"] or flags.STUDIO), call.options["port"], call.options["host"])
 
 
 def _existing_workdir(call: Call) -> tuple[Path, Config]:

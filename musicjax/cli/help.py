@@ -47,6 +47,11 @@ EXAMPLES = {
         "musicjax export --workdir=runs/mine --output=mine.onnx": "for other programs",
         "musicjax export --output=player.html": "a page that composes",
     },
+    "studio": {
+        "musicjax studio": "opens the page; its runs are in runs/",
+        "musicjax studio --workdir=music": "with the runs of another folder",
+        "musicjax studio --port=8000": "always at the same address",
+    },
 }
 NOTES = (
     "* models of note events only",

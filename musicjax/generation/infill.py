@@ -174,9 +174,7 @@ class Candidates(NamedTuple):
     weight: np.ndarray
 
 
-def candidates_of(
-    model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: OnStep = lambda: None
-) -> Candidates:
+def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: OnStep = lambda: None) -> Candidates:
     """Ways to fill a gap; candidate k depends on the key and k, not on how many there are."""
     way = particles.spread(seen.way, gap.candidates)
     rows: list[np.ndarray] = []

@@ -26,11 +26,14 @@ import numpy as np
 from musicjax import files
 from musicjax.console import printable
 from musicjax.errors import RunError
+from musicjax.music import instruments
 from musicjax.music.metrics import MEANINGS
+from musicjax.music.notes import DRUMS
 from musicjax.report import curves, pieces, records, svg
 from musicjax.report.pieces import Sample
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
+from musicjax.version import __version__
 
 NAME, OF_PIECES = "report.html", "samples.html"
 MOST_REASONS = 12
@@ -214,6 +217,26 @@ def html(page: Page) -> str:
             numbers=numbers,
         )
     )
+
+
+def studio(data_sets: list[tuple[str, str]]) -> str:
+    """The page of the studio, whose styles and scripts are files of their own.
+
+    Args:
+        data_sets: the name of each that it knows, and a sentence about it.
+    """
+    programs = [instruments.name_of(program) for program in range(DRUMS + 1)]
+    return (
+        environment().get_template("studio.html.j2").render(version=__version__, programs=programs, data_sets=data_sets)
+    )
+
+
+@functools.cache
+def studio_files() -> frozenset[str]:
+    """The names of these styles and scripts, which `text` gives."""
+    names = [entry.name for entry in resources.files("musicjax.report").joinpath("templates").iterdir()]
+    own = [name for name in names if name.startswith("studio") and name.endswith((".css", ".js"))]
+    return frozenset([*own, "page.css", "sound.js"])
 
 
 def _charts(page: Page) -> tuple[list[Chart], list[Chart]]:

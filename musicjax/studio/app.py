@@ -2,189 +2,290 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
-import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from musicjax import arguments, files, zip_archive
+from musicjax.errors import RunError, UsageError
 from musicjax.report import page
-from musicjax.version import __version__
+from musicjax.studio import access, house, library, piece, session, upload
+from musicjax.studio.access import TooLarge
+from musicjax.studio.house import Missing, cannot_keep
+from musicjax.studio.studio import Studio
 
-STATIC = {"studio.css": "text/css", "studio.js": "text/javascript", "sound.js": "text/javascript"}
-
-
-def _notes(program: int = 0) -> list[list[float]]:
-    return [[0.25 * n, 0.24, 60 + (n * 7) % 12, 80, program] for n in range(64)]
-
-
-def _piece(name: str) -> dict[str, Any]:
-    bars = [2.0 * n for n in range(9)]
-    return {"name": name, "notes": _notes(), "seconds": 16.0, "bars": bars, "meter": "4/4", "key": "C", "bpm": 120.0}
-
-
-def _state() -> dict[str, Any]:
-    can = {"infill": True, "vary": True, "continue": True, "bars": True}
-    run = {
-        "id": "first", "name": "first", "data": "d1", "status": "training", "epoch": 3, "epochs": 20, "minutes": 10,
-        "seconds_left": 300, "windows_per_second": 2100.0, "message": "", "has_model": True, "samples": [],
-    }
-    data = {
-        "id": "d1", "name": "my tunes", "status": "ready", "kept": 18, "recovered": 1, "skipped": 1, "pieces": 19,
-        "message": "",
-    }
-    return {
-        "runs": [run],
-        "data": [data],
-        "models": [
-            {"id": "builtin", "name": "the built-in model", "keys": True, "meters": ["4/4", "3/4"],
-             "instruments": ["piano", "bass", "drums"], "can": can}
-        ],
-        "outputs": list(OUTPUTS.values()),
-        "undo": "",
-        "disk_free_bytes": 10**10,
-        "version": __version__,
-    }
+STATIC = {"css": "text/css", "js": "text/javascript"}
+LEAST_MINUTES, MOST_MINUTES = 1, 600
+LEAST_COPY_NOTES = 8  # a shorter run that is shared with a training piece tells nothing
+MOST_NAME = 80  # letters
+NO_ADDRESS = "There is nothing at this address."
+Answer = Callable[[Request], Awaitable[Response]]
 
 
-OUTPUTS: dict[str, dict[str, Any]] = {}
-CHANGED: list[asyncio.Queue] = []
+def make(studio: Studio) -> Starlette:
+    """The application of a studio."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with studio.live():
+            yield
+
+    def call(answer: Callable[[Studio, Request], Awaitable[Any]]) -> Answer:
+        async def told(request: Request) -> Response:
+            try:
+                found = await answer(studio, request)
+            except Missing as error:
+                return _error(404, str(error))
+            except UsageError as error:
+                return _error(400, str(error))
+            except RunError as error:
+                return _error(409, str(error))
+            except TooLarge:
+                return _error(413, access.too_large(access.most_bytes(request.method, request.url.path)))
+            except ClientDisconnect:
+                return _error(400, "The connection ended before all was sent.")
+            except OSError as error:
+                return _error(507, cannot_keep(error))
+            return found if isinstance(found, Response) else JSONResponse(found)
+
+        return told
+
+    def route(path: str, answer: Callable[[Studio, Request], Awaitable[Any]], method: str = "GET") -> Route:
+        return Route(path, call(answer), methods=[method])
+
+    routes = [
+        route("/", _page),
+        route("/static/{name}", _static),
+        route("/api/state", _state),
+        route("/api/events", _events),
+        route("/api/uploads", _new_upload, "POST"),
+        route("/api/uploads/{data}/files", _upload_file, "PUT"),
+        route("/api/uploads/{data}/done", _end_upload, "POST"),
+        route("/api/data", _new_data, "POST"),
+        route("/api/data/{data}", _report),
+        route("/api/data/{data}", _remove_data, "DELETE"),
+        route("/api/data/{data}/pieces/{number}", _piece),
+        route("/api/runs", _train, "POST"),
+        route("/api/runs/{run}", _run),
+        route("/api/runs/{run}/{act}", _act, "POST"),
+        route("/api/runs/{run}/samples/{sample}", _sample),
+        route("/api/outputs", _compose, "POST"),
+        route("/api/outputs/{output}.mid", _midi),
+        route("/api/outputs/{output}.wav", _wav),
+        route("/api/outputs/{output}", _output),
+        route("/api/outputs/{output}/copies", _copies),
+        route("/api/outputs/{output}/{mark}", _mark, "POST"),
+        route("/api/undo", _undo, "POST"),
+        route("/api/session.zip", _zip),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
 
 
-def _tell(event: str, values: dict[str, Any]) -> None:
-    for queue in CHANGED:
-        queue.put_nowait((event, values))
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)
 
 
-async def _index(request: Request) -> Response:
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _error(status, NO_ADDRESS if status == 404 else "This address is asked otherwise.")
+
+
+async def _asked(request: Request) -> dict[str, Any]:
+    """The JSON object that a request carries; an empty body is an empty one. Raises UsageError if it is none."""
+    body = await request.body()
+    if not body.strip():
+        return {}
     try:
-        return HTMLResponse(page.text("studio.html.j2"))
-    except FileNotFoundError:
-        return HTMLResponse("<!doctype html><html lang=en><title>musicjax studio</title><p>The page comes here.</html>")
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("What was sent is no JSON.") from error
+    if not isinstance(found, dict):
+        raise UsageError("What was sent is no JSON object.")
+    return found
 
 
-async def _static(request: Request) -> Response:
+def _text(asked: dict[str, Any], name: str) -> str:
+    """A short text of a request; empty if it is not given."""
+    found = asked.get(name)
+    if found is None:
+        return ""
+    arguments.require(name, found, str, "a text")
+    return upload.shown_name(found)[:MOST_NAME] if found.strip() else ""
+
+
+async def _page(studio: Studio, request: Request) -> Response:
+    return HTMLResponse(await run_in_threadpool(page.studio, list(library.KNOWN.items())))
+
+
+async def _static(studio: Studio, request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in STATIC:
-        return JSONResponse({"error": "There is no such file."}, 404)
-    return Response(page.text(name), media_type=STATIC[name])
+    if name not in page.studio_files():
+        raise Missing("There is no such file.")
+    return Response(page.text(name), media_type=STATIC[name.rpartition(".")[2]])
 
 
-async def _events(request: Request) -> Response:
-    queue: asyncio.Queue = asyncio.Queue()
-    CHANGED.append(queue)
-    queue.put_nowait(("state", _state()))
-
-    async def stream():
-        try:
-            while True:
-                event, values = await queue.get()
-                yield f"event: {event}\ndata: {json.dumps(values)}\n\n"
-        finally:
-            CHANGED.remove(queue)
-
-    return StreamingResponse(stream(), media_type="text/event-stream")
+async def _state(studio: Studio, request: Request) -> Any:
+    return studio.state()
 
 
-async def _compose(request: Request) -> Response:
-    asked = await request.json()
-    made = []
-    for number in range(int(asked.get("count") or 1)):
-        name = secrets.token_hex(6)
-        made.append(name)
-        OUTPUTS[name] = {
-            "id": name, "kind": asked.get("kind", "new"), "model": asked.get("model", "builtin"), "status": "waiting",
-            "seed": number, "command": f"musicjax generate --num_outputs=1 --bars=8 --seed={number}", "seconds": 0.0,
-            "kept": False, "discarded": False, "favourite": False, "error": "",
-        }
-    asyncio.create_task(_composed(made))
-    _tell("state", _state())
-    return JSONResponse({"outputs": made})
+async def _events(studio: Studio, request: Request) -> Response:
+    return StreamingResponse(studio.house.events(), media_type="text/event-stream")
 
 
-async def _composed(names: list[str]) -> None:
-    for name in names:
-        whole = _piece(name)
-        for first in range(0, 64, 16):
-            await asyncio.sleep(0.2)
-            OUTPUTS[name]["status"] = "composing"
-            part = {"output": name, "from": first, "notes": whole["notes"][first : first + 16]}
-            _tell("notes", {**part, "seconds": (first + 16) / 4, "bars": whole["bars"][: first // 8 + 3]})
-        OUTPUTS[name] |= {"status": "done", "seconds": 16.0}
-        _tell("state", _state())
+async def _new_upload(studio: Studio, request: Request) -> Any:
+    return {"data": studio.library.new(_text(await _asked(request), "name"))}
 
 
-def _plain(values: Any):
-    async def answer(request: Request) -> Response:
-        return JSONResponse(values)
+async def _upload_file(studio: Studio, request: Request) -> Any:
+    own = studio.library.upload(request.path_params["data"])
+    name = upload.shown_name(request.query_params.get("name", ""))
+    path = own.begin(name)
+    if path is None:
+        return {"kept": False, "reason": upload.NO_MUSIC}
+    with files.whole(path) as partial, partial.open("wb") as stream:
+        async for block in request.stream():
+            stream.write(block)
+    own.end(path, name)
+    return {"kept": True, "reason": ""}
 
-    return answer
+
+async def _end_upload(studio: Studio, request: Request) -> Any:
+    studio.library.end_upload(request.path_params["data"])
+    return {}
 
 
-async def _output(request: Request) -> Response:
-    found = OUTPUTS.get(request.path_params["output"])
-    if found is None:
-        return JSONResponse({"error": "There is no such output."}, 404)
-    return JSONResponse({**_piece(found["id"]), **found})
+async def _new_data(studio: Studio, request: Request) -> Any:
+    name = _text(await _asked(request), "name")
+    if not name:
+        raise UsageError(f"name: expected one of {', '.join(library.KNOWN)}.")
+    return {"data": studio.library.new(name, name)}
 
 
-async def _mark(request: Request) -> Response:
-    found, act = OUTPUTS.get(request.path_params["output"]), request.path_params["act"]
-    if found is None:
-        return JSONResponse({"error": "There is no such output."}, 404)
-    if act == "favourite":
-        found["favourite"] = not found["favourite"]
-    elif act == "cancel":
-        found["status"] = "cancelled"
+async def _report(studio: Studio, request: Request) -> Any:
+    return await run_in_threadpool(studio.library.report, request.path_params["data"])
+
+
+async def _remove_data(studio: Studio, request: Request) -> Any:
+    data = request.path_params["data"]
+    studio.trainings.require_unused(data)
+    studio.library.remove(data)
+    return {}
+
+
+async def _piece(studio: Studio, request: Request) -> Any:
+    number = request.path_params["number"]
+    if not (number.isascii() and number.isdecimal() and len(number) < 9):
+        raise Missing("There is no such piece.")
+    name, path, place = studio.library.piece_at(request.path_params["data"], int(number))
+    return await run_in_threadpool(_read_piece, name, path, place)
+
+
+def _read_piece(name: str, path: Path, place: int) -> dict[str, Any]:
+    try:
+        return piece.of(name, piece.read(path, place))
+    except (EOFError, ValueError) as error:
+        raise Missing("The file of this piece is damaged: add the data set again.") from error
+
+
+async def _train(studio: Studio, request: Request) -> Any:
+    asked = await _asked(request)
+    minutes = asked.get("minutes", 10)
+    arguments.require_number("minutes", minutes, float, LEAST_MINUTES, MOST_MINUTES)
+    return {"run": studio.trainings.start(asked.get("data"), float(minutes), _text(asked, "name"))}
+
+
+async def _run(studio: Studio, request: Request) -> Any:
+    return studio.run(request.path_params["run"])
+
+
+async def _act(studio: Studio, request: Request) -> Any:
+    acts = {"pause": studio.trainings.pause, "continue": studio.trainings.go_on, "stop": studio.trainings.stop}
+    house.entry(acts, request.path_params["act"], NO_ADDRESS)(request.path_params["run"])
+    return {}
+
+
+async def _sample(studio: Studio, request: Request) -> Any:
+    studio.trainings.of(request.path_params["run"])
+    return await run_in_threadpool(studio.outputs.heard, request.path_params["sample"])
+
+
+async def _compose(studio: Studio, request: Request) -> Any:
+    return {"outputs": studio.outputs.compose(await _asked(request))}
+
+
+async def _output(studio: Studio, request: Request) -> Any:
+    return await run_in_threadpool(studio.outputs.heard, request.path_params["output"])
+
+
+async def _midi(studio: Studio, request: Request) -> Response:
+    output = studio.outputs.of(request.path_params["output"])
+    return _download(studio.outputs.midi_path(output), "audio/midi", output)
+
+
+async def _wav(studio: Studio, request: Request) -> Response:
+    output = studio.outputs.of(request.path_params["output"])
+    path = studio.outputs.midi_path(output).with_suffix(".wav")
+    if not path.is_file():
+        answer = await studio.answer("sound", output)
+        if answer["error"]:
+            raise RunError(answer["error"])
+    return _download(path, "audio/wav", output)
+
+
+def _download(path: Path, media_type: str, output: dict[str, Any]) -> Response:
+    if output["status"] != "done" or not path.is_file():
+        raise Missing("There is no such file: the output is not composed.")
+    name = f"musicjax-{output['kind']}-seed{output['seed']}{path.suffix}"
+    return FileResponse(path, media_type=media_type, filename=name)
+
+
+async def _copies(studio: Studio, request: Request) -> Any:
+    output = studio.outputs.of(request.path_params["output"])
+    answer = await studio.answer("copies", output)
+    if not answer["message"] and answer["length"] < LEAST_COPY_NOTES:
+        return {}
+    data = studio.trainings.states.get(output["model"], {}).get("data", "")
+    called = upload.called(studio.library.folder(data), answer["piece"]) if data else answer["piece"]
+    return {**{name: answer[name] for name in ("length", "seconds", "message")}, "piece": called}
+
+
+async def _mark(studio: Studio, request: Request) -> Any:
+    output, mark = request.path_params["output"], request.path_params["mark"]
+    if mark == "cancel":
+        studio.outputs.cancel(output)
     else:
-        found["kept"], found["discarded"] = act == "keep", act == "discard"
-    _tell("state", _state())
-    return JSONResponse({})
+        house.entry(session.MARK_OF, mark, NO_ADDRESS)
+        studio.outputs.mark(output, mark)
+    return {}
 
 
-async def _get_state(request: Request) -> Response:
-    return JSONResponse(_state())
+async def _undo(studio: Studio, request: Request) -> Any:
+    studio.outputs.undo()
+    return {}
 
 
-async def _run(request: Request) -> Response:
-    curve = [{"epoch": n, "train": 3.0 / n + 1, "valid": 3.2 / n + 1.1} for n in range(1, 4)]
-    return JSONResponse({**_state()["runs"][0], "curve": curve, "console": ["data: 19 pieces", "train 3/20"]})
+async def _zip(studio: Studio, request: Request) -> Response:
+    """All outputs that are not discarded, as MIDI, and what made each."""
+    outputs = [one for one in studio.outputs.listed() if one["status"] == "done" and not one["discarded"]]
+    named = [(f"{n:03d}-{one['kind']}-seed{one['seed']}.mid", one) for n, one in enumerate(outputs, 1)]
 
-
-REPORT = {
-    "kept": 18, "recovered": 1, "skipped": 1,
-    "files": [{"name": "a.mid", "verdict": "kept", "reason": ""}, {"name": "b.txt", "verdict": "skipped", "reason": "is no file of music"}],
-    "files_left_out": 0, "keys": {"C": 10, "G": 9}, "meters": {"4/4": 19}, "instruments": {"piano": 19},
-    "lengths_seconds": [16.0] * 19, "pieces": [{"number": n, "name": f"{n}.mid", "seconds": 16.0, "bars": 8} for n in range(19)],
-}
-
-
-def make() -> Starlette:
-    """The application."""
-    return Starlette(
-        routes=[
-            Route("/", _index),
-            Route("/static/{name}", _static),
-            Route("/api/state", _get_state),
-            Route("/api/events", _events),
-            Route("/api/uploads", _plain({"data": "d1"}), methods=["POST"]),
-            Route("/api/uploads/{data}/files", _plain({"kept": True}), methods=["PUT"]),
-            Route("/api/uploads/{data}/done", _plain({}), methods=["POST"]),
-            Route("/api/data", _plain({"data": "d1"}), methods=["POST"]),
-            Route("/api/data/{data}", _plain(REPORT)),
-            Route("/api/data/{data}", _plain({}), methods=["DELETE"]),
-            Route("/api/data/{data}/pieces/{number}", _plain(_piece("a.mid"))),
-            Route("/api/runs", _plain({"run": "first"}), methods=["POST"]),
-            Route("/api/runs/{run}", _run),
-            Route("/api/runs/{run}/{act}", _plain({}), methods=["POST"]),
-            Route("/api/outputs", _compose, methods=["POST"]),
-            Route("/api/outputs/{output}", _output),
-            Route("/api/outputs/{output}/copies", _plain({"length": 0, "piece": "", "seconds": [0, 0]})),
-            Route("/api/outputs/{output}/{act}", _mark, methods=["POST"]),
-            Route("/api/undo", _plain({}), methods=["POST"]),
+    def content() -> bytes:
+        found = [
+            (name, studio.outputs.midi_path(one).read_bytes())
+            for name, one in named
+            if studio.outputs.midi_path(one).is_file()
         ]
-    )
+        told = [{"file": name, **session.shown(one)} for name, one in named]
+        return zip_archive.packed([("session.json", json.dumps(told, indent=2).encode()), *found])
+
+    headers = {"content-disposition": 'attachment; filename="musicjax-session.zip"'}
+    return Response(await run_in_threadpool(content), media_type="application/zip", headers=headers)

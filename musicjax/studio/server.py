@@ -1,28 +1,109 @@
-"""The `studio` command: one server on this machine, whose address it prints and opens."""
+"""The `studio` command: one server for one folder, whose address it prints and opens."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import socket
+import sys
+import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 
-import uvicorn
+from musicjax import arguments, console
+from musicjax.errors import RunError, UsageError
+from musicjax.store import lock
 
-from musicjax import console
-from musicjax.studio import app
-from musicjax.studio.access import Access
+LOCAL = "127.0.0.1"
+STOP_S = 1  # how long pages may take to go once the server ends
+INSTALL = "the studio needs Starlette and uvicorn: pip install 'musicjax[studio]'"
 
 
-def serve(folder: Path, port: int = 0, host: str = "127.0.0.1") -> None:
-    """Serves until it is stopped."""
+def serve(root: Path, port: int = 0, host: str = "") -> None:
+    """Serves the studio of a folder of runs until it is stopped.
+
+    Args:
+        port: 0: any that is free.
+        host: an address of this machine that others may reach; empty: this machine alone.
+
+    Raises:
+        UsageError: the extra is not installed, or the port is none.
+        RunError: another studio is open on the folder, or the folder or the address cannot be used.
+    """
+    arguments.require_number("port", port, int, 0, 65_535)
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise UsageError(INSTALL) from error
+    from musicjax.studio import access, app
+    from musicjax.studio.house import FOLDER
+    from musicjax.studio.studio import Studio
+
     token = secrets.token_urlsafe(24)
-    config = uvicorn.Config(app.make(), host=host, port=port, log_level="warning", access_log=False)
-    listening = config.bind_socket()
-    config.app = Access(app.make(), token)
-    console.result(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={token}")
-    uvicorn.Server(config).run(sockets=[listening])
+    folder = root / FOLDER
+    _make(folder)
+    listening = _listening(host or LOCAL, port)
+    bound = listening.getsockname()[1]
+    address = f"http://{_in_address(host) if host and not _is_any(host) else 'localhost'}:{bound}/"
+    with contextlib.closing(listening), _alone(folder, address):
+        names = {*access.LOOPBACK, *([host.lower(), socket.gethostname().lower()] if host else [])}
+        application = access.Access(app.make(Studio(root)), token, names)
+        if host:
+            console.say(
+                "warning",
+                f"others can reach {host} port {bound}: whoever has the token can use this machine through the studio, "
+                "and the connection is not encrypted",
+            )
+        _open(f"{address}?token={token}", bound)
+        config = uvicorn.Config(
+            application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="on"
+        )
+        uvicorn.Server(config).run(sockets=[listening])
 
 
-if __name__ == "__main__":
-    import sys
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"folder {folder} cannot be made: {error.strerror}; name another with --workdir=DIR") from error
 
-    serve(Path("runs"), int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; raises RunError if it cannot."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise RunError(
+            f"cannot listen at {host} port {port}: {error.strerror}; name another with --port, or leave it out"
+        ) from error
+    return listening
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, address: str) -> Iterator[None]:
+    """Keeps the folder for this studio; raises RunError, with the address of the one that has it, if another does."""
+    with lock.kept(folder / lock.NAME, f"studio at {address}", f"another studio is open on {folder.parent}"):
+        yield
+
+
+def _open(address: str, port: int) -> None:
+    """Prints the address, and opens it in a browser where there is one, or says how to reach it from elsewhere."""
+    console.result(address)
+    if os.environ.get("SSH_CONNECTION"):
+        console.say("ssh", f"on your own machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the address")
+    elif sys.stderr is not None and sys.stderr.isatty():
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(address)
+    console.say("studio", "Ctrl-C ends it; trainings go on")
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
