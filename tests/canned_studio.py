@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from musicjax.music import instruments
 from musicjax.report import page
 from musicjax.studio.access import HEADERS
 
@@ -166,13 +165,6 @@ REPORT = {
 CURVE = [{"epoch": n, "train": 3 / n + 1, "valid": 3.3 / n + 1.1} for n in range(1, 6)]
 
 
-def html() -> str:
-    """The page, as the server fills it in."""
-    known = [["builtin", "Pop songs that musicjax composed."], ["bach", "Chorales in four parts."]]
-    programs = [instruments.name_of(program) for program in range(instruments.PROGRAMS + 1)]
-    return page.environment().get_template("studio.html.j2").render(programs=programs, data_sets=known, version="0")
-
-
 def application(canned: Canned) -> Starlette:
     """The routes of the studio."""
 
@@ -216,7 +208,8 @@ def application(canned: Canned) -> Starlette:
         return StreamingResponse(canned.events(), media_type="text/event-stream")
 
     async def index(request: Request) -> Response:
-        return HTMLResponse(html(), headers=HEADERS)
+        known = [("builtin", "Pop songs that musicjax composed."), ("bach", "Chorales in four parts.")]
+        return HTMLResponse(page.studio(known), headers=HEADERS)
 
     async def static(request: Request) -> Response:
         name = request.path_params["name"]

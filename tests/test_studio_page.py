@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,30 +16,9 @@ pytest.importorskip(
 
 from tests import canned_studio
 from tests.canned_studio import HOSTILE, Canned
+from tests.running_studio import HEARING, drop, fill, press, text
 
 PARTS = ("data", "train", "play", "keep")
-HEARING = """
-window.struck = [];
-const begin = AudioBufferSourceNode.prototype.start, connect = AudioNode.prototype.connect;
-AudioBufferSourceNode.prototype.start = function (at, into) {
-  window.struck.push([at, performance.now()]);
-  return begin.call(this, at, into);
-};
-AudioNode.prototype.connect = function (to, ...more) {
-  if (to === this.context.destination) {
-    window.audio = this.context;
-    window.ear = this.context.createAnalyser();
-    connect.call(this, window.ear);
-  }
-  return connect.call(this, to, ...more);
-};
-window.loudness = () => {
-  const wave = new Float32Array(window.ear?.fftSize ?? 0);
-  window.ear?.getFloatTimeDomainData(wave);
-  return wave.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
-};
-window.position = () => Number(document.getElementById("seek").value);
-"""
 SEEN = "(one) => one.checkVisibility() && !one.closest('.unseen')"
 CONTROLS = "a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex='0']"
 PLAYS = "document.getElementById('dock').classList.contains('playing')"
@@ -79,29 +57,9 @@ def opened(browser: Chromium, address: str, part: str = "play", width: int = 144
     return browser
 
 
-def press(shown: Chromium, name: str) -> None:
-    """Presses a button, found by its id, as a program does: the focus stays where it is."""
-    assert shown.value(
-        f"(window.pressed = document.getElementById('{name}')).checkVisibility() && !pressed.disabled"
-    ), name
-    shown.value("pressed.click()")
-
-
-def fill(shown: Chromium, name: str, value: str) -> None:
-    for event in ("input", "change"):
-        shown.value(
-            f"(window.field = document.getElementById('{name}')).value = {json.dumps(value)},"
-            f"field.dispatchEvent(new Event('{event}', {{ bubbles: true }}))"
-        )
-
-
 def asked(canned: Canned, method: str, path: str) -> list[Any]:
     """What the page sent to an address."""
     return [body for one, where, body in canned.asked if (one, where) == (method, path)]
-
-
-def text(shown: Chromium, name: str) -> str:
-    return shown.value(f"document.getElementById('{name}').textContent")
 
 
 # Who can use it.
@@ -386,9 +344,7 @@ def test_what_is_dropped_anywhere_is_sent_with_its_folders(browser, canned, addr
     for name in ("tunes/a.mid", "tunes/old/b.mid"):
         (tmp_path / name).write_bytes(b"MThd")
     shown = opened(browser, address, "keep")
-    dragged = {"items": [], "files": [str(tmp_path / "tunes")], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        shown.ask("Input.dispatchDragEvent", type=kind, x=600, y=300, data=dragged)
+    drop(shown, tmp_path / "tunes")
     shown.wait("location.hash == '#data'")
     shown.wait("document.getElementById('sent').hidden")
     while not asked(canned, "POST", "uploads/d1/done"):

@@ -1,0 +1,139 @@
+"""The whole way through the studio in a browser: from dropped files to a piece of one's own in a chosen key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import chromium
+import pytest
+from chromium import Chromium
+
+pytest.importorskip("uvicorn", reason="no uvicorn here: the studio is not tested; pip install 'musicjax[studio]'")
+
+import musicjax
+from musicjax.music import composer
+from tests import running_studio
+from tests.running_studio import HEARING, Running, drop, enter, fill, press, text
+
+FILES = 20
+IS_WHOLE = "!document.getElementById('anew').disabled"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chromium]:
+    with chromium.launched(tmp_path / "browser", HEARING) as browser:
+        browser.show(1440)
+        yield browser
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Path]:
+    """The studio's folder."""
+    yield tmp_path / "runs"
+    running_studio.end_trainings(tmp_path / "runs")
+
+
+@pytest.fixture
+def tunes(tmp_path: Path) -> Path:
+    """A folder of twenty tunes and a file that is none."""
+    folder = tmp_path / "tunes"
+    folder.mkdir()
+    composer.write_corpus(folder, clips=FILES)
+    (folder / "notes.mid").write_text("no music")
+    return folder
+
+
+def told(shown: Chromium, path: str) -> Any:
+    """What the server answers at an address."""
+    return json.loads(shown.value(f"fetch('/api/{path}').then((answer) => answer.text())"))
+
+
+def hear(shown: Chromium) -> None:
+    """Returns when the audio clock moves and there is sound."""
+    then = shown.value("audio.currentTime")
+    shown.wait(f"audio.currentTime > {then} && loudness() > 0.005")
+
+
+def compose(shown: Chromium, button: str) -> dict[str, Any]:
+    """The newest output, asked for by a button, when it is whole."""
+    before = len(told(shown, "state")["outputs"])
+    press(shown, button)
+    shown.wait(f"document.getElementById('stage-title').textContent == 'Piece {before + 1}'")
+    shown.wait(IS_WHOLE)
+    output = told(shown, "state")["outputs"][before]
+    assert output["status"] == "done", output
+    return told(shown, f"outputs/{output['id']}")
+
+
+@pytest.mark.long
+def test_from_dropped_files_to_a_piece_of_ones_own_in_a_chosen_key_and_nothing_is_lost(browser, tmp_path, runs, tunes):
+    studio = Running(runs)
+    enter(browser, studio.address)
+
+    press(browser, "compose-now")
+    browser.wait("struck.length > 0")
+    hear(browser)
+    browser.wait(IS_WHOLE)
+
+    drop(browser, tunes)
+    browser.wait(f"document.getElementById('tally').textContent.startsWith('kept{FILES}')")
+    assert "notes.mid" in text(browser, "reasons")
+    browser.value("struck.length = 0, document.querySelector('#data-pieces .play').click()")
+    browser.wait("struck.length > 0")
+    hear(browser)
+
+    press(browser, "teach-with")
+    fill(browser, "minutes", "1")
+    press(browser, "start")
+    browser.wait("/learns, round/.test(document.getElementById('runs').textContent)")
+    browser.ask("Page.reload")
+    browser.wait("/round/.test(document.getElementById('runs')?.textContent)")
+    studio.kill()
+    browser.wait("document.getElementById('away').textContent.includes('does not answer')")
+    studio = Running(runs, studio.port)
+    browser.wait("document.getElementById('away').textContent.includes('open the address')")
+    enter(browser, studio.address, "train")
+    browser.wait("document.querySelector('#runs .strong')?.checkVisibility()")
+    (run,) = told(browser, "state")["runs"]
+    assert run["status"] == "training", "neither a reload nor a dead studio stops it"
+    browser.value("document.querySelector('#runs .strong').click()")
+    browser.wait(f"document.getElementById('model').value == '{run['id']}'")
+    fill(browser, "key", "D minor")
+    own = compose(browser, "compose-now")
+    assert (own["model"], own["asked"]["key"], own["key"]) == (run["id"], "D minor", "D minor")
+    hear(browser)
+
+    fill(browser, "from-bar", "3")
+    fill(browser, "to-bar", "6")
+    mended = compose(browser, "anew")
+    begin, end = own["bars"][2], own["bars"][6]
+    for keeps in (lambda note: note[0] < begin - 0.01, lambda note: note[0] > end - 0.01):
+        kept = [[note[2] for note in filter(keeps, piece["notes"])] for piece in (own, mended)]
+        assert kept[0] == kept[1]
+    press(browser, "do-keep")
+
+    downloads = tmp_path / "downloads"
+    browser.ask("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    press(browser, "get-midi")
+    browser.wait("true")
+    while not (found := [path for path in downloads.glob("*.mid") if path.stat().st_size]):
+        browser.value("new Promise((done) => setTimeout(done, 100))")
+    assert sorted(musicjax.read(found[0]).pitch) == sorted(note[2] for note in mended["notes"])
+
+    before = told(browser, "state")
+    studio.kill()
+    studio = Running(runs, studio.port)
+    enter(browser, studio.address, "keep")
+    browser.wait("document.querySelectorAll('#kept li').length == 1")
+    after = told(browser, "state")
+    for part in ("outputs", "data"):
+        assert after[part] == before[part]
+    assert [one["name"] for one in after["runs"]] == [run["name"]]
+    assert browser.complaints() == [] or all(
+        "503" in one or "ERR_" in one or "403" in one for one in browser.complaints()
+    )
+    go(browser, "play")
+    studio.stop()
