@@ -121,6 +121,8 @@ def compose(model: Model, wanted: dict[str, Any], tell: Any, is_cancelled: Any) 
         rows = piece.rows(notes[: piece.MOST_NOTES])
         same = next((n for n, (old, new) in enumerate(zip(told, rows, strict=False)) if old != new), len(told))
         first = min(same, len(rows))
+        if first == len(rows) == len(told):
+            return
         told[first:] = rows[first:]
         tell(
             {

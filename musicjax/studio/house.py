@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from musicjax import console
 from musicjax.studio import session
 
 FOLDER = ".studio"  # below that of the runs
@@ -46,7 +47,15 @@ class House:
         """Starts something that goes on by itself until it ends, or the studio does."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task) -> None:
+        """A fault in one of these is told, since nobody waits for it."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.message = f"Something went wrong in the studio ({type(error).__name__}: {error}); start it again."
+            console.say("studio", self.message)
+            self.changed()
 
     async def end(self) -> None:
         """Ends everything that goes on by itself."""

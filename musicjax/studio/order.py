@@ -57,11 +57,8 @@ def options(asked: Mapping[str, Any], has_form: bool) -> dict[str, Any]:
             raise UsageError("instruments: expected one name each, without commas")
         found["instruments"] = ",".join(listed)
     found = {name: value for name, value in found.items() if value is not None and value != ""}
-    if "temperature" in found:
-        found["temperature"] = f"{found['temperature']:g}"
-    for name in ("top_p", "min_p"):
-        if name in found:
-            found[name] = f"{found[name]:g}"
+    # These may be lists on the command line, so they are texts.
+    found |= {name: _typed(found[name]) for name in ("temperature", "top_p", "min_p") if name in found}
     if kind == "continue" and has_form:
         found["keep"] = True
     return found
@@ -89,8 +86,13 @@ def command(options: Mapping[str, Any], workdir: str) -> str:
         if value is True:
             words.append(f"--{name}")
         else:
-            words.append(f"--{name}={f'{value:.12g}' if isinstance(value, float) else value}")
+            words.append(f"--{name}={_typed(value)}")
     return shlex.join(words)
+
+
+def _typed(value: Any) -> str:
+    """A value as a flag takes it, to the last digit."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def melody(text: Any) -> str:

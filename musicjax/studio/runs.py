@@ -255,10 +255,9 @@ def _complained(line: str) -> bool:
 def _is_complete(workdir: Path, record: dict[str, Any], log: Path) -> bool:
     """Whether training came to its end, which writes its result, or else the page of the run."""
     if record:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, IndexError, TypeError):
             return "best_epoch" in json.loads(log.with_suffix(".out").read_bytes().splitlines()[-1])
-        with contextlib.suppress(IndexError):
-            return False
+        return False
     with contextlib.suppress(OSError):
         return (workdir / "report.html").stat().st_mtime >= (workdir / "metrics.jsonl").stat().st_mtime
     return False
