@@ -36,11 +36,11 @@ window.position = () => Number(document.getElementById("seek").value);
 """
 
 
-def end_trainings(folder: Path) -> None:
-    """Ends what still trains below a folder: a studio leaves trainings alone when it ends (Linux)."""
+def end_all(folder: Path) -> None:
+    """Ends the studio of a folder and its trainings, which a studio leaves alone when it ends (Linux)."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # a process that has just ended
-            if f"--workdir={folder}/".encode() in command.read_bytes():
+            if f"--workdir={folder}".encode() in command.read_bytes():
                 os.kill(int(command.parent.name), signal.SIGKILL)
 
 

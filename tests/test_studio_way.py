@@ -33,7 +33,7 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
 def runs(tmp_path: Path) -> Iterator[Path]:
     """The studio's folder."""
     yield tmp_path / "runs"
-    running_studio.end_trainings(tmp_path / "runs")
+    running_studio.end_all(tmp_path / "runs")
 
 
 @pytest.fixture
@@ -51,8 +51,10 @@ def told(shown: Chromium, path: str) -> Any:
     return json.loads(shown.value(f"fetch('/api/{path}').then((answer) => answer.text())"))
 
 
-def hear(shown: Chromium) -> None:
-    """Returns when the audio clock moves and there is sound."""
+def hear(shown: Chromium, button: str = "") -> None:
+    """Returns when the audio clock moves and there is sound; button: is pressed if nothing plays."""
+    if button and not shown.value("document.getElementById('dock').classList.contains('playing')"):
+        press(shown, button)
     then = shown.value("audio.currentTime")
     shown.wait(f"audio.currentTime > {then} && loudness() > 0.005")
 
@@ -98,27 +100,30 @@ def test_from_dropped_files_to_a_piece_of_ones_own_in_a_chosen_key_and_nothing_i
     enter(browser, studio.address, "train")
     browser.wait("document.querySelector('#runs .strong')?.checkVisibility()")
     (run,) = told(browser, "state")["runs"]
-    assert run["status"] == "training", "neither a reload nor a dead studio stops it"
+    assert run["status"] in ("training", "finished"), "neither a reload nor a dead studio stops it"
     browser.value("document.querySelector('#runs .strong').click()")
     browser.wait(f"document.getElementById('model').value == '{run['id']}'")
     fill(browser, "key", "D minor")
     own = compose(browser, "compose-now")
     assert (own["model"], own["asked"]["key"], own["key"]) == (run["id"], "D minor", "D minor")
-    hear(browser)
+    hear(browser, "stage-play")
 
+    fill(browser, "model", "builtin")  # a model that has learned for a minute may write anything
+    browser.value("[...document.querySelectorAll('#outputs .choose')].at(-1).click()")
+    browser.wait(f"document.getElementById('stage-title').textContent == 'Piece 1' && {IS_WHOLE}")
+    first = told(browser, f"outputs/{told(browser, 'state')['outputs'][0]['id']}")
     fill(browser, "from-bar", "3")
     fill(browser, "to-bar", "6")
     mended = compose(browser, "anew")
-    begin, end = own["bars"][2], own["bars"][6]
+    begin, end = first["bars"][2], first["bars"][6]
     for keeps in (lambda note: note[0] < begin - 0.01, lambda note: note[0] > end - 0.01):
-        kept = [[note[2] for note in filter(keeps, piece["notes"])] for piece in (own, mended)]
+        kept = [[note[2] for note in filter(keeps, piece["notes"])] for piece in (first, mended)]
         assert kept[0] == kept[1]
     press(browser, "do-keep")
 
     downloads = tmp_path / "downloads"
     browser.ask("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
     press(browser, "get-midi")
-    browser.wait("true")
     while not (found := [path for path in downloads.glob("*.mid") if path.stat().st_size]):
         browser.value("new Promise((done) => setTimeout(done, 100))")
     assert sorted(musicjax.read(found[0]).pitch) == sorted(note[2] for note in mended["notes"])
@@ -132,8 +137,6 @@ def test_from_dropped_files_to_a_piece_of_ones_own_in_a_chosen_key_and_nothing_i
     for part in ("outputs", "data"):
         assert after[part] == before[part]
     assert [one["name"] for one in after["runs"]] == [run["name"]]
-    assert browser.complaints() == [] or all(
-        "503" in one or "ERR_" in one or "403" in one for one in browser.complaints()
-    )
-    go(browser, "play")
+    unmeant = [one for one in browser.complaints() if "ERR_CONNECTION_REFUSED" not in one and "403" not in one]
+    assert unmeant == [], "but for what a dead studio does not answer, and one with another token"
     studio.stop()

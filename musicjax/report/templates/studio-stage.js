@@ -125,7 +125,8 @@ export function openStage(page, compose) {
 
   function describe() {
     write(find("stage-title"), title(output));
-    const what = { waiting: "waits for its turn", composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
+    const wait = ["starting", "restarting"].includes(state?.composer) ? "waits until the composer has started" : "waits for its turn";
+    const what = { waiting: wait, composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
     write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), nature(piece)].filter(Boolean).join("; "));
     renameTools();
   }
