@@ -15,7 +15,6 @@ EXAMPLES = {
     "": {
         "musicjax --data=my_midi": "trains on a folder",
         "musicjax generate --workdir=runs/my_midi": "writes music like it",
-        "musicjax generate": "writes music without training",
     },
     "train": {
         "musicjax --data=my_midi": "on a folder, for ten minutes",

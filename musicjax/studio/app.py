@@ -87,7 +87,9 @@ def make(studio: Studio) -> Starlette:
         route("/api/undo", _undo, "POST"),
         route("/api/session.zip", _zip),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
+    made = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
+    made.router.redirect_slashes = False
+    return made
 
 
 def _error(status: int, sentence: str) -> JSONResponse:

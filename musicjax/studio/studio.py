@@ -95,14 +95,15 @@ class Studio:
         if not self._listens:
             self._listens = True
             self.house.begin(self._listener.run())
-        waiting = self._answers.get((do, output["id"]))
-        if waiting is None:
-            waiting = self._answers[do, output["id"]] = asyncio.get_running_loop().create_future()
-            await self._listener.started.wait()
-            path = str(self.outputs.midi_path(output))
-            self._listener.ask(do=do, id=output["id"], workdir=workdir, path=path)
         try:
-            return await asyncio.wait_for(asyncio.shield(waiting), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                await self._listener.started.wait()
+                waiting = self._answers.get((do, output["id"]))
+                if waiting is None:
+                    waiting = self._answers[do, output["id"]] = asyncio.get_running_loop().create_future()
+                    path = str(self.outputs.midi_path(output))
+                    self._listener.ask(do=do, id=output["id"], workdir=workdir, path=path)
+                return await asyncio.shield(waiting)
         except TimeoutError as error:
             raise RunError("This takes too long: try again later.") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from musicjax.errors import UsageError
@@ -83,7 +84,8 @@ def called(folder: Path, path: str) -> str:
 
 
 def shown_path(given: dict[str, str], path: str) -> str:
-    """The path with the name that its first part was given; of several pieces of a file, #1, #2 ... stay."""
-    file, slash, inside = path.partition("/")
-    file, mark, number = (file, "", "") if file in given else file.partition("#")
-    return f"{given.get(file.strip(), file) if file.strip() else file}{mark}{number}{slash}{inside}"
+    """The path with the name that its file was given; what follows it, such as a file of an archive, stays."""
+    kept_as = re.match(r"\d{5}(\.\w+)+", path)
+    if kept_as is None or kept_as[0] not in given:
+        return path
+    return given[kept_as[0]] + path[kept_as.end() :]
