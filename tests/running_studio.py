@@ -49,10 +49,12 @@ class Running:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         command = [sys.executable, "-m", "musicjax.main", "studio", f"--workdir={folder}", f"--port={port}"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        told = folder.with_name("studio.txt")
+        with told.open("w") as errors:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
-        assert self.address.startswith("http://localhost:"), self.address
+        assert self.address.startswith("http://localhost:"), told.read_text()
         self.port = int(self.address.split(":")[2].split("/")[0])
 
     def kill(self) -> None:

@@ -89,7 +89,7 @@ def make(shown: chromium.Chromium, work: Path) -> None:
     take(shown, "dark", 1440, "dark")
 
     go(shown, "keep")
-    shown.wait("document.querySelectorAll('#kept li').length == 2")
+    shown.wait("document.querySelectorAll('#kept > li').length == 2")
     time.sleep(1)
     for width in HEIGHTS:
         take(shown, "keep", width)

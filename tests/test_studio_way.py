@@ -132,7 +132,7 @@ def test_from_dropped_files_to_a_piece_of_ones_own_in_a_chosen_key_and_nothing_i
     studio.kill()
     studio = Running(runs, studio.port)
     enter(browser, studio.address, "keep")
-    browser.wait("document.querySelectorAll('#kept li').length == 1")
+    browser.wait("document.querySelectorAll('#kept > li').length == 1")
     after = told(browser, "state")
     for part in ("outputs", "data"):
         assert after[part] == before[part]
