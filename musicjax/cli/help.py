@@ -15,6 +15,7 @@ EXAMPLES = {
     "": {
         "musicjax --data=my_midi": "trains on a folder",
         "musicjax generate --workdir=runs/my_midi": "writes music like it",
+        "musicjax studio": "does both in the browser",
     },
     "train": {
         "musicjax --data=my_midi": "on a folder, for ten minutes",
@@ -89,8 +90,7 @@ def _of_all() -> list[str]:
         "",
         *_listed(EXAMPLES[""]),
         "",
-        "musicjax COMMAND --help shows the common flags of a command, --help=all all of",
-        "them, --helpfull fields of configs too; musicjax --version prints the version.",
+        "Also: COMMAND --help, --help=all, --helpfull (fields of configs), and --version.",
     ]
 
 

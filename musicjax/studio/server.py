@@ -76,6 +76,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # so that whoever is told the address is not refused before the server begins
     except OSError as error:
         raise RunError(
             f"cannot listen at {host} port {port}: {error.strerror}; name another with --port, or leave it out"
