@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import chromium
 
 from musicjax.music import composer
-from tests import running_studio
-from tests.running_studio import HEARING, Running, drop, enter, fill, go, press
+from tests import studio_browser
+from tests.studio_browser import HEARING, drop, enter, fill, go, press
+from tests.studio_server import Server
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures" / "studio"
 QUALITY = 82  # of WebP
@@ -44,7 +45,7 @@ def make(shown: chromium.Chromium, work: Path) -> None:
     (work / "my tunes").mkdir()
     composer.write_corpus(work / "my tunes", clips=60)
     (work / "my tunes" / "read me.mid").write_text("no music")
-    studio = Running(work / "runs")
+    studio = Server(work / "runs")
     enter(shown, studio.address)
     for width in HEIGHTS:
         take(shown, "first", width)
@@ -103,7 +104,7 @@ def main() -> None:
         try:
             make(shown, Path(folder))
         finally:
-            running_studio.end_all(Path(folder) / "runs")
+            studio_browser.end_all(Path(folder) / "runs")
 
 
 if __name__ == "__main__":

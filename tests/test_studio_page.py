@@ -16,7 +16,7 @@ pytest.importorskip(
 
 from tests import canned_studio
 from tests.canned_studio import HOSTILE, Canned
-from tests.running_studio import HEARING, drop, fill, press, text
+from tests.studio_browser import HEARING, drop, fill, press, text
 
 PARTS = ("data", "train", "play", "keep")
 SEEN = "(one) => one.checkVisibility() && !one.closest('.unseen')"

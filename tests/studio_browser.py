@@ -1,12 +1,10 @@
-"""The studio in a process of its own, and a browser that hears what its page plays."""
+"""A browser that uses the studio's page, and hears what it plays."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from chromium import Chromium
@@ -42,36 +40,6 @@ def end_all(folder: Path) -> None:
         with contextlib.suppress(OSError):  # a process that has just ended
             if f"--workdir={folder}".encode() in command.read_bytes():
                 os.kill(int(command.parent.name), signal.SIGKILL)
-
-
-class Running:
-    """A studio on a folder; `address` has its token."""
-
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        command = [sys.executable, "-m", "musicjax.main", "studio", f"--workdir={folder}", f"--port={port}"]
-        told = folder.with_name("studio.txt")
-        with told.open("w") as errors:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert self._process.stdout is not None
-        self.address = self._process.stdout.readline().strip()
-        assert self.address.startswith("http://localhost:"), told.read_text()
-        self.port = int(self.address.split(":")[2].split("/")[0])
-
-    def kill(self) -> None:
-        """Ends it as a power cut would."""
-        self._process.send_signal(signal.SIGKILL)
-        self.wait()
-
-    def stop(self) -> None:
-        """Ends it as Ctrl-C does."""
-        self._process.send_signal(signal.SIGINT)
-        self.wait()
-
-    def wait(self) -> None:
-        """Returns when it has ended."""
-        self._process.wait(60)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
 
 
 def enter(shown: Chromium, address: str, part: str = "play") -> None:
