@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from musicjax.music import instruments
 from musicjax.report import page
 from musicjax.studio.access import HEADERS
 
@@ -54,7 +53,7 @@ class Canned:
         self.asked: list[tuple[str, str, Any]] = []
         self.outputs: dict[str, dict[str, Any]] = {}
         self.undo: list[str] = []
-        self._pages: set[asyncio.Queue] = set()
+        self._pages: set[tuple[asyncio.AbstractEventLoop, asyncio.Queue]] = set()
         self._works: set[asyncio.Task] = set()
         run = {"data": "d1", "epochs": 20, "minutes": 10, "windows_per_second": 2100.4, "has_model": True}
         self.runs = [
@@ -85,8 +84,8 @@ class Canned:
 
     def tell(self, event: str = "state", values: Any = None) -> None:
         """Sends an event to every page."""
-        for queue in self._pages:
-            queue.put_nowait((event, self.state() if values is None else values))
+        for loop, queue in self._pages:
+            loop.call_soon_threadsafe(queue.put_nowait, (event, self.state() if values is None else values))
 
     def add(self, status: str = "done", **asked: Any) -> str:
         """Another output; asked: what it was asked with."""
@@ -94,8 +93,8 @@ class Canned:
         marks = dict.fromkeys(("kept", "discarded", "favourite"), False)
         command = f"musicjax generate --num_outputs=1 --bars=8 --seed={len(self.outputs)} --primer='{HOSTILE}'"
         self.outputs[name] = {
-            "id": name, "kind": asked.get("kind", "new"), "model": "builtin", "status": status, "seed": len(self.outputs),
-            "command": command, "seconds": 8.0, "error": "", "asked": asked, **marks,
+            "id": name, "kind": asked.get("kind", "new"), "model": "builtin", "status": status,
+            "seed": len(self.outputs), "command": command, "seconds": 8.0, "error": "", "asked": asked, **marks,
         }  # fmt: skip
         return name
 
@@ -137,14 +136,15 @@ class Canned:
     async def events(self) -> AsyncIterator[str]:
         """What one page hears."""
         queue: asyncio.Queue = asyncio.Queue()
-        self._pages.add(queue)
-        queue.put_nowait(("state", self.state()))
+        here = asyncio.get_running_loop(), queue
+        self._pages.add(here)
+        event, values = "state", self.state()
         try:
-            while True:
-                event, values = await queue.get()
+            while event != "end":
                 yield f"event: {event}\ndata: {json.dumps(values)}\n\n"
+                event, values = await queue.get()
         finally:
-            self._pages.discard(queue)
+            self._pages.discard(here)
 
 
 REPORT = {
@@ -163,13 +163,6 @@ REPORT = {
     "pieces_left_out": 5,
 }
 CURVE = [{"epoch": n, "train": 3 / n + 1, "valid": 3.3 / n + 1.1} for n in range(1, 6)]
-
-
-def html() -> str:
-    """The page, as the server fills it in."""
-    known = [["builtin", "Pop songs that musicjax composed."], ["bach", "Chorales in four parts."]]
-    programs = [instruments.name_of(program) for program in range(instruments.PROGRAMS + 1)]
-    return page.environment().get_template("studio.html.j2").render(programs=programs, data_sets=known, version="0")
 
 
 def application(canned: Canned) -> Starlette:
@@ -215,7 +208,8 @@ def application(canned: Canned) -> Starlette:
         return StreamingResponse(canned.events(), media_type="text/event-stream")
 
     async def index(request: Request) -> Response:
-        return HTMLResponse(html(), headers=HEADERS)
+        known = [("builtin", "Pop songs that musicjax composed."), ("bach", "Chorales in four parts.")]
+        return HTMLResponse(page.studio(known), headers=HEADERS)
 
     async def static(request: Request) -> Response:
         name = request.path_params["name"]
@@ -239,7 +233,7 @@ def serving(canned: Canned) -> Iterator[str]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", canned.port))
     canned.port = listening.getsockname()[1]
-    config = uvicorn.Config(application(canned), log_level="error", timeout_graceful_shutdown=0, ws="none")
+    config = uvicorn.Config(application(canned), log_level="critical", timeout_graceful_shutdown=0, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -248,6 +242,7 @@ def serving(canned: Canned) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{canned.port}/"
     finally:
+        canned.tell("end")
         server.should_exit = True
         thread.join()
         listening.close()

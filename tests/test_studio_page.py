@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import axe
 import chromium
 import pytest
 from chromium import Chromium
@@ -17,31 +16,9 @@ pytest.importorskip(
 
 from tests import canned_studio
 from tests.canned_studio import HOSTILE, Canned
-from tests.test_accessibility import axe, violations
+from tests.studio_browser import HEARING, drop, fill, press, text
 
 PARTS = ("data", "train", "play", "keep")
-HEARING = """
-window.struck = [];
-const begin = AudioBufferSourceNode.prototype.start, connect = AudioNode.prototype.connect;
-AudioBufferSourceNode.prototype.start = function (at, into) {
-  window.struck.push([at, performance.now()]);
-  return begin.call(this, at, into);
-};
-AudioNode.prototype.connect = function (to, ...more) {
-  if (to === this.context.destination) {
-    window.audio = this.context;
-    window.ear = this.context.createAnalyser();
-    connect.call(this, window.ear);
-  }
-  return connect.call(this, to, ...more);
-};
-window.loudness = () => {
-  const wave = new Float32Array(window.ear?.fftSize ?? 0);
-  window.ear?.getFloatTimeDomainData(wave);
-  return wave.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
-};
-window.position = () => Number(document.getElementById("seek").value);
-"""
 SEEN = "(one) => one.checkVisibility() && !one.closest('.unseen')"
 CONTROLS = "a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex='0']"
 PLAYS = "document.getElementById('dock').classList.contains('playing')"
@@ -52,6 +29,11 @@ IS_WHOLE = "!document.getElementById('anew').disabled"
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with chromium.launched(tmp_path_factory.mktemp("browser"), HEARING) as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    return axe.script()
 
 
 @pytest.fixture
@@ -75,29 +57,9 @@ def opened(browser: Chromium, address: str, part: str = "play", width: int = 144
     return browser
 
 
-def press(shown: Chromium, name: str) -> None:
-    """Presses a button, found by its id, as a program does: the focus stays where it is."""
-    assert shown.value(
-        f"(window.pressed = document.getElementById('{name}')).checkVisibility() && !pressed.disabled"
-    ), name
-    shown.value("pressed.click()")
-
-
-def fill(shown: Chromium, name: str, value: str) -> None:
-    for event in ("input", "change"):
-        shown.value(
-            f"(window.field = document.getElementById('{name}')).value = {json.dumps(value)},"
-            f"field.dispatchEvent(new Event('{event}', {{ bubbles: true }}))"
-        )
-
-
 def asked(canned: Canned, method: str, path: str) -> list[Any]:
     """What the page sent to an address."""
     return [body for one, where, body in canned.asked if (one, where) == (method, path)]
-
-
-def text(shown: Chromium, name: str) -> str:
-    return shown.value(f"document.getElementById('{name}').textContent")
 
 
 # Who can use it.
@@ -120,17 +82,17 @@ def test_every_width_shows_every_control_and_scrolls_downwards_alone(browser, ca
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("part", PARTS)
-def test_axe_finds_nothing_against_it(browser, canned, address, axe, part, scheme):
+def test_axe_finds_nothing_against_it(browser, canned, address, script, part, scheme):
     canned.mark(canned.add(kind="new"), "keep")
     canned.add("failed", kind="vary", source={"output": "o1"})
     for width in (1440, 390):
         shown = opened(browser, address, part, width, scheme)
         shown.wait("document.querySelectorAll('#kept li, #data-pieces li, #runs li, #outputs li').length > 0")
-        shown.value(f"{axe}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
+        shown.value(f"{script}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
         if part == "play":
             press(shown, "stage-play")
             fill(shown, "begin", "notes")
-        assert violations(shown) == []
+        assert axe.violations(shown) == []
 
 
 @pytest.mark.parametrize(("part", "least"), [("data", 25), ("train", 15), ("play", 25), ("keep", 10)])
@@ -148,8 +110,9 @@ def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, can
 
 def test_every_choice_has_a_name_and_one_plain_sentence(browser, canned, address):
     shown = opened(browser, address)
-    told = shown.value("""[...document.querySelectorAll('.control :is(input:not([type=checkbox]), select)')].map((one) =>
-      [one.labels[0]?.textContent, document.getElementById(one.getAttribute('aria-describedby')).textContent])""")
+    told = shown.value("""[...document.querySelectorAll('.control :is(input:not([type=checkbox]), select)')]
+      .map((one) => [one.labels[0]?.textContent,
+                     document.getElementById(one.getAttribute('aria-describedby')).textContent])""")
     assert len(told) >= 12
     for label, sentence in told:
         assert label and sentence.endswith(".") and len(sentence) < 75, label
@@ -324,7 +287,7 @@ def test_a_tune_is_played_on_the_page_by_letters_and_by_midi(browser, canned, ad
     for kind in ("keyDown", "keyUp"):
         shown.ask("Input.dispatchKeyEvent", type=kind, key="d", code="KeyD", windowsVirtualKeyCode=68)
     press(shown, "midi")
-    shown.wait("window.input?.onmidimessage")
+    shown.wait("Boolean(window.input?.onmidimessage)")
     shown.value("input.onmidimessage({ data: [0x90, 67, 100] }), input.onmidimessage({ data: [0x80, 67, 0] })")
     assert text(shown, "played").startswith("three notes")
     press(shown, "compose-now")
@@ -343,8 +306,8 @@ def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
     shown = opened(browser, address)
     shown.wait(IS_WHOLE)
     for act in ("favourite", "keep", "discard"):
-        press(shown, act)
-        shown.wait(f"document.getElementById('{act}').getAttribute('aria-pressed') == 'true'")
+        press(shown, f"do-{act}")
+        shown.wait(f"document.getElementById('do-{act}').getAttribute('aria-pressed') == 'true'")
     assert shown.value("document.querySelectorAll('#outputs li').length") == 0, "what is discarded is out of the way"
     press(shown, "show-discarded")
     assert "discarded" in text(shown, "outputs")
@@ -352,8 +315,8 @@ def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
     shown.wait("document.getElementById('undo').getAttribute('aria-label') == 'Undo: keep no more'")
     canned.pace = 0.5
     press(shown, "compose-now")
-    shown.wait("document.getElementById('cancel').checkVisibility()")
-    press(shown, "cancel")
+    shown.wait("document.getElementById('do-cancel').checkVisibility()")
+    press(shown, "do-cancel")
     shown.wait("document.getElementById('stage-about').textContent.includes('cancelled')")
     assert canned.outputs["o2"]["status"] == "cancelled"
 
@@ -381,9 +344,7 @@ def test_what_is_dropped_anywhere_is_sent_with_its_folders(browser, canned, addr
     for name in ("tunes/a.mid", "tunes/old/b.mid"):
         (tmp_path / name).write_bytes(b"MThd")
     shown = opened(browser, address, "keep")
-    dragged = {"items": [], "files": [str(tmp_path / "tunes")], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        shown.ask("Input.dispatchDragEvent", type=kind, x=600, y=300, data=dragged)
+    drop(shown, tmp_path / "tunes")
     shown.wait("location.hash == '#data'")
     shown.wait("document.getElementById('sent').hidden")
     while not asked(canned, "POST", "uploads/d1/done"):
@@ -425,11 +386,11 @@ def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(bro
         shown = opened(browser, address)
         shown.wait(IS_WHOLE)
     shown.wait("document.getElementById('away').textContent.startsWith('The studio does not answer')")
-    shown.value("document.getElementById('keep').click()")
+    shown.value("document.getElementById('do-keep').click()")
     shown.wait("document.getElementById('alert').textContent.includes('does not answer')")
     with canned_studio.serving(canned):
         shown.wait("document.getElementById('away').hidden")
         assert text(shown, "stage-title") == "Piece 1"
-        press(shown, "keep")
-        shown.wait("document.getElementById('keep').getAttribute('aria-pressed') == 'true'")
+        press(shown, "do-keep")
+        shown.wait("document.getElementById('do-keep').getAttribute('aria-pressed') == 'true'")
         assert shown.value("document.getElementById('alert').hidden")

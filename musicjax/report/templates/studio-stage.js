@@ -64,7 +64,7 @@ export function openStage(page, compose) {
   find("continue").addEventListener("click", () => compose("continue", { source: source() }));
   find("vary").addEventListener("click", () => compose("vary", { source: source(), amount: Number(find("amount").value) }));
   for (const act of ["cancel", "favourite", "keep", "discard"]) {
-    find(act).addEventListener("click", () => page.attempt(() => post(`outputs/${output.id}/${act}`)));
+    find(`do-${act}`).addEventListener("click", () => page.attempt(() => post(`outputs/${output.id}/${act}`)));
   }
   find("stage-play").addEventListener("click", () => transport.turn(piece));
   find("copy").addEventListener("click", () => page.attempt(async () => {
@@ -125,7 +125,8 @@ export function openStage(page, compose) {
 
   function describe() {
     write(find("stage-title"), title(output));
-    const what = { waiting: "waits for its turn", composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
+    const wait = ["starting", "restarting"].includes(state?.composer) ? "waits until the composer has started" : "waits for its turn";
+    const what = { waiting: wait, composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
     write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), nature(piece)].filter(Boolean).join("; "));
     renameTools();
   }
@@ -148,10 +149,10 @@ export function openStage(page, compose) {
     if (was !== output.status) askCopies();
     find("marks").hidden = find("tools").hidden = false;
     find("stage-play").disabled = false;
-    find("cancel").hidden = !isOpen();
+    find("do-cancel").hidden = !isOpen();
     for (const [act, is] of [["favourite", output.favourite], ["keep", output.kept], ["discard", output.discarded]]) {
-      find(act).hidden = isOpen();
-      set(find(act), { "aria-pressed": String(Boolean(is)) });
+      find(`do-${act}`).hidden = isOpen();
+      set(find(`do-${act}`), { "aria-pressed": String(Boolean(is)) });
     }
     const can = state.models.find((one) => one.id === find("model").value)?.can ?? {};
     find("anew").disabled = isOpen() || !can.infill;

@@ -8,6 +8,7 @@ import * as transport from "./studio-transport.js";
 
 const STATUS = { starting: "it starts", reading: "it reads the music", training: "it learns", paused: "paused", finished: "it has learned", failed: "it failed" };
 const ACTS = { pause: ["Pause", ["starting", "reading", "training"]], continue: ["Go on", ["paused", "failed"]], stop: ["Stop", ["starting", "reading", "training", "paused"]] };
+const LITTLE_ROOM_BYTES = 5e8;
 const WIDTH = 300, HEIGHT = 110; // of a curve, in its own units
 
 export function openTrain(page) {
@@ -112,6 +113,9 @@ export function openTrain(page) {
     find("start").disabled = !ready.length;
     list(find("runs"), [...state.runs].reverse(), (one) => one.id, create, fill);
     find("no-runs").hidden = state.runs.length > 0;
+    write(find("room"), state.disk_free_bytes < LITTLE_ROOM_BYTES
+      ? `Only ${Math.round(state.disk_free_bytes / 1e6)} MB of the disk are free: make room before you start.`
+      : "It goes on when you close this page.");
     const learning = state.runs.filter((one) => one.status === "training").length;
     find("learning").hidden = !learning;
     set(find("learning"), { role: "img", "aria-label": `, ${number(learning)} at work` });

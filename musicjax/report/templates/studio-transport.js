@@ -24,8 +24,8 @@ export function position() {
   return Math.min(stretch.from + Math.max(now - stretch.at, 0), stretch.to);
 }
 
-const firstNote = (from) => {
-  const found = piece.notes.findIndex(([onset]) => onset >= from);
+const firstNote = (from, is = ([onset]) => onset >= from) => {
+  const found = piece.notes.findIndex(is);
   return found < 0 ? piece.notes.length : found;
 };
 
@@ -50,7 +50,7 @@ function schedule() {
       next = firstNote(loop[0]);
     } else if (ends > now) return;
     else if (piece.growing) {
-      halt(piece.seconds);
+      halt(piece.seconds, false); // what sounds may ring on
       waiting = true;
       return;
     } else {
@@ -68,9 +68,9 @@ function frame() {
   requestAnimationFrame(frame);
 }
 
-function halt(at) {
+function halt(at, hush = true) {
   if (!bus) return;
-  sound.silence(bus);
+  if (hush) sound.silence(bus);
   clearInterval(timer);
   bus = null;
   place = at;
@@ -85,6 +85,7 @@ export function play() {
     waiting = true;
     return;
   }
+  const resumes = waiting;
   waiting = false;
   sound.start();
   // To make its sounds takes longer than a chord may be late.
@@ -93,8 +94,7 @@ export function play() {
   }
   bus = sound.bus();
   stretches = [{ from: place, to: loop ? loop[1] : piece.seconds, at: sound.now() + MARGIN_SECONDS }];
-  next = piece.notes.findIndex(([onset, duration]) => onset + duration > place);
-  if (next < 0) next = piece.notes.length;
+  next = firstNote(place, ([onset, duration]) => (resumes ? onset >= place : onset + duration > place));
   timer = setInterval(schedule, 100);
   schedule();
   tell("started");
