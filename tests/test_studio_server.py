@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 import musicjax
 from musicjax.cli import flags
-from musicjax.store import lock
+from musicjax.errors import UsageError
+from musicjax.store import checksums, lock
+from musicjax.studio import server as server_lib
 from tests import tiny_events, tiny_runs
 from tests.studio_server import Server, children, is_there, of, until
 
@@ -221,6 +226,63 @@ def test_a_second_studio_on_the_folder_is_told_of_the_first(studio, tmp_path):
     first = studio.address.partition("?")[0]
     assert "another studio is open" in str(told.value) and first in str(told.value)
     assert "token" not in str(told.value) and len(str(told.value).splitlines()) == 1
+
+
+def test_a_model_of_a_later_version_or_a_damaged_one_is_a_sentence_and_no_lost_run(studio, tmp_path):
+    for name in ("later", "damaged"):
+        place = tiny_events.save(tmp_path / "runs" / name) / "checkpoints" / "1"
+        (place.parents[1] / "config.json").write_text("{}")
+        saved = place / "metadata" / "metadata"
+        saved.write_text(json.dumps({"versions": {"musicjax": "99.0"}}))
+        if name == "later":
+            checksums.write(place)
+    tiny_events.save(tmp_path / "runs" / "whole")
+    (tmp_path / "runs" / "whole" / "config.json").write_text("{}")
+    state = studio.until(lambda state: {model["id"] for model in state["models"]} == {"builtin", "whole"})
+    state = studio.until(lambda state: all(run["message"] for run in state["runs"] if run["id"] != "whole"))
+    messages = {run["id"]: run["message"] for run in state["runs"]}
+    assert "written by musicjax 99.0" in messages["later"] and "is damaged" in messages["damaged"]
+    assert "99.0" in studio.error("POST", "/outputs", model="later")
+
+
+def test_two_hundred_requests_at_once_are_all_answered(studio):
+    studio.until(lambda state: state["composer"] == "ready")
+    paths = ["/api/state", "/api/outputs/none", "/api/session.zip", "/static/sound.js", "/api/data/none/pieces/1"]
+    with ThreadPoolExecutor(200) as pool:
+        limits = httpx.Limits(max_connections=200)
+        with httpx.Client(base_url=studio.client.base_url, cookies=studio.client.cookies, limits=limits) as client:
+            answers = pool.map(lambda n: client.get(paths[n % 5], timeout=60).status_code, range(200))
+            assert list(answers) == [200, 404, 200, 200, 404] * 40
+    assert studio.composed(kind="new", bars=1)["status"] == "done"
+
+
+@pytest.mark.long
+def test_five_thousand_files_are_read_and_counted(studio, music):
+    contents = list(music.values())
+    one = studio.post("/uploads", name="many")["data"]
+    for number in range(5000):
+        name = f"{number}.mid" if number % 5 else f"{number}.doc"
+        content = contents[number % 8] if number % 2 else b"MThd" + number.to_bytes(4, "big")
+        studio.client.put(f"/api/uploads/{one}/files", params={"name": name}, content=content).raise_for_status()
+    studio.post(f"/uploads/{one}/done")
+    state = studio.until(lambda state: of(state["data"], one)["status"] == "ready")
+    found = of(state["data"], one)
+    assert found["kept"] + found["recovered"] == 2000 and found["skipped"] == 3000 and found["pieces"] == 2000
+    report = studio.get(f"/data/{one}")
+    assert len(report["files"]) == 2000 and report["files_left_out"] == 3000
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(UsageError, match=r"musicjax\[studio\]"):
+        server_lib.serve(tmp_path)
+
+
+@pytest.mark.parametrize(("flag", "said"), [("--port=99999", "port"), ("--host=no.such.host.invalid", "cannot listen")])
+def test_an_address_that_cannot_be_had_is_one_line(tmp_path, flag, said):
+    with pytest.raises(RuntimeError) as told:
+        Server(tmp_path / "runs", flag)
+    assert said in str(told.value) and len(str(told.value).splitlines()) == 1
 
 
 def test_ctrl_c_ends_it_with_all_that_it_started_but_trainings(studio):

@@ -37,7 +37,7 @@ class Outputs:
         self.models: dict[str, dict[str, Any]] = {}
         self.composer_is = "starting"
         self.composer = Partner("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
-        self._asked_models: dict[str, float] = {}
+        self._asked_models: dict[str, tuple[float, int]] = {}
         self._now = ""  # the output that is being composed
         self._deaths: dict[str, int] = {}
         self._parts: dict[str, dict[str, Any]] = {}
@@ -186,10 +186,12 @@ class Outputs:
         return "" if model == BUILTIN else str(self._trainings.workdir(model))
 
     def require_models(self) -> None:
-        """Asks what the models can do that the runs have, once for each config that a run's folder has had."""
+        """Asks what the models of runs can do, once for each config that a run's folder has had."""
         for one, run in self._trainings.states.items():
             if run["has_model"] and self.composer_is == "ready":
-                changed = _changed(self._trainings.workdir(one) / "config.json")
+                # A checkpoint that could not be read may be followed by one that can.
+                had_error = bool(self.models.get(one, {}).get("error"))
+                changed = (_changed(self._trainings.workdir(one) / "config.json"), run["epoch"] * had_error)
                 if self._asked_models.get(one) != changed:
                     self._asked_models[one] = changed
                     self.composer.ask(do="describe", id=one, workdir=self._workdir(one))

@@ -229,7 +229,7 @@ def _status(
     last = lines[-1] if lines else ""
     if is_live:
         if epoch:
-            return "training", ""
+            return "training", last if epochs and epoch >= epochs else ""
         labels = {line.split(" ", 1)[0] for line in lines}
         if labels & set(AFTER_READING) or (workdir / "config.json").is_file():
             return "training", last

@@ -34,9 +34,10 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     arguments.require_number("port", port, int, 0, 65_535)
     try:
         import uvicorn
-    except ImportError as error:
+
+        from musicjax.studio import access, app
+    except ModuleNotFoundError as error:
         raise UsageError(INSTALL) from error
-    from musicjax.studio import access, app
     from musicjax.studio.house import FOLDER
     from musicjax.studio.studio import Studio
 
@@ -94,12 +95,18 @@ def _alone(folder: Path, address: str) -> Iterator[None]:
 def _open(address: str, port: int) -> None:
     """Prints the address, and opens it in a browser where there is one, or says how to reach it from elsewhere."""
     console.result(address)
-    if os.environ.get("SSH_CONNECTION"):
-        console.say("ssh", f"on your own machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the address")
-    elif sys.stderr is not None and sys.stderr.isatty():
+    if os.environ.get("SSH_CONNECTION") or not _has_screen():
+        line = f"ssh -L {port}:localhost:{port} {socket.gethostname()}"
+        console.say("browser", f"none here; on the machine that has one: {line}, then open the address there")
+    elif console.is_terminal():
         with contextlib.suppress(webbrowser.Error):
             webbrowser.open(address)
     console.say("studio", "Ctrl-C ends it; trainings go on")
+
+
+def _has_screen() -> bool:
+    """Whether a browser can show a window; in a terminal alone some would take it over."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _is_any(host: str) -> bool:
