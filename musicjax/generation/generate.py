@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from musicjax import console, jax_environment, renamed
-from musicjax.encodings.plan import Length
+from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
@@ -34,6 +34,7 @@ MOST_NOTES_PER_SECOND = 50
 NOTES_IF_NO_LENGTH, MANY = 300, 2**30
 
 OnPart = Callable[[int, Notes], object]  # the number of an output, its music so far
+OnRows = Callable[[int, np.ndarray], object]  # the same as rows, [L, C]
 OnChunks = Callable[[list[np.ndarray]], object]  # all rows of all outputs so far, [K, L, C] each
 
 
@@ -149,28 +150,48 @@ def new_pieces(
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(windows).tolist()]
     wanted = [0.0] * len(plans) if plans[0].ends else wanted
 
-    def piece_of(k: int, rows: np.ndarray) -> Notes:
-        piece = model.encoding.decode(rows, tempo, plans[k])
-        if primer is not None:
-            piece = model.encoding.placed([piece], primer)[0]
-        if any(wanted) or any(one.polyphony for one in params):
-            from musicjax.generation import trim  # a length in notes does without
-
-            piece = trim.each([piece], [params[k].polyphony], [wanted[k]])[0]
-        if keep and primer is not None:
-            piece = primer_lib.continued(primer, piece, float(model.encoding.follows(rows[None, :1], primer)[0]))
-        return piece
-
     def on_rows(k: int, rows: np.ndarray) -> None:
         if on_part is not None:
-            on_part(k, piece_of(k, rows))
+            one = slice(k, k + 1)
+            on_part(k, _music(model, [rows], plans[one], params[one], wanted[one], tempo, primer, keep)[0])
 
+    told = None if on_part is None else on_rows
     if plans[0].ends:
-        rows = whole.rows(model, params, plans, keys, windows, _decode(decode, model), on_rows)
+        rows = whole.rows(model, params, plans, keys, windows, _decode(decode, model), told)
     else:
         past = Past(jax.device_put(windows))
-        rows = list(_rows(more, past, model, length.num_notes, np.array(wanted), tempo, on_rows))
-    return [piece_of(k, piece) for k, piece in enumerate(rows)]
+        rows = list(_rows(more, past, model, length.num_notes, np.array(wanted), tempo, told))
+    return _music(model, rows, plans, params, wanted, tempo, primer, keep)
+
+
+def _music(
+    model: Model,
+    rows: Sequence[np.ndarray],
+    plans: Sequence[Plan],
+    params: Sequence[SamplingParams],
+    seconds: Sequence[float],
+    tempo: float,
+    primer: Notes | None,
+    keep: bool,
+) -> list[Notes]:
+    """The music of K outputs, or of what there is of them by now.
+
+    Args:
+        rows: [L, C] each.
+        seconds: how long each may be; 0: no limit.
+        tempo, primer, keep: as `new_pieces` has them.
+    """
+    pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
+    if primer is not None:
+        pieces = model.encoding.placed(pieces, primer)
+    if any(seconds) or any(one.polyphony for one in params):
+        from musicjax.generation import trim  # a length in notes does without
+
+        pieces = trim.each(pieces, [one.polyphony for one in params], seconds)
+    if keep and primer is not None:
+        follows = model.encoding.follows(np.stack([piece[:1] for piece in rows]), primer).tolist()
+        pieces = [primer_lib.continued(primer, piece, beat) for piece, beat in zip(pieces, follows, strict=True)]
+    return pieces
 
 
 def _decode(decode: str, model: Model) -> str:
@@ -192,7 +213,7 @@ def _rows(
     num_notes: int,
     seconds: np.ndarray,
     bpm: float,
-    on_rows: Callable[[int, np.ndarray], object],
+    on_rows: OnRows | None,
 ) -> np.ndarray:
     """Rows [K, L, C]: L is num_notes, or enough for every output to last its `seconds` [K]. Says what it clamped.
 
@@ -201,8 +222,9 @@ def _rows(
     """
 
     def on_chunks(chunks: list[np.ndarray]) -> None:
-        for k, rows in enumerate(np.concatenate(chunks, axis=1)):
-            on_rows(k, rows)
+        if on_rows is not None:
+            for k, rows in enumerate(np.concatenate(chunks, axis=1)):
+                on_rows(k, rows)
 
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:

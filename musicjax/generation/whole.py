@@ -31,7 +31,7 @@ def rows(
     keys: jax.Array,
     windows: np.ndarray,
     decode: str,
-    on_part: Callable[[int, np.ndarray], object] = lambda output, rows: None,
+    on_part: Callable[[int, np.ndarray], object] | None = None,
 ) -> list[np.ndarray]:
     """The rows of K outputs, [L, C] each, with an edge at the end; says how many outputs reach the most notes first.
 
@@ -60,8 +60,9 @@ def rows(
             first = {k: place for place, (k, _) in reversed(list(enumerate(batch))) if not found[k]}
 
             def on_chunks(chunks: list[np.ndarray], first: dict[int, int] = first) -> None:
-                for k, place in first.items():
-                    on_part(k, np.concatenate([chunk[place] for chunk in chunks]))
+                if on_part is not None:
+                    for k, place in first.items():
+                        on_part(k, np.concatenate([chunk[place] for chunk in chunks]))
 
             sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks)
             for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
