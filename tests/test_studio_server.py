@@ -272,6 +272,13 @@ def test_five_thousand_files_are_read_and_counted(studio, music):
     assert len(report["files"]) == 2000 and report["files_left_out"] == 3000
 
 
+def test_a_host_that_others_reach_is_warned_of_and_still_needs_the_token(tmp_path):
+    server = Server(tmp_path / "runs", "--host=127.0.0.1")
+    assert httpx.get(f"{server.client.base_url}api/state").status_code == 403
+    assert server.get("/state")["runs"] == []
+    assert "others can reach 127.0.0.1" in server.stop()
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError, match=r"musicjax\[studio\]"):

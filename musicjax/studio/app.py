@@ -87,7 +87,7 @@ def make(studio: Studio) -> Starlette:
         route("/api/undo", _undo, "POST"),
         route("/api/session.zip", _zip),
     ]
-    made = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route})
+    made = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route, Exception: _fault})
     made.router.redirect_slashes = False
     return made
 
@@ -99,6 +99,10 @@ def _error(status: int, sentence: str) -> JSONResponse:
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     return _error(status, NO_ADDRESS if status == 404 else "This address is asked otherwise.")
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return _error(500, f"This is a fault of the studio ({type(error).__name__}); what it has kept is not lost.")
 
 
 async def _asked(request: Request) -> dict[str, Any]:

@@ -98,6 +98,10 @@ class House:
             except asyncio.QueueFull:
                 self._pages.discard(page)
 
+    def close_pages(self) -> None:
+        """Nothing more is sent: the server ends."""
+        self.tell("", "")
+
     async def events(self) -> AsyncIterator[str]:
         """What one page is sent: server-sent events, the state first."""
         page: asyncio.Queue = asyncio.Queue(MOST_WAITING)
@@ -106,6 +110,8 @@ class House:
         try:
             while page in self._pages or not page.empty():
                 event, text = await page.get()
+                if not event:
+                    return
                 yield f"event: {event}\ndata: {text}\n\n"
         finally:
             self._pages.discard(page)

@@ -10,10 +10,16 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from musicjax import arguments, console
 from musicjax.errors import RunError, UsageError
 from musicjax.store import lock
+
+if TYPE_CHECKING:  # which need the extra
+    from musicjax.studio.access import Access
+    from musicjax.studio.studio import Studio
 
 LOCAL = "127.0.0.1"
 STOP_S = 1  # how long pages may take to go once the server ends
@@ -33,7 +39,7 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     """
     arguments.require_number("port", port, int, 0, 65_535)
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 - `_run` does
 
         from musicjax.studio import access, app
     except ModuleNotFoundError as error:
@@ -49,7 +55,8 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     address = f"http://{_in_address(host) if host and not _is_any(host) else 'localhost'}:{bound}/"
     with contextlib.closing(listening), _alone(folder, address):
         names = {*access.LOOPBACK, *([host.lower(), socket.gethostname().lower()] if host else [])}
-        application = access.Access(app.make(Studio(root)), token, names)
+        studio = Studio(root)
+        application = access.Access(app.make(studio), token, names)
         if host:
             console.say(
                 "warning",
@@ -57,10 +64,22 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
                 "and the connection is not encrypted",
             )
         _open(f"{address}?token={token}", bound)
-        config = uvicorn.Config(
-            application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="on"
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+        _run(studio, application, listening)
+
+
+def _run(studio: Studio, application: Access, listening: socket.socket) -> None:
+    """Serves until a signal ends it."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            studio.house.close_pages()  # they would not end by themselves
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="on"
+    )
+    Server(config).run(sockets=[listening])
 
 
 def _make(folder: Path) -> None:
