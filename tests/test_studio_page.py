@@ -18,7 +18,9 @@ from tests import canned_studio
 from tests.canned_studio import HOSTILE, Canned
 from tests.studio_browser import HEARING, drop, fill, press, text
 
-PARTS = ("data", "train", "play", "keep")
+# Each part, and what is in it once the server has told it all.
+LISTS = {"data": "#data-pieces > li", "train": "#runs .curve[points]", "play": "#outputs > li", "keep": "#kept > li"}
+PARTS = tuple(LISTS)
 SEEN = "(one) => one.checkVisibility() && !one.closest('.unseen')"
 CONTROLS = "a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex='0']"
 PLAYS = "document.getElementById('dock').classList.contains('playing')"
@@ -57,6 +59,11 @@ def opened(browser: Chromium, address: str, part: str = "play", width: int = 144
     return browser
 
 
+def filled(shown: Chromium, part: str) -> None:
+    """Returns when a part shows what the server has told."""
+    shown.wait(f"document.querySelectorAll('{LISTS[part]}').length > 0")
+
+
 def asked(canned: Canned, method: str, path: str) -> list[Any]:
     """What the page sent to an address."""
     return [body for one, where, body in canned.asked if (one, where) == (method, path)]
@@ -70,7 +77,7 @@ def asked(canned: Canned, method: str, path: str) -> list[Any]:
 def test_every_width_shows_every_control_and_scrolls_downwards_alone(browser, canned, address, part, width):
     canned.mark(canned.add(kind="new"), "keep")
     shown = opened(browser, address, part, width)
-    shown.wait("document.querySelectorAll('#kept li, #data-pieces li, #runs li, #outputs li').length > 0")
+    filled(shown, part)
     shown.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert shown.value("Math.max(document.documentElement.scrollWidth, innerWidth)") <= width
     outside = f"""[...document.querySelectorAll("{CONTROLS}")].filter({SEEN}).filter((one) => {{
@@ -87,7 +94,7 @@ def test_axe_finds_nothing_against_it(browser, canned, address, script, part, sc
     canned.add("failed", kind="vary", source={"output": "o1"})
     for width in (1440, 390):
         shown = opened(browser, address, part, width, scheme)
-        shown.wait("document.querySelectorAll('#kept li, #data-pieces li, #runs li, #outputs li').length > 0")
+        filled(shown, part)
         shown.value(f"{script}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
         if part == "play":
             press(shown, "stage-play")
@@ -99,7 +106,7 @@ def test_axe_finds_nothing_against_it(browser, canned, address, script, part, sc
 def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, canned, address, part, least):
     canned.mark(canned.add(kind="new"), "keep")
     shown = opened(browser, address, part, 390)
-    shown.wait("document.querySelectorAll('#kept li, #data-pieces li, #runs li, #outputs li').length > 0")
+    filled(shown, part)
     count = shown.value(f'(window.controls = [...document.querySelectorAll("{CONTROLS}")].filter({SEEN})).length')
     reached = []
     for _ in range(count):
