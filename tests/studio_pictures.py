@@ -61,7 +61,7 @@ def make(shown: chromium.Chromium, work: Path) -> None:
     press(shown, "teach-with")
     fill(shown, "minutes", str(MINUTES))
     press(shown, "start")
-    shown.wait("document.querySelectorAll('#runs .chips button').length > 2")
+    shown.wait("document.querySelectorAll('#runs .chips button').length > 1")
     for width in HEIGHTS:
         take(shown, "train", width)
     for act in ("pause", "stop"):
