@@ -140,6 +140,16 @@ def test_how_a_run_ended_is_told_by_its_files(tmp_path, epochs, log, out, record
     json.dumps(state, allow_nan=False)
 
 
+def test_the_log_of_a_run_that_went_on_elsewhere_tells_nothing_any_more(tmp_path):
+    state = state_of(tmp_path, 3, "musicjax: no space left", "", RECORD, of=9)
+    assert state["status"] == "failed"
+    now = (tmp_path / "run.err").stat().st_mtime
+    os.utime(tmp_path / "run.err", (now, now - 2 * runs.STALE_S))
+    curve = runs.refreshed(Curve(), tmp_path / "run" / "metrics.jsonl")
+    state = runs.state("run", tmp_path / "run", curve, RECORD, tmp_path / "run.log", None)
+    assert (state["status"], "ended from outside" in state["message"]) == ("paused", True)
+
+
 def test_a_run_that_holds_its_lock_trains_and_is_interrupted_by_its_number(tmp_path):
     code = "import sys, time\nfrom pathlib import Path\nfrom musicjax.store import lock\n"
     code += "with lock.held(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)"

@@ -316,3 +316,11 @@ def test_a_training_of_one_minute_from_dropped_files_to_a_piece_of_its_own(studi
     studio.until(lambda state: of(state["runs"], run)["status"] in ("finished", "failed"))
     assert of(studio.get("/state")["runs"], run)["status"] == "finished"
     assert studio.composed(model=run, kind="new", bars=2)["status"] == "done"
+
+
+def test_the_server_itself_loads_neither_jax_nor_a_reader_of_midi(tmp_path):
+    code = "import sys; from pathlib import Path; from musicjax.studio import app, server, studio\n"
+    code += "app.make(studio.Studio(Path(sys.argv[1])))\n"
+    code += "print([name for name in ('jax', 'flax', 'orbax', 'mido', 'matplotlib') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

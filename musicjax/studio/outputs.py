@@ -248,7 +248,8 @@ class Outputs:
         self._parts.pop(one, None)
         if one in self._outputs:
             told = {"error": answer.get("error", ""), "seconds": answer.get("seconds", 0.0), "bars": answer.get("bars")}
-            self._outputs[one] |= {"status": answer["told"], **told}
+            # Its source is a file now.
+            self._outputs[one] |= {"status": answer["told"], "source": None, **told}
         self._house.keep()
         self.compose_next()
 

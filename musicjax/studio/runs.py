@@ -26,6 +26,7 @@ from musicjax.studio import processes
 MARKS = ("metrics.jsonl", "config.json", "trials.jsonl", "checkpoints", lock.NAME)
 LAST_EPOCHS = 5  # whose time tells how long the rest takes
 ROUNDED_S = 15
+STALE_S = 60.0  # a training prints a line whenever it records an epoch
 LOG_BYTES, LOG_LINES = 2**14, 40
 MOST_RUNS = 500
 STOPPED = re.compile(r"musicjax: stopped by SIG\w+")
@@ -178,7 +179,7 @@ def state(
         process: that the studio started it with, if it has not been started anew since.
     """
     epochs, epoch = _epochs(workdir), curve.epoch
-    lines = last_lines(log.with_suffix(".err")) if record else []
+    lines = [] if _is_stale(log, workdir) else last_lines(log.with_suffix(".err"))
     is_live = lock.holder(workdir) is not None or (process is not None and process.poll() is None)
     status, message = _status(workdir, is_live, epoch, epochs, record, lines, log)
     return {
@@ -234,7 +235,7 @@ def _status(
         if labels & set(AFTER_READING) or (workdir / "config.json").is_file():
             return "training", last
         return ("reading" if labels else "starting"), last
-    if _is_complete(workdir, record, log) or (epochs and epoch >= epochs and not _complained(last)):
+    if _is_complete(workdir, log if lines else None) or (epochs and epoch >= epochs and not _complained(last)):
         return "finished", ""
     if record.get("stopped"):
         return "finished", f"Stopped after epoch {epoch}; it can go on." if epoch else "Stopped before its first epoch."
@@ -252,9 +253,17 @@ def _complained(line: str) -> bool:
     return line.startswith(COMPLAINT) and not STOPPED.match(line)
 
 
-def _is_complete(workdir: Path, record: dict[str, Any], log: Path) -> bool:
-    """Whether training came to its end, which writes its result, or else the page of the run."""
-    if record:
+def _is_stale(log: Path, workdir: Path) -> bool:
+    """Whether the run has gone on since its log was written: somebody continued it on the command line."""
+    try:
+        return (workdir / "metrics.jsonl").stat().st_mtime > log.with_suffix(".err").stat().st_mtime + STALE_S
+    except OSError:
+        return False
+
+
+def _is_complete(workdir: Path, log: Path | None) -> bool:
+    """Whether training came to its end, which writes its result into the log, or else the page of the run."""
+    if log is not None:
         with contextlib.suppress(OSError, ValueError, IndexError, TypeError):
             return "best_epoch" in json.loads(log.with_suffix(".out").read_bytes().splitlines()[-1])
         return False
