@@ -10,7 +10,7 @@ import io
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import IO
 
@@ -132,3 +132,14 @@ def _inflated(data: bytes, method: int) -> tuple[bytes, str]:
         if count > MOST_CUT_BYTES:
             return b"", f"unpacks to more than {MOST_CUT_BYTES:,} bytes"
     return b"".join(parts), "" if decoder.eof else "is cut off"
+
+
+def packed(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip archive of files, (name in it, content) each."""
+    import zipfile
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return stream.getvalue()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import axe
 import chromium
 import pytest
 from chromium import Chromium
@@ -22,7 +23,6 @@ PAGES = {
     "nothing": lambda: page.html(page.Page()),
     "player": lambda: player.content(tiny_events.model()).decode(),
 }
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 CONTROLS = "a[href], button:enabled, input:enabled, select, summary, .plot, .scroll, .wide"
 
 
@@ -184,31 +184,22 @@ def test_a_screen_reader_is_told_what_each_control_is_and_where_it_stands(browse
 
 
 @pytest.fixture(scope="module")
-def axe() -> str:
-    """The script of axe-core, as the package axe-core-python carries it."""
-    why = "no axe-core here: the pages are not checked by its rules; pip install axe-core-python"
-    package = pytest.importorskip("axe_core_python", reason=why)
-    return Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-
-
-def violations(shown: Chromium) -> list[str]:
-    run = f"axe.run(document, {{ runOnly: {json.dumps(RULES)} }})"
-    found = shown.value(f"{run}.then(({{ violations }}) => violations)")
-    return [f"{one['id']}: {node['html'][:90]}" for one in found for node in one["nodes"]]
+def script() -> str:
+    return axe.script()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_against_the_pages(browser, tmp_path, axe, name, scheme):
+def test_axe_finds_nothing_against_the_pages(browser, tmp_path, script, name, scheme):
     shown = opened(browser, name, tmp_path, 1280, scheme)
-    shown.value(f"{axe}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
+    shown.value(f"{script}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
     for width in (1280, 390):
         shown.show(width, scheme)
-        assert violations(shown) == []
+        assert axe.violations(shown) == []
 
 
-def test_axe_would_find_what_is_wrong(browser, tmp_path, axe):
+def test_axe_would_find_what_is_wrong(browser, tmp_path, script):
     shown = opened(browser, "run", tmp_path, 1280, "dark")
-    shown.value(f"{axe}; document.querySelector('.play').removeAttribute('aria-label');")
+    shown.value(f"{script}; document.querySelector('.play').removeAttribute('aria-label');")
     shown.value("document.querySelector('.lead').style.color = '#444'")
-    assert {one.split(":")[0] for one in violations(shown)} == {"button-name", "color-contrast"}
+    assert {one.split(":")[0] for one in axe.violations(shown)} == {"button-name", "color-contrast"}

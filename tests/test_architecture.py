@@ -34,6 +34,7 @@ FLOORS = (
     ("store/",),
     ("generation/", "export/"),
     ("run/",),
+    ("studio/",),
     ("cli/",),
     ("main.py", "__main__.py", "__init__.py"),
 )
@@ -59,6 +60,8 @@ ONLY = {
     "tarfile": {"corpus/archives.py"},
     "zipfile": {"zip_archive.py"},
     "absl": {"cli/flags.py"},
+    "starlette": {"studio/app.py", "studio/access.py"},
+    "uvicorn": {"studio/server.py"},
 }
 
 

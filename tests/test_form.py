@@ -130,7 +130,7 @@ def test_an_output_does_not_depend_on_the_others(model):
 def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypatch):
     seen = []
 
-    def sampled(model, params, plans, keys, windows, decode, batch, must_end):
+    def sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks):
         seen.extend(batch)
         assert list(must_end) == [number == whole.TRIES for _, number in batch]
         return np.array([[[10 * output + number]] for output, number in batch])
@@ -147,7 +147,7 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
 
 @pytest.mark.parametrize("beside", [0, 7])
 def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(model, monkeypatch, beside):
-    def sampled(model, params, plans, keys, windows, decode, batch, must_end):
+    def sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks):
         return np.array([[[100 * output + number]] for output, number in batch])
 
     monkeypatch.setattr(whole, "_sampled", sampled)

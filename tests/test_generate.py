@@ -7,7 +7,9 @@ import pytest
 
 import musicjax
 from musicjax import console
-from musicjax.generation import generate
+from musicjax.encodings import sampling_params
+from musicjax.encodings.plan import Length
+from musicjax.generation import generate, infill, vary, whole
 
 CHUNK, ROWS = 8, 20  # the last part is cut
 
@@ -17,8 +19,8 @@ def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeyp
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
     in_parts, shapes = generate._rows_for_count, []
 
-    def both(more, past, model, count):
-        rows, clamped = in_parts(more, past, model, count)
+    def both(more, past, model, count, on_chunks):
+        rows, clamped = in_parts(more, past, model, count, on_chunks)
         whole = more(past, num_notes=count)
         np.testing.assert_array_equal(rows, whole.rows)
         assert clamped == int(whole.clamped.sum())
@@ -51,3 +53,36 @@ def test_sampling_says_how_far_it_is(request, monkeypatch, capsys, encoding, len
         assert lines and all(" of 100 seconds, " in line for line in lines)
     else:
         assert [line.removeprefix("sampling ").split(",")[0] for line in lines] == said
+
+
+@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+def test_the_parts_that_are_told_grow_into_the_piece(request, monkeypatch, encoding):
+    model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
+    monkeypatch.setattr(generate, "CHUNK_NOTES", CHUNK)
+    monkeypatch.setattr(whole, "CHUNK_NOTES", CHUNK)
+    params = [sampling_params.of_config(model.config.sample)] * 2
+    length, told = Length(num_notes=ROWS, exact=True), {0: [], 1: []}
+    pieces = generate.new_pieces(model, params, length, 3, on_part=lambda k, notes: told[k].append(notes))
+    alone = generate.new_pieces(model, params, length, 3)
+    for k, piece in enumerate(pieces):
+        np.testing.assert_array_equal(piece.onset, alone[k].onset)
+        np.testing.assert_array_equal(told[k][-1].pitch, piece.pitch)
+        assert len(told[k]) == 3 and len(told[k][0]) < max(len(piece), 1)
+        for part in told[k]:
+            np.testing.assert_array_equal(part.pitch, piece.pitch[: len(part)])
+
+
+def test_whoever_hears_a_part_can_end_it(trained_events):
+    model = musicjax.load(trained_events)
+
+    def stop(k, notes):
+        raise InterruptedError
+
+    params = [sampling_params.of_config(model.config.sample)]
+    with pytest.raises(InterruptedError):
+        generate.new_pieces(model, params, Length(bars=2), 0, on_part=stop)
+    (piece,) = generate.new_pieces(model, params, Length(bars=2), 0)
+    with pytest.raises(InterruptedError):
+        infill.new_bars(model, params, 0, piece, 1, 1, on_step=lambda: stop(0, piece))
+    with pytest.raises(InterruptedError):
+        vary.variations(model, params, 0, piece, 1.0, on_step=lambda: stop(0, piece))

@@ -32,6 +32,7 @@ def run(call: Call) -> int:
         "data": _data,
         "report": _report,
         "export": _export,
+        "studio": _studio,
     }
     commands[call.command](call)
     return 0
@@ -160,3 +161,11 @@ def _report(call: Call) -> None:
     from musicjax.cli import report
 
     report.draw(Path(call.options["workdir"]), call.options["output_dir"])
+
+
+def _studio(call: Call) -> None:
+    from musicjax.studio import server
+
+    if call.overrides is None or call.overrides:
+        raise UsageError("studio takes no config: each run in it has its own; leave out --config")
+    server.serve(Path(call.options["workdir"] or flags.STUDIO), call.options["port"], call.options["host"])

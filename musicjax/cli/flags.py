@@ -33,6 +33,7 @@ COMMANDS = {
     "data": "show what is kept of a folder, what is skipped, and why",
     "report": "draw the figures of a run and rebuild its page",
     "export": "write a model's weights, ONNX, or a page that composes",
+    "studio": "train, steer and listen in the browser",
 }
 # A command without flags, see `cli.completion`.
 COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish complete commands and flags"
@@ -40,7 +41,7 @@ COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish co
 # its fields too.
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
-    "workdir": Flag("path", "", "folder of the run; train: runs/NAME if not given", tuple(COMMANDS)),
+    "workdir": Flag("path", "", "the run's folder; train: runs/NAME, studio: runs if not given", tuple(COMMANDS)),
     "minutes": Flag("float", None, "about how long all takes with --config=auto, samples too; else 10", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
@@ -90,6 +91,8 @@ FLAGS = {
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
+    "port": Flag("integer", 0, "of the page's address; 0: any that is free", ("studio",)),
+    "host": Flag("string", "", "an address that others may reach; else this machine alone", ("studio",)),
     "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
@@ -125,6 +128,8 @@ PLURALS = {"train.learning_rate": "train.learning_rates", "model.dropout": "trai
 # Flags and fields that name a file or folder. MADE: those that musicjax makes if they are missing.
 PATH_FIELDS = ("data.source", "data.cache", "sample.soundfont")
 MADE = ("workdir", "output_dir", "output")
+# The folder of the studio's runs if none is named, which is where train puts them.
+STUDIO = "runs"
 VERSION = "--version"
 KINDS = {bool: "bool", int: "integer", float: "float", str: "string", tuple: "list"}
 

@@ -55,13 +55,13 @@ def run(call: Call) -> None:
 
         sound.require_soundfont(request.soundfont)
     jax_environment.require()
-    from musicjax.generation import generate
+    from musicjax.generation import asked, generate
 
     model, saved, folder = trained_model.opened(call)
     request_lib.require_controls(model.encoding, request.need_controls)
     request_lib.require_form(model.encoding, request.need_form)
     request = request_lib.filled(request, saved.sample)
-    given = _given(request, model, options["primer"])
+    given = asked.given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
     made = _swept(request, model, given, folder) if request.sweep else _made(request, model, given, folder)
@@ -84,9 +84,9 @@ def run(call: Call) -> None:
 
 
 def _made(request: Request, model: Model, given: Notes | None, folder: Path) -> Made:
-    from musicjax.generation import generate, new_spans
+    from musicjax.generation import asked, generate, new_spans
 
-    pieces = _pieces(request, model, given)
+    pieces = asked.pieces(request, model, given)
     kept = given if request.rework.kind else None
     whole_bars = model.encoding.has_form and not request.length.exact and kept is None
     paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
@@ -148,30 +148,3 @@ def _page(made: Made, folder: Path, facts: list[tuple[str, Any]]) -> None:
     for fact in left_out:
         console.say("left out", fact)
     console.say("page", f"{path}: plays the pieces and shows their notes; open it in a browser")
-
-
-def _given(request: Request, model: Model, primer: str) -> Notes | None:
-    """The piece to go on from or to rewrite, if one is given; raises UsageError unless it has the bars asked for."""
-    from musicjax.generation import infill
-    from musicjax.generation import primer as primer_lib
-
-    rework = request.rework
-    if rework.kind not in ("infill", "vary"):
-        return primer_lib.read(primer, model) if primer else None
-    piece = primer_lib.read(rework.piece, model, rework.kind)
-    if rework.kind == "infill":
-        infill.require_bars(piece, rework.from_bar, rework.to_bar)
-    return piece
-
-
-def _pieces(request: Request, model: Model, given: Notes | None) -> list[Notes]:
-    """The music that is asked for: new, or a given piece with something new in it."""
-    from musicjax.generation import generate, infill, vary
-
-    rework, params, seed = request.rework, request.sampling, request.seed
-    if given is not None and rework.kind == "infill":
-        return infill.new_bars(model, params, seed, given, rework.from_bar, rework.to_bar)
-    if given is not None and rework.kind == "vary":
-        return vary.variations(model, params, seed, given, rework.amount)
-    keep = rework.kind == "keep"
-    return generate.new_pieces(model, params, request.length, seed, given, request.bpm, request.decode, keep=keep)

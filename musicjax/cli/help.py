@@ -15,7 +15,7 @@ EXAMPLES = {
     "": {
         "musicjax --data=my_midi": "trains on a folder",
         "musicjax generate --workdir=runs/my_midi": "writes music like it",
-        "musicjax generate": "writes music without training",
+        "musicjax studio": "does both in the browser",
     },
     "train": {
         "musicjax --data=my_midi": "on a folder, for ten minutes",
@@ -46,6 +46,11 @@ EXAMPLES = {
         "musicjax export --workdir=runs/mine": "the weights",
         "musicjax export --workdir=runs/mine --output=mine.onnx": "for other programs",
         "musicjax export --output=player.html": "a page that composes",
+    },
+    "studio": {
+        "musicjax studio": "opens the page; its runs are in runs/",
+        "musicjax studio --workdir=music": "with the runs of another folder",
+        "musicjax studio --port=8000": "always at the same address",
     },
 }
 NOTES = (
@@ -85,8 +90,7 @@ def _of_all() -> list[str]:
         "",
         *_listed(EXAMPLES[""]),
         "",
-        "musicjax COMMAND --help shows the common flags of a command, --help=all all of",
-        "them, --helpfull fields of configs too; musicjax --version prints the version.",
+        "Also: COMMAND --help, --help=all, --helpfull (fields of configs), and --version.",
     ]
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from musicjax import console, jax_environment, renamed
-from musicjax.encodings.plan import Length
+from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.generation import primer as primer_lib
@@ -33,6 +33,10 @@ CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
 # The length in notes if nothing else tells, and more than there are things to choose from.
 NOTES_IF_NO_LENGTH, MANY = 300, 2**30
+
+OnPart = Callable[[int, Notes], object]  # the number of an output, its music so far
+OnRows = Callable[[int, np.ndarray], object]  # the same as rows, [L, C]
+OnChunks = Callable[[list[np.ndarray]], object]  # all rows of all outputs so far, [K, L, C] each
 
 
 @renamed.takes_old_keywords
@@ -114,8 +118,13 @@ def new_pieces(
     decode: str = "auto",
     numbers: Sequence[int] | None = None,
     keep: bool = False,
+    on_part: OnPart | None = None,
 ) -> list[Notes]:
     """`generate` with arguments that are checked already: a piece for each of the sampling parameters.
+
+    Args:
+        on_part: told of output k and its music so far, while there is more to come. An output that the model does not
+            end is begun anew, and so is its music. What it raises ends everything.
 
     Raises:
         UsageError: the primer has no notes, the model never saw the meter, or bars at this tempo last too long.
@@ -140,17 +149,46 @@ def new_pieces(
     )
     windows = primer_lib.rows(model, keys, primer, params, plans)
     wanted = [length.in_seconds(tempo, bar) for bar in model.encoding.beats_per_bar(windows).tolist()]
+    wanted = [0.0] * len(plans) if plans[0].ends else wanted
+
+    def on_rows(k: int, rows: np.ndarray) -> None:
+        if on_part is not None:
+            one = slice(k, k + 1)
+            on_part(k, _music(model, [rows], plans[one], params[one], wanted[one], tempo, primer, keep)[0])
+
+    told = None if on_part is None else on_rows
     if plans[0].ends:
-        rows, wanted = whole.rows(model, params, plans, keys, windows, _decode(decode, model)), [0.0] * len(plans)
+        rows = whole.rows(model, params, plans, keys, windows, _decode(decode, model), told)
     else:
-        rows = list(_rows(more, Past(jax.device_put(windows)), model, length.num_notes, np.array(wanted), tempo))
+        past = Past(jax.device_put(windows))
+        rows = list(_rows(more, past, model, length.num_notes, np.array(wanted), tempo, told))
+    return _music(model, rows, plans, params, wanted, tempo, primer, keep)
+
+
+def _music(
+    model: Model,
+    rows: Sequence[np.ndarray],
+    plans: Sequence[Plan],
+    params: Sequence[SamplingParams],
+    seconds: Sequence[float],
+    tempo: float,
+    primer: Notes | None,
+    keep: bool,
+) -> list[Notes]:
+    """The music of K outputs, or of what there is of them by now.
+
+    Args:
+        rows: [L, C] each.
+        seconds: how long each may be; 0: no limit.
+        tempo, primer, keep: as `new_pieces` has them.
+    """
     pieces = [model.encoding.decode(piece, tempo, plan) for piece, plan in zip(rows, plans, strict=True)]
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
-    if any(wanted) or any(one.polyphony for one in params):
+    if any(seconds) or any(one.polyphony for one in params):
         from musicjax.generation import trim  # a length in notes does without
 
-        pieces = trim.each(pieces, [one.polyphony for one in params], wanted)
+        pieces = trim.each(pieces, [one.polyphony for one in params], seconds)
     if keep and primer is not None:
         follows = model.encoding.follows(np.stack([piece[:1] for piece in rows]), primer).tolist()
         pieces = [primer_lib.continued(primer, piece, beat) for piece, beat in zip(pieces, follows, strict=True)]
@@ -170,14 +208,30 @@ def _decode(decode: str, model: Model) -> str:
 
 
 def _rows(
-    more: Callable[..., Sampled], past: Past, model: Model, num_notes: int, seconds: np.ndarray, bpm: float
+    more: Callable[..., Sampled],
+    past: Past,
+    model: Model,
+    num_notes: int,
+    seconds: np.ndarray,
+    bpm: float,
+    on_rows: OnRows | None,
 ) -> np.ndarray:
-    """Rows [K, L, C]: L is num_notes, or enough for every output to last its `seconds` [K]. Says what it clamped."""
+    """Rows [K, L, C]: L is num_notes, or enough for every output to last its `seconds` [K]. Says what it clamped.
+
+    Args:
+        on_rows: told of an output and its rows so far, [L, C], each time that they are more.
+    """
+
+    def on_chunks(chunks: list[np.ndarray]) -> None:
+        if on_rows is not None:
+            for k, rows in enumerate(np.concatenate(chunks, axis=1)):
+                on_rows(k, rows)
+
     rows_wanted = num_notes or model.encoding.rows_of(float(seconds.max()), bpm)
     if rows_wanted:
-        rows, clamped = _rows_for_count(more, past, model, rows_wanted)
+        rows, clamped = _rows_for_count(more, past, model, rows_wanted, on_chunks)
     else:
-        rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm)
+        rows, clamped = _rows_for_seconds(more, past, model, seconds, bpm, on_chunks)
     if clamped:
         console.say(
             "clamped", f"{clamped:,} of {console.counted(rows.size, 'value')} to the range of the training data"
@@ -185,7 +239,9 @@ def _rows(
     return rows
 
 
-def _rows_for_count(more: Callable[..., Sampled], past: Past, model: Model, count: int) -> tuple[np.ndarray, int]:
+def _rows_for_count(
+    more: Callable[..., Sampled], past: Past, model: Model, count: int, on_chunks: OnChunks
+) -> tuple[np.ndarray, int]:
     """(rows [K, L, C], L = count; how many values were clamped)."""
     length = min(count, CHUNK_NOTES)
     chunks: list[np.ndarray] = []
@@ -196,12 +252,13 @@ def _rows_for_count(more: Callable[..., Sampled], past: Past, model: Model, coun
             wanted = min(length, count - first)
             chunks.append(np.asarray(rows)[:, :wanted])
             clamped += int(np.asarray(moved)[:, :wanted].sum())
+            on_chunks(chunks)
             update(first + wanted)
     return np.concatenate(chunks, axis=1), clamped
 
 
 def _rows_for_seconds(
-    more: Callable[..., Sampled], past: Past, model: Model, seconds: np.ndarray, bpm: float
+    more: Callable[..., Sampled], past: Past, model: Model, seconds: np.ndarray, bpm: float, on_chunks: OnChunks
 ) -> tuple[np.ndarray, int]:
     """(rows [K, L, C] that last as long as `seconds` [K], or the most notes; how many values were clamped)."""
     most, longest = CHUNK_NOTES + int(MOST_NOTES_PER_SECOND * seconds.max()), math.ceil(seconds.max())
@@ -211,6 +268,7 @@ def _rows_for_seconds(
         while (reached < seconds).any() and len(chunks) * CHUNK_NOTES < most:
             rows, moved, past = more(past, num_notes=CHUNK_NOTES, first_note=len(chunks) * CHUNK_NOTES)
             chunks.append(np.asarray(rows))
+            on_chunks(chunks)
             clamped += int(np.asarray(moved).sum())
             reached += model.encoding.row_seconds(chunks[-1], bpm, begins=len(chunks) == 1).sum(axis=1)
             update(int(min(reached.min(), longest)))

@@ -6,7 +6,7 @@ Shape legend: K candidates, L rows, C columns.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ from musicjax.store.model import Model
 
 # Candidates for a gap (see benchmarks/infill.py), and rows that they advance at a time.
 CANDIDATES, CHUNK_ROWS = 128, 32
+
+OnStep = Callable[[], object]
 
 
 class Seen(NamedTuple):
@@ -97,8 +99,12 @@ def new_bars(
     from_bar: int,
     to_bar: int,
     numbers: Sequence[int] | None = None,
+    on_step: OnStep = lambda: None,
 ) -> list[Notes]:
     """`infill` with arguments that are checked already, but for the bars.
+
+    Args:
+        on_step: called again and again; what it raises ends everything.
 
     Raises:
         UsageError: the piece has no notes or no such bars, or the model never saw the instruments asked for.
@@ -112,8 +118,8 @@ def new_bars(
         for one, number in zip(params, numbers, strict=True):
             if one not in read:
                 gap = model.encoding.gap(with_keys(piece), begin, end, one, CANDIDATES)
-                read[one] = gap, reach(model, gap)
-            new = drawn(model, *read[one], key_of(seed, number))
+                read[one] = gap, reach(model, gap, on_step=on_step)
+            new = drawn(model, *read[one], key_of(seed, number), on_step)
             found.append(dataclasses.replace(joined(read[one][0], new, one), keys=piece.keys))
             update(len(found))
     return found
@@ -148,12 +154,13 @@ def key_of(seed: int, number: int, gap: int = 0) -> jax.Array:
     return jax.random.fold_in(key, gap)
 
 
-def reach(model: Model, gap: Gap, seen: Seen | None = None) -> Seen:
+def reach(model: Model, gap: Gap, seen: Seen | None = None, on_step: OnStep = lambda: None) -> Seen:
     """The piece read up to the gap; seen: how far it was read before."""
     way, rows = seen or (None, 0)
     for guide in gap.reads(rows):
         way = way or particles.start(model.network, model.params, guide)
         way = particles.follow(model.network, CHUNK_ROWS, model.params, way, guide)
+        on_step()
     assert way is not None
     return Seen(way, gap.before)
 
@@ -167,7 +174,7 @@ class Candidates(NamedTuple):
     weight: np.ndarray
 
 
-def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Candidates:
+def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: OnStep = lambda: None) -> Candidates:
     """Ways to fill a gap; candidate k depends on the key and k, not on how many there are."""
     way = particles.spread(seen.way, gap.candidates)
     rows: list[np.ndarray] = []
@@ -175,6 +182,7 @@ def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Candida
         first = np.int32(len(rows) * CHUNK_ROWS)
         way, more = particles.advance(model.network, CHUNK_ROWS, model.params, way, key, first, gap.guide)
         rows.append(np.asarray(more))
+        on_step()
     return Candidates(np.concatenate(rows), np.asarray(way.memory.new), np.asarray(way.memory.weight))
 
 
@@ -184,9 +192,9 @@ def chosen(gap: Gap, found: Candidates, key: jax.Array, best: bool = False) -> N
     return gap.notes(found.rows[: int(found.drawn[one]), one])
 
 
-def drawn(model: Model, gap: Gap, seen: Seen, key: jax.Array) -> Notes:
+def drawn(model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: OnStep = lambda: None) -> Notes:
     """New notes for a gap: of K candidates one that fits what follows."""
-    return chosen(gap, candidates_of(model, gap, seen, key), key)
+    return chosen(gap, candidates_of(model, gap, seen, key, on_step), key)
 
 
 def joined(gap: Gap, new: Notes, params: SamplingParams) -> Notes:

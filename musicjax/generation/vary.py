@@ -13,6 +13,7 @@ from musicjax.encodings.plan import Length
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.generation import infill, rework
 from musicjax.generation import request as request_lib
+from musicjax.generation.infill import OnStep
 from musicjax.model import particles, sample
 from musicjax.music import splice
 from musicjax.music.notes import Notes
@@ -59,8 +60,12 @@ def variations(
     piece: Notes,
     amount: float,
     numbers: Sequence[int] | None = None,
+    on_step: OnStep = lambda: None,
 ) -> list[Notes]:
     """`vary` with arguments that are checked already.
+
+    Args:
+        on_step: as `infill.new_bars` takes it.
 
     Raises:
         UsageError: the piece has no notes, or the model never saw the instruments asked for.
@@ -72,7 +77,7 @@ def variations(
     with console.bar("sampling", len(params), unit="pieces") as update:
         for one, number in zip(params, numbers, strict=True):
             anew = is_new(seed, number, first, amount)
-            found.append(_variation(model, one, seed, number, piece, lines, first, anew))
+            found.append(_variation(model, one, seed, number, piece, lines, first, anew, on_step))
             update(len(found))
     return found
 
@@ -91,6 +96,7 @@ def _variation(
     lines: np.ndarray,
     first: np.ndarray,
     anew: np.ndarray,
+    on_step: OnStep,
 ) -> Notes:
     """The piece with some bars anew, from the first to the last, each given what is new before it.
 
@@ -103,8 +109,8 @@ def _variation(
     varied, seen = infill.with_keys(piece), None
     for gap_number, (begin, end) in enumerate(_runs(np.flatnonzero(anew & (first == bars)))):
         gap = model.encoding.gap(varied, lines[begin], lines[end], params, infill.CANDIDATES)
-        seen = infill.reach(model, gap, seen)
-        new = infill.drawn(model, gap, seen, infill.key_of(seed, number, gap_number))
+        seen = infill.reach(model, gap, seen, on_step)
+        new = infill.drawn(model, gap, seen, infill.key_of(seed, number, gap_number), on_step)
         again = [(bar, source) for bar, source in enumerate(first.tolist()) if begin <= source < end and bar != source]
         varied = splice.copied(infill.joined(gap, new, params), lines, again)
     return dataclasses.replace(varied, keys=piece.keys)

@@ -5,7 +5,7 @@ Shape legend: K outputs, T rows of a window, L rows sampled, C columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -31,12 +31,14 @@ def rows(
     keys: jax.Array,
     windows: np.ndarray,
     decode: str,
+    on_part: Callable[[int, np.ndarray], object] | None = None,
 ) -> list[np.ndarray]:
     """The rows of K outputs, [L, C] each, with an edge at the end; says how many outputs reach the most notes first.
 
     Args:
         keys: K keys of outputs. Another try folds its number into the key, so it depends on the output alone.
         windows: float32 [K, T, C], what each continues.
+        on_part: told of an output and the rows [L, C] of the try that it may become, each time that this try has grown.
     """
     # Without chance all tries are the same one.
     several = [any(one.temperatures) and plan.opening >= 0 for one, plan in zip(params, plans, strict=True)]
@@ -54,7 +56,15 @@ def rows(
             batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
             batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
             must_end = [number == most[k] for k, number in batch]
-            sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end)
+            # Of the tries of an output that are made at once, the first one may be it: others count if that one fails.
+            first = {k: place for place, (k, _) in reversed(list(enumerate(batch))) if not found[k]}
+
+            def on_chunks(chunks: list[np.ndarray], first: dict[int, int] = first) -> None:
+                if on_part is not None:
+                    for k, place in first.items():
+                        on_part(k, np.concatenate([chunk[place] for chunk in chunks]))
+
+            sampled = _sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks)
             for (k, number), piece, must in zip(batch, sampled, must_end, strict=True):
                 if must or model.encoding.ending(piece) > 0:
                     found[k][number] = piece
@@ -93,10 +103,14 @@ def _sampled(
     decode: str,
     batch: Sequence[tuple[int, int]],
     must_end: Sequence[bool],
+    on_chunks: Callable[[list[np.ndarray]], object] = lambda chunks: None,
 ) -> list[np.ndarray]:
     """The rows of tries (output, number), [L, C] each, until each has ended or gone on beyond its last bar.
 
     How many rows a try has at most depends on its own plan alone.
+
+    Args:
+        on_chunks: told of all rows so far, [tries, CHUNK_NOTES, C] each, whenever there are more.
     """
     outputs = np.array([k for k, _ in batch])
     wanted = [plans[k]._replace(must_end=must) for (k, _), must in zip(batch, must_end, strict=True)]
@@ -112,6 +126,7 @@ def _sampled(
         )
         past = sampled.past
         chunks.append(np.asarray(sampled.rows))
+        on_chunks(chunks)
         whole = np.concatenate(chunks, axis=1)
         is_open = any(
             len(piece) < longest and model.encoding.ending(piece) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -105,7 +106,64 @@ def removing(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _taken(path: Path) -> int:
+@contextlib.contextmanager
+def kept(path: Path, said: str, taken: str) -> Iterator[None]:
+    """Keeps a lock file of another kind for this process alone.
+
+    Args:
+        said: who keeps it, which the file says.
+        taken: what is wrong if another process has it.
+
+    Raises:
+        RunError: another process has it, or the file cannot be written.
+    """
+    try:
+        handle = _taken(path, said)
+    except BlockingIOError as error:
+        raise RunError(f"{taken}: {_holder(path)}; use that one, or another --workdir") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}; name another --workdir=DIR") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def holder(workdir: Path) -> int | None:
+    """The number of the process on this machine that trains in a workdir; None if none does.
+
+    Only the lock of a process that is there is tried, so that one that is about to take it finds it free.
+    """
+    path = workdir / NAME
+    try:
+        pid, host = re.fullmatch(r"process (\d+) on (.*)\n", path.read_text(errors="replace")).groups()  # type: ignore[union-attr]
+        if host != socket.gethostname():
+            return None
+        os.kill(int(pid), 0)
+        return int(pid) if is_held(path) else None
+    except (OSError, AttributeError, OverflowError):
+        return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds the lock of this file; where a system has no locks, it is taken to."""
+    if fcntl is None:
+        return True
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _taken(path: Path, said: str = "") -> int:
     """An open file that holds the lock; raises BlockingIOError if another process has it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
@@ -113,7 +171,8 @@ def _taken(path: Path) -> int:
             _lock(handle, path)
             if _is_still(handle, path):
                 os.truncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                own = said or f"process {os.getpid()} on {socket.gethostname()}"
+                os.write(handle, f"{own}\n".encode())
                 return handle
         except BaseException:
             os.close(handle)

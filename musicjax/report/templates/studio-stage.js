@@ -1,0 +1,179 @@
+// The stage: the piece at hand, its roll, and what can be done with it.
+
+import { find, list, make, offer, set, swatch, write } from "./studio-dom.js";
+import { get, post } from "./studio-server.js";
+import { barLines, openRoll, secondsOf, shade } from "./studio-roll.js";
+import { capital, clock, instrument, nature, origin, title } from "./studio-words.js";
+import * as pieces from "./studio-pieces.js";
+import * as transport from "./studio-transport.js";
+
+// `compose` asks for new outputs: (kind, what else is asked). Returns {update, select, selected}.
+export function openStage(page, compose) {
+  let state = null, output = null, piece = null, marked = null, copies = null;
+  const [from, to] = [find("from-bar"), find("to-bar")];
+
+  const roll = openRoll(find("roll"), {
+    seek(seconds) {
+      if (transport.present() !== piece) transport.load(piece);
+      transport.seek(seconds);
+    },
+    mark: setMarked,
+  });
+
+  // Bars.
+
+  function setMarked(range) {
+    marked = range;
+    [from.value, to.value] = range;
+    roll.setMarked(range);
+    if (transport.looping() && transport.present() === piece) transport.setLoop(secondsOf(piece, range));
+    renameTools();
+  }
+
+  function fromFields() {
+    if (!piece) return;
+    const last = barLines(piece).length - 1, bound = (field) => Math.min(Math.max(Math.round(Number(field.value)) || 1, 1), last);
+    const [first, second] = [bound(from), bound(to)];
+    setMarked([first, Math.max(first, second)]);
+  }
+  from.addEventListener("change", () => { if (Number(to.value) < Number(from.value)) to.value = from.value; fromFields(); });
+  to.addEventListener("change", () => { if (Number(from.value) > Number(to.value)) from.value = to.value; fromFields(); });
+
+  const bars = () => marked ?? [1, Math.min(4, barLines(piece).length - 1)];
+
+  find("loop-bars").addEventListener("click", () => {
+    if (transport.present() !== piece) transport.load(piece);
+    if (!marked) setMarked(bars());
+    transport.setLoop(transport.looping() ? null : secondsOf(piece, marked));
+    if (transport.looping()) transport.play();
+    renameTools();
+  });
+  find("loop").addEventListener("click", () => { // the dock's: the marked bars if there are any, else all
+    const present = transport.present();
+    transport.setLoop(transport.looping() ? null : present === piece && marked ? secondsOf(piece, marked) : [0, present.seconds]);
+    renameTools();
+  });
+
+  // What is done with the piece.
+
+  const source = () => ({ output: output.id });
+  find("anew").addEventListener("click", () => {
+    setMarked(bars());
+    compose("infill", { source: source(), from_bar: marked[0], to_bar: marked[1] });
+  });
+  find("continue").addEventListener("click", () => compose("continue", { source: source() }));
+  find("vary").addEventListener("click", () => compose("vary", { source: source(), amount: Number(find("amount").value) }));
+  for (const act of ["cancel", "favourite", "keep", "discard"]) {
+    find(`do-${act}`).addEventListener("click", () => page.attempt(() => post(`outputs/${output.id}/${act}`)));
+  }
+  find("stage-play").addEventListener("click", () => transport.turn(piece));
+  find("copy").addEventListener("click", () => page.attempt(async () => {
+    await navigator.clipboard.writeText(output.command);
+    page.say("Copied");
+    write(find("copy"), "Copied");
+    setTimeout(() => write(find("copy"), "Copy"), 1500);
+  }));
+
+  // The other piece takes the place of this one, at the same moment.
+  find("switch").addEventListener("click", () => {
+    const other = state.outputs.find((one) => one.id === find("other").value);
+    if (!other) return;
+    const sounds = transport.isPlaying(piece.id), at = transport.present() === piece ? transport.position() : 0, before = output;
+    select(other);
+    transport.load(piece, Math.min(at, piece.seconds));
+    if (sounds) transport.play();
+    find("other").value = before.id;
+    page.say(`Now ${piece.title}`);
+  });
+
+  // What is shown.
+
+  const isOpen = () => ["waiting", "composing"].includes(output.status);
+
+  function select(other) {
+    if (output?.id === other.id) return;
+    output = other;
+    piece = pieces.ofOutput(other);
+    marked = copies = null;
+    roll.setMarked(null);
+    roll.setCopied(null);
+    askCopies();
+    show();
+    roll.move(transport.present() === piece ? transport.position() : 0, false);
+    if (state) update(state);
+  }
+
+  async function askCopies() {
+    if (isOpen()) return;
+    const asked = output, told = await get(`outputs/${output.id}/copies`).catch(() => null);
+    if (asked !== output && asked.id !== output.id) return;
+    copies = told?.piece ? told : null;
+    roll.setCopied(copies?.seconds ?? null);
+    find("stage-copied").hidden = !copies;
+    if (copies) write(find("stage-copied"), `From ${clock(copies.seconds[0])} to ${clock(copies.seconds[1])} it sounds like ${copies.piece}, which the model learned from (the line below the notes).`);
+  }
+
+  function show() {
+    const programs = roll.show(piece);
+    list(find("stage-legend"), programs, (program) => program,
+      (program) => make("li", {}, swatch(shade(program)), instrument(program)), () => {});
+    const last = barLines(piece).length - 1;
+    for (const field of [from, to]) set(field, { max: last });
+    if (!marked) [from.value, to.value] = bars();
+    describe();
+  }
+
+  function describe() {
+    write(find("stage-title"), title(output));
+    const wait = ["starting", "restarting"].includes(state?.composer) ? "waits until the composer has started" : "waits for its turn";
+    const what = { waiting: wait, composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
+    write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), nature(piece)].filter(Boolean).join("; "));
+    renameTools();
+  }
+
+  function renameTools() {
+    if (!piece) return;
+    const range = bars(), same = range[0] === range[1];
+    const loops = transport.looping() && transport.present() === piece;
+    set(find("loop-bars"), { "aria-pressed": String(Boolean(loops)), "aria-label": `Loop bars ${range[0]} to ${range[1]}` });
+    set(find("anew"), { "aria-label": same ? `Write bar ${range[0]} anew` : `Write bars ${range[0]} to ${range[1]} anew` });
+    set(find("stage-play"), { "aria-label": `${transport.isPlaying(piece.id) ? "Pause" : "Play"} ${piece.title}` });
+    find("stage").classList.toggle("playing", transport.isPlaying(piece.id));
+  }
+
+  function update(told) {
+    state = told;
+    const was = output?.status;
+    output = state.outputs.find((one) => one.id === output?.id) ?? output;
+    if (!output) return;
+    if (was !== output.status) askCopies();
+    find("marks").hidden = find("tools").hidden = false;
+    find("stage-play").disabled = false;
+    find("do-cancel").hidden = !isOpen();
+    for (const [act, is] of [["favourite", output.favourite], ["keep", output.kept], ["discard", output.discarded]]) {
+      find(`do-${act}`).hidden = isOpen();
+      set(find(`do-${act}`), { "aria-pressed": String(Boolean(is)) });
+    }
+    const can = state.models.find((one) => one.id === find("model").value)?.can ?? {};
+    find("anew").disabled = isOpen() || !can.infill;
+    find("vary").disabled = isOpen() || !can.vary;
+    find("continue").disabled = isOpen() || !can.continue;
+    const others = state.outputs.filter((one) => one.id !== output.id && one.status === "done" && !one.discarded);
+    offer(find("other"), others.map((one) => [one.id, `${title(one)}, ${origin(one, state.outputs)}`]).reverse());
+    find("switch").disabled = find("other").disabled = !others.length;
+    for (const [kind, link] of [["mid", find("get-midi")], ["wav", find("get-wav")]]) {
+      set(link, { href: output.status === "done" ? `/api/outputs/${output.id}.${kind}` : null, "aria-label": `Download ${title(output)} as ${kind === "mid" ? "MIDI" : "WAV"}` });
+    }
+    write(find("made-by"), `Number ${output.seed}. This line makes it again:`);
+    write(find("command"), output.command ?? "");
+    describe();
+  }
+
+  pieces.hear((changed) => { if (changed === piece) show(); });
+  transport.hear((what) => {
+    if (!piece || transport.present() !== piece) return what !== "moved" && renameTools();
+    roll.move(transport.position(), transport.playing());
+    if (what !== "moved") renameTools();
+  });
+  return { update, select, selected: () => output };
+}

@@ -1,0 +1,35 @@
+// Numbers and outputs in words.
+
+const { programs } = JSON.parse(document.getElementById("told").textContent);
+const SMALL = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
+export const number = (count) => SMALL[count] ?? count.toLocaleString("en");
+export const count = (many, one, more = `${one}s`) => `${number(many)} ${many === 1 ? one : more}`;
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+export const instrument = (program) => programs[program] ?? "?";
+export const signs = (key) => key.replace(/^([A-G])#/, "$1♯").replace(/^([A-G])b/, "$1♭");
+
+export function minutes(seconds) {
+  if (seconds < 90) return count(Math.max(Math.round(seconds), 0), "second");
+  return count(Math.round(seconds / 60), "minute");
+}
+
+export const title = (output) => `Piece ${output.number}`;
+
+// What an output is: how it came about.
+export function origin(output, outputs) {
+  const { source = {}, from_bar: from, to_bar: to } = output.asked ?? {};
+  const of = outputs.find((one) => one.id === source.output);
+  const piece = of ? `piece ${of.number}` : source.melody || source.notes ? "your tune" : "your music";
+  if (output.kind === "infill") return from === to ? `bar ${from} of ${piece} anew` : `bars ${from} to ${to} of ${piece} anew`;
+  if (output.kind === "continue") return `goes on from ${piece}`;
+  if (output.kind === "vary") return `a variation of ${piece}`;
+  return "new";
+}
+
+// What a piece is: its key, meter and tempo.
+export function nature(piece) {
+  const tempo = piece.bpm ? `${Math.round(piece.bpm)} beats a minute` : "";
+  return [piece.key ? signs(piece.key) : "", piece.meter ?? "", tempo].filter(Boolean).join(", ");
+}

@@ -1,0 +1,1 @@
+"""The studio: train, steer and listen in a browser, on this machine."""

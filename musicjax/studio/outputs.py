@@ -1,0 +1,275 @@
+"""The outputs of the studio: asked for, composed one after another, kept, discarded, and undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from musicjax.errors import UsageError
+from musicjax.studio import order, session
+from musicjax.studio.house import House, Missing, entry
+from musicjax.studio.library import Library
+from musicjax.studio.partner import Partner
+from musicjax.studio.trainings import Trainings
+
+BUILTIN = "builtin"
+SAMPLE = "sample"  # the kind of output that a training gets every few epochs
+SAMPLES_A_RUN = 8
+MOST_OUTPUTS = 5000
+MOST_TRIES = 2  # of an output at which the composing process dies
+OPEN = ("waiting", "composing")
+NO_OUTPUT, NO_MODEL = "There is no such output.", "There is no such model, or the composing process is still starting."
+NOTHING = {"notes": [], "seconds": 0.0, "bars": [], "meter": "", "key": "", "bpm": 0.0, "left_out": 0}
+
+
+class Outputs:
+    """What was composed and what is to be, in session.outputs by ids, and the process that composes.
+
+    Attributes:
+        models: by the id of their run, or BUILTIN: what the page may ask of each, and why one cannot be used.
+        composer_is: starting, ready or restarting.
+    """
+
+    def __init__(self, house: House, library: Library, trainings: Trainings) -> None:
+        self._house, self._library, self._trainings = house, library, trainings
+        self._outputs = house.session.outputs
+        self.models: dict[str, dict[str, Any]] = {}
+        self.composer_is = "starting"
+        self.composer = Partner("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
+        self._asked_models: dict[str, tuple[float, int]] = {}
+        self._now = ""  # the output that is being composed
+        self._deaths: dict[str, int] = {}
+        self._parts: dict[str, dict[str, Any]] = {}
+        for one in self._outputs.values():
+            if one["status"] == "composing":  # when the last studio ended; its seed gives the same again
+                one["status"] = "waiting"
+
+    # What pages ask for.
+
+    def compose(self, asked: dict[str, Any]) -> list[str]:
+        """Asks for outputs; raises Missing or UsageError."""
+        model = entry(self.models, asked.get("model", BUILTIN), NO_MODEL)
+        if model["error"]:
+            raise UsageError(model["error"])
+        if len(self._outputs) + order.MOST_COUNT > MOST_OUTPUTS:
+            raise UsageError(f"This studio holds {MOST_OUTPUTS:,} outputs: begin another one with --workdir=DIR.")
+        seeds, options = order.seeds(asked), order.options(asked, model["can"]["infill"])
+        source, given = self._source(asked)
+        kind = asked.get("kind", "new")
+        if kind != "new" and not given and not source:
+            raise UsageError("source: expected the piece to begin with.")
+        order.require(options, kind, given or ("source.mid" if source else ""))
+        made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
+        session.remember_new(self._house.session, made)
+        self._house.keep()
+        self.compose_next()
+        return made
+
+    def _source(self, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        """(what the composer makes a MIDI file of, or None; else the file or melody itself, or empty)."""
+        source = asked.get("source")
+        if source is None:
+            return None, ""
+        if not isinstance(source, dict):
+            raise UsageError("source: expected an object such as {'output': ID}.")
+        if "output" in source:
+            found = self.of(source["output"])
+            if found["status"] != "done":
+                raise UsageError("That output is not composed yet.")
+            return None, str(self.midi_path(found))
+        if "melody" in source:
+            return None, order.melody(source["melody"])
+        if "notes" in source:
+            return {"notes": order.notes(source["notes"]), "bpm": order.tempo(asked)}, ""
+        data, number = source.get("data", source.get("upload")), source.get("piece", 0)
+        if data is None or type(number) is not int:
+            raise UsageError("source: expected one of output, data with piece, melody, notes, upload.")
+        if self._library.of(data)["status"] in ("uploading", "reading"):
+            raise UsageError("That file is still being read: try again in a moment.")
+        _, records, place = self._library.piece_at(data, number)
+        return {"records": str(records), "place": place}, ""
+
+    def _add(
+        self,
+        kind: str,
+        model: str,
+        seed: int,
+        options: dict[str, Any],
+        source: dict[str, Any] | None = None,
+        given: str = "",
+        **more: Any,
+    ) -> str:
+        """An output that waits to be composed; arguments: as `_source` gives them; more: what else is kept with it."""
+        output = session.new_output(kind, model, seed, source=source, **more)
+        path = self.midi_path(output)
+        given = str(path.with_name(f"{path.stem}-source.mid")) if source else given
+        output["options"] = order.with_source(options, kind, given, seed)
+        output["command"] = order.command(output["options"], self._workdir(model))
+        self._outputs[output["id"]] = output
+        return output["id"]
+
+    def sample(self, run: dict[str, Any]) -> None:
+        """Asks for a sample of a run that trains, every few epochs."""
+        model, made = self.models.get(run["id"]), self._samples(run["id"])
+        if model is None or model["error"] or any(one["status"] in OPEN for one in made):
+            return
+        last, every = max((one["epoch"] for one in made), default=0), max(run["epochs"] // SAMPLES_A_RUN, 1)
+        if run["epoch"] >= last + every or (run["epoch"] and not made):
+            self._add(SAMPLE, run["id"], 0, {}, epoch=run["epoch"])
+
+    def _samples(self, run: str) -> list[dict[str, Any]]:
+        return [one for one in self._outputs.values() if one["kind"] == SAMPLE and one["model"] == run]
+
+    def samples(self, run: str) -> list[dict[str, Any]]:
+        """The samples of a run as the page gets them."""
+        done = [one for one in self._samples(run) if one["status"] == "done"]
+        return [
+            {"name": f"epoch {one['epoch']}", **{key: one[key] for key in ("id", "epoch", "seconds")}} for one in done
+        ]
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All outputs that people asked for, in that order."""
+        return [one for one in self._outputs.values() if one["kind"] != SAMPLE]
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The same as the page gets them."""
+        return [{**session.shown(one), "number": number} for number, one in enumerate(self.listed(), 1)]
+
+    def midi_path(self, output: dict[str, Any]) -> Path:
+        """Where the MIDI file of an output lies."""
+        return self._house.folder / "outputs" / f"{output['id']}.mid"
+
+    def of(self, one: object) -> dict[str, Any]:
+        """An output; raises Missing."""
+        return entry(self._outputs, one, NO_OUTPUT)
+
+    def heard(self, one: str) -> dict[str, Any]:
+        """An output with its piece, or what there is of it by now; raises Missing."""
+        output = self.of(one)
+        found = {**NOTHING, **self._parts.get(one, {})}
+        if output["status"] == "done":
+            try:
+                found |= json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise Missing("The file of this output is gone or damaged.") from error
+        return {**session.shown(output), **found, "name": f"{output['kind']}, seed {output['seed']}"}
+
+    def mark(self, one: str, what: str) -> None:
+        """Keeps or discards an output or makes it a favourite, or takes that back; raises Missing."""
+        output, mark = self.of(one), session.MARK_OF[what]
+        others = {other: False for other in ("kept", "discarded") if other != mark and mark != "favourite"}
+        session.remember(self._house.session, one, {**others, mark: not output[mark]})
+        self._house.keep()
+
+    def cancel(self, one: str) -> None:
+        """Nobody wants an output any more; raises Missing or UsageError."""
+        output = self.of(one)
+        if one == self._now:
+            self.composer.ask(do="cancel", id=one)
+        elif output["status"] == "waiting":
+            output["status"] = "cancelled"
+            self._house.keep()
+        else:
+            raise UsageError(f"This output is {output['status']}: there is nothing to cancel.")
+
+    def undo(self) -> None:
+        """Takes the last step back; raises UsageError if there is none."""
+        if not session.undo(self._house.session):
+            raise UsageError("There is nothing to undo.")
+        self._house.keep()
+
+    # The composing process.
+
+    def _workdir(self, model: str) -> str:
+        """The folder of a model as the composer is told; raises Missing."""
+        return "" if model == BUILTIN else str(self._trainings.workdir(model))
+
+    def require_models(self) -> None:
+        """Asks what the models of runs can do, once for each config that a run's folder has had."""
+        for one, run in self._trainings.states.items():
+            if run["has_model"] and self.composer_is == "ready":
+                # A checkpoint that could not be read may be followed by one that can.
+                had_error = bool(self.models.get(one, {}).get("error"))
+                changed = (_changed(self._trainings.workdir(one) / "config.json"), run["epoch"] * had_error)
+                if self._asked_models.get(one) != changed:
+                    self._asked_models[one] = changed
+                    self.composer.ask(do="describe", id=one, workdir=self._workdir(one))
+        for one in set(self.models) - set(self._trainings.states) - {BUILTIN}:
+            del self.models[one]
+
+    def compose_next(self) -> None:
+        """Gives the composer the next output, those that a person waits for first."""
+        if self._now or self.composer_is != "ready":
+            return
+        waiting = [one for one in self._outputs.values() if one["status"] == "waiting"]
+        for output in sorted(waiting, key=lambda one: one["kind"] == SAMPLE):
+            try:
+                workdir = self._workdir(output["model"])
+            except Missing:
+                output |= {"status": "failed", "error": "The run that composes it is gone."}
+                continue
+            self._now, output["status"] = output["id"], "composing"
+            wanted = {name: output[name] for name in ("id", "options", "source")}
+            self.composer.ask(do="compose", workdir=workdir, path=str(self.midi_path(output)), **wanted)
+            self._house.changed()
+            return
+
+    def _on_start(self) -> None:
+        self.composer.ask(do="describe", id=BUILTIN, workdir="")
+
+    def _on_answer(self, answer: dict[str, Any]) -> None:
+        if answer["told"] == "model":
+            self._on_model(answer)
+        elif answer["told"] == "notes":
+            self._on_part(answer)
+        else:
+            self._on_end(answer)
+
+    def _on_model(self, answer: dict[str, Any]) -> None:
+        if self.composer_is != "ready":
+            self.composer_is, self._house.message = "ready", ""
+        one = answer["id"]
+        name = "the built-in model" if one == BUILTIN else self._trainings.states.get(one, {}).get("name", one)
+        nothing = {"keys": False, "meters": [], "instruments": [], "can": {}}
+        self.models[one] = {"name": name, **nothing, **{key: answer[key] for key in answer if key != "told"}}
+        self._house.changed()
+        self.compose_next()
+
+    def _on_part(self, answer: dict[str, Any]) -> None:
+        one, part = answer["id"], {name: answer[name] for name in ("from", "notes", "seconds", "bars")}
+        before = self._parts.get(one, NOTHING)["notes"][: answer["from"]]
+        self._parts[one] = {"notes": before + answer["notes"], "seconds": part["seconds"], "bars": part["bars"]}
+        self._house.tell("notes", json.dumps({"output": one, **part}))
+
+    def _on_end(self, answer: dict[str, Any]) -> None:
+        """An output is done, failed or cancelled."""
+        one, self._now = answer["id"], ""
+        self._parts.pop(one, None)
+        if one in self._outputs:
+            told = {"error": answer.get("error", ""), "seconds": answer.get("seconds", 0.0), "bars": answer.get("bars")}
+            # Its source is a file now.
+            self._outputs[one] |= {"status": answer["told"], "source": None, **told}
+        self._house.keep()
+        self.compose_next()
+
+    def _on_death(self) -> None:
+        """The composer has died: what it was at is tried once more, and another one starts."""
+        one, self._now = self._now, ""
+        self.composer_is, self._asked_models = "restarting", {}
+        self._parts.clear()
+        if one in self._outputs:
+            self._deaths[one] = self._deaths.get(one, 0) + 1
+            gives_up = self._deaths[one] >= MOST_TRIES
+            self._outputs[one]["status"] = "failed" if gives_up else "waiting"
+            self._outputs[one]["error"] = "The composing process died at it twice." if gives_up else ""
+        self._house.message = "The composing process died; another one is starting."
+        self._house.changed()
+
+
+def _changed(path: Path) -> float:
+    """When a file was written last; 0: it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,136 @@
+"""The `studio` command: one server for one folder, whose address it prints and opens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from musicjax import arguments, console
+from musicjax.errors import RunError, UsageError
+from musicjax.store import lock
+
+if TYPE_CHECKING:  # which need the extra
+    from musicjax.studio.access import Access
+    from musicjax.studio.studio import Studio
+
+LOCAL = "127.0.0.1"
+STOP_S = 1  # how long pages may take to go once the server ends
+INSTALL = "the studio needs Starlette and uvicorn: pip install 'musicjax[studio]'"
+
+
+def serve(root: Path, port: int = 0, host: str = "") -> None:
+    """Serves the studio of a folder of runs until it is stopped.
+
+    Args:
+        port: 0: any that is free.
+        host: an address of this machine that others may reach; empty: this machine alone.
+
+    Raises:
+        UsageError: the extra is not installed, or the port is none.
+        RunError: another studio is open on the folder, or the folder or the address cannot be used.
+    """
+    arguments.require_number("port", port, int, 0, 65_535)
+    try:
+        import uvicorn  # noqa: F401 - `_run` does
+
+        from musicjax.studio import access, app
+    except ModuleNotFoundError as error:
+        raise UsageError(INSTALL) from error
+    from musicjax.studio.house import FOLDER
+    from musicjax.studio.studio import Studio
+
+    token = secrets.token_urlsafe(24)
+    folder = root / FOLDER
+    _make(folder)
+    listening = _listening(host or LOCAL, port)
+    bound = listening.getsockname()[1]
+    address = f"http://{_in_address(host) if host and not _is_any(host) else 'localhost'}:{bound}/"
+    with contextlib.closing(listening), _alone(folder, address):
+        names = {*access.LOOPBACK, *([host.lower(), socket.gethostname().lower()] if host else [])}
+        studio = Studio(root)
+        application = access.Access(app.make(studio), token, names)
+        if host:
+            console.say(
+                "warning",
+                f"others can reach {host} port {bound}: whoever has the token can use this machine through the studio, "
+                "and the connection is not encrypted",
+            )
+        _open(f"{address}?token={token}", bound)
+        _run(studio, application, listening)
+
+
+def _run(studio: Studio, application: Access, listening: socket.socket) -> None:
+    """Serves until a signal ends it."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            studio.house.close_pages()  # they would not end by themselves
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="on"
+    )
+    Server(config).run(sockets=[listening])
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"folder {folder} cannot be made: {error.strerror}; name another with --workdir=DIR") from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; raises RunError if it cannot."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()  # so that whoever is told the address is not refused before the server begins
+    except OSError as error:
+        raise RunError(
+            f"cannot listen at {host} port {port}: {error.strerror}; name another with --port, or leave it out"
+        ) from error
+    return listening
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, address: str) -> Iterator[None]:
+    """Keeps the folder for this studio; raises RunError, with the address of the one that has it, if another does."""
+    with lock.kept(folder / lock.NAME, f"studio at {address}", f"another studio is open on {folder.parent}"):
+        yield
+
+
+def _open(address: str, port: int) -> None:
+    """Prints the address, and opens it in a browser where there is one, or says how to reach it from elsewhere."""
+    console.result(address)
+    if os.environ.get("SSH_CONNECTION") or not _has_screen():
+        line = f"ssh -L {port}:localhost:{port} {socket.gethostname()}"
+        console.say("browser", f"none here; on the machine that has one: {line}, then open the address there")
+    elif console.is_terminal():
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(address)
+    console.say("studio", "Ctrl-C ends it; trainings go on")
+
+
+def _has_screen() -> bool:
+    """Whether a browser can show a window; in a terminal alone some would take it over."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

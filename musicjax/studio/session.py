@@ -1,0 +1,130 @@
+"""What people made and decided in the studio, in one file that is always whole: data sets, runs, outputs, and the
+trail of decisions that can be undone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from musicjax import console, files
+
+NAME = "session.json"
+VERSION = 1
+MOST_STEPS = 200  # that can be undone
+# The mark that each act turns over, and what undoing it does, by its new value.
+MARK_OF = {"keep": "kept", "discard": "discarded", "favourite": "favourite"}
+SAID = {
+    ("kept", True): "keep no more",
+    ("kept", False): "keep again",
+    ("discarded", True): "bring back",
+    ("discarded", False): "discard again",
+    ("favourite", True): "take the star off",
+    ("favourite", False): "put the star back on",
+}
+
+
+@dataclass
+class Session:
+    """All of it, as JSON values.
+
+    Attributes:
+        data: by id {"name", "source": what a data set is called, empty: uploaded, "status", "message"}.
+        runs: by id {"folder", "data", "minutes", "began": seconds since 1970, "stopped"}, of runs started here.
+        outputs: by id, in the order in which they were asked for; see `new_output`.
+        trail: steps that can be undone, the last one last: {"said", "was": {id: {mark: value}}}.
+    """
+
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trail: list[dict[str, Any]] = field(default_factory=list)
+
+
+def new_id() -> str:
+    """An id that is also the name of files."""
+    return secrets.token_hex(6)
+
+
+def read(folder: Path) -> Session:
+    """The session of a folder; a new one if there is none. One that cannot be read is set aside, and the console says
+    so."""
+    path = folder / NAME
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved.pop("version") != VERSION:
+            raise ValueError("it is of another version")
+        session = Session(**saved)
+        for one in session.outputs.values():
+            _ = shown(one), one["options"]
+        return session
+    except FileNotFoundError:
+        return Session()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        aside = path.with_name(f"{path.name}.{new_id()}")
+        with contextlib.suppress(OSError):
+            path.rename(aside)
+        console.say("session", f"{path} cannot be read ({error}): it is kept as {aside.name}, and a new one begins")
+        return Session()
+
+
+def write(folder: Path, session: Session) -> None:
+    """Keeps the session; raises OSError if it cannot, and the older one stays."""
+    files.write(folder / NAME, json.dumps({"version": VERSION, **asdict(session)}))
+
+
+def new_output(kind: str, model: str, seed: int, **more: Any) -> dict[str, Any]:
+    """An output that waits to be composed; more: what else is known, such as the epoch of a sample."""
+    return {
+        "id": new_id(),
+        "kind": kind,
+        "model": model,
+        "status": "waiting",
+        "seed": seed,
+        "command": "",
+        "options": {},
+        "seconds": 0.0,
+        "bars": None,
+        "asked": {},
+        **dict.fromkeys(MARK_OF.values(), False),
+        "error": "",
+        **more,
+    }
+
+
+def remember(session: Session, one: str, marks: dict[str, bool]) -> None:
+    """Changes marks of an output, and remembers what they were."""
+    output = session.outputs[one]
+    changed = [mark for mark, value in marks.items() if output[mark] != value]
+    said = f"{SAID[changed[-1], marks[changed[-1]]]} the output of seed {output['seed']}"
+    _step(session, said, {one: {mark: output[mark] for mark in marks}})
+    output |= marks
+
+
+def remember_new(session: Session, made: list[str]) -> None:
+    """Remembers that outputs were asked for: undoing it discards them."""
+    what = "the last output" if len(made) == 1 else f"the last {len(made)} outputs"
+    _step(session, f"discard {what}", {one: {"discarded": True} for one in made})
+
+
+def _step(session: Session, said: str, was: dict[str, dict[str, bool]]) -> None:
+    session.trail = [*session.trail, {"said": said, "was": was}][-MOST_STEPS:]
+
+
+def undo(session: Session) -> bool:
+    """Takes the last step back; False if there is none."""
+    if not session.trail:
+        return False
+    for one, marks in session.trail.pop()["was"].items():
+        if one in session.outputs:
+            session.outputs[one] |= marks
+    return True
+
+
+def shown(output: dict[str, Any]) -> dict[str, Any]:
+    """An output as the page gets it."""
+    names = ("id", "kind", "model", "status", "seed", "command", "seconds", "bars", "asked", *MARK_OF.values(), "error")
+    return {name: output[name] for name in names}

@@ -1,0 +1,119 @@
+"""The studio as a whole: its parts, what it looks at again and again, and the state that pages see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from musicjax.errors import RunError, UsageError
+from musicjax.studio.house import House
+from musicjax.studio.library import Library
+from musicjax.studio.outputs import BUILTIN, Outputs
+from musicjax.studio.partner import Partner
+from musicjax.studio.trainings import LIVE, Trainings
+from musicjax.version import __version__
+
+LOOK_S = 1.0  # between two looks at what runs have written
+ANSWER_S = 300.0  # the longest wait for sound or copies
+DISK_STEP_BYTES = 2**27  # in which free space is shown, so that it does not change all the time
+
+
+class Studio:
+    """A studio on the folder of its runs; `live` keeps it going."""
+
+    def __init__(self, root: Path) -> None:
+        self.house = House(root)
+        self.library = Library(self.house)
+        self.trainings = Trainings(self.house, self.library)
+        self.outputs = Outputs(self.house, self.library, self.trainings)
+        self.house.state = self.state
+        self._listener = Partner("musicjax.studio.listener", lambda: None, self._on_heard, self._on_listener_gone)
+        self._answers: dict[tuple[str, str], asyncio.Future] = {}
+        self._listens = False
+
+    @contextlib.asynccontextmanager
+    async def live(self) -> AsyncIterator[None]:
+        """Keeps the studio going; at the end nothing of it runs but trainings."""
+        self.trainings.look()
+        for work in (self.outputs.composer.run(), self._look(), self.house.send_states()):
+            self.house.begin(work)
+        self.library.go_on()
+        try:
+            yield
+        finally:
+            await self.house.end()
+
+    async def _look(self) -> None:
+        while True:
+            self.trainings.look()
+            self.outputs.require_models()
+            for run in self.trainings.states.values():
+                if run["status"] in LIVE:
+                    self.outputs.sample(run)
+            self.outputs.compose_next()
+            await asyncio.sleep(LOOK_S)
+
+    def state(self) -> dict[str, Any]:
+        """The whole state that pages see, as JSON values."""
+        free = shutil.disk_usage(self.house.folder).free // DISK_STEP_BYTES * DISK_STEP_BYTES
+        trail = self.house.session.trail
+        return {
+            "runs": [self._shown(run) for run in self.trainings.states.values()],
+            "data": self.library.shown(),
+            "models": [model for model in self.outputs.models.values() if not model["error"]],
+            "outputs": self.outputs.shown(),
+            "undo": trail[-1]["said"] if trail else "",
+            "disk_free_bytes": free,
+            "version": __version__,
+            "composer": self.outputs.composer_is,
+            "message": self.house.message,
+        }
+
+    def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A run with its samples, and why its model cannot be used, if so."""
+        error = self.outputs.models.get(run["id"], {}).get("error", "")
+        return {**run, "message": run["message"] or error, "samples": self.outputs.samples(run["id"])}
+
+    def run(self, one: str) -> dict[str, Any]:
+        """A run with its curve and the last lines that it printed; raises Missing."""
+        return {**self._shown(self.trainings.of(one)), **self.trainings.curve(one)}
+
+    async def answer(self, do: str, output: dict[str, Any]) -> dict[str, Any]:
+        """What the listening process, started when it is first needed, says of an output.
+
+        Raises:
+            UsageError, RunError, Missing: there is nothing to listen to, or no answer.
+        """
+        if output["status"] != "done":
+            raise UsageError("That output is not composed yet.")
+        model = output["model"]
+        workdir = "" if model == BUILTIN else str(self.trainings.workdir(model))
+        if not self._listens:
+            self._listens = True
+            self.house.begin(self._listener.run())
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._listener.started.wait()
+                waiting = self._answers.get((do, output["id"]))
+                if waiting is None:
+                    waiting = self._answers[do, output["id"]] = asyncio.get_running_loop().create_future()
+                    path = str(self.outputs.midi_path(output))
+                    self._listener.ask(do=do, id=output["id"], workdir=workdir, path=path)
+                return await asyncio.shield(waiting)
+        except TimeoutError as error:
+            raise RunError("This takes too long: try again later.") from error
+
+    def _on_heard(self, answer: dict[str, Any]) -> None:
+        waiting = self._answers.pop((answer["told"], answer["id"]), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    def _on_listener_gone(self) -> None:
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(RunError("The process that listens died; try again."))
+        self._answers.clear()

@@ -1,0 +1,403 @@
+"""The studio's page in a real browser: it plays what it is told, asks for what is pressed, and keeps no one out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import axe
+import chromium
+import pytest
+from chromium import Chromium
+
+pytest.importorskip(
+    "uvicorn", reason="no uvicorn here: the studio's page is not tested; pip install 'musicjax[studio]'"
+)
+
+from tests import canned_studio
+from tests.canned_studio import HOSTILE, Canned
+from tests.studio_browser import HEARING, drop, fill, press, text
+
+# Each part, and what is in it once the server has told it all.
+LISTS = {"data": "#data-pieces > li", "train": "#runs .curve[points]", "play": "#outputs > li", "keep": "#kept > li"}
+PARTS = tuple(LISTS)
+SEEN = "(one) => one.checkVisibility() && !one.closest('.unseen')"
+CONTROLS = "a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex='0']"
+PLAYS = "document.getElementById('dock').classList.contains('playing')"
+IS_WHOLE = "!document.getElementById('anew').disabled"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with chromium.launched(tmp_path_factory.mktemp("browser"), HEARING) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    return axe.script()
+
+
+@pytest.fixture
+def canned() -> Canned:
+    return Canned()
+
+
+@pytest.fixture
+def address(canned: Canned) -> Iterator[str]:
+    with canned_studio.serving(canned) as address:
+        yield address
+
+
+def opened(browser: Chromium, address: str, part: str = "play", width: int = 1440, scheme: str = "light") -> Chromium:
+    browser.show(width, scheme)
+    browser.open("about:blank")
+    browser.events.clear()
+    browser.open(f"{address}#{part}")
+    browser.wait("document.querySelectorAll('#model option').length > 0")
+    browser.value("localStorage.clear()")
+    return browser
+
+
+def filled(shown: Chromium, part: str) -> None:
+    """Returns when a part shows what the server has told."""
+    shown.wait(f"document.querySelectorAll('{LISTS[part]}').length > 0")
+
+
+def asked(canned: Canned, method: str, path: str) -> list[Any]:
+    """What the page sent to an address."""
+    return [body for one, where, body in canned.asked if (one, where) == (method, path)]
+
+
+# Who can use it.
+
+
+@pytest.mark.parametrize("width", [320, 390, 1440])
+@pytest.mark.parametrize("part", PARTS)
+def test_every_width_shows_every_control_and_scrolls_downwards_alone(browser, canned, address, part, width):
+    canned.mark(canned.add(kind="new"), "keep")
+    shown = opened(browser, address, part, width)
+    filled(shown, part)
+    shown.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert shown.value("Math.max(document.documentElement.scrollWidth, innerWidth)") <= width
+    outside = f"""[...document.querySelectorAll("{CONTROLS}")].filter({SEEN}).filter((one) => {{
+      const box = one.getBoundingClientRect();
+      return !one.matches(".skip") && (box.left < 0 || box.right > {width} || !box.width || !box.height);
+    }}).map((one) => one.outerHTML.slice(0, 90))"""
+    assert shown.value(outside) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("part", PARTS)
+def test_axe_finds_nothing_against_it(browser, canned, address, script, part, scheme):
+    canned.mark(canned.add(kind="new"), "keep")
+    canned.add("failed", kind="vary", source={"output": "o1"})
+    for width in (1440, 390):
+        shown = opened(browser, address, part, width, scheme)
+        filled(shown, part)
+        shown.value(f"{script}; document.querySelectorAll('details').forEach((one) => {{ one.open = true; }});")
+        if part == "play":
+            press(shown, "stage-play")
+            fill(shown, "begin", "notes")
+        assert axe.violations(shown) == []
+
+
+@pytest.mark.parametrize(("part", "least"), [("data", 25), ("train", 15), ("play", 25), ("keep", 10)])
+def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, canned, address, part, least):
+    canned.mark(canned.add(kind="new"), "keep")
+    shown = opened(browser, address, part, 390)
+    filled(shown, part)
+    count = shown.value(f'(window.controls = [...document.querySelectorAll("{CONTROLS}")].filter({SEEN})).length')
+    reached = []
+    for _ in range(count):
+        shown.press("Tab")
+        reached.append(shown.value("controls.indexOf(document.activeElement)"))
+    assert reached == list(range(count)) and count >= least
+
+
+def test_every_choice_has_a_name_and_one_plain_sentence(browser, canned, address):
+    shown = opened(browser, address)
+    told = shown.value("""[...document.querySelectorAll('.control :is(input:not([type=checkbox]), select)')]
+      .map((one) => [one.labels[0]?.textContent,
+                     document.getElementById(one.getAttribute('aria-describedby')).textContent])""")
+    assert len(told) >= 12
+    for label, sentence in told:
+        assert label and sentence.endswith(".") and len(sentence) < 75, label
+    words = shown.value("document.body.innerText + document.body.textContent").lower()
+    jargon = ("temperature", "top_p", "nucleus", "epoch", "loss", "checkpoint", "sampling", "inference", "velocity")
+    assert [word for word in jargon if word in words] == []
+
+
+def test_a_screen_reader_hears_what_controls_are_and_what_happens(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
+    assert {("combobox", "Key"), ("slider", "How daring"), ("button", "Write bars 1 to 4 anew")} <= named
+    assert ("image", "Piano roll of Piece 1: 40 notes, eight bars, acoustic grand piano, acoustic bass") in named
+    for node in nodes:
+        focusable = any(one["name"] == "focusable" for one in node.get("properties", []))
+        assert not focusable or node.get("name", {}).get("value"), f"a {node['role']['value']} has no name"
+    press(shown, "compose-now")
+    shown.wait("document.getElementById('said').textContent == 'Piece 2 is done'")
+
+
+def test_names_are_text_and_the_page_asks_no_other_address(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    for part in PARTS:
+        shown.value(f"location.hash = '{part}'")
+        shown.wait(f"!document.getElementById('part-{part}').hidden")
+    shown.wait("document.querySelectorAll('#data-pieces li').length == 19")
+    assert shown.value("document.querySelectorAll('main img').length") == 0
+    assert HOSTILE in text(shown, "report-heading") and HOSTILE in text(shown, "stage-copied")
+    assert shown.complaints() == []
+    assert all(one.startswith((address, "data:,", "about:")) for one in shown.requests())
+
+
+# Hearing.
+
+
+def test_a_press_is_heard_within_a_second_while_the_piece_is_still_written(browser, canned, address):
+    canned.pace = 0.3
+    shown = opened(browser, address)
+    before = shown.value("performance.now()")
+    press(shown, "compose-now")
+    shown.wait("struck.length > 0")
+    assert shown.value("struck[0][1]") - before < 1000
+    assert next(iter(canned.outputs.values()))["status"] == "composing"
+    shown.wait("loudness() > 0.01")
+    then = shown.value("audio.currentTime")
+    shown.wait(f"audio.currentTime > {then} + 0.3 && position() > 0.3")
+    shown.wait(f"{IS_WHOLE} && !({PLAYS})")
+    assert shown.value("struck.length") == len(canned_studio.piece()["notes"]), "each note sounds once"
+
+
+def test_where_no_note_has_come_yet_the_music_waits_for_it(browser, canned, address):
+    canned.pace = 2.6
+    shown = opened(browser, address)
+    press(shown, "compose-now")
+    shown.wait(f"struck.length > 0 && !({PLAYS})")
+    assert 0 < shown.value("position()") < 2.5
+    canned.pace = 0
+    shown.wait(f"{IS_WHOLE} && position() > 6")
+    shown.wait(f"!({PLAYS})")
+    assert shown.value("struck.length") == len(canned_studio.piece()["notes"])
+
+
+def test_space_plays_and_pauses_but_for_a_control_that_needs_it(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    press(shown, "stage-play")
+    shown.wait(PLAYS)
+    shown.press("Space")
+    shown.wait(f"!({PLAYS})")
+    shown.press("Space")
+    shown.wait(PLAYS)
+    shown.value("document.getElementById('show-discarded').focus()")
+    shown.press("Space")
+    assert shown.value(PLAYS) and shown.value("document.getElementById('show-discarded').checked")
+
+
+def test_a_loop_plays_the_marked_bars_again_and_again(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    fill(shown, "from-bar", "3")
+    fill(shown, "to-bar", "3")
+    press(shown, "loop-bars")
+    shown.wait("struck.length > 12")
+    assert shown.value("position()") == pytest.approx(2.5, abs=0.51)
+    assert shown.value("document.getElementById('loop').getAttribute('aria-pressed')") == "true"
+    onsets = [at for at, _ in shown.value("struck.slice(0, 13)")]
+    assert onsets[10] - onsets[0] == pytest.approx(2.0, abs=0.02), (
+        "five notes a bar: the third time begins two bars later"
+    )
+    press(shown, "loop")
+    shown.wait("position() > 3.5")
+
+
+def test_two_pieces_are_compared_at_the_same_moment(browser, canned, address):
+    canned.add(kind="new")
+    canned.add(kind="vary", source={"output": "o1"})
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    press(shown, "stage-play")
+    shown.wait("position() > 1")
+    press(shown, "switch")
+    assert text(shown, "stage-title") == "Piece 1" and shown.value("position()") > 1 and shown.value(PLAYS)
+    press(shown, "switch")
+    assert text(shown, "stage-title") == "Piece 2" and "variation of piece 1" in text(shown, "stage-about")
+
+
+# Asking.
+
+
+def test_what_is_chosen_is_what_is_asked_for_and_is_remembered(browser, canned, address):
+    shown = opened(browser, address)
+    for name, value in {"bars": "12", "key": "A minor", "meter": "3/4", "bpm": "90", "daring": "1.25"}.items():
+        fill(shown, name, value)
+    shown.value("document.querySelector('#instruments input').click()")
+    assert text(shown, "compose-now") == "Compose twelve bars"
+    shown.ask("Page.reload")
+    shown.wait("document.querySelectorAll('#meter option').length > 1")
+    press(shown, "compose-now")
+    shown.wait(f"struck.length > 0 && {IS_WHOLE}")
+    assert asked(canned, "POST", "outputs") == [
+        {"kind": "new", "model": "builtin", "bars": 12, "key": "A minor", "meter": "3/4", "bpm": 90, "temperature": 1.0,
+         "instruments": ["acoustic grand piano"], "count": 1}
+    ]  # fmt: skip
+    press(shown, "usual")
+    press(shown, "compose-now")
+    shown.wait("document.querySelectorAll('#outputs li').length == 2")
+    assert asked(canned, "POST", "outputs")[1] == {"kind": "new", "model": "builtin", "bars": 8, "count": 1}
+
+
+def test_bars_that_are_dragged_over_are_written_anew(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    left, top, wide = shown.value(
+        "(({ x, y, width }) => [x, y, width])(document.getElementById('roll').getBoundingClientRect())"
+    )
+
+    def bar(number: float) -> float:
+        return left + 34 + (wide - 35) * (number - 0.5) / 8
+
+    for kind, at in (("mousePressed", 3), ("mouseMoved", 4), ("mouseMoved", 5), ("mouseReleased", 5)):
+        shown.ask("Input.dispatchMouseEvent", type=kind, x=bar(at), y=top + 90, button="left", buttons=1, clickCount=1)
+    assert shown.value("[...document.querySelectorAll('#from-bar, #to-bar')].map((one) => one.value)") == ["3", "5"]
+    press(shown, "anew")
+    shown.wait("document.querySelectorAll('#outputs li').length == 2")
+    (body,) = asked(canned, "POST", "outputs")
+    assert body == {
+        "kind": "infill",
+        "model": "builtin",
+        "source": {"output": "o1"},
+        "from_bar": 3,
+        "to_bar": 5,
+        "count": 1,
+    }
+    assert "bars 3 to 5 of piece 1 anew" in text(shown, "outputs")
+
+
+def test_a_tune_is_played_on_the_page_by_letters_and_by_midi(browser, canned, address):
+    shown = opened(browser, address)
+    shown.value(
+        """navigator.requestMIDIAccess = async () => ({ inputs: new Map([["a", window.input = { name: "Keys" }]]) })"""
+    )
+    fill(shown, "begin", "notes")
+    shown.value("document.querySelectorAll('#keyboard button')[0].focus()")
+    shown.press("Enter")
+    shown.wait("document.getElementById('played').textContent.startsWith('one note')")
+    for kind in ("keyDown", "keyUp"):
+        shown.ask("Input.dispatchKeyEvent", type=kind, key="d", code="KeyD", windowsVirtualKeyCode=68)
+    press(shown, "midi")
+    shown.wait("Boolean(window.input?.onmidimessage)")
+    shown.value("input.onmidimessage({ data: [0x90, 67, 100] }), input.onmidimessage({ data: [0x80, 67, 0] })")
+    assert text(shown, "played").startswith("three notes")
+    press(shown, "compose-now")
+    shown.wait("document.querySelectorAll('#outputs li').length == 1")
+    (body,) = asked(canned, "POST", "outputs")
+    assert body["kind"] == "continue" and [note[2:] for note in body["source"]["notes"]] == [
+        [60, 80, 0],
+        [64, 80, 0],
+        [67, 100, 0],
+    ]
+    assert body["source"]["notes"][0][0] == 0
+
+
+def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    for act in ("favourite", "keep", "discard"):
+        press(shown, f"do-{act}")
+        shown.wait(f"document.getElementById('do-{act}').getAttribute('aria-pressed') == 'true'")
+    assert shown.value("document.querySelectorAll('#outputs li').length") == 0, "what is discarded is out of the way"
+    press(shown, "show-discarded")
+    assert "discarded" in text(shown, "outputs")
+    press(shown, "undo")
+    shown.wait("document.getElementById('undo').getAttribute('aria-label') == 'Undo: keep no more'")
+    canned.pace = 0.5
+    press(shown, "compose-now")
+    shown.wait("document.getElementById('do-cancel').checkVisibility()")
+    press(shown, "do-cancel")
+    shown.wait("document.getElementById('stage-about').textContent.includes('cancelled')")
+    assert canned.outputs["o2"]["status"] == "cancelled"
+
+
+# Music and models.
+
+
+def test_files_are_sent_one_by_one_and_each_refusal_is_a_sentence(browser, canned, address, tmp_path):
+    paths = []
+    for name in ("a.mid", "b.txt", "refused.mid"):
+        (tmp_path / name).write_bytes(b"MThd")
+        paths.append(str(tmp_path / name))
+    shown = opened(browser, address, "data")
+    field = shown.ask("Runtime.evaluate", expression="document.getElementById('files')")["result"]["objectId"]
+    shown.ask("DOM.setFileInputFiles", files=paths, objectId=field)
+    shown.wait("!document.getElementById('alert').hidden")
+    assert text(shown, "alert").startswith("refused.mid: It is too large: a file may have 16 MiB.")
+    assert [one[:2] for one in canned.asked if one[0] == "PUT"] == [("PUT", "uploads/d1/files")] * 3
+    assert asked(canned, "POST", "uploads") == [{"name": "a.mid and two others"}]
+    assert asked(canned, "POST", "uploads/d1/done") == [{}]
+
+
+def test_what_is_dropped_anywhere_is_sent_with_its_folders(browser, canned, address, tmp_path):
+    (tmp_path / "tunes" / "old").mkdir(parents=True)
+    for name in ("tunes/a.mid", "tunes/old/b.mid"):
+        (tmp_path / name).write_bytes(b"MThd")
+    shown = opened(browser, address, "keep")
+    drop(shown, tmp_path / "tunes")
+    shown.wait("location.hash == '#data'")
+    shown.wait("document.getElementById('sent').hidden")
+    while not asked(canned, "POST", "uploads/d1/done"):
+        shown.value("1")
+    assert asked(canned, "POST", "uploads") == [{"name": "tunes"}]
+    assert len([one for one in canned.asked if one[0] == "PUT"]) == 2
+
+
+def test_a_run_is_started_watched_and_listened_to(browser, canned, address):
+    shown = opened(browser, address, "train")
+    shown.wait("document.querySelectorAll('#runs li').length == 2")
+    told = shown.value("[...document.querySelectorAll('#runs li')].map((one) => one.innerText)")
+    assert "round 5 of 20, five minutes left, 2,100 windows/s" in told[1]
+    assert "The disk is full: make room, then go on." in told[0] and "Go on" in told[0] and "Pause" not in told[0]
+    assert (
+        shown.value(
+            "document.querySelector('#runs li:last-child .curve.valid').getAttribute('points').split(' ').length"
+        )
+        == 5
+    )
+    shown.value("document.querySelector('[data-minutes=\"2\"]').click()")
+    press(shown, "start")
+    while not asked(canned, "POST", "runs"):
+        shown.value("1")
+    assert asked(canned, "POST", "runs") == [{"data": "d1", "minutes": 2}]
+    shown.value("document.querySelector('#runs .chips button').click()")
+    shown.wait("loudness() > 0.01")
+    canned.runs[0]["status"] = "finished"
+    canned.models[1]["name"] = "ballads"
+    canned.tell()
+    shown.wait("document.getElementById('said').textContent == 'ballads has learned'")
+    shown.value("[...document.querySelectorAll('#runs li:last-child .strong')].at(-1).click()")
+    shown.wait("location.hash == '#play' && document.getElementById('model').value == 'r1'")
+
+
+def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(browser, canned):
+    with canned_studio.serving(canned) as address:
+        canned.add(kind="new")
+        shown = opened(browser, address)
+        shown.wait(IS_WHOLE)
+    shown.wait("document.getElementById('away').textContent.startsWith('The studio does not answer')")
+    shown.value("document.getElementById('do-keep').click()")
+    shown.wait("document.getElementById('alert').textContent.includes('does not answer')")
+    with canned_studio.serving(canned):
+        shown.wait("document.getElementById('away').hidden")
+        assert text(shown, "stage-title") == "Piece 1"
+        press(shown, "do-keep")
+        shown.wait("document.getElementById('do-keep').getAttribute('aria-pressed') == 'true'")
+        assert shown.value("document.getElementById('alert').hidden")

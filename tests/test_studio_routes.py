@@ -1,0 +1,282 @@
+"""Every route of the studio with whatever may be sent to it: a sentence, no fault, and no file anywhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import musicjax
+from musicjax.studio import app, library, reader, runs, session, upload
+from musicjax.studio import studio as studio_lib
+from musicjax.studio.house import House
+from musicjax.studio.studio import Studio
+from tests import tiny_events
+from tests.studio_client import client_of
+
+SECRET = "what lies outside of the studio's folder"
+EXAMPLES, MANY = 1000, 10_000
+
+
+class Ended:
+    """A training that has ended as soon as it was started."""
+
+    def poll(self):
+        return 0
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A studio with a data set, two outputs and a run; beside its folder lies what must not be read or changed."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "secret.mid").write_text(SECRET)
+    (place / "runs" / "other").mkdir(parents=True)
+    (place / "runs" / "other" / "metrics.jsonl").write_text('{"split": "valid", "epoch": 1, "loss": 1.0}\n')
+    with pytest.MonkeyPatch.context() as patched:
+        # No process is started, since a request may ask for any of them.
+        patched.setattr(House, "begin", lambda self, work: work.close())
+        patched.setattr(runs, "start", lambda *_: Ended())
+        patched.setattr(studio_lib, "ANSWER_S", 0.01)
+        made = Studio(place / "runs")
+        one = made.library.new("tunes")
+        for number, notes in enumerate(tiny_events.pieces()[:2]):
+            path = made.library.upload(one).begin(f"{number}.mid")
+            musicjax.write_midi(notes, path)
+            made.library.upload(one).end(path, f"{number}.mid")
+        made.library.end_upload(one)
+        assert reader.main(made.library.source(one), made.library.folder(one)) == 0
+        made.house.session.data[one] |= library._found(made.library.folder(one), "")
+        for seed in range(2):
+            output = session.new_output("new", "builtin", seed, source=None)
+            made.house.session.outputs[output["id"]] = output
+            musicjax.write_midi(tiny_events.pieces()[0], made.outputs.midi_path(output))
+            made.outputs.midi_path(output).with_suffix(".json").write_text(json.dumps({"seconds": 1.0}))
+            output["status"] = ("done", "waiting")[seed]
+        made.library.new("still coming")
+        made.trainings.look()
+        yield made
+
+
+def ids(made):
+    """What a client may name."""
+    return [*made.house.session.data, *made.house.session.outputs, *made.trainings.states, "builtin"]
+
+
+ODD = st.sampled_from(
+    [
+        "..",
+        "../..",
+        "%2e%2e",
+        "..%2f..%2fsecret",
+        "%00",
+        "secret.mid",
+        "../../../../../secret.mid",
+        "/etc/passwd",
+        ".studio",
+        "session.json",
+        "é",
+        " ",
+        "a" * 3000,
+    ]
+) | st.text(string.printable, max_size=12)
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | ODD
+JSON = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+)
+FIELDS = (
+    *("model", "kind", "source", "from_bar", "to_bar", "amount", "bars", "key", "meter", "bpm", "instruments"),
+    *(
+        "temperature",
+        "top_p",
+        "min_p",
+        "count",
+        "seed",
+        "data",
+        "minutes",
+        "name",
+        "output",
+        "piece",
+        "melody",
+        "notes",
+    ),
+)
+SOURCES = ("output", "data", "piece", "melody", "notes", "upload")
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
+PARTS = (
+    *("files", "done", "pieces", "samples", "copies", "pause", "continue", "stop", "cancel", "keep", "discard"),
+    *("favourite", "0", "1", "-1", "9" * 30),
+)
+
+
+def routes():
+    """(method, path with names of parameters in braces) of every route that ends."""
+    made = app.make(None).routes
+    found = [(method, route.path) for route in made for method in route.methods if not route.path.endswith("/events")]
+    # Most can go wrong where most is asked.
+    return found + 8 * [("POST", "/api/outputs")] + 4 * [("PUT", "/api/uploads/{data}/files"), ("POST", "/api/runs")]
+
+
+@st.composite
+def nearly_right(draw, known):
+    """The body of a request that is answered, but for one value."""
+    one = st.sampled_from(known)
+    right = draw(
+        st.sampled_from(
+            [
+                {
+                    "kind": "new",
+                    "model": "builtin",
+                    "bars": 8,
+                    "key": "C",
+                    "meter": "4/4",
+                    "instruments": ["piano"],
+                    "count": 2,
+                    "seed": 1,
+                },
+                {"kind": "infill", "source": {"output": draw(one)}, "from_bar": 1, "to_bar": 2},
+                {"kind": "vary", "source": {"data": draw(one), "piece": 0}, "amount": 0.5},
+                {"kind": "continue", "source": {"notes": [[0, 1, 60, 80, 0], [1, 1, 62, 80, 0]]}, "bpm": 90},
+                {"kind": "continue", "source": {"melody": "C4 E4"}, "temperature": 1, "top_p": 0.9, "min_p": 0.1},
+                {"data": draw(one), "minutes": 1, "name": "a"},
+                {"name": "builtin"},
+            ]
+        )
+    )
+    if "source" in right and draw(st.booleans()):
+        return right | {"source": right["source"] | {draw(st.sampled_from(sorted(right["source"]))): draw(JSON)}}
+    return right | {draw(st.sampled_from(sorted(right))): draw(JSON)}
+
+
+@st.composite
+def requests(draw, known):
+    """(method, path, query, body) of a request, often nearly right."""
+    word = st.sampled_from(known) | st.sampled_from(known) | st.sampled_from(PARTS) | ODD
+    method, path = draw(st.sampled_from(routes()))
+    path = re.sub(r"\{\w+\}", lambda _: draw(word), path)
+    if not draw(st.integers(0, 7)):
+        method, path = draw(st.sampled_from(METHODS)), "/".join([path, *draw(st.lists(word, max_size=2))])
+    values = st.sampled_from([*known, "new", "infill", "vary", "continue", "C4 E4", 1, 2, 8, "C", "4/4"]) | JSON
+    fields = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6)
+    sources = st.dictionaries(st.sampled_from(SOURCES), values, max_size=2)
+    body = draw(
+        nearly_right(known).map(json.dumps)
+        | nearly_right(known).map(json.dumps)
+        | nearly_right(known).map(json.dumps)
+        | fields.map(json.dumps)
+        | st.tuples(fields, sources).map(lambda both: json.dumps({**both[0], "source": both[1]}))
+        | JSON.map(json.dumps)
+        | st.binary(max_size=40)
+    )
+    return method, path, draw(st.dictionaries(st.sampled_from(["name", "token"]), ODD, max_size=2)), body
+
+
+def outside(made):
+    """All files beside the studio's own, with their contents."""
+    place = made.house.root.parent
+    return {
+        path.relative_to(place): path.read_bytes() if path.is_file() else None
+        for path in place.rglob("*")
+        if made.house.folder not in (path, *path.parents)
+    }
+
+
+def check_requests(made, examples):
+    """Sends so many requests, and looks at the answers and at what lies beside the studio."""
+    before = {path: content for path, content in outside(made).items() if content is not None}
+    folders = set(outside(made))
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(requests(ids(made)))
+    def sent(request):
+        method, path, query, body = request
+        try:
+            answer = client.request(method, path or "/", params=query, content=body)
+        except Exception as error:
+            if type(error).__module__.startswith("httpx"):  # no such address can be asked for
+                return
+            raise
+        seen.add(answer.status_code)
+        assert answer.status_code < 500, (answer.status_code, answer.text)
+        assert SECRET not in answer.text and "Traceback" not in answer.text
+        if answer.status_code >= 400 and method != "HEAD":
+            sentence = answer.json()["error"]
+            assert sentence and "\n" not in sentence
+
+    seen: set[int] = set()
+    with client_of(made) as client:
+        sent()
+    assert seen >= {200, 400, 404, 405}, "some are right, and some wrong in each way"
+    after = outside(made)
+    new = {path for path in set(after) - folders if path.parts[0] != "runs" or len(path.parts) != 2}
+    assert not new, "only the folders of new runs"
+    assert all(after[path] == content for path, content in before.items())
+
+
+def test_no_request_is_a_fault_and_none_reaches_another_file(studio):
+    check_requests(studio, EXAMPLES)
+
+
+@pytest.mark.long
+def test_ten_thousand_requests_are_no_fault_and_none_reaches_another_file(studio):
+    check_requests(studio, MANY)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../evil.mid", "/etc/evil.mid", "a\0.mid", "..", ".mid", "x" * 5000 + ".mid", "con.mid"]
+)
+def test_whatever_a_file_is_called_it_is_kept_under_a_number(studio, name):
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+    answer = client.put(f"/api/uploads/{one}/files", params={"name": name}, content=b"MThd")
+    kept = {path.name for path in (studio.library.folder(one) / upload.FILES).iterdir()}
+    assert kept == ({"00001.mid"} if answer.json()["kept"] else set())
+
+
+def test_an_upload_has_limits_and_goes_on_after_a_restart(studio, monkeypatch):
+    monkeypatch.setattr(upload, "MOST_FILES", 3)
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+    send = lambda name: client.put(f"/api/uploads/{one}/files", params={"name": name}, content=b"MThd")  # noqa: E731
+    assert send("a.mid").json()["kept"] and not send("b.txt").json()["kept"]
+    studio.library._uploads.clear()  # as a new studio begins
+    assert send("c.mid").json()["kept"]
+    answer = send("d.mid")
+    assert answer.status_code == 400 and "at most 3 files" in answer.json()["error"]
+    assert upload.names(studio.library.folder(one)) == [("00001.mid", "a.mid"), ("", "b.txt"), ("00003.mid", "c.mid")]
+    assert upload.called(studio.library.folder(one), "00003.mid #2") == "c.mid #2"
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_of_a_file(studio, monkeypatch):
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(studio_lib.Studio, "run", full)
+    monkeypatch.setattr(upload.Upload, "end", full)
+    answer = client.put(f"/api/uploads/{one}/files?name=a.mid", content=b"MThd")
+    assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True)
+    assert client.get(f"/api/runs/{next(iter(studio.trainings.states))}").status_code == 507
+
+
+def test_the_zip_holds_what_is_not_discarded_and_what_made_it(studio, tmp_path):
+    client = client_of(studio)
+    (tmp_path / "a.zip").write_bytes(client.get("/api/session.zip").content)
+    from musicjax import zip_archive
+
+    with (tmp_path / "a.zip").open("rb") as stream:
+        found = {name: opened().read() for name, _, opened in zip_archive.members(stream)}
+    told = json.loads(found.pop("session.json"))
+    assert [one["file"] for one in told] == list(found) and all(one["seed"] is not None for one in told)
+
+
+def test_pages_of_the_package_are_served_and_nothing_beside_them(studio):
+    client = client_of(studio)
+    assert client.get("/static/sound.js").headers["content-type"].startswith("text/javascript")
+    for name in ("page.html.j2", "..%2fpage.py", "studio.html.j2", "", "sound.js/"):
+        assert client.get(f"/static/{name}").status_code == 404

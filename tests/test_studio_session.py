@@ -1,0 +1,83 @@
+"""What the studio keeps: whole at any time, and each step can be taken back."""
+
+from __future__ import annotations
+
+import copy
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicjax import files
+from musicjax.studio import house, session
+from musicjax.studio.house import House
+from musicjax.studio.session import Session
+
+
+def with_outputs(count):
+    """A session of some outputs, and their ids."""
+    made = Session()
+    for seed in range(count):
+        output = session.new_output("new", "builtin", seed)
+        made.outputs[output["id"]] = output
+    return made, list(made.outputs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([*session.MARK_OF.values(), "new"])), max_size=30))
+def test_undo_takes_back_each_step_in_turn(steps):
+    made, ids = with_outputs(3)
+    states = []
+    for which, mark in steps:
+        states.append(copy.deepcopy(made.outputs))
+        if mark == "new":
+            session.remember_new(made, [ids[which]])
+            states[-1][ids[which]]["discarded"] = True  # which is what undoing it does
+        else:
+            session.remember(made, ids[which], {mark: not made.outputs[ids[which]][mark]})
+        assert made.trail[-1]["said"]
+    while states:
+        state = states.pop()
+        assert session.undo(made)
+        for one in ids:
+            assert made.outputs[one] | {"discarded": None} == state[one] | {"discarded": None}
+    assert not session.undo(made)
+
+
+def test_a_session_is_read_as_it_was_written(tmp_path):
+    made, ids = with_outputs(2)
+    session.remember(made, ids[0], {"kept": True})
+    made.data["d"], made.runs["r"] = {"name": "é"}, {"folder": "x"}
+    session.write(tmp_path, made)
+    assert session.read(tmp_path) == made
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 9}', '{"version": 1, "more": 2}', "[" * 10_000])
+def test_a_session_that_cannot_be_read_is_set_aside_and_not_lost(tmp_path, capsys, text):
+    (tmp_path / session.NAME).write_text(text)
+    assert session.read(tmp_path) == Session()
+    (aside,) = tmp_path.iterdir()
+    assert aside.read_text() == text and aside.name in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_older_session_and_a_sentence_and_the_next_change_keeps_all(tmp_path, monkeypatch):
+    studio = House(tmp_path)
+    studio.session.runs["a"] = {"folder": "a"}
+    studio.keep()
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write", full)
+        studio.session.runs["b"] = {"folder": "b"}
+        studio.keep()
+    assert "The disk is full" in studio.message
+    assert set(session.read(studio.folder).runs) == {"a"}
+    studio.keep()
+    assert studio.message == "" and set(session.read(studio.folder).runs) == {"a", "b"}
+
+
+def test_what_cannot_be_written_is_a_sentence():
+    assert "is full" in house.cannot_keep(OSError(errno.ENOSPC, "No space left"))
+    assert house.cannot_keep(OSError(errno.EACCES, "Permission denied")).endswith("Permission denied.")
