@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
 from tests import tiny_runs
 
+GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
 
@@ -68,6 +70,27 @@ def test_a_workdir_holds_what_is_promised(run: Path) -> None:
     assert {"step", "loss", "accuracy", "windows_per_second"} <= set(lines[0])
     assert {"step", "loss", "accuracy", "majority_accuracy", "pitch_error_semitones"} <= set(lines[1])
     assert len((run / "data.jsonl").read_text().splitlines()) == 12
+
+
+def documented(command: str) -> dict[str, str]:
+    """The fields of a command's JSON in the table of the guide, and when each is there."""
+    table = GUIDE.read_text().split("<!-- json -->")[1].split("\n\n")[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {name: when for of, names, _, when in rows if of == command for name in re.findall(r"`(\w+)`", names)}
+
+
+@pytest.mark.parametrize("encoding", tiny_runs.ENCODINGS)
+def test_the_guide_names_every_field_that_training_and_evaluating_print(request, clips, tmp_path, capsys, encoding):
+    workdir = shutil.copytree(request.getfixturevalue(f"trained_{encoding}"), tmp_path / "w")
+    for command, argv in {
+        "train": tiny_runs.flags(workdir, clips, encoding),
+        "evaluate": [f"--workdir={workdir}"],
+        "data": [f"--data={clips}", "--json"],
+    }.items():
+        assert main([command, *argv]) == 0
+        printed, named = json.loads(capsys.readouterr().out).keys(), documented(command)
+        assert printed <= named.keys(), command
+        assert {name for name, when in named.items() if when == "always"} <= printed, command
 
 
 @pytest.mark.long

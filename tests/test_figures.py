@@ -236,6 +236,7 @@ def test_where_no_line_of_metrics_can_be_read_the_page_still_has_the_samples(tmp
     out, err = capsys.readouterr()
     assert out == f"{workdir / 'report.html'}\n" and "samples/seed0-000.mid" in (workdir / "report.html").read_text()
     assert f"left out the curves: no line in {workdir / 'metrics.jsonl'} can be read\n" in err
+    assert not (workdir / "report").exists(), "an empty folder says nothing"
     assert err.count("left out the figures") == 1 and err.count("line 1") == bool(text)
 
 

@@ -31,7 +31,8 @@ def write(workdir: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """
     drawn, left_out = draw(workdir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if drawn:
+            folder.mkdir(parents=True, exist_ok=True)
         for name, png in drawn.items():
             files.write_bytes(folder / name, png)
     except OSError as error:
