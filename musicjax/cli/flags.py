@@ -352,7 +352,8 @@ def _unknown(command: str, name: str) -> UsageError:
             return error
         return UsageError(f"config.{path} is a section: expected one of its fields, such as --config.{path}.NAME=VALUE")
     own = [flag for flag in FLAGS if command in FLAGS[flag].commands]
-    fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
+    last = name.split(".")[-1]
+    fields = [path for path in config_lib.paths() if last == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
     said = f"{command} takes no flag --{name}"
     if TYPED.get(name) in own and not (fields and command == "train"):
