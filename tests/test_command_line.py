@@ -132,6 +132,8 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["evaluate", "--bras=4"], "evaluate takes no flag --bras; did you mean --bars of generate? ("),
         (["generate", "--tempreature=1"], "generate takes no flag --tempreature; did you mean --temperature? ("),
         (["--epoch=3"], "train takes no flag --epoch; did you mean --config.train.epochs? ("),
+        (["--train.seed=1"], "train takes no flag --train.seed; did you mean --config.seed? ("),
+        (["--config.train.seed=1"], "unknown field config.train.seed: did you mean config.seed?"),
         (["--confg=paper"], "train takes no flag --confg; did you mean --config? ("),
         (["--generate"], "train takes no flag --generate; did you mean musicjax generate? ("),
         (["--xyzzy=3"], "train takes no flag --xyzzy (musicjax train --help=all lists the flags)"),

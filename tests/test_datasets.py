@@ -239,7 +239,7 @@ def test_an_archive_whose_hash_is_not_known_is_checked_by_its_files(server, publ
     assert _left(cache) == ["maestro"]
     members["top/a.mid"] = _song(9)
     other = publish(_zip(members), **unknown, files_sha256=known).with_name("other")
-    _fails(other, f"is not the data set: sha256 [0-9a-f]{{64}}, expected {known}.*source=DIR")
+    _fails(other, f"is not the data set: sha256 [0-9a-f]{{64}}, expected {known}.*--data=DIR")
     assert _left(other) == []
 
 
@@ -260,7 +260,7 @@ def test_a_download_that_broke_off_continues(server, publish):
     archive = _zip(_members())
     cache = publish(archive)
     server.cut = 1000
-    _fails(cache, rf"broke off after 1,000 of {len(archive):,} bytes.*start again to continue.*source=DIR")
+    _fails(cache, rf"broke off after 1,000 of {len(archive):,} bytes.*start again to continue.*--data=DIR")
     assert _left(cache) == ["maestro.zip.part"]
     server.cut = None
     _fetch(cache)
@@ -319,14 +319,14 @@ def test_progress_ends_at_the_size(server, publish):
 def test_an_address_without_the_file(server, publish):
     cache = publish(_zip(_members()))
     server.files.clear()
-    _fails(cache, r"set\.zip answered 404 Not Found; expected the file.*--config\.data\.source=DIR")
+    _fails(cache, r"set\.zip answered 404 Not Found; expected the file.*--data=DIR")
     assert _left(cache) == []
 
 
 def test_no_network(publish, monkeypatch):
     cache = publish(b"x")
     monkeypatch.setenv("MUSICJAX_DATA_MIRROR", "http://127.0.0.1:9")
-    _fails(cache, r"cannot be reached: .*refused.*expected a network.*--config\.data\.source=DIR")
+    _fails(cache, r"cannot be reached: .*refused.*expected a network.*--data=DIR")
 
 
 def test_a_wrong_file_is_removed(server, publish):
@@ -407,7 +407,7 @@ def _link_in_tar(kind: bytes, name: str = "top/a.mid") -> bytes:
 )
 def test_a_harmful_archive_gives_nothing(publish, tmp_path, archive, suffix, told):
     cache = publish(archive, suffix)
-    _fails(cache, f"the archive .*{told}.*it is removed.*source=DIR")
+    _fails(cache, f"the archive .*{told}.*it is removed.*--data=DIR")
     assert _left(cache) == []
     assert not list(tmp_path.rglob("evil*"))
 
@@ -449,7 +449,7 @@ def test_the_command_says_in_one_line_what_failed(server, publish):
     ended = _command(cache, "--data=maestro", **mirror)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert re.search(r"\nmusicjax: data set maestro: .*answered 404.*--config\.data\.source=DIR\n$", ended.stderr)
+    assert re.search(r"\nmusicjax: data set maestro: .*answered 404.*--data=DIR\n$", ended.stderr)
     assert _command(cache, "--data=maestro", "--config.data.cache=off").returncode == 2
 
 

@@ -361,7 +361,8 @@ def _unknown(command: str, name: str) -> UsageError:
     if name in ("help", "helpfull", "h"):
         return UsageError(f"--{name} takes no such value: expected --help, --help=all or --helpfull")
     own = [flag for flag in FLAGS if command in FLAGS[flag].commands]
-    fields = [path for path in config_lib.paths() if name == path.split(".")[-1] or path.startswith(f"{name}.")]
+    last = name.split(".")[-1]
+    fields = [path for path in config_lib.paths() if last == path.split(".")[-1] or path.startswith(f"{name}.")]
     present = renamed.FLAGS.get(name) or ALIASES.get(name, ("", name))[1]
     said = f"{command} takes no flag --{name}"
     if TYPED.get(name) in own and not (fields and command == "train"):
