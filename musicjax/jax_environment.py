@@ -50,14 +50,14 @@ GENERATING_KIB, TRAINING_KIB = 2_000_000, 2_500_000
 PLATFORMS = ("jax_platforms", "jax_platform_name")
 
 
-def require() -> None:
+def require(address_space_kib: int = GENERATING_KIB) -> None:
     """`require_settings`; and JAX finds a device to compute on.
 
     Raises:
         UsageError: a setting stands in the way, or names devices that are not here.
         RunError: there is no device at all, or too little address space.
     """
-    require_settings()
+    require_settings(address_space_kib)
     import jax
 
     try:
@@ -75,14 +75,14 @@ def require() -> None:
         ) from error
 
 
-def require_settings() -> None:
+def require_settings(address_space_kib: int = GENERATING_KIB) -> None:
     """JAX can be imported, and none of its settings stands in the way. It does not start: processes may join first.
 
     Raises:
         UsageError: a setting stands in the way, or JAX cannot read one.
         RunError: JAX is not installed as it must be, or has too little address space.
     """
-    require_address_space(GENERATING_KIB)
+    require_address_space(address_space_kib)
     is_new = "jax" not in sys.modules
     try:
         import jax

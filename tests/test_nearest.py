@@ -60,7 +60,7 @@ def test_several_pieces_are_told_in_the_words_of_one():
 
 def test_silences_are_told():
     late = piece().onset_beats + np.where(np.arange(80) < 40, 0, 400.0)
-    assert said(piece(onset_beats=late)) == ["shortens 1 silence to 1 quarter notes, the longest interval"]
+    assert said(piece(onset_beats=late)) == ["shortens 1 silence to 1 quarter note, the longest interval"]
 
 
 def test_instruments_that_the_model_lacks_are_counted_and_named():

@@ -469,12 +469,12 @@ def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
     [
         (
             {"pieces": 9, "median_notes": 12.6, "longest": {"name": "d.mid", "length": 20}},
-            "12 notes in a row, as in c.mid; real pieces that the model did not learn from share up to 20, typically "
+            "12 notes in a row, as in c.mid; real music that was held out of training shares up to 20, typically "
             "about 13</p>",
         ),
         (
             {"pieces": 1, "median_notes": 8.0, "longest": {"name": "d.mid", "length": 8}},
-            "12 notes in a row, as in c.mid; a real piece that the model did not learn from shares 8</p>",
+            "12 notes in a row, as in c.mid; a real piece that was held out of training shares 8</p>",
         ),
         ({"pieces": 9, "median_notes": 13.0, "longest": 20}, "12 notes in a row, as in c.mid</p>"),
         ({}, "12 notes in a row, as in c.mid</p>"),

@@ -199,11 +199,11 @@ def test_lines_up_to_the_restored_epoch_stay_byte_for_byte_and_the_rest_goes(tmp
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (LINES[0][:20], "line 1 cannot be read; the curves lack 3 epochs from epoch 1 on"),
-        ("", "it holds no line; the curves lack 3 epochs from epoch 1 on"),
+        (LINES[0][:20], "line 1 cannot be read and is removed; the curves lack 3 epochs, the first of them epoch 1"),
+        ("", "it holds no line; the curves lack 3 epochs, the first of them epoch 1"),
         (
             "".join(LINES[:3]) + "\0\n" + "".join(LINES[4:]),
-            "line 4 cannot be read; the curves lack 1 epoch from epoch 2",
+            "line 4 cannot be read and is removed; the curves lack 1 epoch, epoch 2",
         ),
         ("".join(LINES) + "{", ""),
         ("".join(LINES), ""),

@@ -208,7 +208,7 @@ def test_a_finished_run_whose_metrics_are_damaged_says_so_and_has_a_page_without
     summary = musicjax.train(tiny_runs.config_of(clips), halfway)
     assert Path(summary["report"]).is_file()
     told = capsys.readouterr().err
-    assert f"metrics  {path} is damaged: line 1 cannot be read; the curves lack 3 epochs from epoch 1 on" in told
+    assert f"metrics  {path} is damaged: line 1 cannot be read and is removed; the curves lack 3 epochs, " in told
     assert f"left out the curves: no line in {path} can be read\n" in told
 
 

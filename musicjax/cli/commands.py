@@ -40,7 +40,6 @@ def run(call: Call) -> int:
 
 def _train(call: Call) -> None:
     began, options, config = time.monotonic(), call.options, call.config
-    jax_environment.require_address_space(jax_environment.TRAINING_KIB)
     jax_environment.require_settings()
     _join_processes(options)  # before JAX starts
     jax_environment.require()

@@ -237,12 +237,12 @@ def _values(command: str, words: list[str]) -> flags.FlagValues:
 
 def _of_bars(words: list[str]) -> str:
     """What to say where --bars is a range, such as 5-8; otherwise empty."""
-    found = re.search(r"(?:^|\0)--?bars[\0=](\d+) *(?:-|\.\.|,|:) *(\d+)(?:\0|$)", "\0".join(words))
+    found = re.search(r"(?:^|\0)--?bars[\0=]((\d+) *(?:-|\.\.|:) *(\d+))(?:\0|$)", "\0".join(words))
     if not found:
         return ""
-    first, last = found.groups()
+    asked, first, last = found.groups()
     return (
-        f"--bars={first}-{last}: expected a length in bars; new bars in a piece are --infill=FILE --from_bar={first} "
+        f"--bars={asked}: expected a length in bars; new bars in a piece are --infill=FILE --from_bar={first} "
         f"--to_bar={last}"
     )
 

@@ -418,11 +418,7 @@ class EventEncoding(Encoding):
         found = [note_rows.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
-            longest = self._bins.interval[-1] / self._bins.steps_per_beat
-            console.say(
-                "events",
-                f"shortens {console.counted(shortened, 'silence')} to {longest:g} quarter notes, the longest interval",
-            )
+            console.say("events", nearest.shortened(shortened, self._bins))
         if led_in:
             console.say("events", f"leaves out silent bars before the first note of {console.counted(led_in, 'piece')}")
 

@@ -81,9 +81,10 @@ def sweep(model: Model, request: Request, primer: Notes | None, folder: Path) ->
     from musicjax.report import pictures  # here, so that sampling does not wait for the import
 
     shown = [(_title(line), _metrics_text(line), pieces[k]) for line, k in zip(lines, order, strict=True)][:MOST_ROLLS]
-    if table.exists():
+    text = (json.dumps(content, indent=1) + "\n").encode()
+    if table.exists() and table.read_bytes() != text:
         console.say("replaced", f"the table and the sheet of an earlier sweep: {table.name}, {sheet.name}")
-    _write(table, (json.dumps(content, indent=1) + "\n").encode())
+    _write(table, text)
     _write(
         sheet,
         pictures.contact_sheet_png(

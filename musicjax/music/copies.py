@@ -100,14 +100,14 @@ def longest(notes: Notes, known: Known) -> Copy:
 
 
 def of_real_pieces(pieces: float, longest: float, median: float) -> str:
-    """What real pieces share that the model did not learn from, to judge other copies by: the part of a sentence.
+    """What held-out music shares with the training data, to judge other copies by: the part of a sentence.
 
     Args:
         pieces: how many there are; longest, median: of the lengths of their longest common runs, in notes.
     """
     if pieces == 1:
-        return f"a real piece that the model did not learn from shares {longest:,.0f}"
-    return f"real pieces that the model did not learn from share up to {longest:,.0f}, typically about {median:,.0f}"
+        return f"a real piece that was held out of training shares {longest:,.0f}"
+    return f"real music that was held out of training shares up to {longest:,.0f}, typically about {median:,.0f}"
 
 
 def _moves(notes: Notes) -> np.ndarray:

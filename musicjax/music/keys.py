@@ -90,17 +90,19 @@ def key_of(text: str) -> tuple[int, int]:
     """
     # Without accents, which not everybody types.
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.strip()) if not unicodedata.combining(c))
+    in_no_mode = None
     for pattern, tonics in ((GERMAN, GERMAN_LETTERS), (SYLLABLE, SYLLABLES), (KEY, LETTERS)):
         found = pattern.fullmatch(bare)
         if found and found[4].lower() in WORDS:
             mode = 0 if found[4] == "M" else WORDS[found[4].lower()]
             return (tonics[found[1].lower()] + bool(found[2]) - bool(found[3])) % 12, mode
-    if not found:
+        in_no_mode = found or in_no_mode
+    if not in_no_mode:
         raise UsageError(
             f"key={text!r}: expected a letter A to G, or H for B natural, followed by # or b if needed, and by its "
             "mode if that is not major, such as F#, Bb minor or Dm"
         )
-    letter, sharp, flat, word = found.groups()
+    letter, sharp, flat, word = in_no_mode.groups()
     raise UsageError(
         f"key={text!r}: no mode {word!r}; expected {', '.join(MODES)}; --scale=NAME beside --key={letter}"
         f"{'#' * bool(sharp)}{'b' * bool(flat)} allows only the pitches of another scale"

@@ -45,11 +45,15 @@ def of_rows(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) 
     lines = told([changes(notes, rows, is_nearest, bins)], bins)
     silences, _ = note_rows.silences(notes, bins)
     if silences:
-        longest = bins.interval[-1] / bins.steps_per_beat
-        lines.append(
-            f"shortens {console.counted(silences, 'silence')} to {longest:g} quarter notes, the longest interval"
-        )
+        lines.append(shortened(silences, bins))
     return lines
+
+
+def shortened(silences: int, bins: Bins) -> str:
+    """How many silences are longer than the longest interval of the bins, and so become as long as that."""
+    longest = bins.interval[-1] / bins.steps_per_beat
+    beats = "1 quarter note" if longest == 1 else f"{longest:g} quarter notes"
+    return f"shortens {console.counted(silences, 'silence')} to {beats}, the longest interval"
 
 
 def changes(notes: Notes, rows: np.ndarray, is_nearest: np.ndarray, bins: Bins) -> Changes:

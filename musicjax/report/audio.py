@@ -149,7 +149,7 @@ def _render(
 
     Appends to `reasons` which better renderers failed, and why. Raises _Failed if all did.
     """
-    font, missing = None, "a sound font sounds fuller: --soundfont=FILE"
+    font, missing = None, "a sound font sounds fuller (--soundfont=FILE, or --config.sample.soundfont=FILE for a run)"
     try:
         with _whatever_it_raises():
             font = find_soundfont(soundfont)

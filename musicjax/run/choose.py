@@ -35,6 +35,8 @@ HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
 # How many trials share the time that is left where compiling takes too long for more, and the least for each of them.
 FEWER, LEAST_AGAIN_S = 2, 10.0
+# Taken for the speed of drawing where a trial drew nothing.
+LEAST_NOTES_PER_S = 1.0
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
 # A later candidate must be better by this much: sixteen samples tell no more.
@@ -186,7 +188,7 @@ def seconds_after(
     if not _is_pinned(pinned):
         rows += sampling_choice.rows_drawn(training, tries)
     # Both compile once more; the first trial tells how long that takes.
-    seconds = rows / best.notes_per_second + max(trial.overhead_seconds for trial in found)
+    seconds = rows / max(best.notes_per_second, LEAST_NOTES_PER_S) + max(trial.overhead_seconds for trial in found)
     chooses = "" if _is_pinned(pinned) else "choosing how samples are drawn, and "
     console.say("auto", f"after training, {chooses}the samples of the run take about {console.duration(seconds)}")
     return seconds

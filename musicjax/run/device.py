@@ -58,7 +58,9 @@ def _say_once_what_is_not_kept(folder: Path) -> None:
         if not (told := CACHE_WARNING.match(str(message))):
             shown(message, category, filename, lineno, file, line)
         elif told["what"] == "reading":
-            console.say_once("cache", f"compiled programs in {folder} are damaged, and compiled again; remove it")
+            console.say_once(
+                "cache", f"compiled programs in {folder} are damaged, and compiled again; remove that folder"
+            )
         else:
             console.say_once(
                 "cache",

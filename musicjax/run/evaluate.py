@@ -44,6 +44,7 @@ class Scores(TypedDict, total=False):
     windows: int
     frames: int
     notes: int
+    ends: int
     pieces: int
     data: str
     split: str
@@ -51,6 +52,7 @@ class Scores(TypedDict, total=False):
     checkpoint: str
     music: dict[str, float]
     copies: dict[str, Any]
+    held_out_copies: dict[str, Any]
 
 
 def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> Scores:
@@ -141,7 +143,8 @@ def _of_music(music: Music | None, model: Model, workdir: Path | None) -> dict[s
         return {}
     found: dict[str, Any] = {"music": sample_metrics.of_data(music.held_out)}
     known = music if workdir is None else _training_music(model, workdir)
-    if known is None or not (copied := sample_metrics.copied(music.held_out, music.held_out_names, known)):
+    most = sample_metrics.MOST_COPIED if workdir is None else len(music.held_out)  # all of what was asked about
+    if known is None or not (copied := sample_metrics.copied(music.held_out, music.held_out_names, known, most)):
         return found
     found["copies"] = copied
     if workdir is not None:

@@ -108,7 +108,7 @@ def run(
     sampled_seconds = time.perf_counter() - before
     before = time.perf_counter()
     notes = sum(len(piece) for pieces in _samples(trained.model, sampling, standard.notes) for piece in pieces)
-    notes_per_second = notes / (time.perf_counter() - before)  # the first time compiled, too
+    notes_per_second = notes / (time.perf_counter() - before)  # the first drawing also compiles
     scores = [likeness.score(pieces, standard) for pieces in groups]
     best = max(range(len(scores)), key=lambda place: scores[place]["score"])
     parts = {name: round(value, 4) for name, value in scores[best].items()}

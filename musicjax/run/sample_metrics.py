@@ -61,14 +61,14 @@ def of_data(pieces: list[Notes]) -> dict[str, float]:
         return means([metrics.of_piece(piece) for piece in some])
 
 
-def copied(pieces: list[Notes], names: tuple[str, ...], music: Music) -> dict[str, Any]:
-    """What at most MOST_COPIED of the pieces with notes share with the training data, as JSON values.
+def copied(pieces: list[Notes], names: tuple[str, ...], music: Music, most: int = MOST_COPIED) -> dict[str, Any]:
+    """What at most so many of the pieces with notes share with the training data, as JSON values.
 
     Returns:
         {"pieces": how many were searched, "median_notes": of the lengths of their longest common runs, "longest":
         {"name", "length", "piece", "at", "own"} of the piece that shares most}; empty if no piece has notes.
     """
-    named = spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], MOST_COPIED)
+    named = spread([(name, piece) for name, piece in zip(names, pieces, strict=True) if len(piece)], most)
     if not named:
         return {}
     known = music.known  # before the bar, or its first piece would seem to take long

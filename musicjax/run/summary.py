@@ -27,6 +27,7 @@ class Summary(TypedDict, total=False):
     validation_windows: int
     validation_frames: int
     validation_notes: int
+    validation_ends: int
     windows_per_second: float | None
     init_from: str
     samples: list[str]

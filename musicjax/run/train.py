@@ -65,7 +65,7 @@ def train(
     workdir = arguments.path_of("workdir", workdir, "the folder of a run")
     if on_epoch is not None and not callable(on_epoch):
         raise arguments.wrong("on_epoch", on_epoch, "a function of a FinishedEpoch, or None")
-    jax_environment.require()
+    jax_environment.require(jax_environment.TRAINING_KIB)
     config_lib.validate(config)
     with contextlib.ExitStack() as held:
         return _train(config, workdir, warm_start.source_of(init_from, workdir), on_epoch, held)

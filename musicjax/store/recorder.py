@@ -194,9 +194,10 @@ def _say_lost(path: Path, lines: list[str], epoch: int) -> None:
     lost = [number for number in range(1, epoch + 1) if counts[number] < LINES_AN_EPOCH]
     damaged = [number for number, of_line in enumerate(found, 1) if of_line is None]
     if lost and (damaged or not lines):
-        where = f"line {damaged[0]} cannot be read" if damaged else "it holds no line"
+        where = f"line {damaged[0]} cannot be read and is removed" if damaged else "it holds no line"
+        first = f", the first of them epoch {lost[0]}" if len(lost) > 1 else f", epoch {lost[0]}"
         console.say(
             "metrics",
-            f"{path} is damaged: {where}; the curves lack {console.counted(len(lost), 'epoch')} from epoch {lost[0]} "
-            "on, and the model is whole",
+            f"{path} is damaged: {where}; the curves lack {console.counted(len(lost), 'epoch')}{first}; the model is "
+            "whole",
         )

@@ -83,7 +83,7 @@ const remember = (edge, bars) => ({
 function placed(memory, interval) {
   const last = memory.rows[memory.rows.length - 1], row = sizes.map(() => 0);
   const perBar = model.stepsPerBar[last[at.meter]], passed = last[at.bar_position] + model.steps[interval];
-  const bars = Math.floor(passed / perBar), left = Math.max(memory.barsLeft - bars, 0);
+  const bars = Math.floor(passed / perBar), left = Math.max(memory.barsLeft - (memory.drawn ? bars : 0), 0);
   row[at.interval] = interval;
   row[at.bar_position] = passed % perBar;
   for (const column of [at.meter, at.tonic, at.mode]) row[column] = last[column];
