@@ -82,8 +82,8 @@ class Model:
     def hidden_states(self, notes: Notes) -> np.ndarray:
         """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
 
-        Row k is what the model knows before entry k of `log_prob`, which describes the rows. Of note events that is L = N +
-        2: row 0 comes before the first note, row k + 1 after note k, and the last after the end.
+        Row k is what the model knows before entry k of `log_prob`, which describes the rows. Of note events, L = N + 2:
+        row 0 comes before the first note, row k + 1 after note k, and the last after the end.
 
         Raises:
             RunError: none of the notes can be written in the encoding.
