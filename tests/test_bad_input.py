@@ -156,7 +156,7 @@ WRONG_USAGE = {
             (["--top_p=1.1"], ["top_p=1.1", "0.001..1.0"]),
             (["--top_p=nan"], ["top_p=nan", "0.001..1.0"]),
             (["--min_p=2"], ["min_p=2.0", "0.0..1.0"]),
-            (["--key=H"], ["key='H'", "A to G"]),
+            (["--key=K"], ["key='K'", "A to G"]),
             (["--key=C", "--scale=majr"], ["scale='majr'", "major, minor"]),
             (["--pitch_range=60"], ["pitch_range=60", "LOW,HIGH"]),
             (["--pitch_range=70,60"], ["pitch_range=70,60", "LOW not above HIGH"]),
@@ -208,7 +208,7 @@ for words in ("--config=nope", "sing", "--config.train.epoch=3", "--config.train
     assert main.main(words.split()) == 2, words
 slow = {"jax", "jaxlib", "flax", "optax", "orbax", "mido", "numpy", "rich", "tensorboardX", "musicjax.run"}
 assert not slow & set(sys.modules), slow & set(sys.modules)
-for words in ("--top_p=2", "--key=H", "--bpm=1", "--primer=[]", "--sweep"):
+for words in ("--top_p=2", "--key=K", "--bpm=1", "--primer=[]", "--sweep"):
     assert main.main(["generate", "--workdir=w", words]) == 2, words
 assert not (slow - {"numpy", "musicjax.run"}) & set(sys.modules), slow & set(sys.modules)
 """

@@ -375,6 +375,7 @@ SEVERAL = {
     "copies.py: {len(pieces)} pieces",
     "frame_sets.py: {pieces:,} pieces",
     "primer.py: {len(keys)} files",
+    "session.py: {len(made)} outputs",
     "split.py: {count} pieces",
 }
 

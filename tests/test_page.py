@@ -399,7 +399,9 @@ def test_the_templates_name_no_address_and_take_nothing_unescaped_but_what_is_ou
     assert {"page.html.j2", "page.css", "page.js"} <= set(TEMPLATES)
     unescaped = set()
     for name in TEMPLATES:
-        text = page.text(name)
+        text = page.text(name).replace("http://www.w3.org/2000/svg", "")  # a name, which nobody asks for
+        if name == "studio-server.js":  # it alone asks, and the server of the page alone
+            text = re.sub(r"fetch\([`\"]/api/", "", text)
         assert not re.findall(r"https?:|//\w+\.|url\(|@import|innerHTML|eval\(|fetch\(", text), name
         assert "autoescape" not in text and "Markup" not in text
         unescaped |= set(re.findall(r"[\w.]+(?=\s*\|\s*safe\b)", text))

@@ -59,7 +59,7 @@ def test_programs_that_are_none_are_named(program, words):
 
 
 @pytest.mark.parametrize(
-    "keys", [[[0, 12, 0]], [[0, 1.5, 0]], [[0, 0, 4]], [[4, 0, 0], [4, 2, 0]], [[np.nan, 0, 0]], [[0, 0]], []]
+    "keys", [[[0, 12, 0]], [[0, 1.5, 0]], [[0, 0, 4]], [[4, 0, 0], [4, 2, 0]], [[np.nan, 0, 0]], [[0, 0]]]
 )
 def test_keys_that_are_none_are_named(keys):
     with pytest.raises(UsageError, match=r"keys.*expected .*rows of a beat, a tonic 0\.\.11 and a mode 0\.\.3"):

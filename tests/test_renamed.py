@@ -368,6 +368,7 @@ def _as_0_1_0(config: Config) -> dict:
         values["sample"]["best_of"],
         values["sample"]["stop_loops"],
         values["sample"]["fit"],
+        values["sample"]["page"],
     )
     for old, new in renamed.FIELDS.items():
         values["data"][old.removeprefix("data.")] = values["data"].pop(new.removeprefix("data."))

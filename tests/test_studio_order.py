@@ -56,7 +56,7 @@ def test_a_source_that_begins_with_a_dash_or_has_blanks_stays_one_word():
         ({"bars": float("nan")}, "bars"),
         ({"key": 3}, "key"),
         ({"key": "C\n--workdir=/"}, "key"),
-        ({"key": "H"}, "key"),
+        ({"key": "K"}, "key"),
         ({"meter": "5"}, "meter"),
         ({"instruments": "piano"}, "instruments"),
         ({"instruments": ["piano,drums"]}, "instruments"),
