@@ -84,7 +84,7 @@ def told(found: Sequence[Changes], bins: Bins) -> list[str]:
     parts += [f"{name} of {number:,}" for name, number in counts.items() if number]
     what = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
     of_all = console.counted(len(is_changed), "note")
-    return [f"{count:,} of {of_all} become the nearest that the model knows: {what}"]
+    return [f"the model takes {count:,} of {of_all} as the nearest that it knows: {what}"]
 
 
 def moved(by_beats: np.ndarray, steps_per_beat: int) -> str:
