@@ -115,7 +115,9 @@ def test_notes_without_a_bin_are_said_in_one_line(trained_events, capsys):
     odd = from_beats([60, 62, 64], [80, 80, 80], [0, 0.123, 1], [1, 1, 1])
     model.log_prob(odd)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("piece    the model takes 3 of 3 notes as the nearest that it knows: onset of 1 by 0.123 quarter")
+    assert line.startswith(
+        "piece    the model takes 3 of 3 notes as the nearest that it knows: onset of 1 by 0.123 quarter"
+    )
 
 
 def test_the_model_that_comes_with_musicjax_has_a_name():

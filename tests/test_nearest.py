@@ -34,7 +34,10 @@ def test_nothing_is_said_of_a_piece_that_the_bins_hold():
 @given(shift=st.floats(0.003, 0.12))
 def test_onsets_are_told_with_how_far_they_move(shift):
     (line,) = said(piece(onset_beats=piece().onset_beats + shift))
-    assert line.startswith("80 of 80 notes") and f": onset of 80 by {shift:.3f} quarter notes on average" in line
+    assert (
+        line.startswith("the model takes 80 of 80 notes")
+        and f": onset of 80 by {shift:.3f} quarter notes on average" in line
+    )
     assert ("another rhythm" in line) == (shift > 1 / 32)
 
 
@@ -55,7 +58,7 @@ def test_several_pieces_are_told_in_the_words_of_one():
     odd = piece(duration_beats=np.full(80, 1.1)), piece(velocity=np.full(80, 61, np.int16)), piece()
     found = [nearest.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
     words = "of 240 notes as the nearest that it knows: duration of 80; velocity of 80"
-    assert nearest.told(found, BINS) == [f"160 {words}"] and nearest.told(found[2:], BINS) == []
+    assert nearest.told(found, BINS) == [f"the model takes 160 {words}"] and nearest.told(found[2:], BINS) == []
 
 
 def test_silences_are_told():
@@ -82,7 +85,9 @@ def test_a_model_that_scores_a_piece_tells_it_all(capsys):
     odd = dataclasses.replace(piece(onset_beats=piece().onset_beats + 0.1), program=np.full(80, 40, np.int16))
     model.log_prob(odd)
     first, second = capsys.readouterr().err.splitlines()
-    assert re.match(r"piece +the model takes 80 of 80 notes as the nearest that it knows: onset of 80 by 0\.100 ", first)
+    assert re.match(
+        r"piece +the model takes 80 of 80 notes as the nearest that it knows: onset of 80 by 0\.100 ", first
+    )
     assert re.match(r"piece +the model lacks the instruments of 80 notes and takes 80 of violin as acoustic", second)
 
 
