@@ -169,13 +169,13 @@ def test_a_run_that_holds_its_lock_trains_and_is_interrupted_by_its_number(tmp_p
     [
         "",
         "process 1\n",
-        f"process 999999999999 on {socket.gethostname()}\n",
-        f"process {os.getpid()} on elsewhere\n",
-        f"process {os.getpid()} on {socket.gethostname()}\n",
+        "process 999999999999 on {here}\n",
+        "process {own} on elsewhere\n",
+        "process {own} on {here}\n",
     ],
 )
 def test_a_lock_file_that_nobody_holds_names_no_process(tmp_path, text):
-    (tmp_path / lock.NAME).write_text(text)
+    (tmp_path / lock.NAME).write_text(text.format(own=os.getpid(), here=socket.gethostname()))
     assert lock.holder(tmp_path) is None
 
 
