@@ -130,6 +130,7 @@ OTHERS = {
     "train.clip_norm": "5.0",
     "train.histograms": "true",
     "sample.audio": "wav",
+    "sample.page": "false",
     "sample.soundfont": "",
 }
 # What some of them only go with.
