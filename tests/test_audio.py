@@ -127,7 +127,7 @@ def test_the_built_in_synthesiser_plays_where_nothing_is_installed_and_names_wha
     rendered = machine.write()
     assert rendered.path.name == "tune.wav"
     assert rendered.how == "the built-in synthesiser"
-    assert rendered.why == "a sound font sounds fuller: --soundfont=FILE"
+    assert rendered.why == "a sound font sounds fuller (--soundfont=FILE, or --config.sample.soundfont=FILE for a run)"
     np.testing.assert_allclose(_read(rendered.path)[:, 0], synth.render(TUNE), atol=1 / 32767)
     machine.font()
     without_programs = machine.write()

@@ -138,8 +138,8 @@ def test_evaluate_finds_what_was_copied_from_the_training_data(run, folders, tmp
     assert real == own["copies"] and "held_out_copies" not in own
     assert real == json.loads((workdir / "samples" / "metrics.json").read_text())["held_out_copies"]
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "longest run" in line)
-    whose = f"{len(midi.read(path))} notes, in stolen.mid; they match train/{path.name} from note 1; real pieces that"
-    assert whose in line and f"share up to {real['longest']['length']}, typically" in line
+    whose = f"{len(midi.read(path))} notes, in stolen.mid; they match train/{path.name} from note 1; real music that"
+    assert whose in line and f"shares up to {real['longest']['length']}, typically" in line
     hidden = folders.rename(folders.with_name("hidden"))
     try:
         capsys.readouterr()

@@ -31,7 +31,10 @@ def test_a_wav_lies_beside_the_midi_file_and_its_renderer_is_named(sample, capfd
     assert written == path.with_suffix(".wav")
     with wave.open(str(written)) as file:
         assert file.getnframes() / file.getframerate() >= 1.0
-    said = "sound    1 WAV file, rendered by the built-in synthesiser; a sound font sounds fuller: --soundfont=FILE\n"
+    said = (
+        "sound    1 WAV file, rendered by the built-in synthesiser; a sound font sounds fuller (--soundfont=FILE, or "
+        "--config.sample.soundfont=FILE for a run)\n"
+    )
     assert capfd.readouterr().err == said
 
 
