@@ -53,7 +53,7 @@ def path_of(name: str, value: Any, expected: str) -> Path:
 
 
 def expanded(text: str) -> str:
-    """A path with ~ and ~USER replaced at its beginning; what nobody knows stays as it is.
+    """A path whose leading ~ or ~USER is replaced by that home folder; an unknown user stays as it is.
 
     A path such as ./~ becomes absolute: `Path` drops the dot, and whoever expands it next would take it for home.
     """

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 # Work that takes less than this needs no progress line.
 SOON_SECONDS = 2.0
-# Values of TERM for terminals that take nothing but lines, where rich draws no bars.
+# Values of TERM of terminals that can only print lines; rich draws no bars there.
 DUMB = ("dumb", "unknown")
 # Exit statuses for results that nobody got: the disk was full, or the reader had closed the pipe, as SIGPIPE has it.
 UNWRITTEN, UNREAD = 1, 141

@@ -258,7 +258,7 @@ sys.exit(console.end(int(sys.argv[1])))
 
 
 def _ended(shell: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """The program below a shell that gives it its streams: "$@" is the program."""
+    """Runs the program in a shell that sets up its streams; "$@" is the program."""
     command = ["bash", "-c", shell, "bash", sys.executable, "-c", RESULTS, str(status)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=BUFFERED)
 

@@ -185,7 +185,7 @@ def outside(made):
 
 
 def check_requests(made, examples):
-    """Sends so many requests, and looks at the answers and at what lies beside the studio."""
+    """Sends `examples` requests and checks the answers and the files beside the studio."""
     before = {path: content for path, content in outside(made).items() if content is not None}
     folders = set(outside(made))
 

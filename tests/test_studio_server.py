@@ -1,4 +1,4 @@
-"""The studio as a process: a whole way through it, and what must not be lost when something dies."""
+"""The studio as a process: it works from end to end, and loses nothing when a process dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way through the studio in a browser: from dropped files to a piece of one's own in a chosen key."""
+"""The studio in a browser, from dropped files to a new piece in a chosen key."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def store(kept: Path, reading: Reading, pieces: list[Notes]) -> None:
 
 
 def say_full(cache: Path, error: OSError) -> None:
-    """Says, once, that the cache has stopped taking anything: its disk is full, or it has become read-only."""
+    """Says once that the cache can no longer be written: its disk is full, or it has become read-only."""
     console.say_once("cache", f"nothing more is kept for the next start: {cannot_write(cache, error)}")
 
 

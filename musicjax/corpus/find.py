@@ -39,7 +39,7 @@ def foreign_words(count: int) -> str:
 def find(source: Path) -> Found:
     """The files of music and the archives below a folder (or the one file named).
 
-    Links are followed wherever they lead. What several of them lead to is listed once, so links in a circle end. A run
+    Follows links wherever they lead. Lists a file or folder once, however many links lead to it. A run
     of musicjax below the folder is left out, so that no model learns from its own music. A folder, or a link to a file,
     that cannot be opened is listed too, so that whoever reads it reports it.
 

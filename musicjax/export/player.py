@@ -23,7 +23,7 @@ LENGTHS = {"bars": 256, "seconds": 600}  # the most of each
 
 
 def content(model: Model) -> bytes:
-    """The page; raises UsageError unless it is a model of note events with form, whose weights fit into 16 bits."""
+    """The page. Raises UsageError unless the model is one of note events with form whose weights fit into 16 bits."""
     constants = model.encoding.constants()
     if not constants:
         raise UsageError(

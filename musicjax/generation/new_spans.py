@@ -36,7 +36,7 @@ def _after(given: Notes, piece: Notes) -> Spans:
 
 
 def _of_bars(given: Notes, lines: np.ndarray, is_new: np.ndarray) -> Spans:
-    """The runs of new bars, bool [B], between bar lines, beats, [B + 1]."""
+    """(begin, end) in seconds of each run of new bars: bool [B], with bar lines in beats, [B + 1]."""
     seconds = splice.seconds_at(np.maximum(lines, 0.0), given.tempos).tolist()
     runs = [(new, list(run)) for new, run in itertools.groupby(range(len(is_new)), key=lambda bar: bool(is_new[bar]))]
     return tuple((seconds[run[0]], seconds[run[-1] + 1]) for new, run in runs if new)

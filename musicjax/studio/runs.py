@@ -31,7 +31,7 @@ LOG_BYTES, LOG_LINES = 2**14, 40
 MOST_RUNS = 500
 STOPPED = re.compile(r"musicjax: stopped by SIG\w+")
 COMPLAINT = "musicjax: "
-# Labels of the console's lines that come before the first epoch, once the data are read.
+# Labels of the console lines between reading the data and the first epoch.
 AFTER_READING = ("trial", "auto", "events", "model", "compile", "train")
 
 
