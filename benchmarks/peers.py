@@ -40,8 +40,12 @@ PEERS = (
     "torch-bfloat16_graph",
     "flax-float32",
     "flax-bfloat16",
+    "flax-float32_epoch",
+    "flax-bfloat16_epoch",
     "dropin-float32",
     "dropin-bfloat16",
+    "dropin-float32_epoch",
+    "dropin-bfloat16_epoch",
     "roof-float32",
     "roof-bfloat16",
 )
@@ -105,16 +109,21 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
     return check, train
 
 
-def flax(data: dict[str, np.ndarray], batch: int, precision: str, is_ours: bool = False) -> Peer:
-    """Flax's nn.RNN(OptimizedLSTMCell), or musicjax.LSTM in its place, trained by one jitted function a step."""
+def flax(data: dict[str, np.ndarray], batch: int, variant: str, is_ours: bool = False) -> Peer:
+    """Flax's nn.RNN(OptimizedLSTMCell), or musicjax.LSTM in its place; PRECISION or PRECISION_epoch.
+
+    PRECISION calls one jitted function a step, PRECISION_epoch one an epoch.
+    """
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
     import optax
+    from jax import lax
 
     from musicjax.model import rnn
 
     units, columns = data["recurrent_kernel"].shape[0], data["y"].shape[1]
+    precision, _, form = variant.partition("_")
     kind = jnp.dtype(precision)
 
     class Net(nn.Module):
@@ -150,7 +159,17 @@ def flax(data: dict[str, np.ndarray], batch: int, precision: str, is_ours: bool 
         updates, opt_state = chain.update(gradients, state[1], state[0])
         return optax.apply_updates(state[0], updates), opt_state
 
-    compiled = jax.jit(step, donate_argnums=0)
+    def epoch(state: Any, x: jax.Array, y: jax.Array, order: jax.Array, key: jax.Array) -> Any:
+        def body(state: Any, number: jax.Array) -> tuple[Any, None]:
+            chosen = lax.dynamic_slice(order, (number * batch,), (batch,))
+            return step(state, x[chosen], y[chosen], jax.random.fold_in(key, number)), None
+
+        whole = len(order) // batch
+        state, _ = lax.scan(body, state, jnp.arange(whole))
+        rest = order[whole * batch :]
+        return step(state, x[rest], y[rest], jax.random.fold_in(key, whole)) if len(rest) else state
+
+    compiled = jax.jit(epoch if form else step, donate_argnums=0)
 
     def check() -> tuple[float, float]:
         value, gradients = jax.jit(jax.value_and_grad(loss), static_argnums=3)(params, x[:batch], y[:batch], None)
@@ -159,9 +178,12 @@ def flax(data: dict[str, np.ndarray], batch: int, precision: str, is_ours: bool 
     def train() -> None:
         nonlocal state
         order = np.random.default_rng(0).permutation(len(x))
-        for number, start in enumerate(range(0, len(x), batch)):
-            chosen = order[start : start + batch]
-            state = compiled(state, x[chosen], y[chosen], jax.random.key(number))
+        if form:
+            state = compiled(state, x, y, order, jax.random.key(0))
+        else:
+            for number, start in enumerate(range(0, len(x), batch)):
+                chosen = order[start : start + batch]
+                state = compiled(state, x[chosen], y[chosen], jax.random.key(number))
         jax.block_until_ready(state)
 
     return check, train
