@@ -218,6 +218,15 @@ def test_a_loop_plays_the_marked_bars_again_and_again(browser, canned, address):
     shown.wait("position() > 3.5")
 
 
+def test_a_piece_without_notes_yet_cannot_be_looped(browser, canned, address):
+    canned.add("waiting", kind="new")
+    shown = opened(browser, address)
+    shown.wait("document.getElementById('stage-title').textContent == 'Piece 1'")
+    press(shown, "loop-bars")
+    assert shown.value("document.getElementById('loop').getAttribute('aria-pressed')") == "false"
+    assert shown.value("document.getElementById('anew').disabled")
+
+
 def test_two_pieces_are_compared_at_the_same_moment(browser, canned, address):
     canned.add(kind="new")
     canned.add(kind="vary", source={"output": "o1"})

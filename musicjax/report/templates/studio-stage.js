@@ -155,7 +155,7 @@ export function openStage(page, compose) {
       set(find(`do-${act}`), { "aria-pressed": String(Boolean(is)) });
     }
     const can = state.models.find((one) => one.id === find("model").value)?.can ?? {};
-    find("anew").disabled = isOpen() || !can.infill;
+    find("anew").disabled = !piece.whole || isOpen() || !can.infill;
     find("vary").disabled = isOpen() || !can.vary;
     find("continue").disabled = isOpen() || !can.continue;
     const others = state.outputs.filter((one) => one.id !== output.id && one.status === "done" && !one.discarded);
@@ -169,7 +169,11 @@ export function openStage(page, compose) {
     describe();
   }
 
-  pieces.hear((changed) => { if (changed === piece) show(); });
+  pieces.hear((changed) => {
+    if (changed !== piece) return;
+    show();
+    if (state) update(state);
+  });
   transport.hear((what) => {
     if (!piece || transport.present() !== piece) return what !== "moved" && renameTools();
     roll.move(transport.position(), transport.playing());

@@ -6,7 +6,7 @@
 import { clock, instrument } from "./studio-words.js";
 import { find, set, write } from "./studio-dom.js";
 
-const MARGIN_SECONDS = 0.06;
+const MARGIN_SECONDS = 0.06, LATE_SECONDS = 1, LEAST_LOOP_SECONDS = 0.1;
 const aheadSeconds = () => (document.hidden ? 1.5 : 0.4); // a hidden page's timer fires once a second
 const hearers = new Set();
 let piece = null, place = 0, loop = null, bus = null, timer = 0, waiting = false;
@@ -41,7 +41,7 @@ function schedule() {
       const at = stretch.at + onset - stretch.from;
       if (at >= until || onset >= stretch.to) break;
       const into = Math.max(stretch.from - onset, 0), held = Math.min(duration, stretch.to - onset) - into;
-      if (into > 0 && held <= 0.05) continue;
+      if ((into > 0 && held <= 0.05) || Math.max(at, stretch.at) < now - LATE_SECONDS) continue; // after a stall
       sound.strike(bus, pitch, program, velocity, Math.max(at, sound.now()), held, into);
     }
     if (ends > until) return;
@@ -118,10 +118,10 @@ export function seek(seconds) {
   tell("moved");
 }
 
-// A stretch of the piece, [from, to] in seconds, that is played over and over; null: none.
+// A stretch of the piece, [from, to] in seconds, that is played over and over; null, or one that is too short: none.
 export function setLoop(range) {
   const again = bus !== null, at = position();
-  loop = range;
+  loop = range && range[1] - range[0] >= LEAST_LOOP_SECONDS ? range : null;
   halt(at);
   if (again) play();
   set(find("loop"), { "aria-pressed": String(loop !== null) });
