@@ -84,7 +84,7 @@ class Canned:
 
     def tell(self, event: str = "state", values: Any = None) -> None:
         """Sends an event to every page."""
-        for loop, queue in self._pages:
+        for loop, queue in list(self._pages):  # which the server's thread changes
             loop.call_soon_threadsafe(queue.put_nowait, (event, self.state() if values is None else values))
 
     def add(self, status: str = "done", **asked: Any) -> str:
