@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import musicjax
 from musicjax.studio import app, library, reader, runs, session, upload
 from musicjax.studio import studio as studio_lib
-from musicjax.studio.house import House
 from musicjax.studio.studio import Studio
+from musicjax.studio.workspace import Workspace
 from tests import tiny_events
 from tests.studio_client import client_of
 
@@ -38,7 +38,7 @@ def studio(tmp_path_factory):
     (place / "runs" / "other" / "metrics.jsonl").write_text('{"split": "valid", "epoch": 1, "loss": 1.0}\n')
     with pytest.MonkeyPatch.context() as patched:
         # No process is started, since a request may ask for any of them.
-        patched.setattr(House, "begin", lambda self, work: work.close())
+        patched.setattr(Workspace, "begin", lambda self, work: work.close())
         patched.setattr(runs, "start", lambda *_: Ended())
         patched.setattr(studio_lib, "ANSWER_S", 0.01)
         made = Studio(place / "runs")
@@ -49,10 +49,10 @@ def studio(tmp_path_factory):
             made.library.upload(one).end(path, f"{number}.mid")
         made.library.end_upload(one)
         assert reader.main(made.library.source(one), made.library.folder(one)) == 0
-        made.house.session.data[one] |= library._found(made.library.folder(one), "")
+        made.workspace.session.data[one] |= library._found(made.library.folder(one), "")
         for seed in range(2):
             output = session.new_output("new", "builtin", seed, source=None)
-            made.house.session.outputs[output["id"]] = output
+            made.workspace.session.outputs[output["id"]] = output
             musicjax.write_midi(tiny_events.pieces()[0], made.outputs.midi_path(output))
             made.outputs.midi_path(output).with_suffix(".json").write_text(json.dumps({"seconds": 1.0}))
             output["status"] = ("done", "waiting")[seed]
@@ -63,7 +63,7 @@ def studio(tmp_path_factory):
 
 def ids(made):
     """What a client may name."""
-    return [*made.house.session.data, *made.house.session.outputs, *made.trainings.states, "builtin"]
+    return [*made.workspace.session.data, *made.workspace.session.outputs, *made.trainings.states, "builtin"]
 
 
 ODD = st.sampled_from(
@@ -176,11 +176,11 @@ def requests(draw, known):
 
 def outside(made):
     """All files beside the studio's own, with their contents."""
-    place = made.house.root.parent
+    place = made.workspace.root.parent
     return {
         path.relative_to(place): path.read_bytes() if path.is_file() else None
         for path in place.rglob("*")
-        if made.house.folder not in (path, *path.parents)
+        if made.workspace.folder not in (path, *path.parents)
     }
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicjax import files
-from musicjax.studio import house, session
-from musicjax.studio.house import House
+from musicjax.studio import session, workspace
 from musicjax.studio.session import Session
+from musicjax.studio.workspace import Workspace
 
 
 def with_outputs(count):
@@ -61,7 +61,7 @@ def test_a_session_that_cannot_be_read_is_set_aside_and_not_lost(tmp_path, capsy
 
 
 def test_a_full_disk_leaves_the_older_session_and_a_sentence_and_the_next_change_keeps_all(tmp_path, monkeypatch):
-    studio = House(tmp_path)
+    studio = Workspace(tmp_path)
     studio.session.runs["a"] = {"folder": "a"}
     studio.keep()
 
@@ -79,5 +79,5 @@ def test_a_full_disk_leaves_the_older_session_and_a_sentence_and_the_next_change
 
 
 def test_what_cannot_be_written_is_a_sentence():
-    assert "is full" in house.cannot_keep(OSError(errno.ENOSPC, "No space left"))
-    assert house.cannot_keep(OSError(errno.EACCES, "Permission denied")).endswith("Permission denied.")
+    assert "is full" in workspace.cannot_keep(OSError(errno.ENOSPC, "No space left"))
+    assert workspace.cannot_keep(OSError(errno.EACCES, "Permission denied")).endswith("Permission denied.")

@@ -18,10 +18,10 @@ from starlette.routing import Route
 from musicjax import arguments, files, zip_archive
 from musicjax.errors import RunError, UsageError
 from musicjax.report import page, studio_page
-from musicjax.studio import access, house, library, piece, session, upload
+from musicjax.studio import access, library, piece, session, upload, workspace
 from musicjax.studio.access import TooLarge
-from musicjax.studio.house import Missing, cannot_keep
 from musicjax.studio.studio import Studio
+from musicjax.studio.workspace import Missing, cannot_keep
 
 STATIC = {"css": "text/css", "js": "text/javascript"}
 LEAST_MINUTES, MOST_MINUTES = 1, 600
@@ -144,7 +144,7 @@ async def _state(studio: Studio, request: Request) -> Any:
 
 
 async def _events(studio: Studio, request: Request) -> Response:
-    return StreamingResponse(studio.house.events(), media_type="text/event-stream")
+    return StreamingResponse(studio.workspace.events(), media_type="text/event-stream")
 
 
 async def _new_upload(studio: Studio, request: Request) -> Any:
@@ -215,7 +215,7 @@ async def _run(studio: Studio, request: Request) -> Any:
 
 async def _act(studio: Studio, request: Request) -> Any:
     acts = {"pause": studio.trainings.pause, "continue": studio.trainings.go_on, "stop": studio.trainings.stop}
-    house.entry(acts, request.path_params["act"], NO_ADDRESS)(request.path_params["run"])
+    workspace.entry(acts, request.path_params["act"], NO_ADDRESS)(request.path_params["run"])
     return {}
 
 
@@ -269,7 +269,7 @@ async def _mark(studio: Studio, request: Request) -> Any:
     if mark == "cancel":
         studio.outputs.cancel(output)
     else:
-        house.entry(session.MARK_OF, mark, NO_ADDRESS)
+        workspace.entry(session.MARK_OF, mark, NO_ADDRESS)
         studio.outputs.mark(output, mark)
     return {}
 

@@ -170,7 +170,7 @@ def _source(source: dict[str, Any], path: Path) -> None:
     generate.write_file(notes, path, splice.ticks_per_beat(notes))
 
 
-def _listen(stream: IO[str], requests: queue.Queue, cancelled: set[str]) -> None:
+def _take_requests(stream: IO[str], requests: queue.Queue, cancelled: set[str]) -> None:
     """Takes requests as they come, so that one can be cancelled while it is composed."""
     for line in stream:
         wanted = json.loads(line)
@@ -192,7 +192,7 @@ def main() -> None:
 
     requests: queue.Queue = queue.Queue()
     cancelled: set[str] = set()
-    threading.Thread(target=_listen, args=(sys.stdin, requests, cancelled), daemon=True).start()
+    threading.Thread(target=_take_requests, args=(sys.stdin, requests, cancelled), daemon=True).start()
     models = Models()
     while True:
         wanted = requests.get()
@@ -207,6 +207,7 @@ def main() -> None:
             else:
                 tell(compose(model, wanted, tell, lambda: wanted["id"] in cancelled))  # noqa: B023
         except Cancelled:
+            cancelled.discard(wanted["id"])
             tell({"told": "cancelled", "id": wanted["id"]})
         except (UsageError, RunError, OSError, EOFError) as error:
             tell({"told": "model" if is_model else "failed", "id": wanted["id"], "error": sentence(error)})

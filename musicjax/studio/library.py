@@ -12,8 +12,8 @@ from musicjax import files
 from musicjax.corpus import datasets
 from musicjax.errors import UsageError
 from musicjax.studio import processes, runs, session, upload
-from musicjax.studio.house import House, Missing, entry
 from musicjax.studio.upload import Upload
+from musicjax.studio.workspace import Missing, Workspace, entry
 
 # What is known by name, and a sentence about it.
 KNOWN = {"builtin": "Short pieces that musicjax composes itself; nothing is downloaded."}
@@ -29,19 +29,19 @@ NO_DATA = "There is no such data set."
 class Library:
     """The data sets of a studio, in session.data by their ids."""
 
-    def __init__(self, house: House) -> None:
-        self._house, self._data = house, house.session.data
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._data = workspace, workspace.session.data
         self._uploads: dict[str, Upload] = {}
 
     def go_on(self) -> None:
         """Reads again what was being read when the last studio ended."""
         for one, data in self._data.items():
             if data["status"] == "reading":
-                self._house.begin(self._read(one))
+                self._workspace.begin(self._read(one))
 
     def folder(self, one: str) -> Path:
         """Where a data set lies."""
-        return self._house.folder / "uploads" / one
+        return self._workspace.folder / "uploads" / one
 
     def source(self, one: str) -> str:
         """What `musicjax train --data` is given: a name, or the folder of uploaded files."""
@@ -69,7 +69,7 @@ class Library:
         }
         if source:
             self.end_upload(one)
-        self._house.keep()
+        self._workspace.keep()
         return one
 
     def upload(self, one: str) -> Upload:
@@ -85,8 +85,8 @@ class Library:
         self.upload(one)
         del self._uploads[one]
         self._data[one]["status"] = "reading"
-        self._house.begin(self._read(one))
-        self._house.keep()
+        self._workspace.begin(self._read(one))
+        self._workspace.keep()
 
     def of(self, one: object) -> dict[str, Any]:
         """A data set; raises Missing."""
@@ -114,7 +114,7 @@ class Library:
         self.of(one)
         del self._data[one]
         self._uploads.pop(one, None)
-        self._house.keep()
+        self._workspace.keep()
         with contextlib.suppress(OSError):
             files.remove(self.folder(one))
 
@@ -135,7 +135,7 @@ class Library:
                 last = line.decode("utf-8", "replace").strip()
                 if one in self._data:
                     self._data[one]["message"] = last
-                    self._house.changed()
+                    self._workspace.changed()
             status = await process.wait()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
@@ -144,7 +144,7 @@ class Library:
         if one in self._data:  # it has not been removed meanwhile
             said = "" if status == 0 else last.removeprefix(runs.COMPLAINT) or "The reading process died."
             self._data[one] |= _found(folder, said)
-            self._house.keep()
+            self._workspace.keep()
 
 
 def _report(folder: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from musicjax.errors import UsageError
 from musicjax.studio import order, session
-from musicjax.studio.house import House, Missing, entry
 from musicjax.studio.library import Library
-from musicjax.studio.partner import Partner
 from musicjax.studio.trainings import Trainings
+from musicjax.studio.worker import Worker
+from musicjax.studio.workspace import Missing, Workspace, entry
 
 BUILTIN = "builtin"
 SAMPLE = "sample"  # the kind of output that a training gets every few epochs
@@ -31,12 +31,12 @@ class Outputs:
         composer_is: starting, ready or restarting.
     """
 
-    def __init__(self, house: House, library: Library, trainings: Trainings) -> None:
-        self._house, self._library, self._trainings = house, library, trainings
-        self._outputs = house.session.outputs
+    def __init__(self, workspace: Workspace, library: Library, trainings: Trainings) -> None:
+        self._workspace, self._library, self._trainings = workspace, library, trainings
+        self._outputs = workspace.session.outputs
         self.models: dict[str, dict[str, Any]] = {}
         self.composer_is = "starting"
-        self.composer = Partner("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
+        self.composer = Worker("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
         self._asked_models: dict[str, tuple[float, int]] = {}
         self._now = ""  # the output that is being composed
         self._deaths: dict[str, int] = {}
@@ -61,10 +61,16 @@ class Outputs:
             raise UsageError("source: expected the piece to begin with.")
         order.require(options, kind, given or ("source.mid" if source else ""))
         made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
-        session.remember_new(self._house.session, made)
-        self._house.keep()
+        session.remember_new(self._workspace.session, made)
+        self._workspace.keep()
+        self._put_off_sample()
         self.compose_next()
         return made
+
+    def _put_off_sample(self) -> None:
+        """Cancels a sample that is being composed, since a person waits; the run asks for another one later."""
+        if self._now and self._outputs[self._now]["kind"] == SAMPLE:
+            self.composer.ask(do="cancel", id=self._now)
 
     def _source(self, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """(what the composer makes a MIDI file of, or None; else the file or melody itself, or empty)."""
@@ -138,7 +144,7 @@ class Outputs:
 
     def midi_path(self, output: dict[str, Any]) -> Path:
         """Where the MIDI file of an output lies."""
-        return self._house.folder / "outputs" / f"{output['id']}.mid"
+        return self._workspace.folder / "outputs" / f"{output['id']}.mid"
 
     def of(self, one: object) -> dict[str, Any]:
         """An output; raises Missing."""
@@ -159,8 +165,8 @@ class Outputs:
         """Keeps or discards an output or makes it a favourite, or takes that back; raises Missing."""
         output, mark = self.of(one), session.MARK_OF[what]
         others = {other: False for other in ("kept", "discarded") if other != mark and mark != "favourite"}
-        session.remember(self._house.session, one, {**others, mark: not output[mark]})
-        self._house.keep()
+        session.remember(self._workspace.session, one, {**others, mark: not output[mark]})
+        self._workspace.keep()
 
     def cancel(self, one: str) -> None:
         """Nobody wants an output any more; raises Missing or UsageError."""
@@ -169,15 +175,15 @@ class Outputs:
             self.composer.ask(do="cancel", id=one)
         elif output["status"] == "waiting":
             output["status"] = "cancelled"
-            self._house.keep()
+            self._workspace.keep()
         else:
             raise UsageError(f"This output is {output['status']}: there is nothing to cancel.")
 
     def undo(self) -> None:
         """Takes the last step back; raises UsageError if there is none."""
-        if not session.undo(self._house.session):
+        if not session.undo(self._workspace.session):
             raise UsageError("There is nothing to undo.")
-        self._house.keep()
+        self._workspace.keep()
 
     # The composing process.
 
@@ -212,7 +218,7 @@ class Outputs:
             self._now, output["status"] = output["id"], "composing"
             wanted = {name: output[name] for name in ("id", "options", "source")}
             self.composer.ask(do="compose", workdir=workdir, path=str(self.midi_path(output)), **wanted)
-            self._house.changed()
+            self._workspace.changed()
             return
 
     def _on_start(self) -> None:
@@ -228,29 +234,31 @@ class Outputs:
 
     def _on_model(self, answer: dict[str, Any]) -> None:
         if self.composer_is != "ready":
-            self.composer_is, self._house.message = "ready", ""
+            self.composer_is, self._workspace.message = "ready", ""
         one = answer["id"]
         name = "the built-in model" if one == BUILTIN else self._trainings.states.get(one, {}).get("name", one)
         nothing = {"keys": False, "meters": [], "instruments": [], "can": {}}
         self.models[one] = {"name": name, **nothing, **{key: answer[key] for key in answer if key != "told"}}
-        self._house.changed()
+        self._workspace.changed()
         self.compose_next()
 
     def _on_part(self, answer: dict[str, Any]) -> None:
         one, part = answer["id"], {name: answer[name] for name in ("from", "notes", "seconds", "bars")}
         before = self._parts.get(one, NOTHING)["notes"][: answer["from"]]
         self._parts[one] = {"notes": before + answer["notes"], "seconds": part["seconds"], "bars": part["bars"]}
-        self._house.tell("notes", json.dumps({"output": one, **part}))
+        self._workspace.tell("notes", json.dumps({"output": one, **part}))
 
     def _on_end(self, answer: dict[str, Any]) -> None:
         """An output is done, failed or cancelled."""
         one, self._now = answer["id"], ""
         self._parts.pop(one, None)
-        if one in self._outputs:
+        if answer["told"] == "cancelled" and self._outputs.get(one, {}).get("kind") == SAMPLE:
+            del self._outputs[one]
+        elif one in self._outputs:
             told = {"error": answer.get("error", ""), "seconds": answer.get("seconds", 0.0), "bars": answer.get("bars")}
             # Its source is a file now.
             self._outputs[one] |= {"status": answer["told"], "source": None, **told}
-        self._house.keep()
+        self._workspace.keep()
         self.compose_next()
 
     def _on_death(self) -> None:
@@ -263,8 +271,8 @@ class Outputs:
             gives_up = self._deaths[one] >= MOST_TRIES
             self._outputs[one]["status"] = "failed" if gives_up else "waiting"
             self._outputs[one]["error"] = "The composing process died at it twice." if gives_up else ""
-        self._house.message = "The composing process died; another one is starting."
-        self._house.changed()
+        self._workspace.message = "The composing process died; another one is starting."
+        self._workspace.changed()
 
 
 def _changed(path: Path) -> float:

@@ -44,8 +44,8 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
         from musicjax.studio import access, app
     except ModuleNotFoundError as error:
         raise UsageError(INSTALL) from error
-    from musicjax.studio.house import FOLDER
     from musicjax.studio.studio import Studio
+    from musicjax.studio.workspace import FOLDER
 
     token = secrets.token_urlsafe(24)
     folder = root / FOLDER
@@ -73,7 +73,7 @@ def _run(studio: Studio, application: Access, listening: socket.socket) -> None:
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            studio.house.close_pages()  # they would not end by themselves
+            studio.workspace.close_pages()  # they would not end by themselves
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from musicjax.errors import RunError, UsageError
-from musicjax.studio.house import House
 from musicjax.studio.library import Library
 from musicjax.studio.outputs import BUILTIN, Outputs
-from musicjax.studio.partner import Partner
 from musicjax.studio.trainings import LIVE, Trainings
+from musicjax.studio.worker import Worker
+from musicjax.studio.workspace import Workspace
 from musicjax.version import __version__
 
 LOOK_S = 1.0  # between two looks at what runs have written
@@ -26,26 +26,27 @@ class Studio:
     """A studio on the folder of its runs; `live` keeps it going."""
 
     def __init__(self, root: Path) -> None:
-        self.house = House(root)
-        self.library = Library(self.house)
-        self.trainings = Trainings(self.house, self.library)
-        self.outputs = Outputs(self.house, self.library, self.trainings)
-        self.house.state = self.state
-        self._listener = Partner("musicjax.studio.listener", lambda: None, self._on_heard, self._on_listener_gone)
+        self.workspace = Workspace(root)
+        self.library = Library(self.workspace)
+        self.trainings = Trainings(self.workspace, self.library)
+        self.outputs = Outputs(self.workspace, self.library, self.trainings)
+        self.workspace.state = self.state
+        program = "musicjax.studio.copies_and_sound"
+        self._copies_and_sound = Worker(program, lambda: None, self._on_answer, self._on_death)
         self._answers: dict[tuple[str, str], asyncio.Future] = {}
-        self._listens = False
+        self._has_begun = False
 
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
         """Keeps the studio going; at the end nothing of it runs but trainings."""
         self.trainings.look()
-        for work in (self.outputs.composer.run(), self._look(), self.house.send_states()):
-            self.house.begin(work)
+        for work in (self.outputs.composer.run(), self._look(), self.workspace.send_states()):
+            self.workspace.begin(work)
         self.library.go_on()
         try:
             yield
         finally:
-            await self.house.end()
+            await self.workspace.end()
 
     async def _look(self) -> None:
         while True:
@@ -59,8 +60,8 @@ class Studio:
 
     def state(self) -> dict[str, Any]:
         """The whole state that pages see, as JSON values."""
-        free = shutil.disk_usage(self.house.folder).free // DISK_STEP_BYTES * DISK_STEP_BYTES
-        trail = self.house.session.trail
+        free = shutil.disk_usage(self.workspace.folder).free // DISK_STEP_BYTES * DISK_STEP_BYTES
+        trail = self.workspace.session.trail
         return {
             "runs": [self._shown(run) for run in self.trainings.states.values()],
             "data": self.library.shown(),
@@ -70,7 +71,7 @@ class Studio:
             "disk_free_bytes": free,
             "version": __version__,
             "composer": self.outputs.composer_is,
-            "message": self.house.message,
+            "message": self.workspace.message,
         }
 
     def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
@@ -83,37 +84,37 @@ class Studio:
         return {**self._shown(self.trainings.of(one)), **self.trainings.curve(one)}
 
     async def answer(self, do: str, output: dict[str, Any]) -> dict[str, Any]:
-        """What the listening process, started when it is first needed, says of an output.
+        """The copies or the sound of an output, from a process that starts when it is first needed.
 
         Raises:
-            UsageError, RunError, Missing: there is nothing to listen to, or no answer.
+            UsageError, RunError, Missing: the output is not composed, or there is no answer.
         """
         if output["status"] != "done":
             raise UsageError("That output is not composed yet.")
         model = output["model"]
         workdir = "" if model == BUILTIN else str(self.trainings.workdir(model))
-        if not self._listens:
-            self._listens = True
-            self.house.begin(self._listener.run())
+        if not self._has_begun:
+            self._has_begun = True
+            self.workspace.begin(self._copies_and_sound.run())
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._listener.started.wait()
+                await self._copies_and_sound.started.wait()
                 waiting = self._answers.get((do, output["id"]))
                 if waiting is None:
                     waiting = self._answers[do, output["id"]] = asyncio.get_running_loop().create_future()
                     path = str(self.outputs.midi_path(output))
-                    self._listener.ask(do=do, id=output["id"], workdir=workdir, path=path)
+                    self._copies_and_sound.ask(do=do, id=output["id"], workdir=workdir, path=path)
                 return await asyncio.shield(waiting)
         except TimeoutError as error:
             raise RunError("This takes too long: try again later.") from error
 
-    def _on_heard(self, answer: dict[str, Any]) -> None:
+    def _on_answer(self, answer: dict[str, Any]) -> None:
         waiting = self._answers.pop((answer["told"], answer["id"]), None)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _on_listener_gone(self) -> None:
+    def _on_death(self) -> None:
         for waiting in self._answers.values():
             if not waiting.done():
-                waiting.set_exception(RunError("The process that listens died; try again."))
+                waiting.set_exception(RunError("The process that finds copies and makes sound died; try again."))
         self._answers.clear()

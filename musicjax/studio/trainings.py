@@ -9,9 +9,9 @@ from typing import Any
 
 from musicjax.errors import UsageError
 from musicjax.studio import runs
-from musicjax.studio.house import House, entry
 from musicjax.studio.library import Library
 from musicjax.studio.runs import Curve
+from musicjax.studio.workspace import Workspace, entry
 
 NO_RUN = "There is no such run."
 LIVE = ("starting", "reading", "training")
@@ -24,8 +24,8 @@ class Trainings:
         states: of each run, by id, as `look` found them last.
     """
 
-    def __init__(self, house: House, library: Library) -> None:
-        self._house, self._library, self._records = house, library, house.session.runs
+    def __init__(self, workspace: Workspace, library: Library) -> None:
+        self._workspace, self._library, self._records = workspace, library, workspace.session.runs
         self.states: dict[str, dict[str, Any]] = {}
         self._processes: dict[str, Popen] = {}
         self._curves: dict[str, Curve] = {}
@@ -39,22 +39,22 @@ class Trainings:
             states[one] = runs.state(one, workdir, curve, record, self._log(one), process)
         if states != self.states:
             self.states = states
-            self._house.changed()
+            self._workspace.changed()
 
     def _folders(self) -> dict[str, Path]:
-        found = runs.folders(self._house.root)
+        found = runs.folders(self._workspace.root)
         for one, record in self._records.items():
-            found.setdefault(one, self._house.root / record["folder"])
+            found.setdefault(one, self._workspace.root / record["folder"])
         return found
 
     def workdir(self, one: str) -> Path:
         """The folder of a run; raises Missing."""
         if one in self._records:
-            return self._house.root / self._records[one]["folder"]
-        return entry(runs.folders(self._house.root), one, NO_RUN)
+            return self._workspace.root / self._records[one]["folder"]
+        return entry(runs.folders(self._workspace.root), one, NO_RUN)
 
     def _log(self, one: str) -> Path:
-        return self._house.folder / "logs" / f"{one}.log"
+        return self._workspace.folder / "logs" / f"{one}.log"
 
     def of(self, one: object) -> dict[str, Any]:
         """The state of a run; raises Missing."""
@@ -78,9 +78,9 @@ class Trainings:
         """Starts a training; raises Missing, UsageError or RunError."""
         if self._library.of(data)["status"] != "ready":
             raise UsageError("This data set cannot be trained on: wait until it has been read, or see its report.")
-        folder = runs.new_name(self._house.root, name or self._library.of(data)["name"])
+        folder = runs.new_name(self._workspace.root, name or self._library.of(data)["name"])
         one = runs.id_of(folder)
-        (self._house.root / folder).mkdir()
+        (self._workspace.root / folder).mkdir()
         self._records[one] = {
             "folder": folder,
             "name": name or folder,
@@ -89,7 +89,7 @@ class Trainings:
             "began": time.time(),
             "stopped": False,
         }
-        self._house.keep()
+        self._workspace.keep()
         self._begin(one)
         return one
 
@@ -115,7 +115,7 @@ class Trainings:
             raise UsageError("This run is training already.")
         if one in self._records:
             self._records[one] |= {"stopped": False, "began": time.time()}
-            self._house.keep()
+            self._workspace.keep()
         elif not state["has_model"]:
             raise UsageError("This run has no checkpoint yet: continue it on the command line that started it.")
         self._begin(one)
@@ -127,7 +127,7 @@ class Trainings:
             raise UsageError(f"This run is not training: it is {status}.")
         if one in self._records:
             self._records[one]["stopped"] = True
-            self._house.keep()
+            self._workspace.keep()
         if status in LIVE:
             runs.interrupt(self.workdir(one), self._processes.get(one))
         self.look()

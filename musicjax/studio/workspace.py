@@ -1,4 +1,4 @@
-"""What all parts of the studio share: its folders, its session, what goes on by itself, and the pages that watch.
+"""What all parts of the studio share: its folders, its session, its tasks in the background, and its open pages.
 
 All of the server runs in one thread, so that nothing needs a lock.
 """
@@ -24,8 +24,8 @@ class Missing(Exception):
     """What a page asks for is not there; the text says so."""
 
 
-class House:
-    """The folders, session, tasks and pages of a studio on the folder of its runs.
+class Workspace:
+    """The folders, session, background tasks and open pages of a studio on the folder of its runs.
 
     Attributes:
         message: a sentence for the page; may be empty.

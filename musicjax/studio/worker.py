@@ -1,4 +1,4 @@
-"""A process that answers in lines of JSON, seen from the server: asked, heard, and started anew when it dies."""
+"""A process that answers requests in lines of JSON, and is started anew when it dies."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_LINE_BYTES = 2**27
 PAUSES_S = (0.0, 1.0, 5.0, 30.0)
 
 
-class Partner:
-    """One such process.
+class Worker:
+    """One such process, as the server sees it.
 
     Args:
         module: what it runs.

@@ -1,4 +1,4 @@
-"""The listening process: what an output shares with the music that its model was trained on, and sound files.
+"""The process that finds what an output shares with the music that its model was trained on, and makes sound files.
 
 Requests and answers are lines of JSON, as those of `composer`:
 
