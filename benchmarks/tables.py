@@ -295,7 +295,7 @@ MACHINES = {"amd-epyc-avx512_bf16": "AMD EPYC, AVX-512 bfloat16", "xeon-amx": "I
 SPEED = {
     "training: PyTorch `nn.LSTM`": ("train", "vs_best_torch"),
     "training: Keras": ("train", "vs_best_keras"),
-    "training: Flax `nn.RNN`": ("train", "vs_flax"),
+    "training: Flax `nn.RNN`": ("train-dropin", "vs_flax"),  # where Flax compiles a whole epoch, too
     "training in float32: PyTorch in float32": ("train", "float32_vs_torch_float32"),
     "sampling 1 output: the best of all three": ("sample", "vs_best_peer"),
     "sampling 64 outputs: the best of all three": ("sample", "many_vs_best_peer"),
