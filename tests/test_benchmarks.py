@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as everything
 from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables, train
 from musicjax.errors import UsageError
 from musicjax.version import __version__
@@ -78,6 +79,25 @@ def test_a_benchmark_prints_help(command, monkeypatch, capsys):
         importlib.import_module(f"benchmarks.{command}").main()
     assert ended.value.code == 0
     assert f"python -m benchmarks.{command}" in capsys.readouterr().out
+
+
+def test_all_run_in_order_and_one_that_fails_stops_no_other(monkeypatch, capsys):
+    ran = []
+
+    def run(command, check):
+        ran.append(command[2:])
+        return types.SimpleNamespace(returncode=int(command[2] == "benchmarks.train"))
+
+    monkeypatch.setattr(everything.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only=train,start", "--save"])
+    with pytest.raises(SystemExit, match=r"told above: train$"):
+        everything.main()
+    assert ran == [["benchmarks.train", "--save"], ["benchmarks.start", "--save"]]
+    assert capsys.readouterr().err.startswith("1 of 2  train, 0:00 so far\n2 of 2  start")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only=trian"])
+    with pytest.raises(SystemExit, match="--only=trian: expected some of train, sample"):
+        everything.main()
+    assert set(RUNS) <= set(everything.ALL) <= set(COMMANDS)
 
 
 def test_a_benchmark_ends_with_its_json_object(clips):
