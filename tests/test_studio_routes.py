@@ -237,6 +237,12 @@ def test_whatever_a_file_is_called_it_is_kept_under_a_number(studio, name):
     assert kept == ({"00001.mid"} if answer.json()["kept"] else set())
 
 
+def test_a_long_name_is_cut_at_its_end_and_shows_no_control_characters(studio):
+    one = client_of(studio).post("/api/uploads", json={"name": "a\u202e\n\u00e9" + "b" * 10_000 + "c"}).json()["data"]
+    name = studio.library.of(one)["name"]
+    assert name.startswith("a  \u00e9bb") and name.isprintable() and len(name) == app.MOST_NAME
+
+
 def test_an_upload_has_limits_and_goes_on_after_a_restart(studio, monkeypatch):
     monkeypatch.setattr(upload, "MOST_FILES", 3)
     client = client_of(studio)

@@ -157,7 +157,7 @@ class Access:
         try:
             length = int(headers.get("content-length", 0))
         except ValueError:
-            return _told(scope, 400, "The length of what was sent is no number.")
+            return _told(scope, 400, "The Content-Length header is not a number.")
         most = most_bytes(scope["method"], scope["path"])
         return _told(scope, 413, too_large(most)) if length > most else None
 

@@ -108,7 +108,7 @@ def _error(status: int, sentence: str) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _error(status, NO_ADDRESS if status == 404 else "This address is asked otherwise.")
+    return _error(status, NO_ADDRESS if status == 404 else "This address takes no such method.")
 
 
 async def _fault(request: Request, error: Exception) -> Response:
@@ -123,9 +123,9 @@ async def _asked(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UsageError("What was sent is no JSON.") from error
+        raise UsageError("What was sent is not JSON.") from error
     if not isinstance(found, dict):
-        raise UsageError("What was sent is no JSON object.")
+        raise UsageError("What was sent is not a JSON object.")
     return found
 
 
@@ -135,7 +135,7 @@ def _text(asked: dict[str, Any], name: str) -> str:
     if found is None:
         return ""
     arguments.require(name, found, str, "a text")
-    return upload.shown_name(found)[:MOST_NAME] if found.strip() else ""
+    return upload.shown_name(found[:MOST_NAME]) if found.strip() else ""
 
 
 async def _page(studio: Studio, request: Request) -> Response:

@@ -26,12 +26,16 @@ SAID = {
     ("favourite", True): "take the star off",
     ("favourite", False): "put the star back on",
 }
-# What each entry has. PLAIN: ids and folders, which become paths.
+# The fields of each entry and their kinds. PLAIN: ids and folders, which become paths.
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-DATA = dict.fromkeys(("name", "source", "status", "message"), str)
+DATA: dict[str, Any] = dict.fromkeys(("name", "source", "status", "message"), str)
 DATA |= dict.fromkeys(("kept", "recovered", "skipped", "pieces"), int)
-RUNS = dict.fromkeys(("folder", "name", "data"), str) | {"minutes": int | float, "began": int | float, "stopped": bool}
-OUTPUTS = dict.fromkeys(("id", "kind", "model", "status", "command", "error"), str)
+RUNS: dict[str, Any] = dict.fromkeys(("folder", "name", "data"), str) | {
+    "minutes": int | float,
+    "began": int | float,
+    "stopped": bool,
+}
+OUTPUTS: dict[str, Any] = dict.fromkeys(("id", "kind", "model", "status", "command", "error"), str)
 OUTPUTS |= {"seed": int, "options": dict, "source": dict | None, "seconds": int | float, "bars": int | None}
 OUTPUTS |= {"asked": dict, **dict.fromkeys(MARK_OF.values(), bool)}
 
