@@ -196,6 +196,7 @@ def test_a_run_that_holds_its_lock_trains_and_is_interrupted_by_its_number(tmp_p
         "",
         "process 1\n",
         "process 999999999999 on {here}\n",
+        "process " + "9" * 5000 + " on {here}\n",
         "process {own} on elsewhere\n",
         "process {own} on {here}\n",
     ],
