@@ -23,6 +23,7 @@ class Server:
     """`musicjax studio` on a folder, and a client that has its cookie."""
 
     def __init__(self, root: Path, *flags: str) -> None:
+        self.root = root
         self.process = subprocess.Popen(
             [sys.executable, "-m", "musicjax.main", "studio", f"--workdir={root}", *flags],
             stdout=subprocess.PIPE,

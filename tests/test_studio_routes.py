@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import string
 
@@ -236,6 +237,12 @@ def test_whatever_a_file_is_called_it_is_kept_under_a_number(studio, name):
     assert kept == ({"00001.mid"} if answer.json()["kept"] else set())
 
 
+def test_a_long_name_is_cut_at_its_end_and_shows_no_control_characters(studio):
+    one = client_of(studio).post("/api/uploads", json={"name": "a\u202e\n\u00e9" + "b" * 10_000 + "c"}).json()["data"]
+    name = studio.library.of(one)["name"]
+    assert name.startswith("a  \u00e9bb") and name.isprintable() and len(name) == app.MOST_NAME
+
+
 def test_an_upload_has_limits_and_goes_on_after_a_restart(studio, monkeypatch):
     monkeypatch.setattr(upload, "MOST_FILES", 3)
     client = client_of(studio)
@@ -262,6 +269,98 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_of_a_file(studio, monkeypa
     answer = client.put(f"/api/uploads/{one}/files?name=a.mid", content=b"MThd")
     assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True)
     assert client.get(f"/api/runs/{next(iter(studio.trainings.states))}").status_code == 507
+
+
+NOT_NUMBERS = ["NaN", "1e999", '"\\ud800"', "[" * 600 + "]" * 600]
+
+
+@pytest.mark.parametrize("odd", NOT_NUMBERS)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '{"kind": "vary", "source": {"output": OUTPUT, "piece": ODD, "melody": ODD, "data": [ODD]}}',
+        '{"kind": "continue", "source": {"melody": "C4", "upload": ODD}}',
+        '{"instruments": {"piano": ODD}}',
+        '{"instruments": [ODD]}',
+    ],
+)
+def test_nothing_that_was_not_checked_is_kept_of_a_request(tmp_path, monkeypatch, asked, odd):
+    monkeypatch.setattr(Workspace, "begin", lambda self, work: work.close())
+    studio = Studio(tmp_path)
+    output = session.new_output("new", "builtin", 0, source=None) | {"status": "done"}
+    studio.workspace.session.outputs[output["id"]] = output
+    musicjax.write_midi(tiny_events.pieces()[0], studio.outputs.midi_path(output))
+    body = asked.replace("ODD", odd).replace("OUTPUT", f'"{output["id"]}"')
+    client = client_of(studio)
+    answer = client.post("/api/outputs", content=body)
+    assert answer.status_code == (400 if "instruments" in asked else 200), answer.text
+    assert client.get("/api/state").status_code == 200
+    json.dumps(studio.state(), allow_nan=False)
+    assert session.read(studio.workspace.folder) == studio.workspace.session or "instruments" in asked
+
+
+def test_a_run_whose_folder_has_a_name_that_is_no_text_is_shown(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    (tmp_path / os.fsdecode(folder) / "metrics.jsonl").touch()
+    studio = Studio(tmp_path)
+    studio.trainings.look()
+    assert os.fsencode(client_of(studio).get("/api/state").json()["runs"][0]["name"]) == b"caf\xe9"
+
+
+def test_a_studio_whose_folder_is_gone_says_so_and_works_again_once_it_is_back(tmp_path):
+    studio = Studio(tmp_path / "runs")
+    client = client_of(studio)
+    (tmp_path / "runs").rename(tmp_path / "away")
+    assert client.get("/api/state").status_code == 200
+    assert "folder is gone" in client.post("/api/uploads").json()["error"]
+    studio.workspace.keep()
+    assert "folder is gone" in client.get("/api/state").json()["message"]
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "away").rename(tmp_path / "runs")
+    assert client.post("/api/uploads").status_code == 200
+    assert client.get("/api/state").json()["message"] == ""
+
+
+@pytest.mark.parametrize("text", ["", "null", "[1]", "3", "[" * 9000])
+def test_what_was_kept_of_an_output_or_a_piece_may_be_damaged(tmp_path, text):
+    studio = Studio(tmp_path)
+    output = session.new_output("new", "builtin", 0, source=None) | {"status": "done"}
+    studio.workspace.session.outputs[output["id"]] = output
+    studio.outputs.midi_path(output).with_suffix(".json").write_text(text)
+    client = client_of(studio)
+    assert "gone or damaged" in client.get(f"/api/outputs/{output['id']}").json()["error"]
+    one = studio.library.new("tunes")
+    report = studio.library.folder(one) / "report.json"
+    report.write_text(text)
+    assert client.get(f"/api/data/{one}").json()["pieces"] == []
+    report.write_text('{"places": [0], "pieces": [{"name": "a"}]}')
+    answer = client.get(f"/api/data/{one}/pieces/0")
+    assert (answer.status_code, "gone or damaged" in answer.json()["error"]) == (404, True)
+
+
+@pytest.mark.parametrize(("end", "said"), [("end_upload", "is complete"), ("remove", "no such data set")])
+def test_a_file_that_comes_after_its_data_set_was_ended_is_refused_and_not_kept(tmp_path, monkeypatch, end, said):
+    monkeypatch.setattr(Workspace, "begin", lambda self, work: work.close())
+    studio = Studio(tmp_path)
+    one = studio.library.new("tunes")
+
+    def content():
+        yield b"MThd"
+        getattr(studio.library, end)(one)
+
+    request = {"params": {"name": "a.mid"}, "content": content()}
+    answer = client_of(studio).put(f"/api/uploads/{one}/files", **request)
+    assert said in answer.json()["error"] and not list(tmp_path.rglob("*00001.mid*"))
+
+
+def test_a_name_that_a_full_disk_has_cut_off_spoils_no_other(tmp_path):
+    own = upload.Upload(tmp_path)
+    (tmp_path / upload.NAMES_FILE).write_text('["00001.mid", "a.m')
+    path = own.begin("b.mid")
+    path.touch()
+    own.end(path, "b.mid")
+    assert upload.names(tmp_path) == [(path.name, "b.mid")]
 
 
 def test_the_zip_holds_what_is_not_discarded_and_what_made_it(studio, tmp_path):

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -71,14 +72,39 @@ def test_a_curve_begins_anew_with_a_file_that_is_another_one_or_shorter(tmp_path
         b'{"epoch": "x", "split": "train", "loss": 1}\n',
         b"[" * 9000 + b"\n",
         b'{"epoch": 1, "split": "valid", "loss": NaN}\n',
+        b'{"epoch": 1e999, "split": "train", "loss": 1}\n',
+        b'{"epoch": 1' + b"0" * 400 + b', "split": "valid", "loss": 1}\n',
+        b'{"epoch": 1, "split": "train", "loss": 1, "seconds": NaN, "windows_per_second": 1}\n',
+        b'{"epoch": 1, "split": "train", "loss": 1, "seconds": 1e999, "windows_per_second": 1}\n',
+        b'{"epoch": 1, "split": "train", "loss": 1, "seconds": 1, "windows_per_second": NaN}\n',
     ],
 )
 def test_lines_that_are_no_metrics_do_no_harm(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(line + lines_of(2))
+    path.write_bytes(lines_of(2) + line)
     curve = runs.refreshed(Curve(), path)
     assert curve.epoch == 2
-    json.dumps(curve.shown(), allow_nan=False)
+    json.dumps([curve.shown(), curve.windows_per_second], allow_nan=False)
+    assert runs._seconds_left(curve, 4, {}) == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 9000, '{"train": {"epochs": 1e999}}', f'{{"train": {{"epochs": 1{"0" * 400}}}}}']
+)
+def test_a_config_that_is_damaged_tells_no_number_of_epochs(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert runs._epochs(tmp_path) == 0
+
+
+def test_a_folder_that_cannot_be_looked_at_hides_no_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert runs.folders(tmp_path) == {"run": tmp_path / "run"}
+
+
+def test_a_clock_that_is_set_back_adds_nothing_to_what_is_left():
+    assert runs._seconds_left(Curve(), 0, {"minutes": 5, "began": time.time() + 10_000}) == 300
 
 
 @given(st.text(min_size=1, max_size=80).filter(lambda name: "\0" not in name and "/" not in name))
@@ -170,6 +196,7 @@ def test_a_run_that_holds_its_lock_trains_and_is_interrupted_by_its_number(tmp_p
         "",
         "process 1\n",
         "process 999999999999 on {here}\n",
+        "process " + "9" * 5000 + " on {here}\n",
         "process {own} on elsewhere\n",
         "process {own} on {here}\n",
     ],

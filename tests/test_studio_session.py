@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import json
 
 import pytest
 from hypothesis import given
@@ -14,12 +15,16 @@ from musicjax.studio import session, workspace
 from musicjax.studio.session import Session
 from musicjax.studio.workspace import Workspace
 
+COUNTS = {"kept": 1, "recovered": 0, "skipped": 0, "pieces": 1}
+DATA = {"name": "é", "source": "", "status": "ready", "message": "", **COUNTS}
+RUN = {"folder": "x", "name": "x", "data": "d", "minutes": 5.0, "began": 0.0, "stopped": False}
+
 
 def with_outputs(count):
     """A session of some outputs, and their ids."""
     made = Session()
     for seed in range(count):
-        output = session.new_output("new", "builtin", seed)
+        output = session.new_output("new", "builtin", seed, source=None)
         made.outputs[output["id"]] = output
     return made, list(made.outputs)
 
@@ -47,9 +52,35 @@ def test_undo_takes_back_each_step_in_turn(steps):
 def test_a_session_is_read_as_it_was_written(tmp_path):
     made, ids = with_outputs(2)
     session.remember(made, ids[0], {"kept": True})
-    made.data["d"], made.runs["r"] = {"name": "é"}, {"folder": "x"}
+    made.data["d"], made.runs["r"] = DATA, RUN
     session.write(tmp_path, made)
     assert session.read(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("field", "entry"),
+    [
+        ("data", []),
+        ("data", {"d": {}}),
+        ("data", {"d": {**DATA, "kept": "many"}}),
+        ("data", {"../../d": DATA}),
+        ("runs", {"r": {}}),
+        ("runs", {"../r": RUN}),
+        ("runs", {"r": {**RUN, "folder": "../../etc"}}),
+        ("runs", {"r": {**RUN, "began": float("nan")}}),
+        ("outputs", None),
+        ("outputs", {"o": session.new_output("new", "builtin", 1, source=None)}),
+        ("trail", {}),
+        ("trail", [1]),
+        ("trail", [{"said": "", "was": {"o": {"status": "done"}}}]),
+    ],
+)
+def test_a_session_with_one_damaged_entry_is_set_aside_and_leads_to_no_other_file(tmp_path, field, entry):
+    text = json.dumps({"version": 1, "data": {"d": DATA}, "runs": {"r": RUN}, field: entry})
+    (tmp_path / session.NAME).write_text(text)
+    assert session.read(tmp_path) == Session()
+    (aside,) = tmp_path.iterdir()
+    assert aside.read_text() == text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 9}', '{"version": 1, "more": 2}', "[" * 10_000])
@@ -62,7 +93,7 @@ def test_a_session_that_cannot_be_read_is_set_aside_and_not_lost(tmp_path, capsy
 
 def test_a_full_disk_leaves_the_older_session_and_a_sentence_and_the_next_change_keeps_all(tmp_path, monkeypatch):
     studio = Workspace(tmp_path)
-    studio.session.runs["a"] = {"folder": "a"}
+    studio.session.runs["a"] = RUN
     studio.keep()
 
     def full(path, text):
@@ -70,7 +101,7 @@ def test_a_full_disk_leaves_the_older_session_and_a_sentence_and_the_next_change
 
     with monkeypatch.context() as patched:
         patched.setattr(files, "write", full)
-        studio.session.runs["b"] = {"folder": "b"}
+        studio.session.runs["b"] = RUN
         studio.keep()
     assert "The disk is full" in studio.message
     assert set(session.read(studio.folder).runs) == {"a"}

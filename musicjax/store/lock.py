@@ -143,7 +143,7 @@ def holder(workdir: Path) -> int | None:
             return None
         os.kill(int(pid), 0)
         return int(pid) if is_held(path) else None
-    except (OSError, AttributeError, OverflowError):
+    except (OSError, AttributeError, ValueError, OverflowError):
         return None
 
 

@@ -105,8 +105,12 @@ class Access:
             await self._app(scope, receive, send)
             return
 
+        is_answered = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
+                is_answered = True
                 own = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
@@ -124,9 +128,11 @@ class Access:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
-            if left < 0:
-                raise TooLarge
-            return message
+            if left >= 0:
+                return message
+            if is_answered:  # as to a page that hears events: it is too late for another answer
+                return {"type": "http.disconnect"}
+            raise TooLarge
 
         await self._app(scope, receive_within_limit, send_with_headers)
 
@@ -151,7 +157,7 @@ class Access:
         try:
             length = int(headers.get("content-length", 0))
         except ValueError:
-            return _told(scope, 400, "The length of what was sent is no number.")
+            return _told(scope, 400, "The Content-Length header is not a number.")
         most = most_bytes(scope["method"], scope["path"])
         return _told(scope, 413, too_large(most)) if length > most else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,9 +54,11 @@ def make(studio: Studio) -> Starlette:
                 return _error(413, access.too_large(access.most_bytes(request.method, request.url.path)))
             except ClientDisconnect:
                 return _error(400, "The connection ended before all was sent.")
+            except asyncio.CancelledError:  # nothing but the end of the server cancels a request
+                return _error(503, "The studio has ended.")
             except OSError as error:
                 return _error(507, cannot_keep(error))
-            return found if isinstance(found, Response) else JSONResponse(found)
+            return found if isinstance(found, Response) else _Json(found)
 
         return told
 
@@ -92,13 +95,20 @@ def make(studio: Studio) -> Starlette:
     return made
 
 
-def _error(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status)
+class _Json(JSONResponse):
+    """JSON in ASCII: the name of a file may hold bytes that are no letters, which only an escape can carry."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _error(status: int, sentence: str) -> Response:
+    return _Json({"error": sentence}, status)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _error(status, NO_ADDRESS if status == 404 else "This address is asked otherwise.")
+    return _error(status, NO_ADDRESS if status == 404 else "This address takes no such method.")
 
 
 async def _fault(request: Request, error: Exception) -> Response:
@@ -113,9 +123,9 @@ async def _asked(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UsageError("What was sent is no JSON.") from error
+        raise UsageError("What was sent is not JSON.") from error
     if not isinstance(found, dict):
-        raise UsageError("What was sent is no JSON object.")
+        raise UsageError("What was sent is not a JSON object.")
     return found
 
 
@@ -125,7 +135,7 @@ def _text(asked: dict[str, Any], name: str) -> str:
     if found is None:
         return ""
     arguments.require(name, found, str, "a text")
-    return upload.shown_name(found)[:MOST_NAME] if found.strip() else ""
+    return upload.shown_name(found[:MOST_NAME]) if found.strip() else ""
 
 
 async def _page(studio: Studio, request: Request) -> Response:
@@ -152,7 +162,8 @@ async def _new_upload(studio: Studio, request: Request) -> Any:
 
 
 async def _upload_file(studio: Studio, request: Request) -> Any:
-    own = studio.library.upload(request.path_params["data"])
+    data = request.path_params["data"]
+    own = studio.library.upload(data)
     name = upload.shown_name(request.query_params.get("name", ""))
     path = own.begin(name)
     if path is None:
@@ -160,6 +171,7 @@ async def _upload_file(studio: Studio, request: Request) -> Any:
     with files.whole(path) as partial, partial.open("wb") as stream:
         async for block in request.stream():
             stream.write(block)
+        studio.library.upload(data)  # raises if the data set has been completed or removed meanwhile
     own.end(path, name)
     return {"kept": True, "reason": ""}
 
@@ -198,8 +210,8 @@ async def _piece(studio: Studio, request: Request) -> Any:
 def _read_piece(name: str, path: Path, place: int) -> dict[str, Any]:
     try:
         return piece.of(name, piece.read(path, place))
-    except (EOFError, ValueError) as error:
-        raise Missing("The file of this piece is damaged: add the data set again.") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise Missing("The file of this piece is gone or damaged: add the data set again.") from error
 
 
 async def _train(studio: Studio, request: Request) -> Any:

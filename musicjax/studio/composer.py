@@ -212,7 +212,8 @@ def main() -> None:
         except (UsageError, RunError, OSError, EOFError) as error:
             tell({"told": "model" if is_model else "failed", "id": wanted["id"], "error": sentence(error)})
         except MemoryError:
-            tell({"told": "failed", "id": wanted["id"], "error": "Out of memory: ask for fewer bars."})
+            said = "Out of memory: close other programs." if is_model else "Out of memory: ask for fewer bars."
+            tell({"told": "model" if is_model else "failed", "id": wanted["id"], "error": said})
 
 
 def sentence(error: Exception) -> str:

@@ -142,16 +142,22 @@ class Library:
                 process.kill()
             raise
         if one in self._data:  # it has not been removed meanwhile
-            said = "" if status == 0 else last.removeprefix(runs.COMPLAINT) or "The reading process died."
-            self._data[one] |= _found(folder, said)
+            self._data[one] |= _found(folder, "" if status == 0 else _reason(last))
             self._workspace.keep()
+
+
+def _reason(last: str) -> str:
+    """Why reading failed, by the last line that it printed, which tells its progress if it was killed."""
+    if last.startswith(runs.COMPLAINT):
+        return last.removeprefix(runs.COMPLAINT)
+    return "The reading process died: add the data set again."
 
 
 def _report(folder: Path) -> dict[str, Any]:
     """What reading a data set gave; empty if it has not been read."""
     try:
         found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -21,9 +21,10 @@ MOST_SEED = 2**31 - 1
 NUMBERS = {"bars": float, "bpm": float, "temperature": float, "top_p": float, "min_p": float, "amount": float}
 WHOLE = {"from_bar": int, "to_bar": int}
 TEXTS = ("key", "meter")
-# What is kept of a request, so that the page can tell what an output was made of; NAMED: of its source.
+# What is kept of a request, so that the page can tell what an output was made of.
 TOLD = ("source", *NUMBERS, *WHOLE, *TEXTS, "instruments")
-NAMED = ("output", "data", "piece", "upload", "melody")
+# What a source can be. The first of these that it has counts, and nothing else in it is looked at.
+SOURCES = ("output", "melody", "notes", "data", "upload")
 _NAME = re.compile(r"([A-Ga-g])([#b]?)(-?\d)")
 _PITCH_CLASSES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -50,9 +51,8 @@ def options(asked: Mapping[str, Any], has_form: bool) -> dict[str, Any]:
         found[name] = _number(asked, name, type_of, *((0, MOST_BARS) if name == "bars" else (-1e9, 1e9)))
     for name in TEXTS:
         found[name] = _text(asked, name)
-    instruments = asked.get("instruments")
-    if instruments:
-        listed = arguments.list_of("instruments", instruments, str, "names such as 'piano'")
+    if asked.get("instruments") is not None:
+        listed = _names(asked["instruments"])
         if any("," in one for one in listed):
             raise UsageError("instruments: expected one name each, without commas")
         found["instruments"] = ",".join(listed)
@@ -124,8 +124,15 @@ def told(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a request that was checked."""
     found = {name: asked[name] for name in TOLD if asked.get(name) is not None}
     if "source" in found:
-        found["source"] = {name: asked["source"][name] for name in NAMED if name in asked["source"]}
+        found["source"] = _told_source(asked["source"])
     return found
+
+
+def _told_source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a source: the part of it that was checked, but no notes, which may be many."""
+    used = next(name for name in SOURCES if name in source)
+    kept = {"notes": (), "data": ("data", "piece"), "upload": ("upload", "piece")}.get(used, (used,))
+    return {name: source[name] for name in kept if name in source}
 
 
 def tempo(asked: Mapping[str, Any]) -> float | None:
@@ -154,6 +161,13 @@ def notes(given: Any) -> list[list[float]]:
             raise UsageError(f"{expected}; times up to ten hours, pitch 0..127, velocity 1..127, program 0..128")
         rows.append([float(onset), float(duration), int(pitch), int(velocity), int(program)])
     return rows
+
+
+def _names(given: Any) -> list[str]:
+    """Names of instruments; raises UsageError if they are no list of texts."""
+    expected = "a list of names such as 'piano'"
+    arguments.require("instruments", given, list, expected)
+    return arguments.list_of("instruments", given, str, expected)
 
 
 def _is_number(value: Any) -> bool:

@@ -156,8 +156,8 @@ class Outputs:
         found = {**NOTHING, **self._parts.get(one, {})}
         if output["status"] == "done":
             try:
-                found |= json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+                found |= dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise Missing("The file of this output is gone or damaged.") from error
         return {**session.shown(output), **found, "name": f"{output['kind']}, seed {output['seed']}"}
 

@@ -29,6 +29,7 @@ ROUNDED_S = 15
 STALE_S = 60.0  # a training prints a line whenever it records an epoch
 LOG_BYTES, LOG_LINES = 2**14, 40
 MOST_RUNS = 500
+MOST_EPOCHS, MOST = 10**9, 1e30  # a larger number, or none, comes from a damaged file
 STOPPED = re.compile(r"musicjax: stopped by SIG\w+")
 COMPLAINT = "musicjax: "
 # Labels of the console lines between reading the data and the first epoch.
@@ -71,31 +72,35 @@ def refreshed(curve: Curve, path: Path) -> Curve:
         return Curve()
     curve.read_bytes += len(whole) + len(newline)
     for line in whole.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             _take(curve, json.loads(line))
     return curve
 
 
 def _take(curve: Curve, line: dict[str, Any]) -> None:
     epoch, split, loss = int(line["epoch"]), line["split"], float(line["loss"])
+    if not 0 <= epoch <= MOST_EPOCHS:
+        return
     point = curve.points.setdefault(epoch, {"epoch": epoch, "train": None, "valid": None})
-    if split in ("train", "valid") and loss == loss and abs(loss) < 1e30:
+    if split in ("train", "valid") and abs(loss) < MOST:
         point[split] = round(loss, 5)
     if split == "train":
-        curve.seconds = [*curve.seconds, float(line["seconds"])][-LAST_EPOCHS:]
-        curve.windows_per_second = float(line["windows_per_second"])
+        seconds, windows_per_second = float(line["seconds"]), float(line["windows_per_second"])
+        if abs(seconds) < MOST and abs(windows_per_second) < MOST:
+            curve.seconds = [*curve.seconds, seconds][-LAST_EPOCHS:]
+            curve.windows_per_second = windows_per_second
 
 
 def folders(root: Path) -> dict[str, Path]:
     """The folders of runs below the studio's, by their ids."""
     found = {}
     try:
-        with os.scandir(root) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(name for name in os.listdir(root) if not name.startswith(".") and os.path.isdir(root / name))
     except OSError:
         return {}
     for name in names[:MOST_RUNS]:
-        if any((root / name / mark).exists() for mark in MARKS):
+        # These two say False of what cannot be looked at, where Path.exists raises.
+        if any(os.path.exists(root / name / mark) for mark in MARKS):
             found[id_of(name)] = root / name
     return found
 
@@ -203,7 +208,8 @@ def _seconds_left(curve: Curve, epochs: int, record: dict[str, Any]) -> int | No
         return round((epochs - curve.epoch) * statistics.median(curve.seconds))
     if not record:
         return None
-    left = max(60 * record["minutes"] - (time.time() - record["began"]), 0)
+    since = max(time.time() - record["began"], 0)  # a clock that was set back would add to what is left
+    left = max(60 * record["minutes"] - since, 0)
     return ROUNDED_S * round(left / ROUNDED_S)  # so that what a page sees does not change all the time
 
 
@@ -218,9 +224,10 @@ def has_model(workdir: Path) -> bool:
 def _epochs(workdir: Path) -> int:
     """How many epochs the run is to have; 0: that is not decided."""
     try:
-        return int(json.loads((workdir / "config.json").read_text(encoding="utf-8"))["train"]["epochs"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        epochs = int(json.loads((workdir / "config.json").read_text(encoding="utf-8"))["train"]["epochs"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
+    return epochs if 0 <= epochs <= MOST_EPOCHS else 0
 
 
 def _status(
@@ -232,7 +239,7 @@ def _status(
         if epoch:
             return "training", last if epochs and epoch >= epochs else ""
         labels = {line.split(" ", 1)[0] for line in lines}
-        if labels & set(AFTER_READING) or (workdir / "config.json").is_file():
+        if labels & set(AFTER_READING) or os.path.isfile(workdir / "config.json"):
             return "training", last
         return ("reading" if labels else "starting"), last
     if _is_complete(workdir, log if lines else None) or (epochs and epoch >= epochs and not _complained(last)):
@@ -264,7 +271,7 @@ def _is_stale(log: Path, workdir: Path) -> bool:
 def _is_complete(workdir: Path, log: Path | None) -> bool:
     """Whether training came to its end, which writes its result into the log, or else the page of the run."""
     if log is not None:
-        with contextlib.suppress(OSError, ValueError, IndexError, TypeError):
+        with contextlib.suppress(OSError, ValueError, IndexError, TypeError, RecursionError):
             return "best_epoch" in json.loads(log.with_suffix(".out").read_bytes().splitlines()[-1])
         return False
     with contextlib.suppress(OSError):

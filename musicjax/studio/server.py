@@ -77,7 +77,7 @@ def _run(studio: Studio, application: Access, listening: socket.socket) -> None:
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="on"
+        application, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=STOP_S, lifespan="on"
     )
     Server(config).run(sockets=[listening])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +26,18 @@ SAID = {
     ("favourite", True): "take the star off",
     ("favourite", False): "put the star back on",
 }
+# The fields of each entry and their kinds. PLAIN: ids and folders, which become paths.
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+DATA: dict[str, Any] = dict.fromkeys(("name", "source", "status", "message"), str)
+DATA |= dict.fromkeys(("kept", "recovered", "skipped", "pieces"), int)
+RUNS: dict[str, Any] = dict.fromkeys(("folder", "name", "data"), str) | {
+    "minutes": int | float,
+    "began": int | float,
+    "stopped": bool,
+}
+OUTPUTS: dict[str, Any] = dict.fromkeys(("id", "kind", "model", "status", "command", "error"), str)
+OUTPUTS |= {"seed": int, "options": dict, "source": dict | None, "seconds": int | float, "bars": int | None}
+OUTPUTS |= {"asked": dict, **dict.fromkeys(MARK_OF.values(), bool)}
 
 
 @dataclass
@@ -32,8 +45,8 @@ class Session:
     """All of it, as JSON values.
 
     Attributes:
-        data: by id {"name", "source": what a data set is called, empty: uploaded, "status", "message"}.
-        runs: by id {"folder", "data", "minutes", "began": seconds since 1970, "stopped"}, of runs started here.
+        data: by id, see DATA; "source": what a data set is called, empty: uploaded.
+        runs: by id, see RUNS, of runs started here; "began": seconds since 1970.
         outputs: by id, in the order in which they were asked for; see `new_output`.
         trail: steps that can be undone, the last one last: {"said", "was": {id: {mark: value}}}.
     """
@@ -58,8 +71,7 @@ def read(folder: Path) -> Session:
         if saved.pop("version") != VERSION:
             raise ValueError("it is of another version")
         session = Session(**saved)
-        for one in session.outputs.values():
-            _ = shown(one), one["options"]
+        _require(session)
         return session
     except FileNotFoundError:
         return Session()
@@ -69,6 +81,26 @@ def read(folder: Path) -> Session:
             path.rename(aside)
         console.say("session", f"{path} cannot be read ({error}): it is kept as {aside.name}, and a new one begins")
         return Session()
+
+
+def _require(session: Session) -> None:
+    """Raises ValueError, TypeError, KeyError or AttributeError unless all of a session is as it was written."""
+    for entries, fields in ((session.data, DATA), (session.runs, RUNS), (session.outputs, OUTPUTS)):
+        for one, entry in entries.items():
+            if not all(isinstance(entry[name], kind) for name, kind in fields.items()) or not PLAIN.fullmatch(one):
+                raise ValueError(f"the entry {one[:40]!r} is damaged")
+    if not all(PLAIN.fullmatch(run["folder"]) for run in session.runs.values()):
+        raise ValueError("a run has no plain folder")
+    if not all(one == output["id"] for one, output in session.outputs.items()):
+        raise ValueError("an output has two ids")
+    if not isinstance(session.trail, list):
+        raise TypeError("the trail is no list")
+    for step in session.trail:
+        if not isinstance(step["said"], str) or not all(
+            marks.keys() <= set(MARK_OF.values()) for marks in step["was"].values()
+        ):
+            raise ValueError("a step of the trail is damaged")
+    json.dumps(asdict(session), allow_nan=False)
 
 
 def write(folder: Path, session: Session) -> None:

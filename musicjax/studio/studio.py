@@ -60,7 +60,6 @@ class Studio:
 
     def state(self) -> dict[str, Any]:
         """The whole state that pages see, as JSON values."""
-        free = shutil.disk_usage(self.workspace.folder).free // DISK_STEP_BYTES * DISK_STEP_BYTES
         trail = self.workspace.session.trail
         return {
             "runs": [self._shown(run) for run in self.trainings.states.values()],
@@ -68,7 +67,7 @@ class Studio:
             "models": [model for model in self.outputs.models.values() if not model["error"]],
             "outputs": self.outputs.shown(),
             "undo": trail[-1]["said"] if trail else "",
-            "disk_free_bytes": free,
+            "disk_free_bytes": _free_bytes(self.workspace.folder),
             "version": __version__,
             "composer": self.outputs.composer_is,
             "message": self.workspace.message,
@@ -118,3 +117,11 @@ class Studio:
             if not waiting.done():
                 waiting.set_exception(RunError("The process that finds copies and makes sound died; try again."))
         self._answers.clear()
+
+
+def _free_bytes(folder: Path) -> int:
+    """The free space where a folder lies, rounded down; 0: the folder is gone."""
+    try:
+        return shutil.disk_usage(folder).free // DISK_STEP_BYTES * DISK_STEP_BYTES
+    except OSError:
+        return 0

@@ -23,7 +23,8 @@ class Upload:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files = self._bytes = 0
-        (folder / FILES).mkdir(parents=True, exist_ok=True)
+        for path in (folder, folder / FILES):  # not what is above: a disk may have been taken away
+            path.mkdir(exist_ok=True)
         for path in (folder / FILES).iterdir():  # of an upload that goes on after the studio was started again
             self._bytes += path.stat().st_size
             number = path.name.split(".")[0]
@@ -56,7 +57,7 @@ class Upload:
 
     def _note(self, kept_as: str, name: str) -> None:
         with (self.folder / NAMES_FILE).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps([kept_as, name]) + "\n")
+            stream.write(f"\n{json.dumps([kept_as, name])}\n")  # a line that a full disk has cut off ends before it
 
 
 def shown_name(text: str) -> str:

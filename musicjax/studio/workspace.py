@@ -121,6 +121,8 @@ def cannot_keep(error: OSError) -> str:
     """What is said where something cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full: free some space, or what you do now is lost when the studio ends."
+    if error.errno == errno.ENOENT:
+        return "The studio's folder is gone: bring it back, or what you do now is lost when the studio ends."
     return f"The studio's folder cannot be written: {error.strerror or error}."
 
 
