@@ -36,14 +36,21 @@ FIELDS: tuple[dict[str, bool], ...] = (
     {"reverse": True},
     {"reverse": True, "keep_order": True, "time_major": True, "return_carry": True},
 )
-# Each field with one cell and shape, and no fields and all of them with each cell and with each shape.
-DAILY = {*((0, 0, n) for n in range(5)), *((1, 0, n) for n in (0, 4)), *((0, s, n) for s in (1, 2) for n in (0, 4))}
+# Numbers of a cell, a shape and fields: all fields with one cell and shape, the first and the last with each shape, and
+# the last with the other cell.
+DAILY = {*((0, 0, n) for n in range(len(FIELDS))), *((0, s, n) for s in (1, 2) for n in (0, 4)), (1, 0, 4)}
 
 
 @pytest.mark.parametrize(
     ("cell", "shape", "fields"),
     [
-        pytest.param(CELLS[c], SHAPES[s], FIELDS[n], marks=() if (c, s, n) in DAILY else pytest.mark.long)
+        pytest.param(
+            CELLS[c],
+            SHAPES[s],
+            FIELDS[n],
+            marks=() if (c, s, n) in DAILY else pytest.mark.long,
+            id=f"cell{c}-shape{s}-fields{n}",
+        )
         for c, s, n in itertools.product(range(len(CELLS)), range(len(SHAPES)), range(len(FIELDS)))
     ],
 )
