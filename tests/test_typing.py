@@ -76,13 +76,21 @@ def test_a_strict_type_checker_knows_the_interface(tmp_path):
     assert "Found 9 errors" in found and found.count("program.py:") >= 3, found
 
 
-@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
-def test_what_training_and_scoring_return_has_the_types_that_are_declared(clips, tmp_path, encoding):
-    for trials in (1, 2):
-        config = tiny_runs.config_of(clips, encoding, **{"train.trials": trials, "train.epochs": 1})
-        _assert_declared(musicjax.train(config, tmp_path / str(trials)), summary.Summary)
-    _assert_declared(musicjax.evaluate(tmp_path / "1"), evaluate.Scores)
-    _assert_declared(musicjax.evaluate(tmp_path / "1", clips), evaluate.Scores)
+@pytest.mark.parametrize(
+    ("encoding", "trials"),
+    [
+        ("notes", 1),
+        ("frames", 1),
+        ("events", 1),
+        ("notes", 2),
+        *(pytest.param(encoding, 2, marks=pytest.mark.long) for encoding in ("frames", "events")),
+    ],
+)
+def test_what_training_and_scoring_return_has_the_types_that_are_declared(clips, tmp_path, encoding, trials):
+    config = tiny_runs.config_of(clips, encoding, **{"train.trials": trials, "train.epochs": 1})
+    _assert_declared(musicjax.train(config, tmp_path), summary.Summary)
+    _assert_declared(musicjax.evaluate(tmp_path), evaluate.Scores)
+    _assert_declared(musicjax.evaluate(tmp_path, clips), evaluate.Scores)
 
 
 def _assert_declared(found, declared):
