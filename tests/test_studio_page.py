@@ -340,6 +340,22 @@ def test_a_tune_is_played_on_the_page_by_letters_and_by_midi(browser, canned, ad
     assert body["source"]["notes"][0][0] == 0
 
 
+def test_what_a_piece_copies_is_told_in_bars_and_of_that_piece_alone(browser, canned, address):
+    canned.mark(canned.add(kind="new"), "keep")
+    shown = opened(browser, address)
+    told = "Bars 3 to 4 sound like"
+    shown.wait(f"document.getElementById('stage-copied').textContent.startsWith('{told}')")
+    canned.may_go_on = False
+    press(shown, "continue")
+    shown.wait("document.getElementById('stage-title').textContent == 'Piece 2'")
+    assert not shown.value("document.getElementById('stage-copied').checkVisibility()")
+    canned.may_go_on = True
+    shown.wait(IS_WHOLE)
+    assert text(shown, "stage-copied") == ""
+    shown.value("location.hash = 'keep'")
+    shown.wait(f"document.querySelector('#kept .copied')?.textContent.startsWith('{told}')")
+
+
 def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
     canned.add(kind="new")
     shown = opened(browser, address)

@@ -2,8 +2,8 @@
 
 import { find, list, make, playButton, set, swatch, write } from "./studio-dom.js";
 import { get, post } from "./studio-server.js";
-import { openRoll, shade } from "./studio-roll.js";
-import { capital, clock, instrument, nature, origin, title } from "./studio-words.js";
+import { barsOf, openRoll, shade } from "./studio-roll.js";
+import { capital, clock, instrument, likeness, nature, origin, title } from "./studio-words.js";
 import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
@@ -46,12 +46,15 @@ export function openKeep(page) {
     if (!copies.has(output.id)) {
       copies.set(output.id, null);
       get(`outputs/${output.id}/copies`).then((told) => {
-        if (!told.piece) return;
-        copied.hidden = false;
-        write(copied, `From ${clock(told.seconds[0])} to ${clock(told.seconds[1])} it sounds like ${told.piece}, which the model learned from.`);
-        rolls.get(output.id)?.setCopied(told.seconds);
+        copies.set(output.id, told);
+        update(state);
       }, () => copies.delete(output.id));
     }
+    const told = copies.get(output.id);
+    copied.hidden = !(told?.piece && piece.whole);
+    if (copied.hidden) return;
+    write(copied, `${likeness(barsOf(piece, told.seconds), told.piece)}.`);
+    rolls.get(output.id).setCopied(told.seconds);
   }
 
   function update(told) {

@@ -3,7 +3,7 @@
 import { find, set } from "./studio-dom.js";
 import { count, instrument } from "./studio-words.js";
 
-const GUTTER = 34, RULER = 22, FEWEST_PITCHES = 30, LEAST_BAR_PIXELS = 26, MOST_PIXELS = 9000, DRAG_PIXELS = 5;
+const GUTTER = 34, RULER = 22, FEWEST_PITCHES = 30, LEAST_BAR_PIXELS = 26, MOST_PIXELS = 9000, DRAG_PIXELS = 5, SLACK_SECONDS = 0.05;
 const BLACK = [1, 3, 6, 8, 10], SHADES = 12;
 const swatches = [...find("swatches").children].map((line) => getComputedStyle(line));
 const shades = new Map(); // the colour of each instrument, the same in every piece
@@ -15,7 +15,7 @@ export function shade(program) {
 
 // Where the bars begin, and after them where the last one ends, in seconds.
 export function barLines(piece) {
-  const lines = (piece.bars ?? []).filter((at) => at < piece.seconds - 0.05);
+  const lines = (piece.bars ?? []).filter((at) => at < piece.seconds - SLACK_SECONDS);
   return lines.length ? [...lines, piece.seconds] : [0, piece.seconds];
 }
 
@@ -23,6 +23,12 @@ export function barLines(piece) {
 export function secondsOf(piece, [from, to]) {
   const lines = barLines(piece), last = lines.length - 1;
   return [lines[Math.min(from, last) - 1], lines[Math.min(to, last)]];
+}
+
+// The bars that a stretch of seconds touches, as a range like that.
+export function barsOf(piece, [from, to]) {
+  const begins = barLines(piece).slice(0, -1), first = Math.max(begins.findLastIndex((line) => line <= from + SLACK_SECONDS), 0) + 1;
+  return [first, Math.max(begins.findLastIndex((line) => line < to - SLACK_SECONDS) + 1, first)];
 }
 
 // `seek` hears the second that is pressed, `mark` the range of bars that is dragged over, from 1.
@@ -83,7 +89,7 @@ export function openRoll(canvas, { seek = null, mark = null }) {
       to.fillText(bar + 1, x(line) + 5, RULER / 2);
     });
     if (copied) {
-      to.fillStyle = colour("--valid");
+      to.fillStyle = colour("--ink"); // no instrument has it
       to.fillRect(x(copied[0]), tall - 5, x(copied[1]) - x(copied[0]), 4);
     }
     drawNotes(to, piece.notes, (note) => swatches[shade(note[4])].stroke);

@@ -2,8 +2,8 @@
 
 import { find, list, make, offer, set, swatch, write } from "./studio-dom.js";
 import { get, post } from "./studio-server.js";
-import { barLines, openRoll, secondsOf, shade } from "./studio-roll.js";
-import { capital, clock, instrument, nature, origin, title } from "./studio-words.js";
+import { barLines, barsOf, openRoll, secondsOf, shade } from "./studio-roll.js";
+import { capital, instrument, likeness, nature, origin, title } from "./studio-words.js";
 import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
@@ -94,9 +94,8 @@ export function openStage(page, compose) {
     if (output?.id === other.id) return;
     output = other;
     piece = pieces.ofOutput(other);
-    marked = copies = null;
+    marked = null;
     roll.setMarked(null);
-    roll.setCopied(null);
     askCopies();
     show();
     roll.move(transport.present() === piece ? transport.position() : 0, false);
@@ -104,13 +103,21 @@ export function openStage(page, compose) {
   }
 
   async function askCopies() {
+    copies = null;
+    tellCopies();
     if (isOpen()) return;
-    const asked = output, told = await get(`outputs/${output.id}/copies`).catch(() => null);
-    if (asked !== output && asked.id !== output.id) return;
-    copies = told?.piece ? told : null;
-    roll.setCopied(copies?.seconds ?? null);
-    find("stage-copied").hidden = !copies;
-    if (copies) write(find("stage-copied"), `From ${clock(copies.seconds[0])} to ${clock(copies.seconds[1])} it sounds like ${copies.piece}, which the model learned from (the line below the notes).`);
+    const { id } = output, told = await get(`outputs/${id}/copies`).catch(() => null);
+    if (output.id !== id) return;
+    copies = told;
+    tellCopies();
+  }
+
+  // Only a piece that is whole has bars that can be named.
+  function tellCopies() {
+    const found = copies?.piece && piece.whole ? copies : null;
+    roll.setCopied(found?.seconds ?? null);
+    find("stage-copied").hidden = !found;
+    write(find("stage-copied"), found ? `${likeness(barsOf(piece, found.seconds), found.piece)} (the line below the notes).` : "");
   }
 
   function show() {
@@ -120,6 +127,7 @@ export function openStage(page, compose) {
     const last = barLines(piece).length - 1;
     for (const field of [from, to]) set(field, { max: last });
     if (!marked) [from.value, to.value] = bars();
+    tellCopies();
     describe();
   }
 

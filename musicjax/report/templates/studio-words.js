@@ -28,6 +28,11 @@ export function origin(output, outputs) {
   return "new";
 }
 
+// What a range of bars has in common with a piece that the model learned from.
+export function likeness([first, last], piece) {
+  return `${first === last ? `Bar ${first} sounds` : `Bars ${first} to ${last} sound`} like ${piece}, which the model learned from`;
+}
+
 // What a piece is: its key, meter and tempo.
 export function nature(piece) {
   const tempo = piece.bpm ? `${Math.round(piece.bpm)} beats a minute` : "";
