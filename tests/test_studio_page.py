@@ -314,6 +314,40 @@ def test_bars_that_are_dragged_over_are_written_anew(browser, canned, address):
     assert "bars 3 to 5 of piece 1 anew" in text(shown, "outputs")
 
 
+def test_a_piece_that_has_no_notes_yet_shows_what_it_comes_from_and_its_own_bars(browser, canned, address):
+    canned.add(kind="new")
+    canned.add("composing", kind="infill", source={"output": "o1"}, from_bar=3, to_bar=4)
+    shown = opened(browser, address)
+    roll = "document.getElementById('roll').getAttribute('aria-label')"
+    shown.wait(f"{roll}.startsWith('Piano roll of Piece 2, still empty, with notes of Piece 1: 30 notes, eight bars')")
+    assert "is being prepared; the first of its kind takes longest; the pale notes" in text(shown, "stage-about")
+    fields = "[...document.querySelectorAll('#from-bar, #to-bar')].map((one) => one.value).join()"
+    assert shown.value(fields) == "3,4"
+    press(shown, "stage-play")
+    assert not shown.value(PLAYS) and shown.value("struck.length") == 0, "it is only looked at"
+    canned.outputs["o2"]["status"] = "done"
+    canned.tell()
+    shown.wait(f"{IS_WHOLE} && {roll}.startsWith('Piano roll of Piece 2: 40 notes')")
+    assert shown.value(fields) == "3,4"
+    assert "pale" not in text(shown, "stage-about")
+
+
+def test_a_piece_is_compared_with_the_one_that_it_comes_from(browser, canned, address):
+    canned.add(kind="new")
+    canned.add(kind="new")
+    canned.add(kind="vary", source={"output": "o1"})
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    offered = "[...document.querySelectorAll('#other option')].map((one) => one.value).join()"
+    assert shown.value(f"[document.getElementById('other').value, {offered}]") == ["o1", "o1,o2"]
+    fill(shown, "other", "o2")
+    press(shown, "do-favourite")
+    shown.wait("document.getElementById('do-favourite').getAttribute('aria-pressed') == 'true'")
+    assert shown.value("document.getElementById('other').value") == "o2", "what was chosen stays"
+    shown.value("document.querySelectorAll('#outputs .choose')[1].click()")
+    assert shown.value(f"[document.getElementById('other').value, {offered}]") == ["o3", "o3,o1"]
+
+
 def test_a_tune_is_played_on_the_page_by_letters_and_by_midi(browser, canned, address):
     shown = opened(browser, address)
     shown.value(

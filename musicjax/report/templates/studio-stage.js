@@ -9,7 +9,8 @@ import * as transport from "./studio-transport.js";
 
 // `compose` asks for new outputs: (kind, what else is asked). Returns {update, select, selected}.
 export function openStage(page, compose) {
-  let state = null, output = null, piece = null, marked = null, copies = null;
+  let state = null, output = null, piece = null, marked = null, copies = null, hasChosenOther = false;
+  let seen = null; // what the roll shows: the piece, or before it has notes, the one that it is made from
   const [from, to] = [find("from-bar"), find("to-bar")];
 
   const roll = openRoll(find("roll"), {
@@ -32,14 +33,14 @@ export function openStage(page, compose) {
 
   function fromFields() {
     if (!piece) return;
-    const last = barLines(piece).length - 1, bound = (field) => Math.min(Math.max(Math.round(Number(field.value)) || 1, 1), last);
+    const last = barLines(seen).length - 1, bound = (field) => Math.min(Math.max(Math.round(Number(field.value)) || 1, 1), last);
     const [first, second] = [bound(from), bound(to)];
     setMarked([first, Math.max(first, second)]);
   }
   from.addEventListener("change", () => { if (Number(to.value) < Number(from.value)) to.value = from.value; fromFields(); });
   to.addEventListener("change", () => { if (Number(from.value) > Number(to.value)) from.value = to.value; fromFields(); });
 
-  const bars = () => marked ?? [1, Math.min(4, barLines(piece).length - 1)];
+  const bars = () => marked ?? [1, Math.min(4, barLines(seen).length - 1)];
 
   find("loop-bars").addEventListener("click", () => {
     if (transport.present() !== piece) transport.load(piece);
@@ -74,6 +75,7 @@ export function openStage(page, compose) {
     setTimeout(() => write(find("copy"), "Copy"), 1500);
   }));
 
+  find("other").addEventListener("change", () => { hasChosenOther = true; });
   // The other piece takes the place of this one, at the same moment.
   find("switch").addEventListener("click", () => {
     const other = state.outputs.find((one) => one.id === find("other").value);
@@ -83,6 +85,7 @@ export function openStage(page, compose) {
     transport.load(piece, piece.growing ? at : Math.min(at, piece.seconds)); // one whose notes are still to come waits there
     if (sounds) transport.play();
     find("other").value = before.id;
+    hasChosenOther = true;
     page.say(`Now ${piece.title}`);
   });
 
@@ -94,8 +97,10 @@ export function openStage(page, compose) {
     if (output?.id === other.id) return;
     output = other;
     piece = pieces.ofOutput(other);
-    marked = null;
-    roll.setMarked(null);
+    const { from_bar: first, to_bar: last } = output.asked ?? {};
+    marked = first ? [first, last] : null; // the bars that were written anew
+    hasChosenOther = false;
+    roll.setMarked(marked);
     askCopies();
     show();
     roll.move(transport.present() === piece ? transport.position() : 0, false);
@@ -120,13 +125,23 @@ export function openStage(page, compose) {
     write(find("stage-copied"), found ? `${likeness(barsOf(piece, found.seconds), found.piece)} (the line below the notes).` : "");
   }
 
+  // The piece that this one is made from, as far as it stays, until this one has notes; null: there is none.
+  function origins() {
+    const { source = {}, from_bar: first, to_bar: last } = output.asked ?? {};
+    const before = state?.outputs.find((one) => one.id === source.output);
+    if (!before || !isOpen() || piece.notes.length) return null;
+    const old = pieces.ofOutput(before), [from, to] = first ? secondsOf(old, [first, last]) : [Infinity, Infinity];
+    if (!old.notes.length) return null;
+    return { ...old, title: `${piece.title}, still empty, with notes of ${old.title}`, notes: old.notes.filter(([onset]) => onset < from || onset >= to), pale: true };
+  }
+
   function show() {
-    const programs = roll.show(piece);
+    seen = origins() ?? piece;
+    const programs = roll.show(seen);
     list(find("stage-legend"), programs, (program) => program,
       (program) => make("li", {}, swatch(shade(program)), instrument(program)), () => {});
-    const last = barLines(piece).length - 1;
-    for (const field of [from, to]) set(field, { max: last });
-    if (!marked) [from.value, to.value] = bars();
+    [from.value, to.value] = bars();
+    for (const field of [from, to]) set(field, { max: Math.max(barLines(seen).length - 1, ...bars()) });
     tellCopies();
     describe();
   }
@@ -134,8 +149,9 @@ export function openStage(page, compose) {
   function describe() {
     write(find("stage-title"), title(output));
     const wait = ["starting", "restarting"].includes(state?.composer) ? "waits until the composer has started" : "waits for its turn";
-    const what = { waiting: wait, composing: "is being written", cancelled: "cancelled", failed: output.error }[output.status];
-    write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), nature(piece)].filter(Boolean).join("; "));
+    const written = piece.notes.length ? "is being written" : "is being prepared; the first of its kind takes longest";
+    const what = { waiting: wait, composing: written, cancelled: "cancelled", failed: output.error }[output.status];
+    write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), seen === piece ? nature(piece) : "the pale notes are those that it comes from"].filter(Boolean).join("; "));
     renameTools();
   }
 
@@ -167,18 +183,23 @@ export function openStage(page, compose) {
     find("vary").disabled = isOpen() || !can.vary;
     find("continue").disabled = isOpen() || !can.continue;
     const others = state.outputs.filter((one) => one.id !== output.id && one.status === "done" && !one.discarded);
-    offer(find("other"), others.map((one) => [one.id, `${title(one)}, ${origin(one, state.outputs)}`]).reverse());
+    const isSource = (one) => one.id === output.asked?.source?.output;
+    others.reverse().sort((one, other) => isSource(other) - isSource(one));
+    offer(find("other"), others.map((one) => [one.id, `${title(one)}, ${origin(one, state.outputs)}`]));
+    if (!hasChosenOther && others.length) find("other").selectedIndex = 0;
     find("switch").disabled = find("other").disabled = !others.length;
     for (const [kind, link] of [["mid", find("get-midi")], ["wav", find("get-wav")]]) {
       set(link, { href: output.status === "done" ? `/api/outputs/${output.id}.${kind}` : null, "aria-label": `Download ${title(output)} as ${kind === "mid" ? "MIDI" : "WAV"}` });
     }
     write(find("made-by"), `Number ${output.seed}. This line makes it again:`);
     write(find("command"), output.command ?? "");
-    describe();
+    if (isOpen() && !piece.notes.length) show();
+    else describe();
   }
 
   pieces.hear((changed) => {
-    if (changed !== piece) return;
+    const isSource = output && changed.output === output.asked?.source?.output;
+    if (changed !== piece && !(isSource && !piece.notes.length)) return;
     show();
     if (state) update(state);
   });
