@@ -53,6 +53,7 @@ class Canned:
         self.asked: list[tuple[str, str, Any]] = []
         self.outputs: dict[str, dict[str, Any]] = {}
         self.undo: list[str] = []
+        self.report = dict(REPORT)
         self._pages: set[tuple[asyncio.AbstractEventLoop, asyncio.Queue]] = set()
         self._works: set[asyncio.Task] = set()
         run = {"data": "d1", "epochs": 20, "minutes": 10, "windows_per_second": 2100.4, "has_model": True}
@@ -195,7 +196,7 @@ def application(canned: Canned) -> Starlette:
                 canned.undo.pop()
                 canned.tell()
             case "GET", "data", [_]:
-                return JSONResponse(REPORT)
+                return JSONResponse(canned.report)
             case "GET", "data", [_, "pieces", number]:
                 return JSONResponse(piece(lowest=48 + int(number)))
             case "GET", "runs", [_]:

@@ -286,6 +286,19 @@ def test_what_is_chosen_is_what_is_asked_for_and_is_remembered(browser, canned, 
     assert asked(canned, "POST", "outputs")[1] == {"kind": "new", "model": "builtin", "bars": 8, "count": 1}
 
 
+def test_what_new_bars_take_from_their_beginning_is_said_where_it_could_be_chosen(browser, canned, address):
+    shown = opened(browser, address)
+    shown.wait("document.getElementById('control-key').checkVisibility()")
+    assert text(shown, "chosen") == "Eight bars, any key"
+    fill(shown, "begin", "melody")
+    assert not shown.value("document.getElementById('control-key').checkVisibility()")
+    assert text(shown, "about-begin") == "Key, meter and tempo follow this; the composer chooses the instruments."
+    assert text(shown, "chosen") == "Eight more bars, in the same key and meter"
+    press(shown, "usual")
+    assert text(shown, "about-begin") == "The new bars go on from this."
+    assert text(shown, "chosen") == "Eight bars, any key"
+
+
 def test_bars_that_are_dragged_over_are_written_anew(browser, canned, address):
     canned.add(kind="new")
     shown = opened(browser, address)
@@ -441,14 +454,41 @@ def test_what_is_dropped_anywhere_is_sent_with_its_folders(browser, canned, addr
     assert len([one for one in canned.asked if one[0] == "PUT"]) == 2
 
 
+def test_pieces_are_listed_by_their_titles_as_people_sort_them(browser, canned, address):
+    names = ["tunes/b/10.midi", "tunes/b/9.MID", "tunes/Ave.v2.musicxml", "tunes/äther.kar", "tunes/b/.mid"]
+    canned.report["pieces"] = [{"number": n, "name": name, "seconds": 8.0} for n, name in enumerate(names)]
+    titles = ["äther", "Ave.v2", "b/.mid", "b/9", "b/10"]
+    shown = opened(browser, address, "data")
+    filled(shown, "data")
+    assert shown.value("[...document.querySelectorAll('#data-pieces .name')].map((one) => one.textContent)") == titles
+    shown.value("document.querySelectorAll('#data-pieces .play')[3].click()")
+    shown.wait("document.getElementById('dock-title').textContent == 'b/9'")
+    assert asked(canned, "GET", "data/d1/pieces/1") == [None]
+    options = "[...document.querySelectorAll('#begin-number option')].map((one) => [one.value, one.textContent])"
+    assert shown.value(options) == [[str(number), title] for number, title in zip((3, 2, 4, 1, 0), titles, strict=True)]
+
+
+def test_music_without_pieces_has_no_list_of_them(browser, canned, address):
+    canned.report["pieces"] = []
+    shown = opened(browser, address, "data")
+    shown.wait("document.getElementById('tally').checkVisibility()")
+    assert not shown.value("document.getElementById('listen').checkVisibility()")
+
+
 def test_a_run_is_started_watched_and_listened_to(browser, canned, address):
     shown = opened(browser, address, "train")
     shown.wait("document.querySelectorAll('#runs li').length == 2")
     told = shown.value("[...document.querySelectorAll('#runs li')].map((one) => one.innerText)")
-    assert "round 5 of 20, five minutes left, 2,100 windows/s" in told[1]
+    assert "It learns, round 5 of 20, five minutes left\n" in told[1] and "windows" not in told[1]
     assert "The disk is full: make room, then go on." in told[0] and "Go on" in told[0] and "Pause" not in told[0]
     points = "document.querySelector('#runs li:last-child .curve.valid')?.getAttribute('points')?.split(' ').length"
     shown.wait(f"{points} == 5")
+    pressed = "[...document.querySelectorAll('[data-minutes][aria-pressed=true]')].map((one) => one.textContent)"
+    assert shown.value(pressed) == ["10 min"]
+    shown.value("document.querySelector('[data-minutes=\"2\"]').click()")
+    assert shown.value(pressed) == ["2 min"]
+    fill(shown, "minutes", "7")
+    assert shown.value(pressed) == []
     shown.value("document.querySelector('[data-minutes=\"2\"]').click()")
     press(shown, "start")
     assert sent(shown, canned, "POST", "runs") == [{"data": "d1", "minutes": 2}]
@@ -460,6 +500,40 @@ def test_a_run_is_started_watched_and_listened_to(browser, canned, address):
     shown.wait("document.getElementById('said').textContent == 'ballads has learned'")
     shown.value("[...document.querySelectorAll('#runs li:last-child .strong')].at(-1).click()")
     shown.wait("location.hash == '#play' && document.getElementById('model').value == 'r1'")
+
+
+def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned, address):
+    run, told = canned.runs[0], "document.querySelector('#runs li:last-child .title p').textContent"
+    offered = """[...document.querySelectorAll('#runs li:last-child .row button')]
+      .filter((one) => one.checkVisibility()).map((one) => one.textContent)"""
+    shown = opened(browser, address, "train")
+    filled(shown, "train")
+    for values, sentence, buttons in (
+        (
+            {"stage": "tries settings", "epoch": 0, "seconds_left": None},
+            "It tries settings",
+            ["Pause", "Stop", "Compose with it"],
+        ),
+        (
+            {"status": "finished", "stage": "", "epoch": 5, "message": "Stopped after epoch 5; it can go on."},
+            "Stopped, round 5 of 20",
+            ["Go on", "Compose with it"],
+        ),
+        (
+            {"epoch": 20, "message": ""},
+            "It has learned, round 20 of 20. For more, teach another with more minutes.",
+            ["Compose with it", "Teach another"],
+        ),
+        (
+            {"status": "paused", "message": "It was ended from outside."},
+            "It was ended from outside. Round 20 of 20",
+            ["Go on", "Stop", "Compose with it"],
+        ),
+    ):
+        run |= values
+        canned.tell()
+        shown.wait(f"{told} == '{sentence}'")
+        assert shown.value(offered) == buttons
 
 
 def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(browser, canned):

@@ -3,7 +3,7 @@
 import { find, list, make, playButton, set, write } from "./studio-dom.js";
 import { ask, get, post, upload } from "./studio-server.js";
 import { openRoll } from "./studio-roll.js";
-import { capital, clock, count, signs } from "./studio-words.js";
+import { capital, clock, count, signs, titled } from "./studio-words.js";
 import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
@@ -101,7 +101,7 @@ export function openData(page) {
     if (!one || one.status !== "ready" || report?.id === one.id) return;
     const told = await page.attempt(() => get(`data/${one.id}`));
     if (!told || one.id !== chosen) return;
-    report = { ...told, id: one.id };
+    report = { ...told, pieces: titled(told.pieces), id: one.id };
     showReport();
   }
 
@@ -138,11 +138,11 @@ export function openData(page) {
   function listPieces() {
     if (!report) return;
     list(find("data-pieces"), report.pieces, (one) => `${report.id} ${one.number}`, (one) => make("li", { class: "item" },
-      playButton("", () => page.attempt(async () => transport.turn(await pieces.piece(addressOf(one.number), one.name)))),
-      make("span", { class: "name" }, one.name), make("span", { class: "tag" }, clock(one.seconds))), (item, one) => {
+      playButton("", () => page.attempt(async () => transport.turn(await pieces.piece(addressOf(one.number), one.title)))),
+      make("span", { class: "name" }, one.title), make("span", { class: "tag" }, clock(one.seconds))), (item, one) => {
       const sounds = transport.isPlaying(addressOf(one.number));
       item.classList.toggle("playing", sounds);
-      set(item.firstChild, { "aria-label": `${sounds ? "Pause" : "Play"} ${one.name}` });
+      set(item.firstChild, { "aria-label": `${sounds ? "Pause" : "Play"} ${one.title}` });
     });
   }
   transport.hear((what) => {
@@ -185,9 +185,15 @@ export function openData(page) {
     write(find("report-heading"), one.name);
     write(find("report-about"), describe(one));
     find("teach-with").disabled = one.status !== "ready";
-    for (const id of ["tally", "panels", "data-pieces"]) find(id).hidden = report?.id !== one.id;
+    hideReport();
     if (report?.id !== one.id) find("files-told").hidden = find("data-paper").hidden = true;
-    askReport().then(() => { for (const id of ["tally", "panels", "data-pieces"]) find(id).hidden = report?.id !== chosen; });
+    askReport().then(hideReport);
+  }
+
+  // What belongs to another set of music, or is empty.
+  function hideReport() {
+    for (const id of ["tally", "panels", "listen"]) find(id).hidden = report?.id !== chosen;
+    if (!report?.pieces.length) find("listen").hidden = true;
   }
 
   function describe(one) {

@@ -2,7 +2,7 @@
 
 import { find, list, make, offer, set, write } from "./studio-dom.js";
 import { get, post, upload } from "./studio-server.js";
-import { capital, number, signs } from "./studio-words.js";
+import { capital, number, signs, titled } from "./studio-words.js";
 import { openKeyboard } from "./studio-keyboard.js";
 import { openStage } from "./studio-stage.js";
 import { openTrail } from "./studio-trail.js";
@@ -94,7 +94,7 @@ export function openPlay(page) {
   async function offerPieces() {
     const id = value("begin-data");
     const told = id ? await page.attempt(() => get(`data/${id}`)) : null;
-    if (told && id === value("begin-data")) offer(find("begin-number"), told.pieces.map((one) => [String(one.number), one.name]));
+    if (told && id === value("begin-data")) offer(find("begin-number"), titled(told.pieces).map((one) => [String(one.number), one.title]));
   }
   const takePrimer = (file) => page.attempt(async () => {
     if (!file) return;
@@ -134,9 +134,11 @@ export function openPlay(page) {
       write(find("compose").querySelector(`output[for=${id}]`), word(value(id)));
       set(find(id), { "aria-valuetext": word(value(id)) });
     }
-    const parts = [length, value("key") ? signs(value("key")) : "any key", value("meter"), isUsual("bpm") ? "" : `${value("bpm")} beats a minute`];
+    const begins = Boolean(value("begin"));
+    const parts = begins ? [`${number(bars)} more ${bars === 1 ? "bar" : "bars"}`, "in the same key and meter"] : [length, value("key") ? signs(value("key")) : "any key", value("meter"), isUsual("bpm") ? "" : `${value("bpm")} beats a minute`];
     write(find("chosen"), capital(parts.filter(Boolean).join(", ")));
-    find("control-key").hidden = find("control-meter").hidden = find("control-bpm").hidden = find("control-instruments").hidden = Boolean(value("begin"));
+    for (const name of ["key", "meter", "bpm", "instruments"]) find(`control-${name}`).hidden = begins;
+    write(find("about-begin"), begins ? "Key, meter and tempo follow this; the composer chooses the instruments." : "The new bars go on from this.");
   }
   function remember() {
     const chosen = Object.fromEntries(FIELDS.map((id) => [id, value(id)]));

@@ -7,7 +7,8 @@ import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
 const STATUS = { starting: "it starts", reading: "it reads the music", training: "it learns", paused: "paused", finished: "it has learned", failed: "it failed" };
-const ACTS = { pause: ["Pause", ["starting", "reading", "training"]], continue: ["Go on", ["paused", "failed"]], stop: ["Stop", ["starting", "reading", "training", "paused"]] };
+const LIVE = ["starting", "reading", "training"];
+const ACTS = { pause: ["Pause", LIVE], continue: ["Go on", ["paused", "failed"]], stop: ["Stop", [...LIVE, "paused"]] };
 const LITTLE_ROOM_BYTES = 5e8;
 const WIDTH = 300, HEIGHT = 110; // of a curve, in its own units
 
@@ -26,16 +27,28 @@ export function openTrain(page) {
     });
   });
   for (const button of document.querySelectorAll("[data-minutes]")) {
-    button.addEventListener("click", () => { find("minutes").value = button.dataset.minutes; });
+    button.addEventListener("click", () => {
+      find("minutes").value = button.dataset.minutes;
+      press();
+    });
   }
+  function press() {
+    for (const button of document.querySelectorAll("[data-minutes]")) set(button, { "aria-pressed": String(Number(button.dataset.minutes) === Number(find("minutes").value)) });
+  }
+  find("minutes").addEventListener("input", press);
+  press();
 
   function create(run) {
     const curve = make("svg", { class: "learning", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
       make("polyline", { class: "curve train" }), make("polyline", { class: "curve valid" }));
     const acts = Object.entries(ACTS).map(([act, [label]]) => make("button", { class: "plain", type: "button", "data-act": act, onclick: () => page.attempt(() => post(`runs/${run.id}/${act}`)) }, label));
     const use = make("button", { class: "plain strong", type: "button", onclick: () => page.use(run.id) }, "Compose with it");
+    const again = make("button", { class: "plain", type: "button", onclick: () => {
+      find("learn-from").value = run.data;
+      find("minutes").focus();
+    } }, "Teach another");
     return make("li", { class: "card run" },
-      make("header", { class: "stage-head" }, make("div", { class: "title" }, make("h3"), make("p")), make("div", { class: "row" }, ...acts, use)),
+      make("header", { class: "stage-head" }, make("div", { class: "title" }, make("h3"), make("p")), make("div", { class: "row" }, ...acts, use, again)),
       make("progress", { max: "1" }),
       make("figure", { class: "lone" }, curve, make("figcaption", { class: "note" })),
       make("div", { class: "heard" }, make("h4", {}, "What it writes so far"), make("div", { class: "chips" })),
@@ -46,9 +59,12 @@ export function openTrain(page) {
     const [head, progress, figure, heard, details] = card.children, [title, row] = head.children;
     write(title.firstChild, run.name);
     write(title.lastChild, sentence(run));
+    const [use, again] = [...row.children].slice(-2);
+    use.hidden = !run.has_model;
+    again.hidden = !(hasEnded(run) && state.data.some((one) => one.id === run.data && one.status === "ready"));
     for (const button of row.children) {
-      const act = button.dataset.act, offered = act ? ACTS[act][1].includes(run.status) : run.has_model;
-      button.hidden = !offered;
+      const { act } = button.dataset;
+      if (act) button.hidden = !(ACTS[act][1].includes(run.status) || (act === "continue" && wasStopped(run)));
       set(button, { "aria-label": `${button.textContent}: ${run.name}` });
     }
     const learned = run.status === "finished" ? 1 : shareOf(run);
@@ -81,12 +97,22 @@ export function openTrain(page) {
     return run.epochs ? run.epoch / run.epochs : null;
   }
 
+  // A run that was stopped before its end says so, and can go on; one that came to its end has learned all it will.
+  const wasStopped = (run) => run.status === "finished" && Boolean(run.message);
+  const hasEnded = (run) => run.status === "finished" && !run.message;
+
+  function stands(run) {
+    if (LIVE.includes(run.status) && run.stage) return `it ${run.stage}`;
+    if (wasStopped(run)) return "stopped";
+    return (run.status !== "training" && run.message) || (STATUS[run.status] ?? run.status);
+  }
+
   function sentence(run) {
-    const parts = [run.status === "failed" ? run.message || STATUS.failed : run.message && run.status !== "training" ? run.message : STATUS[run.status] ?? run.status];
+    const said = stands(run), parts = [];
     if (run.epoch) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
-    if (run.status === "training" && run.seconds_left !== null) parts.push(`${minutes(run.seconds_left)} left`);
-    if (run.status === "training" && run.windows_per_second) parts.push(`${Math.round(run.windows_per_second).toLocaleString("en")} windows/s`);
-    return capital(parts.join(", "));
+    if (run.status === "training" && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
+    const told = said.endsWith(".") ? [said, capital(parts.join(", "))].join(" ").trim() : capital([said, ...parts].join(", "));
+    return hasEnded(run) ? `${told}. For more, teach another with more minutes.` : told;
   }
 
   function draw(figure, run, curve) {

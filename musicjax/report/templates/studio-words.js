@@ -15,6 +15,16 @@ export function minutes(seconds) {
   return count(Math.round(seconds / 60), "minute");
 }
 
+// Pieces of a data set in the order of their titles: their names without the folder that all are in and what music files end with.
+const order = new Intl.Collator("en", { numeric: true }).compare;
+export function titled(pieces) {
+  const folders = pieces.map(({ name }) => name.slice(0, name.lastIndexOf("/") + 1));
+  let shared = folders[0] ?? "";
+  while (!folders.every((one) => one.startsWith(shared))) shared = shared.slice(0, shared.lastIndexOf("/", shared.length - 2) + 1);
+  const cut = (name) => name.slice(shared.length).replace(/([^/])\.(midi?|kar|rmi|mxl|musicxml|xml)$/i, "$1");
+  return pieces.map((one) => ({ ...one, title: cut(one.name) })).sort((one, other) => order(one.title, other.title));
+}
+
 export const title = (output) => `Piece ${output.number}`;
 
 // What an output is: how it came about.
