@@ -333,7 +333,9 @@ def test_a_piece_that_has_no_notes_yet_shows_what_it_comes_from_and_its_own_bars
     shown = opened(browser, address)
     roll = "document.getElementById('roll').getAttribute('aria-label')"
     shown.wait(f"{roll}.startsWith('Piano roll of Piece 2, still empty, with notes of Piece 1: 30 notes, eight bars')")
-    assert "is being prepared; the first of its kind takes longest; the pale notes" in text(shown, "stage-about")
+    assert "is being prepared; the first of its kind takes longest; the pale notes are from piece 1" in text(
+        shown, "stage-about"
+    )
     fields = "[...document.querySelectorAll('#from-bar, #to-bar')].map((one) => one.value).join()"
     assert shown.value(fields) == "3,4"
     press(shown, "stage-play")
@@ -520,20 +522,22 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
             ["Go on", "Compose with it"],
         ),
         (
-            {"epoch": 20, "message": ""},
-            "It has learned, round 20 of 20. For more, teach another with more minutes.",
-            ["Compose with it", "Teach another"],
+            {"status": "paused", "message": "It was ended from outside."},
+            "It was ended from outside. Round 5 of 20",
+            ["Go on", "Stop", "Compose with it"],
         ),
         (
-            {"status": "paused", "message": "It was ended from outside."},
-            "It was ended from outside. Round 20 of 20",
-            ["Go on", "Stop", "Compose with it"],
+            {"status": "finished", "epoch": 20, "message": ""},
+            "It has learned, round 20 of 20. For more, teach another with more minutes.",
+            ["Compose with it", "Teach another"],
         ),
     ):
         run |= values
         canned.tell()
         shown.wait(f"{told} == '{sentence}'")
         assert shown.value(offered) == buttons
+    shown.value("[...document.querySelectorAll('#runs li:last-child .row button')].at(-1).click()")
+    assert shown.value("[document.activeElement.id, document.getElementById('learn-from').value]") == ["minutes", "d1"]
 
 
 def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(browser, canned):
@@ -542,11 +546,13 @@ def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(bro
         shown = opened(browser, address)
         shown.wait(IS_WHOLE)
     shown.wait("document.getElementById('away').textContent.startsWith('The studio does not answer')")
+    assert "start it again with: musicjax studio." in text(shown, "away")
+    assert text(shown, "away").endswith("open the address that it prints.")
     shown.value("document.getElementById('do-keep').click()")
-    shown.wait("document.getElementById('alert').textContent.includes('does not answer')")
+    shown.wait("document.getElementById('said').textContent.startsWith('The studio does not answer')")
+    assert shown.value("document.querySelectorAll('.banner:not([hidden])').length") == 1, "it is said once"
     with canned_studio.serving(canned):
         shown.wait("document.getElementById('away').hidden")
         assert text(shown, "stage-title") == "Piece 1"
         press(shown, "do-keep")
         shown.wait("document.getElementById('do-keep').getAttribute('aria-pressed') == 'true'")
-        shown.wait("document.getElementById('alert').hidden")

@@ -1,6 +1,8 @@
 // The server: what the page asks of it, and what it tells without being asked.
 
-// The answer of the server, as JSON; an Error with one sentence if it refuses or does not answer.
+const AWAY = "The studio does not answer. What it wrote is safe; start it again with: musicjax studio. If this page does not come back by itself, open the address that it prints.";
+
+// The answer of the server, as JSON; an Error with a sentence if it refuses, or if it does not answer, with the cause "away".
 export async function ask(method, path, body) {
   const options = { method };
   if (body instanceof Blob) options.body = body;
@@ -12,7 +14,7 @@ export async function ask(method, path, body) {
   try {
     answer = await fetch(`/api/${path}`, options);
   } catch {
-    throw new Error("The studio does not answer. Is it still running?");
+    throw new Error(AWAY, { cause: "away" });
   }
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(told.error ?? `The studio answered ${answer.status}.`);
@@ -34,7 +36,7 @@ export function listen({ state, notes, away }) {
     const ended = source.readyState === EventSource.CLOSED;
     source.close();
     const refused = ended && await fetch("/api/state").then((answer) => answer.status === 403, () => false);
-    away(refused ? "The studio was started anew: open the address that it printed." : "The studio does not answer. What it wrote is safe; start it again with: musicjax studio");
+    away(refused ? "The studio was started anew: open the address that it printed." : AWAY);
     setTimeout(() => listen({ state, notes, away }), RETRY_MILLISECONDS);
   });
 }

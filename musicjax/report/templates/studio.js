@@ -16,7 +16,9 @@ const NAMES = ["data", "train", "play", "keep"];
 const page = {
   say: (text) => write(find("said"), text),
   wrong(error) {
-    write(find("alert").firstElementChild, error.message ?? String(error));
+    const text = error.message ?? String(error);
+    if (error.cause === "away" && !find("away").hidden) return page.say(text); // the banner says it already
+    write(find("alert").firstElementChild, text);
     find("alert").hidden = false;
   },
   // Runs what a press asks for; an error becomes a sentence.
@@ -98,6 +100,7 @@ find("undo").addEventListener("click", () => page.attempt(() => post("undo")));
 const away = (why) => {
   write(find("away"), why);
   find("away").hidden = !why;
+  if (find("alert").firstElementChild.textContent === why) find("alert").hidden = true;
 };
 
 // The pointer's presses leave no focus behind, so that the space bar goes on to play and pause.
