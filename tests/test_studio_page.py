@@ -359,8 +359,8 @@ def test_a_piece_is_compared_with_the_one_that_it_comes_from(browser, canned, ad
     press(shown, "do-favourite")
     shown.wait("document.getElementById('do-favourite').getAttribute('aria-pressed') == 'true'")
     assert shown.value("document.getElementById('other').value") == "o2", "what was chosen stays"
-    shown.value("document.querySelectorAll('#outputs .choose')[1].click()")
-    assert shown.value(f"[document.getElementById('other').value, {offered}]") == ["o3", "o3,o1"]
+    shown.value("document.querySelectorAll('#outputs .choose')[2].click()")
+    assert shown.value(f"[document.getElementById('other').value, {offered}]") == ["o3", "o3,o2"]
 
 
 def test_a_tune_is_played_on_the_page_by_letters_and_by_midi(browser, canned, address):
@@ -403,6 +403,30 @@ def test_what_a_piece_copies_is_told_in_bars_and_of_that_piece_alone(browser, ca
     assert text(shown, "stage-copied") == ""
     shown.value("location.hash = 'keep'")
     shown.wait(f"document.querySelector('#kept .copied')?.textContent.startsWith('{told}')")
+
+
+def test_what_a_piece_copies_is_not_told_of_the_next_one_if_the_answer_is_late(browser, canned, address):
+    canned.add(kind="new")
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    shown.value("""{
+      const plain = window.fetch;
+      window.fetch = async (path, ...more) => {
+        const answer = await plain(path, ...more);
+        if (!path.endsWith("o1/copies")) return answer;
+        const told = await answer.json();
+        answer.json = () => new Promise((tell) => { window.answer = () => tell(told); });
+        return answer;
+      };
+    }""")
+    choose = "document.querySelectorAll('#outputs .choose')"
+    shown.value(f"{choose}[1].click()")
+    shown.wait("Boolean(window.answer)")
+    shown.value(f"{choose}[0].click()")
+    shown.value("answer(), setTimeout(() => { window.isAnswered = true; })")
+    shown.wait("Boolean(window.isAnswered)")
+    assert text(shown, "stage-title") == "Piece 2" and text(shown, "stage-copied") == ""
 
 
 def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
