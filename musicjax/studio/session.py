@@ -46,7 +46,8 @@ class Session:
 
     Attributes:
         data: by id, see DATA; "source": what a data set is called, empty: uploaded.
-        runs: by id, see RUNS, of runs started here; "began": seconds since 1970.
+        runs: by id, see RUNS, of runs started here; "began": seconds since 1970, 0 once it
+            has gone on after a pause.
         outputs: by id, in the order in which they were asked for; see `new_output`.
         trail: steps that can be undone, the last one last: {"said", "was": {id: {mark: value}}}.
     """
