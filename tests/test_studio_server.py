@@ -221,14 +221,6 @@ def test_two_pages_that_steer_at_once_see_the_same(studio):
         until(lambda: [v for e, v in page if e == "state"][-1], lambda seen: seen["outputs"] == state["outputs"])  # noqa: B023
 
 
-def test_a_second_studio_on_the_folder_is_told_of_the_first(studio, tmp_path):
-    with pytest.raises(RuntimeError) as told:
-        Server(tmp_path / "runs")
-    first = studio.address.partition("?")[0]
-    assert "another studio is open" in str(told.value) and first in str(told.value)
-    assert "token" not in str(told.value) and len(str(told.value).splitlines()) == 1
-
-
 def test_a_model_of_a_later_version_or_a_damaged_one_is_a_sentence_and_no_lost_run(studio, tmp_path):
     for name in ("later", "damaged"):
         place = tiny_events.save(tmp_path / "runs" / name) / "checkpoints" / "1"
