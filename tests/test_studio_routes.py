@@ -363,6 +363,29 @@ def test_a_name_that_a_full_disk_has_cut_off_spoils_no_other(tmp_path):
     assert upload.names(tmp_path) == [(path.name, "b.mid")]
 
 
+@pytest.mark.parametrize(
+    ("contents", "reasons", "said"),
+    [
+        ({"photo.jpg": b"x", "notes.txt": b"x"}, ["no music by its name"] * 2, "is music: photo.jpg is no music by"),
+        ({"photo.jpg": b"x", "fake.mid": b"x"}, ["no music by its name", "not a MIDI file"], "gave notes"),
+    ],
+)
+def test_a_data_set_of_which_nothing_could_be_read_tells_why_of_each_file(studio, contents, reasons, said):
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+    for name, content in contents.items():
+        client.put(f"/api/uploads/{one}/files", params={"name": name}, content=content)
+    client.post(f"/api/uploads/{one}/done")
+    folder = studio.library.folder(one)
+    assert reader.main(studio.library.source(one), folder) == 0
+    studio.workspace.session.data[one] |= library._found(folder, "")
+    report = client.get(f"/api/data/{one}").json()
+    assert (report["status"], report["skipped"], report["pieces"]) == ("failed", 2, []) and said in report["message"]
+    assert [file["name"] for file in report["files"]] == list(contents)
+    for file, reason in zip(report["files"], reasons, strict=True):
+        assert file["verdict"] == "skipped" and reason in file["reason"]
+
+
 def test_the_zip_holds_what_is_not_discarded_and_what_made_it(studio, tmp_path):
     client = client_of(studio)
     (tmp_path / "a.zip").write_bytes(client.get("/api/session.zip").content)

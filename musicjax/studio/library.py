@@ -165,12 +165,12 @@ def _report(folder: Path) -> dict[str, Any]:
 def _found(folder: Path, said: str) -> dict[str, Any]:
     """Status, message and counts of a data set after reading; said: why it could not be read, or empty."""
     found = _report(folder)
-    refused = [name for kept_as, name in upload.names(folder) if not kept_as]
+    names = upload.names(folder)
+    refused = [name for kept_as, name in names if not kept_as]
     pieces = len(found.get("pieces", [])) + found.get("pieces_left_out", 0)
     if not said and not pieces:
         said = "None of these files gave notes; drop MIDI or MusicXML files."
-    if said and not found and refused:
-        said = f"None of these files is music: {refused[0]} {upload.NO_MUSIC}."
+        if refused and len(refused) == len(names):
+            said = f"None of these files is music: {refused[0]} {upload.NO_MUSIC}."
     counts = {name: found.get(name, 0) for name in COUNTS[:3]} | {"pieces": pieces}
-    counts["skipped"] = counts["skipped"] if found else len(refused)
     return {**counts, "status": "failed" if said else "ready", "message": said}
