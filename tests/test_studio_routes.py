@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import musicjax
+from musicjax import zip_archive
 from musicjax.studio import app, library, reader, runs, session, upload
 from musicjax.studio import studio as studio_lib
 from musicjax.studio.studio import Studio
@@ -386,15 +387,31 @@ def test_a_data_set_of_which_nothing_could_be_read_tells_why_of_each_file(studio
         assert file["verdict"] == "skipped" and reason in file["reason"]
 
 
-def test_the_zip_holds_what_is_not_discarded_and_what_made_it(studio, tmp_path):
+def test_the_zip_holds_what_is_kept_or_a_favourite_under_its_names_and_what_made_it(tmp_path):
+    studio = Studio(tmp_path / "runs")
     client = client_of(studio)
+    marks = [{}, {"kept": True}, {"favourite": True}, {"kept": True, "discarded": True}, {"kept": True}]
+    for seed, marked in enumerate(marks):
+        output = session.new_output("new", "builtin", seed, source=None) | {"status": "done"} | marked
+        if seed == 4:
+            output["status"] = "composing"
+        studio.workspace.session.outputs[output["id"]] = output
+        studio.outputs.midi_path(output).write_bytes(b"MThd" + bytes([seed]))
+        studio.outputs.midi_path(output).with_suffix(".json").write_text('{"key": "D minor"}')
     (tmp_path / "a.zip").write_bytes(client.get("/api/session.zip").content)
-    from musicjax import zip_archive
-
     with (tmp_path / "a.zip").open("rb") as stream:
         found = {name: opened().read() for name, _, opened in zip_archive.members(stream)}
     told = json.loads(found.pop("session.json"))
-    assert [one["file"] for one in told] == list(found) and all(one["seed"] is not None for one in told)
+    assert found == {"Piece 2, D minor.mid": b"MThd\1", "Piece 3, D minor.mid": b"MThd\2"}
+    assert [(one["file"], one["seed"]) for one in told] == [(name, seed) for seed, name in enumerate(found, 1)]
+    second = told[0]["id"]
+    header = client.get(f"/api/outputs/{second}.mid").headers["content-disposition"]
+    assert header == "attachment; filename*=utf-8''Piece%202%2C%20D%20minor.mid"
+
+
+def test_a_zip_of_nothing_is_a_sentence(studio):
+    answer = client_of(studio).get("/api/session.zip")
+    assert answer.status_code == 404 and answer.json()["error"].startswith("Nothing is kept yet")
 
 
 def test_pages_of_the_package_are_served_and_nothing_beside_them(studio):

@@ -240,7 +240,7 @@ def test_a_model_of_a_later_version_or_a_damaged_one_is_a_sentence_and_no_lost_r
 
 def test_two_hundred_requests_at_once_are_all_answered(studio):
     studio.until(lambda state: state["composer"] == "ready")
-    paths = ["/api/state", "/api/outputs/none", "/api/session.zip", "/static/sound.js", "/api/data/none/pieces/1"]
+    paths = ["/api/state", "/api/outputs/none", "/static/studio.css", "/static/sound.js", "/api/data/none/pieces/1"]
     with ThreadPoolExecutor(200) as pool:
         limits = httpx.Limits(max_connections=200)
         with httpx.Client(base_url=studio.client.base_url, cookies=studio.client.cookies, limits=limits) as client:

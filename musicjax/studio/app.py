@@ -246,7 +246,7 @@ async def _output(studio: Studio, request: Request) -> Any:
 
 async def _midi(studio: Studio, request: Request) -> Response:
     output = studio.outputs.of(request.path_params["output"])
-    return _download(studio.outputs.midi_path(output), "audio/midi", output)
+    return await run_in_threadpool(_download, studio, output, "audio/midi", ".mid")
 
 
 async def _wav(studio: Studio, request: Request) -> Response:
@@ -256,14 +256,14 @@ async def _wav(studio: Studio, request: Request) -> Response:
         answer = await studio.answer("sound", output)
         if answer["error"]:
             raise RunError(answer["error"])
-    return _download(path, "audio/wav", output)
+    return await run_in_threadpool(_download, studio, output, "audio/wav", ".wav")
 
 
-def _download(path: Path, media_type: str, output: dict[str, Any]) -> Response:
+def _download(studio: Studio, output: dict[str, Any], media_type: str, suffix: str) -> Response:
+    path = studio.outputs.midi_path(output).with_suffix(suffix)
     if output["status"] != "done" or not path.is_file():
         raise Missing("There is no such file: the output is not composed.")
-    name = f"musicjax-{output['kind']}-seed{output['seed']}{path.suffix}"
-    return FileResponse(path, media_type=media_type, filename=name)
+    return FileResponse(path, media_type=media_type, filename=studio.outputs.file_name(output, suffix))
 
 
 async def _copies(studio: Studio, request: Request) -> Any:
@@ -292,17 +292,17 @@ async def _undo(studio: Studio, request: Request) -> Any:
 
 
 async def _zip(studio: Studio, request: Request) -> Response:
-    """All outputs that are not discarded, as MIDI, and what made each."""
-    outputs = [one for one in studio.outputs.listed() if one["status"] == "done" and not one["discarded"]]
-    named = [(f"{n:03d}-{one['kind']}-seed{one['seed']}.mid", one) for n, one in enumerate(outputs, 1)]
+    """All outputs that are kept or favourites, as MIDI, and what made each."""
+    outputs = session.to_take_away(studio.workspace.session)
+    if not outputs:
+        raise Missing("Nothing is kept yet: press Keep or the heart beside a piece.")
 
     def content() -> bytes:
-        found = [
-            (name, studio.outputs.midi_path(one).read_bytes())
-            for name, one in named
-            if studio.outputs.midi_path(one).is_file()
-        ]
-        told = [{"file": name, **session.shown(one)} for name, one in named]
+        found, told = [], []
+        for one in outputs:
+            with contextlib.suppress(OSError):  # a file that is gone is left out
+                found.append((studio.outputs.file_name(one, ".mid"), studio.outputs.midi_path(one).read_bytes()))
+                told.append({"file": found[-1][0], **session.shown(one)})
         return zip_archive.packed([("session.json", json.dumps(told, indent=2).encode()), *found])
 
     headers = {"content-disposition": 'attachment; filename="musicjax-session.zip"'}

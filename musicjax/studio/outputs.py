@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from musicjax.errors import UsageError
-from musicjax.studio import order, session
+from musicjax.studio import order, session, titles
 from musicjax.studio.library import Library
+from musicjax.studio.session import SAMPLE
 from musicjax.studio.trainings import Trainings
 from musicjax.studio.worker import Worker
 from musicjax.studio.workspace import Missing, Workspace, entry
 
 BUILTIN = "builtin"
-SAMPLE = "sample"  # the kind of output that a training gets every few epochs
 SAMPLES_A_RUN = 8
 MOST_OUTPUTS = 5000
 MOST_TRIES = 2  # of an output at which the composing process dies
@@ -61,7 +62,8 @@ class Outputs:
             raise UsageError("source: expected the piece to begin with.")
         order.require(options, kind, given or ("source.mid" if source else ""))
         made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
-        session.remember_new(self._workspace.session, made)
+        numbers = [session.number(self._workspace.session, one) for one in made]
+        session.remember_new(self._workspace.session, made, titles.of_pieces(numbers))
         self._workspace.keep()
         self._put_off_sample()
         self.compose_next()
@@ -130,17 +132,12 @@ class Outputs:
     def samples(self, run: str) -> list[dict[str, Any]]:
         """The samples of a run as the page gets them."""
         done = [one for one in self._samples(run) if one["status"] == "done"]
-        return [
-            {"name": f"epoch {one['epoch']}", **{key: one[key] for key in ("id", "epoch", "seconds")}} for one in done
-        ]
-
-    def listed(self) -> list[dict[str, Any]]:
-        """All outputs that people asked for, in that order."""
-        return [one for one in self._outputs.values() if one["kind"] != SAMPLE]
+        return [{"name": self.title(one), **{key: one[key] for key in ("id", "epoch", "seconds")}} for one in done]
 
     def shown(self) -> list[dict[str, Any]]:
-        """The same as the page gets them."""
-        return [{**session.shown(one), "number": number} for number, one in enumerate(self.listed(), 1)]
+        """All outputs that people asked for, as the page gets them, in that order."""
+        listed = session.listed(self._workspace.session)
+        return [{**session.shown(one), "number": number} for number, one in enumerate(listed, 1)]
 
     def midi_path(self, output: dict[str, Any]) -> Path:
         """Where the MIDI file of an output lies."""
@@ -153,19 +150,36 @@ class Outputs:
     def heard(self, one: str) -> dict[str, Any]:
         """An output with its piece, or what there is of it by now; raises Missing."""
         output = self.of(one)
-        found = {**NOTHING, **self._parts.get(one, {})}
-        if output["status"] == "done":
-            try:
-                found |= dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError, RecursionError) as error:
-                raise Missing("The file of this output is gone or damaged.") from error
-        return {**session.shown(output), **found, "name": f"{output['kind']}, seed {output['seed']}"}
+        found = self._composed(output) if output["status"] == "done" else self._parts.get(one, {})
+        return {**session.shown(output), **NOTHING, **found, "name": self.title(output)}
+
+    def _composed(self, output: dict[str, Any]) -> dict[str, Any]:
+        """The piece of an output that is done, as the page gets it; raises Missing."""
+        try:
+            return dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise Missing("The file of this output is gone or damaged.") from error
+
+    def title(self, output: dict[str, Any]) -> str:
+        """What an output is called."""
+        if output["kind"] == SAMPLE:
+            run = self._trainings.states.get(output["model"], {})
+            return titles.of_sample(run.get("name", output["model"]), output["epoch"])
+        return titles.of_piece(session.number(self._workspace.session, output["id"]))
+
+    def file_name(self, output: dict[str, Any], suffix: str) -> str:
+        """What the file of an output that is done is called where somebody takes it away."""
+        key = ""
+        with contextlib.suppress(Missing):
+            key = str(self._composed(output).get("key", ""))
+        return titles.file_name(self.title(output), key, suffix)
 
     def mark(self, one: str, what: str) -> None:
         """Keeps or discards an output or makes it a favourite, or takes that back; raises Missing."""
         output, mark = self.of(one), session.MARK_OF[what]
         others = {other: False for other in ("kept", "discarded") if other != mark and mark != "favourite"}
-        session.remember(self._workspace.session, one, {**others, mark: not output[mark]})
+        called = titles.within_a_sentence(self.title(output))
+        session.remember(self._workspace.session, one, {**others, mark: not output[mark]}, called)
         self._workspace.keep()
 
     def cancel(self, one: str) -> None:
@@ -246,7 +260,7 @@ class Outputs:
         one, part = answer["id"], {name: answer[name] for name in ("from", "notes", "seconds", "bars")}
         before = self._parts.get(one, NOTHING)["notes"][: answer["from"]]
         self._parts[one] = {"notes": before + answer["notes"], "seconds": part["seconds"], "bars": part["bars"]}
-        self._workspace.tell("notes", json.dumps({"output": one, **part}))
+        self._workspace.tell("notes", json.dumps({"output": one, "name": self.title(self.of(one)), **part}))
 
     def _on_end(self, answer: dict[str, Any]) -> None:
         """An output is done, failed or cancelled."""
