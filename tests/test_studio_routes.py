@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -43,6 +44,7 @@ def studio(tmp_path_factory):
         patched.setattr(Workspace, "begin", lambda self, work: work.close())
         patched.setattr(runs, "start", lambda *_: Ended())
         patched.setattr(studio_lib, "ANSWER_S", 0.01)
+        patched.setattr(library, "READING_S", 0.01)
         made = Studio(place / "runs")
         one = made.library.new("tunes")
         for number, notes in enumerate(tiny_events.pieces()[:2]):
@@ -362,6 +364,26 @@ def test_a_name_that_a_full_disk_has_cut_off_spoils_no_other(tmp_path):
     path.touch()
     own.end(path, "b.mid")
     assert upload.names(tmp_path) == [(path.name, "b.mid")]
+
+
+@pytest.mark.parametrize(("ends_as", "status"), [("ready", 404), ("failed", 400), ("reading", 400)])
+def test_a_piece_that_was_just_chosen_is_waited_for(studio, monkeypatch, ends_as, status):
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+    client.post(f"/api/uploads/{one}/done")
+    looks, sleep = [], asyncio.sleep
+
+    async def look_again(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            studio.workspace.session.data[one] |= {"status": ends_as, "message": "It holds no notes."}
+        await sleep(0.01)
+
+    monkeypatch.setattr(library, "READING_S", 0.5)
+    monkeypatch.setattr(library.asyncio, "sleep", look_again)
+    answer = client.post("/api/outputs", json={"kind": "continue", "source": {"upload": one, "piece": 0}})
+    said = {"ready": "no such piece", "failed": "It holds no notes.", "reading": "is still being read"}[ends_as]
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True)
 
 
 @pytest.mark.parametrize(

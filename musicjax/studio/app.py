@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicjax import arguments, files, zip_archive
 from musicjax.errors import RunError, UsageError
 from musicjax.report import page, studio_page
-from musicjax.studio import access, library, piece, session, upload, workspace
+from musicjax.studio import access, library, order, piece, session, upload, workspace
 from musicjax.studio.access import TooLarge
 from musicjax.studio.studio import Studio
 from musicjax.studio.workspace import Missing, cannot_keep
@@ -184,7 +184,7 @@ async def _end_upload(studio: Studio, request: Request) -> Any:
 async def _new_data(studio: Studio, request: Request) -> Any:
     name = _text(await _asked(request), "name")
     if not name:
-        raise UsageError(f"name: expected one of {', '.join(library.KNOWN)}.")
+        raise UsageError(f"No data set is named: expected one of {', '.join(library.KNOWN)}.")
     return {"data": studio.library.new(name, name)}
 
 
@@ -237,7 +237,9 @@ async def _sample(studio: Studio, request: Request) -> Any:
 
 
 async def _compose(studio: Studio, request: Request) -> Any:
-    return {"outputs": studio.outputs.compose(await _asked(request))}
+    asked = await _asked(request)
+    await studio.library.until_read(order.data_of(asked))
+    return {"outputs": studio.outputs.compose(asked)}
 
 
 async def _output(studio: Studio, request: Request) -> Any:

@@ -23,6 +23,8 @@ KNOWN |= {
     for name, one in datasets.DATA_SETS.items()
 }
 COUNTS = ("kept", "recovered", "skipped", "pieces")
+READING_S = 10.0  # how long a piece that was just added is waited for
+LOOK_S = 0.1
 NO_DATA = "There is no such data set."
 
 
@@ -91,6 +93,13 @@ class Library:
     def of(self, one: object) -> dict[str, Any]:
         """A data set; raises Missing."""
         return entry(self._data, one, NO_DATA)
+
+    async def until_read(self, one: object) -> None:
+        """Waits a while for a data set that is being read, such as a file that somebody has just chosen."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READING_S):
+                while isinstance(one, str) and self._data.get(one, {}).get("status") == "reading":
+                    await asyncio.sleep(LOOK_S)
 
     def report(self, one: str) -> dict[str, Any]:
         """The report on a data set, with its state; raises Missing."""

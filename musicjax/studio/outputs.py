@@ -59,7 +59,7 @@ class Outputs:
         source, given = self._source(asked)
         kind = asked.get("kind", "new")
         if kind != "new" and not given and not source:
-            raise UsageError("source: expected the piece to begin with.")
+            raise UsageError("There is nothing to begin with: expected a piece, as source.")
         order.require(options, kind, given or ("source.mid" if source else ""))
         made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
         numbers = [session.number(self._workspace.session, one) for one in made]
@@ -80,7 +80,7 @@ class Outputs:
         if source is None:
             return None, ""
         if not isinstance(source, dict):
-            raise UsageError("source: expected an object such as {'output': ID}.")
+            raise UsageError("The source cannot be read: expected an object such as {'output': ID}.")
         if "output" in source:
             found = self.of(source["output"])
             if found["status"] != "done":
@@ -90,11 +90,14 @@ class Outputs:
             return None, order.melody(source["melody"])
         if "notes" in source:
             return {"notes": order.notes(source["notes"]), "bpm": order.tempo(asked)}, ""
-        data, number = source.get("data", source.get("upload")), source.get("piece", 0)
+        data, number = order.data_of(asked), source.get("piece", 0)
         if data is None or type(number) is not int:
-            raise UsageError("source: expected one of output, data with piece, melody, notes, upload.")
-        if self._library.of(data)["status"] in ("uploading", "reading"):
+            raise UsageError("The source is none: expected one of output, data with piece, melody, notes, upload.")
+        found = self._library.of(data)
+        if found["status"] in ("uploading", "reading"):
             raise UsageError("That file is still being read: try again in a moment.")
+        if found["status"] == "failed":
+            raise UsageError(found["message"])
         _, records, place = self._library.piece_at(data, number)
         return {"records": str(records), "place": place}, ""
 
