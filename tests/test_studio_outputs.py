@@ -8,7 +8,8 @@ import pytest
 
 from musicjax.studio import titles
 from musicjax.studio.library import Library
-from musicjax.studio.outputs import BUILTIN, Outputs
+from musicjax.studio.models import BUILTIN, DIED
+from musicjax.studio.outputs import Outputs
 from musicjax.studio.session import SAMPLE
 from musicjax.studio.trainings import Trainings
 from musicjax.studio.workspace import Workspace
@@ -71,6 +72,48 @@ def test_nothing_is_cancelled_for_another_output(outputs):
     outputs._on_answer({"told": "done", "id": fourth, "seconds": 8.0, "bars": 8})
     assert outputs.of(outputs.asked[-1][1])["kind"] == SAMPLE
     assert "cancel" not in dict(outputs.asked)
+
+
+@pytest.fixture
+def described(outputs, monkeypatch):
+    """The outputs of a studio whose run has a model, and a function that starts its composing process anew."""
+    monkeypatch.setattr(outputs._trainings, "states", {"r1": RUN | {"has_model": True}})
+
+    def start():
+        outputs._on_start()
+        outputs._on_answer({"told": "model", "id": BUILTIN, "error": "", "can": CAN})
+        outputs.require_models()
+
+    start()
+    return outputs, start
+
+
+def test_a_model_at_which_the_composing_process_dies_twice_is_not_described_again(described):
+    outputs, start = described
+    for _ in range(5):
+        assert outputs.asked[-1] in (("describe", "r1"), ("describe", BUILTIN))
+        outputs._on_death()
+        start()
+        outputs._trainings.states["r1"]["epoch"] += 1
+    assert outputs.asked.count(("describe", "r1")) == 2
+    assert outputs.models["r1"]["error"] == DIED and not outputs.models[BUILTIN]["error"]
+    config = outputs._trainings.workdir("r1") / "config.json"
+    config.touch()
+    outputs.require_models()
+    assert outputs.asked.count(("describe", "r1")) == 3, "another run there is another model"
+
+
+def test_an_output_is_not_blamed_for_the_death_at_a_description_before_it(described):
+    outputs, start = described
+    (one,) = outputs.compose({})
+    assert outputs.asked[-2:] == [("describe", "r1"), ("compose", one)]
+    statuses = []
+    for _ in range(3):
+        outputs._on_death()
+        statuses.append(outputs.of(one)["status"])
+        start()
+    assert statuses == ["waiting", "waiting", "failed"] and outputs.of(one)["error"] == DIED
+    assert not outputs.models["r1"]["error"]
 
 
 def finish(outputs, one, key=""):

@@ -10,15 +10,14 @@ from typing import Any
 from musicjax.errors import UsageError
 from musicjax.studio import order, session, titles
 from musicjax.studio.library import Library
+from musicjax.studio.models import BUILTIN, DIED, MOST_TRIES, Models
 from musicjax.studio.session import SAMPLE
 from musicjax.studio.trainings import Trainings
 from musicjax.studio.worker import Worker
 from musicjax.studio.workspace import Missing, Workspace, entry
 
-BUILTIN = "builtin"
 SAMPLES_A_RUN = 8
 MOST_OUTPUTS = 5000
-MOST_TRIES = 2  # of an output at which the composing process dies
 OPEN = ("waiting", "composing")
 NO_OUTPUT, NO_MODEL = "There is no such output.", "There is no such model, or the composing process is still starting."
 NOTHING = {"notes": [], "seconds": 0.0, "bars": [], "meter": "", "key": "", "bpm": 0.0, "left_out": 0}
@@ -28,19 +27,20 @@ class Outputs:
     """What was composed and what is to be, in session.outputs by ids, and the process that composes.
 
     Attributes:
-        models: by the id of their run, or BUILTIN: what the page may ask of each, and why one cannot be used.
+        models: those that are known, see `Models`.
         composer_is: starting, ready or restarting.
     """
 
     def __init__(self, workspace: Workspace, library: Library, trainings: Trainings) -> None:
         self._workspace, self._library, self._trainings = workspace, library, trainings
         self._outputs = workspace.session.outputs
-        self.models: dict[str, dict[str, Any]] = {}
+        self._models = Models(trainings)
+        self.models = self._models.known
         self.composer_is = "starting"
         self.composer = Worker("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
-        self._asked_models: dict[str, tuple[float, int]] = {}
         self._now = ""  # the output that is being composed
-        self._deaths: dict[str, int] = {}
+        self._unanswered: list[tuple[str, str]] = []  # what to do and its id, in the order in which it is done
+        self._deaths: dict[str, int] = {}  # of the composing process, at outputs
         self._parts: dict[str, dict[str, Any]] = {}
         for one in self._outputs.values():
             if one["status"] == "composing":  # when the last studio ended; its seed gives the same again
@@ -209,17 +209,10 @@ class Outputs:
         return "" if model == BUILTIN else str(self._trainings.workdir(model))
 
     def require_models(self) -> None:
-        """Asks what the models of runs can do, once for each config that a run's folder has had."""
-        for one, run in self._trainings.states.items():
-            if run["has_model"] and self.composer_is == "ready":
-                # A checkpoint that could not be read may be followed by one that can.
-                had_error = bool(self.models.get(one, {}).get("error"))
-                changed = (_changed(self._trainings.workdir(one) / "config.json"), run["epoch"] * had_error)
-                if self._asked_models.get(one) != changed:
-                    self._asked_models[one] = changed
-                    self.composer.ask(do="describe", id=one, workdir=self._workdir(one))
-        for one in set(self.models) - set(self._trainings.states) - {BUILTIN}:
-            del self.models[one]
+        """Asks what the models of runs can do, as far as that is not known."""
+        if self.composer_is == "ready":
+            for one in self._models.to_describe():
+                self._ask("describe", one, workdir=self._workdir(one))
 
     def compose_next(self) -> None:
         """Gives the composer the next output, those that a person waits for first."""
@@ -233,15 +226,21 @@ class Outputs:
                 output |= {"status": "failed", "error": "The run that composes it is gone."}
                 continue
             self._now, output["status"] = output["id"], "composing"
-            wanted = {name: output[name] for name in ("id", "options", "source")}
-            self.composer.ask(do="compose", workdir=workdir, path=str(self.midi_path(output)), **wanted)
+            wanted = {name: output[name] for name in ("options", "source")}
+            self._ask("compose", output["id"], workdir=workdir, path=str(self.midi_path(output)), **wanted)
             self._workspace.changed()
             return
 
     def _on_start(self) -> None:
-        self.composer.ask(do="describe", id=BUILTIN, workdir="")
+        self._ask("describe", BUILTIN, workdir="")
+
+    def _ask(self, do: str, one: str, **more: Any) -> None:
+        self._unanswered.append((do, one))
+        self.composer.ask(do=do, id=one, **more)
 
     def _on_answer(self, answer: dict[str, Any]) -> None:
+        if answer["told"] != "notes":
+            del self._unanswered[:1]
         if answer["told"] == "model":
             self._on_model(answer)
         elif answer["told"] == "notes":
@@ -252,10 +251,7 @@ class Outputs:
     def _on_model(self, answer: dict[str, Any]) -> None:
         if self.composer_is != "ready":
             self.composer_is, self._workspace.message = "ready", ""
-        one = answer["id"]
-        name = "the built-in model" if one == BUILTIN else self._trainings.states.get(one, {}).get("name", one)
-        nothing = {"keys": False, "meters": [], "instruments": [], "can": {}}
-        self.models[one] = {"name": name, **nothing, **{key: answer[key] for key in answer if key != "told"}}
+        self._models.take(answer["id"], {key: answer[key] for key in answer if key != "told"})
         self._workspace.changed()
         self.compose_next()
 
@@ -280,21 +276,16 @@ class Outputs:
 
     def _on_death(self) -> None:
         """The composer has died: what it was at is tried once more, and another one starts."""
-        one, self._now = self._now, ""
-        self.composer_is, self._asked_models = "restarting", {}
+        at, self._unanswered = self._unanswered[:1], []
+        now, self._now = self._now, ""
         self._parts.clear()
-        if one in self._outputs:
+        if now in self._outputs:
+            self._outputs[now]["status"] = "waiting"
+        do, one = at[0] if at else ("", "")
+        self._models.composer_died(one if do == "describe" else "")
+        if do == "compose" and one in self._outputs:
             self._deaths[one] = self._deaths.get(one, 0) + 1
-            gives_up = self._deaths[one] >= MOST_TRIES
-            self._outputs[one]["status"] = "failed" if gives_up else "waiting"
-            self._outputs[one]["error"] = "The composing process died at it twice." if gives_up else ""
-        self._workspace.message = "The composing process died; another one is starting."
+            if self._deaths[one] >= MOST_TRIES:
+                self._outputs[one] |= {"status": "failed", "error": DIED}
+        self.composer_is, self._workspace.message = "restarting", "The composing process died; another one is starting."
         self._workspace.changed()
-
-
-def _changed(path: Path) -> float:
-    """When a file was written last; 0: it is not there."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
