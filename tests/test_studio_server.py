@@ -329,15 +329,15 @@ def test_ctrl_c_ends_it_with_all_that_it_started_but_trainings(own_studio):
     until(lambda: [pid for pid in mine if is_there(pid)], lambda left: not left)
 
 
-def test_an_upload_that_is_on_its_way_does_not_hold_the_end_up_and_no_stack_is_printed(studio):
-    one = studio.post("/uploads")["data"]
-    cookie = "; ".join(f"{name}={value}" for name, value in studio.client.cookies.items())
+def test_an_upload_that_is_on_its_way_does_not_hold_the_end_up_and_no_stack_is_printed(own_studio):
+    one = own_studio.post("/uploads")["data"]
+    cookie = "; ".join(f"{name}={value}" for name, value in own_studio.client.cookies.items())
     head = f"PUT /api/uploads/{one}/files?name=a.mid HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n"
-    with socket.create_connection(("localhost", studio.client.base_url.port)) as connection:
+    with socket.create_connection(("localhost", own_studio.client.base_url.port)) as connection:
         connection.sendall(f"{head}Content-Length: 100\r\n\r\nMThd".encode())
-        files = studio.root / ".studio" / "uploads" / one / "files"
+        files = own_studio.root / ".studio" / "uploads" / one / "files"
         until(lambda: os.listdir(files), bool)
-        errors = studio.stop()
+        errors = own_studio.stop()
     assert "Traceback" not in errors and "stopped by SIGINT" in errors
     assert os.listdir(files) == []
 
@@ -353,15 +353,15 @@ def test_a_reading_process_that_is_killed_is_a_sentence_and_not_its_last_progres
     assert of(state["data"], one)["message"] == "The reading process died: add the data set again."
 
 
-def test_a_page_that_sends_without_end_is_cut_off(studio):
+def test_a_page_that_sends_without_end_is_cut_off(own_studio):
     def content():
         while True:
             yield b"x" * 2**20
 
     with pytest.raises(httpx.HTTPError):
-        studio.client.request("GET", "/api/events", content=content())
-    assert studio.get("/state")["message"] == ""
-    assert "Traceback" not in studio.stop()
+        own_studio.client.request("GET", "/api/events", content=content())
+    assert own_studio.get("/state")["message"] == ""
+    assert "Traceback" not in own_studio.stop()
 
 
 @pytest.mark.long
