@@ -45,10 +45,10 @@ def piece(bars: int = 8, lowest: int = 60) -> dict[str, Any]:
 
 
 class Canned:
-    """What the server knows. pace: seconds between two parts of an output that is being written."""
+    """What the server knows. may_go_on: while it is False, the first part of an output is written, and no other."""
 
     def __init__(self) -> None:
-        self.pace = 0.05
+        self.may_go_on = True
         self.port = 0
         self.asked: list[tuple[str, str, Any]] = []
         self.outputs: dict[str, dict[str, Any]] = {}
@@ -113,7 +113,9 @@ class Canned:
             output["status"] = "composing"
             size = -(-len(whole["notes"]) // PARTS)
             for first in range(0, len(whole["notes"]), size):
-                await asyncio.sleep(self.pace)
+                while first and not self.may_go_on and output["status"] != "cancelled":
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)
                 if output["status"] == "cancelled":
                     break
                 notes = whole["notes"][first : first + size]

@@ -58,10 +58,10 @@ def go(shown: Chromium, part: str) -> None:
 
 
 def press(shown: Chromium, name: str) -> None:
-    """Presses a button, found by its id, as a program does: the focus stays where it is."""
-    shown.value(f"window.pressed = document.getElementById('{name}'), 0")
-    assert shown.value("pressed.checkVisibility() && !pressed.disabled"), name
-    shown.value("pressed.click()")
+    """Presses a button, found by its id, once it can be pressed, as a program does: the focus stays where it is."""
+    button = f"document.getElementById('{name}')"
+    shown.wait(f"{button}.checkVisibility() && !{button}.disabled")
+    shown.value(f"{button}.click()")
 
 
 def fill(shown: Chromium, name: str, value: str) -> None:

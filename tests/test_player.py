@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ from chromium import Chromium
 
 import musicjax
 from musicjax import main
-from musicjax.encodings import event_plans
+from musicjax.encodings import encoding, event_plans
 from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
@@ -29,12 +30,12 @@ from musicjax.export import export, player
 from musicjax.model import network
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past
-from musicjax.music import note_bins, note_rows
+from musicjax.music import composer, note_bins, note_rows
 from musicjax.music.note_bins import BARS_LEFT, COLUMNS, METER, MODE
 from musicjax.music.notes import Notes
 from musicjax.report import page
 from musicjax.store.model import Model
-from tests import tiny_events
+from tests import audio_clock, tiny_events, tiny_runs
 
 MOST_BYTES = 1_500_000
 OPEN = """
@@ -61,11 +62,6 @@ AudioBufferSourceNode.prototype.start = function (at, into) {
   return begin.call(this, at, into);
 };
 """
-# Notes when, by the audio clock, the page first goes on to another piece.
-WATCH_PIECE = (
-    "new MutationObserver(() => { window.changed ??= window.audio.currentTime; })"
-    ".observe(document.getElementById('piece'), { childList: true, characterData: true, subtree: true })"
-)
 
 
 def rounded(model: Model) -> Model:
@@ -137,11 +133,16 @@ def plan_of(model: Model, notes: Notes) -> tuple[dict[str, int], list[list[int]]
     return plan, rows[1:-1][:, bins.predicted].tolist()
 
 
+def songs(folder: Path) -> list[Notes]:
+    """Two songs of the kind that the built-in model has learned from."""
+    composer.write_corpus(folder, seed=4, clips=2)
+    return [musicjax.read_midi(path) for path in sorted(folder.glob("*.mid"))]
+
+
 @pytest.mark.parametrize("made", [lambda: musicjax.load("builtin"), tiny_events.model, two_layers])
-def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript, made):
+def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript, made, tmp_path):
     model = rounded(made())
-    pieces = musicjax.generate(model, num_outputs=3, bars=9, seed=4) if made is not two_layers else tiny_events.pieces()
-    for piece in pieces[:3]:
+    for piece in tiny_events.pieces()[:2] if made in (tiny_events.model, two_layers) else songs(tmp_path):
         plan, notes = plan_of(model, piece)
         found = np.array(javascript(model, f"opened.logProbs({json.dumps(plan)}, {json.dumps(notes)})"))
         expected = np.stack(list(model.log_prob(piece).values()), axis=1)
@@ -232,53 +233,69 @@ def test_the_page_of_the_model_that_comes_with_musicjax_is_small_and_whole(built
     assert "http" not in re.sub(r'http-equiv="Content-Security-Policy"', "", text.replace(packed[1], ""))
 
 
-def test_it_plays_one_piece_after_the_other(browser, builtin):
+def by_hand(browser: Chromium, page: Path) -> None:
+    """Opens the page with piece 7, and with a clock that the test moves."""
+    browser.open("about:blank")
     browser.events.clear()
-    browser.open(builtin.as_uri() + "#7")
+    browser.open(page.as_uri() + "#7")
     browser.value(HIDDEN)
-    first = browser.value("document.getElementById('piece').textContent")
+    browser.value(audio_clock.BY_HAND)
+
+
+def test_it_plays_one_piece_after_the_other(browser, builtin):
+    by_hand(browser, builtin)
+    text = "document.getElementById('piece').textContent"
+    first = browser.value(text)
     assert first.startswith("Piece 7: ") and "bars" in first
-    browser.value(WATCH_PIECE)
-    browser.value("document.getElementById('play').click()")
-    browser.wait("window.struck.some(([, loudest]) => loudest > 0.01)")
+    browser.value("play.click()")
+    assert browser.value("struck.some(([, loudest]) => loudest > 0.01)")
     # Fast, so that the piece ends soon.
     browser.value("tempo.value = 240; tempo.dispatchEvent(new Event('input'))")
-    browser.wait("document.getElementById('piece').textContent.startsWith('Piece 8: ')")
+    browser.value(f"for (let k = 0; k < 1000 && {text}.startsWith('Piece 7: '); k++) pass(0.25)")
+    assert browser.value(text).startswith("Piece 8: ")
     # Before piece 8 comes a bar of rest, so what was to sound then is its own.
-    early = "window.struck.some(([at, , piece]) => piece.startsWith('Piece 7: ') && at > window.changed - 0.1)"
+    early = "struck.some(([at, , piece]) => piece.startsWith('Piece 7: ') && at > clock - 0.25)"
     assert browser.value(early), "the first notes of a piece are handed on before it begins"
-    browser.value("document.getElementById('play').click()")
-    count = browser.value("window.struck.length")
-    browser.value("new Promise((done) => setTimeout(done, 600))")
-    assert browser.value("window.struck.length") == count, "a pause hands on no more notes"
+    browser.value("play.click()")
+    count = browser.value("struck.length")
+    browser.value("pass(2)")
+    assert browser.value("struck.length") == count, "a pause hands on no more notes"
     assert browser.complaints() == [] and browser.requests() == [builtin.as_uri()]
 
 
 def test_a_pause_loses_no_note(browser, builtin):
-    browser.open("about:blank")
-    browser.open(builtin.as_uri() + "#7")
-    browser.value(HIDDEN)
+    by_hand(browser, builtin)
     browser.value("play.click()")
-    browser.wait("window.struck.length > 5")
-    pending = browser.value(
-        "(() => { play.click(); const now = audio.currentTime; return struck.filter(([at]) => at > now).length })()"
-    )
-    before = browser.value("window.struck.length")
-    browser.value("play.click()")
-    assert 0 < pending <= browser.value("window.struck.length") - before
-    browser.value("play.click()")
+    browser.value("for (let k = 0; k < 10; k++) pass(0.137)")
+    pending = browser.value("(() => { play.click(); return struck.splice(0).filter(([at]) => at > clock) })()")
+    assert len(pending) > 5
+    browser.value("pass(2), play.click()")
+    browser.value("for (let k = 0; k < 10; k++) pass(0.137)")
+    later = np.subtract([at for at, *_ in browser.value("struck")[: len(pending)]], [at for at, *_ in pending])
+    np.testing.assert_allclose(later, 2.1, atol=1e-6, err_msg="two seconds, and a margin to begin in")
 
 
 def test_after_a_stall_it_leaves_out_what_it_missed(browser, builtin):
-    browser.open("about:blank")
-    browser.open(builtin.as_uri() + "#7")
+    by_hand(browser, builtin)
     browser.value("play.click()")
-    browser.wait("window.struck.length > 5")
-    browser.value("(() => { const until = performance.now() + 3000; while (performance.now() < until); })()")
-    browser.value("new Promise((done) => setTimeout(done, 500))")
+    browser.value("for (let k = 0; k < 5; k++) pass(0.1)")
+    count = browser.value("pass(5), struck.length")
     most = "Math.max(...struck.map(([at], k, all) => all.filter(([other]) => Math.abs(other - at) < 0.02).length))"
     assert browser.value(most) <= 12, "no more at once than a chord has"
-    browser.value("play.click()")
+    assert browser.value("pass(1), struck.length") > count
+
+
+def test_a_machine_that_is_slow_to_make_tones_plays_every_note_of_a_beginning(browser, builtin):
+    begun = []
+    for seconds in (0, 0.3):
+        by_hand(browser, builtin)
+        browser.value(f"secondsPerTone = {seconds}")
+        for button in ("play", "skip"):
+            times = browser.value(f"struck.splice(0), {button}.click(), pass(0), struck.map(([at]) => at)")
+            begun.append(np.subtract(times, times[0]))
+    assert all(len(times) > 10 for times in begun)
+    np.testing.assert_allclose(begun[2], begun[0], atol=1e-6)
+    np.testing.assert_allclose(begun[3], begun[1], atol=1e-6)
 
 
 def test_the_same_number_in_its_address_gives_the_same_piece_which_it_saves_as_midi(browser, builtin, tmp_path):
@@ -334,31 +351,29 @@ def chosen(**values: object) -> str:
     return f"(() => {{ {changes} return document.getElementById('piece').textContent; }})()"
 
 
-@pytest.mark.parametrize("unit", ["bars", "seconds"])
-@pytest.mark.parametrize("meter", ["4/4", "3/4", "6/8"])
-def test_it_plans_the_meter_and_the_length_that_python_plans(browser, builtin, meter, unit):
+def test_it_plans_the_meter_and_the_length_that_python_plans(browser, builtin):
     bins = note_bins.from_saved(musicjax.load("builtin").encoding.learned["bins"])
     browser.open("about:blank")
     browser.open(builtin.as_uri() + "#5")
-    number = event_plans.meter_bin(bins, meter)
     bpm = float(browser.value("tempo.value"))
-    for count in (1, 20, 67):
-        told = browser.value(chosen(meter=number, unit=unit, length=count))
-        plan = event_plans.of_output(
-            bins, SamplingParams(meter=meter), 0, Length()._replace(**{unit: count}), bpm, None
-        )
-        assert told.endswith(f", {meter}, {plan.bars} bars")
-    again = {browser.value(f"skip.click(), {chosen()}").split(": ")[1] for _ in range(4)}
-    assert all(one.endswith(f"{meter}, {plan.bars} bars") for one in again), "and so are the pieces to come"
+    for meter, unit in itertools.product(("4/4", "3/4", "6/8"), ("bars", "seconds")):
+        number = event_plans.meter_bin(bins, meter)
+        for count in (1, 20, 67):
+            told = browser.value(chosen(meter=number, unit=unit, length=count))
+            length = Length()._replace(**{unit: count})
+            plan = event_plans.of_output(bins, SamplingParams(meter=meter), 0, length, bpm, None)
+            assert told.endswith(f", {meter}, {plan.bars} bars")
+        again = {browser.value(f"skip.click(), {chosen()}").split(": ")[1] for _ in range(2)}
+        assert all(one.endswith(f"{meter}, {plan.bars} bars") for one in again), "and so are the pieces to come"
 
 
-@pytest.mark.parametrize(("typed", "taken"), [("0", 1), ("-3", 1), ("", 1), ("7.4", 7), ("1e9", 256)])
-def test_a_length_that_no_piece_can_have_becomes_the_nearest(browser, builtin, typed, taken):
+def test_a_length_that_no_piece_can_have_becomes_the_nearest(browser, builtin):
     browser.open("about:blank")
     browser.open(builtin.as_uri() + "#5")
     assert browser.value("document.getElementById('length').disabled")
-    assert browser.value(chosen(unit="bars", length=typed)).endswith(f" {taken} bars")
-    assert browser.value("document.getElementById('length').value") == str(taken)
+    for typed, taken in (("0", 1), ("-3", 1), ("", 1), ("7.4", 7), ("1e9", 256)):
+        assert browser.value(chosen(unit="bars", length=typed)).endswith(f" {taken} bars"), typed
+        assert browser.value("document.getElementById('length').value") == str(taken)
 
 
 def test_a_saved_piece_has_the_meter_and_the_bars_that_were_chosen(browser, builtin, tmp_path):
@@ -394,10 +409,11 @@ def test_it_plays_on_only_where_it_is_to(browser, builtin, goes_on):
         browser.value("play.click()")
 
 
-def test_what_it_cannot_hold_is_refused_by_name(trained_notes, trained_frames, tmp_path):
-    for workdir in (trained_notes, trained_frames):
+def test_what_it_cannot_hold_is_refused_by_name(tmp_path):
+    for name in ("notes", "frames"):
+        other = encoding.of(tiny_runs.config_of(tmp_path, name))
         with pytest.raises(UsageError, match="needs a model that knows where pieces end"):
-            export.write(musicjax.load(workdir), tmp_path / "player.html")
+            export.write(dataclasses.replace(tiny_events.model(), encoding=other), tmp_path / "player.html")
     assert not list(tmp_path.iterdir())
 
 

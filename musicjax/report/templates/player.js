@@ -110,6 +110,17 @@ function composeAhead() {
   }
 }
 
+// Makes the tones of what sounds next, before the clock is set: it takes longer than a note may be late.
+function makeTones() {
+  const now = stepNow(), ahead = now + handedSeconds() / secondsPerStep();
+  for (const piece of pieces) {
+    for (const note of piece.notes) {
+      const at = piece.from + note.step;
+      if (now <= at && at < ahead) sound.tone(sounding(note, piece), programOf(note));
+    }
+  }
+}
+
 // Goes on to the next piece where its time has come, and hands the audio clock what sounds next.
 function tick() {
   const now = stepNow(), [piece] = pieces;
@@ -143,6 +154,8 @@ function anchor() {
 function start() {
   sound.start();
   sound.setVolume(Number(volume.value));
+  composeAhead();
+  makeTones();
   bus = sound.bus();
   seconds = sound.now() + MARGIN_SECONDS;
   timer = setInterval(tick, 100);
@@ -167,15 +180,18 @@ function show(playing) {
 
 // A new piece at once, in place of all that is to come.
 function renew() {
-  if (bus) {
-    sound.silence(bus);
-    bus = sound.bus();
-  }
+  const plays = bus !== null;
   anchor();
-  seconds += MARGIN_SECONDS;
+  if (plays) sound.silence(bus);
+  bus = null;
   pieces.splice(0, pieces.length, begin(Math.ceil(step)));
   announce();
   composeAhead();
+  if (plays) {
+    makeTones();
+    bus = sound.bus();
+    seconds = sound.now() + MARGIN_SECONDS;
+  }
   draw();
 }
 

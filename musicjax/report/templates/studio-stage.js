@@ -80,7 +80,7 @@ export function openStage(page, compose) {
     if (!other) return;
     const sounds = transport.isPlaying(piece.id), at = transport.present() === piece ? transport.position() : 0, before = output;
     select(other);
-    transport.load(piece, Math.min(at, piece.seconds));
+    transport.load(piece, piece.growing ? at : Math.min(at, piece.seconds)); // one whose notes are still to come waits there
     if (sounds) transport.play();
     find("other").value = before.id;
     page.say(`Now ${piece.title}`);
