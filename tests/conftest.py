@@ -17,9 +17,16 @@ from musicjax.run import signals
 REPOSITORY = Path(__file__).parents[1]
 # The files that take longest, the longest first.
 LONGEST = (
+    "test_readme",
+    "test_studio_server",
     "test_encodings",
     "test_trials",
-    "test_readme",
+    "test_infill",
+    "test_end_to_end",
+    "test_studio_page",
+    "test_player",
+    "test_rnn",
+    "test_generate",
     "test_bad_input",
     "test_warm_start",
     "test_lstm",

@@ -9,7 +9,7 @@ from typing import Any
 
 from musicjax.studio import access, app
 from musicjax.studio.access import Access
-from musicjax.studio.outputs import BUILTIN
+from musicjax.studio.models import BUILTIN
 from musicjax.studio.studio import Studio
 
 with warnings.catch_warnings():

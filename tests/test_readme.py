@@ -20,6 +20,7 @@ from benchmarks import tables
 from musicjax import config_files, main, version
 from musicjax.cli import flags
 from musicjax.music import composer, midi
+from musicjax.run import sampling_choice
 
 REPOSITORY = Path(__file__).parents[1]
 README, GUIDE, PYTHON = REPOSITORY / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "docs" / "python.md"
@@ -36,6 +37,8 @@ SHORT_TRAINING = {
 }
 # A sweep of two temperatures and two values of min_p makes four pieces of each output.
 SHORT_GENERATING = {"--num_outputs": "2", "--bars": "1", "--seconds": "2"}
+# A run compares ways to draw samples by so many pieces of each way, of so many notes: as for users it takes minutes.
+SHORT_CHOICE = {"SAMPLES": 2, "WHOLE_NOTES": 8, "CUT_NOTES": 16}
 PRIMER_NOTES = 16  # as many as without a primer, so that the same compiled program serves both
 
 
@@ -82,6 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(here)
         patch.setenv("XDG_CACHE_HOME", str(here / "cache"))
         patch.setattr(composer, "write_corpus", write_few)
+        for name, less in SHORT_CHOICE.items():
+            patch.setattr(sampling_choice, name, less)
         optimized = jax.config.read("jax_disable_most_optimizations")
         jax.config.update("jax_disable_most_optimizations", True)  # compiling takes nearly all of the time
         yield here

@@ -92,6 +92,7 @@ def test_each_output_has_a_seed_of_its_own():
     [
         ("C4 E4 G4", "[60,-2,-2,-2,64,-2,-2,-2,67,-2,-2,-2]"),
         ("f#3, Bb5", "[54,-2,-2,-2,82,-2,-2,-2]"),
+        ("H4 h3 Hb3", "[71,-2,-2,-2,59,-2,-2,-2,58,-2,-2,-2]"),
         ("[60,-2,67]", "[60,-2,67]"),
     ],
 )
@@ -99,10 +100,11 @@ def test_a_melody_is_names_or_numbers(text, entries):
     assert order.melody(text) == entries
 
 
-@pytest.mark.parametrize("text", [None, 3, "", "H4", "C", "C99", "[300]", "[x]", "Cb-1"])
-def test_a_melody_that_is_none_is_refused(text):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize("text", [None, 3, "", "X4", "C", "C99", "[300]", "[x]", "Cb-1", "G#9"])
+def test_a_melody_that_is_none_is_refused_in_a_sentence_that_names_no_option(text):
+    with pytest.raises(UsageError) as told:
         order.melody(text)
+    assert not str(told.value).startswith("melody")
 
 
 @pytest.mark.parametrize(

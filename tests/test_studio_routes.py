@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import musicjax
+from musicjax import zip_archive
 from musicjax.studio import app, library, reader, runs, session, upload
 from musicjax.studio import studio as studio_lib
 from musicjax.studio.studio import Studio
@@ -42,6 +44,7 @@ def studio(tmp_path_factory):
         patched.setattr(Workspace, "begin", lambda self, work: work.close())
         patched.setattr(runs, "start", lambda *_: Ended())
         patched.setattr(studio_lib, "ANSWER_S", 0.01)
+        patched.setattr(library, "READING_S", 0.01)
         made = Studio(place / "runs")
         one = made.library.new("tunes")
         for number, notes in enumerate(tiny_events.pieces()[:2]):
@@ -363,15 +366,74 @@ def test_a_name_that_a_full_disk_has_cut_off_spoils_no_other(tmp_path):
     assert upload.names(tmp_path) == [(path.name, "b.mid")]
 
 
-def test_the_zip_holds_what_is_not_discarded_and_what_made_it(studio, tmp_path):
+@pytest.mark.parametrize(("ends_as", "status"), [("ready", 404), ("failed", 400), ("reading", 400)])
+def test_a_piece_that_was_just_chosen_is_waited_for(studio, monkeypatch, ends_as, status):
     client = client_of(studio)
-    (tmp_path / "a.zip").write_bytes(client.get("/api/session.zip").content)
-    from musicjax import zip_archive
+    one = client.post("/api/uploads").json()["data"]
+    client.post(f"/api/uploads/{one}/done")
+    looks, sleep = [], asyncio.sleep
 
+    async def look_again(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            studio.workspace.session.data[one] |= {"status": ends_as, "message": "It holds no notes."}
+        await sleep(0.01)
+
+    monkeypatch.setattr(library, "READING_S", 0.5)
+    monkeypatch.setattr(library.asyncio, "sleep", look_again)
+    answer = client.post("/api/outputs", json={"kind": "continue", "source": {"upload": one, "piece": 0}})
+    said = {"ready": "no such piece", "failed": "It holds no notes.", "reading": "is still being read"}[ends_as]
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("contents", "reasons", "said"),
+    [
+        ({"photo.jpg": b"x", "notes.txt": b"x"}, ["no music by its name"] * 2, "is music: photo.jpg is no music by"),
+        ({"photo.jpg": b"x", "fake.mid": b"x"}, ["no music by its name", "not a MIDI file"], "gave notes"),
+    ],
+)
+def test_a_data_set_of_which_nothing_could_be_read_tells_why_of_each_file(studio, contents, reasons, said):
+    client = client_of(studio)
+    one = client.post("/api/uploads").json()["data"]
+    for name, content in contents.items():
+        client.put(f"/api/uploads/{one}/files", params={"name": name}, content=content)
+    client.post(f"/api/uploads/{one}/done")
+    folder = studio.library.folder(one)
+    assert reader.main(studio.library.source(one), folder) == 0
+    studio.workspace.session.data[one] |= library._found(folder, "")
+    report = client.get(f"/api/data/{one}").json()
+    assert (report["status"], report["skipped"], report["pieces"]) == ("failed", 2, []) and said in report["message"]
+    assert [file["name"] for file in report["files"]] == list(contents)
+    for file, reason in zip(report["files"], reasons, strict=True):
+        assert file["verdict"] == "skipped" and reason in file["reason"]
+
+
+def test_the_zip_holds_what_is_kept_or_a_favourite_under_its_names_and_what_made_it(tmp_path):
+    studio = Studio(tmp_path / "runs")
+    client = client_of(studio)
+    marks = [{}, {"kept": True}, {"favourite": True}, {"kept": True, "discarded": True}, {"kept": True}]
+    for seed, marked in enumerate(marks):
+        output = session.new_output("new", "builtin", seed, source=None) | {"status": "done"} | marked
+        if seed == 4:
+            output["status"] = "composing"
+        studio.workspace.session.outputs[output["id"]] = output
+        studio.outputs.midi_path(output).write_bytes(b"MThd" + bytes([seed]))
+        studio.outputs.midi_path(output).with_suffix(".json").write_text('{"key": "D minor"}')
+    (tmp_path / "a.zip").write_bytes(client.get("/api/session.zip").content)
     with (tmp_path / "a.zip").open("rb") as stream:
         found = {name: opened().read() for name, _, opened in zip_archive.members(stream)}
     told = json.loads(found.pop("session.json"))
-    assert [one["file"] for one in told] == list(found) and all(one["seed"] is not None for one in told)
+    assert found == {"Piece 2, D minor.mid": b"MThd\1", "Piece 3, D minor.mid": b"MThd\2"}
+    assert [(one["file"], one["seed"]) for one in told] == [(name, seed) for seed, name in enumerate(found, 1)]
+    second = told[0]["id"]
+    header = client.get(f"/api/outputs/{second}.mid").headers["content-disposition"]
+    assert header == "attachment; filename*=utf-8''Piece%202%2C%20D%20minor.mid"
+
+
+def test_a_zip_of_nothing_is_a_sentence(studio):
+    answer = client_of(studio).get("/api/session.zip")
+    assert answer.status_code == 404 and answer.json()["error"].startswith("Nothing is kept yet")
 
 
 def test_pages_of_the_package_are_served_and_nothing_beside_them(studio):

@@ -36,10 +36,10 @@ def test_undo_takes_back_each_step_in_turn(steps):
     for which, mark in steps:
         states.append(copy.deepcopy(made.outputs))
         if mark == "new":
-            session.remember_new(made, [ids[which]])
+            session.remember_new(made, [ids[which]], "piece 1")
             states[-1][ids[which]]["discarded"] = True  # which is what undoing it does
         else:
-            session.remember(made, ids[which], {mark: not made.outputs[ids[which]][mark]})
+            session.remember(made, ids[which], {mark: not made.outputs[ids[which]][mark]}, "piece 1")
         assert made.trail[-1]["said"]
     while states:
         state = states.pop()
@@ -51,7 +51,7 @@ def test_undo_takes_back_each_step_in_turn(steps):
 
 def test_a_session_is_read_as_it_was_written(tmp_path):
     made, ids = with_outputs(2)
-    session.remember(made, ids[0], {"kept": True})
+    session.remember(made, ids[0], {"kept": True}, "piece 1")
     made.data["d"], made.runs["r"] = DATA, RUN
     session.write(tmp_path, made)
     assert session.read(tmp_path) == made

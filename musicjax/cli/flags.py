@@ -91,7 +91,7 @@ FLAGS = {
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
-    "port": Flag("integer", 0, "of the page's address; 0: any that is free", ("studio",)),
+    "port": Flag("integer", 0, "of the page's address; 0: that of the last start, or any that is free", ("studio",)),
     "host": Flag("string", "", "an address that others may reach; else this machine alone", ("studio",)),
     "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }

@@ -50,7 +50,7 @@ EXAMPLES = {
     "studio": {
         "musicjax studio": "opens the page; its runs are in runs/",
         "musicjax studio --workdir=music": "with the runs of another folder",
-        "musicjax studio --port=8000": "always at the same address",
+        "musicjax studio --port=8000": "at this port",
     },
 }
 NOTES = (

@@ -26,6 +26,10 @@ NAME = "lock"
 PATIENCE_S = 1.0
 
 
+class Taken(RunError):
+    """Another process has the lock."""
+
+
 class Gone(Exception):
     """The folder to be read is no longer there."""
 
@@ -115,12 +119,13 @@ def kept(path: Path, said: str, taken: str) -> Iterator[None]:
         taken: what is wrong if another process has it.
 
     Raises:
-        RunError: another process has it, or the file cannot be written.
+        Taken: another process has it.
+        RunError: the file cannot be written.
     """
     try:
         handle = _taken(path, said)
     except BlockingIOError as error:
-        raise RunError(f"{taken}: {_holder(path)}; use that one, or another --workdir") from error
+        raise Taken(f"{taken}: {_holder(path)}; use that one, or another --workdir") from error
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; name another --workdir=DIR") from error
     try:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicjax import arguments, files, zip_archive
 from musicjax.errors import RunError, UsageError
 from musicjax.report import page, studio_page
-from musicjax.studio import access, library, piece, session, upload, workspace
+from musicjax.studio import access, library, order, piece, session, upload, workspace
 from musicjax.studio.access import TooLarge
 from musicjax.studio.studio import Studio
 from musicjax.studio.workspace import Missing, cannot_keep
@@ -184,7 +184,7 @@ async def _end_upload(studio: Studio, request: Request) -> Any:
 async def _new_data(studio: Studio, request: Request) -> Any:
     name = _text(await _asked(request), "name")
     if not name:
-        raise UsageError(f"name: expected one of {', '.join(library.KNOWN)}.")
+        raise UsageError(f"No data set is named: expected one of {', '.join(library.KNOWN)}.")
     return {"data": studio.library.new(name, name)}
 
 
@@ -237,7 +237,9 @@ async def _sample(studio: Studio, request: Request) -> Any:
 
 
 async def _compose(studio: Studio, request: Request) -> Any:
-    return {"outputs": studio.outputs.compose(await _asked(request))}
+    asked = await _asked(request)
+    await studio.library.until_read(order.data_of(asked))
+    return {"outputs": studio.outputs.compose(asked)}
 
 
 async def _output(studio: Studio, request: Request) -> Any:
@@ -246,7 +248,7 @@ async def _output(studio: Studio, request: Request) -> Any:
 
 async def _midi(studio: Studio, request: Request) -> Response:
     output = studio.outputs.of(request.path_params["output"])
-    return _download(studio.outputs.midi_path(output), "audio/midi", output)
+    return await run_in_threadpool(_download, studio, output, "audio/midi", ".mid")
 
 
 async def _wav(studio: Studio, request: Request) -> Response:
@@ -256,14 +258,14 @@ async def _wav(studio: Studio, request: Request) -> Response:
         answer = await studio.answer("sound", output)
         if answer["error"]:
             raise RunError(answer["error"])
-    return _download(path, "audio/wav", output)
+    return await run_in_threadpool(_download, studio, output, "audio/wav", ".wav")
 
 
-def _download(path: Path, media_type: str, output: dict[str, Any]) -> Response:
+def _download(studio: Studio, output: dict[str, Any], media_type: str, suffix: str) -> Response:
+    path = studio.outputs.midi_path(output).with_suffix(suffix)
     if output["status"] != "done" or not path.is_file():
         raise Missing("There is no such file: the output is not composed.")
-    name = f"musicjax-{output['kind']}-seed{output['seed']}{path.suffix}"
-    return FileResponse(path, media_type=media_type, filename=name)
+    return FileResponse(path, media_type=media_type, filename=studio.outputs.file_name(output, suffix))
 
 
 async def _copies(studio: Studio, request: Request) -> Any:
@@ -292,17 +294,17 @@ async def _undo(studio: Studio, request: Request) -> Any:
 
 
 async def _zip(studio: Studio, request: Request) -> Response:
-    """All outputs that are not discarded, as MIDI, and what made each."""
-    outputs = [one for one in studio.outputs.listed() if one["status"] == "done" and not one["discarded"]]
-    named = [(f"{n:03d}-{one['kind']}-seed{one['seed']}.mid", one) for n, one in enumerate(outputs, 1)]
+    """All outputs that are kept or favourites, as MIDI, and what made each."""
+    outputs = session.to_take_away(studio.workspace.session)
+    if not outputs:
+        raise Missing("Nothing is kept yet: press Keep or the heart beside a piece.")
 
     def content() -> bytes:
-        found = [
-            (name, studio.outputs.midi_path(one).read_bytes())
-            for name, one in named
-            if studio.outputs.midi_path(one).is_file()
-        ]
-        told = [{"file": name, **session.shown(one)} for name, one in named]
+        found, told = [], []
+        for one in outputs:
+            with contextlib.suppress(OSError):  # a file that is gone is left out
+                found.append((studio.outputs.file_name(one, ".mid"), studio.outputs.midi_path(one).read_bytes()))
+                told.append({"file": found[-1][0], **session.shown(one)})
         return zip_archive.packed([("session.json", json.dumps(told, indent=2).encode()), *found])
 
     headers = {"content-disposition": 'attachment; filename="musicjax-session.zip"'}

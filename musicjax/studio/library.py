@@ -23,6 +23,8 @@ KNOWN |= {
     for name, one in datasets.DATA_SETS.items()
 }
 COUNTS = ("kept", "recovered", "skipped", "pieces")
+READING_S = 10.0  # how long a piece that was just added is waited for
+LOOK_S = 0.1
 NO_DATA = "There is no such data set."
 
 
@@ -91,6 +93,13 @@ class Library:
     def of(self, one: object) -> dict[str, Any]:
         """A data set; raises Missing."""
         return entry(self._data, one, NO_DATA)
+
+    async def until_read(self, one: object) -> None:
+        """Waits a while for a data set that is being read, such as a file that somebody has just chosen."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READING_S):
+                while isinstance(one, str) and self._data.get(one, {}).get("status") == "reading":
+                    await asyncio.sleep(LOOK_S)
 
     def report(self, one: str) -> dict[str, Any]:
         """The report on a data set, with its state; raises Missing."""
@@ -165,12 +174,12 @@ def _report(folder: Path) -> dict[str, Any]:
 def _found(folder: Path, said: str) -> dict[str, Any]:
     """Status, message and counts of a data set after reading; said: why it could not be read, or empty."""
     found = _report(folder)
-    refused = [name for kept_as, name in upload.names(folder) if not kept_as]
+    names = upload.names(folder)
+    refused = [name for kept_as, name in names if not kept_as]
     pieces = len(found.get("pieces", [])) + found.get("pieces_left_out", 0)
     if not said and not pieces:
         said = "None of these files gave notes; drop MIDI or MusicXML files."
-    if said and not found and refused:
-        said = f"None of these files is music: {refused[0]} {upload.NO_MUSIC}."
+        if refused and len(refused) == len(names):
+            said = f"None of these files is music: {refused[0]} {upload.NO_MUSIC}."
     counts = {name: found.get(name, 0) for name in COUNTS[:3]} | {"pieces": pieces}
-    counts["skipped"] = counts["skipped"] if found else len(refused)
     return {**counts, "status": "failed" if said else "ready", "message": said}

@@ -25,8 +25,9 @@ TEXTS = ("key", "meter")
 TOLD = ("source", *NUMBERS, *WHOLE, *TEXTS, "instruments")
 # What a source can be. The first of these that it has counts, and nothing else in it is looked at.
 SOURCES = ("output", "melody", "notes", "data", "upload")
-_NAME = re.compile(r"([A-Ga-g])([#b]?)(-?\d)")
-_PITCH_CLASSES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_NAME = re.compile(r"([A-Ha-h])([#b]?)(-?\d)")
+# H is what B natural is called in German and other languages.
+_PITCH_CLASSES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
 
 
 def seeds(asked: Mapping[str, Any]) -> list[int]:
@@ -45,7 +46,7 @@ def options(asked: Mapping[str, Any], has_form: bool) -> dict[str, Any]:
     """
     kind = asked.get("kind", "new")
     if kind not in KINDS:
-        raise UsageError(f"kind: expected one of {', '.join(KINDS)}")
+        raise UsageError(f"There is no such kind of output: expected one of {', '.join(KINDS)}")
     found: dict[str, Any] = {}
     for name, type_of in (NUMBERS | WHOLE).items():
         found[name] = _number(asked, name, type_of, *((0, MOST_BARS) if name == "bars" else (-1e9, 1e9)))
@@ -54,7 +55,7 @@ def options(asked: Mapping[str, Any], has_form: bool) -> dict[str, Any]:
     if asked.get("instruments") is not None:
         listed = _names(asked["instruments"])
         if any("," in one for one in listed):
-            raise UsageError("instruments: expected one name each, without commas")
+            raise UsageError("One of the instruments has a comma in its name: expected one name each")
         found["instruments"] = ",".join(listed)
     found = {name: value for name, value in found.items() if value is not None and value != ""}
     # These may be lists on the command line, so they are texts.
@@ -109,14 +110,14 @@ def melody(text: Any) -> str:
     for word in text.replace(",", " ").split()[:MOST_NOTES]:
         match = _NAME.fullmatch(word)
         if match is None:
-            raise UsageError(f"melody: {word[:20]!r} is no note; expected names such as C4 F#4 Bb3")
+            raise UsageError(f"{word[:20]!r} is no note: expected names such as C4 F#4 Bb3")
         letter, sign, octave = match.groups()
         pitch = _PITCH_CLASSES[letter.upper()] + {"": 0, "#": 1, "b": -1}[sign] + 12 * (int(octave) + 1)
         if not 0 <= pitch <= 127:
-            raise UsageError(f"melody: {word} is too low or too high; expected C-1 to G9")
+            raise UsageError(f"{word} is too low or too high: expected C-1 to G9")
         entries += [pitch, *[melody_text.NO_EVENT] * (STEPS_OF_A_NOTE - 1)]
     if not entries:
-        raise UsageError("melody: expected at least one note, such as C4")
+        raise UsageError("The tune has no notes: expected at least one, such as C4")
     return f"[{','.join(map(str, entries))}]"
 
 
@@ -126,6 +127,12 @@ def told(asked: Mapping[str, Any]) -> dict[str, Any]:
     if "source" in found:
         found["source"] = _told_source(asked["source"])
     return found
+
+
+def data_of(asked: Mapping[str, Any]) -> Any:
+    """The data set whose piece a request begins with; None: it names none."""
+    source = asked.get("source")
+    return source.get("data", source.get("upload")) if isinstance(source, dict) else None
 
 
 def _told_source(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +154,7 @@ def notes(given: Any) -> list[list[float]]:
     Raises:
         UsageError: they are no such rows.
     """
-    expected = "notes: expected a list of [onset_seconds, duration_seconds, pitch, velocity, program]"
+    expected = "These are no notes: expected a list of [onset_seconds, duration_seconds, pitch, velocity, program]"
     if not isinstance(given, list) or not 0 < len(given) <= MOST_NOTES:
         raise UsageError(f"{expected}, 1 to {MOST_NOTES:,} of them")
     rows: list[list[float]] = []
@@ -192,5 +199,5 @@ def _text(asked: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > 500_000 or not value.isprintable():
-        raise UsageError(f"{name}: expected a text without line breaks")
+        raise UsageError(f"The {name} cannot be read: expected a text without line breaks")
     return value.strip()

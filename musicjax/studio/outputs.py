@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from musicjax.errors import UsageError
-from musicjax.studio import order, session
+from musicjax.studio import order, session, titles
 from musicjax.studio.library import Library
+from musicjax.studio.models import BUILTIN, DIED, MOST_TRIES, Models
+from musicjax.studio.session import SAMPLE
 from musicjax.studio.trainings import Trainings
 from musicjax.studio.worker import Worker
 from musicjax.studio.workspace import Missing, Workspace, entry
 
-BUILTIN = "builtin"
-SAMPLE = "sample"  # the kind of output that a training gets every few epochs
 SAMPLES_A_RUN = 8
 MOST_OUTPUTS = 5000
-MOST_TRIES = 2  # of an output at which the composing process dies
 OPEN = ("waiting", "composing")
 NO_OUTPUT, NO_MODEL = "There is no such output.", "There is no such model, or the composing process is still starting."
 NOTHING = {"notes": [], "seconds": 0.0, "bars": [], "meter": "", "key": "", "bpm": 0.0, "left_out": 0}
@@ -27,19 +27,20 @@ class Outputs:
     """What was composed and what is to be, in session.outputs by ids, and the process that composes.
 
     Attributes:
-        models: by the id of their run, or BUILTIN: what the page may ask of each, and why one cannot be used.
+        models: those that are known, see `Models`.
         composer_is: starting, ready or restarting.
     """
 
     def __init__(self, workspace: Workspace, library: Library, trainings: Trainings) -> None:
         self._workspace, self._library, self._trainings = workspace, library, trainings
         self._outputs = workspace.session.outputs
-        self.models: dict[str, dict[str, Any]] = {}
+        self._models = Models(trainings)
+        self.models = self._models.known
         self.composer_is = "starting"
         self.composer = Worker("musicjax.studio.composer", self._on_start, self._on_answer, self._on_death)
-        self._asked_models: dict[str, tuple[float, int]] = {}
         self._now = ""  # the output that is being composed
-        self._deaths: dict[str, int] = {}
+        self._unanswered: list[tuple[str, str]] = []  # what to do and its id, in the order in which it is done
+        self._deaths: dict[str, int] = {}  # of the composing process, at outputs
         self._parts: dict[str, dict[str, Any]] = {}
         for one in self._outputs.values():
             if one["status"] == "composing":  # when the last studio ended; its seed gives the same again
@@ -58,10 +59,11 @@ class Outputs:
         source, given = self._source(asked)
         kind = asked.get("kind", "new")
         if kind != "new" and not given and not source:
-            raise UsageError("source: expected the piece to begin with.")
+            raise UsageError("There is nothing to begin with: expected a piece, as source.")
         order.require(options, kind, given or ("source.mid" if source else ""))
         made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
-        session.remember_new(self._workspace.session, made)
+        numbers = [session.number(self._workspace.session, one) for one in made]
+        session.remember_new(self._workspace.session, made, titles.of_pieces(numbers))
         self._workspace.keep()
         self._put_off_sample()
         self.compose_next()
@@ -78,7 +80,7 @@ class Outputs:
         if source is None:
             return None, ""
         if not isinstance(source, dict):
-            raise UsageError("source: expected an object such as {'output': ID}.")
+            raise UsageError("The source cannot be read: expected an object such as {'output': ID}.")
         if "output" in source:
             found = self.of(source["output"])
             if found["status"] != "done":
@@ -88,11 +90,14 @@ class Outputs:
             return None, order.melody(source["melody"])
         if "notes" in source:
             return {"notes": order.notes(source["notes"]), "bpm": order.tempo(asked)}, ""
-        data, number = source.get("data", source.get("upload")), source.get("piece", 0)
+        data, number = order.data_of(asked), source.get("piece", 0)
         if data is None or type(number) is not int:
-            raise UsageError("source: expected one of output, data with piece, melody, notes, upload.")
-        if self._library.of(data)["status"] in ("uploading", "reading"):
+            raise UsageError("The source is none: expected one of output, data with piece, melody, notes, upload.")
+        found = self._library.of(data)
+        if found["status"] in ("uploading", "reading"):
             raise UsageError("That file is still being read: try again in a moment.")
+        if found["status"] == "failed":
+            raise UsageError(found["message"])
         _, records, place = self._library.piece_at(data, number)
         return {"records": str(records), "place": place}, ""
 
@@ -130,17 +135,12 @@ class Outputs:
     def samples(self, run: str) -> list[dict[str, Any]]:
         """The samples of a run as the page gets them."""
         done = [one for one in self._samples(run) if one["status"] == "done"]
-        return [
-            {"name": f"epoch {one['epoch']}", **{key: one[key] for key in ("id", "epoch", "seconds")}} for one in done
-        ]
-
-    def listed(self) -> list[dict[str, Any]]:
-        """All outputs that people asked for, in that order."""
-        return [one for one in self._outputs.values() if one["kind"] != SAMPLE]
+        return [{"name": self.title(one), **{key: one[key] for key in ("id", "epoch", "seconds")}} for one in done]
 
     def shown(self) -> list[dict[str, Any]]:
-        """The same as the page gets them."""
-        return [{**session.shown(one), "number": number} for number, one in enumerate(self.listed(), 1)]
+        """All outputs that people asked for, as the page gets them, in that order."""
+        listed = session.listed(self._workspace.session)
+        return [{**session.shown(one), "number": number} for number, one in enumerate(listed, 1)]
 
     def midi_path(self, output: dict[str, Any]) -> Path:
         """Where the MIDI file of an output lies."""
@@ -153,19 +153,36 @@ class Outputs:
     def heard(self, one: str) -> dict[str, Any]:
         """An output with its piece, or what there is of it by now; raises Missing."""
         output = self.of(one)
-        found = {**NOTHING, **self._parts.get(one, {})}
-        if output["status"] == "done":
-            try:
-                found |= dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError, RecursionError) as error:
-                raise Missing("The file of this output is gone or damaged.") from error
-        return {**session.shown(output), **found, "name": f"{output['kind']}, seed {output['seed']}"}
+        found = self._composed(output) if output["status"] == "done" else self._parts.get(one, {})
+        return {**session.shown(output), **NOTHING, **found, "name": self.title(output)}
+
+    def _composed(self, output: dict[str, Any]) -> dict[str, Any]:
+        """The piece of an output that is done, as the page gets it; raises Missing."""
+        try:
+            return dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise Missing("The file of this output is gone or damaged.") from error
+
+    def title(self, output: dict[str, Any]) -> str:
+        """What an output is called."""
+        if output["kind"] == SAMPLE:
+            run = self._trainings.states.get(output["model"], {})
+            return titles.of_sample(run.get("name", output["model"]), output["epoch"])
+        return titles.of_piece(session.number(self._workspace.session, output["id"]))
+
+    def file_name(self, output: dict[str, Any], suffix: str) -> str:
+        """What the file of an output that is done is called where somebody takes it away."""
+        key = ""
+        with contextlib.suppress(Missing):
+            key = str(self._composed(output).get("key", ""))
+        return titles.file_name(self.title(output), key, suffix)
 
     def mark(self, one: str, what: str) -> None:
         """Keeps or discards an output or makes it a favourite, or takes that back; raises Missing."""
         output, mark = self.of(one), session.MARK_OF[what]
         others = {other: False for other in ("kept", "discarded") if other != mark and mark != "favourite"}
-        session.remember(self._workspace.session, one, {**others, mark: not output[mark]})
+        called = titles.within_a_sentence(self.title(output))
+        session.remember(self._workspace.session, one, {**others, mark: not output[mark]}, called)
         self._workspace.keep()
 
     def cancel(self, one: str) -> None:
@@ -192,17 +209,10 @@ class Outputs:
         return "" if model == BUILTIN else str(self._trainings.workdir(model))
 
     def require_models(self) -> None:
-        """Asks what the models of runs can do, once for each config that a run's folder has had."""
-        for one, run in self._trainings.states.items():
-            if run["has_model"] and self.composer_is == "ready":
-                # A checkpoint that could not be read may be followed by one that can.
-                had_error = bool(self.models.get(one, {}).get("error"))
-                changed = (_changed(self._trainings.workdir(one) / "config.json"), run["epoch"] * had_error)
-                if self._asked_models.get(one) != changed:
-                    self._asked_models[one] = changed
-                    self.composer.ask(do="describe", id=one, workdir=self._workdir(one))
-        for one in set(self.models) - set(self._trainings.states) - {BUILTIN}:
-            del self.models[one]
+        """Asks what the models of runs can do, as far as that is not known."""
+        if self.composer_is == "ready":
+            for one in self._models.to_describe():
+                self._ask("describe", one, workdir=self._workdir(one))
 
     def compose_next(self) -> None:
         """Gives the composer the next output, those that a person waits for first."""
@@ -216,15 +226,21 @@ class Outputs:
                 output |= {"status": "failed", "error": "The run that composes it is gone."}
                 continue
             self._now, output["status"] = output["id"], "composing"
-            wanted = {name: output[name] for name in ("id", "options", "source")}
-            self.composer.ask(do="compose", workdir=workdir, path=str(self.midi_path(output)), **wanted)
+            wanted = {name: output[name] for name in ("options", "source")}
+            self._ask("compose", output["id"], workdir=workdir, path=str(self.midi_path(output)), **wanted)
             self._workspace.changed()
             return
 
     def _on_start(self) -> None:
-        self.composer.ask(do="describe", id=BUILTIN, workdir="")
+        self._ask("describe", BUILTIN, workdir="")
+
+    def _ask(self, do: str, one: str, **more: Any) -> None:
+        self._unanswered.append((do, one))
+        self.composer.ask(do=do, id=one, **more)
 
     def _on_answer(self, answer: dict[str, Any]) -> None:
+        if answer["told"] != "notes":
+            del self._unanswered[:1]
         if answer["told"] == "model":
             self._on_model(answer)
         elif answer["told"] == "notes":
@@ -235,10 +251,7 @@ class Outputs:
     def _on_model(self, answer: dict[str, Any]) -> None:
         if self.composer_is != "ready":
             self.composer_is, self._workspace.message = "ready", ""
-        one = answer["id"]
-        name = "the built-in model" if one == BUILTIN else self._trainings.states.get(one, {}).get("name", one)
-        nothing = {"keys": False, "meters": [], "instruments": [], "can": {}}
-        self.models[one] = {"name": name, **nothing, **{key: answer[key] for key in answer if key != "told"}}
+        self._models.take(answer["id"], {key: answer[key] for key in answer if key != "told"})
         self._workspace.changed()
         self.compose_next()
 
@@ -246,7 +259,7 @@ class Outputs:
         one, part = answer["id"], {name: answer[name] for name in ("from", "notes", "seconds", "bars")}
         before = self._parts.get(one, NOTHING)["notes"][: answer["from"]]
         self._parts[one] = {"notes": before + answer["notes"], "seconds": part["seconds"], "bars": part["bars"]}
-        self._workspace.tell("notes", json.dumps({"output": one, **part}))
+        self._workspace.tell("notes", json.dumps({"output": one, "name": self.title(self.of(one)), **part}))
 
     def _on_end(self, answer: dict[str, Any]) -> None:
         """An output is done, failed or cancelled."""
@@ -263,21 +276,16 @@ class Outputs:
 
     def _on_death(self) -> None:
         """The composer has died: what it was at is tried once more, and another one starts."""
-        one, self._now = self._now, ""
-        self.composer_is, self._asked_models = "restarting", {}
+        at, self._unanswered = self._unanswered[:1], []
+        now, self._now = self._now, ""
         self._parts.clear()
-        if one in self._outputs:
+        if now in self._outputs:
+            self._outputs[now]["status"] = "waiting"
+        do, one = at[0] if at else ("", "")
+        self._models.composer_died(one if do == "describe" else "")
+        if do == "compose" and one in self._outputs:
             self._deaths[one] = self._deaths.get(one, 0) + 1
-            gives_up = self._deaths[one] >= MOST_TRIES
-            self._outputs[one]["status"] = "failed" if gives_up else "waiting"
-            self._outputs[one]["error"] = "The composing process died at it twice." if gives_up else ""
-        self._workspace.message = "The composing process died; another one is starting."
+            if self._deaths[one] >= MOST_TRIES:
+                self._outputs[one] |= {"status": "failed", "error": DIED}
+        self.composer_is, self._workspace.message = "restarting", "The composing process died; another one is starting."
         self._workspace.changed()
-
-
-def _changed(path: Path) -> float:
-    """When a file was written last; 0: it is not there."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

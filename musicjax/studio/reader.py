@@ -32,11 +32,15 @@ MOST_FILES = MOST_PIECES = 2000  # that a report lists
 
 def main(source: str, folder: Path) -> int:
     """Reads a source into a folder; the exit status is 0, or 1 with the reason on the last line of standard error."""
+    names = upload.names(folder)
     try:
-        corpus, outcomes = load.read(DataConfig(source=source))
+        if names and not any(kept_as for kept_as, _ in names):  # there is nothing to read, which a report tells, too
+            corpus, outcomes = corpus_lib.of_files([])
+        else:
+            corpus, outcomes = load.read(DataConfig(source=source))
         with files.whole(folder / PIECES) as partial, partial.open("wb") as stream:
             places = piece.write(stream, (corpus.piece(index) for index in range(min(len(corpus), MOST_PIECES))))
-        files.write(folder / REPORT, json.dumps(report(corpus, outcomes, places, upload.names(folder))))
+        files.write(folder / REPORT, json.dumps(report(corpus, outcomes, places, names)))
     except (UsageError, RunError) as error:
         console.complain(str(error))
         return 1

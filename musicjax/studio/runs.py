@@ -14,81 +14,22 @@ import signal
 import statistics
 import subprocess
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from musicjax.errors import RunError, UsageError
 from musicjax.store import lock
-from musicjax.studio import processes
+from musicjax.studio import processes, stage
+from musicjax.studio.curve import MOST_EPOCHS, Curve
+from musicjax.studio.stage import Passed, Told
 
 # What lies in the folder of a run, whatever state it is in.
 MARKS = ("metrics.jsonl", "config.json", "trials.jsonl", "checkpoints", lock.NAME)
-LAST_EPOCHS = 5  # whose time tells how long the rest takes
-ROUNDED_S = 15
 STALE_S = 60.0  # a training prints a line whenever it records an epoch
 LOG_BYTES, LOG_LINES = 2**14, 40
 MOST_RUNS = 500
-MOST_EPOCHS, MOST = 10**9, 1e30  # a larger number, or none, comes from a damaged file
 STOPPED = re.compile(r"musicjax: stopped by SIG\w+")
 COMPLAINT = "musicjax: "
-# Labels of the console lines between reading the data and the first epoch.
-AFTER_READING = ("trial", "auto", "events", "model", "compile", "train")
-
-
-@dataclass
-class Curve:
-    """What metrics.jsonl told so far; `refreshed` reads on from there."""
-
-    read_bytes: int = 0
-    identity: tuple[int, int] = (0, 0)
-    points: dict[int, dict[str, Any]] = field(default_factory=dict)  # by epoch
-    seconds: list[float] = field(default_factory=list)
-    windows_per_second: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        """The last epoch that was validated."""
-        return max((epoch for epoch, point in self.points.items() if point["valid"] is not None), default=0)
-
-    def shown(self) -> list[dict[str, Any]]:
-        """The points in order."""
-        return [self.points[epoch] for epoch in sorted(self.points)]
-
-
-def refreshed(curve: Curve, path: Path) -> Curve:
-    """The curve with what was written since; a new one if the file is another one or has become shorter."""
-    try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            identity = (status.st_dev, status.st_ino)
-            if identity != curve.identity or status.st_size < curve.read_bytes:
-                curve = Curve(identity=identity)
-            if status.st_size == curve.read_bytes:
-                return curve
-            stream.seek(curve.read_bytes)
-            whole, newline, _ = stream.read().rpartition(b"\n")
-    except OSError:
-        return Curve()
-    curve.read_bytes += len(whole) + len(newline)
-    for line in whole.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            _take(curve, json.loads(line))
-    return curve
-
-
-def _take(curve: Curve, line: dict[str, Any]) -> None:
-    epoch, split, loss = int(line["epoch"]), line["split"], float(line["loss"])
-    if not 0 <= epoch <= MOST_EPOCHS:
-        return
-    point = curve.points.setdefault(epoch, {"epoch": epoch, "train": None, "valid": None})
-    if split in ("train", "valid") and abs(loss) < MOST:
-        point[split] = round(loss, 5)
-    if split == "train":
-        seconds, windows_per_second = float(line["seconds"]), float(line["windows_per_second"])
-        if abs(seconds) < MOST and abs(windows_per_second) < MOST:
-            curve.seconds = [*curve.seconds, seconds][-LAST_EPOCHS:]
-            curve.windows_per_second = windows_per_second
 
 
 def folders(root: Path) -> dict[str, Path]:
@@ -124,14 +65,19 @@ def start(workdir: Path, arguments: list[str], log: Path) -> subprocess.Popen:
 
     Args:
         arguments: of `musicjax train`, beside the workdir.
-        log: what it prints goes to this path with .err and .out, in place of what an earlier start printed.
+        log: what it prints goes to this path with .err and .out, in place of what an earlier start printed, but for
+            how long what follows the last epoch takes, which a run that goes on does not find out again.
 
     Raises:
         RunError: no process can be started, or the log cannot be written.
     """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        lines = log_lines(log.with_suffix(".err")) if has_model(workdir) else []
+        kept = [line for line in lines if stage.after_s(line) is not None][-1:]
         with log.with_suffix(".err").open("wb") as errors, log.with_suffix(".out").open("wb") as results:
+            errors.write("".join(f"{line}\n" for line in kept).encode())
+            errors.flush()
             return subprocess.Popen(
                 processes.command("musicjax.main", "train", f"--workdir={workdir}", *arguments),
                 stdin=subprocess.DEVNULL,
@@ -155,17 +101,23 @@ def interrupt(workdir: Path, process: subprocess.Popen | None) -> None:
         os.kill(pid, signal.SIGTERM)
 
 
-def last_lines(path: Path) -> list[str]:
-    """The end of a log, whole lines."""
+def log_lines(path: Path) -> list[str]:
+    """The whole lines of a log; of a long one those at its beginning and at its end."""
     try:
         with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - LOG_BYTES, 0))
-            text = stream.read().decode("utf-8", "replace")
+            first, size = stream.read(LOG_BYTES), stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - LOG_BYTES, len(first)))
+            last = stream.read()
     except OSError:
         return []
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return lines[int(size > LOG_BYTES) :][-LOG_LINES:]
+    if len(first) + len(last) < size:
+        first, last = first.rpartition(b"\n")[0] + b"\n", last.partition(b"\n")[2]
+    return [line.rstrip() for line in (first + last).decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def last_lines(path: Path) -> list[str]:
+    """The last lines of a log, as the page shows them."""
+    return log_lines(path)[-LOG_LINES:]
 
 
 def state(
@@ -184,33 +136,53 @@ def state(
         process: that the studio started it with, if it has not been started anew since.
     """
     epochs, epoch = _epochs(workdir), curve.epoch
-    lines = [] if _is_stale(log, workdir) else last_lines(log.with_suffix(".err"))
     is_live = lock.holder(workdir) is not None or (process is not None and process.poll() is None)
-    status, message = _status(workdir, is_live, epoch, epochs, record, lines, log)
+    has_log = os.path.isfile(log.with_suffix(".err")) and not _is_stale(log, workdir)
+    lines = log_lines(log.with_suffix(".err")) if has_log else []
+    told = stage.told(lines) if has_log else _told_by_files(workdir, epoch)
+    if told.stage == stage.LEARNS and epochs and epoch >= epochs:
+        told = told._replace(stage=stage.WRITES)
+    status, message = _status(workdir, is_live, epoch, epochs, record, lines, log, told.stage)
+    ended = 0 if status == "finished" else None
     return {
         "id": run_id,
         "name": record.get("name") or workdir.name,
         "data": record.get("data", ""),
         "status": status,
+        "stage": told.stage if is_live else "",
         "epoch": epoch,
         "epochs": epochs,
         "minutes": record.get("minutes", 0),
-        "seconds_left": _seconds_left(curve, epochs, record) if is_live else 0 if status == "finished" else None,
+        "seconds_left": _seconds_left(told, curve, epochs, workdir, log, record) if is_live else ended,
         "windows_per_second": curve.windows_per_second,
         "message": message,
         "has_model": has_model(workdir),
     }
 
 
-def _seconds_left(curve: Curve, epochs: int, record: dict[str, Any]) -> int | None:
-    """About how long a training goes on: by its last epochs, or before the first by the minutes it was given."""
-    if curve.seconds and epochs:
-        return round((epochs - curve.epoch) * statistics.median(curve.seconds))
-    if not record:
-        return None
-    since = max(time.time() - record["began"], 0)  # a clock that was set back would add to what is left
-    left = max(60 * record["minutes"] - since, 0)
-    return ROUNDED_S * round(left / ROUNDED_S)  # so that what a page sees does not change all the time
+def _told_by_files(workdir: Path, epoch: int) -> Told:
+    """What is known of a training whose lines went elsewhere, as of one that was started on the command line."""
+    return Told(
+        stage.LEARNS if epoch else stage.GETS_READY if os.path.isfile(workdir / "config.json") else stage.STARTS
+    )
+
+
+def _seconds_left(
+    told: Told, curve: Curve, epochs: int, workdir: Path, log: Path, record: dict[str, Any]
+) -> int | None:
+    """About how long a training goes on; None: nobody knows."""
+    files = (log.with_suffix(".out"), log.with_suffix(".err"), workdir / "metrics.jsonl")
+    passed = Passed(*(_seconds_since(path) for path in files))  # nothing is written into .out until the end
+    epochs_s = (epochs - curve.epoch) * statistics.median(curve.seconds) if curve.seconds and epochs else None
+    return stage.seconds_left(told, epochs_s, passed, bool(record.get("began")))
+
+
+def _seconds_since(path: Path) -> float:
+    """Seconds since a file was written last; 0: it is not there, or the clock was set back."""
+    try:
+        return max(time.time() - path.stat().st_mtime, 0.0)
+    except OSError:
+        return 0.0
 
 
 def has_model(workdir: Path) -> bool:
@@ -231,17 +203,23 @@ def _epochs(workdir: Path) -> int:
 
 
 def _status(
-    workdir: Path, is_live: bool, epoch: int, epochs: int, record: dict[str, Any], lines: list[str], log: Path
+    workdir: Path,
+    is_live: bool,
+    epoch: int,
+    epochs: int,
+    record: dict[str, Any],
+    lines: list[str],
+    log: Path,
+    at: str,
 ) -> tuple[str, str]:
-    """(status, what is said of it)."""
+    """(status, what is said of it); at: the stage of a training that is live."""
     last = lines[-1] if lines else ""
     if is_live:
         if epoch:
             return "training", last if epochs and epoch >= epochs else ""
-        labels = {line.split(" ", 1)[0] for line in lines}
-        if labels & set(AFTER_READING) or os.path.isfile(workdir / "config.json"):
-            return "training", last
-        return ("reading" if labels else "starting"), last
+        if at == stage.STARTS:
+            return "starting", ""
+        return ("reading" if at == stage.READS else "training"), last
     if _is_complete(workdir, log if lines else None) or (epochs and epoch >= epochs and not _complained(last)):
         return "finished", ""
     if record.get("stopped"):

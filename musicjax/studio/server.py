@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import sys
 import webbrowser
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING
 from musicjax import arguments, console
 from musicjax.errors import RunError, UsageError
 from musicjax.store import lock
+from musicjax.studio import address as address_lib
+from musicjax.studio.address import Address
 
 if TYPE_CHECKING:  # which need the extra
     from musicjax.studio.access import Access
@@ -27,15 +28,16 @@ INSTALL = "the studio needs Starlette and uvicorn: pip install 'musicjax[studio]
 
 
 def serve(root: Path, port: int = 0, host: str = "") -> None:
-    """Serves the studio of a folder of runs until it is stopped.
+    """Serves the studio of a folder of runs until it is stopped; if it is open already, tells its address.
 
     Args:
-        port: 0: any that is free.
+        port: 0: the one that the folder's studio had before, or any that is free.
         host: an address of this machine that others may reach; empty: this machine alone.
 
     Raises:
         UsageError: the extra is not installed, or the port is none.
-        RunError: another studio is open on the folder, or the folder or the address cannot be used.
+        RunError: another user or machine has the studio of the folder open, or the folder or the address cannot be
+            used.
     """
     arguments.require_number("port", port, int, 0, 65_535)
     try:
@@ -47,24 +49,50 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     from musicjax.studio.studio import Studio
     from musicjax.studio.workspace import FOLDER
 
-    token = secrets.token_urlsafe(24)
     folder = root / FOLDER
     _make(folder)
-    listening = _listening(host or LOCAL, port)
-    bound = listening.getsockname()[1]
-    address = f"http://{_in_address(host) if host and not _is_any(host) else 'localhost'}:{bound}/"
-    with contextlib.closing(listening), _alone(folder, address):
+    before = address_lib.read(folder)
+    with contextlib.ExitStack() as held:
+        listening = held.enter_context(contextlib.closing(_listening_as_before(host or LOCAL, port, before)))
+        named = _in_address(host) if host and not _is_any(host) else "localhost"
+        token = before.token if before is not None else address_lib.new_token()
+        address = Address(socket.gethostname(), named, listening.getsockname()[1], token)
+        try:
+            held.enter_context(_alone(folder, address.shown))
+        except lock.Taken as error:
+            _open(_of_the_open_one(folder, error))
+            return
+        _keep(folder, address)
         names = {*access.LOOPBACK, *([host.lower(), socket.gethostname().lower()] if host else [])}
         studio = Studio(root)
         application = access.Access(app.make(studio), token, names)
         if host:
             console.say(
                 "warning",
-                f"others can reach {host} port {bound}: whoever has the token can use this machine through the studio, "
-                "and the connection is not encrypted",
+                f"others can reach {host} port {address.port}: whoever has the token can use this machine through the "
+                "studio, and the connection is not encrypted",
             )
-        _open(f"{address}?token={token}", bound)
+        _open(address)
+        console.say("studio", "Ctrl-C ends it; trainings go on")
         _run(studio, application, listening)
+
+
+def _of_the_open_one(folder: Path, taken: lock.Taken) -> Address:
+    """The address of the studio that is open on a folder; raises what it is given unless it is this user's, here."""
+    kept = address_lib.read(folder)
+    if kept is None or kept.machine != socket.gethostname() or f"studio at {kept.shown};" not in str(taken):
+        raise taken
+    console.say("studio", f"is open already on {folder.parent}: this is its address")
+    return kept
+
+
+def _keep(folder: Path, address: Address) -> None:
+    """Keeps the address for the next start, or says why that will have another one."""
+    try:
+        address_lib.write(folder, address)
+    except OSError as error:
+        said = f"{folder / address_lib.NAME} cannot be written: {error.strerror}"
+        console.say("address", f"{said}; the next start has another one")
 
 
 def _run(studio: Studio, application: Access, listening: socket.socket) -> None:
@@ -89,14 +117,29 @@ def _make(folder: Path) -> None:
         raise RunError(f"folder {folder} cannot be made: {error.strerror}; name another with --workdir=DIR") from error
 
 
+def _listening_as_before(host: str, port: int, before: Address | None) -> socket.socket:
+    """A socket that listens at the port, or where that is 0, at the one of before if it is free, or else at any.
+
+    Raises:
+        RunError: it cannot listen there.
+    """
+    if not port and before is not None:
+        with contextlib.suppress(RunError):
+            return _listening(host, before.port)
+    return _listening(host, port)
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens at an address; raises RunError if it cannot."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()  # so that whoever is told the address is not refused before the server begins
+        with contextlib.ExitStack() as failed:
+            failed.callback(listening.close)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()  # so that whoever is told the address is not refused before the server begins
+            failed.pop_all()
     except OSError as error:
         raise RunError(
             f"cannot listen at {host} port {port}: {error.strerror}; name another with --port, or leave it out"
@@ -111,16 +154,15 @@ def _alone(folder: Path, address: str) -> Iterator[None]:
         yield
 
 
-def _open(address: str, port: int) -> None:
+def _open(address: Address) -> None:
     """Prints the address, and opens it in a browser where there is one, or says how to reach it from elsewhere."""
-    console.result(address)
+    console.result(address.whole)
     if os.environ.get("SSH_CONNECTION") or not _has_screen():
-        line = f"ssh -L {port}:localhost:{port} {socket.gethostname()}"
+        line = f"ssh -L {address.port}:localhost:{address.port} {socket.gethostname()}"
         console.say("browser", f"none here; on the machine that has one: {line}, then open the address there")
     elif console.is_terminal():
         with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(address)
-    console.say("studio", "Ctrl-C ends it; trainings go on")
+            webbrowser.open(address.whole)
 
 
 def _has_screen() -> bool:

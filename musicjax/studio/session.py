@@ -15,16 +15,17 @@ from musicjax import console, files
 
 NAME = "session.json"
 VERSION = 1
+SAMPLE = "sample"  # the kind of output that a training gets every few epochs
 MOST_STEPS = 200  # that can be undone
-# The mark that each act turns over, and what undoing it does, by its new value.
+# The mark that each act turns over, and what undoing it does to a piece, by its new value.
 MARK_OF = {"keep": "kept", "discard": "discarded", "favourite": "favourite"}
 SAID = {
-    ("kept", True): "keep no more",
-    ("kept", False): "keep again",
-    ("discarded", True): "bring back",
-    ("discarded", False): "discard again",
-    ("favourite", True): "take the star off",
-    ("favourite", False): "put the star back on",
+    ("kept", True): "keep {} no more",
+    ("kept", False): "keep {} again",
+    ("discarded", True): "bring {} back",
+    ("discarded", False): "discard {} again",
+    ("favourite", True): "take the heart off {}",
+    ("favourite", False): "put the heart back on {}",
 }
 # The fields of each entry and their kinds. PLAIN: ids and folders, which become paths.
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -46,7 +47,8 @@ class Session:
 
     Attributes:
         data: by id, see DATA; "source": what a data set is called, empty: uploaded.
-        runs: by id, see RUNS, of runs started here; "began": seconds since 1970.
+        runs: by id, see RUNS, of runs started here; "began": seconds since 1970, 0 once it
+            has gone on after a pause.
         outputs: by id, in the order in which they were asked for; see `new_output`.
         trail: steps that can be undone, the last one last: {"said", "was": {id: {mark: value}}}.
     """
@@ -127,19 +129,34 @@ def new_output(kind: str, model: str, seed: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def remember(session: Session, one: str, marks: dict[str, bool]) -> None:
-    """Changes marks of an output, and remembers what they were."""
+def listed(session: Session) -> list[dict[str, Any]]:
+    """All outputs that people asked for, in that order."""
+    return [one for one in list(session.outputs.values()) if one["kind"] != SAMPLE]
+
+
+def number(session: Session, one: str) -> int:
+    """The number of an output among those, from 1."""
+    return 1 + [output["id"] for output in listed(session)].index(one)
+
+
+def to_take_away(session: Session) -> list[dict[str, Any]]:
+    """Those of them that are done, not discarded, and kept or favourites, as the page lists them under Keep."""
+    done = [one for one in listed(session) if one["status"] == "done" and not one["discarded"]]
+    return [one for one in done if one["kept"] or one["favourite"]]
+
+
+def remember(session: Session, one: str, marks: dict[str, bool], called: str) -> None:
+    """Changes marks of an output, and remembers what they were; called: such as "piece 4"."""
     output = session.outputs[one]
     changed = [mark for mark, value in marks.items() if output[mark] != value]
-    said = f"{SAID[changed[-1], marks[changed[-1]]]} the output of seed {output['seed']}"
+    said = SAID[changed[-1], marks[changed[-1]]].format(called)
     _step(session, said, {one: {mark: output[mark] for mark in marks}})
     output |= marks
 
 
-def remember_new(session: Session, made: list[str]) -> None:
-    """Remembers that outputs were asked for: undoing it discards them."""
-    what = "the last output" if len(made) == 1 else f"the last {len(made)} outputs"
-    _step(session, f"discard {what}", {one: {"discarded": True} for one in made})
+def remember_new(session: Session, made: list[str], called: str) -> None:
+    """Remembers that outputs were asked for, undoing which discards them; called: such as "pieces 4 to 6"."""
+    _step(session, f"discard {called}", {one: {"discarded": True} for one in made})
 
 
 def _step(session: Session, said: str, was: dict[str, dict[str, bool]]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from musicjax.errors import RunError, UsageError
 from musicjax.studio.library import Library
-from musicjax.studio.outputs import BUILTIN, Outputs
+from musicjax.studio.models import BUILTIN
+from musicjax.studio.outputs import Outputs
 from musicjax.studio.trainings import LIVE, Trainings
 from musicjax.studio.worker import Worker
 from musicjax.studio.workspace import Workspace

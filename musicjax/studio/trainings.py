@@ -8,9 +8,10 @@ from subprocess import Popen
 from typing import Any
 
 from musicjax.errors import UsageError
+from musicjax.studio import curve as curve_lib
 from musicjax.studio import runs
+from musicjax.studio.curve import Curve
 from musicjax.studio.library import Library
-from musicjax.studio.runs import Curve
 from musicjax.studio.workspace import Workspace, entry
 
 NO_RUN = "There is no such run."
@@ -34,7 +35,7 @@ class Trainings:
         """Sees what the runs have written since the last look."""
         states = {}
         for one, workdir in self._folders().items():
-            curve = self._curves[one] = runs.refreshed(self._curves.get(one, Curve()), workdir / "metrics.jsonl")
+            curve = self._curves[one] = curve_lib.refreshed(self._curves.get(one, Curve()), workdir / "metrics.jsonl")
             record, process = self._records.get(one, {}), self._processes.get(one)
             states[one] = runs.state(one, workdir, curve, record, self._log(one), process)
         if states != self.states:
@@ -114,7 +115,7 @@ class Trainings:
         if state["status"] in LIVE:
             raise UsageError("This run is training already.")
         if one in self._records:
-            self._records[one] |= {"stopped": False, "began": time.time()}
+            self._records[one] |= {"stopped": False, "began": 0.0}
             self._workspace.keep()
         elif not state["has_model"]:
             raise UsageError("This run has no checkpoint yet: continue it on the command line that started it.")

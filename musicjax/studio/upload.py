@@ -64,7 +64,7 @@ def shown_name(text: str) -> str:
     """A name as it is shown: printable, and not too long; raises UsageError if nothing of it is left."""
     name = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     if not name:
-        raise UsageError("name: expected the name of the file")
+        raise UsageError("This file has no name: expected one.")
     return name[-MOST_LETTERS:]
 
 

@@ -43,8 +43,9 @@ export function openKeyboard(page, changed) {
     sound.start();
     bus ??= sound.bus();
     sound.strike(bus, pitch, 0, velocity, sound.now(), PREVIEW_SECONDS, 0);
-    if (!notes.length && !held.size) began = performance.now();
-    held.set(pitch, { onset: (performance.now() - began) / 1000, velocity });
+    const now = performance.now();
+    if (!notes.length && !held.size) began = now;
+    held.set(pitch, { onset: (now - began) / 1000, velocity });
     light(pitch, true);
   }
 
