@@ -494,10 +494,13 @@ def test_pieces_are_listed_by_their_titles_as_people_sort_them(browser, canned, 
     assert shown.value(options) == [[str(number), title] for number, title in zip((3, 2, 4, 1, 0), titles, strict=True)]
 
 
-def test_music_without_pieces_has_no_list_of_them(browser, canned, address):
-    canned.report["pieces"] = []
+def test_music_without_pieces_has_no_list_of_them_but_the_reasons(browser, canned, address):
+    canned.data[0] |= {"status": "failed", "pieces": 0, "message": "None of these files gave notes."}
+    canned.report = {"kept": 0, "recovered": 0, "skipped": 1, "files": canned_studio.REPORT["files"][1:], "pieces": []}
     shown = opened(browser, address, "data")
-    shown.wait("document.getElementById('tally').checkVisibility()")
+    shown.wait("document.getElementById('reasons').checkVisibility()")
+    assert text(shown, "reasons") == f"{HOSTILE} skipped: it is no file of music"
+    assert text(shown, "tally") == "kept0mended0skipped1"
     assert not shown.value("document.getElementById('listen').checkVisibility()")
 
 
@@ -538,6 +541,11 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
         (
             {"stage": "tries settings", "epoch": 0, "seconds_left": None},
             "It tries settings",
+            ["Pause", "Stop", "Compose with it"],
+        ),
+        (
+            {"status": "reading", "stage": "reads", "seconds_left": 300},
+            "It reads, five minutes left",
             ["Pause", "Stop", "Compose with it"],
         ),
         (

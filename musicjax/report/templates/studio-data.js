@@ -98,10 +98,11 @@ export function openData(page) {
 
   async function askReport() {
     const one = data();
-    if (!one || one.status !== "ready" || report?.id === one.id) return;
+    if (!["ready", "failed"].includes(one?.status) || report?.id === one.id) return;
     const told = await page.attempt(() => get(`data/${one.id}`));
     if (!told || one.id !== chosen) return;
-    report = { ...told, pieces: titled(told.pieces), id: one.id };
+    const nothing = { keys: {}, meters: {}, instruments: {}, lengths_seconds: [] }; // of music that could not be read
+    report = { ...nothing, ...told, pieces: titled(told.pieces), id: one.id };
     showReport();
   }
 
@@ -117,6 +118,7 @@ export function openData(page) {
     find("tally").replaceChildren(...tally.map(([name, many]) => make("div", {}, make("dt", {}, name), make("dd", {}, many.toLocaleString("en")))));
     const odd = report.files.filter((file) => file.verdict !== "kept");
     find("files-told").hidden = !odd.length;
+    find("files-told").open = !report.pieces.length;
     find("reasons").replaceChildren(...odd.map((file) => make("li", {}, make("b", {}, file.name), ` ${file.verdict === "skipped" ? "skipped" : "mended"}${file.reason ? `: ${file.reason}` : ""}`)));
     const lengths = {};
     for (const seconds of report.lengths_seconds) {

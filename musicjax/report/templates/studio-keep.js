@@ -65,7 +65,8 @@ export function openKeep(page) {
     list(find("kept"), shown.reverse(), (one) => one.id, create, fill);
     for (const id of rolls.keys()) if (!shown.some((one) => one.id === id)) rolls.delete(id);
     find("none-kept").hidden = shown.length > 0;
-    set(find("session"), { href: state.outputs.length ? "/api/session.zip" : null });
+    const isKept = state.outputs.some((one) => one.status === "done" && !one.discarded && (one.kept || one.favourite));
+    set(find("session"), { href: isKept ? "/api/session.zip" : null });
   }
 
   find("only-favourites").addEventListener("change", () => update(state));

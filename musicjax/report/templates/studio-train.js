@@ -110,7 +110,7 @@ export function openTrain(page) {
   function sentence(run) {
     const said = stands(run), parts = [];
     if (run.epoch) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
-    if (run.status === "training" && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
+    if (LIVE.includes(run.status) && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
     const told = said.endsWith(".") ? [said, capital(parts.join(", "))].join(" ").trim() : capital([said, ...parts].join(", "));
     return hasEnded(run) ? `${told}. For more, teach another with more minutes.` : told;
   }
