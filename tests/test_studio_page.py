@@ -333,7 +333,7 @@ def test_a_piece_that_has_no_notes_yet_shows_what_it_comes_from_and_its_own_bars
     shown = opened(browser, address)
     roll = "document.getElementById('roll').getAttribute('aria-label')"
     shown.wait(f"{roll}.startsWith('Piano roll of Piece 2, still empty, with notes of Piece 1: 30 notes, eight bars')")
-    assert "is being prepared; the first of its kind takes longest; the pale notes are from piece 1" in text(
+    assert "is being prepared; the first of its kind takes longest; the faint notes are from piece 1" in text(
         shown, "stage-about"
     )
     fields = "[...document.querySelectorAll('#from-bar, #to-bar')].map((one) => one.value).join()"
@@ -344,7 +344,7 @@ def test_a_piece_that_has_no_notes_yet_shows_what_it_comes_from_and_its_own_bars
     canned.tell()
     shown.wait(f"{IS_WHOLE} && {roll}.startsWith('Piano roll of Piece 2: 40 notes')")
     assert shown.value(fields) == "3,4"
-    assert "pale" not in text(shown, "stage-about")
+    assert "faint" not in text(shown, "stage-about")
 
 
 def test_a_piece_is_compared_with_the_one_that_it_comes_from(browser, canned, address):

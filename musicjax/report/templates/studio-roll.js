@@ -100,7 +100,7 @@ export function openRoll(canvas, { seek = null, mark = null }) {
     const tall = Math.max(perPitch() - 1, 2.5);
     for (const note of notes) {
       const left = x(note[0]), wide = Math.max(x(note[0] + note[1]) - left - 1, 2.5);
-      to.globalAlpha = piece.pale ? 0.25 : opaque ? 1 : 0.45 + 0.55 * note[3] / 127;
+      to.globalAlpha = piece.faint ? 0.35 : opaque ? 1 : 0.45 + 0.55 * note[3] / 127;
       to.fillStyle = colourOf(note);
       to.beginPath();
       to.roundRect(left, y(note[2]) + 0.5, wide, tall, Math.min(tall / 3, 2.5));

@@ -132,7 +132,7 @@ export function openStage(page, compose) {
     if (!before || !isOpen() || piece.notes.length) return null;
     const old = pieces.ofOutput(before), [from, to] = first ? secondsOf(old, [first, last]) : [Infinity, Infinity];
     if (!old.notes.length) return null;
-    return { ...old, title: `${piece.title}, still empty, with notes of ${old.title}`, notes: old.notes.filter(([onset]) => onset < from || onset >= to), pale: true, from: before.number };
+    return { ...old, title: `${piece.title}, still empty, with notes of ${old.title}`, notes: old.notes.filter(([onset]) => onset < from || onset >= to), faint: true, from: before.number };
   }
 
   function show() {
@@ -151,7 +151,7 @@ export function openStage(page, compose) {
     const wait = ["starting", "restarting"].includes(state?.composer) ? "waits until the composer has started" : "waits for its turn";
     const written = piece.notes.length ? "is being written" : "is being prepared; the first of its kind takes longest";
     const what = { waiting: wait, composing: written, cancelled: "cancelled", failed: output.error }[output.status];
-    write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), seen === piece ? nature(piece) : `the pale notes are from piece ${seen.from}`].filter(Boolean).join("; "));
+    write(find("stage-about"), [what ?? capital(origin(output, state?.outputs ?? [])), seen === piece ? nature(piece) : `the faint notes are from piece ${seen.from}`].filter(Boolean).join("; "));
     renameTools();
   }
 
