@@ -429,6 +429,16 @@ def test_what_a_piece_copies_is_not_told_of_the_next_one_if_the_answer_is_late(b
     assert text(shown, "stage-title") == "Piece 2" and text(shown, "stage-copied") == ""
 
 
+def test_an_answer_that_breaks_off_is_none(browser, canned, address):
+    canned.add(kind="new")
+    shown = opened(browser, address)
+    shown.wait(IS_WHOLE)
+    shown.value("void (window.fetch = async () => new Response('{'))")
+    press(shown, "do-keep")
+    shown.wait("document.getElementById('alert').textContent.startsWith('The studio does not answer')")
+    assert shown.complaints() == []
+
+
 def test_marks_cancel_and_undo_are_one_press_each(browser, canned, address):
     canned.add(kind="new")
     shown = opened(browser, address)

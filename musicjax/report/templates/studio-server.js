@@ -16,8 +16,9 @@ export async function ask(method, path, body) {
   } catch {
     throw new Error(AWAY, { cause: "away" });
   }
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(told.error ?? `The studio answered ${answer.status}.`);
+  const told = await answer.json().catch(() => undefined); // it has gone while it answered
+  if (!answer.ok) throw new Error(told?.error ?? `The studio answered ${answer.status}.`);
+  if (told === undefined) throw new Error(AWAY, { cause: "away" });
   return told;
 }
 
