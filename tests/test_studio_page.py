@@ -559,6 +559,11 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
             ["Pause", "Stop", "Compose with it"],
         ),
         (
+            {"status": "training", "stage": "chooses how to play", "epoch": 5},
+            "It chooses how to play, five minutes left",
+            ["Pause", "Stop", "Compose with it"],
+        ),
+        (
             {"status": "finished", "stage": "", "epoch": 5, "message": "Stopped after epoch 5; it can go on."},
             "Stopped, round 5 of 20",
             ["Go on", "Compose with it"],
@@ -570,7 +575,7 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
         ),
         (
             {"status": "finished", "epoch": 20, "message": ""},
-            "It has learned, round 20 of 20. For more, teach another with more minutes.",
+            "It has learned in 20 rounds. For more, teach another with more minutes.",
             ["Compose with it", "Teach another"],
         ),
     ):

@@ -2,7 +2,7 @@
 
 import { find, list, make, offer, set, write } from "./studio-dom.js";
 import { get, post } from "./studio-server.js";
-import { capital, minutes, number } from "./studio-words.js";
+import { capital, count, minutes, number } from "./studio-words.js";
 import * as pieces from "./studio-pieces.js";
 import * as transport from "./studio-transport.js";
 
@@ -108,8 +108,9 @@ export function openTrain(page) {
   }
 
   function sentence(run) {
-    const said = stands(run), parts = [];
-    if (run.epoch) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
+    const ended = hasEnded(run) && run.epoch ? ` in ${count(run.epoch, "round")}` : "", said = stands(run) + ended, parts = [];
+    const learns = !LIVE.includes(run.status) || !run.stage || run.stage === "learns"; // no round else
+    if (run.epoch && learns && !ended) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
     if (LIVE.includes(run.status) && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
     const told = said.endsWith(".") ? [said, capital(parts.join(", "))].join(" ").trim() : capital([said, ...parts].join(", "));
     return hasEnded(run) ? `${told}. For more, teach another with more minutes.` : told;
