@@ -375,7 +375,6 @@ SEVERAL = {
     "copies.py: {len(pieces)} pieces",
     "frame_sets.py: {pieces:,} pieces",
     "primer.py: {len(keys)} files",
-    "session.py: {len(made)} outputs",
     "split.py: {count} pieces",
 }
 

@@ -41,15 +41,17 @@ def test_each_start_has_the_same_address_which_its_user_alone_can_read(start, tm
     assert start() == first == address.read(tmp_path / FOLDER).whole
 
 
-def test_a_port_that_is_named_counts_and_one_that_another_program_has_does_not(start):
+def test_a_port_that_is_named_counts_and_one_that_another_program_has_costs_the_token_too(start):
     first = start()
     with socket.create_server(("127.0.0.1", port_of(first))):
         second = start()
     assert port_of(second) != port_of(first)
     with socket.create_server(("127.0.0.1", 0)) as free:
         named = free.getsockname()[1]
-    assert port_of(start(named)) == named
-    assert len({one.partition("token=")[2] for one in (first, second, start())}) == 1
+    third = start(named)
+    assert port_of(third) == named
+    tokens = [one.partition("token=")[2] for one in (first, second, third, start())]
+    assert tokens[0] != tokens[1] == tokens[2] == tokens[3]
 
 
 def test_a_second_start_tells_the_whole_address_of_the_first(start, tmp_path, capsys):
@@ -57,11 +59,12 @@ def test_a_second_start_tells_the_whole_address_of_the_first(start, tmp_path, ca
 
     def again():
         told.append(capsys.readouterr().out.strip())
-        server.serve(tmp_path)
-        told.append(capsys.readouterr().out.strip())
+        for port in (0, port_of(told[0])):
+            server.serve(tmp_path, port)
+            told.append(capsys.readouterr().out.strip())
 
     start(meanwhile=again)
-    assert told[0] == told[1] and "?token=" in told[0]
+    assert told[0] == told[1] == told[2] and "?token=" in told[0]
     assert start() == told[0], "and changes nothing"
 
 
@@ -122,5 +125,9 @@ def test_an_address_that_cannot_be_kept_is_said_and_the_old_one_goes(start, tmp_
     monkeypatch.setattr(address.json, "dump", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     monkeypatch.setattr(server, "_run", lambda *_: None)
     server.serve(tmp_path)
+    assert os.listdir(tmp_path / FOLDER).count(address.NAME) == 1, "the same address is not written again"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        named = free.getsockname()[1]
+    server.serve(tmp_path, named)
     assert "No space left on device; the next start has another one" in capsys.readouterr().err
     assert os.listdir(tmp_path / FOLDER).count(address.NAME) == 0

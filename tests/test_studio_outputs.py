@@ -103,6 +103,17 @@ def test_a_model_at_which_the_composing_process_dies_twice_is_not_described_agai
     assert outputs.asked.count(("describe", "r1")) == 3, "another run there is another model"
 
 
+def test_a_model_whose_folder_was_gone_for_a_moment_is_described_again(described):
+    outputs, _ = described
+    outputs._on_answer({"told": "model", "id": "r1", "error": "", "can": CAN})
+    runs, outputs._trainings.states = outputs._trainings.states, {}
+    outputs.require_models()
+    assert "r1" not in outputs.models
+    outputs._trainings.states = runs
+    outputs.require_models()
+    assert outputs.asked.count(("describe", "r1")) == 2
+
+
 def test_an_output_is_not_blamed_for_the_death_at_a_description_before_it(described):
     outputs, start = described
     (one,) = outputs.compose({})
@@ -150,7 +161,7 @@ def test_what_can_be_undone_names_pieces_as_the_page_does(outputs):
         outputs.mark(fourth, mark)
         steps.append(said())
     assert steps == [
-        *("take the heart off piece 4", "put the heart back on piece 4", "keep piece 4 no more", "keep piece 4 again"),
+        *("take the heart off piece 4", "put the heart back on piece 4", "stop keeping piece 4", "keep piece 4 again"),
         *("bring piece 4 back", "discard piece 4 again"),
     ]
 

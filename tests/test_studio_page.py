@@ -121,6 +121,8 @@ def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, can
     canned.mark(canned.add(kind="new"), "keep")
     shown = opened(browser, address, part, 390)
     filled(shown, part)
+    if part == "play":
+        shown.wait(IS_WHOLE)  # what can be done with a piece can be pressed once it is there
     count = shown.value(f'(window.controls = [...document.querySelectorAll("{CONTROLS}")].filter({SEEN})).length')
     reached = []
     for _ in range(count):
@@ -502,6 +504,8 @@ def test_pieces_are_listed_by_their_titles_as_people_sort_them(browser, canned, 
     assert asked(canned, "GET", "data/d1/pieces/1") == [None]
     options = "[...document.querySelectorAll('#begin-number option')].map((one) => [one.value, one.textContent])"
     assert shown.value(options) == [[str(number), title] for number, title in zip((3, 2, 4, 1, 0), titles, strict=True)]
+    absolute = "titled([{ name: '/a.mid' }, { name: 'b.mid' }]).map((one) => one.title)"
+    assert shown.value(f"import('/static/studio-words.js').then(({{ titled }}) => {absolute})") == ["/a", "b"]
 
 
 def test_music_without_pieces_has_no_list_of_them_but_the_reasons(browser, canned, address):
@@ -564,14 +568,19 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
             ["Pause", "Stop", "Compose with it"],
         ),
         (
-            {"status": "finished", "stage": "", "epoch": 5, "message": "Stopped after epoch 5; it can go on."},
+            {"status": "finished", "stage": "", "epoch": 5, "was_stopped": True, "message": "Stopped; it can go on."},
             "Stopped, round 5 of 20",
             ["Go on", "Compose with it"],
         ),
         (
-            {"status": "paused", "message": "It was ended from outside."},
+            {"status": "paused", "message": "It was ended from outside.", "was_stopped": False},
             "It was ended from outside. Round 5 of 20",
             ["Go on", "Stop", "Compose with it"],
+        ),
+        (
+            {"status": "finished", "message": "The model is damaged."},
+            "The model is damaged. Round 5 of 20. For more, teach another with more minutes.",
+            ["Compose with it", "Teach another"],
         ),
         (
             {"status": "finished", "epoch": 20, "message": ""},

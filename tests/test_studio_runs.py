@@ -161,6 +161,7 @@ def test_how_a_run_ended_is_told_by_its_files(tmp_path, epochs, log, out, record
     state = state_of(tmp_path, epochs, log, out, record, of=9)
     assert (state["status"], state["epoch"], state["epochs"]) == (status, epochs, 9)
     assert said in state["message"] and not state["message"].startswith("musicjax:")
+    assert state["was_stopped"] == said.startswith("Stopped")
     json.dumps(state, allow_nan=False)
 
 

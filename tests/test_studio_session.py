@@ -17,6 +17,7 @@ from musicjax.studio.workspace import Workspace
 
 COUNTS = {"kept": 1, "recovered": 0, "skipped": 0, "pieces": 1}
 DATA = {"name": "é", "source": "", "status": "ready", "message": "", **COUNTS}
+SAMPLE = session.new_output(session.SAMPLE, "r", 0, source=None)  # of no epoch
 RUN = {"folder": "x", "name": "x", "data": "d", "minutes": 5.0, "began": 0.0, "stopped": False}
 
 
@@ -70,6 +71,7 @@ def test_a_session_is_read_as_it_was_written(tmp_path):
         ("runs", {"r": {**RUN, "began": float("nan")}}),
         ("outputs", None),
         ("outputs", {"o": session.new_output("new", "builtin", 1, source=None)}),
+        ("outputs", {SAMPLE["id"]: SAMPLE}),
         ("trail", {}),
         ("trail", [1]),
         ("trail", [{"said": "", "was": {"o": {"status": "done"}}}]),

@@ -24,7 +24,8 @@ class Address(NamedTuple):
 
     Attributes:
         machine: its name.
-        host: as an address has it; an IPv6 address in brackets.
+        host: as it stands in an address; an IPv6 address in brackets.
+        port: from 1 to 65,535.
         token: whoever has it can use the studio.
     """
 

@@ -9,7 +9,7 @@ from musicjax.studio.trainings import Trainings
 
 BUILTIN = "builtin"
 MOST_TRIES = 2  # of an output, or of a model, at which the composing process dies
-DIED = "The composing process died at it twice."
+DIED = "The composing process died twice while it worked on this."
 
 
 class Models:
@@ -47,6 +47,7 @@ class Models:
                     found.append(one)
         for one in set(self.known) - set(self._trainings.states) - {BUILTIN}:
             del self.known[one]
+            self._asked.pop(one, None)  # it may come back
         return found
 
     def composer_died(self, at: str = "") -> None:

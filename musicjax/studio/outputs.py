@@ -224,6 +224,7 @@ class Outputs:
                 workdir = self._workdir(output["model"])
             except Missing:
                 output |= {"status": "failed", "error": "The run that composes it is gone."}
+                self._workspace.keep()
                 continue
             self._now, output["status"] = output["id"], "composing"
             wanted = {name: output[name] for name in ("options", "source")}

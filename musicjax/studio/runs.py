@@ -156,6 +156,7 @@ def state(
         "seconds_left": _seconds_left(told, curve, epochs, workdir, log, record) if is_live else ended,
         "windows_per_second": curve.windows_per_second,
         "message": message,
+        "was_stopped": status == "finished" and bool(message),
         "has_model": has_model(workdir),
     }
 

@@ -35,7 +35,7 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
         host: an address of this machine that others may reach; empty: this machine alone.
 
     Raises:
-        UsageError: the extra is not installed, or the port is none.
+        UsageError: the extra is not installed, or `port` is not a port number.
         RunError: another user or machine has the studio of the folder open, or the folder or the address cannot be
             used.
     """
@@ -53,16 +53,26 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
     _make(folder)
     before = address_lib.read(folder)
     with contextlib.ExitStack() as held:
-        listening = held.enter_context(contextlib.closing(_listening_as_before(host or LOCAL, port, before)))
+        try:
+            listening = held.enter_context(contextlib.closing(_listening_as_before(host or LOCAL, port, before)))
+        except RunError:
+            if (open_one := _open_one(folder)) is None:
+                raise
+            _open(open_one)
+            return
+        bound = listening.getsockname()[1]
         named = _in_address(host) if host and not _is_any(host) else "localhost"
-        token = before.token if before is not None else address_lib.new_token()
-        address = Address(socket.gethostname(), named, listening.getsockname()[1], token)
+        # Pages that are open still send their cookie to the port of before, which may be another program's by now.
+        is_safe = before is not None and (port or bound == before.port)
+        token = before.token if before is not None and is_safe else address_lib.new_token()
+        address = Address(socket.gethostname(), named, bound, token)
         try:
             held.enter_context(_alone(folder, address.shown))
         except lock.Taken as error:
             _open(_of_the_open_one(folder, error))
             return
-        _keep(folder, address)
+        if address != before:
+            _keep(folder, address)
         names = {*access.LOOPBACK, *([host.lower(), socket.gethostname().lower()] if host else [])}
         studio = Studio(root)
         application = access.Access(app.make(studio), token, names)
@@ -77,6 +87,19 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
         _run(studio, application, listening)
 
 
+def _open_one(folder: Path) -> Address | None:
+    """The address of the studio that is open on a folder; None: there is none.
+
+    Raises:
+        Taken: it is another user's, or on another machine.
+    """
+    try:
+        with _alone(folder, ""):
+            return None
+    except lock.Taken as error:
+        return _of_the_open_one(folder, error)
+
+
 def _of_the_open_one(folder: Path, taken: lock.Taken) -> Address:
     """The address of the studio that is open on a folder; raises what it is given unless it is this user's, here."""
     kept = address_lib.read(folder)
@@ -87,7 +110,7 @@ def _of_the_open_one(folder: Path, taken: lock.Taken) -> Address:
 
 
 def _keep(folder: Path, address: Address) -> None:
-    """Keeps the address for the next start, or says why that will have another one."""
+    """Keeps the address for the next start, or says why the next start will have another one."""
     try:
         address_lib.write(folder, address)
     except OSError as error:
@@ -118,7 +141,7 @@ def _make(folder: Path) -> None:
 
 
 def _listening_as_before(host: str, port: int, before: Address | None) -> socket.socket:
-    """A socket that listens at the port, or where that is 0, at the one of before if it is free, or else at any.
+    """A socket that listens at the port; if that is 0, at the port of the last start, or if it is taken at any.
 
     Raises:
         RunError: it cannot listen there.

@@ -20,7 +20,7 @@ MOST_STEPS = 200  # that can be undone
 # The mark that each act turns over, and what undoing it does to a piece, by its new value.
 MARK_OF = {"keep": "kept", "discard": "discarded", "favourite": "favourite"}
 SAID = {
-    ("kept", True): "keep {} no more",
+    ("kept", True): "stop keeping {}",
     ("kept", False): "keep {} again",
     ("discarded", True): "bring {} back",
     ("discarded", False): "discard {} again",
@@ -95,6 +95,8 @@ def _require(session: Session) -> None:
         raise ValueError("a run has no plain folder")
     if not all(one == output["id"] for one, output in session.outputs.items()):
         raise ValueError("an output has two ids")
+    if not all(isinstance(one.get("epoch"), int) for one in session.outputs.values() if one["kind"] == SAMPLE):
+        raise ValueError("a sample has no epoch")
     if not isinstance(session.trail, list):
         raise TypeError("the trail is no list")
     for step in session.trail:
@@ -135,12 +137,12 @@ def listed(session: Session) -> list[dict[str, Any]]:
 
 
 def number(session: Session, one: str) -> int:
-    """The number of an output among those, from 1."""
+    """The number of an output among those that people asked for, from 1."""
     return 1 + [output["id"] for output in listed(session)].index(one)
 
 
 def to_take_away(session: Session) -> list[dict[str, Any]]:
-    """Those of them that are done, not discarded, and kept or favourites, as the page lists them under Keep."""
+    """The outputs that are done, not discarded, and kept or favourites, as the page lists them under Keep."""
     done = [one for one in listed(session) if one["status"] == "done" and not one["discarded"]]
     return [one for one in done if one["kept"] or one["favourite"]]
 

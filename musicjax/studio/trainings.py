@@ -70,7 +70,7 @@ class Trainings:
         }
 
     def require_unused(self, data: str) -> None:
-        """Raises UsageError if a run that may go on needs a data set."""
+        """Raises UsageError if a run that has neither ended nor been stopped needs a data set."""
         for run in self.states.values():
             if run["data"] == data and run["status"] != "finished":
                 raise UsageError(f"The run {run['name']} still needs this data set: stop it first.")
@@ -115,6 +115,7 @@ class Trainings:
         if state["status"] in LIVE:
             raise UsageError("This run is training already.")
         if one in self._records:
+            self._library.of(self._records[one]["data"])  # it may have been removed since the run was stopped
             self._records[one] |= {"stopped": False, "began": 0.0}
             self._workspace.keep()
         elif not state["has_model"]:

@@ -64,7 +64,7 @@ def shown_name(text: str) -> str:
     """A name as it is shown: printable, and not too long; raises UsageError if nothing of it is left."""
     name = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     if not name:
-        raise UsageError("This file has no name: expected one.")
+        raise UsageError("The name cannot be read: expected letters or digits.")
     return name[-MOST_LETTERS:]
 
 

@@ -61,12 +61,12 @@ export function openKeep(page) {
     state = told;
     if (find("part-keep").hidden) return; // a canvas that is not seen has no size
     const favourites = find("only-favourites").checked;
-    const shown = state.outputs.filter((one) => one.status === "done" && !one.discarded && (one.favourite || (one.kept && !favourites)));
+    const kept = state.outputs.filter((one) => one.status === "done" && !one.discarded && (one.kept || one.favourite));
+    const shown = kept.filter((one) => one.favourite || !favourites);
     list(find("kept"), shown.reverse(), (one) => one.id, create, fill);
     for (const id of rolls.keys()) if (!shown.some((one) => one.id === id)) rolls.delete(id);
     find("none-kept").hidden = shown.length > 0;
-    const isKept = state.outputs.some((one) => one.status === "done" && !one.discarded && (one.kept || one.favourite));
-    set(find("session"), { href: isKept ? "/api/session.zip" : null });
+    set(find("session"), { href: kept.length ? "/api/session.zip" : null });
   }
 
   find("only-favourites").addEventListener("change", () => update(state));

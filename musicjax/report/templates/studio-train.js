@@ -61,10 +61,11 @@ export function openTrain(page) {
     write(title.lastChild, sentence(run));
     const [use, again] = [...row.children].slice(-2);
     use.hidden = !run.has_model;
-    again.hidden = !(hasEnded(run) && state.data.some((one) => one.id === run.data && one.status === "ready"));
+    const hasMusic = state.data.some((one) => one.id === run.data && one.status === "ready");
+    again.hidden = !(hasEnded(run) && hasMusic);
     for (const button of row.children) {
       const { act } = button.dataset;
-      if (act) button.hidden = !(ACTS[act][1].includes(run.status) || (act === "continue" && wasStopped(run)));
+      if (act) button.hidden = !(ACTS[act][1].includes(run.status) || (act === "continue" && wasStopped(run) && hasMusic));
       set(button, { "aria-label": `${button.textContent}: ${run.name}` });
     }
     const learned = run.status === "finished" ? 1 : shareOf(run);
@@ -98,8 +99,8 @@ export function openTrain(page) {
   }
 
   // A run that was stopped before its end says so, and can go on; one that came to its end has learned all it will.
-  const wasStopped = (run) => run.status === "finished" && Boolean(run.message);
-  const hasEnded = (run) => run.status === "finished" && !run.message;
+  const wasStopped = (run) => Boolean(run.was_stopped);
+  const hasEnded = (run) => run.status === "finished" && !wasStopped(run);
 
   function stands(run) {
     if (LIVE.includes(run.status) && run.stage) return `it ${run.stage}`;
@@ -108,12 +109,12 @@ export function openTrain(page) {
   }
 
   function sentence(run) {
-    const ended = hasEnded(run) && run.epoch ? ` in ${count(run.epoch, "round")}` : "", said = stands(run) + ended, parts = [];
-    const learns = !LIVE.includes(run.status) || !run.stage || run.stage === "learns"; // no round else
+    const ended = hasEnded(run) && run.epoch && !run.message ? ` in ${count(run.epoch, "round")}` : "", said = stands(run) + ended, parts = [];
+    const learns = !LIVE.includes(run.status) || !run.stage || run.stage === "learns"; // no other stage has rounds
     if (run.epoch && learns && !ended) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
     if (LIVE.includes(run.status) && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
     const told = said.endsWith(".") ? [said, capital(parts.join(", "))].join(" ").trim() : capital([said, ...parts].join(", "));
-    return hasEnded(run) ? `${told}. For more, teach another with more minutes.` : told;
+    return hasEnded(run) ? `${told.replace(/\.$/, "")}. For more, teach another with more minutes.` : told;
   }
 
   function draw(figure, run, curve) {

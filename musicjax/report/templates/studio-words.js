@@ -20,7 +20,7 @@ const order = new Intl.Collator("en", { numeric: true }).compare;
 export function titled(pieces) {
   const folders = pieces.map(({ name }) => name.slice(0, name.lastIndexOf("/") + 1));
   let shared = folders[0] ?? "";
-  while (!folders.every((one) => one.startsWith(shared))) shared = shared.slice(0, shared.lastIndexOf("/", shared.length - 2) + 1);
+  while (!folders.every((one) => one.startsWith(shared))) shared = shared.slice(0, shared.slice(0, -1).lastIndexOf("/") + 1);
   const cut = (name) => name.slice(shared.length).replace(/([^/])\.(midi?|kar|rmi|mxl|musicxml|xml)$/i, "$1");
   return pieces.map((one) => ({ ...one, title: cut(one.name) })).sort((one, other) => order(one.title, other.title));
 }
