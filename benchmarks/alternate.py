@@ -249,7 +249,7 @@ def folder_name() -> str:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether the results in a folder, if any, are of this machine: same accelerator, or same processor and cores."""
+    """Whether a folder has no results of another machine: same accelerator, or same processor and cores."""
     here = machine()
     facts = ("accelerator",) if "accelerator" in here else ("processor", "cores")
     kept = [json.loads(path.read_text()).get("machine", here) for path in folder.glob("*.json")]

@@ -1,6 +1,6 @@
 """An audio clock that a test moves by hand: what a page plays does not depend on how fast the machine is."""
 
-# To be evaluated before a page plays. pass(seconds) moves the clock and fires the page's timer, which fires at no other
+# Evaluate it before a page plays. pass(seconds) moves the clock and fires the page's timer, which fires at no other
 # time; each tone that the page makes takes `secondsPerTone`, as on a slow machine.
 BY_HAND = """{
   window.clock = 0;

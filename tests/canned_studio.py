@@ -45,7 +45,7 @@ def piece(bars: int = 8, lowest: int = 60) -> dict[str, Any]:
 
 
 class Canned:
-    """What the server knows. may_go_on: while it is False, the first part of an output is written, and no other."""
+    """What the server knows. may_go_on: if False, an output stops after its first part."""
 
     def __init__(self) -> None:
         self.may_go_on = True

@@ -58,7 +58,7 @@ def go(shown: Chromium, part: str) -> None:
 
 
 def press(shown: Chromium, name: str) -> None:
-    """Presses a button, found by its id, once it can be pressed, as a program does: the focus stays where it is."""
+    """Waits until a button, found by its id, can be pressed, and presses it; the focus does not move."""
     button = f"document.getElementById('{name}')"
     shown.wait(f"{button}.checkVisibility() && !{button}.disabled")
     shown.value(f"{button}.click()")

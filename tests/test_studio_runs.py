@@ -183,7 +183,7 @@ class Alive:
 
 
 def live_state(tmp_path, epochs, log, ago=0, record=RECORD, of=26):
-    """The state of a run that goes on, which began, printed its last line and had its last epoch some seconds ago."""
+    """The state of a running training; `ago` sets how long ago it began, printed a line and ended an epoch."""
     state_of(tmp_path, epochs, log, "", record, of)
     begun, printed, trained = ago if isinstance(ago, tuple) else (ago, ago, ago)
     now = time.time()

@@ -47,7 +47,7 @@ def music(tmp_path):
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    """One studio, with one composing process, for the tests that neither end it nor ask for all that it holds."""
+    """A studio that tests share if they neither end it nor list everything it holds."""
     server = Server(tmp_path_factory.mktemp("shared") / "runs")
     server.until(lambda state: state["composer"] == "ready")
     yield server

@@ -51,7 +51,7 @@ def new_token() -> str:
 
 
 def read(folder: Path) -> Address | None:
-    """The address that a folder keeps; None: there is none, it is damaged, or others could have read or written it."""
+    """The address that a folder keeps; None: it is absent or damaged, or others may read or write it."""
     try:
         handle = os.open(folder / NAME, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with open(handle, "rb") as stream:

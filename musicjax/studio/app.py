@@ -96,7 +96,7 @@ def make(studio: Studio) -> Starlette:
 
 
 class _Json(JSONResponse):
-    """JSON in ASCII: the name of a file may hold bytes that are no letters, which only an escape can carry."""
+    """JSON in ASCII, because names of files may hold bytes that UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
@@ -294,7 +294,7 @@ async def _undo(studio: Studio, request: Request) -> Any:
 
 
 async def _zip(studio: Studio, request: Request) -> Response:
-    """All outputs that are kept or favourites, as MIDI, and what made each."""
+    """An archive of the outputs that are kept or favourites, as MIDI, with the settings of each."""
     outputs = session.to_take_away(studio.workspace.session)
     if not outputs:
         raise Missing("Nothing is kept yet: press Keep or the heart beside a piece.")

@@ -1,4 +1,4 @@
-"""The process that finds what an output shares with the music that its model was trained on, and makes sound files.
+"""A process that compares outputs with the music that their model was trained on, and makes sound files.
 
 Requests and answers are lines of JSON, as those of `composer`:
 

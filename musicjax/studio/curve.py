@@ -1,4 +1,4 @@
-"""The curve of a training, by what it has written into metrics.jsonl."""
+"""The learning curve of a training, read from its metrics.jsonl."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Library:
 
 
 def _reason(last: str) -> str:
-    """Why reading failed, by the last line that it printed, which tells its progress if it was killed."""
+    """Why reading failed. The last line that it printed is the reason, unless it was killed."""
     if last.startswith(runs.COMPLAINT):
         return last.removeprefix(runs.COMPLAINT)
     return "The reading process died: add the data set again."

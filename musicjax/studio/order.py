@@ -23,7 +23,7 @@ WHOLE = {"from_bar": int, "to_bar": int}
 TEXTS = ("key", "meter")
 # What is kept of a request, so that the page can tell what an output was made of.
 TOLD = ("source", *NUMBERS, *WHOLE, *TEXTS, "instruments")
-# What a source can be. The first of these that it has counts; beside data or upload, `piece` counts too.
+# The kinds of source. A request that names several uses the first; data and upload also use its `piece`.
 SOURCES = ("output", "melody", "notes", "data", "upload")
 _NAME = re.compile(r"([A-Ha-h])([#b]?)(-?\d)")
 # H is what B natural is called in German and other languages.

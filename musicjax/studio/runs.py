@@ -162,7 +162,7 @@ def state(
 
 
 def _told_by_files(workdir: Path, epoch: int) -> Told:
-    """What is known of a training whose lines went elsewhere, as of one that was started on the command line."""
+    """What the files tell of a training that printed its lines elsewhere, such as on a terminal."""
     return Told(
         stage.LEARNS if epoch else stage.GETS_READY if os.path.isfile(workdir / "config.json") else stage.STARTS
     )

@@ -157,7 +157,7 @@ def remember(session: Session, one: str, marks: dict[str, bool], called: str) ->
 
 
 def remember_new(session: Session, made: list[str], called: str) -> None:
-    """Remembers that outputs were asked for, undoing which discards them; called: such as "pieces 4 to 6"."""
+    """Remembers new outputs, so that undoing the step discards them; called: such as "pieces 4 to 6"."""
     _step(session, f"discard {called}", {one: {"discarded": True} for one in made})
 
 

@@ -84,7 +84,7 @@ class Studio:
         return {**self._shown(self.trainings.of(one)), **self.trainings.curve(one)}
 
     async def answer(self, do: str, output: dict[str, Any]) -> dict[str, Any]:
-        """The copies or the sound of an output, from a process that starts when it is first needed.
+        """Finds the copies of an output or makes its sound, in a process that starts at the first request.
 
         Raises:
             UsageError, RunError, Missing: the output is not composed, or there is no answer.
