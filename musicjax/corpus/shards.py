@@ -1,0 +1,286 @@
+"""A folder of shards: the pieces of any number of files, ready to train from without reading them all.
+
+A shard comes from some hundred files: NOTES, a record a piece, and ROWS, in records of whole pieces end to end. An
+index says where each piece lies, so that nothing has to be read to know it; a manifest says what all of it is. Records
+are those of array_record, which finds any of them at once.
+
+Shape legend: P pieces, R records of rows, Q parts, each a piece or a part of a long one; N rows of a record, C columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musicjax import files
+from musicjax.corpus import worker
+from musicjax.corpus.read import Reading
+from musicjax.errors import RunError, UsageError
+from musicjax.music.notes import Notes
+
+# Of the bytes of a folder of shards: raise it whenever they change.
+FORMAT_VERSION = 1
+MANIFEST, INDEX, REPORT = "manifest.json", "index.npz", "report.parquet"
+ROWS, NOTES = "rows-{:05d}.array_record", "notes-{:05d}.array_record"
+# The most rows of a record. A longer piece is cut; each part begins with the last row of the one before, so that every
+# row but the first of the piece is still a target.
+RECORD_ROWS = 16_384
+# What a piece is used for; as `split.TRAINING` and `split.VALIDATION`.
+TRAINING, VALIDATION = 0, 1
+# What array_record does with the bytes of a record: each can be read by itself.
+WRITER_OPTIONS = "group_size:1,zstd:3"
+# Reading forward is not what is done here, and every open file would keep that much of it.
+READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+# Files of records that are open at once.
+MOST_OPEN = 64
+EXTRA = "pip install 'musicjax[large]'"
+
+
+class Index(NamedTuple):
+    """Where everything lies.
+
+    part_record: int32 [Q], rising, the record of rows that each part lies in; part_rows: int32 [Q], its rows; down, up:
+    uint8 [Q], semitones by which it can be moved without losing a note; record_shard: int32 [R]; record_use: int8 [R];
+    record_crc: uint32 [R], of its bytes; piece_shard: int32 [P], rising; piece_use: int8 [P]; piece_crc: uint32 [P].
+    """
+
+    part_record: np.ndarray
+    part_rows: np.ndarray
+    down: np.ndarray
+    up: np.ndarray
+    record_shard: np.ndarray
+    record_use: np.ndarray
+    record_crc: np.ndarray
+    piece_shard: np.ndarray
+    piece_use: np.ndarray
+    piece_crc: np.ndarray
+
+
+KINDS = Index(*map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i1", "u4")))
+
+
+class Piece(NamedTuple):
+    """A piece that a shard gets: its name; its notes; rows uint8 [N, C]; how far it can be moved; its use."""
+
+    name: str
+    notes: Notes
+    rows: np.ndarray
+    down: int
+    up: int
+    use: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a folder of shards is.
+
+    Attributes:
+        settings: the fields of the config that shaped it, by path, as JSON values.
+        learned: the constants of the encoding, as JSON values.
+        counts: files "kept", "recovered" and "skipped", "notes", and "duplicates", pieces that were left out.
+        columns: C.
+        digests: sha256 of each file of the folder but the manifest, by name.
+        sizes: of these files, in bytes.
+        fingerprint: sha256 of all that training depends on.
+        versions: of the format, the reader and the program that wrote it.
+    """
+
+    settings: Mapping[str, Any]
+    learned: Mapping[str, Any]
+    counts: Mapping[str, int]
+    columns: int
+    digests: Mapping[str, str]
+    sizes: Mapping[str, int]
+    fingerprint: str
+    versions: Mapping[str, Any]
+
+
+def is_folder(source: str | Path) -> bool:
+    """Whether a source is a folder of shards, whole or not."""
+    return Path(source, MANIFEST).is_file()
+
+
+def write(folder: Path, number: int, pieces: Sequence[Piece], columns: int) -> Index:
+    """Writes the two files of a shard, both whole or not at all; returns its index, whose shards are all `number`.
+
+    Raises:
+        OSError: they cannot be written.
+        UsageError: array_record is not installed.
+    """
+    records, parts, uses = _records(pieces, columns)
+    rows = _write(folder / ROWS.format(number), (record.tobytes() for record in records))
+    notes = _write(folder / NOTES.format(number), map(_packed, pieces))
+    columns_of = [*zip(*parts, strict=True)] or [()] * 4
+    values = (
+        *columns_of,
+        [number] * len(rows),
+        uses,
+        rows,
+        [number] * len(notes),
+        [piece.use for piece in pieces],
+        notes,
+    )
+    return Index(*(np.array(value, kind) for value, kind in zip(values, KINDS, strict=True)))
+
+
+def _records(
+    pieces: Sequence[Piece], columns: int
+) -> tuple[list[np.ndarray], list[tuple[int, int, int, int]], list[int]]:
+    """(rows uint8 [N, C] of each record; record, rows, down and up of each part; the use of each record).
+
+    Pieces of one use fill a record in their order.
+    """
+    records: list[np.ndarray] = []
+    parts: list[tuple[int, int, int, int]] = []
+    uses: list[int] = []
+    for use in (TRAINING, VALIDATION):
+        waiting: list[np.ndarray] = []
+        for piece in [piece for piece in pieces if piece.use == use]:
+            for first in range(0, max(len(piece.rows) - 1, 1), RECORD_ROWS - 1):
+                part = piece.rows[first : first + RECORD_ROWS]
+                if waiting and sum(map(len, waiting)) + len(part) > RECORD_ROWS:
+                    records.append(np.concatenate(waiting))
+                    waiting = []
+                waiting.append(part)
+                parts.append((len(records), len(part), min(piece.down, 255), min(piece.up, 255)))
+        if waiting:
+            records.append(np.concatenate(waiting))
+        uses += [use] * (len(records) - len(uses))
+    assert all(record.shape[1] == columns for record in records)
+    return records, parts, uses
+
+
+def _packed(piece: Piece) -> bytes:
+    """The name and the notes of a piece as bytes."""
+    stream = io.BytesIO()
+    worker.send(stream, Reading("kept", "kept", ""), [piece.notes])
+    return piece.name.encode("utf-8", "surrogateescape") + b"\0" + stream.getvalue()
+
+
+def _write(path: Path, records: Iterable[bytes]) -> list[int]:
+    """Writes a file of records, whole or not at all; returns the crc32 of each."""
+    found = []
+    with files.whole(path) as partial:
+        writer = _module().ArrayRecordWriter(str(partial), WRITER_OPTIONS)
+        for record in records:
+            writer.write(record)
+            found.append(zlib.crc32(record))
+        writer.close()
+    return found
+
+
+def _module() -> Any:
+    try:
+        from array_record.python import array_record_module
+    except ImportError as error:
+        raise UsageError(f"shards need the package array_record: expected it to be installed; {EXTRA}") from error
+    return array_record_module
+
+
+def joined(indices: Sequence[Index]) -> Index:
+    """The index of all shards together, from that of each, in their order."""
+    before = np.cumsum([0, *(len(index.record_shard) for index in indices)])[:-1]
+    moved = [
+        index._replace(part_record=index.part_record + first) for index, first in zip(indices, before, strict=True)
+    ]
+    arrays = (np.concatenate(columns) for columns in zip(*moved, strict=True))
+    return Index(*(array.astype(kind) for array, kind in zip(arrays, KINDS, strict=True)))
+
+
+def save_index(path: Path, index: Index) -> None:
+    """Writes an index, whole or not at all; equal indices give equal bytes."""
+    stream = io.BytesIO()
+    np.savez(stream, **index._asdict())
+    files.write_bytes(path, stream.getvalue())
+
+
+def load_index(path: Path) -> Index:
+    """The index that a file holds; raises OSError or ValueError if it holds none."""
+    with np.load(path) as found:
+        return Index(**{name: found[name] for name in Index._fields})
+
+
+class Shards:
+    """An open folder of shards.
+
+    Attributes:
+        folder: where it is.
+        manifest, index: of it.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Raises RunError: it is of another version, or a file of it is missing or has another length."""
+        self.folder = Path(folder)
+        try:
+            saved = json.loads((self.folder / MANIFEST).read_text())
+            self._require_version(saved)
+            self.manifest = Manifest(**saved)
+            for name, size in self.manifest.sizes.items():
+                found = (self.folder / name).stat().st_size
+                if found != size:
+                    raise self._damaged(f"{name} has {found:,} bytes, expected {size:,}")
+            self.index = load_index(self.folder / INDEX)
+        except FileNotFoundError as error:
+            raise self._damaged(f"{Path(error.filename).name} is missing") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._damaged(f"they cannot be read: {error}") from error
+        self._readers: dict[str, Any] = {}
+
+    def _require_version(self, saved: Any) -> None:
+        found = saved["versions"]["format"]
+        if found != FORMAT_VERSION:
+            raise RunError(
+                f"shards {self.folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew with "
+                f"musicjax data --output, or use the musicjax that wrote them, {saved['versions'].get('musicjax')}"
+            )
+
+    def _damaged(self, what: str) -> RunError:
+        return RunError(
+            f"shards {self.folder}: {what}; run the same musicjax data --output={self.folder} again, which writes anew "
+            "what is missing or damaged"
+        )
+
+    def rows(self, record: int) -> np.ndarray:
+        """The rows of a record, uint8 [N, C].
+
+        Raises:
+            RunError: its bytes are not those that were written.
+        """
+        index, first = self.index, int(np.searchsorted(self.index.record_shard, self.index.record_shard[record]))
+        name = ROWS.format(index.record_shard[record])
+        content = self._read(name, record - first, int(index.record_crc[record]))
+        return np.frombuffer(content, np.uint8).reshape(-1, self.manifest.columns)
+
+    def piece(self, number: int) -> tuple[str, Notes]:
+        """The name and the notes of a piece; raises RunError as `rows`."""
+        index, first = self.index, int(np.searchsorted(self.index.piece_shard, self.index.piece_shard[number]))
+        name = NOTES.format(index.piece_shard[number])
+        title, _, content = self._read(name, number - first, int(index.piece_crc[number])).partition(b"\0")
+        found = worker.receive(io.BytesIO(content))
+        assert found is not None
+        return title.decode("utf-8", "surrogateescape"), found[1][0]
+
+    def _read(self, name: str, place: int, crc: int) -> bytes:
+        """The bytes of a record of a file."""
+        try:
+            (content,) = self._reader(name).read([place])
+        except (RuntimeError, ValueError, IndexError, OSError) as error:
+            raise self._damaged(f"record {place} of {name} cannot be read: {str(error).splitlines()[0]}") from error
+        if zlib.crc32(content) != crc:
+            raise self._damaged(f"record {place} of {name} is not what was written")
+        return content
+
+    def _reader(self, name: str) -> Any:
+        """What reads a file of records; of those that are open the one that was asked last is closed last."""
+        reader = self._readers.pop(name, None) or _module().ArrayRecordReader(str(self.folder / name), READER_OPTIONS)
+        self._readers[name] = reader
+        if len(self._readers) > MOST_OPEN:
+            self._readers.pop(next(iter(self._readers))).close()
+        return reader
