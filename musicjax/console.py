@@ -190,7 +190,9 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> Iterator[Update]:
+def bar(
+    label: str, total: int | None = None, done: int = 0, unit: str = "", rate: bool = False
+) -> Iterator[Update]:
     """A progress bar; yields update(done, text, total). Without a terminal, each update with a text prints a line.
 
     A bar within another one shows nothing.
@@ -198,6 +200,7 @@ def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> 
     Args:
         unit: what is counted, such as "files". Such a bar shows the time left; off a terminal it is a line for each
             tenth of the way, unless it ends soon.
+        rate: whether it shows how many units are done in a second, too.
     """
     global _is_bar_open
     if _is_bar_open:
@@ -205,7 +208,8 @@ def bar(label: str, total: int | None = None, done: int = 0, unit: str = "") -> 
         return
     _is_bar_open = True
     try:
-        with _bar(label, total, done, unit) if not _muted and is_terminal() else _lines(label, total, unit) as update:
+        is_drawn = not _muted and is_terminal()
+        with _bar(label, total, done, unit, rate) if is_drawn else _lines(label, total, unit, rate) as update:
             yield update
     finally:
         _is_bar_open = False
@@ -245,7 +249,7 @@ def clock(label: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lines(label: str, total: int | None, unit: str) -> Iterator[Update]:
+def _lines(label: str, total: int | None, unit: str, rate: bool) -> Iterator[Update]:
     """A bar as lines."""
     began, tenths = time.monotonic(), 0
 
@@ -256,13 +260,18 @@ def _lines(label: str, total: int | None, unit: str) -> Iterator[Update]:
             say(label, f"{done}/{total}  {text}")
         elif unit and total and 0 < done < total and seconds > SOON_SECONDS and 10 * done // total > tenths:
             tenths = 10 * done // total
-            say(label, f"{done} of {total} {unit}, {duration(seconds * (total - done) / done)} left")
+            speed = f", {_speed(done, seconds)}" if rate else ""
+            say(label, f"{done} of {total} {unit}{speed}, {duration(seconds * (total - done) / done)} left")
 
     yield line
 
 
+def _speed(done: int, seconds: float) -> str:
+    return f"{done / max(seconds, 1e-3):,.0f}/s"
+
+
 @contextlib.contextmanager
-def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update]:
+def _bar(label: str, total: int | None, done: int, unit: str, rate: bool) -> Iterator[Update]:
     """A bar on a terminal."""
     from rich.console import Console  # here, because importing it takes a tenth of a cached start
     from rich.markup import escape
@@ -279,7 +288,11 @@ def _bar(label: str, total: int | None, done: int, unit: str) -> Iterator[Update
     with Progress(*columns, console=Console(stderr=True, highlight=False), redirect_stdout=False) as progress:
         task = progress.add_task(label, total=total, completed=done, text=unit)
 
+        began, before = time.monotonic(), done
+
         def draw(done: int, text: str = "", total: int | None = total) -> None:
+            if rate and not text:
+                text = f"{unit}, {_speed(done - before, time.monotonic() - began)}"
             progress.update(task, completed=done, text=escape(printable(text)) or unit, total=total)
 
         yield draw

@@ -523,7 +523,7 @@ def test_an_archive_has_the_time_of_a_file_for_each_step_of_unpacking(monkeypatc
     now, answers = 100.0, io.BytesIO()
     alarms: list[int] = []
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(worker, "_set_alarm", alarms.append)
+    monkeypatch.setattr(worker, "set_alarm", alarms.append)
     still_reading = worker._say_still_reading(answers, 5)
     for _ in range(4):
         now += pause

@@ -131,10 +131,10 @@ def folders(names: Sequence[str]) -> np.ndarray | None:
         RunError: some do, but others lie elsewhere, or none lies in train/ or in valid/.
     """
     kinds = {"train": 0, "valid": 1, "validation": 1, "test": 2}
-    first = {name.split("/")[0] for name in names}
-    if len(first) == 1 and suffix_of(*first) in ARCHIVE_SUFFIXES:
-        names = [name.partition("/")[2] for name in names]
-    found = [kinds.get(name.split("/")[0].lower(), -1) if "/" in name else -1 for name in names]
+    first = names[0].split("/")[0] if len(names) else ""
+    inside = suffix_of(first) in ARCHIVE_SUFFIXES and all(name.split("/")[0] == first for name in names)
+    paths = (name.partition("/")[2] if inside else name for name in names)
+    found = [kinds.get(path.split("/")[0].lower(), -1) if "/" in path else -1 for path in paths]
     if not {1, 2} & set(found):
         return None
     advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; rename the folders if not"

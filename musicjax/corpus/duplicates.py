@@ -18,18 +18,32 @@ def units(corpus: Corpus, data: DataConfig) -> list[str]:
     The pieces of files of equal content go together; so do, unless the config says keep, pieces that are the same. Of
     the hashes of a unit, the least is its name, so that a piece like no other has the hash of its file.
     """
-    above = {name: name for name in corpus.hashes}
+    of_piece, names = together(np.array(corpus.hashes), corpus.alike, data)
+    return names[of_piece].tolist()
 
-    def top(name: str) -> str:
+
+def together(hashes: np.ndarray, alike: np.ndarray, data: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """`units` as (the index of the name of each piece's unit, int64 [P]; the names, which rise).
+
+    Args:
+        hashes: of the file of each piece, [P].
+        alike: of each piece the first one that is the same, or its own index, int64 [P].
+    """
+    names, own = np.unique(hashes, return_inverse=True)
+    above = np.arange(len(names))
+
+    def top(name: int) -> int:
         while above[name] != name:
             name = above[name]
         return name
 
-    if data.duplicates != "keep":
-        for name, first in zip(corpus.hashes, corpus.alike.tolist(), strict=True):
-            least, other = sorted((top(name), top(corpus.hashes[first])))
-            above[other] = least
-    return [top(name) for name in corpus.hashes]
+    repeated = np.flatnonzero(alike != np.arange(len(alike))) if data.duplicates != "keep" else own[:0]
+    for piece in repeated.tolist():
+        least, other = sorted((top(own[piece]), top(own[alike[piece]])))
+        above[other] = least
+    while (above[above] != above).any():
+        above = above[above]
+    return above[own], names
 
 
 def say(corpus: Corpus, consequence: str) -> None:
@@ -58,10 +72,21 @@ def settled(corpus: Corpus, data: DataConfig, splits: bool) -> Corpus:
             say(corpus, _across(corpus.alike, own))
         return corpus
     say(corpus, "they are left out")
-    order = np.arange(len(corpus)) if own is None else np.argsort(own == 0, kind="stable")
-    kept = np.zeros(len(corpus), bool)
-    kept[order[np.unique(corpus.alike[order], return_index=True)[1]]] = True
+    kept = one_of_each(corpus.alike, own)
     return corpus if kept.all() else corpus.only(kept)
+
+
+def one_of_each(alike: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    """Which pieces stay where copies are dropped, bool [P], see `settled`.
+
+    Args:
+        alike: of each piece the first one that is the same, or itself, int64 [P].
+        own: the split of their folders, int8 [P], see `corpus.folders`.
+    """
+    order = np.arange(len(alike)) if own is None else np.argsort(own == 0, kind="stable")
+    kept = np.zeros(len(alike), bool)
+    kept[order[np.unique(alike[order], return_index=True)[1]]] = True
+    return kept
 
 
 def _across(alike: np.ndarray, own: np.ndarray) -> str:

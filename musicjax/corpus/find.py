@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from musicjax.errors import RunError
 from musicjax.music import file_kinds
 from musicjax.music.file_kinds import SUFFIXES, suffix_of
+
+# In the folder of shards that are being written: what is not finished, and in it how that began.
+WORK, BEGAN = ".work", "began.json"
 
 
 class Found(NamedTuple):
@@ -37,11 +41,7 @@ def foreign_words(count: int) -> str:
 
 
 def find(source: Path) -> Found:
-    """The files of music and the archives below a folder (or the one file named).
-
-    Follows links wherever they lead. Lists a file or folder once, however many links lead to it. A run
-    of musicjax below the folder is left out, so that no model learns from its own music. A folder, or a link to a file,
-    that cannot be opened is listed too, so that whoever reads it reports it.
+    """The files of music and the archives below a folder (or the one file named), as `walk` finds them.
 
     Raises:
         RunError: there is none.
@@ -50,41 +50,69 @@ def find(source: Path) -> Found:
         return Found([source], [])
     found: list[Path] = []
     foreign: list[Path] = []
-    runs: list[Path] = []
+    runs: list[str] = []
     seen: set[tuple[int, int]] = set()
+    for path, status in walk(source, runs):
+        if status is not None and (status.st_dev, status.st_ino) in seen:
+            continue
+        try:
+            (foreign if status is not None and is_foreign_file(path) else found).append(Path(path))
+        except OSError:
+            found.append(Path(path))
+        if status is not None:
+            seen.add((status.st_dev, status.st_ino))
+    if not found:
+        raise nothing(str(source), len(foreign))
+    return Found(sorted(found), sorted(foreign), tuple(sorted(map(Path, runs))))
 
-    def is_new(status: os.stat_result) -> bool:
-        known = (status.st_dev, status.st_ino) in seen
-        seen.add((status.st_dev, status.st_ino))
-        return not known
 
-    def list_unreadable(error: OSError) -> None:
-        found.append(Path(error.filename))
+def nothing(source: str, foreign: int) -> RunError:
+    """The error of a source that holds no music, but so many foreign files."""
+    others = f" (but {foreign} .xml files that are not MusicXML)" if foreign else ""
+    return RunError(
+        f"data source {source}: no {' '.join(SUFFIXES)} file in it or below{others}; name a folder that has some"
+    )
 
-    for folder, subfolders, names in os.walk(source, onerror=list_unreadable, followlinks=True):
+
+def walk(
+    source: Path, runs: list[str], entered: Iterable[tuple[int, int]] = ()
+) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yields the path and the status of each file below a folder whose name is one of music or of an archive.
+
+    Follows links wherever they lead, so a file may come more than once, but a folder does not. A run of musicjax below
+    the folder is left out, so that no model learns from its own music. A folder, or a link to a file, that cannot be
+    opened comes without a status, so that whoever reads it reports it.
+
+    Args:
+        runs: gets the folders of musicjax's own runs.
+        entered: device and inode of folders that are left out.
+    """
+    known = set(entered)
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(source, onerror=lambda e: unreadable.append(e.filename), followlinks=True):
+        status = os.stat(folder)
         # Links may lead in a loop, so no folder is entered twice.
-        if not is_new(os.stat(folder)):
+        if (status.st_dev, status.st_ino) in known:
             subfolders.clear()
             continue
-        runs += [Path(folder, name) for name in subfolders if _is_run(Path(folder, name))]
-        subfolders[:] = sorted(name for name in subfolders if Path(folder, name) not in runs)
+        known.add((status.st_dev, status.st_ino))
+        own = [name for name in subfolders if _is_run(Path(folder, name))]
+        runs += [os.path.join(folder, name) for name in own]
+        subfolders[:] = sorted(name for name in subfolders if name not in own and not _is_unfinished(folder, name))
         for name in sorted(names):
             if not suffix_of(name):
                 continue
-            path = Path(folder, name)
+            path = os.path.join(folder, name)
             try:
-                status = path.stat()
-                # To open a pipe would wait for a writer for ever.
-                if stat.S_ISREG(status.st_mode) and is_new(status):
-                    (foreign if _is_foreign(path) else found).append(path)
+                file_status = os.stat(path)
             except OSError:  # a link to nowhere
-                found.append(path)
-    if not found:
-        others = f" (but {len(foreign)} .xml files that are not MusicXML)" if foreign else ""
-        raise RunError(
-            f"data source {source}: no {' '.join(SUFFIXES)} file in it or below{others}; name a folder that has some"
-        )
-    return Found(sorted(found), sorted(foreign), tuple(sorted(runs)))
+                yield path, None
+                continue
+            # To open a pipe would wait for a writer for ever.
+            if stat.S_ISREG(file_status.st_mode):
+                yield path, file_status
+    for path in unreadable:
+        yield path, None
 
 
 def _is_run(folder: Path) -> bool:
@@ -92,8 +120,14 @@ def _is_run(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("config.json", "metrics.jsonl"))
 
 
-def _is_foreign(path: Path) -> bool:
-    if path.suffix.lower() != ".xml":
+def _is_unfinished(folder: str, name: str) -> bool:
+    """Whether a folder is what a writer of shards works in, which holds unpacked files."""
+    return name == WORK and os.path.isfile(os.path.join(folder, name, BEGAN))
+
+
+def is_foreign_file(path: str) -> bool:
+    """Whether a file is foreign, see `is_foreign`; raises OSError if it cannot be read."""
+    if not path.lower().endswith(".xml"):
         return False
-    with path.open("rb") as stream:
-        return is_foreign(path.name, stream.read(file_kinds.HEAD_BYTES))
+    with open(path, "rb") as stream:
+        return is_foreign(path, stream.read(file_kinds.HEAD_BYTES))

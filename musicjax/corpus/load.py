@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from musicjax import arguments, console, files
@@ -63,10 +63,13 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
         RunError: no such source, no file of music in it, no way to download it, or a cache that cannot be used.
     """
     cache = cache_lib.cache_folder(data)
-    with _source(data.source, cache) as (source, found), console.bar("reading", 0) as update:
-        update(0, total=len(found.paths))
-        root = source if source.is_dir() else source.parent
-        corpus, outcomes = corpus_lib.of_files(ingest.read(root, found, cache, data, update))
+    with source(data.source, cache) as (folder, paths):
+        found = find(folder) if paths is None else Found(paths, [])
+        say_left_out(found.runs)
+        root = folder if folder.is_dir() else folder.parent
+        with console.bar("reading", 0) as update:
+            update(0, total=len(found.paths))
+            corpus, outcomes = corpus_lib.of_files(ingest.read(root, found, cache, data, update))
     _say(data.source, outcomes, hint)
     return corpus, outcomes
 
@@ -82,10 +85,13 @@ def require_notes(corpus: Corpus, outcomes: list[Outcome], source: str) -> None:
 
 
 @contextlib.contextmanager
-def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, Found]]:
-    """The folder (or the file) that a source names, and what it holds."""
-    if source != "builtin":
-        yield _named(source, cache)
+def source(name: str, cache: Path | None) -> Iterator[tuple[Path, list[Path] | None]]:
+    """The folder (or the file) that a source names, and which files of it count (None: all that are music).
+
+    Downloads or composes it if need be; raises as `read`.
+    """
+    if name != "builtin":
+        yield _named(name, cache)
         return
     if cache is not None:
         try:
@@ -93,23 +99,20 @@ def _source(source: str, cache: Path | None) -> Iterator[tuple[Path, Found]]:
         except OSError as error:
             cache_lib.say_full(cache, error)
         else:
-            yield folder, find(folder)
+            yield folder, None
             return
-    with tempfile.TemporaryDirectory() as name:
-        folder = _compose(Path(name, source))
-        yield folder, find(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        yield _compose(Path(temporary, name)), None
 
 
-def _found(folder: Path) -> tuple[Path, Found]:
-    """A folder or a file, and what it holds; says which runs of musicjax in it are left out."""
-    found = find(folder)
-    if found.runs:
-        others = f" and {len(found.runs) - 1} more" if len(found.runs) > 1 else ""
-        console.say("left out", f"{found.runs[0]}{others}: a run of musicjax, and no model learns from its own music")
-    return folder, found
+def say_left_out(runs: Sequence[Path]) -> None:
+    """Says which runs of musicjax in a source are left out."""
+    if runs:
+        others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        console.say("left out", f"{runs[0]}{others}: a run of musicjax, and no model learns from its own music")
 
 
-def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
+def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
     """The same of a data set, a folder or a file."""
     from musicjax.corpus import datasets  # the built-in corpus does without
 
@@ -117,8 +120,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
     if source in datasets.NAMES and not folder.is_dir():
         if datasets.is_missing(source, cache):
             _download(source, cache)
-        folder, paths = datasets.find(source, cache)
-        return folder, find(folder) if paths is None else Found(paths, [])
+        return datasets.find(source, cache)
     if not folder.is_dir() and not folder.is_file():
         raise RunError(
             f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
@@ -126,7 +128,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, Found]:
         )
     if source in datasets.NAMES:
         console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
-    return _found(folder)
+    return folder, None
 
 
 def _compose(folder: Path) -> Path:

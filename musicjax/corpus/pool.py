@@ -95,10 +95,7 @@ def read_files(
         for _ in range(count):
             result = results.get()
             if isinstance(result, BaseException):
-                raise RunError(
-                    f"a reading process could not be started: {result}; expected room for one more; "
-                    "close other programs, or use fewer with --config.data.workers=1"
-                ) from result
+                raise cannot_start(result) from result
             yield result
     finally:
         done.set()
@@ -169,15 +166,28 @@ class _ReadingProcess:
             self._process = self._asked = None
 
     def _start(self) -> subprocess.Popen:
-        root = str(Path(__file__).parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "musicjax.corpus.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pipesize=PIPE_BYTES,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **VARIABLES},
-            creationflags=WINDOWS_FLAGS,
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone, which then closes the pipe
-        )
+        self._process = start("musicjax.corpus.worker")
         return self._process
+
+
+def cannot_start(error: BaseException) -> RunError:
+    """The error of a process that cannot be started."""
+    return RunError(
+        f"a reading process could not be started: {error}; expected room for one more; "
+        "close other programs, or use fewer with --config.data.workers=1"
+    )
+
+
+def start(module: str) -> subprocess.Popen:
+    """Starts a module as a process that reads standard input and answers on standard output."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pipesize=PIPE_BYTES,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **VARIABLES},
+        creationflags=WINDOWS_FLAGS,
+        start_new_session=True,  # so that Ctrl-C reaches the parent alone, which then closes the pipe
+    )

@@ -83,6 +83,11 @@ def skipped(code: str, detail: str) -> Reading:
     return Reading("skipped", code, detail)
 
 
+def memory_limit() -> Reading:
+    """The reading of a file that takes too much."""
+    return skipped("memory_limit", f"takes more than {MEMORY_BYTES / 2**30:g} GiB of memory to read")
+
+
 def read_file(
     path: str, options: Options, on_progress: Callable[[], object] = lambda: None
 ) -> tuple[Reading, list[Notes]]:
@@ -101,7 +106,7 @@ def read_file(
             path, kind, percussion=options.percussion, sustain=options.sustain, tracks_apart=options.tracks_apart
         )
     except MemoryError:
-        return skipped("memory_limit", f"takes more than {MEMORY_BYTES / 2**30:g} GiB of memory to read"), []
+        return memory_limit(), []
     except Exception as error:  # one bad file must not end a run, whatever it makes the reader raise
         return skipped(*music_file.reason_of(error)), []
     if mended:

@@ -9,11 +9,13 @@ Shape legend: P pieces, R records of rows, Q parts, each a piece or a part of a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +36,7 @@ ROWS, NOTES = "rows-{:05d}.array_record", "notes-{:05d}.array_record"
 RECORD_ROWS = 16_384
 # What a piece is used for; as `split.TRAINING` and `split.VALIDATION`.
 TRAINING, VALIDATION = 0, 1
+KEPT = Reading("kept", "kept", "")  # what is said of the notes of each
 # What array_record does with the bytes of a record: each can be read by itself.
 WRITER_OPTIONS = "group_size:1,zstd:3"
 # Reading forward is not what is done here, and every open file would keep that much of it.
@@ -67,7 +70,8 @@ KINDS = Index(*map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i
 
 
 class Piece(NamedTuple):
-    """A piece that a shard gets: its name; its notes; rows uint8 [N, C]; how far it can be moved; its use."""
+    """A piece that a shard gets: its name; its notes; rows uint8 [N, C]; how far it can be moved; its use; its notes
+    once more, as `worker.packed` gives them, if they are at hand."""
 
     name: str
     notes: Notes
@@ -75,6 +79,7 @@ class Piece(NamedTuple):
     down: int
     up: int
     use: int
+    sent: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Manifest:
         digests: sha256 of each file of the folder but the manifest, by name.
         sizes: of these files, in bytes.
         fingerprint: sha256 of all that training depends on.
+        source: the folder, data set or archive that they were written from.
+        listing: sha256 of the names and the sizes of its files.
         versions: of the format, the reader and the program that wrote it.
     """
 
@@ -99,7 +106,14 @@ class Manifest:
     digests: Mapping[str, str]
     sizes: Mapping[str, int]
     fingerprint: str
+    source: str
+    listing: str
     versions: Mapping[str, Any]
+
+
+def is_record_file(name: str) -> bool:
+    """Whether a file of a folder of shards holds records."""
+    return re.fullmatch(r"(rows|notes)-\d{5,}\.array_record", name) is not None
 
 
 def is_folder(source: str | Path) -> bool:
@@ -107,73 +121,83 @@ def is_folder(source: str | Path) -> bool:
     return Path(source, MANIFEST).is_file()
 
 
-def write(folder: Path, number: int, pieces: Sequence[Piece], columns: int) -> Index:
+def write(folder: Path, number: int, pieces: Iterable[Piece], columns: int) -> Index:
     """Writes the two files of a shard, both whole or not at all; returns its index, whose shards are all `number`.
+
+    The pieces are taken in turn, and each is written as soon as its record is full.
 
     Raises:
         OSError: they cannot be written.
         UsageError: array_record is not installed.
     """
-    records, parts, uses = _records(pieces, columns)
-    rows = _write(folder / ROWS.format(number), (record.tobytes() for record in records))
-    notes = _write(folder / NOTES.format(number), map(_packed, pieces))
-    columns_of = [*zip(*parts, strict=True)] or [()] * 4
-    values = (
-        *columns_of,
-        [number] * len(rows),
-        uses,
-        rows,
-        [number] * len(notes),
-        [piece.use for piece in pieces],
-        notes,
-    )
+    uses, notes = [], []
+    with _file(folder / ROWS.format(number)) as add_rows, _file(folder / NOTES.format(number)) as add_notes:
+        rows = _Rows(add_rows)
+        for piece in pieces:
+            assert piece.rows.shape[1] == columns
+            rows.take(piece)
+            notes.append(add_notes(_packed(piece)))
+            uses.append(piece.use)
+        rows.end(TRAINING)
+        rows.end(VALIDATION)
+    columns_of = [*zip(*rows.parts, strict=True)] or [()] * 4
+    values = (*columns_of, [number] * len(rows.crcs), rows.uses, rows.crcs, [number] * len(notes), uses, notes)
     return Index(*(np.array(value, kind) for value, kind in zip(values, KINDS, strict=True)))
 
 
-def _records(
-    pieces: Sequence[Piece], columns: int
-) -> tuple[list[np.ndarray], list[tuple[int, int, int, int]], list[int]]:
-    """(rows uint8 [N, C] of each record; record, rows, down and up of each part; the use of each record).
+class _Rows:
+    """The records of the rows of a shard; pieces of one use fill a record in their order.
 
-    Pieces of one use fill a record in their order.
+    Attributes:
+        parts: record, rows, down and up of each part.
+        uses, crcs: of each record.
     """
-    records: list[np.ndarray] = []
-    parts: list[tuple[int, int, int, int]] = []
-    uses: list[int] = []
-    for use in (TRAINING, VALIDATION):
-        waiting: list[np.ndarray] = []
-        for piece in [piece for piece in pieces if piece.use == use]:
-            for first in range(0, max(len(piece.rows) - 1, 1), RECORD_ROWS - 1):
-                part = piece.rows[first : first + RECORD_ROWS]
-                if waiting and sum(map(len, waiting)) + len(part) > RECORD_ROWS:
-                    records.append(np.concatenate(waiting))
-                    waiting = []
-                waiting.append(part)
-                parts.append((len(records), len(part), min(piece.down, 255), min(piece.up, 255)))
+
+    def __init__(self, add: Callable[[bytes], int]):
+        self._add = add
+        self._waiting: dict[int, list[tuple[np.ndarray, int, int]]] = {TRAINING: [], VALIDATION: []}
+        self.parts: list[tuple[int, int, int, int]] = []
+        self.uses: list[int] = []
+        self.crcs: list[int] = []
+
+    def take(self, piece: Piece) -> None:
+        """Adds the rows of a piece."""
+        waiting = self._waiting[piece.use]
+        for first in range(0, max(len(piece.rows) - 1, 1), RECORD_ROWS - 1):
+            part = piece.rows[first : first + RECORD_ROWS]
+            if sum(len(rows) for rows, _, _ in waiting) + len(part) > RECORD_ROWS:
+                self.end(piece.use)
+            waiting.append((part, min(piece.down, 255), min(piece.up, 255)))
+
+    def end(self, use: int) -> None:
+        """Writes the record that pieces of this use fill, if there is one."""
+        waiting = self._waiting[use]
         if waiting:
-            records.append(np.concatenate(waiting))
-        uses += [use] * (len(records) - len(uses))
-    assert all(record.shape[1] == columns for record in records)
-    return records, parts, uses
+            self.parts += [(len(self.crcs), len(rows), down, up) for rows, down, up in waiting]
+            self.crcs.append(self._add(np.concatenate([rows for rows, _, _ in waiting]).tobytes()))
+            self.uses.append(use)
+            waiting.clear()
 
 
 def _packed(piece: Piece) -> bytes:
     """The name and the notes of a piece as bytes."""
-    stream = io.BytesIO()
-    worker.send(stream, Reading("kept", "kept", ""), [piece.notes])
-    return piece.name.encode("utf-8", "surrogateescape") + b"\0" + stream.getvalue()
+    return piece.name.encode("utf-8", "surrogateescape") + b"\0" + (piece.sent or worker.packed(KEPT, [piece.notes]))
 
 
-def _write(path: Path, records: Iterable[bytes]) -> list[int]:
-    """Writes a file of records, whole or not at all; returns the crc32 of each."""
-    found = []
-    with files.whole(path) as partial:
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[Callable[[bytes], int]]:
+    """A file of records, written whole or not at all; yields what adds a record and returns its crc32."""
+    with files.whole(path, durable=True) as partial:
         writer = _module().ArrayRecordWriter(str(partial), WRITER_OPTIONS)
-        for record in records:
+
+        def add(record: bytes) -> int:
             writer.write(record)
-            found.append(zlib.crc32(record))
-        writer.close()
-    return found
+            return zlib.crc32(record)
+
+        try:
+            yield add
+        finally:
+            writer.close()
 
 
 def _module() -> Any:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -127,16 +128,26 @@ def held_out(corpus: Corpus, data: DataConfig, long_enough: np.ndarray) -> np.nd
     own = folders(corpus.names)
     if own is not None:
         return own == 1
-    units = duplicates.units(corpus, data)
-    usable = sorted(
-        {name for name, enough in zip(units, long_enough, strict=True) if enough},
-        key=lambda name: hashlib.sha256(f"{data.split_seed}:{name}".encode()).digest(),
-    )
+    of_piece, names = duplicates.together(np.array(corpus.hashes), corpus.alike, data)
+    return chosen(of_piece, lambda unit: str(names[unit]), long_enough, data)
+
+
+def chosen(
+    units: np.ndarray, name_of: Callable[[int], str], long_enough: np.ndarray, data: DataConfig
+) -> np.ndarray | None:
+    """`held_out` where no folders decide.
+
+    Args:
+        units: of each piece, int64 [P], see `duplicates.together`.
+        name_of: the name of a unit.
+    """
+    usable = np.unique(units[long_enough])
     if len(usable) < 2:
         return None
+    digests = (hashlib.sha256(f"{data.split_seed}:{name_of(unit)}".encode()).digest() for unit in usable.tolist())
+    order = np.argsort(np.fromiter(digests, "S32", len(usable)), kind="stable")
     count = min(max(1, round(data.validation_fraction * len(usable))), len(usable) - 1)
-    chosen = set(usable[:count])
-    return np.array([name in chosen for name in units]) & long_enough
+    return np.isin(units, usable[order[:count]]) & long_enough
 
 
 def inside(parts: Parts, corpus: Corpus, data: DataConfig, share: float) -> Parts | None:

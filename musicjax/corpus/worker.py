@@ -37,15 +37,22 @@ STILL_READING_SECONDS = 0.25  # the least time between two such messages
 
 
 def send(stream: IO[bytes], reading: Reading, pieces: Sequence[Notes]) -> None:
-    """Writes a reading: a head, JSON, and the arrays of each piece. The cache keeps the same bytes."""
+    """Writes a reading. The cache keeps the same bytes."""
+    stream.write(packed(reading, pieces))
+    stream.flush()
+
+
+def packed(reading: Reading, pieces: Sequence[Notes]) -> bytes:
+    """A reading as bytes: a head, JSON, and the arrays of each piece."""
     sizes = [[len(piece), *(len(getattr(piece, name)) for name in _CHANGES)] for piece in pieces]
     text = json.dumps([reading, sizes]).encode()
     kinds = _SENT | dict.fromkeys(_CHANGES, _CHANGE)
-    body = b"".join(getattr(piece, name).astype(kind).tobytes() for piece in pieces for name, kind in kinds.items())
-    stream.write(_HEAD.pack(len(text), len(body), zlib.crc32(body, zlib.crc32(text))))
-    stream.write(text)
-    stream.write(body)
-    stream.flush()
+    arrays = [np.ascontiguousarray(getattr(piece, name), kind) for piece in pieces for name, kind in kinds.items()]
+    checksum = zlib.crc32(text)
+    for array in arrays:
+        checksum = zlib.crc32(array, checksum)
+    head = _HEAD.pack(len(text), sum(array.nbytes for array in arrays), checksum)
+    return b"".join([head, text, *arrays])
 
 
 def receive(stream: IO[bytes]) -> tuple[Reading, list[Notes]] | None:
@@ -85,15 +92,16 @@ def _piece(body: bytes, at: int, notes: int, *changes: int) -> tuple[Notes, int]
     return Notes(**found), at
 
 
-def _limit_memory() -> None:
-    """Makes a file that asks for more raise MemoryError, if the system has such a limit."""
+def limit_memory(most: int = MEMORY_BYTES) -> None:
+    """Makes a file that asks for more raise MemoryError, if the system has such a limit; -1: lifts it."""
     if resource is None:
         return
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1] if most < 0 else most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _set_alarm(seconds: int) -> None:
+def set_alarm(seconds: int) -> None:
+    """Ends this process after so many seconds, where the system can; 0: no longer."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
@@ -106,7 +114,7 @@ def _say_still_reading(replies: IO[bytes], seconds: int) -> Callable[[], None]:
         nonlocal last
         if time.monotonic() - last > STILL_READING_SECONDS:
             last = time.monotonic()
-            _set_alarm(seconds)
+            set_alarm(seconds)
             replies.write(_STILL_READING)
             replies.flush()
 
@@ -115,15 +123,15 @@ def _say_still_reading(replies: IO[bytes], seconds: int) -> Callable[[], None]:
 
 def main() -> None:
     """Answers each request line, {"path", "options", "seconds"} as JSON, until standard input ends."""
-    _limit_memory()
+    limit_memory()
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
     for line in sys.stdin.buffer:
         request = json.loads(line)
         # The parent ends this process when the time is up; if the parent is gone, the alarm does.
         seconds = math.ceil(request["seconds"]) + 1
-        _set_alarm(seconds)
+        set_alarm(seconds)
         reading = read_file(request["path"], Options(*request["options"]), _say_still_reading(replies, seconds))
-        _set_alarm(0)
+        set_alarm(0)
         send(replies, *reading)
 
 

@@ -50,8 +50,6 @@ from musicjax.training import sequences
 from musicjax.training.sequences import Sequences, Streams
 from musicjax.training.windows import Validation
 
-# Pitches that training windows may be moved to: the keys of a piano.
-LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 # How many notes of a training window an output continues if it has no primer of its own.
 OPENING_NOTES = 16
 
@@ -425,15 +423,7 @@ class EventEncoding(Encoding):
     def _windows(self, rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Sequences:
         """Windows of the chosen parts, bool [Q]: rows uint8 [N, C], offsets [Q + 1]."""
         data, augment = self.config.data, event_augment.of(self._bins, self._own)
-        return sequences.windows(rows, offsets, chosen, data.window, self._own.transpose, _room, augment)
-
-
-def _room(rows: np.ndarray) -> tuple[int, int]:
-    """Semitones by which a piece, uint8 [M, C], can be moved down and up without leaving the piano."""
-    pitch = rows[:, PITCH].astype(int)
-    if rows.shape[1] > INSTRUMENT:
-        pitch = pitch[rows[:, INTERVAL] != EDGE]
-    return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
+        return sequences.windows(rows, offsets, chosen, data.window, self._own.transpose, note_rows.room, augment)
 
 
 def _commonest(learned: np.ndarray, streams: Streams, predicted: Sequence[int]) -> float:

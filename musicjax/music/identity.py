@@ -9,7 +9,7 @@ Shape legend: N notes, P pieces, M pieces with one fingerprint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def first_alike(pieces: Sequence[Notes]) -> np.ndarray:
     first = np.arange(len(pieces))
     for found in candidates.values():
         if len(found) > 1:
-            first[found] = np.array(found)[_compare([pieces[index] for index in found])]
+            first[found] = np.array(found)[first_of(pieces[index] for index in found)]
     return first
 
 
@@ -43,41 +43,54 @@ def fingerprint(pitch: np.ndarray) -> bytes:
     return np.bincount(pitch - pitch.min()).astype("<u4").tobytes()
 
 
-def _compare(pieces: Sequence[Notes]) -> np.ndarray:
-    """`first_alike` of M pieces with one fingerprint, int64 [M]."""
-    in_beats = _times([(piece.pitch, piece.onset_beats, piece.duration_beats) for piece in pieces])
-    in_seconds = _times([(piece.pitch, piece.onset, piece.duration) for piece in pieces])
-    first = np.full(len(pieces), -1)
-    for index in range(len(pieces)):
-        if first[index] < 0:
-            alike = _alike(*in_beats, index, TOLERANCE_BEATS) | _alike(*in_seconds, index, TOLERANCE_SECONDS)
-            first[alike & (first < 0)] = index
-    return first
+def first_of(pieces: Iterable[Notes]) -> np.ndarray:
+    """`first_alike` of M pieces with one fingerprint, int64 [M]. Takes them in turn, and keeps only those that differ."""
+    in_beats, in_seconds, kept, first = _Times(TOLERANCE_BEATS), _Times(TOLERANCE_SECONDS), [], []
+    for index, piece in enumerate(pieces):
+        beats = _times(piece.pitch, piece.onset_beats, piece.duration_beats)
+        seconds = _times(piece.pitch, piece.onset, piece.duration)
+        alike = np.flatnonzero(in_beats.alike(*beats) | in_seconds.alike(*seconds))
+        if not len(alike):
+            in_beats.keep(*beats)
+            in_seconds.keep(*seconds)
+            kept.append(index)
+        first.append(kept[alike[0]] if len(alike) else index)
+    return np.array(first, np.int64)
 
 
-def _times(pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """(when the notes of each pitch begin, and then when they end, as shares of a span, float64 [M, 2 N]; spans [M]).
+def _times(pitch: np.ndarray, onset: np.ndarray, duration: np.ndarray) -> tuple[np.ndarray, float]:
+    """(when the notes of each pitch begin, and then when they end, as shares of a span, float64 [2 N]; the span).
 
     The span lasts from the first onset to the last, or, where all notes begin together, as long as the longest note.
     Beginnings and endings are sorted separately, so that the order of notes that begin together does not matter.
 
     Args:
-        pieces: pitch, onset and duration of each, [N], onsets rising.
+        pitch, onset, duration: of one piece, [N], onsets rising.
     """
-    times, spans = [], []
-    for pitch, onset, duration in pieces:
-        start, end = onset - onset[0], onset - onset[0] + duration
-        span = float(start[-1]) or float(end.max()) or 1.0
-        times.append(np.concatenate([side[np.lexsort((side, pitch))] for side in (start, end)]) / span)
-        spans.append(span)
-    return np.stack(times), np.array(spans)
+    start, end = onset - onset[0], onset - onset[0] + duration
+    span = float(start[-1]) or float(end.max()) or 1.0
+    return np.concatenate([side[np.lexsort((side, pitch))] for side in (start, end)]) / span, span
 
 
-def _alike(times: np.ndarray, spans: np.ndarray, index: int, tolerance: float) -> np.ndarray:
-    """Which pieces have the times of the one at this index, bool [M]; times, spans: as `_times` gives them.
+class _Times:
+    """The times of pieces that differ, as `_times` gives them; tolerance: in the unit of their spans."""
 
-    Args:
-        tolerance: in the unit of the spans.
-    """
-    allowed = tolerance / spans + tolerance / spans[index]
-    return np.abs(times - times[index]).max(axis=1) <= allowed
+    def __init__(self, tolerance: float):
+        self._tolerance, self._count = tolerance, 0
+        self._times, self._spans = np.empty((0, 0)), np.empty(0)
+
+    def alike(self, times: np.ndarray, span: float) -> np.ndarray:
+        """Which of the pieces have these times, bool [count]."""
+        if not self._count:
+            return np.zeros(0, bool)
+        allowed = self._tolerance / self._spans[: self._count] + self._tolerance / span
+        return np.abs(self._times[: self._count] - times).max(axis=1) <= allowed
+
+    def keep(self, times: np.ndarray, span: float) -> None:
+        """Adds a piece. There is room for twice as many each time that it runs out."""
+        if self._count == len(self._spans):
+            more = max(self._count, 1)
+            self._times = np.concatenate([self._times.reshape(-1, len(times)), np.empty((more, len(times)))])
+            self._spans = np.concatenate([self._spans, np.empty(more)])
+        self._times[self._count], self._spans[self._count] = times, span
+        self._count += 1

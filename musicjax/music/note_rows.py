@@ -41,6 +41,8 @@ from musicjax.music.note_bins import (
 from musicjax.music.notes import Notes, from_beats, one_meter
 
 OCTAVE = 12
+# Pitches that training may move a piece to: the keys of a piano.
+LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 
 
 def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +105,14 @@ def set_harmony(rows: np.ndarray, step: np.ndarray, bins: Bins) -> None:
     rows[:, SOUNDING] = np.cumsum(changes[:-1], axis=0) > 0
     latest = np.maximum.accumulate(np.concatenate([[0], end]))[:-1] if count else end
     rows[:, HELD] = np.searchsorted(HELD_STEPS, latest - step, side="right")
+
+
+def room(rows: np.ndarray) -> tuple[int, int]:
+    """Semitones by which a piece, uint8 [R, C], can be moved down and up without leaving the piano."""
+    pitch = rows[:, PITCH].astype(int)
+    if rows.shape[1] > INSTRUMENT:
+        pitch = pitch[rows[:, INTERVAL] != EDGE]
+    return max(int(pitch.min()) - LOWEST_PITCH, 0), max(HIGHEST_PITCH - int(pitch.max()), 0)
 
 
 def bars(notes: Notes, bins: Bins) -> int:

@@ -1,0 +1,203 @@
+"""Who does the tasks of writing shards: processes of this machine, or those of a Ray cluster.
+
+A task is a dict of JSON values, and so is its result. What is large lies in files, which all machines share.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from musicjax.corpus import pool, task_process
+from musicjax.corpus.task_process import PROGRESS
+from musicjax.errors import RunError
+
+RUNNERS = ("local", "ray")
+# What a task is done with: a process, and the task.
+Function = Callable[["TaskProcess", dict[str, Any]], Any]
+
+
+class Died(Exception):
+    """A process ended before its task did; is_late: because it took too long."""
+
+    def __init__(self, is_late: bool):
+        super().__init__("the process took too long" if is_late else "the process died")
+        self.is_late = is_late
+
+
+class Stopped(Exception):
+    """Nobody waits for the task any more."""
+
+
+class TaskProcess:
+    """A `task_process`, which is started when it is needed; after one that died, another is."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._late_at = math.inf  # seconds of the monotonic clock
+        self._is_late = self._is_stopped = False
+        self._lock = threading.Lock()  # so that no process is killed once its answer is there
+
+    def do(
+        self,
+        module: str,
+        task: dict[str, Any],
+        seconds: float = math.inf,
+        on_line: Callable[[bytes], object] = lambda line: None,
+    ) -> Any:
+        """The result of `work` of a module of tasks.
+
+        Args:
+            seconds: the process is ended if it says nothing for so long.
+            on_line: called with each line that the task says.
+
+        Raises:
+            Died: the process ended, or was ended.
+            Stopped: by `stop`.
+            OSError, UsageError, RunError: the task raised it.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        self._is_late = False
+        try:
+            process.stdin.write(json.dumps({"module": module, "task": task}).encode() + b"\n")
+            process.stdin.flush()
+            while True:
+                self._late_at = time.monotonic() + seconds
+                line = process.stdout.readline()
+                if not line.endswith(b"\n"):
+                    raise EOFError
+                if not line.startswith(PROGRESS):
+                    break
+                on_line(line[1:-1])
+        except (EOFError, OSError) as error:
+            self.end()
+            if self._is_stopped:
+                raise Stopped from error
+            raise Died(self._is_late) from error
+        finally:
+            with self._lock:
+                self._late_at = math.inf
+        if self._is_late:  # the answer came just before
+            self.end()
+        return task_process.result(json.loads(line[1:]))
+
+    def end(self) -> None:
+        """Ends the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def stop(self) -> None:
+        """Ends the process for good, from another thread than the one that uses it."""
+        with self._lock:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> subprocess.Popen:
+        if self._is_stopped:
+            raise Stopped
+        try:
+            process = self._process = pool.start("musicjax.corpus.task_process")
+        except OSError as error:
+            raise pool.cannot_start(error) from error
+
+        def watch() -> None:
+            while process.poll() is None:
+                time.sleep(pool.WATCH_SECONDS)
+                with self._lock:
+                    if time.monotonic() > self._late_at and process is self._process:
+                        self._is_late = True
+                        process.kill()
+
+        threading.Thread(target=watch, daemon=True).start()
+        return process
+
+
+def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:
+    """A task of a module whose process is not expected to die.
+
+    Raises:
+        RunError: it did.
+        OSError, UsageError, RunError: the task raised it.
+    """
+    try:
+        return process.do(module, task)
+    except Died as error:
+        raise RunError(
+            f"a process of musicjax that did {module.replace('_', ' ')} was ended from outside; expected room for it in "
+            "memory; start again to go on, with fewer at once, --config.data.workers=1, if memory ran out"
+        ) from error
+
+
+def results(runner: str, function: Function, tasks: Sequence[dict[str, Any]], workers: int) -> Iterator[tuple[int, Any]]:
+    """Yields (index of a task, its result) as they are done, in no fixed order.
+
+    Args:
+        runner: one of RUNNERS.
+        function: a function of a module, which a cluster finds by its name, or a partial of one.
+        workers: tasks at once, at most; 0: one for each core.
+
+    Raises:
+        RunError: a process cannot be started.
+        Whatever a task raises.
+    """
+    if runner == "ray":
+        from musicjax.corpus import ray_runner  # few have a cluster, and its library takes seconds to import
+
+        return ray_runner.results(functools.partial(alone, function), tasks, workers)
+    return _local(function, tasks, workers or pool.cores())
+
+
+@functools.cache
+def _own_process() -> TaskProcess:
+    return TaskProcess()
+
+
+def alone(function: Function, task: dict[str, Any]) -> Any:
+    """A task done with one process beside this one, which stays for the next task."""
+    return function(_own_process(), task)
+
+
+def _local(function: Function, tasks: Sequence[dict[str, Any]], workers: int) -> Iterator[tuple[int, Any]]:
+    """`results` of processes of this machine, each of which has a thread here that waits for it."""
+    waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue = queue.SimpleQueue()
+    processes = [TaskProcess() for _ in range(min(workers, len(tasks)))]
+    for index in [*range(len(tasks)), *[None] * len(processes)]:
+        waiting.put(index)
+    is_over = threading.Event()
+
+    def work(process: TaskProcess) -> None:
+        try:
+            while (index := waiting.get()) is not None and not is_over.is_set():
+                done.put((index, function(process, tasks[index])))
+        except BaseException as error:
+            done.put(error)
+        finally:
+            process.end()
+
+    threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in processes]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in tasks:
+            found = done.get()
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        is_over.set()
+        for process in processes:
+            process.stop()
+        for thread in threads:
+            thread.join()

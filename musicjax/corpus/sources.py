@@ -1,0 +1,70 @@
+"""The source that a config names, for shards -> its files: also a pattern of names, or the address of an archive."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from musicjax import console
+from musicjax.config import DataConfig
+from musicjax.corpus import cache as cache_lib
+from musicjax.corpus import load, tasks
+from musicjax.corpus.find import WORK
+from musicjax.errors import RunError, UsageError
+from musicjax.music.file_kinds import SUFFIXES, suffix_of
+
+MOST_DOWNLOADED_BYTES = 2**38
+
+
+@contextlib.contextmanager
+def listing(data: DataConfig, output: Path) -> Iterator[tasks.Listing]:
+    """The files of a source, which stay there while the block lasts.
+
+    Args:
+        output: a folder that is left out; what is downloaded goes into it.
+
+    Raises:
+        UsageError, RunError: as `load.source`; or the address is not that of an archive or a file of music.
+    """
+    name = data.source
+    if name.startswith(("http://", "https://")):
+        path = _downloaded(name, output / WORK / "downloaded")
+        found = tasks.listing(path, None, output)
+    elif glob.has_magic(name) and not os.path.exists(name):
+        found = tasks.of_pattern(name, output)
+    else:
+        with load.source(name, cache_lib.cache_folder(data)) as (folder, paths):
+            found = tasks.listing(folder, paths, output)
+            load.say_left_out([Path(run) for run in found.runs])
+            yield found
+        return
+    yield found
+
+
+def _downloaded(url: str, folder: Path) -> Path:
+    """The file at an address, downloaded if it is not here; what broke off goes on.
+
+    Raises:
+        UsageError: it is not named as music or an archive.
+        RunError: it cannot be downloaded whole.
+    """
+    from musicjax.corpus.download import DownloadError, download  # its imports take time
+
+    name = os.path.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    if not suffix_of(name):
+        raise UsageError(f"--data={url}: expected the address of one file that ends in {' '.join(SUFFIXES)}")
+    path, part = folder / name, folder / f"{name}.part"
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with console.bar("download", unit="MiB") as update:
+        try:
+            download(url, part, MOST_DOWNLOADED_BYTES, lambda done, total: update(done >> 20, total=total >> 20 or None))
+        except DownloadError as error:
+            raise RunError(f"{url} {error}; start again to go on, or download it in another way and name it") from error
+    part.replace(path)
+    return path

@@ -1,0 +1,64 @@
+"""A process that does tasks of writing shards: it gets one a line, and answers with lines, the last one its result.
+
+`runners` starts it, and does without it where a file ends it. Run as a program it imports NumPy and nothing slower.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+from typing import Any
+
+from musicjax.errors import RunError, UsageError
+
+# What a line begins with: progress, or a result.
+PROGRESS, RESULT = b"+", b"="
+
+
+def main() -> None:
+    """Does the task of each line, {"module", "task"} as JSON, until standard input ends.
+
+    A module of tasks has work(task, say); say(line) tells how far it is.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever asked is gone
+    replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
+
+    def say(line: bytes) -> None:
+        replies.write(PROGRESS + line + b"\n")
+        replies.flush()
+
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        answer = _answer(request["module"], request["task"], say)
+        replies.write(RESULT + json.dumps(answer).encode() + b"\n")
+        replies.flush()
+
+
+def _answer(module: str, task: dict[str, Any], say: Any) -> dict[str, Any]:
+    """{"result": of the task}, or what it raised."""
+    try:
+        return {"result": importlib.import_module(f"musicjax.corpus.{module}").work(task, say)}
+    except OSError as error:
+        return {"os_error": [error.errno, error.strerror or str(error), str(error.filename or "")]}
+    except UsageError as error:
+        return {"usage_error": str(error)}
+    except RunError as error:
+        return {"run_error": str(error)}
+
+
+def result(answer: dict[str, Any]) -> Any:
+    """The result that a process has answered; raises what it raised."""
+    if "os_error" in answer:
+        raise OSError(*answer["os_error"])
+    if "usage_error" in answer:
+        raise UsageError(answer["usage_error"])
+    if "run_error" in answer:
+        raise RunError(answer["run_error"])
+    return answer["result"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""An archive -> the files of music in it, as entries of a list, unpacked beside the lists.
+
+Their names are those of `corpus.ingest`: the archive's own, a slash, and the name in the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from musicjax import files
+from musicjax.corpus import archived_music, worker
+from musicjax.corpus.read import Reading, memory_limit, skipped
+from musicjax.corpus.runners import Died, TaskProcess
+from musicjax.corpus.tasks import Entry
+from musicjax.errors import RunError
+from musicjax.music import file_kinds, music_file
+
+UNPACKED = "unpacked"
+
+
+def request(archive: Entry, folder: Path, seconds: float) -> dict[str, Any]:
+    """The task of unpacking an archive into a folder."""
+    digest = hashlib.sha256(json.dumps([archive.name, archive.path, archive.version]).encode()).hexdigest()
+    return {
+        "name": archive.name,
+        "path": archive.path,
+        "seconds": seconds,
+        "folder": str(folder / UNPACKED),
+        "result": str(folder / f"archive-{digest[:16]}.json"),
+    }
+
+
+def result(task: dict[str, Any]) -> list[Entry] | None:
+    """What a task found that is done; None if the file is no archive."""
+    found = json.loads(Path(task["result"]).read_text())
+    return None if found is None else [Entry(*entry[:3], entry[3] and tuple(entry[3])) for entry in found]
+
+
+def run(process: TaskProcess, task: dict[str, Any]) -> None:
+    """Unpacks an archive and writes what is in it; one that ends the process gives nothing."""
+    try:
+        process.do("unpack_task", task, task["seconds"])
+    except Died as error:
+        archive = Entry(task["name"], task["path"], files.sha256(task["path"]))
+        _write(task, _told(archive, lost(error, task["seconds"])))
+
+
+def lost(error: Died, seconds: float) -> Reading:
+    """The reading of a file that ended the process that read it."""
+    if error.is_late:
+        return skipped("time_limit", f"not read within {seconds:g} s")
+    return skipped("reader_died", "the reading process died on it")
+
+
+def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
+    """Unpacks an archive and writes what is in it."""
+    worker.limit_memory()
+    seconds = math.ceil(task["seconds"]) + 1
+    worker.set_alarm(seconds)
+    archive = Entry(task["name"], task["path"])
+    try:
+        archive = archive._replace(sha256=files.sha256(archive.path))
+    except OSError as error:
+        found: Sequence[Entry] | None = _told(archive, skipped("unreadable", error.strerror or str(error)))
+    else:
+        found = entries(archive, task["folder"], still_at_work(seconds, say))
+    worker.set_alarm(0)
+    worker.limit_memory(-1)
+    _write(task, found)
+
+
+def _write(task: dict[str, Any], found: Sequence[Entry] | None) -> None:
+    with files.whole(Path(task["result"])) as partial:
+        partial.write_text(json.dumps(None if found is None else [entry[:4] for entry in found]))
+
+
+def still_at_work(seconds: int, say: Callable[[bytes], object]) -> Callable[[], None]:
+    """What an archive calls as it is unpacked: a few times a second, its time begins anew, here and where it is read
+    that an empty line was said."""
+    last = time.monotonic()
+
+    def tell() -> None:
+        nonlocal last
+        if time.monotonic() - last > worker.STILL_READING_SECONDS:
+            last = time.monotonic()
+            worker.set_alarm(seconds)
+            say(b"")
+
+    return tell
+
+
+def entries(archive: Entry, folder: str, on_progress: Callable[[], object]) -> list[Entry] | None:
+    """The files of music in an archive, unpacked into a folder; the archive itself only if something is odd.
+
+    Returns:
+        None if it is no archive.
+
+    Raises:
+        RunError: there is no room to unpack it.
+    """
+    kind = music_file.kind_of(archive.path)
+    if kind not in file_kinds.READ_ARCHIVES:
+        return None
+    try:
+        reading = archived_music.unpack(archive.path, kind, folder, on_progress)
+    except MemoryError:
+        reading = memory_limit()
+    except Exception as error:  # one bad file must not end the work, whatever it makes the reader raise
+        reading = skipped(*music_file.reason_of(error))
+    if reading.code == "cannot_unpack":
+        raise RunError(f"{archive.name} {reading.detail}; expected room for it; make some and start again to go on")
+    found = [] if reading.status == "kept" and reading.members else _told(archive, reading)
+    for member in reading.members:
+        own = Entry(f"{archive.name}/{member.name}", str(Path(folder, member.file)), member.sha256)
+        found += _told(own, Reading(*member[2:])) if member.status else [own]
+    return found
+
+
+def _told(entry: Entry, reading: Reading) -> list[Entry]:
+    """An entry of which it is known what becomes of it."""
+    return [entry._replace(path="", known=(reading.status, reading.code, reading.detail))]

@@ -1,0 +1,341 @@
+"""Files of music -> a folder of shards, stage after stage. No process holds all notes, however many files there are.
+
+Each stage writes files that depend on its inputs alone, under names that have a digest of them. So a start after one
+that was ended, however it was, goes on where that was, and the shards have the same bytes as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musicjax import console, files
+from musicjax.config import DataConfig
+from musicjax.corpus import (
+    compare_task,
+    encode_task,
+    learn_task,
+    read_task,
+    runners,
+    settle,
+    shard_report,
+    shards,
+    sources,
+    tasks,
+    unpack_task,
+)
+from musicjax.corpus.encode_task import Shard
+from musicjax.corpus.find import BEGAN, WORK
+from musicjax.corpus.read import options_of
+from musicjax.corpus.settle import Counts, Pieces, Use
+from musicjax.corpus.shards import Manifest
+from musicjax.corpus.tasks import Entry, Task
+from musicjax.errors import RunError
+from musicjax.music import READER_VERSION, note_bins
+from musicjax.version import __version__
+
+# Fields of the config that shape shards, whatever the encoding.
+FIELDS = ("percussion", "sustain", "tracks", "validation_fraction", "split_seed", "duplicates")
+# About how many pieces are compared by one task.
+COMPARED_PIECES = 4_096
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class RowSettings(NamedTuple):
+    """What an encoding says of its rows: fields of the config that shape them, by path, as JSON values; whether
+    instruments are told apart."""
+
+    fields: Mapping[str, Any]
+    keep_instruments: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be written.
+
+    Attributes:
+        data: the source and how it is read and split.
+        rows: how its pieces become rows.
+        output: the folder of shards.
+        runner: one of `runners.RUNNERS`.
+    """
+
+    data: DataConfig
+    rows: RowSettings
+    output: Path
+    runner: str
+
+    @property
+    def work(self) -> Path:
+        """Where what is not finished lies."""
+        return self.output / WORK
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of the config that shape the shards, by path."""
+        return {f"data.{name}": getattr(self.data, name) for name in FIELDS} | dict(self.rows.fields)
+
+    def run(
+        self,
+        label: str,
+        function: runners.Function,
+        requests: Sequence[dict[str, Any]],
+        sizes: Sequence[int],
+        unit: str,
+    ) -> None:
+        """Does tasks, with a progress bar; sizes: how many units each task is."""
+        with console.bar(label, sum(sizes), unit=unit, rate=True) as update:
+            done = 0
+            for index, _ in runners.results(self.runner, function, requests, self.data.workers):
+                done += sizes[index]
+                update(done)
+
+
+class Read(NamedTuple):
+    """All files, read: their lists; the sha256 of their names and sizes; the pieces; what became of the files."""
+
+    tasks: list[Task]
+    listing: str
+    pieces: Pieces
+    counts: Counts
+
+
+def write(job: Job) -> Manifest:
+    """Writes a folder of shards, or goes on with one that is not finished; says what it does.
+
+    Raises:
+        UsageError: array_record or pyarrow is not installed, here or where a task is done.
+        RunError: there is nothing to read; or no room; or what was begun there is another job; or pieces are too few.
+    """
+    with _goes_on(job):
+        read = _read(job)
+        alike = _compared(job, read)
+        use = settle.use(read.pieces, alike, job.data)
+        if use is None:
+            raise RunError(
+                f"data source {job.data.source}: fewer than two different pieces have more than 1 note; expected at "
+                "least two, so that one can be held out; add files"
+            )
+        _say_use(use, job.data)
+        learned = _learned(job, read, use)
+        return _finish(job, read, alike, use, learned, _encoded(job, read, use, learned))
+
+
+@contextlib.contextmanager
+def _goes_on(job: Job) -> Iterator[None]:
+    """Notes how a job begins, or requires that what is there began so; says how far it is if there is no room."""
+    began = {"settings": job.settings, "source": job.data.source, "versions": versions()}
+    path = job.work / BEGAN
+    try:
+        if path.is_file():
+            require_same(job.output, json.loads(path.read_text()), began)
+            console.say("shards", f"{job.output}: goes on with what is there")
+        else:
+            job.work.mkdir(parents=True, exist_ok=True)
+            files.write(path, json.dumps(began))
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise RunError(
+            f"shards {job.output}: {error.strerror}: {_how_far(job)}; make room there, and the same command goes on"
+        ) from error
+
+
+def versions() -> dict[str, Any]:
+    """Of what writes shards."""
+    return {"format": shards.FORMAT_VERSION, "reader": READER_VERSION, "musicjax": __version__}
+
+
+def require_same(output: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises RunError if what is in a folder of shards is another job than what is asked for."""
+    fields = {"source": (there["source"], asked["source"])}
+    fields |= {name: (there["settings"].get(name), value) for name, value in asked["settings"].items()}
+    fields |= {f"version of {name}": (there["versions"].get(name), value) for name, value in asked["versions"].items()}
+    for name, (old, new) in fields.items():
+        if old != new:
+            flag = "--data" if name == "source" else name if name.startswith("version") else f"--config.{name}"
+            raise RunError(
+                f"shards {output}: they were begun with {flag}={old}, not {new}; expected the same; name another "
+                "--output, or remove that folder"
+            )
+
+
+def _how_far(job: Job) -> str:
+    """How many files were read, and how many shards are written."""
+    read = len([*job.work.glob("read-*.jsonl")])
+    lists, written = len([*job.work.glob("list-*.json")]), len([*job.work.glob("shard-*.json")])
+    return f"{read} of {lists} lists of files are read, {written} shards written"
+
+
+def _read(job: Job) -> Read:
+    """Lists the source, unpacks its archives and reads all files."""
+    with sources.listing(job.data, job.output) as listing:
+        found, everything = tasks.write_lists(tasks.entries(listing, _unpacked(job, listing)), job.work)
+        options = options_of(job.data)
+        left = [task for task in found if not read_task.is_done(job.work, task)]
+        seconds = job.data.seconds_per_file
+        requests = [read_task.request(job.work, task, options, seconds) for task in left]
+        job.run("reading", read_task.run, requests, [task.files for task in left], "files")
+    pieces, counts = settle.gather(read_task.rows(job.work, task) for task in found)
+    _say_counts(job.data.source, counts)
+    if not len(pieces.names):
+        first = next(read_task.rows(job.work, found[0]))
+        raise RunError(
+            f"data source {job.data.source}: none of its {console.counted(counts.reasons.total(), 'file')} gave notes "
+            f"({first.path}: {first.detail}); expected MIDI or MusicXML files with notes; name another folder"
+        )
+    return Read(found, everything, pieces, counts)
+
+
+def _unpacked(job: Job, listing: tasks.Listing) -> Callable[[Entry], list[Entry] | None]:
+    """Unpacks the archives of a listing; returns what stands for each."""
+    requests = {
+        entry.name: unpack_task.request(entry, job.work, job.data.seconds_per_file) for entry in tasks.archives(listing)
+    }
+    left = [request for request in requests.values() if not os.path.exists(request["result"])]
+    job.run("unpacking", unpack_task.run, left, [1] * len(left), "archives")
+    return lambda entry: unpack_task.result(requests[entry.name])
+
+
+def _say_counts(source: str, counts: Counts) -> None:
+    console.say(
+        "data",
+        f"{source}: kept {counts.of('kept'):,} of {console.counted(counts.files, 'file')}, recovered "
+        f"{counts.of('recovered'):,}, skipped {counts.of('skipped'):,}; {console.counted(counts.notes, 'note')}",
+    )
+
+
+def _compared(job: Job, read: Read) -> np.ndarray:
+    """Of each piece the first one that is the same, or its own, int64 [P]."""
+    pieces = read.pieces
+    copied, groups = settle.candidates(pieces)
+    notes = [read_task.notes_of(job.work, task) for task in read.tasks]
+    batches: list[list[np.ndarray]] = [[]]
+    for group in groups:
+        if sum(map(len, batches[-1])) > COMPARED_PIECES:
+            batches.append([])
+        batches[-1].append(group)
+    requests, sizes = [], []
+    for batch in batches if groups else []:
+        places = [pieces.places(group) for group in batch]
+        digest = _digest([places, [task.digest for task in read.tasks]])
+        path = job.work / f"groups-{digest}.json"
+        if not path.exists():
+            with files.whole(path) as partial:
+                partial.write_text(json.dumps(places))
+        requests.append(compare_task.request(notes, path, job.work / f"same-{digest}.json"))
+        sizes.append(sum(map(len, batch)))
+    left = [index for index, request in enumerate(requests) if not os.path.exists(request["result"])]
+    function = functools.partial(runners.do, module="compare_task")
+    job.run("comparing", function, [requests[index] for index in left], [sizes[index] for index in left], "pieces")
+    found = (places for request in requests for places in json.loads(Path(request["result"]).read_text()))
+    return settle.alike(copied, groups, found)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _say_use(use: Use, data: DataConfig) -> None:
+    """Says what is left out, and how the others are split."""
+    copies = {"drop": "left out", "together": "on one side of the split", "keep": "split as different pieces"}
+    if use.copies:
+        repeats = "piece that repeats another's notes is" if use.copies == 1 else "pieces that repeat others' notes are"
+        console.say(
+            "split",
+            f"{use.copies:,} {repeats} {copies[data.duplicates]}, as duplicates={data.duplicates} "
+            f"{'says' if data.duplicates == 'drop' else 'asks'}",
+        )
+    if use.tests:
+        console.say("split", f"leaves out test/, {console.counted(use.tests, 'piece')}")
+    trained, held_out = (int((use.of_piece == side).sum()) for side in (shards.TRAINING, shards.VALIDATION))
+    by = ", as their folders say" if use.by_folders else ""
+    console.say("split", f"{console.counted(trained, 'piece')} to train and {held_out:,} to validate{by}")
+
+
+def _learned(job: Job, read: Read, use: Use) -> Path:
+    """The file of what was learned from the pieces that train."""
+    chosen = settle.learned_from(read.pieces, use.of_piece, job.data.split_seed)
+    places = read.pieces.places(chosen)
+    keep = job.rows.keep_instruments
+    path = job.work / f"learned-{_digest([places, [task.digest for task in read.tasks], keep])}.json"
+    trained = int((use.of_piece == shards.TRAINING).sum())
+    if len(chosen) < trained:
+        console.say("bins", f"learned from {len(chosen):,} of {trained:,} pieces, chosen by a hash of their names")
+    notes = [read_task.notes_of(job.work, task) for task in read.tasks]
+    requests = [] if path.exists() else [learn_task.request(notes, places, keep, path)]
+    job.run("learning", functools.partial(runners.do, module="learn_task"), requests, [1] * len(requests), "sample")
+    return path
+
+
+def _encoded(job: Job, read: Read, use: Use, learned: Path) -> list[Shard]:
+    """Writes the shards, those that are not there yet."""
+    requests, sizes = [], []
+    constants = learned.read_text()
+    for number, (task, own) in enumerate(zip(read.tasks, read.pieces.by_task(len(read.tasks)), strict=True)):
+        uses = use.of_piece[own].tolist()
+        result = job.work / f"shard-{_digest([number, task.digest, uses, constants])}"
+        requests.append(encode_task.request(job.work, task, job.output, number, uses, learned, result))
+        sizes.append(len(uses))
+    left = [index for index, request in enumerate(requests) if not _is_written(job.output, request)]
+    function = functools.partial(runners.do, module="encode_task")
+    job.run("encoding", function, [requests[index] for index in left], [sizes[index] for index in left], "pieces")
+    return [encode_task.result(request["result"]) for request in requests]
+
+
+def _is_written(output: Path, request: Mapping[str, Any]) -> bool:
+    """Whether the files of a shard are there, with the lengths that they had when they were written."""
+    found = encode_task.result(request["result"])
+    with contextlib.suppress(OSError):
+        return found is not None and all((output / name).stat().st_size == size for name, size in found.sizes.items())
+    return False
+
+
+def _finish(job: Job, read: Read, alike: np.ndarray, use: Use, learned: Path, written: Sequence[Shard]) -> Manifest:
+    """Writes index, report and, last of all, the manifest; removes what is no longer needed."""
+    shards.save_index(job.output / shards.INDEX, shards.joined([shard.index for shard in written]))
+    tables = (read_task.rows(job.work, task) for task in read.tasks)
+    shard_report.write(job.output / shards.REPORT, tables, read.pieces, alike, use.of_piece)
+    digests = {name: digest for shard in written for name, digest in shard.digests.items()}
+    sizes = {name: size for shard in written for name, size in shard.sizes.items()}
+    for name in (shards.INDEX, shards.REPORT):
+        digests[name], sizes[name] = files.sha256(job.output / name), (job.output / name).stat().st_size
+    constants = json.loads(learned.read_text())
+    counts = {status: read.counts.of(status) for status in ("kept", "recovered", "skipped")}
+    counts |= {"notes": read.counts.notes, "duplicates": use.dropped, "tests": use.tests}
+    of_content = {name: digests[name] for shard in written for name in shard.digests}
+    identity = json.dumps([job.settings, constants, of_content], sort_keys=True)
+    manifest = Manifest(
+        settings=job.settings,
+        learned=constants,
+        counts=counts,
+        columns=len(note_bins.from_saved(constants["bins"]).sizes),
+        digests=digests,
+        sizes=sizes,
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        source=job.data.source,
+        listing=read.listing,
+        versions=versions(),
+    )
+    files.write(job.output / shards.MANIFEST, json.dumps(dataclasses.asdict(manifest), indent=1))
+    clean(job.output, sizes)
+    return manifest
+
+
+def clean(output: Path, names: Container[str]) -> None:
+    """Removes from a folder of shards what is not of it: what an earlier start left half written, and the work."""
+    for path in output.iterdir():
+        if files.PARTIAL_NAME.fullmatch(path.name) or (shards.is_record_file(path.name) and path.name not in names):
+            files.remove(path)
+    files.remove(output / WORK)
