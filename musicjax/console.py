@@ -190,9 +190,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def bar(
-    label: str, total: int | None = None, done: int = 0, unit: str = "", rate: bool = False
-) -> Iterator[Update]:
+def bar(label: str, total: int | None = None, done: int = 0, unit: str = "", rate: bool = False) -> Iterator[Update]:
     """A progress bar; yields update(done, text, total). Without a terminal, each update with a text prints a line.
 
     A bar within another one shows nothing.

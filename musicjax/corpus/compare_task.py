@@ -16,9 +16,9 @@ from musicjax.music.notes import Notes
 Place = tuple[int, int, int]
 
 
-def request(notes: Sequence[Path], groups: Path, result: Path) -> dict[str, Any]:
+def request(notes: Sequence[str], groups: Path, result: Path) -> dict[str, Any]:
     """The task of comparing the pieces of each group; groups: a file of lists of places in files of notes, as JSON."""
-    return {"notes": [str(path) for path in notes], "groups": str(groups), "result": str(result)}
+    return {"notes": notes, "groups": str(groups), "result": str(result)}
 
 
 def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:

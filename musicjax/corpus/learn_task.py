@@ -14,10 +14,10 @@ from musicjax.corpus.compare_task import Place
 from musicjax.music import learned_bins
 
 
-def request(notes: Sequence[Path], places: Sequence[Place], keep_instruments: bool, result: Path) -> dict[str, Any]:
+def request(notes: Sequence[str], places: Sequence[Place], keep_instruments: bool, result: Path) -> dict[str, Any]:
     """The task of learning from the pieces at these places in files of notes."""
     return {
-        "notes": [str(path) for path in notes],
+        "notes": notes,
         "places": [*places],
         "keep": keep_instruments,
         "result": str(result),

@@ -134,12 +134,14 @@ def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:
         return process.do(module, task)
     except Died as error:
         raise RunError(
-            f"a process of musicjax that did {module.replace('_', ' ')} was ended from outside; expected room for it in "
-            "memory; start again to go on, with fewer at once, --config.data.workers=1, if memory ran out"
+            f"a process ended in the middle of its {module.replace('_', ' ')}; expected room for it in memory; start "
+            "again to go on, with fewer at once, --config.data.workers=1, if memory ran out"
         ) from error
 
 
-def results(runner: str, function: Function, tasks: Sequence[dict[str, Any]], workers: int) -> Iterator[tuple[int, Any]]:
+def results(
+    runner: str, function: Function, tasks: Sequence[dict[str, Any]], workers: int
+) -> Iterator[tuple[int, Any]]:
     """Yields (index of a task, its result) as they are done, in no fixed order.
 
     Args:

@@ -116,9 +116,11 @@ def gather(tables: Iterable[Iterable[Row]]) -> tuple[Pieces, Counts]:
                 hashes += bytes.fromhex(row.sha256)
                 for column, value in zip(columns, (task, number, *piece), strict=True):
                     column.append(value)
-    kinds = ("i4", "i4", "i8", "i8", "i8", "u8")
-    arrays = [np.frombuffer(column, kind) if column else np.zeros(0, kind) for column, kind in zip(columns, kinds, strict=True)]
-    return Pieces(names, *arrays[:5], np.frombuffer(hashes, f"S{HASH_BYTES}"), arrays[5]), Counts(reasons, notes, seconds)
+    task, number, start, size, count, prints = (
+        np.frombuffer(column, column.typecode) if column else np.zeros(0, column.typecode) for column in columns
+    )
+    found = Pieces(names, task, number, start, size, count, np.frombuffer(hashes, f"S{HASH_BYTES}"), prints)
+    return found, Counts(reasons, notes, seconds)
 
 
 def candidates(pieces: Pieces) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -126,18 +128,22 @@ def candidates(pieces: Pieces) -> tuple[np.ndarray, list[np.ndarray]]:
 
     A group has two or more of those first ones, in their order: pieces with one fingerprint.
     """
-    _, same_file = np.unique(pieces.hashes, return_inverse=True)
-    _, first, of_piece = np.unique(
-        np.stack([same_file, pieces.number], axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    copied = first[of_piece.reshape(-1)]
+    _, file_of = np.unique(pieces.hashes, return_inverse=True)
+    order = np.lexsort((pieces.number, file_of))
+    begins = _begins(file_of[order], pieces.number[order])
+    copied = np.empty(len(order), np.int64)
+    copied[order] = order[begins][np.cumsum(begins) - 1]  # the sort is stable, so the first one comes first
     firsts = np.flatnonzero(copied == np.arange(len(copied)))
-    _, group = np.unique(np.stack([pieces.prints[firsts], pieces.notes[firsts].astype("u8")], axis=1), axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    order = np.argsort(group, kind="stable")
-    ends = np.flatnonzero(np.diff(group[order], append=-1)) + 1
-    groups = [firsts[order[begin:end]] for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True) if end - begin > 1]
-    return copied, sorted(groups, key=lambda group: int(group[0]))
+    order = firsts[np.lexsort((pieces.notes[firsts], pieces.prints[firsts]))]
+    groups = np.split(order, np.flatnonzero(_begins(pieces.prints[order], pieces.notes[order]))[1:])
+    return copied, sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
+
+
+def _begins(*columns: np.ndarray) -> np.ndarray:
+    """Which rows of sorted columns [N] differ from the one before, bool [N]; the first one does."""
+    differs = np.ones(len(columns[0]), bool)
+    differs[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return differs
 
 
 def alike(copied: np.ndarray, groups: Sequence[np.ndarray], found: Iterable[Sequence[int]]) -> np.ndarray:
@@ -210,7 +216,8 @@ def learned_from(pieces: Pieces, uses: np.ndarray, seed: int) -> np.ndarray:
     trains = np.flatnonzero((uses == TRAINING) & (pieces.notes > 0))
     if len(trains) <= MOST_LEARNED_PIECES and pieces.notes[trains].sum() <= MOST_LEARNED_NOTES:
         return trains
-    digests = (hashlib.sha256(f"bins:{seed}:{pieces.names[piece]}".encode("utf-8", "surrogateescape")).digest() for piece in trains.tolist())
-    order = trains[np.argsort(np.fromiter(digests, f"S{HASH_BYTES}", len(trains)), kind="stable")][:MOST_LEARNED_PIECES]
+    names = (f"bins:{seed}:{pieces.names[piece]}".encode("utf-8", "surrogateescape") for piece in trains.tolist())
+    digests = np.fromiter((hashlib.sha256(name).digest() for name in names), f"S{HASH_BYTES}", len(trains))
+    order = trains[np.argsort(digests, kind="stable")][:MOST_LEARNED_PIECES]
     count = int(np.searchsorted(np.cumsum(pieces.notes[order]), MOST_LEARNED_NOTES, side="right"))
     return np.sort(order[: max(count, 1)])

@@ -51,9 +51,7 @@ def _schema(pyarrow: Any) -> Any:
     )
 
 
-def write(
-    path: Path, tables: Iterable[Iterable[Row]], pieces: Pieces, alike: np.ndarray, uses: np.ndarray
-) -> None:
+def write(path: Path, tables: Iterable[Iterable[Row]], pieces: Pieces, alike: np.ndarray, uses: np.ndarray) -> None:
     """Writes the report: the fields of `Outcome`, and the uses of the pieces of each file, as in `split`.
 
     Args:
@@ -62,13 +60,17 @@ def write(
     """
     pyarrow, parquet = _libraries()
     schema, at = _schema(pyarrow), 0
-    with files.whole(path, durable=True) as partial, parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with (
+        files.whole(path, durable=True) as partial,
+        parquet.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
         for table in tables:
             found: list[dict[str, Any]] = []
             for row in table:
                 own = slice(at, at + len(row.pieces))
                 at = own.stop
-                first = dict.fromkeys(one for one, piece in zip(alike[own].tolist(), range(own.start, at), strict=True) if one != piece)
+                firsts = zip(alike[own].tolist(), range(own.start, at), strict=True)
+                same_as = dict.fromkeys(pieces.names[first] for first, piece in firsts if first != piece)
                 found.append(
                     {
                         "path": _text(row.path),
@@ -78,7 +80,7 @@ def write(
                         "notes": sum(piece.notes for piece in row.pieces),
                         "seconds": row.seconds,
                         "sha256": row.sha256,
-                        "same_as": _text(", ".join(pieces.names[one] for one in first)),
+                        "same_as": _text(", ".join(same_as)),
                         "uses": uses[own].tolist(),
                     }
                 )

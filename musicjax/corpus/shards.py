@@ -116,6 +116,11 @@ def is_record_file(name: str) -> bool:
     return re.fullmatch(r"(rows|notes)-\d{5,}\.array_record", name) is not None
 
 
+def number_of(name: str) -> int:
+    """The number of the shard that a file of records belongs to."""
+    return int(name.partition("-")[2].partition(".")[0])
+
+
 def is_folder(source: str | Path) -> bool:
     """Whether a source is a folder of shards, whole or not."""
     return Path(source, MANIFEST).is_file()
@@ -231,6 +236,32 @@ def load_index(path: Path) -> Index:
         return Index(**{name: found[name] for name in Index._fields})
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """What a folder of shards is; raises RunError if that cannot be read, or it is of another version."""
+    try:
+        saved = json.loads((folder / MANIFEST).read_text())
+        found = saved["versions"]["format"]
+        if found != FORMAT_VERSION:
+            raise RunError(
+                f"shards {folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew with "
+                f"musicjax data --output, or use the musicjax that wrote them, {saved['versions'].get('musicjax')}"
+            )
+        return Manifest(**saved)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"shards {folder}: {MANIFEST} cannot be read: {error}; expected what musicjax data --output wrote; write "
+            "them anew into another folder"
+        ) from error
+
+
+def damaged(folder: Path, what: str) -> RunError:
+    """The error of a folder of shards that is not whole."""
+    return RunError(
+        f"shards {folder}: {what}; run the same musicjax data --output={folder} again, which writes anew what is "
+        "missing or damaged"
+    )
+
+
 class Shards:
     """An open folder of shards.
 
@@ -242,34 +273,18 @@ class Shards:
     def __init__(self, folder: str | Path):
         """Raises RunError: it is of another version, or a file of it is missing or has another length."""
         self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
         try:
-            saved = json.loads((self.folder / MANIFEST).read_text())
-            self._require_version(saved)
-            self.manifest = Manifest(**saved)
             for name, size in self.manifest.sizes.items():
                 found = (self.folder / name).stat().st_size
                 if found != size:
-                    raise self._damaged(f"{name} has {found:,} bytes, expected {size:,}")
+                    raise damaged(self.folder, f"{name} has {found:,} bytes, expected {size:,}")
             self.index = load_index(self.folder / INDEX)
         except FileNotFoundError as error:
-            raise self._damaged(f"{Path(error.filename).name} is missing") from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._damaged(f"they cannot be read: {error}") from error
+            raise damaged(self.folder, f"{Path(error.filename).name} is missing") from error
+        except (OSError, ValueError, KeyError) as error:
+            raise damaged(self.folder, f"{INDEX} cannot be read: {error}") from error
         self._readers: dict[str, Any] = {}
-
-    def _require_version(self, saved: Any) -> None:
-        found = saved["versions"]["format"]
-        if found != FORMAT_VERSION:
-            raise RunError(
-                f"shards {self.folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew with "
-                f"musicjax data --output, or use the musicjax that wrote them, {saved['versions'].get('musicjax')}"
-            )
-
-    def _damaged(self, what: str) -> RunError:
-        return RunError(
-            f"shards {self.folder}: {what}; run the same musicjax data --output={self.folder} again, which writes anew "
-            "what is missing or damaged"
-        )
 
     def rows(self, record: int) -> np.ndarray:
         """The rows of a record, uint8 [N, C].
@@ -296,9 +311,11 @@ class Shards:
         try:
             (content,) = self._reader(name).read([place])
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            raise self._damaged(f"record {place} of {name} cannot be read: {str(error).splitlines()[0]}") from error
+            raise damaged(
+                self.folder, f"record {place} of {name} cannot be read: {str(error).splitlines()[0]}"
+            ) from error
         if zlib.crc32(content) != crc:
-            raise self._damaged(f"record {place} of {name} is not what was written")
+            raise damaged(self.folder, f"record {place} of {name} is not what was written")
         return content
 
     def _reader(self, name: str) -> Any:

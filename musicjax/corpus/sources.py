@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from musicjax import console
@@ -14,15 +14,16 @@ from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import load, tasks
 from musicjax.corpus.find import WORK
+from musicjax.corpus.tasks import Listing
 from musicjax.errors import RunError, UsageError
 from musicjax.music.file_kinds import SUFFIXES, suffix_of
 
-MOST_DOWNLOADED_BYTES = 2**38
+MOST_BYTES = 2**38  # of a download
 
 
 @contextlib.contextmanager
-def listing(data: DataConfig, output: Path) -> Iterator[tasks.Listing]:
-    """The files of a source, which stay there while the block lasts.
+def located(data: DataConfig, output: Path) -> Iterator[Callable[[], Listing]]:
+    """Yields what lists the files of a source, which stay there while the block lasts.
 
     Args:
         output: a folder that is left out; what is downloaded goes into it.
@@ -33,16 +34,12 @@ def listing(data: DataConfig, output: Path) -> Iterator[tasks.Listing]:
     name = data.source
     if name.startswith(("http://", "https://")):
         path = _downloaded(name, output / WORK / "downloaded")
-        found = tasks.listing(path, None, output)
+        yield lambda: tasks.listing(path, None, output)
     elif glob.has_magic(name) and not os.path.exists(name):
-        found = tasks.of_pattern(name, output)
+        yield lambda: tasks.of_pattern(name, output)
     else:
         with load.source(name, cache_lib.cache_folder(data)) as (folder, paths):
-            found = tasks.listing(folder, paths, output)
-            load.say_left_out([Path(run) for run in found.runs])
-            yield found
-        return
-    yield found
+            yield lambda: tasks.listing(folder, paths, output)
 
 
 def _downloaded(url: str, folder: Path) -> Path:
@@ -63,7 +60,7 @@ def _downloaded(url: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with console.bar("download", unit="MiB") as update:
         try:
-            download(url, part, MOST_DOWNLOADED_BYTES, lambda done, total: update(done >> 20, total=total >> 20 or None))
+            download(url, part, MOST_BYTES, lambda done, total: update(done >> 20, total=total >> 20 or None))
         except DownloadError as error:
             raise RunError(f"{url} {error}; start again to go on, or download it in another way and name it") from error
     part.replace(path)

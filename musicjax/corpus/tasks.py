@@ -1,7 +1,7 @@
 """A source -> lists of its files in order, some hundred each: the tasks of writing shards.
 
-What was done for a list stays good as long as its files are the same; a file that comes or goes changes the list that it
-is in, and no other. The lists are files, so that nobody holds the names of a million files for long.
+What was done for a list stays good as long as its files are the same; a file that comes or goes changes the list that
+it is in, and no other. The lists are files, so that nobody holds the names of a million files for long.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def limit_memory(most: int = MEMORY_BYTES) -> None:
     if resource is None:
         return
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1] if most < 0 else most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard if most < 0 else most, hard))
 
 
 def set_alarm(seconds: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import json
@@ -25,6 +24,7 @@ from musicjax.corpus import (
     compare_task,
     encode_task,
     learn_task,
+    load,
     read_task,
     runners,
     settle,
@@ -35,76 +35,23 @@ from musicjax.corpus import (
     unpack_task,
 )
 from musicjax.corpus.encode_task import Shard
-from musicjax.corpus.find import BEGAN, WORK
+from musicjax.corpus.find import WORK
 from musicjax.corpus.read import options_of
 from musicjax.corpus.settle import Counts, Pieces, Use
+from musicjax.corpus.shard_job import Job, versions
 from musicjax.corpus.shards import Manifest
 from musicjax.corpus.tasks import Entry, Task
 from musicjax.errors import RunError
-from musicjax.music import READER_VERSION, note_bins
-from musicjax.version import __version__
+from musicjax.music import note_bins
 
-# Fields of the config that shape shards, whatever the encoding.
-FIELDS = ("percussion", "sustain", "tracks", "validation_fraction", "split_seed", "duplicates")
 # About how many pieces are compared by one task.
 COMPARED_PIECES = 4_096
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-class RowSettings(NamedTuple):
-    """What an encoding says of its rows: fields of the config that shape them, by path, as JSON values; whether
-    instruments are told apart."""
-
-    fields: Mapping[str, Any]
-    keep_instruments: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is to be written.
-
-    Attributes:
-        data: the source and how it is read and split.
-        rows: how its pieces become rows.
-        output: the folder of shards.
-        runner: one of `runners.RUNNERS`.
-    """
-
-    data: DataConfig
-    rows: RowSettings
-    output: Path
-    runner: str
-
-    @property
-    def work(self) -> Path:
-        """Where what is not finished lies."""
-        return self.output / WORK
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The fields of the config that shape the shards, by path."""
-        return {f"data.{name}": getattr(self.data, name) for name in FIELDS} | dict(self.rows.fields)
-
-    def run(
-        self,
-        label: str,
-        function: runners.Function,
-        requests: Sequence[dict[str, Any]],
-        sizes: Sequence[int],
-        unit: str,
-    ) -> None:
-        """Does tasks, with a progress bar; sizes: how many units each task is."""
-        with console.bar(label, sum(sizes), unit=unit, rate=True) as update:
-            done = 0
-            for index, _ in runners.results(self.runner, function, requests, self.data.workers):
-                done += sizes[index]
-                update(done)
 
 
 class Read(NamedTuple):
     """All files, read: their lists; the sha256 of their names and sizes; the pieces; what became of the files."""
 
-    tasks: list[Task]
+    lists: list[Task]
     listing: str
     pieces: Pieces
     counts: Counts
@@ -117,76 +64,46 @@ def write(job: Job) -> Manifest:
         UsageError: array_record or pyarrow is not installed, here or where a task is done.
         RunError: there is nothing to read; or no room; or what was begun there is another job; or pieces are too few.
     """
-    with _goes_on(job):
-        read = _read(job)
-        alike = _compared(job, read)
-        use = settle.use(read.pieces, alike, job.data)
+    with job.begun():
+        found = _read(job)
+        alike = _compared(job, found)
+        use = settle.use(found.pieces, alike, job.data)
         if use is None:
             raise RunError(
                 f"data source {job.data.source}: fewer than two different pieces have more than 1 note; expected at "
                 "least two, so that one can be held out; add files"
             )
         _say_use(use, job.data)
-        learned = _learned(job, read, use)
-        return _finish(job, read, alike, use, learned, _encoded(job, read, use, learned))
+        learned = _learned(job, found, use)
+        return _finish(job, found, alike, use, learned, _encoded(job, found, use, learned))
 
 
 @contextlib.contextmanager
-def _goes_on(job: Job) -> Iterator[None]:
-    """Notes how a job begins, or requires that what is there began so; says how far it is if there is no room."""
-    began = {"settings": job.settings, "source": job.data.source, "versions": versions()}
-    path = job.work / BEGAN
-    try:
-        if path.is_file():
-            require_same(job.output, json.loads(path.read_text()), began)
-            console.say("shards", f"{job.output}: goes on with what is there")
-        else:
-            job.work.mkdir(parents=True, exist_ok=True)
-            files.write(path, json.dumps(began))
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise RunError(
-            f"shards {job.output}: {error.strerror}: {_how_far(job)}; make room there, and the same command goes on"
-        ) from error
+def listed(job: Job) -> Iterator[tuple[list[Task], str]]:
+    """Lists the source and unpacks its archives; yields the lists, and the sha256 of all names and sizes.
+
+    What the source names stays where it is as long as the block lasts.
+    """
+    with sources.located(job.data, job.output) as find:
+        listing = find()
+        load.say_left_out([Path(run) for run in listing.runs])
+        found = tasks.write_lists(tasks.entries(listing, _unpacked(job, listing)), job.work)
+        del listing  # all names, which nobody needs any more
+        yield found
 
 
-def versions() -> dict[str, Any]:
-    """Of what writes shards."""
-    return {"format": shards.FORMAT_VERSION, "reader": READER_VERSION, "musicjax": __version__}
-
-
-def require_same(output: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises RunError if what is in a folder of shards is another job than what is asked for."""
-    fields = {"source": (there["source"], asked["source"])}
-    fields |= {name: (there["settings"].get(name), value) for name, value in asked["settings"].items()}
-    fields |= {f"version of {name}": (there["versions"].get(name), value) for name, value in asked["versions"].items()}
-    for name, (old, new) in fields.items():
-        if old != new:
-            flag = "--data" if name == "source" else name if name.startswith("version") else f"--config.{name}"
-            raise RunError(
-                f"shards {output}: they were begun with {flag}={old}, not {new}; expected the same; name another "
-                "--output, or remove that folder"
-            )
-
-
-def _how_far(job: Job) -> str:
-    """How many files were read, and how many shards are written."""
-    read = len([*job.work.glob("read-*.jsonl")])
-    lists, written = len([*job.work.glob("list-*.json")]), len([*job.work.glob("shard-*.json")])
-    return f"{read} of {lists} lists of files are read, {written} shards written"
+def read(job: Job, lists: Sequence[Task]) -> None:
+    """Reads the files of the lists, but for those that are read already."""
+    left = [task for task in lists if not read_task.is_done(job.work, task)]
+    options, seconds = options_of(job.data), job.data.seconds_per_file
+    requests = [read_task.request(job.work, task, options, seconds) for task in left]
+    job.run("reading", read_task.run, requests, [task.files for task in left], "files")
 
 
 def _read(job: Job) -> Read:
-    """Lists the source, unpacks its archives and reads all files."""
-    with sources.listing(job.data, job.output) as listing:
-        found, everything = tasks.write_lists(tasks.entries(listing, _unpacked(job, listing)), job.work)
-        options = options_of(job.data)
-        left = [task for task in found if not read_task.is_done(job.work, task)]
-        seconds = job.data.seconds_per_file
-        requests = [read_task.request(job.work, task, options, seconds) for task in left]
-        job.run("reading", read_task.run, requests, [task.files for task in left], "files")
+    """Reads all files; says what became of them, and requires that some gave notes."""
+    with listed(job) as (found, everything):
+        read(job, found)
     pieces, counts = settle.gather(read_task.rows(job.work, task) for task in found)
     _say_counts(job.data.source, counts)
     if not len(pieces.names):
@@ -216,11 +133,11 @@ def _say_counts(source: str, counts: Counts) -> None:
     )
 
 
-def _compared(job: Job, read: Read) -> np.ndarray:
+def _compared(job: Job, found: Read) -> np.ndarray:
     """Of each piece the first one that is the same, or its own, int64 [P]."""
-    pieces = read.pieces
+    pieces = found.pieces
     copied, groups = settle.candidates(pieces)
-    notes = [read_task.notes_of(job.work, task) for task in read.tasks]
+    notes = [str(read_task.notes_of(job.work, task)) for task in found.lists]
     batches: list[list[np.ndarray]] = [[]]
     for group in groups:
         if sum(map(len, batches[-1])) > COMPARED_PIECES:
@@ -229,7 +146,7 @@ def _compared(job: Job, read: Read) -> np.ndarray:
     requests, sizes = [], []
     for batch in batches if groups else []:
         places = [pieces.places(group) for group in batch]
-        digest = _digest([places, [task.digest for task in read.tasks]])
+        digest = _digest([places, [task.digest for task in found.lists]])
         path = job.work / f"groups-{digest}.json"
         if not path.exists():
             with files.whole(path) as partial:
@@ -239,8 +156,8 @@ def _compared(job: Job, read: Read) -> np.ndarray:
     left = [index for index, request in enumerate(requests) if not os.path.exists(request["result"])]
     function = functools.partial(runners.do, module="compare_task")
     job.run("comparing", function, [requests[index] for index in left], [sizes[index] for index in left], "pieces")
-    found = (places for request in requests for places in json.loads(Path(request["result"]).read_text()))
-    return settle.alike(copied, groups, found)
+    same = (places for request in requests for places in json.loads(Path(request["result"]).read_text()))
+    return settle.alike(copied, groups, same)
 
 
 def _digest(value: Any) -> str:
@@ -264,34 +181,40 @@ def _say_use(use: Use, data: DataConfig) -> None:
     console.say("split", f"{console.counted(trained, 'piece')} to train and {held_out:,} to validate{by}")
 
 
-def _learned(job: Job, read: Read, use: Use) -> Path:
+def _learned(job: Job, found: Read, use: Use) -> Path:
     """The file of what was learned from the pieces that train."""
-    chosen = settle.learned_from(read.pieces, use.of_piece, job.data.split_seed)
-    places = read.pieces.places(chosen)
+    chosen = settle.learned_from(found.pieces, use.of_piece, job.data.split_seed)
+    places = found.pieces.places(chosen)
     keep = job.rows.keep_instruments
-    path = job.work / f"learned-{_digest([places, [task.digest for task in read.tasks], keep])}.json"
+    path = job.work / f"learned-{_digest([places, [task.digest for task in found.lists], keep])}.json"
     trained = int((use.of_piece == shards.TRAINING).sum())
     if len(chosen) < trained:
         console.say("bins", f"learned from {len(chosen):,} of {trained:,} pieces, chosen by a hash of their names")
-    notes = [read_task.notes_of(job.work, task) for task in read.tasks]
+    notes = [str(read_task.notes_of(job.work, task)) for task in found.lists]
     requests = [] if path.exists() else [learn_task.request(notes, places, keep, path)]
     job.run("learning", functools.partial(runners.do, module="learn_task"), requests, [1] * len(requests), "sample")
     return path
 
 
-def _encoded(job: Job, read: Read, use: Use, learned: Path) -> list[Shard]:
+def _encoded(job: Job, found: Read, use: Use, learned: Path) -> list[Shard]:
     """Writes the shards, those that are not there yet."""
     requests, sizes = [], []
     constants = learned.read_text()
-    for number, (task, own) in enumerate(zip(read.tasks, read.pieces.by_task(len(read.tasks)), strict=True)):
+    for number, (task, own) in enumerate(zip(found.lists, found.pieces.by_task(len(found.lists)), strict=True)):
         uses = use.of_piece[own].tolist()
         result = job.work / f"shard-{_digest([number, task.digest, uses, constants])}"
         requests.append(encode_task.request(job.work, task, job.output, number, uses, learned, result))
         sizes.append(len(uses))
+    return encode(job, requests, sizes)
+
+
+def encode(job: Job, requests: Sequence[dict[str, Any]], sizes: Sequence[int]) -> list[Shard]:
+    """Writes the shards of some requests, but for those that are there; sizes: how many pieces each has."""
     left = [index for index, request in enumerate(requests) if not _is_written(job.output, request)]
     function = functools.partial(runners.do, module="encode_task")
     job.run("encoding", function, [requests[index] for index in left], [sizes[index] for index in left], "pieces")
-    return [encode_task.result(request["result"]) for request in requests]
+    found = [encode_task.result(request["result"]) for request in requests]
+    return [shard for shard in found if shard is not None]
 
 
 def _is_written(output: Path, request: Mapping[str, Any]) -> bool:
@@ -302,20 +225,20 @@ def _is_written(output: Path, request: Mapping[str, Any]) -> bool:
     return False
 
 
-def _finish(job: Job, read: Read, alike: np.ndarray, use: Use, learned: Path, written: Sequence[Shard]) -> Manifest:
+def _finish(job: Job, found: Read, alike: np.ndarray, use: Use, learned: Path, written: Sequence[Shard]) -> Manifest:
     """Writes index, report and, last of all, the manifest; removes what is no longer needed."""
     shards.save_index(job.output / shards.INDEX, shards.joined([shard.index for shard in written]))
-    tables = (read_task.rows(job.work, task) for task in read.tasks)
-    shard_report.write(job.output / shards.REPORT, tables, read.pieces, alike, use.of_piece)
+    tables = (read_task.rows(job.work, task) for task in found.lists)
+    shard_report.write(job.output / shards.REPORT, tables, found.pieces, alike, use.of_piece)
     digests = {name: digest for shard in written for name, digest in shard.digests.items()}
     sizes = {name: size for shard in written for name, size in shard.sizes.items()}
     for name in (shards.INDEX, shards.REPORT):
         digests[name], sizes[name] = files.sha256(job.output / name), (job.output / name).stat().st_size
     constants = json.loads(learned.read_text())
-    counts = {status: read.counts.of(status) for status in ("kept", "recovered", "skipped")}
-    counts |= {"notes": read.counts.notes, "duplicates": use.dropped, "tests": use.tests}
-    of_content = {name: digests[name] for shard in written for name in shard.digests}
-    identity = json.dumps([job.settings, constants, of_content], sort_keys=True)
+    counts = {status: found.counts.of(status) for status in ("kept", "recovered", "skipped")}
+    counts |= {"notes": found.counts.notes, "duplicates": use.dropped, "tests": use.tests}
+    content = {name: digest for name, digest in digests.items() if shards.is_record_file(name)}
+    identity = json.dumps([job.settings, constants, content], sort_keys=True)
     manifest = Manifest(
         settings=job.settings,
         learned=constants,
@@ -325,7 +248,7 @@ def _finish(job: Job, read: Read, alike: np.ndarray, use: Use, learned: Path, wr
         sizes=sizes,
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         source=job.data.source,
-        listing=read.listing,
+        listing=found.listing,
         versions=versions(),
     )
     files.write(job.output / shards.MANIFEST, json.dumps(dataclasses.asdict(manifest), indent=1))

@@ -36,12 +36,10 @@ from musicjax.music.note_bins import (
     BARS_LEFT,
     COLUMNS,
     EDGE,
-    INSTRUMENT,
     INTERVAL,
     METER,
     MODE,
     PHRASE,
-    PITCH,
     SIZES,
     Bins,
 )

@@ -44,7 +44,7 @@ def fingerprint(pitch: np.ndarray) -> bytes:
 
 
 def first_of(pieces: Iterable[Notes]) -> np.ndarray:
-    """`first_alike` of M pieces with one fingerprint, int64 [M]. Takes them in turn, and keeps only those that differ."""
+    """`first_alike` of M pieces with one fingerprint, int64 [M]; takes them in turn, and keeps those that differ."""
     in_beats, in_seconds, kept, first = _Times(TOLERANCE_BEATS), _Times(TOLERANCE_SECONDS), [], []
     for index, piece in enumerate(pieces):
         beats = _times(piece.pitch, piece.onset_beats, piece.duration_beats)

@@ -1,0 +1,112 @@
+"""A folder of shards that is finished: whether it is whole, and what is damaged written anew."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from concurrent import futures
+from pathlib import Path
+
+from musicjax import console, files
+from musicjax.corpus import encode_task, pool, shard_report, shards, write_shards
+from musicjax.corpus.shard_job import Job, require_same, versions
+from musicjax.corpus.shards import Manifest
+from musicjax.errors import RunError
+
+
+def damaged(folder: Path, manifest: Manifest) -> list[str]:
+    """The names of the files of a folder that are missing, or are not what was written."""
+    names = [*manifest.digests]
+    total = sum(manifest.sizes.values()) >> 20
+
+    def is_whole(name: str) -> bool:
+        with contextlib.suppress(OSError):
+            path = folder / name
+            return path.stat().st_size == manifest.sizes[name] and files.sha256(path) == manifest.digests[name]
+        return False
+
+    found, done = [], 0
+    with (
+        console.bar("checking", total, unit="MiB", rate=True) as update,
+        futures.ThreadPoolExecutor(pool.cores()) as threads,
+    ):
+        for name, whole in zip(names, threads.map(is_whole, names), strict=True):
+            found += [] if whole else [name]
+            done += manifest.sizes[name]
+            update(done >> 20)
+    return found
+
+
+def require_whole(folder: Path) -> Manifest:
+    """What a folder of shards is; raises RunError if a file of it is missing or damaged."""
+    manifest = shards.read_manifest(folder)
+    found = damaged(folder, manifest)
+    if found:
+        raise shards.damaged(folder, _told(found))
+    return manifest
+
+
+def _told(found: Sequence[str]) -> str:
+    others = f" and {len(found) - 1} more files are" if len(found) > 1 else " is"
+    return f"{found[0]}{others} missing or damaged"
+
+
+def mend(job: Job) -> Manifest:
+    """Checks a folder of shards and writes anew what is missing or damaged; says what it does.
+
+    Raises:
+        RunError: the folder holds another job's shards, or the source has other files by now.
+    """
+    there = shards.read_manifest(job.output)
+    asked = {name: value for name, value in versions().items() if name != "musicjax"}
+    require_same(
+        job.output,
+        {"settings": there.settings, "source": there.source, "versions": there.versions},
+        {"settings": job.settings, "source": job.data.source, "versions": asked},
+    )
+    found = damaged(job.output, there)
+    if not found:
+        console.say("shards", f"{job.output}: all of its {console.counted(len(there.digests), 'file')} are whole")
+        write_shards.clean(job.output, there.sizes)
+        return there
+    console.say("shards", f"{job.output}: {_told(found)}; writes anew what is")
+    if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
+        made = write_shards.write(job)
+    else:
+        with job.begun():
+            made = _rewritten(job, there, found)
+    if made.fingerprint != there.fingerprint:
+        raise _changed(job)
+    return made
+
+
+def _changed(job: Job) -> RunError:
+    return RunError(
+        f"shards {job.output}: a file is missing or damaged, and {job.data.source} no longer holds what they were "
+        "written from; expected the same files; put them back, or write new shards into another --output"
+    )
+
+
+def _rewritten(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
+    """Reads again the lists whose shards are damaged, and writes these shards."""
+    numbers = sorted({shards.number_of(name) for name in found})
+    with write_shards.listed(job) as (lists, listing):
+        if listing != there.listing:
+            raise _changed(job)
+        write_shards.read(job, [lists[number] for number in numbers])
+    learned = job.work / "learned.json"
+    files.write(learned, json.dumps(there.learned))
+    requests, sizes = [], []
+    for number in numbers:
+        uses = shard_report.uses(job.output / shards.REPORT, number)
+        result = job.work / f"shard-{number}"
+        requests.append(encode_task.request(job.work, lists[number], job.output, number, uses, learned, result))
+        sizes.append(len(uses))
+        for name in (shards.ROWS, shards.NOTES):
+            (job.output / name.format(number)).unlink(missing_ok=True)
+    for shard in write_shards.encode(job, requests, sizes):
+        if any(there.digests[name] != digest for name, digest in shard.digests.items()):
+            raise _changed(job)
+    write_shards.clean(job.output, there.sizes)
+    return there
