@@ -131,7 +131,7 @@ def _export(call: Call) -> None:
     jax_environment.require()
     from musicjax.export import export
 
-    output = Path(call.options["output"])
+    output = Path(call.options["output"] or "model.safetensors")
     export.require_suffix(output)
     model, _, _ = trained_model.opened(call)
     for path in export.write(model, output):
@@ -140,6 +140,7 @@ def _export(call: Call) -> None:
 
 def _data(call: Call) -> None:
     from musicjax.cli import data
+    from musicjax.corpus import shards
 
     options = call.options
     config = copy.deepcopy(call.config)
@@ -149,7 +150,26 @@ def _data(call: Call) -> None:
     if source.startswith("polyphonic:"):  # it holds frames, whatever the config says
         config = Config(data=DataConfig(cache=config.data.cache, encoding="frames"))
     config_lib.set_field(config, "data.source", source)
-    data.show(config_lib.validate(config).data, report, options["json"])
+    config_lib.validate(config)
+    if options["output"]:
+        _write_shards(call, config)
+    elif options["runner"] is not None:
+        raise UsageError("--runner is for writing shards: expected --output=DIR beside it, or leave it out")
+    elif shards.is_folder(source):
+        from musicjax.cli import shards as shards_command
+
+        shards_command.check(Path(source), options["json"])
+    else:
+        data.show(config.data, report, options["json"])
+
+
+def _write_shards(call: Call, config: Config) -> None:
+    from musicjax.cli import shards
+
+    options = call.options
+    if options["workdir"]:
+        raise UsageError("--workdir beside --output: expected one of them; a folder of shards has its own report")
+    shards.write(config, call.given, Path(options["output"]), options["runner"] or "local", options["json"])
 
 
 def _report(call: Call) -> None:

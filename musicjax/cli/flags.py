@@ -57,8 +57,13 @@ FLAGS = {
     "program": Flag("string", None, "piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "wav, flac, ogg, none; auto: wav for up to 16 files", ("generate",)),
     "output": Flag(
-        "path", "model.safetensors", "model.safetensors, model.onnx, or player.html: a page that composes", ("export",)
+        "path",
+        None,
+        "export: model.safetensors, model.onnx, or player.html, a page that composes; data: a folder of shards, for "
+        "music of any size",
+        ("data", "export"),
     ),
+    "runner": Flag("string", None, "who writes the shards: local, this machine, or ray, a Ray cluster", ("data",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "num_notes": Flag("integer", None, "about how many notes (or frames); 300, or as the data", ("generate",)),
     "keep": Flag("bool", False, "write the primer too, before what continues it *", ("generate",)),
@@ -98,7 +103,7 @@ FLAGS = {
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
 NEAR = 0.7
 # The words that a flag may be.
-CHOICES = {"checkpoint": ("best", "latest"), "distributed": ("off", "auto")}
+CHOICES = {"checkpoint": ("best", "latest"), "distributed": ("off", "auto"), "runner": ("local", "ray")}
 # Names that Magenta's generators have for flags of generate: (type, ours, how many of theirs are one of ours).
 ALIASES = {
     "run_dir": ("string", "workdir", 1),
@@ -163,7 +168,7 @@ def parse(argv: list[str]) -> Call:
             raise UsageError(f"--{name}= is empty: expected a path; or leave it out")
     options |= {name: _expanded(name, options[name]) for name in paths}
     for name, allowed in CHOICES.items():
-        if name in options and options[name] not in allowed:
+        if options.get(name) is not None and options[name] not in allowed:
             raise UsageError(f"{name}={options[name]!r}: expected {' or '.join(allowed)}")
     overrides = {
         name.removeprefix("config."): _typed(name.removeprefix("config."), values[name].value)

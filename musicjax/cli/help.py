@@ -35,7 +35,7 @@ EXAMPLES = {
     "data": {
         "musicjax data --data=my_midi": "what is skipped, and why",
         "musicjax data --data=my_midi --json": "the counts as JSON too",
-        "musicjax data --data=my_midi --workdir=checked": "a line for each file too",
+        "musicjax data --data=my_midi --output=shards": "any number of files",
     },
     "report": {
         "musicjax report --workdir=runs/mine": "in the run's folder",

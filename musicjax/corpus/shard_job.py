@@ -136,7 +136,7 @@ def require_same(output: Path, there: Mapping[str, Any], asked: Mapping[str, Any
 
 
 def require_place(output: Path) -> None:
-    """Raises UsageError if a folder cannot be, or become, a folder of shards: it holds something else."""
+    """Raises UsageError if a folder can be no folder of shards, because it holds something else."""
     if not output.exists():
         return
     if not output.is_dir():
@@ -149,3 +149,9 @@ def require_place(output: Path) -> None:
             f"--output={output} holds {others[0]}, which is none of shards: expected a new folder, an empty one, or "
             "one of shards; name another"
         )
+
+
+def remove_if_empty(output: Path) -> None:
+    """Removes a folder in which nothing was written, or tells nobody that it could not."""
+    with contextlib.suppress(OSError):
+        output.rmdir()

@@ -213,6 +213,11 @@ def _module() -> Any:
     return array_record_module
 
 
+def require_library() -> None:
+    """Raises UsageError if array_record is not installed."""
+    _module()
+
+
 def joined(indices: Sequence[Index]) -> Index:
     """The index of all shards together, from that of each, in their order."""
     before = np.cumsum([0, *(len(index.record_shard) for index in indices)])[:-1]

@@ -111,12 +111,16 @@ def removing(folder: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def kept(path: Path, said: str, taken: str) -> Iterator[None]:
+def kept(
+    path: Path, said: str, taken: str, advice: str = "use that one, or another --workdir", flag: str = "workdir"
+) -> Iterator[None]:
     """Keeps a lock file of another kind for this process alone.
 
     Args:
-        said: who keeps it, which the file says.
+        said: who keeps it, which the file says; empty: this process.
         taken: what is wrong if another process has it.
+        advice: what to do then.
+        flag: what names the folder of the file.
 
     Raises:
         Taken: another process has it.
@@ -125,9 +129,9 @@ def kept(path: Path, said: str, taken: str) -> Iterator[None]:
     try:
         handle = _taken(path, said)
     except BlockingIOError as error:
-        raise Taken(f"{taken}: {_holder(path)}; use that one, or another --workdir") from error
+        raise Taken(f"{taken}: {_holder(path)}; {advice}") from error
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}; name another --workdir=DIR") from error
+        raise RunError(f"{path} cannot be written: {error.strerror}; name another --{flag}=DIR") from error
     try:
         yield
     finally:

@@ -1,0 +1,81 @@
+"""The `data` command with --output: writes a folder of shards; or counts what is in one."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicjax import config as config_lib
+from musicjax import console
+from musicjax.config import Config
+from musicjax.corpus import shard_check, shard_job, shard_report, shards, write_shards
+from musicjax.corpus.shards import Manifest
+from musicjax.encodings import shard_rows
+from musicjax.store import lock
+
+
+def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, as_json: bool) -> None:
+    """Writes shards, goes on where an earlier start was ended, or checks and mends those that are there.
+
+    Args:
+        given: the fields that the command line gives. Copies are dropped unless the config says otherwise.
+        output: the folder of shards.
+        runner: one of `runners.RUNNERS`.
+
+    Raises:
+        UsageError: the folder holds something else; or a library is missing; or the encoding has no shards.
+        RunError: as `write_shards.write` and `shard_check.mend`; or another process writes there.
+    """
+    rows = shard_rows.of(config)
+    shards.require_library()
+    shard_report.require_library()
+    shard_job.require_place(output)
+    if config.data.duplicates == "together" and "data.duplicates" not in given:
+        config_lib.set_field(config, "data.duplicates", "drop")
+    job = shard_job.Job(config.data, rows, output.absolute(), runner)
+    output.mkdir(parents=True, exist_ok=True)
+    taken = f"shards {output} are being written"
+    try:
+        with lock.kept(output / shard_job.LOCK, "", taken, "wait until that ends, or name another --output", "output"):
+            manifest = shard_check.mend(job) if shards.is_folder(output) else write_shards.write(job)
+    finally:
+        shard_job.remove_if_empty(output)
+    _show(output, manifest, as_json)
+
+
+def check(folder: Path, as_json: bool) -> None:
+    """Checks every file of a folder of shards and shows its counts; raises RunError if it is not whole."""
+    _show(folder, shard_check.require_whole(folder), as_json)
+
+
+def _show(folder: Path, manifest: Manifest, as_json: bool) -> None:
+    """Prints the table of reasons, and one line on standard output, or JSON."""
+    report = folder / shards.REPORT
+    reasons = shard_report.reasons(report)
+    console.table([(*reason, count) for reason, count in sorted(reasons.items())], ("status", "reason", "files"))
+    console.say("report", f"{report}: what became of each file, and why")
+    index = shards.load_index(folder / shards.INDEX)
+    uses = collections.Counter(np.asarray(index.piece_use).tolist())
+    summary = dict(manifest.counts) | {
+        "files": reasons.total(),
+        "source": manifest.source,
+        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
+        "report": str(report),
+        "shards": len([name for name in manifest.sizes if name.startswith("rows-")]),
+        "training": uses[shards.TRAINING],
+        "validation": uses[shards.VALIDATION],
+        "rows": int(index.part_rows.sum()),
+        "bytes": sum(manifest.sizes.values()),
+        "fingerprint": manifest.fingerprint,
+    }
+    text = (
+        f"{console.counted(summary['training'], 'piece')} to train and {summary['validation']:,} to validate, "
+        f"{console.counted(summary['rows'], 'row')} in {console.counted(summary['shards'], 'shard')}, "
+        f"{summary['bytes'] / 1e6:,.1f} MB"
+    )
+    console.result(json.dumps(summary) if as_json else text)

@@ -1,0 +1,19 @@
+"""What shards need of the encoding that a config names. Whoever writes them does without JAX, and so does this file."""
+
+from __future__ import annotations
+
+from musicjax.config import Config
+from musicjax.corpus.shard_job import RowSettings
+from musicjax.errors import UsageError
+
+
+def of(config: Config) -> RowSettings:
+    """How pieces become the rows of shards; raises UsageError if the encoding has none."""
+    data = config.data
+    if data.encoding != "events":
+        raise UsageError(
+            f"shards hold note events: expected --config.data.encoding=events, not {data.encoding}; or train on the "
+            "folder itself"
+        )
+    fields = {"data.encoding": data.encoding, "data.instruments": data.own.instruments}
+    return RowSettings(fields, data.own.instruments == "keep")
