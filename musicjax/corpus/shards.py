@@ -63,7 +63,7 @@ class Index(NamedTuple):
     piece_crc: np.ndarray
 
 
-KINDS = Index(*map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i1", "u4")))
+KINDS = tuple(map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i1", "u4")))
 
 
 class Piece(NamedTuple):
@@ -180,7 +180,7 @@ def _module() -> Any:
     try:
         from array_record.python import array_record_module
     except ImportError as error:
-        raise UsageError(f"shards need the package array_record: expected it to be installed; {EXTRA}") from error
+        raise UsageError(f"shards need the package array_record: expected it installed; {EXTRA}") from error
     return array_record_module
 
 
