@@ -203,7 +203,7 @@ def save_index(path: Path, index: Index) -> None:
 
 def load_index(path: Path) -> Index:
     """The index that a file holds; raises OSError or ValueError if it holds none."""
-    with np.load(path) as found:
+    with np.load(path, allow_pickle=False) as found:
         return Index(**{name: found[name] for name in Index._fields})
 
 
