@@ -1,6 +1,9 @@
 """Training from shards: the numbers of the folder that they come from, and blocks that follow from the seed alone."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -15,6 +18,7 @@ from musicjax.corpus.shards import Shards
 from musicjax.errors import UsageError
 from musicjax.store import checkpoint
 from tests import tiny_runs, tiny_shards
+from tests.test_resume import CUT_OFF
 
 pytest.importorskip("array_record")
 pytest.importorskip("grain")
@@ -111,6 +115,25 @@ def test_a_run_from_shards_goes_on_as_if_it_had_never_stopped(of_clips, tmp_path
     whole, parts = (checkpoint.restore(tmp_path / name)[0].state for name in ("whole", "parts"))
     jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "parts")
+
+
+@pytest.mark.long
+def test_a_run_from_shards_that_is_killed_goes_on_to_the_same_bytes(of_clips, tmp_path):
+    fields = {**STREAMED, "train.epochs": 5}
+    argv = tiny_runs.flags(tmp_path / "killed", of_clips, "events", **fields)
+    killed = subprocess.run([sys.executable, "-c", CUT_OFF, "killed_in_save", "3", *argv], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    for name in ("killed", "whole"):
+        command = [
+            sys.executable,
+            "-m",
+            "musicjax.main",
+            *tiny_runs.flags(tmp_path / name, of_clips, "events", **fields),
+        ]
+        subprocess.run(command, check=True)
+    killed, whole = (checkpoint.restore(tmp_path / name)[0] for name in ("killed", "whole"))
+    jax.tree.map(np.testing.assert_array_equal, killed, whole)
+    assert metrics_of(tmp_path / "killed") == metrics_of(tmp_path / "whole")
 
 
 def test_a_model_without_matches_sees_none_in_shards(clips, of_clips, tmp_path):
