@@ -87,6 +87,13 @@ class EventsData(Fields):
         "keep: up to 16 instruments of the data, drums among them; merge: all that are no drums are one",
         choices=("keep", "merge"),
     )
+    resident_mib: int = knob(
+        256,
+        "most MiB of rows from shards that stay in memory; of more, an epoch is a block, not a pass over all of them",
+        low=0,
+        high=2**20,
+    )
+    block_rows: int = knob(2**20, "about how many rows, or notes, such a block has", low=1, high=2**31 - 1)
 
 
 @dataclasses.dataclass

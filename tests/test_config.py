@@ -215,6 +215,8 @@ SHARED = [
         "data.tempo_stretch_percent": 3,
         "data.velocity_shift_bins": 2,
         "data.instruments": "merge",
+        "data.resident_mib": 7,
+        "data.block_rows": 7,
         "model.head": "nade",
         "model.head_units": 7,
         "model.embedding": 7,
@@ -298,7 +300,7 @@ WRONG_CODE = [
     ("c.train.epoch = 5", "unknown field config.train.epoch: did you mean config.train.epochs?"),
     ("c.data.windwo = 5", "unknown field config.data.windwo: did you mean config.data.window?"),
     ("DataConfig(ecko=1)", "unknown field config.data.ecko: did you mean config.data.match_share?"),
-    ("c.data.own.foo = 3", "unknown field config.data.foo: the fields are data.transpose"),
+    ("c.data.own.zzz = 3", "unknown field config.data.zzz: the fields are data.transpose"),
     ("DataConfig(echo=0.1, match_share=0.7)", "config.data.echo and config.data.match_share are the same"),
 ]
 

@@ -18,7 +18,7 @@ import pytest
 import musicjax
 from musicjax import main
 from musicjax.store import checkpoint as checkpoint_lib
-from tests import tiny_runs
+from tests import tiny_runs, tiny_shards
 
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
@@ -353,3 +353,17 @@ def test_looking_for_processes_where_there_are_none_is_refused(tmp_path):
     )
     assert done.returncode == 2
     assert "--coordinator=HOST:PORT" in Result(done.returncode, done.stdout, done.stderr).line()
+
+
+@pytest.mark.long
+def test_two_processes_that_each_read_a_part_of_the_shards_train_as_one(clips, tmp_path):
+    """Records of 16,384 rows, one a shard, so that both processes have some to read of each block."""
+    config = tiny_runs.config_of(clips, "events")
+    shards = tiny_shards.write(config, tmp_path / "shards", pieces_a_shard=2)
+    small = {"data.resident_mib": 0, "data.block_rows": 1500, "train.epochs": 4}
+    argv = tiny_runs.flags(tmp_path / "two", shards, "events", **small)
+    results = two_processes([argv] * 2)
+    assert [result.status for result in results] == [0, 0], results
+    assert "are read block by block" in results[0].err
+    musicjax.train(tiny_runs.config_of(shards, "events", **small), tmp_path / "one")
+    assert_same_run(tmp_path / "two", tmp_path / "one")

@@ -345,6 +345,13 @@ def test_a_match_share_that_somebody_asked_for_is_kept():
     assert config_files.from_dict(asked).data.match_share == 0.9
 
 
+# Fields that 0.1.0 did not have, by section.
+NEWER = {
+    "data": ("sustain", "tracks", "instruments", "resident_mib", "block_rows"),
+    "sample": ("temperature_factors", "best_of", "stop_loops", "fit", "page"),
+}
+
+
 def _as_0_1_0(config: Config) -> dict:
     """The config as 0.1.0 wrote it: with the fields of all encodings, under their old names."""
     values: dict = {}
@@ -360,16 +367,9 @@ def _as_0_1_0(config: Config) -> dict:
     values["model"].setdefault("head", "regression")
     if config.data.encoding != "frames":
         values["model"]["head"] = {"notes": "regression", "events": "categorical"}[config.data.encoding]
-    del (
-        values["data"]["sustain"],
-        values["data"]["tracks"],
-        values["data"]["instruments"],
-        values["sample"]["temperature_factors"],
-        values["sample"]["best_of"],
-        values["sample"]["stop_loops"],
-        values["sample"]["fit"],
-        values["sample"]["page"],
-    )
+    for section, newer in NEWER.items():
+        for name in newer:
+            del values[section][name]
     for old, new in renamed.FIELDS.items():
         values["data"][old.removeprefix("data.")] = values["data"].pop(new.removeprefix("data."))
     for path in metadata_lib.AS_0_1_0:

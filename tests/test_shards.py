@@ -27,7 +27,7 @@ def written(folder, groups: list[list[shards.Piece]]) -> shards.Shards:
     index = shards.joined([shards.write(folder, number, group, COLUMNS) for number, group in enumerate(groups)])
     shards.save_index(folder / shards.INDEX, index)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    manifest = shards.Manifest({}, {}, {}, COLUMNS, {}, sizes, "f", "", "", {"format": shards.FORMAT_VERSION, "musicjax": "0"})
+    manifest = shards.Manifest({}, {}, {}, COLUMNS, {}, sizes, "f", {"format": shards.FORMAT_VERSION, "musicjax": "0"})
     (folder / shards.MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest)))
     return shards.Shards(folder)
 

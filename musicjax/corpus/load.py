@@ -14,11 +14,11 @@ from musicjax import arguments, console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import duplicates, ingest
+from musicjax.corpus import duplicates, ingest, shards
 from musicjax.corpus.corpus import Corpus, Outcome
 from musicjax.corpus.find import Found, find
 from musicjax.corpus.split import without_tests
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.music import COMPOSER_VERSION
 from musicjax.music.file_kinds import SUFFIXES
 
@@ -62,6 +62,11 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
         UsageError: a data set and no cache to download it to.
         RunError: no such source, no file of music in it, no way to download it, or a cache that cannot be used.
     """
+    if shards.is_folder(data.source):
+        raise UsageError(
+            f"data source {data.source}: a folder of shards, which hold note events; expected files of music, or "
+            "--config.data.encoding=events"
+        )
     cache = cache_lib.cache_folder(data)
     with source(data.source, cache) as (folder, paths):
         found = find(folder) if paths is None else Found(paths, [])

@@ -66,7 +66,7 @@ class Index(NamedTuple):
     piece_crc: np.ndarray
 
 
-KINDS = Index(*map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i1", "u4")))
+KINDS = tuple(map(np.dtype, ("i4", "i4", "u1", "u1", "i4", "i1", "u4", "i4", "i1", "u4")))
 
 
 class Piece(NamedTuple):
@@ -94,9 +94,9 @@ class Manifest:
         digests: sha256 of each file of the folder but the manifest, by name.
         sizes: of these files, in bytes.
         fingerprint: sha256 of all that training depends on.
+        versions: of the format, the reader and the program that wrote it.
         source: the folder, data set or archive that they were written from.
         listing: sha256 of the names and the sizes of its files.
-        versions: of the format, the reader and the program that wrote it.
     """
 
     settings: Mapping[str, Any]
@@ -106,9 +106,9 @@ class Manifest:
     digests: Mapping[str, str]
     sizes: Mapping[str, int]
     fingerprint: str
-    source: str
-    listing: str
     versions: Mapping[str, Any]
+    source: str = ""
+    listing: str = ""
 
 
 def is_record_file(name: str) -> bool:
@@ -209,7 +209,7 @@ def _module() -> Any:
     try:
         from array_record.python import array_record_module
     except ImportError as error:
-        raise UsageError(f"shards need the package array_record: expected it to be installed; {EXTRA}") from error
+        raise UsageError(f"shards need the package array_record: expected it installed; {EXTRA}") from error
     return array_record_module
 
 
@@ -237,7 +237,7 @@ def save_index(path: Path, index: Index) -> None:
 
 def load_index(path: Path) -> Index:
     """The index that a file holds; raises OSError or ValueError if it holds none."""
-    with np.load(path) as found:
+    with np.load(path, allow_pickle=False) as found:
         return Index(**{name: found[name] for name in Index._fields})
 
 

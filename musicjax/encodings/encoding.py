@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from musicjax import console
 from musicjax.config import Config, DataConfig
@@ -64,7 +65,9 @@ class Dataset:
         training: windows to learn from, arrays on the host.
         validation: what is held out.
         fingerprint: of the content.
-        outcomes: what became of each file.
+        outcomes: what became of each file; empty where the source is shards.
+        block: where memory does not hold all windows, what puts those of epoch k, from 0, on every device of a mesh;
+            `training` is those of epoch 0 then. None: every epoch has all of `training`.
     """
 
     encoding: Encoding
@@ -72,6 +75,7 @@ class Dataset:
     validation: Scored
     fingerprint: Fingerprint
     outcomes: list[Outcome]
+    block: Callable[[int, Mesh], TrainingSet] | None = None
 
 
 class Encoding(Protocol):

@@ -17,10 +17,10 @@ import numpy as np
 
 from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
-from musicjax.corpus import load, split
+from musicjax.corpus import load, shards, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score
+from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score, event_shards
 from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
@@ -121,11 +121,22 @@ class EventEncoding(Encoding):
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""
+        if shards.is_folder(self.config.data.source):
+            return self._dataset_of_shards()
         corpus, outcomes = load.load(self.config.data)
         return self._dataset(corpus, self._parts(corpus), outcomes)
 
     def inside(self, share: float) -> Dataset | None:
-        """As `Encoding.inside`."""
+        """As `Encoding.inside`.
+
+        Raises:
+            UsageError: the source is shards.
+        """
+        if shards.is_folder(source := self.config.data.source):
+            raise UsageError(
+                f"data source {source}: config auto tries settings on files of music, and these are shards; expected "
+                "--config=events_large, or another config of note events"
+            )
         corpus, outcomes = load.load(self.config.data)
         parts = split.inside(self._parts(corpus), corpus, self.config.data, share)
         return None if parts is None else self._dataset(corpus, parts, outcomes)
@@ -161,13 +172,35 @@ class EventEncoding(Encoding):
         scored = Scored(validated, int(parts.validates.sum()), majority, "validation", music)
         return Dataset(learned, learns, scored, corpus.fingerprint, outcomes)
 
+    def _dataset_of_shards(self) -> Dataset:
+        """As `Encoding.dataset`, of a folder of shards."""
+        data, own = self.config.data, self._own
+        found = event_shards.opened(data)
+        learned = EventEncoding(self.config, event_shards.bins_of(found, self.bins))
+        augment, predicted = event_augment.of(learned._bins, own), learned._bins.predicted
+        blocks = event_shards.blocks(found, self.config, learned._bins)
+        learns = event_shards.windows(blocks.whole(0), own.transpose, augment)
+        validated = event_shards.held_out(found, own.match_share > 0, learned._bins)
+        event_shards.say(blocks, found, console.each_counted(learned.count(validated)), data.window)
+        firsts, which = np.unique(learns.first, return_index=True)
+        parts = [learns.rows[first:end] for first, end in zip(firsts, np.asarray(learns.end)[which], strict=True)]
+        majority = _commonest(np.concatenate(parts), validated, predicted)
+        scored = Scored(
+            validated, int(np.asarray(validated.reset).sum()), majority, "validation", event_shards.music(found)
+        )
+        block = event_shards.block(blocks, own.transpose, augment)
+        return Dataset(learned, learns, scored, event_shards.fingerprint(found), [], block)
+
     def scored(self, data: DataConfig) -> Scored:
         """As `Encoding.scored`."""
         if data.source.startswith("polyphonic:"):
             raise UsageError(
                 f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
-        corpus, _ = load.load(data, tests=True)
+        if shards.is_folder(data.source):
+            corpus = event_shards.held_out_corpus(event_shards.opened(data))
+        else:
+            corpus, _ = load.load(data, tests=True)
         rows, changes = self._rows(corpus)
         whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
         streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
@@ -180,6 +213,9 @@ class EventEncoding(Encoding):
 
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
+        if shards.is_folder(self.config.data.source):
+            found = event_shards.opened(self.config.data)
+            return event_shards.music(found), event_shards.fingerprint(found)
         corpus, _ = load.load(self.config.data)
         return split.music_of(corpus, self._parts(corpus)), corpus.fingerprint
 

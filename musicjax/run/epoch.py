@@ -35,14 +35,16 @@ from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.histograms import Buckets
 from musicjax.training.step import StepMetrics, TrainState
-from musicjax.training.windows import ScoringSet, Validation
+from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 
 class Programs(NamedTuple):
-    """Compiled: train(state, epoch from 0) -> (state, StepMetrics), which reuses the state's buffers;
-    validate(params) -> Validation; show(params) -> histograms by tag, none if the config wants none."""
+    """windows(epoch from 0) -> what it trains on, on every device. Compiled: train(state, windows, epoch) -> (state,
+    StepMetrics), which reuses the state's buffers; validate(params) -> Validation; show(params) -> histograms by tag,
+    none if the config wants none."""
 
-    train: Callable[[TrainState, jax.Array], tuple[TrainState, StepMetrics]]
+    windows: Callable[[int], TrainingSet]
+    train: Callable[[TrainState, TrainingSet, jax.Array], tuple[TrainState, StepMetrics]]
     validate: Callable[[dict], Validation]
     show: Callable[[dict], dict[str, Buckets]]
 
@@ -70,13 +72,22 @@ class Epoch(NamedTuple):
     histograms: dict[str, Buckets]
 
 
-def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh) -> Programs:
-    """The programs of a run, with its data on every device; says how long compiling took."""
+def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh, number: int = 0) -> Programs:
+    """The programs of a run, with its data on every device; says how long compiling took.
+
+    Args:
+        number: the epoch to begin with, from 0.
+    """
     settings, window = config.train, config.data.window
     net, started = dataset.encoding.network(), time.perf_counter()
     scored = dataset.validation.rows
-    training, *rest = mesh.replicate((dataset.training, *scored[1:]), devices)  # type: ignore[index]
-    validating = type(scored)(training.rows, *rest)  # type: ignore[call-arg]  # one copy of the rows for both
+    windows_of = _windows_of(dataset, devices)
+    training = windows_of(number)
+    if scored.rows is dataset.training.rows:  # one copy of the rows for both
+        rest = mesh.replicate(scored[1:], devices)  # type: ignore[index]
+        validating = type(scored)(training.rows, *rest)  # type: ignore[call-arg]
+    else:
+        validating = mesh.replicate(scored, devices)
     steps = windows_lib.steps_per_epoch(len(dataset.training.starts), settings.batch_size)
     optimizer_of = functools.partial(optimizer_lib.of, settings, steps_per_epoch=steps)
     if settings.trials == 1:
@@ -106,10 +117,21 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh)
             show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
     console.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
-        lambda state, number: train_program(state, training, keys, number),
+        windows_of,
+        lambda state, windows, number: train_program(state, windows, keys, number),
         lambda params: validate_program(params, validating),
         lambda params: show_program(params, validating) if show_program else {},
     )
+
+
+def _windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
+    """The windows of each epoch, on every device: the same ones, or a block each where memory does not hold all."""
+    block = dataset.block
+    if block is None:
+        training = mesh.replicate(dataset.training, devices)
+        return lambda number: training
+    # The first block is asked for twice, to compile the programs and to run them.
+    return functools.lru_cache(maxsize=1)(lambda number: block(number, devices))
 
 
 def _histograms(
@@ -132,7 +154,7 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
         turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.histograms)))
-    state, sums = programs.train(_copied(state), turn)
+    state, sums = programs.train(_copied(state), programs.windows(number), turn)
     return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
 
 

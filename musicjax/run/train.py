@@ -229,7 +229,7 @@ def _epochs(
         console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
         return arrays, metadata, None
     state, started, under_way = mesh.replicate(arrays.state, devices), metadata.epoch, None
-    programs = epoch_lib.compiled(config, dataset, state, devices)
+    programs = epoch_lib.compiled(config, dataset, state, devices, metadata.epoch)
     # Programs on several simulated devices do not run in the background.
     may_lead, speeds, ends = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, list[float](), False
     with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, metadata.epoch) as update:

@@ -69,7 +69,8 @@ def write_settings(workdir: Path, metadata: Metadata, outcomes: list[Outcome]) -
         raise RunError(
             f"workdir {workdir} cannot be written: {error.strerror}; name another with --workdir=DIR"
         ) from error
-    corpus_lib.write_report(outcomes, workdir / "data.jsonl")
+    if outcomes:  # shards have a report of their own
+        corpus_lib.write_report(outcomes, workdir / "data.jsonl")
 
 
 def require_same_config(saved: Config, present: Config, workdir: Path) -> None:

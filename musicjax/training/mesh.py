@@ -101,6 +101,21 @@ def replicate(tree: Any, devices: Mesh) -> Any:
     return jax.tree.map(placed, tree)
 
 
+def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
+    """The rows [N, C] of each process end to end, on every device; all processes must have as many."""
+    if jax.process_count() == 1:
+        return replicate(part, devices)
+    here = len(devices.local_devices)
+    padded = np.concatenate([part, np.zeros((-len(part) % here, part.shape[1]), part.dtype)])
+    divided = jax.make_array_from_process_local_data(NamedSharding(devices, PartitionSpec(AXIS)), padded)
+
+    def whole(rows: jax.Array) -> jax.Array:
+        rows = rows.reshape(jax.process_count(), len(padded), -1)[:, : len(part)]
+        return rows.reshape(-1, part.shape[1])
+
+    return jax.jit(whole, out_shardings=NamedSharding(devices, PartitionSpec()))(divided)
+
+
 def local(tree: Any, devices: Mesh) -> Any:
     """The inverse of `replicate`: the arrays on one device of this process."""
     return tree if devices.size == 1 else jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
