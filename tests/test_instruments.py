@@ -128,6 +128,14 @@ def test_music_without_notes_has_one_group_a_piano():
     assert groups(np.zeros(0, np.int16)).programs == (0,)
 
 
+def test_the_groups_of_a_model_are_found_once_and_nobody_can_change_them():
+    chosen = (24, instruments.DRUMS, 0)
+    index = instruments.index_of(chosen)
+    assert instruments.index_of((24, instruments.DRUMS, 0)) is index
+    with pytest.raises(ValueError, match="read-only"):
+        index[0] = 1
+
+
 def test_one_group_is_too_few():
     with pytest.raises(UsageError, match=r"most=1.*expected at least 2"):
         groups(np.zeros(3, np.int16), most=1)

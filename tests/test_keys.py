@@ -231,6 +231,34 @@ def test_a_turn_to_the_relative_key_is_no_change():
     assert len(keys.of(together(major, later(minor, 96)))) == 1
 
 
+def best_starts(total: np.ndarray, lines: np.ndarray) -> list[int]:
+    """The bars at which the likeliest stretches begin, tried stretch by stretch."""
+    gain, starts = {0: keys.CHANGE}, {0: [0]}
+    last = len(lines) - 1
+    for end in range(1, last + 1):
+        ahead = lines - keys.NEGLIGIBLE_BEATS
+        long_enough = [bar for bar in range(end) if ahead[bar] <= lines[end] - keys.SHORTEST_STRETCH and bar in gain]
+        if not long_enough and end < last:
+            continue
+        by_start = {bar: gain[bar] + (total[end] - total[bar]).max() - keys.CHANGE for bar in long_enough or [0]}
+        best = max(by_start, key=lambda bar: (by_start[bar], -bar))
+        gain[end], starts[end] = by_start[best], [*starts[best], end]
+    return starts[last][:-1]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    beats=st.lists(st.sampled_from([0.5, 2.0, 3.0, 4.0, 4.0, 4.0, 40.0]), min_size=1, max_size=60),
+    seed=st.integers(0, 99),
+    sure=st.sampled_from([1.0, 5.0, 30.0]),
+)
+def test_the_stretches_are_the_likeliest_of_all(beats, seed, sure):
+    said = np.random.default_rng(seed).normal(0, sure, (len(beats), 48))
+    total = np.concatenate([np.zeros((1, 48)), np.cumsum(said, axis=0)])
+    lines = np.concatenate([[0.0], np.cumsum(beats)])
+    assert keys._changes(total, lines).tolist() == best_starts(total, lines)
+
+
 def test_a_change_stands_on_a_bar_line_of_its_meter():
     waltz = chords(*[(60, 4), (65, 4), (67, 4), (60, 4)] * 5, beats=3.0)
     song = dataclasses.replace(together(waltz, later(waltz, 60, 2)), meters=np.array([[0.0, 3, 4]]))

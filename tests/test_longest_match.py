@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,71 @@ def test_a_match_knows_only_what_came_before(codes, cut):
     rows = _rows(codes)
     whole, part = _matches(rows), _matches(rows[:cut])
     np.testing.assert_array_equal(whole[:cut], part)
+
+
+def _row_by_row_of(codes, reach: int) -> tuple[list[int], list[int]]:
+    """What `longest_match.of` gives, by the run that each pair of rows ends."""
+    followed, longest, before = [], [], {}
+    for now in range(len(codes)):
+        earlier = [end for end in range(max(now - reach, 0), now) if codes[end] == codes[now]]
+        runs = {end: before.get(end - 1, 0) + 1 for end in earlier}
+        best = max(runs, key=lambda end: (runs[end], end), default=-1)
+        followed.append(best + 1)
+        longest.append(runs.get(best, 0))
+        before = runs
+    return followed, longest
+
+
+# Pieces of rows at random, of a run that comes again and again, and of one row that does.
+PIECES = st.one_of(
+    st.lists(st.integers(0, 3), max_size=80),
+    st.tuples(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 80)).map(
+        lambda given: (given[0] * given[1])[: given[1]]
+    ),
+    st.lists(st.tuples(st.integers(-9, 2**40), st.integers(1, 9)), max_size=12).map(
+        lambda given: [code for code, times in given for _ in range(times)]
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(codes=PIECES, reach=st.integers(1, 90), pairs=st.sampled_from([0, 1, 8, 10**6]), compared=st.integers(0, 12))
+def test_each_way_to_the_matches_finds_the_same(codes, reach, pairs, compared):
+    """Pairs of rows, runs of one length after another, row by row: a piece goes the way that its repetitions allow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(longest_match, "REACH", reach)
+        patch.setattr(longest_match, "PAIRS_A_ROW", pairs)
+        patch.setattr(longest_match, "LONGEST_COMPARED", compared)
+        found = longest_match.of(np.array(codes, np.int64))
+    assert [column.tolist() for column in found] == list(_row_by_row_of(codes, reach))
+    assert {column.dtype for column in found} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("distance", [longest_match.REACH - 1, longest_match.REACH, longest_match.REACH + 1])
+def test_a_row_as_far_back_as_the_reach_is_matched_and_none_further(distance):
+    codes = np.arange(distance + 2)
+    codes[-2:] = codes[:2]
+    followed, longest = longest_match.of(codes)
+    assert not longest[:-2].any() and not followed[:-2].any()
+    reached = distance <= longest_match.REACH
+    assert (followed[-2:].tolist(), longest[-2:].tolist()) == (([1, 2], [1, 2]) if reached else ([0, 0], [0, 0]))
+
+
+@pytest.mark.parametrize("period", [1, 3, 500])
+def test_a_piece_that_goes_on_repeating_itself_is_matched_a_period_before(period):
+    followed, longest = longest_match.of(np.arange(5000) % period)
+    np.testing.assert_array_equal(followed[period:], np.arange(1, 5001 - period))
+    np.testing.assert_array_equal(longest, np.maximum(np.arange(5000) - period + 1, 0))
+
+
+def test_the_matches_of_a_very_long_piece_take_little_memory():
+    codes = np.random.default_rng(0).integers(0, 300, 400_000)
+    tracemalloc.start()
+    try:
+        longest_match.of(codes)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_section_that_comes_again_is_matched_note_for_note():

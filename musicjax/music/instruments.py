@@ -188,12 +188,15 @@ def groups(programs: np.ndarray, most: int = 16) -> Groups:
     return Groups(chosen, index, tuple((program, chosen[index[program]]) for program in others))
 
 
+@functools.lru_cache(maxsize=64)  # a model has one tuple, and each of its pieces asks
 def index_of(chosen: tuple[int, ...]) -> np.ndarray:
-    """Which of the chosen programs, the commonest first, each program and DRUMS belongs to: int16 [129].
+    """Which of the chosen programs, the commonest first, each program and DRUMS belongs to: int16 [129], read-only.
 
     That is itself, or the commonest of its family, or the commonest of all.
     """
-    return np.array([chosen.index(_nearest(one, chosen)) for one in range(DRUMS + 1)], np.int16)
+    index = np.array([chosen.index(_nearest(one, chosen)) for one in range(DRUMS + 1)], np.int16)
+    index.setflags(write=False)
+    return index
 
 
 def _stand_ins(counts: np.ndarray, most: int) -> dict[int, int]:

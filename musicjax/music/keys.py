@@ -180,13 +180,16 @@ def _changes(total: np.ndarray, lines: np.ndarray) -> np.ndarray:
     allowed = np.searchsorted(lines, lines - SHORTEST_STRETCH + NEGLIGIBLE_BEATS, side="right")
     best = np.full(bars + 1, -np.inf)
     best[0] = CHANGE  # the first stretch is no change
-    ahead = np.full(total.shape[1], -np.inf)
-    known = 0
-    for bar in range(int(np.searchsorted(allowed, 1)), bars):
-        while known < allowed[bar]:
-            np.maximum(ahead, best[known] - total[known], out=ahead)
-            known += 1
-        best[bar] = (ahead + total[bar]).max() - CHANGE
+    ahead = np.full((1, total.shape[1]), -np.inf)
+    known, bar = 0, int(np.searchsorted(allowed, 1))
+    while bar < bars:
+        # These bars, some eight, look back to none of each other. Far out, times are too coarse to tell bars apart.
+        until = min(max(int(np.searchsorted(allowed, bar, side="right")), bar + 1), bars)
+        reached = int(allowed[until - 1])
+        gained = best[known:reached, None] - total[known:reached]
+        ahead = np.maximum.accumulate(np.concatenate([ahead[-1:], gained]), axis=0)
+        best[bar:until] = (ahead[allowed[bar:until] - known] + total[bar:until]).max(axis=1) - CHANGE
+        known, bar = reached, until
     starts = [bars]
     while starts[-1]:
         before = max(int(allowed[starts[-1]]), 1)  # a short piece is one stretch
