@@ -13,7 +13,7 @@ import numpy as np
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
-from musicjax.corpus import shard_check, shard_job, shard_report, shards, write_shards
+from musicjax.corpus import runners, shard_check, shard_job, shard_report, shards, write_shards
 from musicjax.corpus.shards import Manifest
 from musicjax.encodings import shard_rows
 from musicjax.store import lock
@@ -37,11 +37,14 @@ def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, a
     shard_job.require_place(output)
     if config.data.duplicates == "together" and "data.duplicates" not in given:
         config_lib.set_field(config, "data.duplicates", "drop")
-    job = shard_job.Job(config.data, rows, output.absolute(), runner)
     output.mkdir(parents=True, exist_ok=True)
-    taken = f"shards {output} are being written"
+    taken, advice = f"shards {output} are being written", "wait until that ends, or name another --output"
     try:
-        with lock.kept(output / shard_job.LOCK, "", taken, "wait until that ends, or name another --output", "output"):
+        with (
+            lock.kept(output / shard_job.LOCK, "", taken, advice, "output"),
+            runners.started(runner, config.data.workers) as started,
+        ):
+            job = shard_job.Job(config.data, rows, output.absolute(), started)
             manifest = shard_check.mend(job) if shards.is_folder(output) else write_shards.write(job)
     finally:
         shard_job.remove_if_empty(output)

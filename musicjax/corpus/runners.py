@@ -5,6 +5,8 @@ A task is a dict of JSON values, and so is its result. What is large lies in fil
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -13,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from musicjax.corpus import pool, task_process
 from musicjax.corpus.task_process import PROGRESS
@@ -139,25 +141,50 @@ def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:
         ) from error
 
 
-def results(
-    runner: str, function: Function, tasks: Sequence[dict[str, Any]], workers: int
-) -> Iterator[tuple[int, Any]]:
-    """Yields (index of a task, its result) as they are done, in no fixed order.
+class Runner(Protocol):
+    """Who does tasks."""
+
+    def results(self, function: Function, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yields (index of a task, its result) as they are done, in no fixed order.
+
+        Args:
+            function: a function of a module, which a cluster finds by its name, or a partial of one.
+
+        Raises:
+            RunError: a process cannot be started.
+            Whatever a task raises.
+        """
+        ...
+
+
+@contextlib.contextmanager
+def started(name: str, workers: int) -> Iterator[Runner]:
+    """One of RUNNERS, which may keep processes until the block ends.
 
     Args:
-        runner: one of RUNNERS.
-        function: a function of a module, which a cluster finds by its name, or a partial of one.
         workers: tasks at once, at most; 0: one for each core.
-
-    Raises:
-        RunError: a process cannot be started.
-        Whatever a task raises.
     """
-    if runner == "ray":
+    if name == "ray":
+        yield _Ray(workers)
+        return
+    local = _Local([TaskProcess() for _ in range(workers or pool.cores())])
+    try:
+        yield local
+    finally:
+        for process in local.processes:
+            process.end()
+
+
+@dataclasses.dataclass
+class _Ray:
+    """The processes of a Ray cluster, each with another one beside it that files may end."""
+
+    workers: int
+
+    def results(self, function: Function, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
         from musicjax.corpus import ray_runner  # few have a cluster, and its library takes seconds to import
 
-        return ray_runner.results(functools.partial(alone, function), tasks, workers)
-    return _local(function, tasks, workers or pool.cores())
+        return ray_runner.results(functools.partial(alone, function), tasks, self.workers)
 
 
 @functools.cache
@@ -170,36 +197,42 @@ def alone(function: Function, task: dict[str, Any]) -> Any:
     return function(_own_process(), task)
 
 
-def _local(function: Function, tasks: Sequence[dict[str, Any]], workers: int) -> Iterator[tuple[int, Any]]:
-    """`results` of processes of this machine, each of which has a thread here that waits for it."""
-    waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue = queue.SimpleQueue()
-    processes = [TaskProcess() for _ in range(min(workers, len(tasks)))]
-    for index in [*range(len(tasks)), *[None] * len(processes)]:
-        waiting.put(index)
-    is_over = threading.Event()
+@dataclasses.dataclass
+class _Local:
+    """Processes of this machine. While tasks are done, each has a thread here that waits for it."""
 
-    def work(process: TaskProcess) -> None:
-        try:
-            while (index := waiting.get()) is not None and not is_over.is_set():
-                done.put((index, function(process, tasks[index])))
-        except BaseException as error:
-            done.put(error)
-        finally:
-            process.end()
+    processes: list[TaskProcess]
 
-    threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in processes]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in tasks:
-            found = done.get()
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        is_over.set()
-        for process in processes:
-            process.stop()
+    def results(self, function: Function, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
+        waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue = queue.SimpleQueue()
+        processes = self.processes[: len(tasks)]
+        for index in [*range(len(tasks)), *[None] * len(processes)]:
+            waiting.put(index)
+        is_over = threading.Event()
+
+        def work(process: TaskProcess) -> None:
+            try:
+                while (index := waiting.get()) is not None and not is_over.is_set():
+                    done.put((index, function(process, tasks[index])))
+            except BaseException as error:
+                done.put(error)
+
+        threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in processes]
         for thread in threads:
-            thread.join()
+            thread.start()
+        is_done = False
+        try:
+            for _ in tasks:
+                found = done.get()
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+            is_done = True
+        finally:
+            is_over.set()
+            for process in processes:
+                if not is_done:
+                    process.stop()
+            for thread in threads:
+                thread.join()

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from musicjax import console, files
 from musicjax.config import DataConfig
-from musicjax.corpus import runners, shards
+from musicjax.corpus import shards
 from musicjax.corpus.find import BEGAN, WORK
+from musicjax.corpus.runners import Function, Runner
 from musicjax.errors import RunError, UsageError
 from musicjax.music import READER_VERSION
 from musicjax.version import __version__
@@ -40,13 +41,13 @@ class Job:
         data: the source and how it is read and split.
         rows: how its pieces become rows.
         output: the folder of shards.
-        runner: one of `runners.RUNNERS`.
+        runner: who does the tasks.
     """
 
     data: DataConfig
     rows: RowSettings
     output: Path
-    runner: str
+    runner: Runner
 
     @property
     def work(self) -> Path:
@@ -61,15 +62,17 @@ class Job:
     def run(
         self,
         label: str,
-        function: runners.Function,
+        function: Function,
         requests: Sequence[dict[str, Any]],
         sizes: Sequence[int],
         unit: str,
     ) -> None:
         """Does tasks, with a progress bar; sizes: how many units each task is."""
+        if not requests:
+            return
         with console.bar(label, sum(sizes), unit=unit, rate=True) as update:
             done = 0
-            for index, _ in runners.results(self.runner, function, requests, self.data.workers):
+            for index, _ in self.runner.results(function, requests):
                 done += sizes[index]
                 update(done)
 
