@@ -117,6 +117,8 @@ class EventEncoding(Encoding):
             every_position=True,
             sizes=sizes,
             embedding=own.embedding,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
         )
 
     def dataset(self) -> Dataset:

@@ -96,6 +96,8 @@ class FrameEncoding(Encoding):
             heads.of_frames(own.head, own.head_units),
             every_position=True,
             match_lengths=self._match_lengths,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
         )
 
     def dataset(self) -> Dataset:

@@ -84,7 +84,15 @@ class NoteEncoding(Encoding):
         """As `Encoding.network`."""
         jax_environment.require_settings()
         model = self.config.model
-        return MusicLSTM(model.units, _columns(self.config), model.dropout, model.precision, model.layers)
+        return MusicLSTM(
+            model.units,
+            _columns(self.config),
+            model.dropout,
+            model.precision,
+            model.layers,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
+        )
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""

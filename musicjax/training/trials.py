@@ -62,6 +62,7 @@ def make_epoch(
     window: int,
     group: int,
     devices: Mesh | None = None,
+    accumulate: int = 1,
 ) -> Wrapped:
     """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated.
 
@@ -74,9 +75,8 @@ def make_epoch(
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
             state, trial = state_and_trial
             optimizer = optimizer_of(trial.learning_rate)
-            return step_lib.epoch(
-                net, optimizer, batch_size, window, state, windows, trial.keys, number, axis_name, trial.dropout
-            )
+            given = state, windows, trial.keys, number, axis_name, trial.dropout, accumulate
+            return step_lib.epoch(net, optimizer, batch_size, window, *given)
 
         def some(states: TrainState, first: jax.Array | int, size: int) -> tuple[TrainState, StepMetrics]:
             part = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, size), (states, trials))
