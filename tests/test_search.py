@@ -25,6 +25,7 @@ from musicjax.search.results import Record, State
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock
 from tests import tiny_runs
+from tests.test_end_to_end import documented
 
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
 
@@ -101,6 +102,11 @@ def test_the_best_of_each_rung_go_on(left_alone):
     assert left_alone.summary["best_trial"] == best["trial"] and best["epochs"] == EPOCHS and best["rung"] == 3
     assert left_alone.summary["best_validation_loss"] == best["loss"] == min(best["validation_losses"])
     assert left_alone.summary["minimised"] == {"loss": best["loss"]} and left_alone.summary["diverged"] == 0
+
+
+def test_the_guide_names_every_field_that_a_search_prints(left_alone):
+    named = documented("search")
+    assert named.keys() == left_alone.summary.keys() and set(named.values()) == {"always"}
 
 
 def test_a_trial_that_went_on_from_rung_to_rung_is_the_run_that_its_config_describes(left_alone, tmp_path):

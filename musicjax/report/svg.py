@@ -198,6 +198,7 @@ def _value_scale(curves: list[Curve], baseline: tuple[str, float] | None, falls:
 
 
 def value_ticks(scale: Scale) -> list[float]:
+    """Round numbers within the scale, a few."""
     if not scale.log:
         return _nice(scale.low, scale.high, 5)
     decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)

@@ -94,11 +94,12 @@ class Trainer:
         standing, until = self._standing, self._standing.rungs[number].epochs
         begins: dict[int, list[tuple[Record, State | None]]] = {}
         for trial in trials:
-            begin = results.restore(self._workdir, trial, group.shapes) or (None, None)
-            if begin[0] is None or begin[0].epochs < standing.records[trial].epochs:
-                if standing.records[trial].epochs:
+            known = standing.records[trial]
+            begin: tuple[Record, State | None] | None = results.restore(self._workdir, trial, group.shapes)
+            if begin is None or begin[0].epochs < known.epochs:
+                if known.epochs:
                     self._say_anew(trial)
-                begin = Record(trial, standing.records[trial].fields), None
+                begin = Record(trial, known.fields), None
             begins.setdefault(begin[0].epochs, []).append(begin)
         for together in begins.values():
 
