@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -517,6 +518,7 @@ def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
     ]
 
 
+@functools.cache
 def kinds() -> dict[str, type]:
     """The type of every field of every encoding, by its path, in the order of declaration."""
     configs = [Config(data=DataConfig(encoding=encoding)) for encoding in ENCODINGS]

@@ -95,6 +95,11 @@ class EventEncoding(Encoding):
         return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return ("nats_per_note", *(f"{COLUMNS[column]}_nats" for column in note_bins.PREDICTED))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """As `Encoding.columns`."""
         return COLUMNS[: len(self._bins.sizes)]

@@ -82,6 +82,11 @@ class FrameEncoding(Encoding):
         rows = {"data.per_beat": self._own.per_beat, "data.onsets": self._own.onsets}
         return super().basis | head | rows | {"data.match_share": bool(self._own.match_share)}
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return ("nats_per_frame",)
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()

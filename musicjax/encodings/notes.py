@@ -80,6 +80,11 @@ class NoteEncoding(Encoding):
         """As `Encoding.columns`."""
         return note_matrix.COLUMNS[: _columns(self.config)]
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return tuple(f"{name}_error_{UNITS[name]}" for name in self.columns)
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()

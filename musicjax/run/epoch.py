@@ -177,9 +177,9 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
     """Waits for epoch `number`, from 0; `since`: when the devices were free for it, by time.perf_counter."""
     config = dataset.encoding.config
     trials, half_life = config_lib.trials(config), config.train.half_life
-    sums = _wait(under_way.sums)
+    sums = wait(under_way.sums)
     seconds = time.perf_counter() - since
-    scores, histograms = _wait((under_way.scores, under_way.histograms))
+    scores, histograms = wait((under_way.scores, under_way.histograms))
     finished = time.perf_counter()
     sums, scores, histograms = jax.tree.map(np.asarray, (sums, scores, histograms))
     if len(trials) == 1:
@@ -316,7 +316,7 @@ def _kept(number: int, workdir: Path) -> str:
     return f"the checkpoint of epoch {number - 1} is kept in {workdir}" if number > 1 else "there is no checkpoint yet"
 
 
-def _wait(result):
+def wait(result):
     """Waits until the devices have computed the result, and lets Python handle signals meanwhile."""
     leaf = jax.tree.leaves(result)[0]
     pause_seconds = 0.0005

@@ -41,8 +41,11 @@ def of(each: list[tuple[int, float, float]]) -> Trials:
 
 def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -> Trials:
     """Trial k has the k-th of each list."""
-    keys = jax.jit(jax.vmap(step_lib.keys))(jnp.asarray(seeds, jnp.uint32))
+    keys = _keys(jnp.asarray(seeds, jnp.uint32))
     return Trials(keys, jnp.asarray(learning_rates, jnp.float32), jnp.asarray(dropouts, jnp.float32))
+
+
+_keys = jax.jit(jax.vmap(step_lib.keys))
 
 
 def init(net: MusicLSTM, optimizer: optax.GradientTransformation, trials: Trials, window: int) -> TrainState:
