@@ -73,7 +73,7 @@ def cut_short(words: list[str]) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a reader stands: a folder with a song, my_midi with its beginning, and a cache and runs of its own.
 
-    The built-in corpus and the paper's data are the same few clips, so that programs are compiled once for all three.
+    The built-in corpus, the paper's data and Lakh are the same few clips, so that programs are compiled once for all.
     """
     here = tmp_path_factory.mktemp("reader")
     (here / "my_midi").mkdir()
@@ -84,7 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     first = midi.read(sorted((here / "my_midi").iterdir())[0])
     midi.write(first[:PRIMER_NOTES], here / "my_midi" / "song.mid")
     midi.write(first, here / "song.mid")
-    shutil.copytree(here / "my_midi", here / "pop_music_midi")
+    for name in ("pop_music_midi", "lakh"):
+        shutil.copytree(here / "my_midi", here / name)
 
     def write_few(target: Path, **_: int) -> None:
         shutil.copytree(here / "my_midi", target, dirs_exist_ok=True)
@@ -141,7 +142,7 @@ def test_the_commands_of_the_guide_run_in_order(folder: Path, capsys: pytest.Cap
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["paper.md", "python.md"])
+@pytest.mark.parametrize("name", ["paper.md", "python.md", "large.md"])
 def test_the_commands_of_another_document_run_in_order(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +153,7 @@ def test_the_commands_of_another_document_run_in_order(
 
 def test_every_document_with_commands_has_a_test_that_runs_them() -> None:
     with_commands = {path.name for path in DOCUMENTS if commands(path)}
-    assert with_commands == {"README.md", "guide.md", "paper.md", "python.md"}
+    assert with_commands == {"README.md", "guide.md", "large.md", "paper.md", "python.md"}
 
 
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
