@@ -64,6 +64,7 @@ ONLY = {
     "starlette": {"studio/app.py", "studio/access.py"},
     "uvicorn": {"studio/server.py"},
     "optuna": {"search/journal.py"},
+    "ray": {"corpus/ray_runner.py"},
 }
 
 
