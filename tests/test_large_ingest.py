@@ -399,12 +399,12 @@ HOSTILE = """
 import os, signal, time
 from musicjax.corpus import read_task, task_process
 read = read_task.read_file
-def hostile(path, *rest):
+def hostile(path, *rest, **named):
     if "hang" in os.path.basename(path):
         time.sleep(600)
     if "kill" in os.path.basename(path):
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, *rest)
+    return read(path, *rest, **named)
 read_task.read_file = hostile
 task_process.main()
 """
