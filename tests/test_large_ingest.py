@@ -297,10 +297,6 @@ def test_a_file_that_changes_is_read_again_and_no_other_list(music, tmp_path, mo
 # Sources.
 
 
-def names_of(listing: tasks.Listing) -> list[str]:
-    return listing.names
-
-
 def test_a_listing_has_what_find_finds(music, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(music, folder)
@@ -324,7 +320,7 @@ def test_a_listing_has_what_find_finds(music, tmp_path):
     expected = find.find(folder)
     listing = tasks.listing(folder, None, tmp_path / "none")
     paths = sorted([*expected.paths, *expected.foreign[:1]])
-    assert listing.names == [path.relative_to(folder).as_posix() for path in paths]
+    assert [*listing.names] == [path.relative_to(folder).as_posix() for path in paths]
     assert (listing.runs, listing.foreign) == ([str(run)], 2)
     assert listing.names[listing.first_foreign] == "more.xml"
 
