@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -271,12 +272,23 @@ class ModelConfig(Section):
 
     units: int = knob(512, "LSTM units of each layer", low=1, high=65_536)
     layers: int = knob(1, "LSTM layers, one above the other", low=1, high=64)
-    dropout: float = knob(0.75, "share of the LSTM's outputs dropped in training", low=0.0, high=0.99)
+    dropout: float = knob(0.75, "share of the last layer's outputs dropped in training", low=0.0, high=0.99)
+    layer_dropout: float = knob(
+        0.0, "share of the outputs of each layer below the last dropped in training", low=0.0, high=0.99
+    )
     precision: str = knob(
         "auto",
         "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
         "auto: the one that is measured to train faster on this machine; the run then keeps it",
         choices=("auto", "float32", "bfloat16"),
+    )
+    remat_rows: int = knob(
+        0,
+        "rows of a window from one saved state to the next in training: the gates between them are computed again for "
+        "the gradient, which takes less memory and more time; 0: the gates of every row are saved",
+        low=0,
+        high=10_000,
+        may_change=True,
     )
     own: Any = None
 
@@ -289,6 +301,14 @@ class TrainConfig(Fields):
 
     epochs: int = knob(200, "passes over the training windows", low=1, high=1_000_000, may_change=True)
     batch_size: int = knob(200, "windows in a step", low=1, high=1_000_000)
+    accumulate: int = knob(
+        1,
+        "equal parts of a batch, computed one after the other and summed for its one update: less memory, the same "
+        "numbers",
+        low=1,
+        high=1_000_000,
+        may_change=True,
+    )
     optimizer: str = knob("rmsprop", "rmsprop (the paper) or adam", choices=("rmsprop", "adam"))
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
     half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
@@ -317,6 +337,12 @@ class TrainConfig(Fields):
         0, "trials computed at once; 0: as many as are worth it and fit in memory", low=0, high=100_000, may_change=True
     )
     devices: int = knob(0, "devices that share each batch; 0: all", low=0, high=1_000_000, may_change=True)
+    shard_parameters: bool = knob(
+        False,
+        "each device keeps its part of the large parameters and of their optimizer state, and gathers the parameters "
+        "for each step; false: each device keeps them whole",
+        may_change=True,
+    )
     histograms: bool = knob(True, "write histograms of the weights for TensorBoard each epoch", may_change=True)
 
 
@@ -451,6 +477,16 @@ def _require_fit(config: Config) -> None:
             f"config.train.trials={train.trials}: expected at least {max(pairs, 2)}, one for each pair of the learning "
             "rates and dropouts listed"
         )
+    if config.model.layer_dropout and config.model.layers == 1:
+        raise UsageError(
+            f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, and there is one: "
+            "expected --config.model.layers=2 or more with it, or 0"
+        )
+    if train.shard_parameters and train.trials > 1:
+        raise UsageError(
+            f"config.train.shard_parameters=True with config.train.trials={train.trials}: each device keeps the "
+            "parameters of all trials whole; expected False, or 1 trial"
+        )
     if config.seed + train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {train.trials} seeds below {2**31}")
 
@@ -482,6 +518,7 @@ def differences(saved: Config, present: Config) -> list[tuple[str, Any, Any]]:
     ]
 
 
+@functools.cache
 def kinds() -> dict[str, type]:
     """The type of every field of every encoding, by its path, in the order of declaration."""
     configs = [Config(data=DataConfig(encoding=encoding)) for encoding in ENCODINGS]

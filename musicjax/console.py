@@ -246,6 +246,38 @@ def clock(label: str) -> Iterator[None]:
         _is_bar_open = False
 
 
+class Show(Protocol):
+    """show(rows, below, line): the table anew and a text below it; off a terminal the line alone, if there is one."""
+
+    def __call__(self, rows: Sequence[Sequence[object]], below: str, line: str = "") -> None: ...
+
+
+@contextlib.contextmanager
+def live_table(label: str, header: Sequence[str]) -> Iterator[Show]:
+    """A table that changes in place on a terminal; elsewhere lines. Bars within it show nothing."""
+    global _is_bar_open
+    if _is_bar_open or _muted or not is_terminal():
+        yield lambda rows, below, line="": say(label, line) if line else None
+        return
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    def show(rows: Sequence[Sequence[object]], below: str, line: str = "") -> None:
+        drawn = Table(*header, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            drawn.add_row(*(Text(printable(str(cell))) for cell in row))
+        shown.update(Group(drawn, Text(printable(below))))
+
+    _is_bar_open = True
+    try:
+        with Live(console=Console(stderr=True, highlight=False), redirect_stdout=False) as shown:
+            yield show
+    finally:
+        _is_bar_open = False
+
+
 @contextlib.contextmanager
 def _lines(label: str, total: int | None, unit: str, rate: bool) -> Iterator[Update]:
     """A bar as lines."""

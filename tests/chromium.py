@@ -30,7 +30,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 # The name of each key, its key code, and the text that it types.
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " ")}
-KEYS |= {"ArrowLeft": (37, ""), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
+KEYS |= {"Escape": (27, ""), "ArrowLeft": (37, ""), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
 
 
 @contextlib.contextmanager

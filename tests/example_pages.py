@@ -10,6 +10,7 @@ from musicjax.music import composer
 from musicjax.music.notes import Notes
 from musicjax.report import page
 from musicjax.report.pieces import Sample
+from musicjax.report.search_page import Field, SearchPage, Trial
 
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;$title ]]>\u202e\0"
 
@@ -104,3 +105,29 @@ def hostile_page() -> page.Page:
         compared=[(name, 1.0, 1.0, 1.0), (name, name, name, name)],
         compared_on=name,
     )
+
+
+def a_search(count: int = 30, **changes) -> SearchPage:
+    """The page of a search of so many trials, of which higher rates are better."""
+    fields = [
+        Field("train.learning_rate", is_log=True),
+        Field("model.units", listed=(64, 128, 256)),
+        Field("train.epsilon_in_root", listed=(True, False)),
+        Field("data.window"),
+    ]
+    trials = [
+        Trial(
+            3 * k % count if count > 3 else k,
+            {
+                "train.learning_rate": 1e-2 * 0.8**k,
+                "model.units": (64, 128, 256)[k % 3],
+                "train.epsilon_in_root": k % 2 == 0,
+                "data.window": 10 + k,
+            },
+            0.01 * 1.1**k,
+            90 if k < 5 else 10,
+        )
+        for k in range(count)
+    ]
+    facts: list[tuple[str, object]] = [("config", "small"), ("lowest", "loss 0.01")]
+    return dataclasses.replace(SearchPage("a search", facts, fields, trials, "loss", 2), **changes)

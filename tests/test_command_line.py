@@ -26,6 +26,7 @@ TRAIN_OPTIONS = {
     "data": None,
     "workdir": "",
     "minutes": None,
+    "search": None,
     "init_from": None,
     "coordinator": "",
     "num_processes": None,

@@ -38,6 +38,8 @@ def _owner(path: str) -> Config:
     config = _of(OWNERS[path])
     if path in ("train.half_life", "train.clip_norm"):
         config.train.optimizer = "adam"
+    if path == "model.layer_dropout":
+        config.model.layers = 2
     return config
 
 
@@ -195,6 +197,22 @@ def test_fields_of_adam_need_adam(path):
     config_lib.validate(config)
     config.train.optimizer = "rmsprop"
     with pytest.raises(UsageError, match="optimizer=adam"):
+        config_lib.validate(config)
+
+
+def test_dropout_between_layers_needs_two():
+    config = _set("model.layer_dropout", 0.5)
+    config_lib.validate(config)
+    config.model.layers = 1
+    with pytest.raises(UsageError, match=r"config\.model\.layer_dropout=0\.5 .* expected --config\.model\.layers=2"):
+        config_lib.validate(config)
+
+
+def test_the_parameters_of_trials_are_not_divided_over_devices():
+    config = Config(train=TrainConfig(shard_parameters=True))
+    config_lib.validate(config)
+    config.train.trials = 2
+    with pytest.raises(UsageError, match=r"config\.train\.shard_parameters=True with config\.train\.trials=2"):
         config_lib.validate(config)
 
 
@@ -482,6 +500,8 @@ def _configs(draw) -> Config:
         config.sample.temperature_factors += (1.0,) * (-len(config.sample.temperature_factors) % 4)
     if config.train.optimizer == "rmsprop":
         config.train.half_life = config.train.clip_norm = 0.0
+    config.model.layers = max(config.model.layers, 2 if config.model.layer_dropout else 1)
+    config.train.shard_parameters &= config.train.trials == 1
     return config
 
 
@@ -695,8 +715,12 @@ def test_what_may_change_within_a_run_is_what_does_not_change_its_numbers():
         "data.seconds_per_file",
         "train.epochs",
         "train.patience",
-        "train.trial_group",  # which trials share a program, and devices a batch: the sums' order at most
+        # Which trials share a program, devices a batch, and parts of it a sum: the sums' order at most.
+        "train.trial_group",
         "train.devices",
+        "train.accumulate",
+        "train.shard_parameters",
+        "model.remat_rows",
         "train.histograms",
         "sample.num_outputs",
         "sample.num_notes",

@@ -156,6 +156,27 @@ def test_on_a_terminal_a_bar_shows_its_text_as_text(monkeypatch):
     assert "2/3" in shown and "loss [red]3\\x07" in shown and "\x07" not in shown
 
 
+def test_on_a_terminal_a_live_table_is_drawn_anew_with_the_text_below_it(monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with console.live_table("search", ("rung", "done")) as show:
+        show([("1 of 2", 3)], "", "a line")
+        with console.bar("train", 3) as update:
+            update(1, "within")
+        show([("1 of 2", 4), ("2 of 2\x1b", 0)], "best [1]")
+    shown = terminal.getvalue()
+    for text in ("rung", "done", "1 of 2", "best [1]", "2 of 2\\x1b"):
+        assert text in shown
+    assert "a line" not in shown and "within" not in shown
+
+
+def test_off_a_terminal_a_live_table_is_its_lines(capsys):
+    with console.live_table("search", ("rung",)) as show:
+        show([("1 of 2",)], "below")
+        show([("1 of 2",)], "below", "3 of 4 trials")
+    assert capsys.readouterr().err == "search   3 of 4 trials\n"
+
+
 def test_only_the_complaints_of_orphans_are_dropped(monkeypatch):
     seen = []
     monkeypatch.setattr(console, "_unraisable", seen.append)

@@ -26,6 +26,7 @@ from musicjax.run import epoch as epoch_lib
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
 from tests import tiny_runs
+from tests.test_mesh import assert_same_run
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
 pytestmark = pytest.mark.usefixtures("own_signal_handlers")
@@ -70,6 +71,22 @@ def test_a_workdir_holds_what_is_promised(run: Path) -> None:
     assert {"step", "loss", "accuracy", "windows_per_second"} <= set(lines[0])
     assert {"step", "loss", "accuracy", "majority_accuracy", "pitch_error_semitones"} <= set(lines[1])
     assert len((run / "data.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.long
+def test_a_run_in_parts_whose_gates_are_computed_again_is_the_run_itself(clips, trained_events, tmp_path, monkeypatch):
+    """Each of four parts of a batch of 64 is 16 windows."""
+    apply, seen = network.apply, set()
+
+    def noticed(net, params, windows, dropout_key=None, *rest):
+        seen.add((len(windows), net.remat_rows, dropout_key is not None))
+        return apply(net, params, windows, dropout_key, *rest)
+
+    monkeypatch.setattr(network, "apply", noticed)
+    fields = {"train.accumulate": 4, "model.remat_rows": 3}
+    musicjax.train(tiny_runs.config_of(clips, "events", **fields), tmp_path / "w")
+    assert (16, 3, True) in seen
+    assert_same_run(tmp_path / "w", trained_events)
 
 
 def documented(command: str) -> dict[str, str]:

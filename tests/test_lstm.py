@@ -132,6 +132,42 @@ def test_last_output_is_the_last_of_the_equations_from_a_zero_state(size, precis
     assert_near((got, d_params, d_x), (expected, expected_d_params, expected_d_x), tolerance)
 
 
+@pytest.mark.parametrize(("size", "rows"), [(MANY, 1), (MANY, 2), (MANY, 3), (MANY, 20), (ONE, 3)], ids=str)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gates_that_are_computed_again_change_the_order_of_sums_alone(size, rows, precision):
+    """Nine steps in chunks of 1, 2 and 3, of which 2 does not divide them, and in one; seven in chunks of 3."""
+
+    def saving(params, x, state, remat_rows=0):
+        last = lstm.last_output(params, x, precision, remat_rows)
+        return *lstm.unroll(params, x, state, precision, remat_rows), last
+
+    def again(params, x, state):
+        return saving(params, x, state, rows)
+
+    params, x, state, cotangents = example(size, seed=13)
+    arguments = (params, x, state, (*cotangents, cotangents[1].h))
+    expected, expected_gradients = values_and_gradients(saving, *arguments)
+    got, gradients = values_and_gradients(again, *arguments)
+    assert jax.tree.all(jax.tree.map(np.array_equal, got, expected))
+    assert_near(gradients, expected_gradients, 1e-6)
+
+
+def test_gates_that_are_computed_again_take_no_memory_until_then():
+    """Four layers of 96 steps: without, the compiler plans memory for the gates of every step of every layer."""
+
+    def loss(layers, x, rows):
+        for params in layers:
+            x, _ = lstm.unroll(params, x, lstm.zero_state(16, 32), remat_rows=rows)
+        return jnp.sum(x)
+
+    def planned(rows):
+        layers = [lstm.init(jax.random.key(0), 32, 32)] * 4
+        program = jax.jit(jax.grad(loss), static_argnums=2).lower(layers, jnp.zeros((16, 96, 32)), rows)
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    assert planned(8) < 0.4 * planned(0)
+
+
 @pytest.mark.parametrize("part", ["outputs", "last h", "last c"])
 def test_each_result_alone_has_its_gradient(part):
     params, x, state, (d_outputs, d_last) = example(MANY, seed=1)

@@ -43,7 +43,13 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"train.batch_size": 3}, ["train.batch_size=3", "such as 8"]),
     ({"train.batch_size": 98, "train.devices": 4}, ["train.batch_size=98", "4 devices", "96 or 100"]),
     ({"train.devices": 9}, ["devices=9", "there are 8", "1..8"]),
+    (
+        {"train.batch_size": 100, "train.devices": 2, "train.accumulate": 4},
+        ["train.batch_size=100", "2 devices", "train.accumulate=4", "a multiple of 8", "96 or 104"],
+    ),
 ]
+# What Python is started with where several processes train.
+PROGRAM = ["-m", "musicjax.main"]
 # Runs each command of a JSON list in this one process: (exit status, stdout, stderr) of each.
 COMMANDS = """
 import contextlib, io, json, sys
@@ -208,7 +214,7 @@ def two_processes(argvs: list[list[str]]) -> list[Result]:
     place = f"--coordinator=127.0.0.1:{free_port()}"
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "musicjax.main", *argv, place, "--num_processes=2", f"--process_id={k}"],
+            [sys.executable, *PROGRAM, *argv, place, "--num_processes=2", f"--process_id={k}"],
             env=environment(1),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicjax.model import heads, network
+from musicjax import config as config_lib
+from musicjax.config import Config, DataConfig
+from musicjax.encodings import encoding as encoding_lib
+from musicjax.model import heads, lstm, network
 from musicjax.model.lstm import Params
 from musicjax.model.network import MusicLSTM
 
@@ -195,6 +198,64 @@ def test_a_share_of_a_batch_is_dropped_as_in_the_whole_batch(passing, shares):
     # Without saying so, every part would be dropped as the first.
     unsaid = network.apply(net, params, windows[part : 2 * part], jax.random.key(3))
     assert ((unsaid == 0) != (whole[part : 2 * part] == 0)).any()
+
+
+def between(net, params, windows, key):
+    """What dropout leaves of the first layer's outputs, and those outputs, [B, T, H] each."""
+    _, seen = net.apply(
+        {"params": params}, windows, train=True, rngs={"dropout": key}, capture_intermediates=True, mutable=True
+    )
+    whole, _ = lstm.unroll(params["lstm"], windows, lstm.zero_state(len(windows), net.units))
+    return np.asarray(seen["intermediates"]["Dropout_1"]["__call__"][0]), np.asarray(whole)
+
+
+@pytest.fixture(scope="module")
+def layered():
+    """Three layers with dropout between them alone, and their parameters."""
+    net = MusicLSTM(UNITS, COLUMNS, dropout=0.0, layers=3, layer_dropout=0.25)
+    return net, network.init(net, jax.random.key(0), WINDOW)
+
+
+def test_dropout_between_layers_zeroes_its_share_of_every_row_and_scales_the_rest(layered, windows):
+    got, whole = between(*layered, windows, jax.random.key(3))
+    np.testing.assert_allclose(got, np.where(got == 0, 0, whole / 0.75), rtol=1e-6)
+    # 1,296 draws: four standard deviations are 0.05. No row is dropped as the one before it.
+    assert np.mean(got == 0) == pytest.approx(0.25, abs=0.05)
+    assert ((got[:, 1:] == 0) != (got[:, :-1] == 0)).any(axis=(0, 2)).all()
+
+
+def test_each_layer_below_the_last_has_its_own_dropout(layered, windows):
+    net, params = layered
+    without = dataclasses.replace(net, layer_dropout=0.0)
+    assert _dropouts(net, params, windows) == {"Dropout_0", "Dropout_1", "Dropout_2"}
+    assert _dropouts(without, params, windows) == {"Dropout_0"}
+    np.testing.assert_array_equal(network.apply(net, params, windows), network.apply(without, params, windows))
+
+
+def _dropouts(net, params, windows):
+    """The names of those that take part in training."""
+    rngs = {"dropout": jax.random.key(3)}
+    _, seen = net.apply({"params": params}, windows, train=True, rngs=rngs, capture_intermediates=True, mutable=True)
+    return {name for name in seen["intermediates"] if name.startswith("Dropout")}
+
+
+@pytest.mark.parametrize("encoding", config_lib.ENCODINGS)
+def test_every_encoding_gives_its_network_what_the_config_says(encoding):
+    config = Config(data=DataConfig(encoding=encoding))
+    values = {"units": 7, "layers": 3, "dropout": 0.1, "layer_dropout": 0.2, "precision": "float32", "remat_rows": 5}
+    config_lib.set_fields(config, {f"model.{name}": value for name, value in values.items()})
+    net = encoding_lib.of(config).network()
+    assert {name: getattr(net, name) for name in values} == values
+
+
+@pytest.mark.parametrize("rate", [None, jnp.float32(0.5)])
+def test_a_share_of_a_batch_is_dropped_between_layers_as_in_the_whole_batch(layered, windows, rate):
+    net, params = layered
+    whole = network.apply(net, params, windows, jax.random.key(3), rate)
+    parts = [network.apply(net, params, windows[k : k + 2], jax.random.key(3), rate, (k // 2, 3)) for k in (0, 2, 4)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
+    unsaid = network.apply(net, params, windows[2:4], jax.random.key(3), rate)
+    assert np.abs(unsaid - whole[2:4]).max() > 1e-3
 
 
 def test_initial_values_are_one_function_of_the_key():

@@ -21,6 +21,7 @@ from musicjax import config_files, main, version
 from musicjax.cli import flags
 from musicjax.music import composer, midi
 from musicjax.run import sampling_choice
+from musicjax.search import halving, space
 
 REPOSITORY = Path(__file__).parents[1]
 README, GUIDE, PYTHON = REPOSITORY / "README.md", REPOSITORY / "docs" / "guide.md", REPOSITORY / "docs" / "python.md"
@@ -35,6 +36,8 @@ SHORT_TRAINING = {
     "--config.sample.num_outputs": "0",
     "--config.sample.every": "0",
 }
+# The file in the reader's folder asks for two trials of one epoch.
+SHORT_SEARCH = ["--config.data.workers=1", "--config.sample.num_outputs=0"]
 # A sweep of two temperatures and two values of min_p makes four pieces of each output.
 SHORT_GENERATING = {"--num_outputs": "2", "--bars": "1", "--seconds": "2"}
 # A run compares ways to draw samples by so many pieces of each way, of so many notes: as for users it takes minutes.
@@ -51,6 +54,8 @@ def commands(path: Path) -> list[list[str]]:
 
 def cut_short(words: list[str]) -> list[str]:
     """A command with flags that make it quick: another epoch where it goes on with a run, one otherwise."""
+    if any(word.startswith("--search") for word in words):
+        return [*words, *SHORT_SEARCH]
     if words[0].startswith("--"):
         more = dict(SHORT_TRAINING)
         if words[0].startswith("--data") and not any(word.startswith("--init_from") for word in words):
@@ -68,15 +73,19 @@ def cut_short(words: list[str]) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a reader stands: a folder with a song, my_midi with its beginning, and a cache and runs of its own.
 
-    The built-in corpus and the paper's data are the same few clips, so that programs are compiled once for all three.
+    The built-in corpus, the paper's data and Lakh are the same few clips, so that programs are compiled once for all.
     """
     here = tmp_path_factory.mktemp("reader")
     (here / "my_midi").mkdir()
     composer.write_corpus(here / "my_midi", seed=3, clips=6)
+    (here / "configs").mkdir()
+    short = '{"fields": {"model.units": [8], "model.dropout": [0.1, 0.2]}, "trials": 2, "epochs": 1}'
+    (here / "configs" / "small_search.json").write_text(short)
     first = midi.read(sorted((here / "my_midi").iterdir())[0])
     midi.write(first[:PRIMER_NOTES], here / "my_midi" / "song.mid")
     midi.write(first, here / "song.mid")
-    shutil.copytree(here / "my_midi", here / "pop_music_midi")
+    for name in ("pop_music_midi", "lakh"):
+        shutil.copytree(here / "my_midi", here / name)
 
     def write_few(target: Path, **_: int) -> None:
         shutil.copytree(here / "my_midi", target, dirs_exist_ok=True)
@@ -133,7 +142,7 @@ def test_the_commands_of_the_guide_run_in_order(folder: Path, capsys: pytest.Cap
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["paper.md", "python.md"])
+@pytest.mark.parametrize("name", ["paper.md", "python.md", "large.md"])
 def test_the_commands_of_another_document_run_in_order(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +153,7 @@ def test_the_commands_of_another_document_run_in_order(
 
 def test_every_document_with_commands_has_a_test_that_runs_them() -> None:
     with_commands = {path.name for path in DOCUMENTS if commands(path)}
-    assert with_commands == {"README.md", "guide.md", "paper.md", "python.md"}
+    assert with_commands == {"README.md", "guide.md", "large.md", "paper.md", "python.md"}
 
 
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,6 +203,19 @@ def test_internals_names_every_module_and_no_other() -> None:
     modules = {path.as_posix() for path in paths if path.parts[0] != "configs"}
     others = {name for name in named if (REPOSITORY / name).is_file()}
     assert named - others == modules, f"missing: {sorted(modules - named)}; not there: {sorted(named - modules)}"
+
+
+def test_the_search_of_the_guide_is_the_one_that_comes_along(tmp_path: Path) -> None:
+    example = re.search(r"<!-- search -->\n\n```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    path = REPOSITORY / "configs" / "small_search.json"
+    assert example is not None and example[1] == path.read_text()
+    found, wrong = space.read(path, config_files.load("small"))
+    assert found is not None and not wrong
+    rungs = halving.rungs(found.trials, found.epochs, found.halving)
+    assert [tuple(rung) for rung in rungs] == [(200, 10), (67, 30), (23, 90)]
+    assert halving.total_epochs(rungs) == 4_720 and found.trials * found.epochs == 18_000
+    table = GUIDE.read_text().split("<!-- search -->")[1].split("| key |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(space.KEYS)
 
 
 def test_the_guide_names_every_config() -> None:

@@ -133,6 +133,30 @@ def test_a_rate_of_dropout_that_is_an_array_gives_the_numbers_of_the_networks_ow
     assert np.abs(other.params["dense"]["kernel"] - own[0].params["dense"]["kernel"]).max() > 1e-4
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_gives_the_numbers_of_the_whole(epoch, parts):
+    """The last batch is not full: its parts count differently."""
+    windows, keys = windows_of(11), step_lib.keys(SEED)
+    in_parts = step_lib.make_epoch(net_of(0.5), OPTIMIZER, BATCH, WINDOW, accumulate=parts)
+    ours, whole = (each(start_of(net_of(0.5)), windows, keys, jnp.int32(0)) for each in (in_parts, epoch))
+    assert_same(ours, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_a_batch_in_parts_takes_the_memory_of_a_part():
+    net = MusicLSTM(8, COLUMNS, 0.5, layers=2, layer_dropout=0.5, every_position=True)
+    inputs = jnp.zeros((64, 40, COLUMNS))
+
+    def planned(parts):
+        def one(state):
+            batch = inputs, inputs, jnp.ones((64, 40))
+            return step_lib.train_step(net, OPTIMIZER, state, *batch, jax.random.key(0), accumulate=parts)
+
+        program = jax.jit(one).lower(step_lib.init(net, OPTIMIZER, jax.random.key(0), 40))
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    assert planned(8) < 0.2 * planned(1)
+
+
 def test_each_step_drops_other_outputs(step):
     start = start_of(net_of())
     batch = windows_of(4).gather(jnp.arange(4), WINDOW)

@@ -24,6 +24,8 @@ def run(call: Call) -> int:
     SIGINT, SIGTERM and SIGHUP end it with 130, 143 and 129; what was saved stays, and an unfinished epoch is lost.
     """
     goes_on = "; the same command continues after the last finished epoch, if there is one"
+    if call.options.get("search"):
+        goes_on = "; the same command goes on with the trials that are not done"
     signals.install(goes_on * (call.command == "train"))
     commands = {
         "train": _train,
@@ -41,6 +43,9 @@ def run(call: Call) -> int:
 def _train(call: Call) -> None:
     began, options, config = time.monotonic(), call.options, call.config
     jax_environment.require_settings()
+    if options["search"]:
+        _search(call)
+        return
     _join_processes(options)  # before JAX starts
     jax_environment.require()
     from musicjax.run import device, train
@@ -68,6 +73,17 @@ def _train(call: Call) -> None:
     summary = train.train(config, workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
+
+
+def _search(call: Call) -> None:
+    from musicjax.run import device
+    from musicjax.search import search
+
+    config = call.config
+    device.keep_programs(config.data)
+    workdir = Path(call.options["workdir"] or Path("runs", f"{config.name}_search"))
+    summary = search.search(Path(call.options["search"]), config, workdir, call.given)
+    console.result(json.dumps(summary))
 
 
 def _asked(call: Call, saved: Config | None) -> dict[str, Any]:

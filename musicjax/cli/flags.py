@@ -43,6 +43,7 @@ FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "the run's folder; train: runs/NAME, studio: runs if not given", tuple(COMMANDS)),
     "minutes": Flag("float", None, "about how long all takes with --config=auto, samples too; else 10", ("train",)),
+    "search": Flag("path", None, "a search.json: many trials over ranges of fields; the best stays", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
@@ -184,7 +185,7 @@ def parse(argv: list[str]) -> Call:
     chooses = _chooses(command, named, options, overrides)
     config = config_files.load(_default(options, chooses) if named is None else named)
     # Fields given without a config may belong to the config of the workdir.
-    in_workdir = not values["config"].present and bool(options["workdir"])
+    in_workdir = not values["config"].present and bool(options["workdir"]) and not options.get("search")
     if not in_workdir or not overrides:
         config_lib.set_fields(config, overrides)
     else:
@@ -206,7 +207,9 @@ def _chooses(command: str, named: str | None, options: dict[str, Any], given: di
     """Whether the data choose the config; raises UsageError for flags that do not go with that, or only with that."""
     if command != "train":
         return False
-    chooses = named == AUTO or (named is None and "data.source" in given and options["init_from"] is None)
+    _require_search_alone(named, options)
+    named_by = options["init_from"] is not None or options["search"] is not None
+    chooses = named == AUTO or (named is None and "data.source" in given and not named_by)
     if chooses and options["init_from"] is not None:
         raise UsageError(
             "--init_from beside --config=auto: those weights have their sizes already; expected the config of their "
@@ -220,6 +223,21 @@ def _chooses(command: str, named: str | None, options: dict[str, Any], given: di
     if minutes is not None and not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise UsageError(f"minutes={minutes:g}: expected {LEAST_MINUTES}..{MOST_MINUTES}")
     return chooses
+
+
+def _require_search_alone(named: str | None, options: dict[str, Any]) -> None:
+    """Raises UsageError for flags that do not go with a search."""
+    if options["search"] is None:
+        return
+    if named == AUTO:
+        raise UsageError("--search beside --config=auto, which has trials of its own: expected another --config")
+    if options["init_from"] is not None:
+        raise UsageError("--search beside --init_from: each trial begins with random weights; leave one of them out")
+    if options["coordinator"] or options["distributed"] != "off":
+        raise UsageError(
+            "--search beside --coordinator or --distributed: processes share a search through its workdir; start the "
+            "same command, without these flags, in each"
+        )
 
 
 def _values(command: str, words: list[str]) -> flags.FlagValues:

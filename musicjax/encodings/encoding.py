@@ -116,6 +116,11 @@ class Encoding(Protocol):
         """The names of the columns of a row; empty if they have none."""
         return ()
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names that `metrics` may have, known before any data; lower is better."""
+        return ()
+
     def network(self) -> MusicLSTM:
         """The network of the config.
 

@@ -95,6 +95,11 @@ class EventEncoding(Encoding):
         return super().basis | {"model.head_units": own.head_units, "model.embedding": own.embedding}
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return ("nats_per_note", *(f"{COLUMNS[column]}_nats" for column in note_bins.PREDICTED))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """As `Encoding.columns`."""
         return COLUMNS[: len(self._bins.sizes)]
@@ -117,6 +122,8 @@ class EventEncoding(Encoding):
             every_position=True,
             sizes=sizes,
             embedding=own.embedding,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
         )
 
     def dataset(self) -> Dataset:

@@ -82,6 +82,11 @@ class FrameEncoding(Encoding):
         rows = {"data.per_beat": self._own.per_beat, "data.onsets": self._own.onsets}
         return super().basis | head | rows | {"data.match_share": bool(self._own.match_share)}
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return ("nats_per_frame",)
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()
@@ -96,6 +101,8 @@ class FrameEncoding(Encoding):
             heads.of_frames(own.head, own.head_units),
             every_position=True,
             match_lengths=self._match_lengths,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
         )
 
     def dataset(self) -> Dataset:

@@ -80,11 +80,24 @@ class NoteEncoding(Encoding):
         """As `Encoding.columns`."""
         return note_matrix.COLUMNS[: _columns(self.config)]
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """As `Encoding.measures`."""
+        return tuple(f"{name}_error_{UNITS[name]}" for name in self.columns)
+
     def network(self) -> MusicLSTM:
         """As `Encoding.network`."""
         jax_environment.require_settings()
         model = self.config.model
-        return MusicLSTM(model.units, _columns(self.config), model.dropout, model.precision, model.layers)
+        return MusicLSTM(
+            model.units,
+            _columns(self.config),
+            model.dropout,
+            model.precision,
+            model.layers,
+            layer_dropout=model.layer_dropout,
+            remat_rows=model.remat_rows,
+        )
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""

@@ -108,7 +108,9 @@ def step(params: Params, x: jax.Array, state: State, precision: str = "float32")
     return State(h.astype(jnp.float32), c)
 
 
-def unroll(params: Params, x: jax.Array, state: State, precision: str = "float32") -> tuple[jax.Array, State]:
+def unroll(
+    params: Params, x: jax.Array, state: State, precision: str = "float32", remat_rows: int = 0
+) -> tuple[jax.Array, State]:
     """All steps of x [B, T, I], starting from `state`.
 
     The gradient is written by hand: the backward scan computes only what the recurrence needs, and one
@@ -118,18 +120,20 @@ def unroll(params: Params, x: jax.Array, state: State, precision: str = "float32
     Args:
         precision: float32, or bfloat16: the operands of the large products, and with them the outputs,
             are rounded to bfloat16 and summed in float32; gates, cell and parameters stay float32.
+        remat_rows: for the gradient, only the state before every so many steps is saved, and what is between them is
+            computed again; 0: the gates of every step are saved. Without a gradient it changes nothing.
 
     Returns:
         outputs float32 [B, T, H] and the last state.
     """
-    outputs, last = _unroll(params, x, state, precision, True)
+    outputs, last = _unroll(params, x, state, precision, True, remat_rows)
     return outputs.swapaxes(0, 1), last
 
 
-def last_output(params: Params, x: jax.Array, precision: str = "float32") -> jax.Array:
+def last_output(params: Params, x: jax.Array, precision: str = "float32", remat_rows: int = 0) -> jax.Array:
     """float32 [B, H]: the output after the last step of x [B, T, I], from a zero state."""
     state = zero_state(x.shape[0], params.recurrent_kernel.shape[0])
-    return _unroll(params, x, state, precision, False)[1].h
+    return _unroll(params, x, state, precision, False, remat_rows)[1].h
 
 
 def _operand(array: jax.Array, precision: str) -> jax.Array:
@@ -182,32 +186,74 @@ def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax
     return (o * jnp.tanh(c)).astype(h.dtype), c, gates
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _unroll(params: Params, x: jax.Array, state: State, precision: str, every: bool) -> tuple[Any, State]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _unroll(
+    params: Params, x: jax.Array, state: State, precision: str, every: bool, remat_rows: int
+) -> tuple[Any, State]:
     """(outputs [T, B, H], None unless `every`; the last state) for x [B, T, I]."""
-    weights = prepare(params, precision)
+    (h, c), outputs = _run(prepare(params, precision), x.swapaxes(0, 1), _start(state, precision), every)
+    return outputs, State(h.astype(jnp.float32), c)
+
+
+def _start(state: State, precision: str) -> tuple[jax.Array, jax.Array]:
+    return _operand(state.h, precision), state.c
+
+
+def _run(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool):
+    """((h, c) after all steps of x [T, B, I]; outputs [T, B, H], None unless `every`)."""
 
     def body(carry, x_t):
         h, c, _ = _step(weights, x_t, *carry)
         return (h, c), h.astype(jnp.float32) if every else None
 
-    (h, c), outputs = lax.scan(body, (_operand(state.h, precision), state.c), x.swapaxes(0, 1))
-    return outputs, State(h.astype(jnp.float32), c)
+    return lax.scan(body, start, x)
 
 
-def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, every: bool):
-    weights = prepare(params, precision)
+def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool):
+    """As `_run`, with what the gradient needs: ((h, c), (_Saved, outputs))."""
 
     def body(carry, x_t):
         h_before, c_before = carry
         h, c, gates = _step(weights, x_t, h_before, c_before)
         # Behind a barrier, so that the rounding is not fused into the stacking, which one thread does alone.
-        parts = [_pack(lax.optimization_barrier(_operand(gate, precision))) for gate in jnp.split(gates, 4, axis=-1)]
+        parts = [_pack(lax.optimization_barrier(gate.astype(h.dtype))) for gate in jnp.split(gates, 4, axis=-1)]
         saved = _Saved(_pack(lax.optimization_barrier(h_before.T)), c_before, *parts)
         return (h, c), (saved, h.astype(jnp.float32) if every else None)
 
-    start = (_operand(state.h, precision), state.c)
-    (h, c), (saved, outputs) = lax.scan(body, start, x.swapaxes(0, 1))
+    return lax.scan(body, start, x)
+
+
+def _run_saving_starts(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool, rows: int):
+    """As `_run_saving`, but of each chunk it saves only the (h, c) before it: (those of all but the last, the last)."""
+    chunks, last_chunk = _chunks(x, rows)
+
+    def body(carry, x_chunk):
+        after, outputs = _run(weights, x_chunk, carry, every)
+        return after, ((_pack(lax.optimization_barrier(carry[0])), carry[1]), outputs)
+
+    before_last, (starts, outputs) = lax.scan(body, start, chunks)
+    last, outputs_of_last = _run(weights, last_chunk, before_last, every)
+    starts = starts, (_pack(before_last[0]), before_last[1])
+    return last, (starts, _joined(outputs, outputs_of_last) if every else None)
+
+
+def _chunks(array: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+    """[T, ...] as (chunks [N, rows, ...], a last one [1..rows, ...])."""
+    count = (array.shape[0] - 1) // rows
+    return array[: count * rows].reshape(count, rows, *array.shape[1:]), array[count * rows :]
+
+
+def _joined(chunks: jax.Array, last_chunk: jax.Array) -> jax.Array:
+    """The inverse of `_chunks`."""
+    return jnp.concatenate([chunks.reshape(-1, *last_chunk.shape[1:]), last_chunk])
+
+
+def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, every: bool, remat_rows: int):
+    weights, steps, start = prepare(params, precision), x.swapaxes(0, 1), _start(state, precision)
+    if remat_rows:
+        (h, c), (saved, outputs) = _run_saving_starts(weights, steps, start, every, remat_rows)
+    else:
+        (h, c), (saved, outputs) = _run_saving(weights, steps, start, every)
     return (outputs, State(h.astype(jnp.float32), c)), (params, x, saved)
 
 
@@ -222,10 +268,27 @@ def _not_twice(primals, tangents):
     raise TypeError("the LSTM has first derivatives only: its gradient is written by hand and not differentiable")
 
 
-def _unroll_backward(precision: str, every: bool, residuals, cotangents):
+def _unroll_backward(precision: str, every: bool, remat_rows: int, residuals, cotangents):
     (params, x, saved), (d_outputs, d_last) = _once((residuals, cotangents))
     # As an array of its own: a transpose inside the product would lose the fast path.
     transposed = lax.optimization_barrier(_operand(_product_kernel(params), precision).T)
+    back = functools.partial(_run_back, params, transposed, precision, every)
+    steps = x.swapaxes(0, 1)
+    if remat_rows:
+        d_weights, d_x, d_state = _run_chunks_back(
+            back, prepare(params, precision), steps, saved, d_outputs, State(*d_last), remat_rows
+        )
+    else:
+        d_weights, d_x, d_state = back(steps, saved, d_outputs, State(*d_last))
+    units, inputs = params.recurrent_kernel.shape[0], x.shape[-1]
+    d_params = Params(d_weights[units : units + inputs], d_weights[:units], d_weights[-1])
+    return d_params, d_x.swapaxes(0, 1), d_state
+
+
+def _run_back(
+    params: Params, transposed: jax.Array, precision: str, every: bool, x: jax.Array, saved: _Saved, d_outputs, d_last
+):
+    """(gradients of the weights of h, x and 1, [H + I + 1, 4H]; of x, [T, B, I]; of the state before)."""
     units, inputs = params.recurrent_kernel.shape[0], x.shape[-1]
 
     def body(carry: State, now):
@@ -241,18 +304,37 @@ def _unroll_backward(precision: str, every: bool, residuals, cotangents):
         d_left = _product(_unpack(packed), transposed)
         return State(d_left[:, :units], dc * f), (packed, d_left[:, units:])
 
-    d_state, (dz, d_x) = lax.scan(body, State(*d_last), (saved, d_outputs), reverse=True)
+    d_state, (dz, d_x) = lax.scan(body, d_last, (saved, d_outputs), reverse=True)
     # h, x and a row of ones, stacked: one product gives the gradients of all three weights.
-    x_steps = x.transpose(1, 2, 0)
-    ones = jnp.ones((x.shape[1], 1, x.shape[0]))
+    x_steps = x.swapaxes(1, 2)
+    ones = jnp.ones((x.shape[0], 1, x.shape[1]))
     rows = [saved.h_before, _pack(_operand(x_steps, precision)), _pack(_operand(ones, precision))]
     left = jnp.concatenate(rows, axis=1).swapaxes(0, 1)
     left = lax.optimization_barrier(left.reshape(left.shape[0], -1))
     d_weights = _product(_unpack(left), _unpack(dz.reshape(-1, dz.shape[-1])))
-    d_params = Params(d_weights[units : units + inputs], d_weights[:units], d_weights[-1])
     if inputs <= FUSED_INPUTS:
         d_x = jnp.dot(_widen(dz), params.kernel.T, precision=lax.Precision.HIGHEST)
-    return d_params, d_x.swapaxes(0, 1), d_state
+    return d_weights, d_x, d_state
+
+
+def _run_chunks_back(back, weights: Gates, x: jax.Array, starts, d_outputs, d_last: State, rows: int):
+    """As `_run_back`, from what `_run_saving_starts` saved: chunk by chunk, the last first, each computed again."""
+
+    def chunk_back(d_after: State, now):
+        x_chunk, (h, c), d_chunk = now
+        _, (saved, _) = _run_saving(weights, x_chunk, (_unpack(h), c), every=False)
+        return back(x_chunk, saved, d_chunk, d_after)
+
+    def body(carry, now):
+        d_after, so_far = carry
+        d_weights, d_x, d_before = chunk_back(d_after, now)
+        return (d_before, so_far + d_weights), d_x
+
+    d_chunks, d_last_chunk = (None, None) if d_outputs is None else _chunks(d_outputs, rows)
+    (chunks, last_chunk), (starts, last_start) = _chunks(x, rows), starts
+    d_weights, d_x_of_last, d_before = chunk_back(d_last, (last_chunk, last_start, d_last_chunk))
+    (d_state, d_weights), d_x = lax.scan(body, (d_before, d_weights), (chunks, starts, d_chunks), reverse=True)
+    return d_weights, _joined(d_x, d_x_of_last), d_state
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from musicjax.model import heads, lstm
+from musicjax.model.dropout import Dropout
 
 
 class MusicLSTM(nn.Module):
@@ -30,6 +31,8 @@ class MusicLSTM(nn.Module):
         embedding: E, numbers in an embedding.
         match_lengths: where rows show the longest match, the lengths that their last columns stand for; a row is then
             the row itself, the row that followed the match, and a column for each length.
+        layer_dropout: share of the H outputs of each layer below the last dropped in training.
+        remat_rows: as in `lstm.unroll`.
     """
 
     units: int
@@ -42,6 +45,8 @@ class MusicLSTM(nn.Module):
     sizes: tuple[int, ...] = ()
     embedding: int = 0
     match_lengths: tuple[int, ...] = ()
+    layer_dropout: float = 0.0
+    remat_rows: int = 0
 
     @property
     def predicted(self) -> int:
@@ -63,15 +68,17 @@ class MusicLSTM(nn.Module):
         for name in layer_names(self):
             inputs = self.units if weights else below.shape[-1]
             weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
-        for params in weights[:-1]:
-            below, _ = lstm.unroll(params, below, lstm.zero_state(windows.shape[0], self.units), self.precision)
+        state = lstm.zero_state(windows.shape[0], self.units)
+        for layer, params in enumerate(weights[:-1], 1):
+            below, _ = lstm.unroll(params, below, state, self.precision, self.remat_rows)
+            if train and self.layer_dropout:
+                below = Dropout(name=f"Dropout_{layer}")(below, self.layer_dropout, share)
         if self.every_position:
-            state = lstm.zero_state(windows.shape[0], self.units)
-            last, _ = lstm.unroll(weights[-1], below, state, self.precision)
+            last, _ = lstm.unroll(weights[-1], below, state, self.precision, self.remat_rows)
         else:
-            last = lstm.last_output(weights[-1], below, self.precision)
+            last = lstm.last_output(weights[-1], below, self.precision, self.remat_rows)
         if train:
-            last = _Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
+            last = Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
         if self.head.outputs(self.predicted) != self.predicted:
             self.param("head", self.head.init, self.predicted)
         dense = nn.Dense(
@@ -101,19 +108,6 @@ def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Arr
     return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
 
 
-class _Dropout(nn.Module):
-    """Flax's dropout, bit for bit if it has the name that Flax would give it. But the rate may be an array, and
-    a device may have a mere share of the batch: it keeps what a single device would have kept of these rows."""
-
-    @nn.compact
-    def __call__(self, last: jax.Array, rate: Any, share: tuple[Any, int]) -> jax.Array:
-        place, shares = share
-        batch, *rest = last.shape
-        keep = 1.0 - rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (batch * shares, *rest))
-        return jnp.where(lax.dynamic_slice_in_dim(kept, place * batch, batch), last / keep, 0)
-
-
 def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
     """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, O], "bias" [O]}}.
 
@@ -133,7 +127,7 @@ def apply(
     """windows float32 [B, T, C] -> outputs float32 [B, O], or at every position [B, T, O]; a key turns dropout on.
 
     Args:
-        rate: of dropout, instead of the network's own.
+        rate: of the last layer's dropout, instead of the network's own.
         share: (k, n): windows are the k-th of n equal parts of a batch.
     """
     rngs = None if dropout_key is None else {"dropout": dropout_key}

@@ -117,7 +117,7 @@ def chart(
     ticks = [
         f'<line class="gridline" x1="0" x2="100%" y1="{y}" y2="{y}"/><text x="0" y="{y}" dx="-8" dy="4" '
         f'text-anchor="end">{value:.4g}</text>'
-        for value in _value_ticks(scale)
+        for value in value_ticks(scale)
         for y in [percent(1 - scale.share(value))]
     ]
     ticks += [
@@ -197,7 +197,8 @@ def _value_scale(curves: list[Curve], baseline: tuple[str, float] | None, falls:
     return Scale(low - margin, high + margin)
 
 
-def _value_ticks(scale: Scale) -> list[float]:
+def value_ticks(scale: Scale) -> list[float]:
+    """Round numbers within the scale, a few."""
     if not scale.log:
         return _nice(scale.low, scale.high, 5)
     decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)

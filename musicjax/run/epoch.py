@@ -93,20 +93,22 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
     if settings.trials == 1:
         keys = mesh.replicate(step.keys(config.seed), devices)
         optimizer = optimizer_of(settings.learning_rate)
-        epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices)
+        divided = is_divided(config, devices)
+        epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices, settings.accumulate, divided)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
         from musicjax.training import trials as trials_lib  # one model does without
 
         keys = mesh.replicate(trials_lib.of(config_lib.trials(config)), devices)
-        alone = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
+        make = functools.partial(trials_lib.make_epoch, net, optimizer_of, settings.batch_size, window)
+        alone = make(1, devices, settings.accumulate)
         bytes_of_states = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         group = device.trials_at_once(
             settings, bytes_of_states, lambda: trials_lib.bytes_of_one(alone, state, training, keys)
         )
         group = mesh.of_the_first(group)
         console.say("trials", f"{settings.trials}, {group} at a time")
-        epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, group, devices)
+        epoch = make(group, devices, settings.accumulate)
         validate = trials_lib.make_validation(net, settings.batch_size, window, group, devices)
     with console.clock("compile"):
         train_program = epoch.lower(state, training, keys, jnp.int32(0)).compile()
@@ -122,6 +124,11 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
         lambda params: validate_program(params, validating),
         lambda params: show_program(params, validating) if show_program else {},
     )
+
+
+def is_divided(config: Config, devices: Mesh) -> bool:
+    """Whether the state of a run lies divided over the devices, see `sharding`."""
+    return config.train.shard_parameters and devices.size > 1
 
 
 def _windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
@@ -145,8 +152,10 @@ def _histograms(
     return histograms_lib.histograms(params, network.apply(net, params, scored.first_inputs(window)))
 
 
-def start(programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None) -> UnderWay:
-    """Sends epoch `number`, from 0, to the devices and returns at once; `state` stays valid.
+def start(
+    programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None, reuse: bool = False
+) -> UnderWay:
+    """Sends epoch `number`, from 0, to the devices and returns at once; `state` stays valid, unless `reuse`.
 
     A CPU would run two epochs at once, so there this one begins when the epoch `after` has ended, validation and
     histograms included.
@@ -154,7 +163,7 @@ def start(programs: Programs, state: TrainState, number: int, devices: Mesh, aft
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
         turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.histograms)))
-    state, sums = programs.train(_copied(state), programs.windows(number), turn)
+    state, sums = programs.train(state if reuse else _copied(state), programs.windows(number), turn)
     return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
 
 
@@ -168,9 +177,9 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
     """Waits for epoch `number`, from 0; `since`: when the devices were free for it, by time.perf_counter."""
     config = dataset.encoding.config
     trials, half_life = config_lib.trials(config), config.train.half_life
-    sums = _wait(under_way.sums)
+    sums = wait(under_way.sums)
     seconds = time.perf_counter() - since
-    scores, histograms = _wait((under_way.scores, under_way.histograms))
+    scores, histograms = wait((under_way.scores, under_way.histograms))
     finished = time.perf_counter()
     sums, scores, histograms = jax.tree.map(np.asarray, (sums, scores, histograms))
     if len(trials) == 1:
@@ -307,7 +316,7 @@ def _kept(number: int, workdir: Path) -> str:
     return f"the checkpoint of epoch {number - 1} is kept in {workdir}" if number > 1 else "there is no checkpoint yet"
 
 
-def _wait(result):
+def wait(result):
     """Waits until the devices have computed the result, and lets Python handle signals meanwhile."""
     leaf = jax.tree.leaves(result)[0]
     pause_seconds = 0.0005

@@ -169,11 +169,11 @@ def _compiled(config: Config, dataset: Dataset, first: TrainState) -> _Programs:
     """The programs of a trial. They take step size and dropout as arrays, so that candidates of a size share them."""
     settings, window, net = config.train, config.data.window, dataset.encoding.network()
     devices = mesh.make(settings.devices)
-    mesh.require_divisible(settings.batch_size, devices)
+    mesh.require_divisible(settings.batch_size, devices, settings.accumulate)
     training, scored = mesh.replicate((dataset.training, dataset.validation.rows), devices)
     state = mesh.replicate(jax.tree.map(lambda leaf: leaf[None], first), devices)
     optimizer_of = functools.partial(optimizer_lib.of, dataclasses.replace(settings, half_life=0.0))
-    epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices)
+    epoch = trials_lib.make_epoch(net, optimizer_of, settings.batch_size, window, 1, devices, settings.accumulate)
     validation = step.make_validation(net, settings.batch_size, window, devices)
 
     def given(index: np.ndarray, rate: float, number: int) -> tuple:

@@ -34,7 +34,7 @@ from musicjax.store.checkpoint import Arrays, Checkpoint
 from musicjax.store.metadata import Metadata
 from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
-from musicjax.training import mesh
+from musicjax.training import mesh, sharding
 from musicjax.version import __version__
 
 
@@ -82,11 +82,14 @@ def _train(
         arrays, metadata = start.started(dataset, began) if saved is None else start.restored(dataset, workdir)
     _require_agreement(arrays, metadata)
     encoding = dataset.encoding
+    is_divided = epoch_lib.is_divided(encoding.config, devices)
+    if is_divided:  # from here on no device holds them whole
+        arrays = arrays._replace(**sharding.whole({"state": arrays.state, "best_params": arrays.best_params}))
     if jax.process_index() == 0:
         workdir_lib.write_settings(workdir, metadata, dataset.outcomes)
         if metadata.origin is not None and not checkpoint_lib.exists(workdir):
             _save(Checkpoint(arrays, metadata), workdir)  # to go on, the run needs only its own workdir
-    parameters = _say_model(encoding, arrays.best_params)
+    parameters = _say_model(encoding, arrays.best_params, devices.size if is_divided else 1)
 
     # 2. Epochs.
     recorder = None
@@ -154,16 +157,19 @@ def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
         processes.require(arrays, metadata)
 
 
-def _say_model(encoding: Encoding, params: dict) -> int:
-    """Prints the layers in one line; returns how many parameters there are."""
+def _say_model(encoding: Encoding, params: dict, divided: int) -> int:
+    """Prints the layers in one line, and over how many devices they lie divided; returns how many parameters there
+    are."""
     net, model = encoding.network(), encoding.config.model
     parameters = network.count(params)
     layers = f"LSTM {model.units}" + f" x {net.layers}" * (net.layers > 1)
+    between = f" (dropout {model.layer_dropout:g} between)" if model.layer_dropout else ""
     own = f" -> {net.head.name}" if net.head.name else ""
+    where = f", divided over {divided} devices" * (divided > 1)
     console.say(
         "model",
-        f"{layers} -> dropout {model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: {parameters:,} "
-        "parameters",
+        f"{layers}{between} -> dropout {model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: "
+        f"{parameters:,} parameters{where}",
     )
     return parameters
 
@@ -191,7 +197,7 @@ def _prepared(
 
         sound.require_soundfont(config.sample.soundfont)
     devices = mesh.make(config.train.devices)
-    mesh.require_divisible(config.train.batch_size, devices)
+    mesh.require_divisible(config.train.batch_size, devices, config.train.accumulate)
     if jax.process_index():
         console.mute()
     else:
@@ -228,10 +234,13 @@ def _epochs(
     if metadata.epoch >= settings.epochs:
         console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
         return arrays, metadata, None
-    state, started, under_way = mesh.replicate(arrays.state, devices), metadata.epoch, None
+    is_divided = epoch_lib.is_divided(config, devices)
+    state = (sharding.place if is_divided else mesh.replicate)(arrays.state, devices)
+    started, under_way = metadata.epoch, None
     programs = epoch_lib.compiled(config, dataset, state, devices, metadata.epoch)
-    # Programs on several simulated devices do not run in the background.
-    may_lead, speeds, ends = 0 if devices.size > 1 and jax.default_backend() == "cpu" else 1, list[float](), False
+    # Programs on several simulated devices do not run in the background, and a divided state is fetched by one.
+    waits_for_each = devices.size > 1 and (is_divided or jax.default_backend() == "cpu")
+    may_lead, speeds, ends = 0 if waits_for_each else 1, list[float](), False
     with contextlib.ExitStack() as closing, console.bar("train", settings.epochs, metadata.epoch) as update:
         store = None
         if recorder is not None:
@@ -242,13 +251,14 @@ def _epochs(
             # What follows an epoch, its samples or on_epoch, comes before the next epoch.
             waits = ahead > 0 and (on_epoch is not None or _looked_at(config, metadata.epoch + ahead))
             if started < settings.epochs and ahead <= may_lead and not waits and not epoch_lib.may_end(metadata, ahead):
-                next_one = epoch_lib.start(programs, state, started, devices, after=under_way)
+                next_one = epoch_lib.start(programs, state, started, devices, under_way, reuse=is_divided)
                 started, state = started + 1, next_one.state
             if under_way is not None:
                 epoch = epoch_lib.read(under_way, dataset, metadata.epoch, free)
                 counted = epoch_lib.counted(epoch, metadata)
                 train, valid = ([side[trial] for trial in counted] for side in (epoch.train, epoch.valid))
-                arrays, metadata = epoch_lib.advance(arrays, metadata, under_way.state, epoch, workdir)
+                after = sharding.whole(under_way.state) if is_divided else under_way.state
+                arrays, metadata = epoch_lib.advance(arrays, metadata, after, epoch, workdir)
                 if recorder is not None and store is not None:
                     step = int(np.asarray(arrays.state.step).max())
                     with signals.held():

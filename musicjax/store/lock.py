@@ -39,14 +39,15 @@ def held(workdir: Path) -> Iterator[None]:
     """Makes the workdir and keeps it for this process alone; at the end removes it if nothing was written into it.
 
     Raises:
-        RunError: another process, which the message names, trains there, or the workdir cannot be written.
+        Taken: another process, which the message names, trains there.
+        RunError: the workdir cannot be written.
     """
     path = workdir / NAME
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         handle = _taken(path)
     except BlockingIOError as error:
-        raise RunError(
+        raise Taken(
             f"workdir {workdir} is in use: {_holder(path)} trains in it; wait until it ends, or use another --workdir"
         ) from error
     except OSError as error:

@@ -74,14 +74,18 @@ def make(count: int = 0) -> Mesh:
     return Mesh(np.array(devices[: count or None]), (AXIS,))
 
 
-def require_divisible(batch_size: int, devices: Mesh) -> None:
-    """Raises UsageError, which names the nearest good sizes, if a batch cannot be divided evenly over the devices."""
-    left = batch_size % devices.size
+def require_divisible(batch_size: int, devices: Mesh, accumulate: int = 1) -> None:
+    """Raises UsageError, which names the nearest good sizes, if a batch cannot be divided evenly over the devices, and
+    on each of them into so many parts."""
+    parts = devices.size * accumulate
+    left = batch_size % parts
     if left:
-        below, above = batch_size - left, batch_size - left + devices.size
+        below, above = batch_size - left, batch_size - left + parts
         nearest = f"{below} or {above}" if below else str(above)
+        over = f"{devices.size} device{'s' * (devices.size > 1)}"
+        over += f" with train.accumulate={accumulate}" * (accumulate > 1)
         raise UsageError(
-            f"train.batch_size={batch_size} cannot be divided evenly over {devices.size} devices: expected a multiple, "
+            f"train.batch_size={batch_size} cannot be divided evenly over {over}: expected a multiple of {parts}, "
             f"such as {nearest}; or choose how many devices with --config.train.devices"
         )
 

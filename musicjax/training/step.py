@@ -6,18 +6,18 @@ Shape legend as in `windows` and `sequences`. One seed gives every random number
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Wrapped
 
 from musicjax.model import network
 from musicjax.model.network import MusicLSTM
-from musicjax.training import mesh
+from musicjax.training import mesh, sharding
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
@@ -74,6 +74,8 @@ def train_step(
     dropout_key: jax.Array,
     axis_name: str | None = None,
     dropout: jax.Array | None = None,
+    accumulate: int = 1,
+    divided: Mesh | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """One update on inputs [B, T, C], targets [B, C], weight [B] (0: not counted).
 
@@ -84,25 +86,72 @@ def train_step(
             weights and gradients are summed over it before the update, and dropout takes from each part what it
             would take on a single device, so that all devices compute what a single one would.
         dropout: rate, instead of the network's own.
+        accumulate: compute the batch in so many equal parts, one after the other, and sum their gradients.
+        divided: devices over which the state lies divided, as `sharding.place` puts it; B is then the whole batch.
     """
+    batch = inputs, targets[..., : net.predicted], weight
     dropout_key = jax.random.fold_in(dropout_key, state.step)
-    share = mesh.share(axis_name)
-
-    targets = targets[..., : net.predicted]
-
-    def total_loss(params: dict):
-        outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
-        own = network.head_params(params)
-        loss = jnp.sum(net.head.loss(own, outputs, targets) * weight)
-        accuracy = jnp.sum(net.head.accuracy(own, outputs, targets) * weight)
-        return loss, StepMetrics(loss, accuracy, jnp.sum(weight))
-
-    gradients, metrics = jax.grad(total_loss, has_aux=True)(state.params)
-    if axis_name is not None:
-        gradients, metrics = lax.psum((gradients, metrics), axis_name)
+    if divided is None:
+        gradients, metrics = _sums(net, state.params, batch, dropout_key, dropout, accumulate, axis_name)
+    else:
+        specs, of_batch = sharding.specs(state.params, divided), PartitionSpec(mesh.AXIS)
+        sums = jax.shard_map(
+            lambda params, batch, key: _sums(net, params, batch, key, None, accumulate, mesh.AXIS, specs),
+            mesh=divided,
+            in_specs=(specs, of_batch, PartitionSpec()),
+            out_specs=(specs, PartitionSpec()),
+            check_vma=False,  # the metrics are equal everywhere, because they are summed
+        )
+        gradients, metrics = sums(state.params, batch, dropout_key)
     gradients = jax.tree.map(lambda gradient: gradient / metrics.weight, gradients)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+    after = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1)
+    return after if divided is None else sharding.keep(after, divided), metrics
+
+
+def _sums(
+    net: MusicLSTM,
+    params: dict,
+    batch: tuple[jax.Array, ...],
+    dropout_key: jax.Array,
+    dropout: jax.Array | None,
+    accumulate: int,
+    axis_name: str | None,
+    specs: Any = None,
+) -> tuple[dict, StepMetrics]:
+    """(gradients, StepMetrics) of a batch (inputs, targets, weight), summed over its windows and all devices.
+
+    The arguments are as in `train_step`; specs: how parameters and gradients are divided over the devices, if they are.
+    """
+    place, shares = mesh.share(axis_name)
+    params = params if specs is None else sharding.gather(params, specs)
+
+    def of_part(number: jax.Array | int, inputs: jax.Array, targets: jax.Array, weight: jax.Array):
+        share = (place * accumulate + number, shares * accumulate)
+
+        def total_loss(params: dict):
+            outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
+            own = network.head_params(params)
+            loss = jnp.sum(net.head.loss(own, outputs, targets) * weight)
+            accuracy = jnp.sum(net.head.accuracy(own, outputs, targets) * weight)
+            return loss, StepMetrics(loss, accuracy, jnp.sum(weight))
+
+        gradients, metrics = jax.grad(total_loss, has_aux=True)(params)
+        return gradients if specs is None else sharding.sum_parts(gradients, specs), metrics
+
+    def add(so_far, now):
+        return jax.tree.map(jnp.add, so_far, of_part(now[0], *now[1])), None
+
+    if accumulate == 1:
+        gradients, metrics = of_part(0, *batch)
+    else:
+        parts = [array.reshape(accumulate, -1, *array.shape[1:]) for array in batch]
+        shapes = jax.eval_shape(of_part, 0, *(array[0] for array in parts))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        (gradients, metrics), _ = lax.scan(add, zeros, (jnp.arange(accumulate), parts))
+    if specs is not None:
+        return gradients, lax.psum(metrics, axis_name)
+    return (gradients, metrics) if axis_name is None else lax.psum((gradients, metrics), axis_name)
 
 
 def epoch(
@@ -116,14 +165,17 @@ def epoch(
     number: jax.Array,
     axis_name: str | None = None,
     dropout: jax.Array | None = None,
+    accumulate: int = 1,
+    divided: Mesh | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """All steps of epoch `number`, counted from 0: the state after them and the StepMetrics of each, [S].
 
-    axis_name and dropout are as in `train_step`; every device has all windows and takes its part of each batch.
+    The last four arguments are as in `train_step`; every device has all windows and takes its part of each batch.
     """
     place, shares = mesh.share(axis_name)
     count = windows.starts.shape[0]
-    index, weight = windows_lib.order(keys.order, number, count, batch_size, shares)
+    parts = shares * accumulate * (1 if divided is None else divided.size)
+    index, weight = windows_lib.order(keys.order, number, count, batch_size, parts)
     part = index.shape[1] // shares
     random = jax.random.uniform(jax.random.fold_in(keys.augment, number), (count, windows.random_numbers))
 
@@ -131,7 +183,8 @@ def epoch(
         index, counted = (lax.dynamic_slice_in_dim(array, place * part, part) for array in now)
         inputs, targets, weight = windows.gather(index, window, random[index])
         weight = weight * counted.reshape(-1, *(1,) * (weight.ndim - 1))
-        return train_step(net, optimizer, state, inputs, targets, weight, keys.dropout, axis_name, dropout)
+        batch = inputs, targets, weight
+        return train_step(net, optimizer, state, *batch, keys.dropout, axis_name, dropout, accumulate, divided)
 
     return lax.scan(body, state, (index, weight))
 
@@ -149,12 +202,20 @@ def make_epoch(
     batch_size: int,
     window: int,
     devices: Mesh | None = None,
+    accumulate: int = 1,
+    divided: bool = False,
 ) -> Wrapped:
     """`epoch` as epoch(state, windows, keys, number), compiled once.
 
     The state passed in is donated: its buffers are reused and must not be read again.
+
+    Args:
+        divided: the state lies divided over the devices, as `sharding.place` does it.
     """
-    return mesh.spread(functools.partial(epoch, net, optimizer, batch_size, window), devices, donate=0)
+    one = functools.partial(epoch, net, optimizer, batch_size, window, accumulate=accumulate)
+    if divided:
+        return jax.jit(functools.partial(one, divided=devices), donate_argnums=0)
+    return mesh.spread(one, devices, donate=0)
 
 
 def make_validation(net: MusicLSTM, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:

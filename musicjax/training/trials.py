@@ -41,8 +41,11 @@ def of(each: list[tuple[int, float, float]]) -> Trials:
 
 def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -> Trials:
     """Trial k has the k-th of each list."""
-    keys = jax.jit(jax.vmap(step_lib.keys))(jnp.asarray(seeds, jnp.uint32))
+    keys = _keys(jnp.asarray(seeds, jnp.uint32))
     return Trials(keys, jnp.asarray(learning_rates, jnp.float32), jnp.asarray(dropouts, jnp.float32))
+
+
+_keys = jax.jit(jax.vmap(step_lib.keys))
 
 
 def init(net: MusicLSTM, optimizer: optax.GradientTransformation, trials: Trials, window: int) -> TrainState:
@@ -62,6 +65,7 @@ def make_epoch(
     window: int,
     group: int,
     devices: Mesh | None = None,
+    accumulate: int = 1,
 ) -> Wrapped:
     """epoch(states [K], windows, trials, number) -> (states, StepMetrics [K, S]), compiled once; states are donated.
 
@@ -74,9 +78,8 @@ def make_epoch(
         def one(state_and_trial: tuple[TrainState, Trials]) -> tuple[TrainState, StepMetrics]:
             state, trial = state_and_trial
             optimizer = optimizer_of(trial.learning_rate)
-            return step_lib.epoch(
-                net, optimizer, batch_size, window, state, windows, trial.keys, number, axis_name, trial.dropout
-            )
+            given = state, windows, trial.keys, number, axis_name, trial.dropout, accumulate
+            return step_lib.epoch(net, optimizer, batch_size, window, *given)
 
         def some(states: TrainState, first: jax.Array | int, size: int) -> tuple[TrainState, StepMetrics]:
             part = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, size), (states, trials))
