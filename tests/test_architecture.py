@@ -62,6 +62,7 @@ ONLY = {
     "absl": {"cli/flags.py"},
     "starlette": {"studio/app.py", "studio/access.py"},
     "uvicorn": {"studio/server.py"},
+    "ray": {"corpus/ray_runner.py"},
 }
 
 
