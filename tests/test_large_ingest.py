@@ -730,3 +730,37 @@ def test_the_processes_that_read_import_numpy_alone():
         [sys.executable, "-c", script], env={"PATH": "", "PYTHONPATH": root}, capture_output=True, text=True, check=True
     )
     assert not {"jax", "mido", "pyarrow", "array_record", "rich", "scipy"} & set(ran.stdout.split())
+
+
+# On a cluster.
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that Ray leaves to the garbage collector
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # news of its own next version
+def test_a_cluster_that_loses_a_node_writes_the_same_bytes(music, written, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed; it is an extra of its own")
+    from ray.cluster_utils import Cluster
+
+    from musicjax.corpus import ray_runner
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        second, whole = [cluster.add_node(num_cpus=1)], ray_runner.results
+
+        def lose_a_node(*args):
+            for result in whole(*args):
+                yield result
+                if second:
+                    cluster.remove_node(second.pop(), allow_graceful=False)
+
+        monkeypatch.setattr(ray_runner, "results", lose_a_node)
+        config = config_of(music)
+        with runners.started("ray", 0) as runner:
+            write_shards.write(shard_job.Job(config.data, shard_rows.of(config), tmp_path / "s", runner))
+        assert not second
+    finally:
+        cluster.shutdown()
+    assert content(tmp_path / "s") == content(written)
