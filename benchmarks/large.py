@@ -191,7 +191,7 @@ def _ingest_part(asked: Any, folder: Path) -> dict[str, Any]:
         made.append(ingest(data, folder / f"shards{repeat}", asked.config, asked.processes))
         print(f"{repeat + 1} of {asked.repeats}  own {own[-1]}, shards {made[-1]}", file=sys.stderr, flush=True)
     moments: list[float] = []
-    if asked.kills:
+    if asked.kills > 1:
         moments = killed(data, folder / "killed", asked.config, asked.processes, asked.kills, made[-1]["seconds"])
     digests = {digest_of(path) for path in folder.iterdir() if path.is_dir()}
     seconds = {"own": float(np.median([one["seconds"] for one in own]))}

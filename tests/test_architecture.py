@@ -64,6 +64,8 @@ ONLY = {
     "starlette": {"studio/app.py", "studio/access.py"},
     "uvicorn": {"studio/server.py"},
     "optuna": {"search/journal.py"},
+    "array_record": {"corpus/shards.py"},
+    "pyarrow": {"corpus/shard_report.py"},
     "ray": {"corpus/ray_runner.py"},
 }
 

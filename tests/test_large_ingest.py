@@ -297,10 +297,6 @@ def test_a_file_that_changes_is_read_again_and_no_other_list(music, tmp_path, mo
 # Sources.
 
 
-def names_of(listing: tasks.Listing) -> list[str]:
-    return listing.names
-
-
 def test_a_listing_has_what_find_finds(music, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(music, folder)
@@ -324,7 +320,7 @@ def test_a_listing_has_what_find_finds(music, tmp_path):
     expected = find.find(folder)
     listing = tasks.listing(folder, None, tmp_path / "none")
     paths = sorted([*expected.paths, *expected.foreign[:1]])
-    assert listing.names == [path.relative_to(folder).as_posix() for path in paths]
+    assert [*listing.names] == [path.relative_to(folder).as_posix() for path in paths]
     assert (listing.runs, listing.foreign) == ([str(run)], 2)
     assert listing.names[listing.first_foreign] == "more.xml"
 
@@ -399,12 +395,12 @@ HOSTILE = """
 import os, signal, time
 from musicjax.corpus import read_task, task_process
 read = read_task.read_file
-def hostile(path, *rest):
+def hostile(path, *rest, **named):
     if "hang" in os.path.basename(path):
         time.sleep(600)
     if "kill" in os.path.basename(path):
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, *rest)
+    return read(path, *rest, **named)
 read_task.read_file = hostile
 task_process.main()
 """
@@ -734,3 +730,37 @@ def test_the_processes_that_read_import_numpy_alone():
         [sys.executable, "-c", script], env={"PATH": "", "PYTHONPATH": root}, capture_output=True, text=True, check=True
     )
     assert not {"jax", "mido", "pyarrow", "array_record", "rich", "scipy"} & set(ran.stdout.split())
+
+
+# On a cluster.
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that Ray leaves to the garbage collector
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # news of its own next version
+def test_a_cluster_that_loses_a_node_writes_the_same_bytes(music, written, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed; it is an extra of its own")
+    from ray.cluster_utils import Cluster
+
+    from musicjax.corpus import ray_runner
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        second, whole = [cluster.add_node(num_cpus=1)], ray_runner.results
+
+        def lose_a_node(*args):
+            for result in whole(*args):
+                yield result
+                if second:
+                    cluster.remove_node(second.pop(), allow_graceful=False)
+
+        monkeypatch.setattr(ray_runner, "results", lose_a_node)
+        config = config_of(music)
+        with runners.started("ray", 0) as runner:
+            write_shards.write(shard_job.Job(config.data, shard_rows.of(config), tmp_path / "s", runner))
+        assert not second
+    finally:
+        cluster.shutdown()
+    assert content(tmp_path / "s") == content(written)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def request(notes: Sequence[str], groups: Path, result: Path) -> dict[str, Any]:
     return {"notes": notes, "groups": str(groups), "result": str(result)}
 
 
-def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
+def work(task: dict[str, Any]) -> None:
     """Writes for each piece of each group the place in the group of the first one that is the same, or its own."""
     groups = json.loads(Path(task["groups"]).read_text())
     found = [identity.first_of(pieces(task["notes"], group)).tolist() for group in groups]

@@ -26,7 +26,7 @@ def together(hashes: np.ndarray, alike: np.ndarray, data: DataConfig) -> tuple[n
     """`units` as (the index of the name of each piece's unit, int64 [P]; the names, which rise).
 
     Args:
-        hashes: of the file of each piece, [P].
+        hashes: of the file of each piece, [P], or numbers that rise as they do.
         alike: of each piece the first one that is the same, or its own index, int64 [P].
     """
     names, own = np.unique(hashes, return_inverse=True)

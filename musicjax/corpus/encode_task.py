@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ def request(
     }
 
 
-def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
+def work(task: dict[str, Any]) -> None:
     """Writes the shard, its index, and the digests and the sizes of its files."""
     bins = note_bins.from_saved(json.loads(Path(task["learned"]).read_text())["bins"])
     output, number = Path(task["output"]), task["number"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def request(notes: Sequence[str], places: Sequence[Place], keep_instruments: boo
     }
 
 
-def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
+def work(task: dict[str, Any]) -> None:
     """Writes what was learned, as JSON values: {"bins"}."""
     bins = learned_bins.learn([*compare_task.pieces(task["notes"], task["places"])], task["keep"])
     with files.whole(Path(task["result"])) as partial:

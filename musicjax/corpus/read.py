@@ -89,21 +89,27 @@ def memory_limit() -> Reading:
 
 
 def read_file(
-    path: str, options: Options, on_progress: Callable[[], object] = lambda: None
+    path: str, options: Options, on_progress: Callable[[], object] = lambda: None, content: bytes | None = None
 ) -> tuple[Reading, list[Notes]]:
     """The reading and the pieces of one file. No content of a file makes it raise.
 
     Args:
         on_progress: called again and again while an archive is unpacked.
+        content: its bytes, if they are at hand.
     """
     try:
-        kind = music_file.kind_of(path)
+        kind = music_file.kind_of(path, content)
         if options.unpacked and kind in file_kinds.READ_ARCHIVES:
             from musicjax.corpus import archived_music  # most corpora have no archives
 
             return archived_music.unpack(path, kind, options.unpacked, on_progress), []
         pieces, mended = music_file.read_pieces(
-            path, kind, percussion=options.percussion, sustain=options.sustain, tracks_apart=options.tracks_apart
+            path,
+            kind,
+            percussion=options.percussion,
+            sustain=options.sustain,
+            tracks_apart=options.tracks_apart,
+            content=content,
         )
     except MemoryError:
         return memory_limit(), []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +16,17 @@ from typing import IO, Any, NamedTuple
 
 from musicjax import files
 from musicjax.corpus import shards, tasks, unpack_task, worker
-from musicjax.corpus.read import Options, Reading, read_file, skipped
+from musicjax.corpus.read import Options, read_file, skipped
 from musicjax.corpus.runners import Died, TaskProcess
 from musicjax.corpus.tasks import Entry, Task
 from musicjax.errors import RunError
-from musicjax.music import file_kinds, identity, music_file
+from musicjax.music import file_kinds, identity, midi, music_file
 from musicjax.music.notes import Notes
 
 # Bytes of the hash of a fingerprint, see `music.identity`.
 PRINT_BYTES = 8
+# A longer file is read by parts, if at all.
+MOST_BYTES = midi.MOST_BYTES
 
 
 class Piece(NamedTuple):
@@ -91,7 +93,7 @@ def rows(folder: Path, task: Task) -> Iterator[Row]:
     """The table of a task that is done, in the order of its list."""
     with table_of(folder, task).open("rb") as stream:
         for line in stream:
-            for *told, pieces in json.loads(line).get("rows", ()):
+            for *told, pieces in json.loads(line)["rows"] if line.strip() else ():
                 yield Row(*told, [Piece(*piece) for piece in pieces])
 
 
@@ -115,25 +117,27 @@ def notes(stream: IO[bytes], content: bytes) -> Notes:
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
-    """Reads a list with a process, and with another one after each file that ends it; writes its two files."""
+    """Reads a list with a process, and with another one after each file that ends it; writes its two files.
+
+    The process writes a line of the table as soon as a file is done, so that it is known which file ended it.
+    """
     folder, done = Path(task["folder"]), Task(task["digest"], 0)
-    lines: list[bytes] = []
-    with files.whole(notes_of(folder, done)) as partial:
-        partial.touch()
+    with files.whole(table_of(folder, done)) as table, files.whole(notes_of(folder, done)) as notes_path:
+        notes_path.touch()
+        lines: list[bytes] = []
         while True:
-            begun = {**task, "notes": str(partial), "first": len(lines), "end": _end(lines)}
+            table.write_bytes(b"".join(lines))
+            rest = {"table": str(table), "notes": str(notes_path), "first": len(lines), "end": _end(lines)}
             try:
-                process.do("read_task", begun, task["seconds"], lambda line: lines.append(line) if line else None)
+                end = process.do("read_task", {**task, **rest}, task["seconds"], lambda: table.stat().st_size)
                 break
             except Died as error:
-                entries = tasks.read_list(task["list"])
-                if len(lines) == len(entries):
-                    break
-                lost = entries[len(lines)]
+                lines = [line for line in table.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
+                lost = tasks.read_list(task["list"])[len(lines)]
                 reading = unpack_task.lost(error, task["seconds"])
-                lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path)[0], reading)], _end(lines)))
-    with files.whole(table_of(folder, done)) as partial:
-        partial.write_bytes(b"".join(line + b"\n" for line in [*lines, json.dumps({"end": _end(lines)}).encode()]))
+                lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path), reading)], _end(lines)))
+        with table.open("ab") as stream:
+            stream.write(_line([], end))
 
 
 def _end(lines: Sequence[bytes]) -> int:
@@ -142,7 +146,8 @@ def _end(lines: Sequence[bytes]) -> int:
 
 
 def _line(found: Sequence[Row], end: int) -> bytes:
-    return json.dumps({"rows": found, "end": end}).encode()
+    """A line of a table: what became of a file, and where its notes end."""
+    return json.dumps({"rows": found, "end": end}).encode() + b"\n"
 
 
 def _told(entry: Entry, sha256: str, reading: Sequence[Any]) -> Row:
@@ -150,63 +155,73 @@ def _told(entry: Entry, sha256: str, reading: Sequence[Any]) -> Row:
     return Row(entry.name, *reading[:3], 0.0, sha256, [])
 
 
-def _sha256(path: str) -> tuple[str, Reading | None]:
-    """(the sha256 of a file, None), or (empty, why it cannot be read)."""
+def _sha256(path: str) -> str:
+    """The sha256 of a file; empty if it cannot be read."""
     try:
-        return files.sha256(path), None
-    except OSError as error:
-        return "", skipped("unreadable", error.strerror or str(error))
+        return files.sha256(path)
+    except OSError:
+        return ""
 
 
-def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
-    """Reads the files of a list from the first one that is asked for, and says the line of each."""
+class _NotesFile:
+    """The file of notes of a task; end: where it ends."""
+
+    def __init__(self, stream: io.FileIO, end: int):
+        self._stream, self.end = stream, end
+        stream.truncate(end)
+        stream.seek(end)
+
+    def add(self, pieces: Sequence[Notes]) -> list[Piece]:
+        """Writes the notes of the pieces of a file."""
+        found, parts = [], []
+        for piece in pieces:
+            parts.append(worker.packed(shards.KEPT, [piece]))
+            digest = hashlib.blake2b(identity.fingerprint(piece.pitch), digest_size=PRINT_BYTES).digest()
+            found.append(Piece(self.end, len(parts[-1]), len(piece), int.from_bytes(digest, "little")))
+            self.end += len(parts[-1])
+        left = memoryview(b"".join(parts))
+        while left:  # a write may take a part
+            left = left[self._stream.write(left) :]
+        return found
+
+
+def work(task: dict[str, Any]) -> int:
+    """Reads the files of a list from the first one that is asked for; returns where the notes end."""
     worker.limit_memory()
-    options, seconds = Options(*task["options"]), math.ceil(task["seconds"]) + 1
-    with open(task["notes"], "r+b", buffering=0) as stream:
-        stream.truncate(task["end"])
-        stream.seek(task["end"])
+    options, alarm = Options(*task["options"]), worker.Alarm(task["seconds"])
+    with open(task["table"], "ab", buffering=0) as table, open(task["notes"], "r+b", buffering=0) as stream:
+        notes_file, on_progress = _NotesFile(stream, task["end"]), unpack_task.still_at_work(alarm, table)
         for entry in tasks.read_list(task["list"])[task["first"] :]:
-            # The parent ends this process when the time is up; if the parent is gone, the alarm does.
-            worker.set_alarm(seconds)
-            found = _read(entry, options, stream, task["folder"], unpack_task.still_at_work(seconds, say))
-            worker.set_alarm(0)
-            say(_line(found, stream.tell()))
+            alarm.begin()
+            found = _read(entry, options, notes_file, task["folder"], on_progress)
+            table.write(_line(found, notes_file.end))
+    alarm.end()
     worker.limit_memory(-1)
+    return notes_file.end
 
 
 def _read(
-    entry: Entry, options: Options, stream: io.FileIO, folder: str, on_progress: Callable[[], object]
+    entry: Entry, options: Options, notes_file: _NotesFile, folder: str, on_progress: Callable[[], object]
 ) -> list[Row]:
-    """The row of a file, or those of an archive that is not named as one; the notes go to the stream."""
+    """The row of a file, or those of an archive that is not named as one; the notes go to the file of notes."""
     if entry.known is not None:
         return [_told(entry, entry.sha256, entry.known)]
-    sha256, unreadable = (entry.sha256, None) if entry.sha256 else _sha256(entry.path)
-    if unreadable is not None:
-        return [_told(entry, "", unreadable)]
-    reading, pieces = read_file(entry.path, options)
+    try:
+        content, sha256 = _content(entry)
+    except OSError as error:
+        return [_told(entry, "", skipped("unreadable", error.strerror or str(error)))]
+    reading, pieces = read_file(entry.path, options, content=content)
     if reading.code == "archive" and music_file.kind_of(entry.path) in file_kinds.READ_ARCHIVES:
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
-            return _archive(entry, sha256, options._replace(unpacked=unpacked), stream, on_progress)
-    kept = [_store(stream, piece) for piece in pieces]
-    return [Row(entry.name, *reading[:3], sum(piece.seconds for piece in pieces), sha256, kept)]
+            inside = unpack_task.entries(entry._replace(sha256=sha256), unpacked, on_progress)
+            return [row for own in inside or () for row in _read(own, options, notes_file, folder, on_progress)]
+    return [Row(entry.name, *reading[:3], sum(piece.seconds for piece in pieces), sha256, notes_file.add(pieces))]
 
 
-def _archive(
-    entry: Entry, sha256: str, options: Options, stream: io.FileIO, on_progress: Callable[[], object]
-) -> list[Row]:
-    """The rows of an archive that is named otherwise."""
-    folder = options.unpacked
-    found = unpack_task.entries(entry._replace(sha256=sha256), folder, on_progress)
-    assert found is not None
-    plain = options._replace(unpacked="")
-    return [row for own in found for row in _read(own, plain, stream, folder, on_progress)]
-
-
-def _store(stream: io.FileIO, piece: Notes) -> Piece:
-    """Writes the notes of a piece."""
-    start, content = stream.tell(), memoryview(worker.packed(shards.KEPT, [piece]))
-    size = len(content)
-    while content:  # a write may take a part
-        content = content[stream.write(content) :]
-    digest = hashlib.blake2b(identity.fingerprint(piece.pitch), digest_size=PRINT_BYTES).digest()
-    return Piece(start, size, len(piece), int.from_bytes(digest, "little"))
+def _content(entry: Entry) -> tuple[bytes | None, str]:
+    """(the bytes of a file, None if they are more than are read at once; their sha256); raises OSError."""
+    with open(entry.path, "rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_size > MOST_BYTES:
+            return None, entry.sha256 or files.sha256(entry.path)
+        content = stream.readall()
+    return content, entry.sha256 or hashlib.sha256(content).hexdigest()

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from musicjax.corpus import pool, task_process
-from musicjax.corpus.task_process import PROGRESS
 from musicjax.errors import RunError
 
 RUNNERS = ("local", "ray")
@@ -43,22 +42,19 @@ class TaskProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
-        self._late_at = math.inf  # seconds of the monotonic clock
         self._is_late = self._is_stopped = False
         self._lock = threading.Lock()  # so that no process is killed once its answer is there
+        self._seconds, self._pulse = math.inf, _nothing
+        self._heard, self._heard_at = 0, 0.0  # the last pulse; seconds of the monotonic clock
 
     def do(
-        self,
-        module: str,
-        task: dict[str, Any],
-        seconds: float = math.inf,
-        on_line: Callable[[bytes], object] = lambda line: None,
+        self, module: str, task: dict[str, Any], seconds: float = math.inf, pulse: Callable[[], int] | None = None
     ) -> Any:
         """The result of `work` of a module of tasks.
 
         Args:
-            seconds: the process is ended if it says nothing for so long.
-            on_line: called with each line that the task says.
+            seconds: the process is ended if its pulse stays the same for so long.
+            pulse: a number that changes as the task goes on.
 
         Raises:
             Died: the process ended, or was ended.
@@ -67,18 +63,15 @@ class TaskProcess:
         """
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
-        self._is_late = False
+        with self._lock:
+            self._is_late, self._seconds, self._pulse = False, seconds, pulse or _nothing
+            self._heard_at = time.monotonic()
         try:
             process.stdin.write(json.dumps({"module": module, "task": task}).encode() + b"\n")
             process.stdin.flush()
-            while True:
-                self._late_at = time.monotonic() + seconds
-                line = process.stdout.readline()
-                if not line.endswith(b"\n"):
-                    raise EOFError
-                if not line.startswith(PROGRESS):
-                    break
-                on_line(line[1:-1])
+            answer = process.stdout.readline()
+            if not answer.endswith(b"\n"):
+                raise EOFError
         except (EOFError, OSError) as error:
             self.end()
             if self._is_stopped:
@@ -86,10 +79,10 @@ class TaskProcess:
             raise Died(self._is_late) from error
         finally:
             with self._lock:
-                self._late_at = math.inf
+                self._seconds, self._pulse = math.inf, _nothing
         if self._is_late:  # the answer came just before
             self.end()
-        return task_process.result(json.loads(line[1:]))
+        return task_process.result(json.loads(answer))
 
     def end(self) -> None:
         """Ends the process, if there is one."""
@@ -117,12 +110,25 @@ class TaskProcess:
             while process.poll() is None:
                 time.sleep(pool.WATCH_SECONDS)
                 with self._lock:
-                    if time.monotonic() > self._late_at and process is self._process:
+                    if self._is_over() and process is self._process:
                         self._is_late = True
                         process.kill()
 
         threading.Thread(target=watch, daemon=True).start()
         return process
+
+    def _is_over(self) -> bool:
+        """Whether the pulse has been the same for too long."""
+        if self._seconds == math.inf:
+            return False
+        pulse, now = self._pulse(), time.monotonic()
+        if pulse != self._heard:
+            self._heard, self._heard_at = pulse, now
+        return now - self._heard_at > self._seconds
+
+
+def _nothing() -> int:
+    return 0
 
 
 def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:

@@ -9,45 +9,20 @@ import array
 import collections
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 
 from musicjax.config import DataConfig
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, split
+from musicjax.corpus.names import Names
 from musicjax.corpus.read_task import Row
 from musicjax.corpus.split import NOTHING, TRAINING, VALIDATION
 
 # Bins are learned from so many pieces and notes at most.
 MOST_LEARNED_PIECES, MOST_LEARNED_NOTES = 3_000, 2_000_000
 HASH_BYTES = 32
-
-
-class Names(Sequence[str]):
-    """Many names in little memory."""
-
-    def __init__(self) -> None:
-        self._bytes, self._ends = bytearray(), array.array("q", [0])
-
-    def append(self, name: str) -> None:
-        """Adds one."""
-        self._bytes += name.encode("utf-8", "surrogateescape")
-        self._ends.append(len(self._bytes))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[one] for one in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._bytes[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogateescape")
 
 
 class Pieces(NamedTuple):
@@ -59,8 +34,9 @@ class Pieces(NamedTuple):
         number: int32 [P], which of the pieces of its file it is.
         start, size: int64 [P], where its notes lie in the file of notes of its task, and how many bytes they take.
         notes: int64 [P], how many they are.
-        hashes: [P], HASH_BYTES bytes each, the sha256 of its file.
         prints: uint64 [P], a hash of its fingerprint.
+        file: int32 [P], the index of the sha256 of its file.
+        hashes: HASH_BYTES bytes each, of all files with pieces, each once and rising.
     """
 
     names: Names
@@ -69,8 +45,9 @@ class Pieces(NamedTuple):
     start: np.ndarray
     size: np.ndarray
     notes: np.ndarray
-    hashes: np.ndarray
     prints: np.ndarray
+    file: np.ndarray
+    hashes: np.ndarray
 
     def places(self, chosen: np.ndarray) -> list[tuple[int, int, int]]:
         """Where the notes of some pieces lie: task, where they begin in its file of notes, and bytes."""
@@ -119,7 +96,8 @@ def gather(tables: Iterable[Iterable[Row]]) -> tuple[Pieces, Counts]:
     task, number, start, size, count, prints = (
         np.frombuffer(column, column.typecode) if column else np.zeros(0, column.typecode) for column in columns
     )
-    found = Pieces(names, task, number, start, size, count, np.frombuffer(hashes, f"S{HASH_BYTES}"), prints)
+    once, file = np.unique(np.frombuffer(hashes, f"S{HASH_BYTES}"), return_inverse=True)
+    found = Pieces(names, task, number, start, size, count, prints, file.astype(np.int32), once)
     return found, Counts(reasons, notes, seconds)
 
 
@@ -128,9 +106,8 @@ def candidates(pieces: Pieces) -> tuple[np.ndarray, list[np.ndarray]]:
 
     A group has two or more of those first ones, in their order: pieces with one fingerprint.
     """
-    _, file_of = np.unique(pieces.hashes, return_inverse=True)
-    order = np.lexsort((pieces.number, file_of))
-    begins = _begins(file_of[order], pieces.number[order])
+    order = np.lexsort((pieces.number, pieces.file))
+    begins = _begins(pieces.file[order], pieces.number[order])
     copied = np.empty(len(order), np.int64)
     copied[order] = order[begins][np.cumsum(begins) - 1]  # the sort is stable, so the first one comes first
     firsts = np.flatnonzero(copied == np.arange(len(copied)))
@@ -207,8 +184,12 @@ def _held_out(pieces: Pieces, alike: np.ndarray, kept: np.ndarray, data: DataCon
     """Which of the pieces that are kept, bool [P], validate, where no folders decide."""
     place = np.cumsum(kept) - 1
     first = place[alike[kept]] if data.duplicates != "drop" else np.arange(int(kept.sum()))
-    units, names = duplicates.together(pieces.hashes[kept], first, data)
-    return split.chosen(units, lambda unit: names[unit : unit + 1].tobytes().hex(), pieces.notes[kept] > 1, data)
+    units, found = duplicates.together(pieces.file[kept], first, data)
+
+    def name_of(unit: int) -> str:
+        return pieces.hashes[found[unit] :][:1].tobytes().hex()
+
+    return split.chosen(units, name_of, pieces.notes[kept] > 1, data)
 
 
 def learned_from(pieces: Pieces, uses: np.ndarray, seed: int) -> np.ndarray:

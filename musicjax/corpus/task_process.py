@@ -1,4 +1,4 @@
-"""A process that does tasks of writing shards: it gets one a line, and answers with lines, the last one its result.
+"""A process that does tasks of writing shards: it gets one a line, and answers each with a line.
 
 `runners` starts it, and does without it where a file ends it. Run as a program it imports NumPy and nothing slower.
 """
@@ -13,34 +13,25 @@ from typing import Any
 
 from musicjax.errors import RunError, UsageError
 
-# What a line begins with: progress, or a result.
-PROGRESS, RESULT = b"+", b"="
-
 
 def main() -> None:
-    """Does the task of each line, {"module", "task"} as JSON, until standard input ends.
+    """Does the task of each line, {"module", "task"} as JSON, until standard input ends; answers each with a line.
 
-    A module of tasks has work(task, say); say(line) tells how far it is.
+    A module of tasks has work(task), whose result is a JSON value.
     """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever asked is gone
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
-
-    def say(line: bytes) -> None:
-        replies.write(PROGRESS + line + b"\n")
-        replies.flush()
-
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        answer = _answer(request["module"], request["task"], say)
-        replies.write(RESULT + json.dumps(answer).encode() + b"\n")
+        replies.write(json.dumps(_answer(request["module"], request["task"])).encode() + b"\n")
         replies.flush()
 
 
-def _answer(module: str, task: dict[str, Any], say: Any) -> dict[str, Any]:
+def _answer(module: str, task: dict[str, Any]) -> dict[str, Any]:
     """{"result": of the task}, or what it raised."""
     try:
-        return {"result": importlib.import_module(f"musicjax.corpus.{module}").work(task, say)}
+        return {"result": importlib.import_module(f"musicjax.corpus.{module}").work(task)}
     except OSError as error:
         return {"os_error": [error.errno, error.strerror or str(error), str(error.filename or "")]}
     except UsageError as error:

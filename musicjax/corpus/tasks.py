@@ -20,6 +20,7 @@ import numpy as np
 
 from musicjax import files
 from musicjax.corpus import find
+from musicjax.corpus.names import Names
 from musicjax.corpus.read import Reading, skipped
 from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, suffix_of
 
@@ -60,7 +61,7 @@ class Listing(NamedTuple):
     """
 
     root: str
-    names: list[str]
+    names: Names
     sizes: np.ndarray
     times: np.ndarray
     foreign: int
@@ -142,17 +143,30 @@ def _listing(
             if _is_foreign(path):
                 odd.append(len(keys))
         keys.append(path.removeprefix(inside).replace(os.sep, "\0"))
-    table = np.frombuffer(facts, np.int64).reshape(-1, 4) if keys else np.zeros((0, 4), np.int64)
-    once = np.zeros(len(keys), bool)
-    once[np.unique(table[:, :2], axis=0, return_index=True)[1]] = True
+    table = np.frombuffer(facts, np.int64).reshape(-1, 4)
+    once = _first_of_each(table[:, 0], table[:, 1])
     foreign = sorted((index for index in odd if once[index]), key=keys.__getitem__)
     once[foreign[1:]] = False
     if not once.sum() - len(foreign[:1]):
         raise find.nothing(source, len(foreign))
     order = sorted(np.flatnonzero(once).tolist(), key=keys.__getitem__)
     first = order.index(foreign[0]) if foreign else -1
-    names = [keys[index].replace("\0", "/") for index in order]
+    names = Names()
+    for index in order:
+        names.append(keys[index].replace("\0", "/"))
+        keys[index] = ""  # a million of them take room
     return Listing(os.path.abspath(root), names, table[order, 2], table[order, 3], len(foreign), first, sorted(runs))
+
+
+def _first_of_each(device: np.ndarray, inode: np.ndarray) -> np.ndarray:
+    """Which of F files are not the same as an earlier one, bool [F]; device, inode: int64 [F]."""
+    order = np.lexsort((inode, device))  # which keeps the order of files that are the same
+    differs = np.ones(len(order), bool)
+    differs[1:] = np.diff(inode[order]) != 0
+    differs[1:] |= np.diff(device[order]) != 0
+    found = np.zeros(len(order), bool)
+    found[order[differs]] = True
+    return found
 
 
 def _is_foreign(path: str) -> bool:

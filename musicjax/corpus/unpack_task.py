@@ -6,8 +6,8 @@ Their names are those of `corpus.ingest`: the archive's own, a slash, and the na
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,11 +44,14 @@ def result(task: dict[str, Any]) -> list[Entry] | None:
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
     """Unpacks an archive and writes what is in it; one that ends the process gives nothing."""
+    pulse = Path(f"{task['result']}.pulse")
+    pulse.touch()
     try:
-        process.do("unpack_task", task, task["seconds"])
+        process.do("unpack_task", {**task, "pulse": str(pulse)}, task["seconds"], lambda: pulse.stat().st_size)
     except Died as error:
         archive = Entry(task["name"], task["path"], files.sha256(task["path"]))
         _write(task, _told(archive, lost(error, task["seconds"])))
+    pulse.unlink()
 
 
 def lost(error: Died, seconds: float) -> Reading:
@@ -58,19 +61,19 @@ def lost(error: Died, seconds: float) -> Reading:
     return skipped("reader_died", "the reading process died on it")
 
 
-def work(task: dict[str, Any], say: Callable[[bytes], object]) -> None:
+def work(task: dict[str, Any]) -> None:
     """Unpacks an archive and writes what is in it."""
     worker.limit_memory()
-    seconds = math.ceil(task["seconds"]) + 1
-    worker.set_alarm(seconds)
-    archive = Entry(task["name"], task["path"])
+    alarm, archive = worker.Alarm(task["seconds"]), Entry(task["name"], task["path"])
+    alarm.begin()
     try:
         archive = archive._replace(sha256=files.sha256(archive.path))
     except OSError as error:
         found: Sequence[Entry] | None = _told(archive, skipped("unreadable", error.strerror or str(error)))
     else:
-        found = entries(archive, task["folder"], still_at_work(seconds, say))
-    worker.set_alarm(0)
+        with open(task["pulse"], "ab", buffering=0) as pulse:
+            found = entries(archive, task["folder"], still_at_work(alarm, pulse))
+    alarm.end()
     worker.limit_memory(-1)
     _write(task, found)
 
@@ -80,17 +83,17 @@ def _write(task: dict[str, Any], found: Sequence[Entry] | None) -> None:
         partial.write_text(json.dumps(None if found is None else [entry[:4] for entry in found]))
 
 
-def still_at_work(seconds: int, say: Callable[[bytes], object]) -> Callable[[], None]:
-    """What an archive calls as it is unpacked: a few times a second, its time begins anew, here and where it is read
-    that an empty line was said."""
+def still_at_work(alarm: worker.Alarm, pulse: io.FileIO) -> Callable[[], None]:
+    """What an archive calls as it is unpacked: a few times a second its time begins anew, here and where the length of
+    a file is looked at."""
     last = time.monotonic()
 
     def tell() -> None:
         nonlocal last
         if time.monotonic() - last > worker.STILL_READING_SECONDS:
             last = time.monotonic()
-            worker.set_alarm(seconds)
-            say(b"")
+            alarm.begin()
+            pulse.write(b"\n")
 
     return tell
 

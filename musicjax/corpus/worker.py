@@ -107,6 +107,24 @@ def set_alarm(seconds: int) -> None:
         signal.alarm(seconds)
 
 
+class Alarm:
+    """Ends this process a while after its parent should have. Set anew at most once a second, because it takes time."""
+
+    def __init__(self, seconds: float):
+        self._seconds, self._set_at = math.ceil(seconds) + 2, -math.inf
+
+    def begin(self) -> None:
+        """From now on there is all the time."""
+        if time.monotonic() - self._set_at > 1.0:
+            self._set_at = time.monotonic()
+            set_alarm(self._seconds)
+
+    def end(self) -> None:
+        """There is no end any more."""
+        self._set_at = -math.inf
+        set_alarm(0)
+
+
 def _say_still_reading(replies: IO[bytes], seconds: int) -> Callable[[], None]:
     """What an archive calls as it is unpacked: a few times a second, its time begins anew."""
     last = time.monotonic()

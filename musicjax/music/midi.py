@@ -92,11 +92,17 @@ def one_piece(pieces: Sequence[Notes]) -> Notes:
 
 
 def read_pieces(
-    path: str | os.PathLike, *, percussion: bool = True, sustain: str = "key", tracks_apart: bool = False
+    path: str | os.PathLike,
+    *,
+    percussion: bool = True,
+    sustain: str = "key",
+    tracks_apart: bool = False,
+    content: bytes | None = None,
 ) -> tuple[list[Notes], Mended]:
     """The pieces of one MIDI file, one unless it is of type 2, and {code: words} of what it mended to read them.
 
     Args:
+        content: its bytes, if they are at hand.
         tracks_apart: whether tracks that play one program get programs of their own, see `midi_programs.apart`.
 
     Raises:
@@ -104,12 +110,13 @@ def read_pieces(
         OSError: it cannot be opened.
     """
     mended: Mended = {}
-    with open(path, "rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
+    if content is None:
+        with open(path, "rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
         raise MidiError("too_many_bytes", f"has more than {MOST_BYTES:,} bytes")
-    layout = midi_chunks.find(data, mended)
-    found = midi_events.read(data, layout.tracks, mended)
+    layout = midi_chunks.find(content, mended)
+    found = midi_events.read(content, layout.tracks, mended)
     table = midi_notes.pair(found, merged=layout.kind != 2, pedal=sustain == "pedal")
     if tracks_apart and layout.kind != 2:  # whose tracks are pieces
         table = table._replace(program=midi_programs.apart(table.program, table.track))

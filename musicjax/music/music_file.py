@@ -58,11 +58,18 @@ def read_one(
 
 
 def read_pieces(
-    path: str | os.PathLike, kind: str, *, percussion: bool = True, sustain: str = "key", tracks_apart: bool = False
+    path: str | os.PathLike,
+    kind: str,
+    *,
+    percussion: bool = True,
+    sustain: str = "key",
+    tracks_apart: bool = False,
+    content: bytes | None = None,
 ) -> tuple[list[Notes], Mended]:
     """The pieces of a file of this kind, see `kind_of`, and {code: words} of what was mended to read them.
 
     Args:
+        content: its bytes, if they are at hand.
         tracks_apart: whether tracks of a MIDI file that play one program get programs of their own.
 
     Raises:
@@ -72,18 +79,22 @@ def read_pieces(
     if kind in file_kinds.ARCHIVES:
         raise NoNotesError("archive", f"is a {kind}, not a piece of music; unpack it, and name what is in it")
     if kind != file_kinds.SCORE:
-        return midi.read_pieces(path, percussion=percussion, sustain=sustain, tracks_apart=tracks_apart)
+        return midi.read_pieces(
+            path, percussion=percussion, sustain=sustain, tracks_apart=tracks_apart, content=content
+        )
     from musicjax.music import musicxml  # its imports take time, and most corpora have no scores
 
     score, mended = musicxml.read(path, percussion=percussion)
     return [score], mended
 
 
-def kind_of(path: str | os.PathLike) -> str:
-    """What a file is, as in `file_kinds`; MIDI if nothing tells."""
-    head, suffix = b"", file_kinds.suffix_of(os.fspath(path))
-    with contextlib.suppress(OSError), open(path, "rb") as stream:  # whoever reads it says why it cannot be opened
-        head = stream.read(file_kinds.HEAD_BYTES)
+def kind_of(path: str | os.PathLike, content: bytes | None = None) -> str:
+    """What a file is, as in `file_kinds`; MIDI if nothing tells. content: its bytes, if they are at hand."""
+    suffix = file_kinds.suffix_of(os.fspath(path))
+    head = b"" if content is None else content[: file_kinds.HEAD_BYTES]
+    if content is None:
+        with contextlib.suppress(OSError), open(path, "rb") as stream:  # whoever reads it says why it cannot be opened
+            head = stream.read(file_kinds.HEAD_BYTES)
     kind = file_kinds.of(head)
     if kind == file_kinds.ZIP:
         from musicjax.music import musicxml_file  # as above
