@@ -16,7 +16,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, ingest, shards
 from musicjax.corpus.corpus import Corpus, Outcome
-from musicjax.corpus.find import Found, find
+from musicjax.corpus.find import BEGAN, WORK, Found, find
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError, UsageError
 from musicjax.music import COMPOSER_VERSION
@@ -130,6 +130,11 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
         raise RunError(
             f"data source {source}: no such folder; expected builtin, a data set ({', '.join(datasets.NAMES)}) or a "
             f"folder with {' '.join(SUFFIXES)} files, or one such file"
+        )
+    if (folder / WORK / BEGAN).is_file():
+        raise RunError(
+            f"data source {source}: shards that are not finished; expected a whole folder of them; run the same "
+            f"musicjax data --output={source} again, which goes on with them"
         )
     if source in datasets.NAMES:
         console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")

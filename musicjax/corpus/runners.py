@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from musicjax.corpus import pool, task_process
+from musicjax.corpus.task_process import STARTED
 from musicjax.errors import RunError
 
 RUNNERS = ("local", "ray")
@@ -105,6 +106,12 @@ class TaskProcess:
             process = self._process = pool.start("musicjax.corpus.task_process")
         except OSError as error:
             raise pool.cannot_start(error) from error
+        assert process.stdout is not None
+        if process.stdout.read(len(STARTED)) != STARTED:
+            self.end()
+            if self._is_stopped:
+                raise Stopped
+            raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
 
         def watch() -> None:
             while process.poll() is None:

@@ -123,7 +123,16 @@ def number_of(name: str) -> int:
 
 def is_folder(source: str | Path) -> bool:
     """Whether a source is a folder of shards, whole or not."""
-    return Path(source, MANIFEST).is_file()
+    folder = Path(source)
+    try:
+        saved = json.loads((folder / MANIFEST).read_text())
+        if {"versions", "fingerprint"} <= saved.keys():
+            return True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError):
+        pass
+    return any(folder.glob(ROWS.format(0)))  # else the manifest of something else
 
 
 def write(folder: Path, number: int, pieces: Iterable[Piece], columns: int) -> Index:

@@ -13,15 +13,20 @@ from typing import Any
 
 from musicjax.errors import RunError, UsageError
 
+STARTED = b"\n"
+
 
 def main() -> None:
     """Does the task of each line, {"module", "task"} as JSON, until standard input ends; answers each with a line.
 
-    A module of tasks has work(task), whose result is a JSON value.
+    A first line says that it has started. A module of tasks has work(task), whose result is a JSON value.
     """
+    importlib.import_module("musicjax.corpus.read_task")  # so that no file has to wait for it
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever asked is gone
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
+    replies.write(STARTED)
+    replies.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         replies.write(json.dumps(_answer(request["module"], request["task"])).encode() + b"\n")
