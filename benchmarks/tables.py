@@ -341,6 +341,22 @@ def own_folders(kept: dict[str, dict[str, Any]]) -> str:
     return markdown(["pieces", *header, "overlap", "temperature, min_p", "minutes"], body)
 
 
+def search(kept: dict[str, dict[str, Any]]) -> str:
+    """What a search takes and finds beside full trials; kept: the results by machine, then by benchmark."""
+    body = []
+    for machine in sorted(machine for machine in kept if "search" in kept[machine]):
+        result = kept[machine]["search"]
+        settings, seconds, above = result["settings"], result["seconds"], result["loss_above_all_full"]
+        rungs = ", ".join(f"{trials} until epoch {epochs}" for trials, epochs in result["rungs"])
+        full = f"{settings['full']} until epoch {settings['epochs']}"
+        for name, label in (("search", rungs), ("full", full)):
+            one = seconds[name]
+            shares = ", ".join(f"{share:.1%}" for share in above[name])
+            took = f"{one['median']:.1f} ({one['low']:.1f}..{one['high']:.1f})"
+            body.append([f"{MACHINES.get(machine, machine)}: {label}", took, shares])
+    return markdown(["trials", "seconds", "lowest loss above that of all trials in full, each seed"], body)
+
+
 def infill(result: dict[str, Any]) -> str:
     """How the seams of new bars compare with bar lines inside real pieces."""
     overlap = result["overlap"]
@@ -365,10 +381,10 @@ def replaced(text: str, made: dict[str, str]) -> str:
 
 
 def tables(machine: str) -> dict[str, str]:
-    """Every table that can be made, by name. `speed` and `own_folders` cover all machines, the others this one."""
+    """Every table that can be made, by name. `speed`, `own_folders` and `search` cover all machines, others one."""
     kept = load(machine)
     of_all = {path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()}
-    made = {"speed": speed(of_all), "own_folders": own_folders(of_all)}
+    made = {"speed": speed(of_all), "own_folders": own_folders(of_all), "search": search(of_all)}
     if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
         made["train"] = train(kept["train"])
     if "train-dropin" in kept:

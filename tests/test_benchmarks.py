@@ -52,6 +52,7 @@ RUNS = {
     "trials": ([*SMALL, *TRAIN, "--groups=1,2", "--trials=2"], {"units_8"}),
     "devices": ([*SMALL, *TRAIN, "--counts=1,2"], {"vs_one_device", "last_loss", "simulated"}),
     "scaling": (["--repeats=1", "--units=8", "--batches=4", "--windows=5"], {"gemm_share", "rows"}),
+    "search": (["--repeats=1", "--trials=4", "--full=2", "--epochs=2"], {"seconds_vs_full", "loss_above_all_full"}),
     "start": (["--repeats=1", "--memory=demo"], {"cold_seconds", "warm_seconds", "peak_mb"}),
 }
 

@@ -238,6 +238,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "start",
         "paper",
         "trials",
+        "search",
         "scaling",
         "ingest",
         "infill",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import itertools
 import json
 import shutil
@@ -18,6 +20,7 @@ import pytest
 
 import musicjax
 import musicjax.search
+from musicjax import config as config_lib
 from musicjax import config_files, main
 from musicjax.search import group as group_lib
 from musicjax.search import ledger, outcome, results
@@ -51,12 +54,12 @@ class Found(NamedTuple):
     trials: list[dict[str, Any]]
 
 
-def argv_of(clips: Path, workdir: Path, **changes: Any) -> list[str]:
-    """The command of the tiny search; changes: other keys of search.json."""
+def argv_of(clips: Path, workdir: Path, outputs: int = 0, **changes: Any) -> list[str]:
+    """The command of the tiny search; outputs: how many samples; changes: other keys of search.json."""
     path = workdir.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**ASKED, **changes}))
-    flags = tiny_runs.flags(workdir, clips, **{"sample.page": False})
+    flags = tiny_runs.flags(workdir, clips, **{"sample.page": False, "sample.num_outputs": outputs})
     return [f"--search={path}", *(flag for flag in flags if not flag.startswith("--config.train."))]
 
 
@@ -79,11 +82,11 @@ def in_process(argv: list[str], code: str = "") -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def left_alone(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """The tiny search in a process that nothing interrupts."""
-    workdir = tmp_path_factory.mktemp("search") / "w"
-    done = in_process(argv_of(clips, workdir))
-    assert done.returncode == 0, done.stderr
-    return found_in(workdir, json.loads(done.stdout))
+    """The tiny search, which nothing interrupts, with samples."""
+    workdir, printed = tmp_path_factory.mktemp("search") / "w", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main.main(argv_of(clips, workdir, outputs=1)) == 0
+    return found_in(workdir, json.loads(printed.getvalue()))
 
 
 # What it finds.
@@ -110,7 +113,7 @@ def test_the_guide_names_every_field_that_a_search_prints(left_alone):
 
 
 def test_a_trial_that_went_on_from_rung_to_rung_is_the_run_that_its_config_describes(left_alone, tmp_path):
-    config = config_files.load(left_alone.summary["config"])
+    config = config_lib.with_fields(config_files.load(left_alone.summary["config"]), {"sample.num_outputs": 0})
     lines: list[dict] = []
     musicjax.train(config, tmp_path / "w", on_epoch=lambda one: lines.append({"train": one.train, "valid": one.valid}))
     best = left_alone.trials[left_alone.summary["best_trial"]]
@@ -142,8 +145,8 @@ def test_what_it_leaves_is_a_run_a_config_music_and_a_page(left_alone, tmp_path,
 
 def test_a_search_that_has_ended_trains_nothing_more(left_alone, clips, capsys, monkeypatch):
     monkeypatch.setattr(group_lib.Group, "train", None)
-    again = searched(clips, left_alone.workdir, capsys)
-    assert again == left_alone
+    assert main.main(argv_of(clips, left_alone.workdir, outputs=1)) == 0
+    assert json.loads(capsys.readouterr().out) == left_alone.summary
 
 
 def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
@@ -160,7 +163,10 @@ def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
 
 def test_trials_side_by_side_learn_what_each_learns_alone(left_alone, clips, tmp_path, capsys):
     fields = {**ASKED["fields"], "train.batch_size": [64]}
-    argv = [*argv_of(clips, tmp_path / "w", fields=fields, epochs=1, halving=0), "--config.train.trial_group=4"]
+    argv = [
+        *argv_of(clips, tmp_path / "w", fields=fields, trials=4, epochs=1, halving=0),
+        "--config.train.trial_group=4",
+    ]
     assert main.main(argv) == 0
     found = found_in(tmp_path / "w", json.loads(capsys.readouterr().out))
     pairs = [
@@ -207,7 +213,7 @@ files.write_bytes = dying
 """
 
 
-@pytest.mark.parametrize("when", ["before the state", "before the record"])
+@pytest.mark.parametrize("when", [pytest.param("before the state", marks=pytest.mark.long), "before the record"])
 def test_a_search_that_is_killed_goes_on_and_ends_as_one_left_alone(left_alone, clips, tmp_path, capsys, when):
     killed = in_process(argv_of(clips, tmp_path / "w"), f"WHEN = {when!r}{KILLED}")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -216,7 +222,8 @@ def test_a_search_that_is_killed_goes_on_and_ends_as_one_left_alone(left_alone, 
     told = capsys.readouterr()
     assert "is trained anew" not in told.err
     assert (tmp_path / "w" / "trials.jsonl").read_bytes() == (left_alone.workdir / "trials.jsonl").read_bytes()
-    assert (tmp_path / "w" / "best.json").read_bytes() == (left_alone.workdir / "best.json").read_bytes()
+    ours, alone = (json.loads((place / "best.json").read_text()) for place in (tmp_path / "w", left_alone.workdir))
+    assert {**ours, "sample": alone["sample"]} == alone
     summary = json.loads(told.out)
     assert all(summary[name] == left_alone.summary[name] for name in ("best_trial", "minimised", "fields", "rungs"))
 

@@ -74,10 +74,10 @@ WRONG: list[tuple[Any, str]] = [
     ("{", "expected the JSON of a search, such as {"),
     ("[]", "expected a JSON object, found list"),
     ({}, "no trial: expected a number of them"),
-    ({"fields": RATE, "trials": 0}, "trials=0: expected a whole number in 1..100000"),
+    ({"fields": RATE, "trials": 0}, "trials=0: expected a whole number in 1..10000"),
     ({"fields": RATE, "trials": 2.5}, "trials=2.5: expected a whole number"),
     ({"fields": RATE, "trials": True}, "trials=True: expected a whole number"),
-    ({"fields": RATE, "trials": 3, "epochs": 0}, "epochs=0: expected a whole number in 1..1000000"),
+    ({"fields": RATE, "trials": 3, "epochs": 0}, "epochs=0: expected a whole number in 1..100000"),
     ({"fields": RATE, "trials": 3, "halving": -1}, "halving=-1: expected a whole number in 0..100"),
     ({"fields": RATE, "trials": 3, "epochs": 8, "rungs": 3}, "rungs=3: expected at most 2, since there are 8 epochs"),
     ({"fields": RATE, "trials": 3, "halving": 0, "rungs": 2}, "rungs=2: expected at most 1"),
@@ -136,9 +136,21 @@ def test_a_missing_file_is_named(tmp_path):
     assert wrong[0].startswith(f"{tmp_path / 'none.json'}: No such file or directory; expected the JSON of a search")
 
 
-def test_a_field_that_the_command_sets_is_not_searched(tmp_path):
-    _, wrong = read(tmp_path, {"fields": RATE, "trials": 3}, given=("train.learning_rate",))
-    assert wrong[0].endswith("config.train.learning_rate is searched, and the command sets it: expected one of both")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "train.learning_rate",
+            "config.train.learning_rate is searched, and the command sets it: expected one of both",
+        ),
+        ("train.epochs", '"epochs" is in the file, and the command sets config.train.epochs: expected one of both'),
+        ("train.patience", 'the command sets config.train.patience: leave it out, "halving" decides when a trial ends'),
+    ],
+)
+def test_what_the_search_decides_the_command_does_not_set(tmp_path, given, message):
+    _, wrong = read(tmp_path, {"fields": RATE, "trials": 3, "epochs": 9}, given=(given,))
+    assert wrong == [f"{tmp_path / 'search.json'}: {message}"]
+    assert read(tmp_path, {"fields": RATE, "trials": 3}, given=("train.epochs", "model.units"))[0]
 
 
 def test_seeds_have_room(tmp_path):

@@ -67,7 +67,7 @@ class Group:
             lambda trials: trials_lib.init(self._net, self._optimizer_of(settings.learning_rate), trials, window)
         )
         self._programs: dict[int, Programs] = {}
-        self.most = min(MOST_TOGETHER, mesh.of_the_first(self._side_by_side(count)))
+        self.most = min(MOST_TOGETHER, self._side_by_side(count))
 
     def data_of(self, config: Config) -> Dataset:
         """The data with the config of a trial of this shape."""

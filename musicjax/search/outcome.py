@@ -159,6 +159,8 @@ def _write_music(checkpoint: Checkpoint, folder: Path) -> int:
     model = model_lib.of(*checkpoint)
     sample = model.config.sample
     params = [sampling_params.of_config(sample)] * min(sample.num_outputs, PIECES)
+    if not params:
+        return 0
     pieces = generate.new_pieces(model, params, Length(sample.num_notes), model.config.seed)
     paths = generate.write(pieces, folder, model.config.seed, whole_bars=model.encoding.has_form, replaces=True)
     return len(paths)

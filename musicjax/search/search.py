@@ -55,7 +55,7 @@ def search(path: Path, config: Config, workdir: Path, given: Collection[str] = (
 
         ledger = ledger_lib.opened(workdir, held, settle)
         standing = Standing(asked, workdir)
-        _say_plan(standing)
+        _say_plan(standing, config)
 
         # 2. Rung after rung.
         trainer = Trainer(config, data, standing, ledger, workdir, outcome.SHOWN)
@@ -82,11 +82,13 @@ def _read(path: Path, config: Config, given: Collection[str]) -> Search:
     return asked
 
 
-def _say_plan(standing: Standing) -> None:
+def _say_plan(standing: Standing, config: Config) -> None:
     """Which rungs there are, and how many programs are compiled."""
     programs = len({space.shape(record.fields) for record in standing.records.values()})
     rungs = ", then ".join(f"{rung.trials} until epoch {rung.epochs}" for rung in standing.rungs)
     console.say("rungs", f"{rungs}; {console.counted(programs, 'program')} to compile")
+    if config.train.patience:
+        console.say("rungs", f"no trial stops early by config.train.patience={config.train.patience}; the rungs decide")
     if programs >= MANY_PROGRAMS:
         paths = [path for path in standing.search.fields if path not in space.SHARED]
         console.say(
@@ -104,5 +106,5 @@ def _write_once(standing: Standing, config: Config, trainer: Trainer, ledger: Le
             continue
         with ledger.taken(after, [0]) as own:
             if own and not outcome.exists(workdir):
-                outcome.write(standing, config, trainer.trained, workdir)
                 ledger.publish(standing.search, standing.rungs, standing.records)
+                outcome.write(standing, config, trainer.trained, workdir)

@@ -28,7 +28,7 @@ from musicjax.search import halving as halving_lib
 
 # Of each whole number in search.json: its range, and what it is.
 NUMBERS = {
-    "trials": (1, 100_000, "how many models are tried"),
+    "trials": (1, 10_000, "how many models are tried"),
     "epochs": (1, 1_000_000, "epochs of a full trial"),
     "halving": (0, 100, "1 in so many trials goes on after each rung; 0: all are full"),
     "rungs": (0, 20, "how many rungs; 0: as few as keep the search short"),
@@ -152,6 +152,10 @@ def read(path: Path, config: Config, given: Collection[str] = ()) -> tuple[Searc
     found = {"epochs": config.train.epochs, **values}
     fields, wrong = _fields(found.get("fields"), config, given)
     wrong = [*_wrong_keys(found), *wrong, *_wrong_numbers(found, config), *_wrong_metric(found, config)]
+    if "epochs" in values and "train.epochs" in given:
+        wrong.append('"epochs" is in the file, and the command sets config.train.epochs: expected one of both')
+    if "train.patience" in given:
+        wrong.append('the command sets config.train.patience: leave it out, "halving" decides when a trial ends')
     if not wrong:
         search = Search(**{**found, "fields": fields})
         wrong = _do_not_fit(search, config)
