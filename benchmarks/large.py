@@ -31,8 +31,9 @@ import numpy as np
 from benchmarks import alternate
 from benchmarks.alternate import ratio
 from musicjax import config_files
-from musicjax.corpus import pool, runners, shard_job, tasks, write_shards
+from musicjax.corpus import pool
 from musicjax.encodings import shard_rows
+from musicjax.shards import runners, shard_job, tasks, write_shards
 
 PARTS = ("ingest",)
 LOOK_SECONDS = 0.05

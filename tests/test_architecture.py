@@ -30,6 +30,7 @@ FLOORS = (
     ),
     ("music/", "training/"),
     ("corpus/", "report/"),
+    ("shards/",),
     ("encodings/",),
     ("store/",),
     ("generation/", "export/"),
@@ -64,9 +65,9 @@ ONLY = {
     "starlette": {"studio/app.py", "studio/access.py"},
     "uvicorn": {"studio/server.py"},
     "optuna": {"search/journal.py"},
-    "array_record": {"corpus/shards.py"},
-    "pyarrow": {"corpus/shard_report.py"},
-    "ray": {"corpus/ray_runner.py"},
+    "array_record": {"shards/shards.py"},
+    "pyarrow": {"shards/shard_report.py"},
+    "ray": {"shards/ray_runner.py"},
 }
 
 

@@ -23,11 +23,13 @@ import pytest
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.config import Config
-from musicjax.corpus import (
-    find,
-    load,
-    pool,
-    read,
+from musicjax.corpus import find, load, pool, read, split
+from musicjax.encodings import shard_rows
+from musicjax.errors import RunError, UsageError
+from musicjax.main import main
+from musicjax.music import identity, learned_bins, midi, note_bins, note_rows
+from musicjax.music.notes import Notes, from_beats, from_seconds
+from musicjax.shards import (
     read_task,
     runners,
     settle,
@@ -35,16 +37,10 @@ from musicjax.corpus import (
     shard_job,
     shard_report,
     shards,
-    split,
     tasks,
     write_shards,
 )
-from musicjax.corpus.shards import Manifest, Shards
-from musicjax.encodings import shard_rows
-from musicjax.errors import RunError, UsageError
-from musicjax.main import main
-from musicjax.music import identity, learned_bins, midi, note_bins, note_rows
-from musicjax.music.notes import Notes, from_beats, from_seconds
+from musicjax.shards.shards import Manifest, Shards
 from tests.test_duplicates import song
 from tests.test_end_to_end import documented
 
@@ -596,7 +592,7 @@ def test_no_room_in_a_process_is_told_like_that_too(music, tmp_path, monkeypatch
 
 
 def task_answer(answer: dict):
-    from musicjax.corpus import task_process
+    from musicjax.shards import task_process
 
     return task_process.result(answer)
 
@@ -632,7 +628,7 @@ def test_shards_of_another_version_are_refused(music, written, tmp_path, capsys)
     assert "format is 99, expected 1" in refused(capsys, f"--data={output}")
     assert "format is 99, expected 1" in refused(capsys, f"--data={music}", f"--output={output}")
     (output / shards.MANIFEST).write_text("{}")
-    assert "manifest.json cannot be read" in refused(capsys, f"--data={output}")
+    assert "shards.json cannot be read" in refused(capsys, f"--data={output}")
 
 
 def test_shards_that_are_not_finished_are_no_source(music, tmp_path, capsys):
@@ -737,7 +733,7 @@ def test_a_name_that_is_no_unicode_is_kept(music, tmp_path):
 
 def test_the_processes_that_read_import_numpy_alone():
     script = (
-        "import sys, musicjax.corpus.task_process, musicjax.corpus.read_task; "
+        "import sys, musicjax.shards.task_process, musicjax.shards.read_task; "
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     root = str(Path(load.__file__).parents[2])
@@ -757,7 +753,7 @@ def test_a_cluster_that_loses_a_node_writes_the_same_bytes(music, written, tmp_p
     pytest.importorskip("ray", reason="Ray is not installed; it is an extra of its own")
     from ray.cluster_utils import Cluster
 
-    from musicjax.corpus import ray_runner
+    from musicjax.shards import ray_runner
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

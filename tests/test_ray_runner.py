@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from musicjax.corpus import ray_runner
 from musicjax.errors import RunError
+from musicjax.shards import ray_runner
 from musicjax.version import __version__
 
 # Ray and what it starts: sockets that it leaves to the garbage collector, and news of its own next version.

@@ -12,10 +12,10 @@ import pytest
 
 import musicjax
 from musicjax import main
-from musicjax.corpus import shards
-from musicjax.corpus.blocks import Blocks
-from musicjax.corpus.shards import Shards
 from musicjax.errors import UsageError
+from musicjax.shards import shards
+from musicjax.shards.blocks import Blocks
+from musicjax.shards.shards import Shards
 from musicjax.store import checkpoint
 from tests import tiny_runs, tiny_shards
 from tests.test_resume import CUT_OFF
@@ -39,7 +39,7 @@ def of_clips(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _small_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of records as small as those that were written."""
-    monkeypatch.setattr("musicjax.corpus.blocks.RECORD_ROWS", 400)
+    monkeypatch.setattr("musicjax.shards.blocks.RECORD_ROWS", 400)
 
 
 def metrics_of(workdir: Path) -> list[dict]:

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from musicjax.corpus import shards
 from musicjax.errors import RunError
 from musicjax.music.notes import from_beats
+from musicjax.shards import shards
 
 pytest.importorskip("array_record")
 COLUMNS = 3

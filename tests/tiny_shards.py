@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from musicjax.config import Config
-from musicjax.corpus import load, shards, split
+from musicjax.corpus import load, split
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.music import learned_bins, note_rows
+from musicjax.shards import shards
 
 
 def write(config: Config, folder: Path, pieces_a_shard: int = 5) -> Path:

@@ -156,7 +156,7 @@ def _export(call: Call) -> None:
 
 def _data(call: Call) -> None:
     from musicjax.cli import data
-    from musicjax.corpus import shards
+    from musicjax.corpus.find import holds_shards
 
     options = call.options
     config = copy.deepcopy(call.config)
@@ -171,7 +171,7 @@ def _data(call: Call) -> None:
         _write_shards(call, config)
     elif options["runner"] is not None:
         raise UsageError("--runner is for writing shards: expected --output=DIR beside it, or leave it out")
-    elif shards.is_folder(source):
+    elif holds_shards(source):
         from musicjax.cli import shards as shards_command
 
         shards_command.check(Path(source), options["json"])

@@ -13,9 +13,10 @@ import numpy as np
 from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
-from musicjax.corpus import runners, shard_check, shard_job, shard_report, shards, write_shards
-from musicjax.corpus.shards import Manifest
+from musicjax.corpus.find import holds_shards
 from musicjax.encodings import shard_rows
+from musicjax.shards import runners, shard_check, shard_job, shard_report, shards, write_shards
+from musicjax.shards.shards import Manifest
 from musicjax.store import lock
 
 
@@ -45,7 +46,7 @@ def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, a
             runners.started(runner, config.data.workers) as started,
         ):
             job = shard_job.Job(config.data, rows, output.absolute(), started)
-            manifest = shard_check.mend(job) if shards.is_folder(output) else write_shards.write(job)
+            manifest = shard_check.mend(job) if holds_shards(output) else write_shards.write(job)
     finally:
         shard_job.remove_if_empty(output)
     _show(output, manifest, as_json)

@@ -12,8 +12,8 @@ from musicjax.errors import RunError
 from musicjax.music import file_kinds
 from musicjax.music.file_kinds import SUFFIXES, suffix_of
 
-# In the folder of shards that are being written: what is not finished, and in it how that began.
-WORK, BEGAN = ".work", "began.json"
+# What a folder of shards has once it is whole. While it is being written: what is not finished, and how that began.
+SHARDS, WORK, BEGAN = "shards.json", ".work", "began.json"
 
 
 class Found(NamedTuple):
@@ -113,6 +113,11 @@ def walk(
                 yield path, file_status
     for path in unreadable:
         yield path, None
+
+
+def holds_shards(folder: str | Path) -> bool:
+    """Whether a source is a folder of shards, sound or damaged, see `shards.shards`."""
+    return os.path.isfile(os.path.join(folder, SHARDS))
 
 
 def _is_run(folder: Path) -> bool:

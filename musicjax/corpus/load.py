@@ -14,9 +14,9 @@ from musicjax import arguments, console, files
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
-from musicjax.corpus import duplicates, ingest, shards
+from musicjax.corpus import duplicates, ingest
 from musicjax.corpus.corpus import Corpus, Outcome
-from musicjax.corpus.find import BEGAN, WORK, Found, find
+from musicjax.corpus.find import BEGAN, WORK, Found, find, holds_shards
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError, UsageError
 from musicjax.music import COMPOSER_VERSION
@@ -62,7 +62,7 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
         UsageError: a data set and no cache to download it to.
         RunError: no such source, no file of music in it, no way to download it, or a cache that cannot be used.
     """
-    if shards.is_folder(data.source):
+    if holds_shards(data.source):
         raise UsageError(
             f"data source {data.source}: a folder of shards, which hold note events; expected files of music, or "
             "--config.data.encoding=events"

@@ -18,14 +18,14 @@ from musicjax import console
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import split
-from musicjax.corpus.blocks import Block, Blocks
 from musicjax.corpus.corpus import Corpus, Fingerprint, ReadFile
 from musicjax.corpus.read import Reading
-from musicjax.corpus.shards import VALIDATION, Shards
 from musicjax.corpus.split import Music
 from musicjax.errors import RunError, UsageError
 from musicjax.music import note_bins
 from musicjax.music.note_bins import MATCH_LENGTH, Bins
+from musicjax.shards.blocks import Block, Blocks
+from musicjax.shards.shards import VALIDATION, Shards
 from musicjax.training import mesh, sequences
 from musicjax.training.sequences import Augment, Sequences, Streams
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from musicjax import console, jax_environment
 from musicjax.config import Config, DataConfig, EventsData, EventsModel
-from musicjax.corpus import load, shards, split
+from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
+from musicjax.corpus.find import holds_shards
 from musicjax.corpus.split import Music, Parts
 from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score, event_shards
 from musicjax.encodings.encoding import Dataset, Encoding, Scored
@@ -128,7 +129,7 @@ class EventEncoding(Encoding):
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""
-        if shards.is_folder(self.config.data.source):
+        if holds_shards(self.config.data.source):
             return self._dataset_of_shards()
         corpus, outcomes = load.load(self.config.data)
         return self._dataset(corpus, self._parts(corpus), outcomes)
@@ -139,7 +140,7 @@ class EventEncoding(Encoding):
         Raises:
             UsageError: the source is shards.
         """
-        if shards.is_folder(source := self.config.data.source):
+        if holds_shards(source := self.config.data.source):
             raise UsageError(
                 f"data source {source}: config auto tries settings on files of music, and these are shards; expected "
                 "--config=events_large, or another config of note events"
@@ -204,7 +205,7 @@ class EventEncoding(Encoding):
             raise UsageError(
                 f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
-        if shards.is_folder(data.source):
+        if holds_shards(data.source):
             corpus = event_shards.held_out_corpus(event_shards.opened(data))
         else:
             corpus, _ = load.load(data, tests=True)
@@ -220,7 +221,7 @@ class EventEncoding(Encoding):
 
     def music(self) -> tuple[Music | None, Fingerprint]:
         """As `Encoding.music`."""
-        if shards.is_folder(self.config.data.source):
+        if holds_shards(self.config.data.source):
             found = event_shards.opened(self.config.data)
             return event_shards.music(found), event_shards.fingerprint(found)
         corpus, _ = load.load(self.config.data)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from musicjax.config import Config
-from musicjax.corpus.shard_job import RowSettings
 from musicjax.errors import UsageError
+from musicjax.shards.shard_job import RowSettings
 
 
 def of(config: Config) -> RowSettings:

@@ -16,10 +16,10 @@ from typing import Any
 from musicjax import files
 from musicjax.corpus import archived_music, worker
 from musicjax.corpus.read import Reading, memory_limit, skipped
-from musicjax.corpus.runners import Died, TaskProcess
-from musicjax.corpus.tasks import Entry
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, music_file
+from musicjax.shards.runners import Died, TaskProcess
+from musicjax.shards.tasks import Entry
 
 UNPACKED = "unpacked"
 

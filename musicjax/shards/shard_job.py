@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from musicjax import console, files
 from musicjax.config import DataConfig
-from musicjax.corpus import shards
-from musicjax.corpus.find import BEGAN, WORK
-from musicjax.corpus.runners import Function, Runner
+from musicjax.corpus.find import BEGAN, WORK, holds_shards
 from musicjax.errors import RunError, UsageError
 from musicjax.music import READER_VERSION
+from musicjax.shards import shards
+from musicjax.shards.runners import Function, Runner
 from musicjax.version import __version__
 
 # Fields of the config that shape shards, whatever the encoding.
@@ -144,7 +144,7 @@ def require_place(output: Path) -> None:
         return
     if not output.is_dir():
         raise UsageError(f"--output={output} is a file: expected a new folder, or one of shards")
-    if shards.is_folder(output) or (output / WORK / BEGAN).is_file():
+    if holds_shards(output) or (output / WORK / BEGAN).is_file():
         return
     others = sorted(path.name for path in output.iterdir() if path.name not in (WORK, LOCK))
     if others:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from musicjax.corpus.shards import EXTRA, RECORD_ROWS, TRAINING, Shards
 from musicjax.errors import RunError, UsageError
+from musicjax.shards.shards import EXTRA, RECORD_ROWS, TRAINING, Shards
 
 
 class Block(NamedTuple):

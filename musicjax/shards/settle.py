@@ -17,8 +17,8 @@ from musicjax.config import DataConfig
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, split
 from musicjax.corpus.names import Names
-from musicjax.corpus.read_task import Row
 from musicjax.corpus.split import NOTHING, TRAINING, VALIDATION
+from musicjax.shards.read_task import Row
 
 # Bins are learned from so many pieces and notes at most.
 MOST_LEARNED_PIECES, MOST_LEARNED_NOTES = 3_000, 2_000_000

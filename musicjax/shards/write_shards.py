@@ -20,11 +20,15 @@ import numpy as np
 
 from musicjax import console, files
 from musicjax.config import DataConfig
-from musicjax.corpus import (
+from musicjax.corpus import load
+from musicjax.corpus.find import WORK
+from musicjax.corpus.read import options_of
+from musicjax.errors import RunError
+from musicjax.music import note_bins
+from musicjax.shards import (
     compare_task,
     encode_task,
     learn_task,
-    load,
     read_task,
     runners,
     settle,
@@ -34,15 +38,11 @@ from musicjax.corpus import (
     tasks,
     unpack_task,
 )
-from musicjax.corpus.encode_task import Shard
-from musicjax.corpus.find import WORK
-from musicjax.corpus.read import options_of
-from musicjax.corpus.settle import Counts, Pieces, Use
-from musicjax.corpus.shard_job import Job, versions
-from musicjax.corpus.shards import Manifest
-from musicjax.corpus.tasks import Entry, Task
-from musicjax.errors import RunError
-from musicjax.music import note_bins
+from musicjax.shards.encode_task import Shard
+from musicjax.shards.settle import Counts, Pieces, Use
+from musicjax.shards.shard_job import Job, versions
+from musicjax.shards.shards import Manifest
+from musicjax.shards.tasks import Entry, Task
 
 # About how many pieces are compared by one task.
 COMPARED_PIECES = 4_096

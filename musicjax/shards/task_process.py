@@ -21,7 +21,7 @@ def main() -> None:
 
     A first line says that it has started. A module of tasks has work(task), whose result is a JSON value.
     """
-    importlib.import_module("musicjax.corpus.read_task")  # so that no file has to wait for it
+    importlib.import_module("musicjax.shards.read_task")  # so that no file has to wait for it
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever asked is gone
     replies, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing that a library prints may mix with the replies
@@ -36,7 +36,7 @@ def main() -> None:
 def _answer(module: str, task: dict[str, Any]) -> dict[str, Any]:
     """{"result": of the task}, or what it raised."""
     try:
-        return {"result": importlib.import_module(f"musicjax.corpus.{module}").work(task)}
+        return {"result": importlib.import_module(f"musicjax.shards.{module}").work(task)}
     except OSError as error:
         return {"os_error": [error.errno, error.strerror or str(error), str(error.filename or "")]}
     except UsageError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import files
-from musicjax.corpus import compare_task
-from musicjax.corpus.compare_task import Place
 from musicjax.music import learned_bins
+from musicjax.shards import compare_task
+from musicjax.shards.compare_task import Place
 
 
 def request(notes: Sequence[str], places: Sequence[Place], keep_instruments: bool, result: Path) -> dict[str, Any]:

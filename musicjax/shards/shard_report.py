@@ -14,10 +14,10 @@ import numpy as np
 
 from musicjax import files
 from musicjax.corpus.corpus import Outcome
-from musicjax.corpus.read_task import Row
-from musicjax.corpus.settle import Pieces
-from musicjax.corpus.shards import EXTRA
 from musicjax.errors import UsageError
+from musicjax.shards.read_task import Row
+from musicjax.shards.settle import Pieces
+from musicjax.shards.shards import EXTRA
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from musicjax.corpus import pool, task_process
-from musicjax.corpus.task_process import STARTED
+from musicjax.corpus import pool
 from musicjax.errors import RunError
+from musicjax.shards import task_process
+from musicjax.shards.task_process import STARTED
 
 RUNNERS = ("local", "ray")
 # What a task is done with: a process, and the task.
@@ -103,7 +104,7 @@ class TaskProcess:
         if self._is_stopped:
             raise Stopped
         try:
-            process = self._process = pool.start("musicjax.corpus.task_process")
+            process = self._process = pool.start("musicjax.shards.task_process")
         except OSError as error:
             raise pool.cannot_start(error) from error
         assert process.stdout is not None
@@ -195,7 +196,7 @@ class _Ray:
     workers: int
 
     def results(self, function: Function, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
-        from musicjax.corpus import ray_runner  # few have a cluster, and its library takes seconds to import
+        from musicjax.shards import ray_runner  # few have a cluster, and its library takes seconds to import
 
         return ray_runner.results(functools.partial(alone, function), tasks, self.workers)
 

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musicjax import files
-from musicjax.corpus import worker
+from musicjax.corpus import find, worker
 from musicjax.corpus.read import Reading
 from musicjax.errors import RunError, UsageError
 from musicjax.music.notes import Notes
 
 # Of the bytes of a folder of shards: raise it whenever they change.
 FORMAT_VERSION = 1
-MANIFEST, INDEX, REPORT = "manifest.json", "index.npz", "report.parquet"
+MANIFEST, INDEX, REPORT = find.SHARDS, "index.npz", "report.parquet"
 ROWS, NOTES = "rows-{:05d}.array_record", "notes-{:05d}.array_record"
 # The most rows of a record. A longer piece is cut; each part begins with the last row of the one before, so that every
 # row but the first of the piece is still a target.
@@ -119,20 +119,6 @@ def is_record_file(name: str) -> bool:
 def number_of(name: str) -> int:
     """The number of the shard that a file of records belongs to."""
     return int(name.partition("-")[2].partition(".")[0])
-
-
-def is_folder(source: str | Path) -> bool:
-    """Whether a source is a folder of shards, whole or not."""
-    folder = Path(source)
-    try:
-        saved = json.loads((folder / MANIFEST).read_text())
-        if {"versions", "fingerprint"} <= saved.keys():
-            return True
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, AttributeError):
-        pass
-    return any(folder.glob(ROWS.format(0)))  # else the manifest of something else
 
 
 def write(folder: Path, number: int, pieces: Iterable[Piece], columns: int) -> Index:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from musicjax import files
-from musicjax.corpus import shards, tasks, unpack_task, worker
+from musicjax.corpus import worker
 from musicjax.corpus.read import Options, read_file, skipped
-from musicjax.corpus.runners import Died, TaskProcess
-from musicjax.corpus.tasks import Entry, Task
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, identity, midi, music_file
 from musicjax.music.notes import Notes
+from musicjax.shards import shards, tasks, unpack_task
+from musicjax.shards.runners import Died, TaskProcess
+from musicjax.shards.tasks import Entry, Task
 
 # Bytes of the hash of a fingerprint, see `music.identity`.
 PRINT_BYTES = 8

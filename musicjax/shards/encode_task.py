@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicjax import files
-from musicjax.corpus import read_task, shards
-from musicjax.corpus.shards import Index
-from musicjax.corpus.tasks import Task
 from musicjax.music import note_bins, note_rows
 from musicjax.music.note_bins import Bins
+from musicjax.shards import read_task, shards
+from musicjax.shards.shards import Index
+from musicjax.shards.tasks import Task
 
 
 def request(

@@ -12,11 +12,12 @@ from pathlib import Path
 from musicjax import console
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
-from musicjax.corpus import load, tasks
+from musicjax.corpus import load
 from musicjax.corpus.find import WORK
-from musicjax.corpus.tasks import Listing
 from musicjax.errors import RunError, UsageError
 from musicjax.music.file_kinds import SUFFIXES, suffix_of
+from musicjax.shards import tasks
+from musicjax.shards.tasks import Listing
 
 MOST_BYTES = 2**38  # of a download
 

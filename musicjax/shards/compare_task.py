@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import files
-from musicjax.corpus import read_task
 from musicjax.music import identity
 from musicjax.music.notes import Notes
+from musicjax.shards import read_task
 
 # Where a piece is: the number of a file of notes, where it begins there, and its bytes.
 Place = tuple[int, int, int]

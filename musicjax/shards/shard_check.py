@@ -9,10 +9,11 @@ from concurrent import futures
 from pathlib import Path
 
 from musicjax import console, files
-from musicjax.corpus import encode_task, pool, shard_report, shards, write_shards
-from musicjax.corpus.shard_job import Job, require_same, versions
-from musicjax.corpus.shards import Manifest
+from musicjax.corpus import pool
 from musicjax.errors import RunError
+from musicjax.shards import encode_task, shard_report, shards, write_shards
+from musicjax.shards.shard_job import Job, require_same, versions
+from musicjax.shards.shards import Manifest
 
 
 def damaged(folder: Path, manifest: Manifest) -> list[str]:
