@@ -155,7 +155,7 @@ def digest_of(folder: Path) -> str:
 
 def killed(data: str, output: Path, config: str, processes: int, kills: int, seconds: float) -> list[float]:
     """When a start was killed, in seconds; the last start is left to end. seconds: that one takes undisturbed."""
-    moments = []
+    moments: list[float] = []
     for _ in range(kills):
         moments.append(round(random.Random(f"{data} {len(moments)}").uniform(0.5, 0.8 * seconds), 2))
         process = _start_write(data, str(output), config, processes)
@@ -186,13 +186,14 @@ def _ingest_part(asked: Any, folder: Path) -> dict[str, Any]:
     listed = folder / "files"
     listed.write_text("\n".join(os.path.join(listing.root, name) for name in listing.names))
     count, size = len(listing.names), int(listing.sizes.sum())
-    own, made = [], []
+    own: list[dict[str, float]] = []
+    made: list[dict[str, Any]] = []
     for repeat in range(asked.repeats):
         own.append(own_rate(listed, asked.processes))
         made.append(ingest(data, folder / f"shards{repeat}", asked.config, asked.processes))
         print(f"{repeat + 1} of {asked.repeats}  own {own[-1]}, shards {made[-1]}", file=sys.stderr, flush=True)
     moments: list[float] = []
-    if asked.kills > 1:
+    if asked.kills:
         moments = killed(data, folder / "killed", asked.config, asked.processes, asked.kills, made[-1]["seconds"])
     digests = {digest_of(path) for path in folder.iterdir() if path.is_dir()}
     seconds = {"own": float(np.median([one["seconds"] for one in own]))}

@@ -65,7 +65,7 @@ def _show(folder: Path, manifest: Manifest, as_json: bool) -> None:
     console.say("report", f"{report}: what became of each file, and why")
     index = shards.load_index(folder / shards.INDEX)
     uses = collections.Counter(np.asarray(index.piece_use).tolist())
-    summary = dict(manifest.counts) | {
+    summary: dict[str, Any] = dict(manifest.counts) | {
         "files": reasons.total(),
         "source": manifest.source,
         "reasons": {code: count for (_, code), count in sorted(reasons.items())},

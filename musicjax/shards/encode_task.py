@@ -68,9 +68,9 @@ def _pieces(task: dict[str, Any], bins: Bins) -> Iterator[shards.Piece]:
 
 
 class Shard(NamedTuple):
-    """A shard that is written: its index, and the sha256 and the bytes of its files, by their names."""
+    """A shard that is written: its part of the index, and the sha256 and the bytes of its files, by their names."""
 
-    index: Index
+    part: Index
     digests: dict[str, str]
     sizes: dict[str, int]
 

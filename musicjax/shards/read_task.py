@@ -94,8 +94,8 @@ def rows(folder: Path, task: Task) -> Iterator[Row]:
     """The table of a task that is done, in the order of its list."""
     with table_of(folder, task).open("rb") as stream:
         for line in stream:
-            for *told, pieces in json.loads(line)["rows"] if line.strip() else ():
-                yield Row(*told, [Piece(*piece) for piece in pieces])
+            for path, status, code, detail, seconds, sha256, pieces in json.loads(line)["rows"] if line.strip() else ():
+                yield Row(path, status, code, detail, seconds, sha256, [Piece(*piece) for piece in pieces])
 
 
 def sent(stream: IO[bytes], start: int, size: int) -> bytes:
@@ -136,7 +136,7 @@ def run(process: TaskProcess, task: dict[str, Any]) -> None:
                 lines = [line for line in table.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
                 lost = tasks.read_list(task["list"])[len(lines)]
                 reading = unpack_task.lost(error, task["seconds"])
-                lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path), reading)], _end(lines)))
+                lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path), reading[:3])], _end(lines)))
         with table.open("ab") as stream:
             stream.write(_line([], end))
 
@@ -151,9 +151,9 @@ def _line(found: Sequence[Row], end: int) -> bytes:
     return json.dumps({"rows": found, "end": end}).encode() + b"\n"
 
 
-def _told(entry: Entry, sha256: str, reading: Sequence[Any]) -> Row:
-    """The row of a file without notes; reading: (status, code, detail, ...)."""
-    return Row(entry.name, *reading[:3], 0.0, sha256, [])
+def _told(entry: Entry, sha256: str, known: tuple[str, str, str]) -> Row:
+    """The row of a file without notes; known: (status, code, detail)."""
+    return Row(entry.name, *known, 0.0, sha256, [])
 
 
 def _sha256(path: str) -> str:
@@ -210,7 +210,7 @@ def _read(
     try:
         content, sha256 = _content(entry)
     except OSError as error:
-        return [_told(entry, "", skipped("unreadable", error.strerror or str(error)))]
+        return [_told(entry, "", skipped("unreadable", error.strerror or str(error))[:3])]
     reading, pieces = read_file(entry.path, options, content=content)
     if reading.code == "archive" and music_file.kind_of(entry.path) in file_kinds.READ_ARCHIVES:
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:

@@ -83,15 +83,15 @@ def gather(tables: Iterable[Iterable[Row]]) -> tuple[Pieces, Counts]:
     columns = [array.array(kind) for kind in "iiqqqQ"]
     reasons: collections.Counter[tuple[str, str]] = collections.Counter()
     notes, seconds = 0, 0.0
-    for task, table in enumerate(tables):
+    for index, table in enumerate(tables):
         for row in table:
             reasons[row.status, row.code] += 1
             seconds += row.seconds
-            for number, (name, piece) in enumerate(zip(row.names, row.pieces, strict=True)):
+            for place, (name, piece) in enumerate(zip(row.names, row.pieces, strict=True)):
                 notes += piece.notes
                 names.append(name)
                 hashes += bytes.fromhex(row.sha256)
-                for column, value in zip(columns, (task, number, *piece), strict=True):
+                for column, value in zip(columns, (index, place, *piece), strict=True):
                     column.append(value)
     task, number, start, size, count, prints = (
         np.frombuffer(column, column.typecode) if column else np.zeros(0, column.typecode) for column in columns

@@ -14,7 +14,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -215,7 +215,8 @@ def write_lists(entries: Iterable[Entry], folder: Path) -> tuple[list[Task], str
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks: list[Task] = []
-    everything, waiting = hashlib.sha256(), []
+    waiting: list[Entry] = []
+    everything = hashlib.sha256()
 
     def write() -> None:
         text = json.dumps([[*entry[:4]] for entry in waiting])
@@ -249,5 +250,10 @@ def list_of(folder: Path, task: Task) -> Path:
 
 def read_list(path: str | Path) -> list[Entry]:
     """The entries of a list, without what only its digest needs."""
-    saved = json.loads(Path(path).read_text())
-    return [Entry(name, file, sha256, known and tuple(known)) for name, file, sha256, known in saved]
+    return [entry_of(saved) for saved in json.loads(Path(path).read_text())]
+
+
+def entry_of(saved: Sequence[Any]) -> Entry:
+    """An entry from JSON: its first four fields."""
+    name, path, sha256, known = saved
+    return Entry(name, path, sha256, known and (known[0], known[1], known[2]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import files
-from musicjax.corpus import archived_music, worker
+from musicjax.corpus import archived_music, tasks, worker
 from musicjax.corpus.read import Reading, memory_limit, skipped
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, music_file
@@ -39,7 +39,7 @@ def request(archive: Entry, folder: Path, seconds: float) -> dict[str, Any]:
 def result(task: dict[str, Any]) -> list[Entry] | None:
     """What a task found that is done; None if the file is no archive."""
     found = json.loads(Path(task["result"]).read_text())
-    return None if found is None else [Entry(*entry[:3], entry[3] and tuple(entry[3])) for entry in found]
+    return None if found is None else [tasks.entry_of(entry) for entry in found]
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:

@@ -227,7 +227,7 @@ def _is_written(output: Path, request: Mapping[str, Any]) -> bool:
 
 def _finish(job: Job, found: Read, alike: np.ndarray, use: Use, learned: Path, written: Sequence[Shard]) -> Manifest:
     """Writes index, report and, last of all, the manifest; removes what is no longer needed."""
-    shards.save_index(job.output / shards.INDEX, shards.joined([shard.index for shard in written]))
+    shards.save_index(job.output / shards.INDEX, shards.joined([shard.part for shard in written]))
     tables = (read_task.rows(job.work, task) for task in found.lists)
     shard_report.write(job.output / shards.REPORT, tables, found.pieces, alike, use.of_piece)
     digests = {name: digest for shard in written for name, digest in shard.digests.items()}
