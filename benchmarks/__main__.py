@@ -15,7 +15,7 @@ import time
 from benchmarks import alternate
 from musicjax.console import duration
 
-ALL = ("train", "sample", "trials", "scaling", "devices", "start", "player")
+ALL = ("train", "sample", "trials", "scaling", "sizes", "devices", "start", "player")
 
 
 def main() -> None:

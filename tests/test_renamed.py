@@ -348,6 +348,8 @@ def test_a_match_share_that_somebody_asked_for_is_kept():
 # Fields that 0.1.0 did not have, by section.
 NEWER = {
     "data": ("sustain", "tracks", "instruments", "resident_mib", "block_rows"),
+    "model": ("layer_dropout", "remat_rows"),
+    "train": ("accumulate", "shard_parameters"),
     "sample": ("temperature_factors", "best_of", "stop_loops", "fit", "page"),
 }
 
