@@ -1,4 +1,4 @@
-"""What models of note events of four sizes take: parameters, memory, arithmetic, and how fast this machine trains them.
+"""What models of note events of four sizes take: parameters, memory and arithmetic, and how fast they train here.
 
     python -m benchmarks.sizes [--configs=events,events_gpu,events_large,events_xl] [--batch=16] [--repeats=3] [--save]
 

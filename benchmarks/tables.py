@@ -112,6 +112,34 @@ def scaling(result: dict[str, Any]) -> str:
     return markdown([*header, f"bfloat16: {measures[0]}", *measures[1:]], body)
 
 
+def sizes(result: dict[str, Any]) -> str:
+    """What the models of four configs take."""
+    settings, body = result["settings"], []
+    for row in result["rows"]:
+        state = row["parameter_bytes"] + row["optimizer_bytes"]
+        held = [state, row["state_bytes_on_each_device"], *row["working_bytes"].values()]
+        size = f"{row['layers']} x {row['units']:,}"
+        batch = f"{row['batch']} x {row['window']}"
+        gigabytes = [f"{value / 1e9:.2f}" for value in held]
+        gflop = f"{row['gflop_a_window']:,.1f}"
+        body.append([f"`{row['config']}`", size, batch, f"{row['parameters'] / 1e6:,.1f} M", *gigabytes, gflop])
+    header = ["config", "layers x units", "batch x window", "parameters", "state, GB"]
+    header += [f"on each of {settings['devices']} devices", "working memory, GB", f"in {settings['parts']} parts"]
+    return markdown([*header, "gates computed again", "both", "GFLOP a window"], body)
+
+
+def sizes_speed(result: dict[str, Any]) -> str:
+    """How fast the same models train in small batches."""
+    body = []
+    for row in result["rows"]:
+        rates = row["windows_per_second"]
+        if rates is not None:
+            speed = [f"{rate['median']:.3g} ({rate['low']:.3g}..{rate['high']:.3g})" for rate in rates.values()]
+            body.append([f"`{row['config']}`", *speed, f"{rates['whole']['median'] * row['gflop_a_window']:,.0f}"])
+    parts = f"in {result['settings']['parts_timed']} parts"
+    return markdown(["config", "windows/s", parts, "gates computed again", "GFLOP/s as it is"], body)
+
+
 def start(result: dict[str, Any]) -> str:
     body = [
         [
@@ -411,6 +439,8 @@ def tables(machine: str) -> dict[str, str]:
         made["trials"] = trials(kept["trials"])
     if "scaling" in kept:
         made["scaling"] = scaling(kept["scaling"])
+    if "sizes" in kept:
+        made["sizes"], made["sizes_speed"] = sizes(kept["sizes"]), sizes_speed(kept["sizes"])
     return made
 
 

@@ -2,7 +2,7 @@
 
     python -m musicjax.main --config=events_gpu --data=DIR
 
-Nobody has measured these sizes yet.
+Nobody has trained this size yet; `docs/results.md` has what it takes.
 """
 
 from musicjax.config import (

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import alternate, compare, listening, notes, own_folder, quality, tables, train
+from benchmarks import alternate, compare, listening, notes, own_folder, quality, sizes, tables, train
+from musicjax import config_files
+from musicjax.encodings import encoding
 from musicjax.errors import UsageError
 from musicjax.version import __version__
 
@@ -53,6 +55,7 @@ RUNS = {
     "devices": ([*SMALL, *TRAIN, "--counts=1,2"], {"vs_one_device", "last_loss", "simulated"}),
     "scaling": (["--repeats=1", "--units=8", "--batches=4", "--windows=5"], {"gemm_share", "rows"}),
     "search": (["--repeats=1", "--trials=4", "--full=2", "--epochs=2"], {"seconds_vs_full", "loss_above_all_full"}),
+    "sizes": (["--repeats=1", "--configs=demo", "--batch=2"], {"rows", "settings"}),
     "start": (["--repeats=1", "--memory=demo"], {"cold_seconds", "warm_seconds", "peak_mb"}),
 }
 
@@ -321,6 +324,16 @@ def test_a_folder_that_is_split_already_stays_as_it_is(clips, tmp_path):
     folder = notes.split_folder(str(clips), tmp_path / "data")
     assert notes.split_folder(str(folder), tmp_path / "again") == folder
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_arithmetic_of_a_window_is_what_xla_counts_of_products_and_little_more(layers):
+    """The products of the larger are counted, gates and softmax are not."""
+    config = config_files.load("demo")
+    config.model.precision, config.model.layers = "float32", layers
+    net = encoding.of(config).network()
+    assert 1 < sizes.counted(net) / sizes.products(net, 1) < 1.04
+    assert sizes.products(net, 64) == 64 * sizes.products(net, 1)
 
 
 def test_the_network_is_compared_with_the_best_ngram():

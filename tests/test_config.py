@@ -652,7 +652,7 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
         ("papr", "did you mean paper?"),
         (
             "zzz",
-            "expected one of auto, demo, events, events_gpu, events_large, frames_bernoulli, frames_bernoulli_match, ",
+            "expected one of auto, demo, events, events_gpu, events_large, events_xl, frames_bernoulli, ",
         ),
         ("absent.py", "or the path of a .py or .json file"),
         ("", "expected one of auto, demo"),

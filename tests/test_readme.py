@@ -256,10 +256,14 @@ def test_tables_are_those_of_the_kept_results() -> None:
         assert any(f"<!-- {name} -->\n\n{table}\n" in f"{text}\n" for text in texts), name
 
 
-def test_the_tables_of_a_gpu_are_those_of_the_kept_result() -> None:
+@pytest.mark.parametrize(
+    ("machine", "names"),
+    [("nvidia-h200", ("persistent_lstm", "persistent_lstm_sizes")), ("xeon-amx-2", ("sizes", "sizes_speed"))],
+)
+def test_the_tables_of_another_machine_are_those_of_its_kept_results(machine: str, names: tuple[str, ...]) -> None:
     text = (REPOSITORY / "docs" / "results.md").read_text()
-    made = tables.tables("nvidia-h200")
-    for name in ("persistent_lstm", "persistent_lstm_sizes"):
+    made = tables.tables(machine)
+    for name in names:
         assert f"<!-- {name} -->\n\n{made[name]}\n" in text, name
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from musicjax.training import mesh
 
@@ -22,7 +22,7 @@ from musicjax.training import mesh
 SMALL_BYTES = 2**20
 
 
-def specs(tree: Any, devices: Mesh) -> Any:
+def specs(tree: Any, devices: Mesh | AbstractMesh) -> Any:
     """Along which axis each array is divided: its longest one that the devices divide evenly; PartitionSpec() if none
     is, or the array is small."""
 
