@@ -39,7 +39,7 @@ def searched(folder: Path, name: str, **asked: Any) -> tuple[float, dict[str, An
     """(seconds of the command, 0 if it was done before; its summary); name: of its folder."""
     workdir, done = folder / name, folder / f"{name}.done.json"
     if done.is_file():
-        return tuple(json.loads(done.read_text()))  # type: ignore[return-value]
+        return tuple(json.loads(done.read_text()))
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"fields": FIELDS, **asked}))
     fields = [f"--config.{field}={value}" for field, value in CONFIG.items()]

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -162,7 +163,8 @@ def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
 
 
 def test_trials_side_by_side_learn_what_each_learns_alone(left_alone, clips, tmp_path, capsys):
-    fields = {**ASKED["fields"], "train.batch_size": [64]}
+    drawn = [one["fields"]["train.batch_size"] for one in left_alone.trials[:4]]
+    fields = {**ASKED["fields"], "train.batch_size": [max(set(drawn), key=drawn.count)]}
     argv = [
         *argv_of(clips, tmp_path / "w", fields=fields, trials=4, epochs=1, halving=0),
         "--config.train.trial_group=4",
@@ -170,9 +172,9 @@ def test_trials_side_by_side_learn_what_each_learns_alone(left_alone, clips, tmp
     assert main.main(argv) == 0
     found = found_in(tmp_path / "w", json.loads(capsys.readouterr().out))
     pairs = [
-        pair for pair in zip(found.trials, left_alone.trials, strict=True) if pair[0]["fields"] == pair[1]["fields"]
+        pair for pair in zip(found.trials, left_alone.trials, strict=False) if pair[0]["fields"] == pair[1]["fields"]
     ]
-    assert 2 <= len(pairs) <= 6
+    assert len(pairs) >= 2
     for ours, alone in pairs:
         assert ours["validation_losses"] == pytest.approx(alone["validation_losses"][:1], rel=1e-5)
         assert ours["train_losses"] == pytest.approx(alone["train_losses"][:1], rel=1e-5)
@@ -195,21 +197,31 @@ def test_a_trial_whose_losses_are_not_finite_ends_and_the_others_go_on(clips, tm
     assert "the losses of all trials are not finite; search lower learning rates" in capsys.readouterr().err
 
 
+def test_a_trial_that_diverged_counts_until_then_so_that_rungs_before_stay_as_they_were():
+    losses = [{"loss": loss} for loss in (0.3, 0.1, 0.2)]
+    record = Record(0, {}, losses, losses, diverged=4)
+    assert [record.lowest("loss", epochs) for epochs in (1, 2, 3, 4, 9)] == [0.3, 0.1, 0.1, math.inf, math.inf]
+    assert record.is_done(9) and [record.best_epoch("loss", epochs) for epochs in (1, 3)] == [1, 2]
+    assert Record(0, {}).lowest("loss", 3) == math.inf and not Record(0, {}).is_done(1)
+
+
 # That it goes on.
 
 KILLED = """
 import os, signal
-from musicjax import files
-count, write = 0, files.write_bytes
-def dying(path, content):
+from musicjax.search import results
+count, pack, write = 0, results._packed, results.files.write
+def packed(record, state):
     global count
-    count += path.suffix == ".state"
+    count += 1
     if count == 3 and WHEN == "before the state":
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
-    if count == 3 and WHEN == "before the record":
+    return pack(record, state)
+def dying(path, text):
+    if count == 3 and path.parent.name == "results" and WHEN == "before the record":
         os.kill(os.getpid(), signal.SIGKILL)
-files.write_bytes = dying
+    write(path, text)
+results._packed, results.files.write = packed, dying
 """
 
 
@@ -267,7 +279,14 @@ def test_a_state_comes_back_as_it_was_or_not_at_all(tmp_path):
     assert results.restore(tmp_path, 3, other) is None
     path = next((tmp_path / "states").iterdir())
     whole = path.read_bytes()
-    for damaged in (whole[:-1], whole[: len(whole) // 2], b"", whole[:70] + b"\0" + whole[71:], b"\n" * 9):
+    for damaged in (
+        whole[:-1],
+        whole[:-1] + bytes([whole[-1] ^ 1]),
+        whole[: len(whole) // 2],
+        b"",
+        whole[:70] + b"\0" + whole[71:],
+        b"\n" * 9,
+    ):
         path.write_bytes(damaged)
         assert results.restore(tmp_path, 3, shapes) is None
     results.forget(tmp_path, [3, 4])

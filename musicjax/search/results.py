@@ -104,7 +104,9 @@ def write(workdir: Path, record: Record, state: State | None) -> None:
         for folder in (RESULTS, STATES):
             (workdir / folder).mkdir(exist_ok=True)
         if state is not None:
-            files.write_bytes(_state_path(workdir, record.trial), _packed(record, state))
+            # Not waited for: its checksum tells one that a power cut has damaged, and then the trial begins anew.
+            with files.whole(_state_path(workdir, record.trial)) as partial:
+                partial.write_bytes(_packed(record, state))
         files.write(_record_path(workdir, record.trial), json.dumps(dataclasses.asdict(record)))
 
 

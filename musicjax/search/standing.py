@@ -105,13 +105,15 @@ class Standing:
         seconds = self.seconds_left(processes)
         return best if seconds is None else f"{best}; {console.duration(seconds)} left"
 
+    def seconds_per_epoch(self) -> float | None:
+        """What an epoch of a trial takes this process; None if it has trained none yet."""
+        return (time.monotonic() - self._began) / self._trained if self._trained else None
+
     def seconds_left(self, processes: int) -> float | None:
         """About how long so many processes still take; None if this one has trained nothing yet."""
-        if not self._trained:
-            return None
-        done = sum(record.epochs for record in self.records.values())
-        left = max(halving.total_epochs(self.rungs) - done, 0)
-        return left * (time.monotonic() - self._began) / self._trained / processes
+        seconds = self.seconds_per_epoch()
+        left = halving.total_epochs(self.rungs) - sum(record.epochs for record in self.records.values())
+        return None if seconds is None else max(left, 0) * seconds / processes
 
     def _none_left(self) -> NoReturn:
         raise RunError(

@@ -23,6 +23,8 @@ from musicjax.search.standing import Standing
 SHAPES_KEPT = 8
 # How often the table is drawn while trials train, and how long to wait for trials of other processes.
 REDRAWN_S, PAUSE_S = 0.5, 1.0
+# Trials of about so many seconds are taken at once, each of which is kept as soon as it is done.
+TAKEN_S = 5.0
 
 
 class Data:
@@ -75,7 +77,7 @@ class Trainer:
                 continue
             group = self._group(free[0], trials)
             same = [trial for trial in free if self._shape(trial) == self._shape(free[0])]
-            with self._ledger.taken(number, same[: group.most]) as own:
+            with self._ledger.taken(number, same[: self._share(number, group, len(same))]) as own:
                 standing.refresh(own, standing.rungs[number].epochs)  # another process may have done them meanwhile
                 self._train(group, standing.undecided(number, own), number, show)
 
@@ -92,16 +94,7 @@ class Trainer:
     def _train(self, group: Group, trials: Sequence[int], number: int, show: Show) -> None:
         """Trains trials of one shape until the end of a rung and keeps what they come to."""
         standing, until = self._standing, self._standing.rungs[number].epochs
-        begins: dict[int, list[tuple[Record, State | None]]] = {}
-        for trial in trials:
-            known = standing.records[trial]
-            begin: tuple[Record, State | None] | None = results.restore(self._workdir, trial, group.shapes)
-            if begin is None or begin[0].epochs < known.epochs:
-                if known.epochs:
-                    self._say_anew(trial)
-                begin = Record(trial, known.fields), None
-            begins.setdefault(begin[0].epochs, []).append(begin)
-        for together in begins.values():
+        for together in self._begun(group, trials):
 
             def tell(count: int = len(together)) -> None:
                 standing.count_epoch(count)
@@ -113,6 +106,28 @@ class Trainer:
             for record, state in group.train(configs, together, until, tell):
                 results.write(self._workdir, record, None if record.diverged else state)
                 standing.records[record.trial] = record
+
+    def _begun(self, group: Group, trials: Sequence[int]) -> list[list[tuple[Record, State | None]]]:
+        """What trials go on from: in parts that are equally far, each as many as are trained side by side."""
+        by_epoch: dict[int, list[tuple[Record, State | None]]] = {}
+        for trial in trials:
+            known = self._standing.records[trial]
+            begin: tuple[Record, State | None] | None = results.restore(self._workdir, trial, group.shapes)
+            if begin is None or begin[0].epochs < known.epochs:
+                if known.epochs:
+                    self._say_anew(trial)
+                begin = Record(trial, known.fields), None
+            by_epoch.setdefault(begin[0].epochs, []).append(begin)
+        return [each[k : k + group.most] for each in by_epoch.values() for k in range(0, len(each), group.most)]
+
+    def _share(self, number: int, group: Group, count: int) -> int:
+        """How many of so many trials to take at once: those of some seconds, and never all where others work, too."""
+        seconds = self._standing.seconds_per_epoch()
+        if seconds is None:
+            return group.most
+        before = self._standing.rungs[number - 1].epochs if number else 0
+        soon = int(TAKEN_S / (seconds * (self._standing.rungs[number].epochs - before)))
+        return max(group.most, min(soon, count // (2 * (1 + self._ledger.others()))))
 
     def _shape(self, trial: int) -> tuple:
         return space.shape(self._standing.records[trial].fields)
