@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from musicjax import files
-from musicjax.corpus import archived_music, tasks, worker
+from musicjax.corpus import archived_music, worker
 from musicjax.corpus.read import Reading, memory_limit, skipped
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, music_file
+from musicjax.shards import tasks
 from musicjax.shards.runners import Died, TaskProcess
 from musicjax.shards.tasks import Entry
 
