@@ -243,7 +243,7 @@ def written_lists(music: Path, tmp_path: Path) -> list[tasks.Task]:
     return tasks.write_lists(tasks.entries(listing, lambda entry: None), tmp_path / "lists")[0]
 
 
-PROGRAM = "from musicjax.corpus import tasks; tasks.LIST_FILES = 6; from musicjax.main import main; main({})"
+PROGRAM = "from musicjax.shards import tasks; tasks.LIST_FILES = 6; from musicjax.main import main; main({})"
 
 
 @pytest.mark.parametrize("sign", ["read-*.jsonl", "rows-*"])
@@ -390,7 +390,7 @@ def test_an_address_is_downloaded_and_read(music, tmp_path, monkeypatch):
 
 HOSTILE = """
 import os, signal, time
-from musicjax.corpus import read_task, task_process
+from musicjax.shards import read_task, task_process
 read = read_task.read_file
 def hostile(path, *rest, **named):
     if "hang" in os.path.basename(path):

@@ -50,8 +50,10 @@ def require(arrays: Arrays, metadata: Metadata) -> None:
     if jax.process_count() == 1:
         return
     # What may change within a run, but not between its processes: it decides which programs they run, and when.
-    deciding = ("train.epochs", "train.patience", "train.trial_group", "train.devices", "train.histograms")
-    deciding += ("train.accumulate", "train.shard_parameters", "model.remat_rows")
+    deciding = (
+        *("train.epochs", "train.patience", "train.trial_group", "train.devices", "train.histograms"),
+        *("train.accumulate", "train.shard_parameters", "model.remat_rows"),
+    )
     settings = {
         path: value
         for path, field, value in config_lib.fields(metadata.config)
