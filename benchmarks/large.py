@@ -1,6 +1,6 @@
 """Shards of a large folder: files/s of each stage beside the reader's own rate, peak memory, starts that are killed.
 
-    python -m benchmarks.large --data=DIR [--part=ingest] [--config=events] [--processes=2] [--repeats=3] [--kills=3]
+    python -m benchmarks.large --data=DIR [--part=ingest] [--config=events] [--processes=2] [--repeats=3] [--kills=0]
                                [--save]
 
 The reader's own rate is that of so many processes which read the files of DIR, in turns with each other, and do nothing
@@ -169,7 +169,7 @@ def killed(data: str, output: Path, config: str, processes: int, kills: int, sec
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, data="", part="ingest", config="events", processes=2, repeats=3, kills=3)
+    asked = alternate.arguments(__doc__, data="", part="ingest", config="events", processes=2, repeats=3, kills=0)
     if asked.part not in PARTS:
         raise SystemExit(f"--part={asked.part}: expected {' or '.join(PARTS)}")
     if not Path(asked.data).is_dir():

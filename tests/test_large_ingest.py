@@ -587,7 +587,7 @@ def test_no_room_in_a_process_is_told_like_that_too(music, tmp_path, monkeypatch
     monkeypatch.setattr(
         runners.TaskProcess, "do", lambda *_, **__: task_answer({"os_error": [errno.ENOSPC, "No space left", "x"]})
     )
-    with pytest.raises(RunError, match="No space left; 0 of"):
+    with pytest.raises(RunError, match="No space left on device; 0 of"):
         write(music, tmp_path / "s")
 
 

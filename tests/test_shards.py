@@ -1,7 +1,9 @@
 """Shards hold the pieces that they were given, and say so where they no longer do."""
 
 import dataclasses
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -127,3 +129,14 @@ def test_more_files_than_may_be_open_are_read(groups, tmp_path, monkeypatch):
     found = written(tmp_path, groups)
     monkeypatch.setattr(shards, "MOST_OPEN", 1)
     assert [len(found.piece(number)[1]) for number in (0, 3, 4, 1)] == [20, 1, 50, 120]
+
+
+def test_a_disk_that_is_full_is_told_as_such(groups, tmp_path, monkeypatch):
+    def full(self, record):
+        raise RuntimeError(f"write() failed: {os.strerror(errno.ENOSPC)}; writing ...")
+
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter.write", full)
+    with pytest.raises(OSError) as raised:
+        shards.write(tmp_path, 0, groups[0], COLUMNS)
+    assert raised.value.errno == errno.ENOSPC
+    assert not [*tmp_path.iterdir()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ from musicjax.version import __version__
 
 # Fields of the config that shape shards, whatever the encoding.
 FIELDS = ("percussion", "sustain", "tracks", "validation_fraction", "split_seed", "duplicates")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOCK = "lock"  # a file of whoever writes
 
 
@@ -94,11 +93,11 @@ class Job:
                 files.write(path, json.dumps(began))
             yield
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in shards.NO_ROOM:
                 raise
             raise RunError(
-                f"shards {self.output}: {error.strerror}; {self._how_far()}; make room there, and the same command "
-                "goes on"
+                f"shards {self.output}: {os.strerror(error.errno)}; {self._how_far()}; make room there, and the same "
+                "command goes on"
             ) from error
         finally:
             if not self._has_results():

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,6 +45,8 @@ WRITER_OPTIONS = "group_size:1,zstd:3"
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 # Files of records that are open at once.
 MOST_OPEN = 64
+# What systems say where a disk is full.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 EXTRA = "pip install 'musicjax[large]'"
 
 
@@ -196,8 +200,10 @@ def _file(path: Path) -> Iterator[Callable[[bytes], int]]:
 
         try:
             yield add
-        finally:
             writer.close()
+        except RuntimeError as error:  # array_record's own, for a file that cannot be written
+            codes = (code for code in NO_ROOM if os.strerror(code) in str(error))
+            raise OSError(next(codes, errno.EIO), str(error).splitlines()[0]) from error
 
 
 def _module() -> Any:
