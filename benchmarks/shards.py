@@ -1,7 +1,7 @@
 """Training from shards, read block by block, beside the same shards kept in memory: windows/s, memory, first step.
 
-    python -m benchmarks.shards --data=SHARDS [--fewer=SHARDS] [--config=events] [--block_rows=65536] [--epochs=3]
-                                [--repeats=3] [--save]
+    python -m benchmarks.shards --data=SHARDS [--fewer=SHARDS] [--config=events] [--units=128] [--block_rows=262144]
+                                [--epochs=3] [--repeats=3] [--save]
 
 Both read --fewer, or --data if there is none, and take turns; each is a process of its own that trains so many epochs.
 A rate is the median of the epochs after the first. The first step begins when the programs are compiled; before it
@@ -55,12 +55,15 @@ def run(config: str, shards: str, epochs: int, fields: dict[str, Any], workdir: 
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, data="", fewer="", config="events", block_rows=65_536, epochs=3, repeats=3)
+    asked = alternate.arguments(
+        __doc__, data="", fewer="", config="events", units=128, block_rows=262_144, epochs=3, repeats=3
+    )
     if not asked.data:
         raise SystemExit("--data: expected a folder of shards")
     fewer = asked.fewer or asked.data
-    streamed = {"data.resident_mib": 0, "data.block_rows": asked.block_rows}
-    ways = {"resident": (fewer, KEPT), "streamed": (fewer, streamed)}
+    model = {"model.units": asked.units}
+    streamed = {**model, "data.resident_mib": 0, "data.block_rows": asked.block_rows}
+    ways = {"resident": (fewer, {**model, **KEPT}), "streamed": (fewer, streamed)}
     if asked.fewer:
         ways["streamed, all files"] = (asked.data, streamed)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
@@ -80,7 +83,7 @@ def main() -> None:
         }
         print(f"{name:<24}{median:>11.1f}{f'{low:.1f}..{high:.1f}':>16}{seconds:>15.1f}{peak:>10,.0f}")
     rate = {name: row["windows_per_second"]["median"] for name, row in rows.items()}
-    settings = {name: getattr(asked, name) for name in ("config", "block_rows", "epochs", "repeats")}
+    settings = {name: getattr(asked, name) for name in ("config", "units", "block_rows", "epochs", "repeats")}
     result = {**rows, "streamed_vs_resident": ratio(rate["streamed"], rate["resident"]), "settings": settings}
     if asked.fewer:
         result["memory_of_all_vs_fewer"] = ratio(rows["streamed, all files"]["peak_mb"], rows["streamed"]["peak_mb"])
