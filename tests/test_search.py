@@ -304,6 +304,11 @@ def test_a_state_comes_back_as_it_was_or_not_at_all(tmp_path):
         (["--distributed=auto"], "--search beside --coordinator or --distributed: processes share a search through"),
         (["--minutes=3"], "--minutes is for --config=auto alone"),
         (["--config=small", "--config.train.trials=2"], "config.train.trials=2 beside --search"),
+        (
+            ["--config=small", "--config.train.shard_parameters=true"],
+            "config.train.shard_parameters=True beside --search",
+        ),
+        (["--config=small", "--config.train.accumulate=3"], "cannot be divided evenly over 1 device with train.accum"),
         (["--search="], "--search= is empty: expected a path"),
     ],
 )
