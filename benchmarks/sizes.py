@@ -1,6 +1,6 @@
 """What models of note events of four sizes take: parameters, memory and arithmetic, and how fast they train here.
 
-    python -m benchmarks.sizes [--configs=events,events_gpu,events_large,events_xl] [--batch=16] [--repeats=3] [--save]
+    python -m benchmarks.sizes [--configs=events,events_gpu,events_large,events_xl] [--batch=8] [--repeats=3] [--save]
 
 Memory is what XLA plans for the compiled epoch of each config, in bfloat16 and with its own batch and window, on this
 machine's backend; nothing of that size is allocated. It is planned as it is (whole), with the batch in 8 parts
@@ -170,7 +170,7 @@ def measure(name: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, configs=CONFIGS, batch=16, repeats=3)
+    asked = alternate.arguments(__doc__, configs=CONFIGS, batch=8, repeats=3)
     alternate.limit_threads()
     print(f"{'config':<14}{'units':>9}{'M par.':>8}{'state':>8}{'working GB: ':>13}whole, parts, remat, both", end="")
     print(f"{'GFLOP/window':>14}{'windows/s':>11}")

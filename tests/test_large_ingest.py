@@ -719,6 +719,18 @@ def test_the_command_writes_and_checks_shards(music, written, tmp_path, capsys):
     assert "all of its" in capsys.readouterr().err
 
 
+def test_a_reason_that_files_of_two_kinds_have_is_counted_once(tmp_path, capsys):
+    """Two files that are cut off: one of them gives notes."""
+    midi.write(song(0), tmp_path / "a.mid")
+    content = (tmp_path / "a.mid").read_bytes()
+    (tmp_path / "b.mid").write_bytes(content[:200])
+    (tmp_path / "c.mid").write_bytes(content[:16])
+    assert main(["data", f"--data={tmp_path}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recovered"], found["skipped"]) == (1, 1)
+    assert sum(found["reasons"].values()) == 3
+
+
 def test_a_name_that_is_no_unicode_is_kept(music, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(music, folder)

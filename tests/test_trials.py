@@ -196,6 +196,20 @@ def test_an_epoch_of_trials_is_compiled_once_and_takes_over_the_states():
     assert states.step.tolist() == [12, 12, 12]
 
 
+def test_trials_side_by_side_whose_batches_are_in_parts_give_the_numbers_of_whole_ones():
+    net = MusicLSTM(8, 3, 0.5, layers=2, layer_dropout=0.5)
+    rows = jnp.asarray(np.random.default_rng(0).random((40, 3)), jnp.float32)
+    windows = Windows(rows, jnp.arange(30, dtype=jnp.int32))
+    trials = trials_lib.make([1, 2], [1e-3] * 2, [0.2, 0.5])
+    ended = []
+    for parts in (1, 4):
+        epoch = trials_lib.make_epoch(net, optimizer_lib.rmsprop, 8, 8, 2, accumulate=parts)
+        states = trials_lib.init(net, optimizer_lib.rmsprop(0.0), trials, 8)
+        ended.append(epoch(states, windows, trials, jnp.int32(0)))
+    assert_close(ended[1][0].params, ended[0][0].params, 1e-6)
+    np.testing.assert_allclose(ended[1][1].loss, ended[0][1].loss, rtol=1e-6)
+
+
 # Which trials there are.
 
 

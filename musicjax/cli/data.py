@@ -154,9 +154,17 @@ def _report(
     return corpus_lib.counts(outcomes) | {
         "files": len(outcomes),
         "source": source,
-        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
+        "reasons": by_code(reasons),
         "report": "" if report is None else str(report),
     }
+
+
+def by_code(reasons: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """How many files have each reason, whatever their status, from how many have each (status, reason)."""
+    found: collections.Counter[str] = collections.Counter()
+    for (_, code), count in sorted(reasons.items()):
+        found[code] += count
+    return dict(found)
 
 
 def _require_no_other_run(report: Path, outcomes: Sequence[Outcome], source: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from musicjax import config as config_lib
 from musicjax import console
+from musicjax.cli import data
 from musicjax.config import Config
 from musicjax.corpus.find import holds_shards
 from musicjax.encodings import shard_rows
@@ -68,7 +69,7 @@ def _show(folder: Path, manifest: Manifest, as_json: bool) -> None:
     summary: dict[str, Any] = dict(manifest.counts) | {
         "files": reasons.total(),
         "source": manifest.source,
-        "reasons": {code: count for (_, code), count in sorted(reasons.items())},
+        "reasons": data.by_code(reasons),
         "report": str(report),
         "shards": len([name for name in manifest.sizes if name.startswith("rows-")]),
         "training": uses[shards.TRAINING],

@@ -97,7 +97,8 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
     else:
         found = precision_lib.Faster(precision_lib.CHOICES[0], "")
         if jax.process_index() == 0:
-            rows = -(-config.train.batch_size // max(config.train.devices or jax.device_count(), 1))
+            parts = max(config.train.devices or jax.device_count(), 1) * config.train.accumulate
+            rows = -(-config.train.batch_size // parts)
             found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
         precision, why = processes.choice_of_the_first(found.precision, precision_lib.CHOICES), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why

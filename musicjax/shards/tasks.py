@@ -181,7 +181,7 @@ def archives(listing: Listing) -> list[Entry]:
     return [entry for entry in _own(listing) if entry.path and suffix_of(entry.name) in ARCHIVE_SUFFIXES]
 
 
-def entries(listing: Listing, members: Callable[[Entry], list[Entry] | None]) -> Iterator[Entry]:
+def entries(listing: Listing, members: Callable[[Entry], Iterable[Entry] | None]) -> Iterator[Entry]:
     """All files of a listing, with those in its archives.
 
     Args:

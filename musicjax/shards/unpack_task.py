@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from musicjax import files
 from musicjax.corpus import archived_music, worker
-from musicjax.corpus.read import Reading, memory_limit, skipped
+from musicjax.corpus.read import Member, Reading, memory_limit, skipped
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, music_file
 from musicjax.shards import tasks
@@ -23,6 +25,9 @@ from musicjax.shards.runners import Died, TaskProcess
 from musicjax.shards.tasks import Entry
 
 UNPACKED = "unpacked"
+# What the first line of a result says.
+ARCHIVE = "archive"
+BLOCK_BYTES = 2**20
 
 
 def request(archive: Entry, folder: Path, seconds: float) -> dict[str, Any]:
@@ -37,10 +42,18 @@ def request(archive: Entry, folder: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def result(task: dict[str, Any]) -> list[Entry] | None:
-    """What a task found that is done; None if the file is no archive."""
-    found = json.loads(Path(task["result"]).read_text())
-    return None if found is None else [tasks.entry_of(entry) for entry in found]
+def result(task: dict[str, Any]) -> Iterator[Entry] | None:
+    """What a task found that is done, one by one; None if the file is no archive."""
+    with open(task["result"], "rb") as stream:
+        if json.loads(stream.readline()) != ARCHIVE:
+            return None
+    return _saved(task["result"])
+
+
+def _saved(path: str) -> Iterator[Entry]:
+    with open(path, "rb") as stream:
+        stream.readline()
+        yield from (tasks.entry_of(json.loads(line)) for line in stream)
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
@@ -67,21 +80,34 @@ def work(task: dict[str, Any]) -> None:
     worker.limit_memory()
     alarm, archive = worker.Alarm(task["seconds"]), Entry(task["name"], task["path"])
     alarm.begin()
-    try:
-        archive = archive._replace(sha256=files.sha256(archive.path))
-    except OSError as error:
-        found: Sequence[Entry] | None = _told(archive, skipped("unreadable", error.strerror or str(error)))
-    else:
-        with open(task["pulse"], "ab", buffering=0) as pulse:
-            found = entries(archive, task["folder"], still_at_work(alarm, pulse))
+    with open(task["pulse"], "ab", buffering=0) as pulse:
+        on_progress = still_at_work(alarm, pulse)
+        try:
+            archive = archive._replace(sha256=_sha256(archive.path, on_progress))
+        except OSError as error:
+            found: Iterable[Entry] | None = _told(archive, skipped("unreadable", error.strerror or str(error)))
+        else:
+            found = entries(archive, task["folder"], on_progress)
     alarm.end()
     worker.limit_memory(-1)
     _write(task, found)
 
 
-def _write(task: dict[str, Any], found: Sequence[Entry] | None) -> None:
-    with files.whole(Path(task["result"])) as partial:
-        partial.write_text(json.dumps(None if found is None else [entry[:4] for entry in found]))
+def _sha256(path: str, on_progress: Callable[[], object]) -> str:
+    """The sha256 of a file that may be long."""
+    found = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            found.update(block)
+            on_progress()
+    return found.hexdigest()
+
+
+def _write(task: dict[str, Any], found: Iterable[Entry] | None) -> None:
+    """Writes a result: a line that says whether the file is an archive, and one for each entry."""
+    with files.whole(Path(task["result"])) as partial, partial.open("w") as stream:
+        stream.write(json.dumps(None if found is None else ARCHIVE) + "\n")
+        stream.writelines(json.dumps(entry[:4]) + "\n" for entry in found or ())
 
 
 def still_at_work(alarm: worker.Alarm, pulse: io.FileIO) -> Callable[[], None]:
@@ -99,7 +125,7 @@ def still_at_work(alarm: worker.Alarm, pulse: io.FileIO) -> Callable[[], None]:
     return tell
 
 
-def entries(archive: Entry, folder: str, on_progress: Callable[[], object]) -> list[Entry] | None:
+def entries(archive: Entry, folder: str, on_progress: Callable[[], object]) -> Iterable[Entry] | None:
     """The files of music in an archive, unpacked into a folder; the archive itself only if something is odd.
 
     Returns:
@@ -119,11 +145,16 @@ def entries(archive: Entry, folder: str, on_progress: Callable[[], object]) -> l
         reading = skipped(*music_file.reason_of(error))
     if reading.code == "cannot_unpack":
         raise RunError(f"{archive.name} {reading.detail}; expected room for it; make some and start again to go on")
-    found = [] if reading.status == "kept" and reading.members else _told(archive, reading)
-    for member in reading.members:
-        own = Entry(f"{archive.name}/{member.name}", str(Path(folder, member.file)), member.sha256)
-        found += _told(own, Reading(*member[2:])) if member.status else [own]
-    return found
+    own = [] if reading.status == "kept" and reading.members else _told(archive, reading)
+    return itertools.chain(own, (_of_member(archive, member, folder) for member in reading.members))
+
+
+def _of_member(archive: Entry, member: Member, folder: str) -> Entry:
+    """A file of music in an archive."""
+    name = f"{archive.name}/{member.name}"
+    if member.status:
+        return Entry(name, "", member.sha256, (member.status, member.code, member.detail))
+    return Entry(name, os.path.join(folder, member.file), member.sha256)
 
 
 def _told(entry: Entry, reading: Reading) -> list[Entry]:

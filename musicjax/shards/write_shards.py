@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def _read(job: Job) -> Read:
     return Read(found, everything, pieces, counts)
 
 
-def _unpacked(job: Job, listing: tasks.Listing) -> Callable[[Entry], list[Entry] | None]:
+def _unpacked(job: Job, listing: tasks.Listing) -> Callable[[Entry], Iterable[Entry] | None]:
     """Unpacks the archives of a listing; returns what stands for each."""
     requests = {
         entry.name: unpack_task.request(entry, job.work, job.data.seconds_per_file) for entry in tasks.archives(listing)
