@@ -42,10 +42,10 @@ def search(path: Path, config: Config, workdir: Path, given: Collection[str] = (
     jax_environment.require(jax_environment.TRAINING_KIB)
     workdir_lib.require_folder(workdir)
     config = beginning.as_it_began(asked, config, workdir)
+    beginning.require_divisible(asked, config)
     with contextlib.ExitStack() as held:
         # 1. What the trials learn from, and who else works on them.
         console.say("search", f"{console.counted(asked.trials, 'trial')} of config {config.name}, workdir {workdir}")
-        beginning.require_divisible(asked, config)
         data = Data()
         dataset = data.of(asked.config_of(0, config)).dataset
         config = beginning.with_precision(asked, config)
