@@ -319,7 +319,8 @@ def published() -> str:
     return markdown(["published, nats per frame", "JSB", "Nottingham", "MuseData", "Piano-midi", "how"], body)
 
 
-MACHINES = {"amd-epyc-avx512_bf16": "AMD EPYC, AVX-512 bfloat16", "xeon-amx": "Intel Xeon, AMX"}
+MACHINES = {"amd-epyc-avx512_bf16": "AMD EPYC, AVX-512 bfloat16"}
+MACHINES |= dict.fromkeys(("xeon-amx", "xeon-amx-2"), "Intel Xeon, AMX")
 SPEED = {
     "training: PyTorch `nn.LSTM`": ("train", "vs_best_torch"),
     "training: Keras": ("train", "vs_best_keras"),

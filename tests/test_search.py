@@ -162,12 +162,13 @@ def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
     assert found.summary["rungs"] == [[3, 2]] and all(one["epochs"] == 2 for one in found.trials)
 
 
-def test_trials_side_by_side_learn_what_each_learns_alone(left_alone, clips, tmp_path, capsys):
+def test_trials_side_by_side_learn_what_each_learns_alone_in_whole_batches(left_alone, clips, tmp_path, capsys):
     drawn = [one["fields"]["train.batch_size"] for one in left_alone.trials[:4]]
     fields = {**ASKED["fields"], "train.batch_size": [max(set(drawn), key=drawn.count)]}
     argv = [
         *argv_of(clips, tmp_path / "w", fields=fields, trials=4, epochs=1, halving=0),
         "--config.train.trial_group=4",
+        "--config.train.accumulate=2",
     ]
     assert main.main(argv) == 0
     found = found_in(tmp_path / "w", json.loads(capsys.readouterr().out))
@@ -304,6 +305,11 @@ def test_a_state_comes_back_as_it_was_or_not_at_all(tmp_path):
         (["--distributed=auto"], "--search beside --coordinator or --distributed: processes share a search through"),
         (["--minutes=3"], "--minutes is for --config=auto alone"),
         (["--config=small", "--config.train.trials=2"], "config.train.trials=2 beside --search"),
+        (
+            ["--config=small", "--config.train.shard_parameters=true"],
+            "config.train.shard_parameters=True beside --search",
+        ),
+        (["--config=small", "--config.train.accumulate=3"], "cannot be divided evenly over 1 device with train.accum"),
         (["--search="], "--search= is empty: expected a path"),
     ],
 )

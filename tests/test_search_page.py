@@ -82,7 +82,9 @@ def test_the_table_has_the_best_and_the_picture_a_bounded_number_of_lines(monkey
 
 
 def test_nothing_that_a_search_says_is_obeyed():
-    told = a_search(facts=[(HOSTILE, HOSTILE)], title=HOSTILE)
+    trials = [Trial(0, {f"model.{HOSTILE}": HOSTILE}, 1.0, 1)]
+    fields = [Field(f"model.{HOSTILE}", listed=(HOSTILE, "other"))]
+    told = a_search(facts=[(HOSTILE, HOSTILE)], title=HOSTILE, fields=fields, trials=trials, minimised=HOSTILE)
     found = Reader(search_page.html(told, [dataclasses.replace(sample(HOSTILE, composed(0)), about=HOSTILE)]))
     assert len(found.all("script")) == 2 and not found.all("img")
     assert all(not name.startswith("on") for _, attributes in found.elements for name in attributes)

@@ -5,6 +5,7 @@ Like the drawings of `svg`: positions are shares of the picture, and colours are
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,19 +49,19 @@ def axis(name: str, values: list[Any], listed: Sequence[Any] = (), is_log: bool 
     if listed:
         step = 1 / max(len(listed) - 1, 1)
         shares = {value: k * step if len(listed) > 1 else 0.5 for k, value in enumerate(listed)}
-        ticks = [(share, svg_text(value)) for value, share in shares.items()]
+        ticks = [(share, words_of(value)) for value, share in shares.items()]
         return Axis(name, values, [shares[value] for value in values], ticks, True)
     low, high = min(values), max(values)
     if high <= low:
-        return Axis(name, values, [0.5] * len(values), [(0.5, svg_text(low))], False)
+        return Axis(name, values, [0.5] * len(values), [(0.5, words_of(low))], False)
     scale = Scale(low, high, is_log)
     # The digits of the ends may be long, so the ticks are round numbers between them.
-    ticks = [(scale.share(tick), svg_text(tick)) for tick in svg.value_ticks(scale)]
+    ticks = [(scale.share(tick), words_of(tick)) for tick in svg.value_ticks(scale)]
     return Axis(name, values, [scale.share(value) for value in values], ticks, False)
 
 
-def svg_text(value: Any) -> str:
-    """A value of a field, our own words and numbers alone."""
+def words_of(value: Any) -> str:
+    """A value of a field in words."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -99,7 +100,7 @@ def drawing(axes: list[Axis], trials: list[int], of: str) -> Drawing:
 def _axis(each: Axis, place: float) -> str:
     x = svg.percent(place)
     texts = "".join(
-        f'<text x="{x}" y="{svg.percent(1 - share)}" dx="-6" dy="4" text-anchor="end">{text}</text>'
+        f'<text x="{x}" y="{svg.percent(1 - share)}" dx="-6" dy="4" text-anchor="end">{html.escape(text)}</text>'
         for share, text in each.ticks
     )
     return f'<line class="axis" x1="{x}" x2="{x}" y1="0" y2="100%"/>{texts}'
@@ -111,7 +112,7 @@ def _sentence(axes: list[Axis], trials: list[int], of: str) -> str:
     for each in axes[:-1]:
         values = each.values[:best]
         if each.is_listed:
-            parts = [svg_text(value) for value in sorted(set(values), key=each.values.index)]
+            parts = [words_of(value) for value in sorted(set(values), key=each.values.index)]
             found.append(f"{each.name} {' or '.join(parts)}")
         else:
             low, high = svg.number(min(values)), svg.number(max(values))

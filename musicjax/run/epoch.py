@@ -81,8 +81,8 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
     settings, window = config.train, config.data.window
     net, started = dataset.encoding.network(), time.perf_counter()
     scored = dataset.validation.rows
-    windows_of = _windows_of(dataset, devices)
-    training = windows_of(number)
+    of_epoch = windows_of(dataset, devices)
+    training = of_epoch(number)
     if scored.rows is dataset.training.rows:  # one copy of the rows for both
         rest = mesh.replicate(scored[1:], devices)  # type: ignore[index]
         validating = type(scored)(training.rows, *rest)  # type: ignore[call-arg]
@@ -119,7 +119,7 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
             show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
     console.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
-        windows_of,
+        of_epoch,
         lambda state, windows, number: train_program(state, windows, keys, number),
         lambda params: validate_program(params, validating),
         lambda params: show_program(params, validating) if show_program else {},
@@ -131,7 +131,7 @@ def is_divided(config: Config, devices: Mesh) -> bool:
     return config.train.shard_parameters and devices.size > 1
 
 
-def _windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
+def windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
     """The windows of each epoch, on every device: the same ones, or a block each where memory does not hold all."""
     block = dataset.block
     if block is None:

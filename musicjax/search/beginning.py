@@ -54,6 +54,14 @@ def as_it_began(asked: Search, config: Config, workdir: Path) -> Config:
     return config
 
 
+def require_divisible(asked: Search, config: Config) -> None:
+    """Raises UsageError if there are fewer devices than the config wants, or a trial's batches cannot be divided."""
+    devices, field = mesh.make(config.train.devices), "train.batch_size"
+    sizes = {asked.drawn(trial).get(field, config.train.batch_size) for trial in range(asked.trials)}
+    for size in sorted(sizes):
+        mesh.require_divisible(size, devices, config.train.accumulate)
+
+
 def with_precision(asked: Search, config: Config) -> Config:
     """The config with its precision decided, by the largest network for all trials; says it."""
     where = asked.fields.get("model.units")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Wrapped
 
 from musicjax import console
 from musicjax.config import Config
@@ -29,15 +30,29 @@ from musicjax.training import trials as trials_lib
 from musicjax.training import windows as windows_lib
 from musicjax.training.step import StepMetrics, TrainState
 from musicjax.training.trials import Trials
-from musicjax.training.windows import Validation
+from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 # The most trials side by side, however many fit in memory: what is under way is lost if the process is killed.
 MOST_TOGETHER = 32
 
 
+class Loaded(NamedTuple):
+    """A data set on the devices, which all shapes share; windows(epoch from 0) -> what is trained on."""
+
+    dataset: Dataset
+    windows: Callable[[int], TrainingSet]
+    scored: ScoringSet
+
+
+def load(config: Config) -> Loaded:
+    """The data of a config; raises RunError if there are none that can be used."""
+    dataset, devices = encoding_lib.of(config).dataset(), mesh.make(config.train.devices)
+    return Loaded(dataset, epoch_lib.windows_of(dataset, devices), mesh.replicate(dataset.validation.rows, devices))
+
+
 class Programs(NamedTuple):
-    """Compiled for as many trials, the first axis of all arrays: train(state, trials, epoch from 0) -> (state, sums),
-    which reuses the state's buffers; validate(params) -> Validation."""
+    """Compiled for as many trials, the first axis of all arrays: train(state, windows, trials, epoch from 0) -> (state,
+    sums), which reuses the state's buffers; validate(params) -> Validation."""
 
     train: Callable
     validate: Callable[[dict], Validation]
@@ -48,20 +63,19 @@ class Group:
 
     Args:
         config: of any trial of the shape.
-        dataset: for its fields of data.
+        loaded: the data for its fields of config.data.
         minimise: the validation metric by which the best epoch is told.
         count: how many trials of this shape there are to train.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, minimise: str, count: int):
-        self._config, self._minimise = config, minimise
-        self._dataset = self._with_config(dataset, config)
+    def __init__(self, config: Config, loaded: Loaded, minimise: str, count: int):
+        self._config, self._minimise, self._windows, self._scored = config, minimise, loaded.windows, loaded.scored
+        self._dataset = self._with_config(loaded.dataset, config)
         settings, window = config.train, config.data.window
         self._net = self._dataset.encoding.network()
         self._devices = mesh.make(settings.devices)
-        mesh.require_divisible(settings.batch_size, self._devices)
-        self._training, self._scored = mesh.replicate((dataset.training, dataset.validation.rows), self._devices)
-        steps = windows_lib.steps_per_epoch(len(dataset.training.starts), settings.batch_size)
+        mesh.require_divisible(settings.batch_size, self._devices, settings.accumulate)
+        steps = windows_lib.steps_per_epoch(len(self._dataset.training.starts), settings.batch_size)
         self._optimizer_of = functools.partial(optimizer_lib.of, settings, steps_per_epoch=steps)
         self._init = jax.jit(
             lambda trials: trials_lib.init(self._net, self._optimizer_of(settings.learning_rate), trials, window)
@@ -99,7 +113,8 @@ class Group:
         programs = self._compiled(size, state, trials)
         for number in range(records[0].epochs, until):
             began = time.perf_counter()
-            state, sums = programs.train(state, trials, mesh.replicate(jnp.int32(number), self._devices))
+            turn = mesh.replicate(jnp.int32(number), self._devices)
+            state, sums = programs.train(state, self._windows(number), trials, turn)
             scores = programs.validate(state.params)
             epoch_lib.wait(sums)
             seconds = time.perf_counter() - began
@@ -150,10 +165,7 @@ class Group:
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
         def bytes_of_one() -> int | None:
-            epoch = trials_lib.make_epoch(
-                self._net, self._optimizer_of, settings.batch_size, self._config.data.window, 1, self._devices
-            )
-            return trials_lib.bytes_of_one(epoch, self._init(one), self._training, one)
+            return trials_lib.bytes_of_one(self._epoch_of(1), self._init(one), self._windows(0), one)
 
         return device.trials_at_once(settings, size * count, bytes_of_one)
 
@@ -167,20 +179,22 @@ class Group:
         state, best = mesh.replicate((whole.state, whole.best_params), self._devices)
         return whole._replace(state=state, best_params=best)
 
+    def _epoch_of(self, size: int) -> Wrapped:
+        """An epoch of as many trials side by side, not compiled yet."""
+        settings, window = self._config.train, self._config.data.window
+        given = (self._net, self._optimizer_of, settings.batch_size, window, size, self._devices)
+        return trials_lib.make_epoch(*given, settings.accumulate)
+
     def _compiled(self, size: int, state: TrainState, trials: Trials) -> Programs:
         """The programs for as many trials side by side."""
         if size not in self._programs:
-            settings = (self._config.train.batch_size, self._config.data.window, size, self._devices)
             zero = mesh.replicate(jnp.int32(0), self._devices)
             with console.clock("compile"):
-                epoch = trials_lib.make_epoch(self._net, self._optimizer_of, *settings)
-                train = epoch.lower(state, self._training, trials, zero).compile()
+                train = self._epoch_of(size).lower(state, self._windows(0), trials, zero).compile()
+                settings = (self._config.train.batch_size, self._config.data.window, size, self._devices)
                 validation = trials_lib.make_validation(self._net, *settings)
                 validate = validation.lower(state.params, self._scored).compile()
-            self._programs[size] = Programs(
-                lambda state, trials, number: train(state, self._training, trials, number),
-                lambda params: validate(params, self._scored),
-            )
+            self._programs[size] = Programs(train, lambda params: validate(params, self._scored))
         return self._programs[size]
 
 

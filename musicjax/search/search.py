@@ -42,11 +42,12 @@ def search(path: Path, config: Config, workdir: Path, given: Collection[str] = (
     jax_environment.require(jax_environment.TRAINING_KIB)
     workdir_lib.require_folder(workdir)
     config = beginning.as_it_began(asked, config, workdir)
+    beginning.require_divisible(asked, config)
     with contextlib.ExitStack() as held:
         # 1. What the trials learn from, and who else works on them.
         console.say("search", f"{console.counted(asked.trials, 'trial')} of config {config.name}, workdir {workdir}")
         data = Data()
-        dataset = data.of(asked.config_of(0, config))
+        dataset = data.of(asked.config_of(0, config)).dataset
         config = beginning.with_precision(asked, config)
 
         def settle() -> None:
@@ -73,6 +74,11 @@ def _read(path: Path, config: Config, given: Collection[str]) -> Search:
     if config.train.trials > 1:
         raise UsageError(
             f"config.train.trials={config.train.trials} beside --search, which has trials of its own: expected 1"
+        )
+    if config.train.shard_parameters:
+        raise UsageError(
+            "config.train.shard_parameters=True beside --search: each device keeps the parameters of all trials whole; "
+            "expected False"
         )
     asked, wrong = space.read(path, config, given)
     if asked is None:

@@ -11,10 +11,10 @@ from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config
 from musicjax.console import Show
-from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset
+from musicjax.search import group as group_lib
 from musicjax.search import results, space
-from musicjax.search.group import Group
+from musicjax.search.group import Group, Loaded
 from musicjax.search.ledger import Ledger
 from musicjax.search.results import Record, State
 from musicjax.search.standing import Standing
@@ -31,13 +31,13 @@ class Data:
     """The data sets of a search, read once for each choice of the fields of config.data."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, Dataset] = {}
+        self._sets: dict[str, Loaded] = {}
 
-    def of(self, config: Config) -> Dataset:
-        """The data set of a config; raises RunError if there is none."""
+    def of(self, config: Config) -> Loaded:
+        """The data of a config; raises RunError if there are none that can be used."""
         key = repr(config.data)
         if key not in self._sets:
-            self._sets[key] = encoding_lib.of(config).dataset()
+            self._sets[key] = group_lib.load(config)
         return self._sets[key]
 
 
