@@ -23,7 +23,7 @@ import pytest
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.config import Config
-from musicjax.corpus import find, load, pool, read, split
+from musicjax.corpus import download, find, load, pool, read, split
 from musicjax.encodings import shard_rows
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
@@ -346,6 +346,14 @@ def test_a_pattern_names_files_and_folders(music, tmp_path, monkeypatch, pattern
     assert [os.path.normpath(os.path.join(prefix, name)) for name in listing.names] == expected
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pattern_leaves_pipes_out(music, tmp_path):
+    shutil.copy(music / "z.mid", tmp_path)
+    for name in ("pipe.mid", "pipe.xml"):
+        os.mkfifo(tmp_path / name)
+    assert list(tasks.of_pattern(f"{tmp_path}/*", tmp_path / "none").names) == ["z.mid"]
+
+
 def packed(music: Path, folder: Path) -> Path:
     """The folder with its files in archives, one of which is named as music and one of which is cut off."""
     folder.mkdir()
@@ -383,6 +391,26 @@ def test_an_address_is_downloaded_and_read(music, tmp_path, monkeypatch):
         with pytest.raises(RunError, match="404"):
             write(f"{address}/gone.zip", tmp_path / "t")
         server.shutdown()
+    assert sorted(pieces_of(tmp_path / "s"))[0] == "0.zip/in/s00.mid"
+    assert not (tmp_path / "t" / find.WORK).exists()
+
+
+def test_a_download_that_breaks_off_is_kept_and_goes_on(music, tmp_path, monkeypatch):
+    whole = (packed(music, tmp_path / "m") / "0.zip").read_bytes()
+
+    def half(url: str, path: Path, *_) -> None:
+        here = path.stat().st_size if path.exists() else 0
+        with path.open("ab") as stream:
+            stream.write(whole[here : here + len(whole) // 2 + 1])
+        if not here:
+            raise download.DownloadError("broke off")
+
+    monkeypatch.setattr(download, "download", half)
+    with pytest.raises(RunError, match="start again to go on"):
+        write("http://a/0.zip", tmp_path / "s")
+    with pytest.raises(RunError, match="begun with --data=http://a/0.zip, not http://b/0.zip"):
+        write("http://b/0.zip", tmp_path / "s")
+    write("http://a/0.zip", tmp_path / "s")
     assert sorted(pieces_of(tmp_path / "s"))[0] == "0.zip/in/s00.mid"
 
 
@@ -448,6 +476,35 @@ def test_processes_end_with_the_work_that_was_stopped(music, tmp_path, hostile):
         found.close()
     assert time.monotonic() - started < 10
     assert all(process.wait(10) is not None for process in hostile)
+
+
+def test_a_process_that_ends_after_its_last_file_has_read_them_all(music, written, tmp_path, monkeypatch):
+    do, died = runners.TaskProcess.do, []
+
+    def dies(self, module, *rest, **named):
+        result = do(self, module, *rest, **named)
+        if module == "read_task" and not died:
+            died.append(module)
+            raise runners.Died(False)
+        return result
+
+    monkeypatch.setattr(runners.TaskProcess, "do", dies)
+    write(music, tmp_path / "s")
+    assert died and content(tmp_path / "s").keys() == content(written).keys()
+    assert codes_of(tmp_path / "s") == codes_of(written)
+
+
+def test_a_process_that_is_started_as_all_are_stopped_is_ended(monkeypatch):
+    process, start = runners.TaskProcess(), pool.start
+
+    def stopped_meanwhile(module: str) -> subprocess.Popen:
+        threading.Thread(target=process.stop).start()
+        time.sleep(0.05)
+        return start(module)
+
+    monkeypatch.setattr(pool, "start", stopped_meanwhile)
+    with pytest.raises(runners.Stopped):
+        process.do("read_task", {})
 
 
 # Which pieces are the same.
@@ -523,6 +580,17 @@ def test_shards_of_files_that_changed_are_not_mended(music, written, tmp_path, c
     (tmp_path / "s" / "rows-00000.array_record").unlink()
     with pytest.raises(RunError, match="no longer holds what they were written from"):
         mend(tmp_path / "songs", tmp_path / "s")
+
+
+def test_shards_of_files_that_changed_stay_as_they_are(music, written, tmp_path):
+    shutil.copytree(music, tmp_path / "songs")
+    write(tmp_path / "songs", tmp_path / "s")
+    shutil.copy(tmp_path / "songs" / "z.mid", tmp_path / "songs" / "0" / "t.mid")
+    (tmp_path / "s" / shards.INDEX).unlink()
+    before = content(tmp_path / "s")
+    with pytest.raises(RunError, match="no longer holds what they were written from"):
+        mend(tmp_path / "songs", tmp_path / "s")
+    assert content(tmp_path / "s") == before
 
 
 # What is refused, in one line.

@@ -129,6 +129,21 @@ def test_a_process_on_another_machine_is_gone_when_its_file_is_no_longer_touched
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_process_that_ends_as_it_is_looked_at_is_gone(tmp_path, monkeypatch):
+    workers, name = Workers(tmp_path), f"{socket.gethostname()}-1-abcd"
+    with workers.present():
+        (tmp_path / workers_lib.FOLDER / name).touch()
+        touched = workers_lib._touched
+
+        def ends(path):
+            found = touched(path)
+            path.unlink()
+            return found
+
+        monkeypatch.setattr(workers_lib, "_touched", ends)
+        assert not workers.is_alive(name)
+
+
 def test_a_process_touches_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(workers_lib, "BEAT_S", 0.02)
     workers = Workers(tmp_path)

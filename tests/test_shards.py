@@ -140,3 +140,13 @@ def test_a_disk_that_is_full_is_told_as_such(groups, tmp_path, monkeypatch):
         shards.write(tmp_path, 0, groups[0], COLUMNS)
     assert raised.value.errno == errno.ENOSPC
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_wrong_with_a_piece_is_no_fault_of_the_disk(groups, tmp_path):
+    def damaged():
+        yield groups[0][0]
+        raise RunError("its notes are damaged")
+
+    with pytest.raises(RunError, match="its notes are damaged"):
+        shards.write(tmp_path, 0, damaged(), COLUMNS)
+    assert not [*tmp_path.iterdir()]

@@ -56,7 +56,7 @@ class Workers:
         if name == self.own:
             return True
         touched = _touched(path)
-        if name.rsplit("-", 2)[0] == socket.gethostname() and (touched is None or not lock.is_held(path)):
+        if name.rsplit("-", 2)[0] == socket.gethostname() and (touched is None or not _is_held(path)):
             return False
         before, since = self._seen.get(name, (None, 0.0))
         if name not in self._seen or before != touched:
@@ -75,6 +75,14 @@ class Workers:
         for path in self._folder.iterdir():
             if not self.is_alive(path.name):
                 path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process on this machine still has its file, which it may remove meanwhile."""
+    try:
+        return lock.is_held(path)
+    except FileNotFoundError:
+        return False
 
 
 def _touched(path: Path) -> float | None:

@@ -134,7 +134,11 @@ def run(process: TaskProcess, task: dict[str, Any]) -> None:
                 break
             except Died as error:
                 lines = [line for line in table.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
-                lost = tasks.read_list(task["list"])[len(lines)]
+                left = tasks.read_list(task["list"])[len(lines) :]
+                if not left:  # it ended after the last file
+                    end = _end(lines)
+                    break
+                lost = left[0]
                 reading = unpack_task.lost(error, task["seconds"])
                 lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path), reading[:3])], _end(lines)))
         with table.open("ab") as stream:

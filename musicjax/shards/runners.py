@@ -101,12 +101,13 @@ class TaskProcess:
                 self._process.kill()
 
     def _start(self) -> subprocess.Popen:
-        if self._is_stopped:
-            raise Stopped
-        try:
-            process = self._process = pool.start("musicjax.shards.task_process")
-        except OSError as error:
-            raise pool.cannot_start(error) from error
+        with self._lock:  # so that `stop` finds every process
+            if self._is_stopped:
+                raise Stopped
+            try:
+                process = self._process = pool.start("musicjax.shards.task_process")
+            except OSError as error:
+                raise pool.cannot_start(error) from error
         assert process.stdout is not None
         if process.stdout.read(len(STARTED)) != STARTED:
             self.end()

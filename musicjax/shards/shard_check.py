@@ -73,6 +73,7 @@ def mend(job: Job) -> Manifest:
         return there
     console.say("shards", f"{job.output}: {_told(found)}; writes anew what is")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
+        _require_listing(job, there)  # before anything sound is replaced
         made = write_shards.write(job)
     else:
         with job.begun():
@@ -80,6 +81,13 @@ def mend(job: Job) -> Manifest:
     if made.fingerprint != there.fingerprint:
         raise _changed(job)
     return made
+
+
+def _require_listing(job: Job, there: Manifest) -> None:
+    """Raises RunError if the source has other files by now, by their names and sizes."""
+    with job.begun(), write_shards.listed(job) as (_, listing):
+        if listing != there.listing:
+            raise _changed(job)
 
 
 def _changed(job: Job) -> RunError:

@@ -17,6 +17,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.music import READER_VERSION
 from musicjax.shards import shards
 from musicjax.shards.runners import Function, Runner
+from musicjax.shards.sources import DOWNLOADED
 from musicjax.version import __version__
 
 # Fields of the config that shape shards, whatever the encoding.
@@ -104,8 +105,9 @@ class Job:
                 files.remove(self.work)
 
     def _has_results(self) -> bool:
-        """Whether anything is done that a later start need not do again."""
-        return any(True for kind in ("read", "archive") for _ in self.work.glob(f"{kind}-*.json*"))
+        """Whether anything is done that a later start need not do again: downloaded, unpacked or read."""
+        kinds = (f"{DOWNLOADED}/*", "archive-*.json", "read-*.jsonl")
+        return any(path.stat().st_size for kind in kinds for path in self.work.glob(kind))
 
     def _how_far(self) -> str:
         """How many lists of files are read, and how many shards are written."""

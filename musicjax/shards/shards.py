@@ -201,6 +201,8 @@ def _file(path: Path) -> Iterator[Callable[[bytes], int]]:
         try:
             yield add
             writer.close()
+        except RunError:  # of the pieces, and a RuntimeError too
+            raise
         except RuntimeError as error:  # array_record's own, for a file that cannot be written
             codes = (code for code in NO_ROOM if os.strerror(code) in str(error))
             raise OSError(next(codes, errno.EIO), str(error).splitlines()[0]) from error

@@ -20,6 +20,7 @@ from musicjax.shards import tasks
 from musicjax.shards.tasks import Listing
 
 MOST_BYTES = 2**38  # of a download
+DOWNLOADED = "downloaded"  # the folder of downloads among what is not finished
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def located(data: DataConfig, output: Path) -> Iterator[Callable[[], Listing]]:
     """
     name = data.source
     if name.startswith(("http://", "https://")):
-        path = _downloaded(name, output / WORK / "downloaded")
+        path = _downloaded(name, output / WORK / DOWNLOADED)
         yield lambda: tasks.listing(path, None, output)
     elif glob.has_magic(name) and not os.path.exists(name):
         yield lambda: tasks.of_pattern(name, output)

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -114,7 +115,9 @@ def of_pattern(pattern: str, output: Path) -> Listing:
             if os.path.isdir(path) and not pattern.endswith("**"):
                 yield from find.walk(Path(path), runs, entered)
             elif suffix_of(path):
-                yield path, _status(Path(path))
+                status = _status(Path(path))
+                if status is None or stat.S_ISREG(status.st_mode):  # to open a pipe would wait for a writer for ever
+                    yield path, status
 
     return _listing(root, found(), runs, pattern)
 
