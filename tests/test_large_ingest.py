@@ -408,7 +408,7 @@ def test_a_download_that_breaks_off_is_kept_and_goes_on(music, tmp_path, monkeyp
     monkeypatch.setattr(download, "download", half)
     with pytest.raises(RunError, match="start again to go on"):
         write("http://a/0.zip", tmp_path / "s")
-    with pytest.raises(RunError, match="begun with --data=http://a/0.zip, not http://b/0.zip"):
+    with pytest.raises(RunError, match=r"begun with --data=http://a/0\.zip, not http://b/0\.zip"):
         write("http://b/0.zip", tmp_path / "s")
     write("http://a/0.zip", tmp_path / "s")
     assert sorted(pieces_of(tmp_path / "s"))[0] == "0.zip/in/s00.mid"
@@ -681,7 +681,7 @@ def test_another_config_than_the_one_it_began_with_is_refused(music, written, tm
         shutil.copytree(written, output)
     else:
         with pytest.raises(Stop), job_of(music, output) as job, job.begun():
-            (job.work / "read-0.jsonl").touch()
+            (job.work / "read-0.jsonl").write_text("{}\n")
             raise Stop
     with pytest.raises(RunError, match=told):
         (mend if is_finished else write)(music, output, **fields)
@@ -701,7 +701,7 @@ def test_shards_of_another_version_are_refused(music, written, tmp_path, capsys)
 
 def test_shards_that_are_not_finished_are_no_source(music, tmp_path, capsys):
     with pytest.raises(Stop), job_of(music, tmp_path / "s") as job, job.begun():
-        (job.work / "read-0.jsonl").touch()
+        (job.work / "read-0.jsonl").write_text("{}\n")
         raise Stop
     assert "shards that are not finished" in refused(capsys, f"--data={tmp_path / 's'}")
 

@@ -258,7 +258,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
 
 @pytest.mark.parametrize(
     ("machine", "names"),
-    [("nvidia-h200", ("persistent_lstm", "persistent_lstm_sizes")), ("xeon-amx-2", ("sizes", "sizes_speed"))],
+    [("nvidia-h200", ("persistent_lstm", "persistent_lstm_sizes"))],
 )
 def test_the_tables_of_another_machine_are_those_of_its_kept_results(machine: str, names: tuple[str, ...]) -> None:
     text = (REPOSITORY / "docs" / "results.md").read_text()

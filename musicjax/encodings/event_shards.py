@@ -142,7 +142,7 @@ def music(shards: Shards) -> Music:
         chosen = own[np.unique(np.linspace(0, len(own) - 1, min(len(own), MOST_PIECES)).astype(int))]
         names, notes = zip(*map(shards.piece, chosen.tolist()), strict=True) if len(chosen) else ((), ())
         sides.append((tuple(names), list(notes)))
-        told += [f"{len(chosen)} of {len(own):,} {what} pieces"] * (len(chosen) < len(own))
+        told += [f"{len(chosen)} of {console.counted(len(own), f'{what} piece')}"] * (len(chosen) < len(own))
     if told:
         console.say_once("shards", f"compares music with {' and '.join(told)}, the same ones every time")
     (names, training), (names_apart, apart) = sides
