@@ -495,16 +495,18 @@ def test_a_process_that_ends_after_its_last_file_has_read_them_all(music, writte
 
 
 def test_a_process_that_is_started_as_all_are_stopped_is_ended(monkeypatch):
-    process, start = runners.TaskProcess(), pool.start
+    process, pipe, slow = runners.TaskProcess(), subprocess.PIPE, "import time; print(flush=True); time.sleep(5)"
 
     def stopped_meanwhile(module: str) -> subprocess.Popen:
         threading.Thread(target=process.stop).start()
         time.sleep(0.05)
-        return start(module)
+        return subprocess.Popen([sys.executable, "-c", slow], stdin=pipe, stdout=pipe)
 
     monkeypatch.setattr(pool, "start", stopped_meanwhile)
+    started = time.monotonic()
     with pytest.raises(runners.Stopped):
         process.do("read_task", {})
+    assert time.monotonic() - started < 4
 
 
 # Which pieces are the same.
