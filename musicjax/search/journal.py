@@ -62,13 +62,16 @@ class Journal:
             told = {"worker": self._workers.own, "rung": rung, "trials": list(trials)}
             self._work.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=told))
             claims = [claim for claim in self._claims() if self._is_of(claim, rung)]
-            own = max(claim.number for claim in claims if claim.user_attrs["worker"] == self._workers.own)
-            earlier = {trial for claim in claims if claim.number < own for trial in claim.user_attrs["trials"]}
+            # None: this process was still for so long that another one took it for gone, and ended its claim.
+            own = max((one.number for one in claims if one.user_attrs["worker"] == self._workers.own), default=None)
+            before = [claim for claim in claims if own is None or claim.number < own]
+            earlier = {trial for claim in before for trial in claim.user_attrs["trials"]}
         try:
-            yield [trial for trial in trials if trial not in earlier]
+            yield [] if own is None else [trial for trial in trials if trial not in earlier]
         finally:
-            with self._told():
-                self._end(own)
+            if own is not None:
+                with self._told():
+                    self._end(own)
 
     def others(self) -> int:
         """How many other processes work on the search."""

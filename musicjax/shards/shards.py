@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -293,6 +294,7 @@ class Shards:
         except (OSError, ValueError, KeyError) as error:
             raise damaged(self.folder, f"{INDEX} cannot be read: {error}") from error
         self._readers: dict[str, Any] = {}
+        self._lock = threading.Lock()  # blocks are read ahead by other threads
 
     def rows(self, record: int) -> np.ndarray:
         """The rows of a record, uint8 [N, C].
@@ -317,7 +319,8 @@ class Shards:
     def _read(self, name: str, place: int, crc: int) -> bytes:
         """The bytes of a record of a file."""
         try:
-            (content,) = self._reader(name).read([place])
+            with self._lock:
+                (content,) = self._reader(name).read([place])
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             raise damaged(
                 self.folder, f"record {place} of {name} cannot be read: {str(error).splitlines()[0]}"
