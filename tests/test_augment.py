@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from musicjax.config import EventsData
-from musicjax.encodings import event_augment, events, frames
+from musicjax.encodings import event_augment, frames
 from musicjax.encodings.event_augment import EventAugment
 from musicjax.encodings.frames import FrameAugment
-from musicjax.music import learned_bins, piano_roll
+from musicjax.music import learned_bins, note_rows, piano_roll
 from musicjax.music.note_bins import COLUMNS, EDGE, INSTRUMENT, MATCH_INSTRUMENT, TONIC
 from musicjax.music.notes import from_beats
 from musicjax.training import sequences
@@ -137,7 +137,7 @@ def event_rows() -> np.ndarray:
 
 @functools.cache
 def of_events() -> Sequences:
-    made = sequences.windows(event_rows(), OFFSETS, np.ones(3, bool), WINDOW, 6, events._room, AUGMENT)
+    made = sequences.windows(event_rows(), OFFSETS, np.ones(3, bool), WINDOW, 6, note_rows.room, AUGMENT)
     return jax.tree.map(jnp.asarray, made)
 
 
@@ -216,7 +216,7 @@ def test_keys_move_along_and_drums_and_edges_stay():
     scaled[0][:, EDGE] = EDGE
     steps = np.pad(AUGMENT.steps, (0, 45))
     augment = AUGMENT._replace(interval=scaled[0], duration=scaled[1], steps=steps)
-    made = sequences.windows(rows, OFFSETS, np.ones(3, bool), WINDOW, 6, events._room, augment)
+    made = sequences.windows(rows, OFFSETS, np.ones(3, bool), WINDOW, 6, note_rows.room, augment)
     made = jax.tree.map(jnp.asarray, made)
     plain, changed = (gathered(made, [MIDDLE, up, MIDDLE, up, MIDDLE])[0] for up in (MIDDLE, 0.999))
     edges, drums = plain[..., INTERVAL] == EDGE, plain[..., INSTRUMENT] == 1
