@@ -8,7 +8,9 @@ import gzip
 import http.server
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,15 +23,16 @@ import numpy as np
 import pytest
 
 from musicjax import config as config_lib
-from musicjax import config_files
+from musicjax import config_files, files
 from musicjax.config import Config
-from musicjax.corpus import download, find, load, pool, read, split
+from musicjax.corpus import download, find, load, pool, read, split, worker
 from musicjax.encodings import shard_rows
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
 from musicjax.music import identity, learned_bins, midi, note_bins, note_rows
 from musicjax.music.notes import Notes, from_beats, from_seconds
 from musicjax.shards import (
+    hash_task,
     read_task,
     runners,
     settle,
@@ -463,6 +466,24 @@ def test_a_file_that_hangs_or_kills_its_process_costs_itself_alone(music, writte
     assert all(process.wait(10) is not None for process in hostile)
 
 
+def test_a_file_that_ended_its_process_is_hashed_by_another_which_waits_no_longer(music, tmp_path):
+    process, fifo = runners.TaskProcess(), tmp_path / "fifo"
+    os.mkfifo(fifo)  # nobody writes into it, so that whoever reads it waits for ever
+    assert hash_task.sha256(process, str(fifo), 0.5) == ""
+    assert hash_task.sha256(process, str(tmp_path / "nothing"), 0.5) == ""
+    assert hash_task.sha256(process, str(music / "z.mid"), 60.0) == files.sha256(music / "z.mid")
+    process.end()
+
+
+def test_the_limits_of_a_task_end_with_it_whatever_it_raises():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(ZeroDivisionError), worker.limits(60.0) as alarm:
+        alarm.begin()
+        assert resource.getrlimit(resource.RLIMIT_AS) != before
+        raise ZeroDivisionError
+    assert resource.getrlimit(resource.RLIMIT_AS) == before and signal.alarm(0) == 0
+
+
 def test_processes_end_with_the_work_that_was_stopped(music, tmp_path, hostile):
     shutil.copytree(music, tmp_path / "m")
     shutil.copy(music / "z.mid", tmp_path / "m" / "2" / "hang.mid")
@@ -580,8 +601,10 @@ def test_shards_of_files_that_changed_are_not_mended(music, written, tmp_path, c
     else:
         path.write_bytes(path.read_bytes().replace(bytes([80]), bytes([81])))
     (tmp_path / "s" / "rows-00000.array_record").unlink()
+    before = content(tmp_path / "s")
     with pytest.raises(RunError, match="no longer holds what they were written from"):
         mend(tmp_path / "songs", tmp_path / "s")
+    assert {name: (tmp_path / "s" / name).read_bytes() for name in before} == before
 
 
 def test_shards_of_files_that_changed_stay_as_they_are(music, written, tmp_path):

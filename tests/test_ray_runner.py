@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.shards import ray_runner
 from musicjax.version import __version__
 
@@ -28,7 +28,9 @@ def doubled(number: int) -> int:
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r"^several machines need Ray: pip install 'musicjax\[ray\]'$"):
+    with pytest.raises(
+        UsageError, match=r"^several machines need the package ray: expected it; pip install 'musicjax\[ray\]'$"
+    ):
         next(ray_runner.results(doubled, [1], 1))
 
 

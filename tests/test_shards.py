@@ -10,23 +10,23 @@ import pytest
 
 from musicjax.errors import RunError
 from musicjax.music.notes import from_beats
-from musicjax.shards import shards
+from musicjax.shards import shards, write_shard
 
 pytest.importorskip("array_record")
 COLUMNS = 3
 
 
-def piece(number: int, rows: int, use: int = shards.TRAINING) -> shards.Piece:
+def piece(number: int, rows: int, use: int = shards.TRAINING) -> write_shard.Piece:
     random = np.random.default_rng(number)
     notes = from_beats(np.arange(rows), np.ones(rows), random.integers(40, 80, rows), np.full(rows, 64))
-    return shards.Piece(
+    return write_shard.Piece(
         f"folder/{number}.mid", notes, random.integers(0, 256, (rows, COLUMNS)).astype(np.uint8), 3, 300, use
     )
 
 
-def written(folder, groups: list[list[shards.Piece]]) -> shards.Shards:
+def written(folder, groups: list[list[write_shard.Piece]]) -> shards.Shards:
     """A whole folder of one shard for each group."""
-    index = shards.joined([shards.write(folder, number, group, COLUMNS) for number, group in enumerate(groups)])
+    index = shards.joined([write_shard.write(folder, number, group, COLUMNS) for number, group in enumerate(groups)])
     shards.save_index(folder / shards.INDEX, index)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     manifest = shards.Manifest({}, {}, {}, COLUMNS, {}, sizes, "f", {"format": shards.FORMAT_VERSION, "musicjax": "0"})
@@ -137,7 +137,7 @@ def test_a_disk_that_is_full_is_told_as_such(groups, tmp_path, monkeypatch):
 
     monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter.write", full)
     with pytest.raises(OSError) as raised:
-        shards.write(tmp_path, 0, groups[0], COLUMNS)
+        write_shard.write(tmp_path, 0, groups[0], COLUMNS)
     assert raised.value.errno == errno.ENOSPC
     assert not [*tmp_path.iterdir()]
 
@@ -148,5 +148,5 @@ def test_what_is_wrong_with_a_piece_is_no_fault_of_the_disk(groups, tmp_path):
         raise RunError("its notes are damaged")
 
     with pytest.raises(RunError, match="its notes are damaged"):
-        shards.write(tmp_path, 0, damaged(), COLUMNS)
+        write_shard.write(tmp_path, 0, damaged(), COLUMNS)
     assert not [*tmp_path.iterdir()]

@@ -12,7 +12,7 @@ from musicjax.config import Config
 from musicjax.corpus import load, split
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.music import learned_bins, note_rows
-from musicjax.shards import shards
+from musicjax.shards import shards, write_shard
 
 
 def write(config: Config, folder: Path, pieces_a_shard: int = 5) -> Path:
@@ -24,10 +24,10 @@ def write(config: Config, folder: Path, pieces_a_shard: int = 5) -> Path:
     made = []
     for number, piece in enumerate(corpus.pieces):
         rows, _ = note_rows.encode(piece, bins)
-        made.append(shards.Piece(corpus.names[number], piece, rows, *note_rows.room(rows), int(parts.use[number])))
+        made.append(write_shard.Piece(corpus.names[number], piece, rows, *note_rows.room(rows), int(parts.use[number])))
     columns = len(bins.sizes)
     groups = [made[first : first + pieces_a_shard] for first in range(0, len(made), pieces_a_shard)]
-    index = shards.joined([shards.write(folder, number, group, columns) for number, group in enumerate(groups)])
+    index = shards.joined([write_shard.write(folder, number, group, columns) for number, group in enumerate(groups)])
     shards.save_index(folder / shards.INDEX, index)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     learned = encoding_lib.of(config, {"bins": dataclasses.asdict(bins)}).learned

@@ -34,7 +34,7 @@ def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, a
         RunError: as `write_shards.write` and `shard_check.mend`; or another process writes there.
     """
     rows = shard_rows.of(config)
-    shards.require_library()
+    shards.library()
     shard_report.require_library()
     shard_job.require_place(output)
     if config.data.duplicates == "together" and "data.duplicates" not in given:

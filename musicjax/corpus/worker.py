@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -107,6 +107,18 @@ def set_alarm(seconds: int) -> None:
     """Ends this process after so many seconds, where the system can; 0: no longer."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
+
+
+@contextlib.contextmanager
+def limits(seconds: float) -> Iterator[Alarm]:
+    """Limits the memory and the time of this process until the block ends; yields what begins the time anew."""
+    limit_memory()
+    alarm = Alarm(seconds)
+    try:
+        yield alarm
+    finally:
+        alarm.end()
+        limit_memory(-1)
 
 
 class Alarm:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from musicjax import files
 from musicjax.music import note_bins, note_rows
 from musicjax.music.note_bins import Bins
-from musicjax.shards import read_task, shards
+from musicjax.shards import read_task, shards, write_shard
 from musicjax.shards.shards import Index
 from musicjax.shards.tasks import Task
 
@@ -41,7 +41,7 @@ def work(task: dict[str, Any]) -> None:
     """Writes the shard, its index, and the digests and the sizes of its files."""
     bins = note_bins.from_saved(json.loads(Path(task["learned"]).read_text())["bins"])
     output, number = Path(task["output"]), task["number"]
-    index = shards.write(output, number, _pieces(task, bins), len(bins.sizes))
+    index = write_shard.write(output, number, _pieces(task, bins), len(bins.sizes))
     shards.save_index(Path(f"{task['result']}.npz"), index)
     names = [shards.ROWS.format(number), shards.NOTES.format(number)]
     told = {
@@ -51,7 +51,7 @@ def work(task: dict[str, Any]) -> None:
     files.write(Path(f"{task['result']}.json"), json.dumps(told))
 
 
-def _pieces(task: dict[str, Any], bins: Bins) -> Iterator[shards.Piece]:
+def _pieces(task: dict[str, Any], bins: Bins) -> Iterator[write_shard.Piece]:
     """The pieces that are used, in turn."""
     folder, read = Path(task["work"]), Task(task["digest"], 0)
     uses = iter(task["uses"])
@@ -64,7 +64,7 @@ def _pieces(task: dict[str, Any], bins: Bins) -> Iterator[shards.Piece]:
                     notes = read_task.notes(stream, sent)
                     rows, _ = note_rows.encode(notes, bins)
                     if len(rows) > 1:  # else none of them is a target
-                        yield shards.Piece(name, notes, rows, *note_rows.room(rows), use, sent)
+                        yield write_shard.Piece(name, notes, rows, *note_rows.room(rows), use, sent)
 
 
 class Shard(NamedTuple):

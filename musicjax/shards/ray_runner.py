@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from textwrap import shorten
 from typing import Any, TypeVar
 
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.version import __version__
 
 Task = TypeVar("Task")
@@ -31,12 +31,13 @@ def results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: 
         workers: tasks at once, each on a core of its own; 0: one for each core of the cluster.
 
     Raises:
-        RunError: Ray is not installed, its cluster cannot be used or lost a task, or a machine has another musicjax.
+        UsageError: Ray is not installed.
+        RunError: its cluster cannot be used or lost a task, or a machine has another musicjax.
     """
     try:
         import ray
     except ImportError:
-        raise RunError("several machines need Ray: pip install 'musicjax[ray]'") from None
+        raise UsageError("several machines need the package ray: expected it; pip install 'musicjax[ray]'") from None
     with _cluster(ray, workers):
         call = ray.remote(_call_anywhere(ray)).options(num_cpus=1, max_retries=RETRIES)
         most = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)

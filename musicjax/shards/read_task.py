@@ -20,7 +20,7 @@ from musicjax.corpus.read import Options, read_file, skipped
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, identity, midi, music_file
 from musicjax.music.notes import Notes
-from musicjax.shards import shards, tasks, unpack_task
+from musicjax.shards import hash_task, shards, tasks, unpack_task
 from musicjax.shards.runners import Died, TaskProcess
 from musicjax.shards.tasks import Entry, Task
 
@@ -140,7 +140,8 @@ def run(process: TaskProcess, task: dict[str, Any]) -> None:
                     break
                 lost = left[0]
                 reading = unpack_task.lost(error, task["seconds"])
-                lines.append(_line([_told(lost, lost.sha256 or _sha256(lost.path), reading[:3])], _end(lines)))
+                sha256 = lost.sha256 or hash_task.sha256(process, lost.path, task["seconds"])
+                lines.append(_line([_told(lost, sha256, reading[:3])], _end(lines)))
         with table.open("ab") as stream:
             stream.write(_line([], end))
 
@@ -158,14 +159,6 @@ def _line(found: Sequence[Row], end: int) -> bytes:
 def _told(entry: Entry, sha256: str, known: tuple[str, str, str]) -> Row:
     """The row of a file without notes; known: (status, code, detail)."""
     return Row(entry.name, *known, 0.0, sha256, [])
-
-
-def _sha256(path: str) -> str:
-    """The sha256 of a file; empty if it cannot be read."""
-    try:
-        return files.sha256(path)
-    except OSError:
-        return ""
 
 
 class _NotesFile:
@@ -192,16 +185,17 @@ class _NotesFile:
 
 def work(task: dict[str, Any]) -> int:
     """Reads the files of a list from the first one that is asked for; returns where the notes end."""
-    worker.limit_memory()
-    options, alarm = Options(*task["options"]), worker.Alarm(task["seconds"])
-    with open(task["table"], "ab", buffering=0) as table, open(task["notes"], "r+b", buffering=0) as stream:
+    options = Options(*task["options"])
+    with (
+        worker.limits(task["seconds"]) as alarm,
+        open(task["table"], "ab", buffering=0) as table,
+        open(task["notes"], "r+b", buffering=0) as stream,
+    ):
         notes_file, on_progress = _NotesFile(stream, task["end"]), unpack_task.still_at_work(alarm, table)
         for entry in tasks.read_list(task["list"])[task["first"] :]:
             alarm.begin()
             found = _read(entry, options, notes_file, task["folder"], on_progress)
             table.write(_line(found, notes_file.end))
-    alarm.end()
-    worker.limit_memory(-1)
     return notes_file.end
 
 

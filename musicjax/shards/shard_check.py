@@ -15,6 +15,9 @@ from musicjax.shards import encode_task, shard_report, shards, write_shards
 from musicjax.shards.shard_job import Job, require_same, versions
 from musicjax.shards.shards import Manifest
 
+# The folder of shards written anew, among what is not finished.
+MENDED = "mended"
+
 
 def damaged(folder: Path, manifest: Manifest) -> list[str]:
     """The names of the files of a folder that are missing, or are not what was written."""
@@ -106,16 +109,19 @@ def _rewritten(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
         write_shards.read(job, [lists[number] for number in numbers])
     learned = job.work / "learned.json"
     files.write(learned, json.dumps(there.learned))
+    mended = job.work / MENDED
+    mended.mkdir(exist_ok=True)
     requests, sizes = [], []
     for number in numbers:
         uses = shard_report.uses(job.output / shards.REPORT, number)
         result = job.work / f"shard-{number}"
-        requests.append(encode_task.request(job.work, lists[number], job.output, number, uses, learned, result))
+        requests.append(encode_task.request(job.work, lists[number], mended, number, uses, learned, result))
         sizes.append(len(uses))
-        for name in (shards.ROWS, shards.NOTES):
-            (job.output / name.format(number)).unlink(missing_ok=True)
-    for shard in write_shards.encode(job, requests, sizes):
+    written = write_shards.encode(job, requests, sizes)
+    for shard in written:
         if any(there.digests[name] != digest for name, digest in shard.digests.items()):
             raise _changed(job)
+    for name in [name for shard in written for name in shard.digests]:  # now that they are known to be the same
+        (mended / name).replace(job.output / name)
     write_shards.clean(job.output, there.sizes)
     return there

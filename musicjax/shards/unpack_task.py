@@ -20,7 +20,7 @@ from musicjax.corpus import archived_music, worker
 from musicjax.corpus.read import Member, Reading, memory_limit, skipped
 from musicjax.errors import RunError
 from musicjax.music import file_kinds, music_file
-from musicjax.shards import tasks
+from musicjax.shards import hash_task, tasks
 from musicjax.shards.runners import Died, TaskProcess
 from musicjax.shards.tasks import Entry
 
@@ -63,7 +63,7 @@ def run(process: TaskProcess, task: dict[str, Any]) -> None:
     try:
         process.do("unpack_task", {**task, "pulse": str(pulse)}, task["seconds"], lambda: pulse.stat().st_size)
     except Died as error:
-        archive = Entry(task["name"], task["path"], files.sha256(task["path"]))
+        archive = Entry(task["name"], task["path"], hash_task.sha256(process, task["path"], task["seconds"]))
         _write(task, _told(archive, lost(error, task["seconds"])))
     pulse.unlink()
 
@@ -77,10 +77,9 @@ def lost(error: Died, seconds: float) -> Reading:
 
 def work(task: dict[str, Any]) -> None:
     """Unpacks an archive and writes what is in it."""
-    worker.limit_memory()
-    alarm, archive = worker.Alarm(task["seconds"]), Entry(task["name"], task["path"])
-    alarm.begin()
-    with open(task["pulse"], "ab", buffering=0) as pulse:
+    archive = Entry(task["name"], task["path"])
+    with worker.limits(task["seconds"]) as alarm, open(task["pulse"], "ab", buffering=0) as pulse:
+        alarm.begin()
         on_progress = still_at_work(alarm, pulse)
         try:
             archive = archive._replace(sha256=_sha256(archive.path, on_progress))
@@ -88,8 +87,6 @@ def work(task: dict[str, Any]) -> None:
             found: Iterable[Entry] | None = _told(archive, skipped("unreadable", error.strerror or str(error)))
         else:
             found = entries(archive, task["folder"], on_progress)
-    alarm.end()
-    worker.limit_memory(-1)
     _write(task, found)
 
 

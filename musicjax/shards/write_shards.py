@@ -210,16 +210,16 @@ def _encoded(job: Job, found: Read, use: Use, learned: Path) -> list[Shard]:
 
 def encode(job: Job, requests: Sequence[dict[str, Any]], sizes: Sequence[int]) -> list[Shard]:
     """Writes the shards of some requests, but for those that are there; sizes: how many pieces each has."""
-    left = [index for index, request in enumerate(requests) if not _is_written(job.output, request)]
+    left = [index for index, request in enumerate(requests) if not _is_written(request)]
     function = functools.partial(runners.do, module="encode_task")
     job.run("encoding", function, [requests[index] for index in left], [sizes[index] for index in left], "pieces")
     found = [encode_task.result(request["result"]) for request in requests]
     return [shard for shard in found if shard is not None]
 
 
-def _is_written(output: Path, request: Mapping[str, Any]) -> bool:
+def _is_written(request: Mapping[str, Any]) -> bool:
     """Whether the files of a shard are there, with the lengths that they had when they were written."""
-    found = encode_task.result(request["result"])
+    found, output = encode_task.result(request["result"]), Path(request["output"])
     with contextlib.suppress(OSError):
         return found is not None and all((output / name).stat().st_size == size for name, size in found.sizes.items())
     return False
