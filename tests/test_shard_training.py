@@ -24,8 +24,10 @@ pytest.importorskip("array_record")
 pytest.importorskip("grain")
 
 WINDOW = 8
+# What is learned is compared, and no music.
+SILENT = {"train.epochs": 1, "sample.num_outputs": 0, "sample.page": False}
 # So many windows a block that some epochs are a pass.
-STREAMED = {"data.resident_mib": 0, "data.block_rows": 800}
+STREAMED = {**SILENT, "data.resident_mib": 0, "data.block_rows": 800}
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,17 @@ def streamed(folder: Path, share: tuple[int, int] = (0, 1)) -> Blocks:
     return Blocks(Shards(folder), WINDOW, 7, 0, 800, share)
 
 
-def test_shards_that_fit_into_memory_train_as_their_folder_does(clips, of_clips, tmp_path):
-    for name, source in (("folder", clips), ("shards", of_clips)):
-        musicjax.train(tiny_runs.config_of(source, "events"), tmp_path / name)
-    assert metrics_of(tmp_path / "shards") == metrics_of(tmp_path / "folder")
+@pytest.fixture(scope="module")
+def folder_run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the folder of clips."""
+    workdir = tmp_path_factory.mktemp("folder") / "run"
+    musicjax.train(tiny_runs.config_of(clips, "events", **SILENT), workdir)
+    return workdir
+
+
+def test_shards_that_fit_into_memory_train_as_their_folder_does(folder_run, of_clips, tmp_path):
+    musicjax.train(tiny_runs.config_of(of_clips, "events", **SILENT), tmp_path)
+    assert metrics_of(tmp_path) == metrics_of(folder_run)
 
 
 def test_each_record_is_in_one_block_of_each_pass(of_clips):
@@ -107,10 +116,10 @@ def test_the_parts_of_all_processes_are_the_block(of_clips, processes):
 
 
 def test_a_run_from_shards_goes_on_as_if_it_had_never_stopped(of_clips, tmp_path, capsys):
-    config = tiny_runs.config_of(of_clips, "events", **STREAMED, **{"train.epochs": 5})
+    config = tiny_runs.config_of(of_clips, "events", **{**STREAMED, "train.epochs": 5})
     musicjax.train(config, tmp_path / "whole")
     assert "epochs are a pass over all of them" in capsys.readouterr().err
-    musicjax.train(tiny_runs.config_of(of_clips, "events", **STREAMED, **{"train.epochs": 2}), tmp_path / "parts")
+    musicjax.train(tiny_runs.config_of(of_clips, "events", **{**STREAMED, "train.epochs": 2}), tmp_path / "parts")
     musicjax.train(config, tmp_path / "parts")
     whole, parts = (checkpoint.restore(tmp_path / name)[0].state for name in ("whole", "parts"))
     jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
@@ -138,15 +147,14 @@ def test_a_run_from_shards_that_is_killed_goes_on_to_the_same_bytes(of_clips, tm
 
 def test_a_model_without_matches_sees_none_in_shards(clips, of_clips, tmp_path):
     for name, source in (("folder", clips), ("shards", of_clips)):
-        config = tiny_runs.config_of(source, "events", **{"data.match_share": 0.0, "train.epochs": 1})
+        config = tiny_runs.config_of(source, "events", **{**SILENT, "data.match_share": 0.0})
         musicjax.train(config, tmp_path / name)
     assert metrics_of(tmp_path / "shards") == metrics_of(tmp_path / "folder")
 
 
-def test_a_model_is_scored_on_the_held_out_pieces_of_shards(clips, of_clips, tmp_path, capsys):
-    musicjax.train(tiny_runs.config_of(clips, "events", **{"train.epochs": 1}), tmp_path)
-    own = musicjax.evaluate(tmp_path)
-    scores = musicjax.evaluate(tmp_path, data=of_clips)
+def test_a_model_is_scored_on_the_held_out_pieces_of_shards(folder_run, of_clips):
+    own = musicjax.evaluate(folder_run)
+    scores = musicjax.evaluate(folder_run, data=of_clips)
     assert scores["loss"] == pytest.approx(own["loss"], rel=1e-6)
     assert (scores["pieces"], scores["notes"]) == (own["pieces"], own["notes"])
 
