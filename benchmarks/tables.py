@@ -13,12 +13,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import alternate
 from benchmarks.likelihood import PUBLISHED
 from musicjax.report.curves import AUTHORS
 
 REPOSITORY = Path(__file__).parents[1]
-PLACES = ("README.md", "docs/results.md", "docs/paper.md", "docs/reliability.md")
+PLACES = ("README.md", "docs/results.md", "docs/paper.md", "docs/reliability.md", "docs/large.md")
 NAMES = {
     "musicjax": "musicjax",
     "keras-jax": "Keras {keras} on JAX",
@@ -138,6 +140,41 @@ def sizes_speed(result: dict[str, Any]) -> str:
             body.append([f"`{row['config']}`", *speed, f"{rates['whole']['median'] * row['gflop_a_window']:,.0f}"])
     parts = f"in {result['settings']['parts_timed']} parts"
     return markdown(["config", "windows/s", parts, "gates computed again", "GFLOP/s as it is"], body)
+
+
+def ingest_large(result: dict[str, Any]) -> str:
+    """Writing shards, whole and by stage, beside reading alone."""
+    named = {"own": "reading alone", "reading": "of which reading", "encoding": "of which encoding"}
+    body = []
+    for stage in ("own", "whole", "reading", "encoding"):
+        runs = result["runs"]
+        every = [one["seconds"] for one in runs["own"]] if stage == "own" else []
+        every = every or [one["seconds"] if stage == "whole" else one["stages"][stage] for one in runs["shards"]]
+        low, median, high = np.percentile(every, [25, 50, 75])
+        peak = {"own": max(one["peak_mb"] for one in runs["own"]), "whole": max(result["peak_mb"].values())}
+        rate = f"{result['files'] / median:,.0f}"
+        held = f"{peak[stage]:,.0f}" if stage in peak else ""
+        label = named.get(stage, "writing shards")
+        body.append([label, f"{median:.1f} ({low:.1f}..{high:.1f})", rate, held])
+    return markdown([f"{result['files']:,} files", "seconds", "files/s", "peak memory of a process, MB"], body)
+
+
+def shards(result: dict[str, Any]) -> str:
+    """Training from shards in blocks, beside the same shards in memory."""
+    named = {
+        "resident": "in memory",
+        "streamed": "in blocks",
+        "streamed, all files": "in blocks, from ten times the files",
+    }
+    body = []
+    for name in named.keys() & result.keys():
+        row = result[name]
+        rate = row["windows_per_second"]
+        speed = f"{rate['median']:.0f} ({rate['low']:.0f}..{rate['high']:.0f})"
+        body.append([named[name], speed, f"{row['first_step_seconds']:.1f}", f"{row['peak_mb']:,.0f}"])
+    order = list(named.values())
+    body.sort(key=lambda line: order.index(line[0]))
+    return markdown(["rows of the shards", "windows/s", "to the first step, s", "peak memory, MB"], body)
 
 
 def start(result: dict[str, Any]) -> str:
@@ -436,6 +473,10 @@ def tables(machine: str) -> dict[str, str]:
     if "persistent_lstm" in kept:
         made["persistent_lstm"] = persistent_lstm(kept["persistent_lstm"])
         made["persistent_lstm_sizes"] = persistent_lstm_sizes(kept["persistent_lstm"])
+    if "ingest_large" in kept:
+        made["ingest_large"] = ingest_large(kept["ingest_large"])
+    if "shards" in kept:
+        made["shards"] = shards(kept["shards"])
     if "trials" in kept:
         made["trials"] = trials(kept["trials"])
     if "scaling" in kept:

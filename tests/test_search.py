@@ -241,6 +241,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_as_one_left_alone(left_alone, 
     assert all(summary[name] == left_alone.summary[name] for name in ("best_trial", "minimised", "fields", "rungs"))
 
 
+@pytest.mark.long
 def test_a_damaged_state_costs_its_trial_alone(left_alone, clips, tmp_path, capsys, monkeypatch):
     ended, write = [], results.write
 
@@ -371,15 +372,18 @@ def without_optuna(monkeypatch):
 def test_without_optuna_a_search_works_in_one_process_and_says_what_several_need(
     left_alone, clips, tmp_path, capsys, without_optuna
 ):
-    assert main.main(argv_of(clips, tmp_path / "w")) == 0
+    few = argv_of(clips, tmp_path / "w", trials=2, epochs=1, halving=0)
+    assert main.main(few) == 0
     told = capsys.readouterr()
     assert (
         "in this process alone; several share one where Optuna is installed: pip install 'musicjax[search]'" in told.err
     )
-    assert (tmp_path / "w" / "trials.jsonl").read_bytes() == (left_alone.workdir / "trials.jsonl").read_bytes()
+    for ours, with_optuna in zip(found_in(tmp_path / "w", {}).trials, left_alone.trials, strict=False):
+        assert ours["fields"] == with_optuna["fields"]
+        assert ours["validation_losses"] == with_optuna["validation_losses"][:1]
     assert not (tmp_path / "w" / ledger.JOURNAL).exists()
     (tmp_path / "w" / ledger.JOURNAL).touch()
-    assert main.main(argv_of(clips, tmp_path / "w")) == 1
+    assert main.main(few) == 1
     assert "has a journal, which processes share through Optuna, and Optuna is not installed" in capsys.readouterr().err
 
 

@@ -140,13 +140,13 @@ class Use(NamedTuple):
     """What each piece is used for.
 
     Attributes:
-        of_piece: int8 [P], as in `split`.
+        piece_use: int8 [P], as in `split`.
         copies: how many pieces are the same as an earlier one; dropped: how many are left out for that.
         tests: how many lie in test/.
         by_folders: whether folders decided.
     """
 
-    of_piece: np.ndarray
+    piece_use: np.ndarray
     copies: int
     dropped: int
     tests: int

@@ -176,18 +176,18 @@ def _say_use(use: Use, data: DataConfig) -> None:
         )
     if use.tests:
         console.say("split", f"leaves out test/, {console.counted(use.tests, 'piece')}")
-    trained, held_out = (int((use.of_piece == side).sum()) for side in (shards.TRAINING, shards.VALIDATION))
+    trained, held_out = (int((use.piece_use == side).sum()) for side in (shards.TRAINING, shards.VALIDATION))
     by = ", as their folders say" if use.by_folders else ""
     console.say("split", f"{console.counted(trained, 'piece')} to train and {held_out:,} to validate{by}")
 
 
 def _learned(job: Job, found: Read, use: Use) -> Path:
     """The file of what was learned from the pieces that train."""
-    chosen = settle.learned_from(found.pieces, use.of_piece, job.data.split_seed)
+    chosen = settle.learned_from(found.pieces, use.piece_use, job.data.split_seed)
     places = found.pieces.places(chosen)
     keep = job.rows.keep_instruments
     path = job.work / f"learned-{_digest([places, [task.digest for task in found.lists], keep])}.json"
-    trained = int((use.of_piece == shards.TRAINING).sum())
+    trained = int((use.piece_use == shards.TRAINING).sum())
     if len(chosen) < trained:
         console.say("bins", f"learned from {len(chosen):,} of {trained:,} pieces, chosen by a hash of their names")
     notes = [str(read_task.notes_of(job.work, task)) for task in found.lists]
@@ -201,7 +201,7 @@ def _encoded(job: Job, found: Read, use: Use, learned: Path) -> list[Shard]:
     requests, sizes = [], []
     constants = learned.read_text()
     for number, (task, own) in enumerate(zip(found.lists, found.pieces.by_task(len(found.lists)), strict=True)):
-        uses = use.of_piece[own].tolist()
+        uses = use.piece_use[own].tolist()
         result = job.work / f"shard-{_digest([number, task.digest, uses, constants])}"
         requests.append(encode_task.request(job.work, task, job.output, number, uses, learned, result))
         sizes.append(len(uses))
@@ -229,7 +229,7 @@ def _finish(job: Job, found: Read, alike: np.ndarray, use: Use, learned: Path, w
     """Writes index, report and, last of all, the manifest; removes what is no longer needed."""
     shards.save_index(job.output / shards.INDEX, shards.joined([shard.part for shard in written]))
     tables = (read_task.rows(job.work, task) for task in found.lists)
-    shard_report.write(job.output / shards.REPORT, tables, found.pieces, alike, use.of_piece)
+    shard_report.write(job.output / shards.REPORT, tables, found.pieces, alike, use.piece_use)
     digests = {name: digest for shard in written for name, digest in shard.digests.items()}
     sizes = {name: size for shard in written for name, size in shard.sizes.items()}
     for name in (shards.INDEX, shards.REPORT):
