@@ -240,6 +240,8 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "trials",
         "search",
         "scaling",
+        "sizes",
+        "sizes_speed",
         "ingest",
         "infill",
     }
