@@ -103,6 +103,14 @@ def test_a_block_is_the_same_whatever_was_read_before_it(of_clips):
         jax.tree.map(np.testing.assert_array_equal, one.part(number), other.whole(number))
 
 
+@pytest.mark.parametrize("number", [0, 5, 1_000_000])
+def test_a_block_has_at_least_a_record(of_clips, number):
+    """However few rows are asked for; and any block can be the first that is read."""
+    found = Blocks(Shards(of_clips), WINDOW, 7, 0, 1)
+    assert len(found._order()[number][0]) == 1 and len(found.whole(number).starts) == found.windows
+    jax.tree.map(np.testing.assert_array_equal, found.part(number), found.whole(number))
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_parts_of_all_processes_are_the_block(of_clips, processes):
     whole = streamed(of_clips).whole(3)
