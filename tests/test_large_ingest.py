@@ -420,7 +420,7 @@ def test_a_download_that_breaks_off_is_kept_and_goes_on(music, tmp_path, monkeyp
 # Files that end the process that reads them.
 
 HOSTILE = """
-import os, signal, time
+import importlib, os, signal, time
 from musicjax.shards import read_task, task_process
 read = read_task.read_file
 def hostile(path, *rest, **named):
@@ -430,6 +430,17 @@ def hostile(path, *rest, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return read(path, *rest, **named)
 read_task.read_file = hostile
+def once(module, name, mark):
+    module = importlib.import_module(module)
+    whole = getattr(module, name)
+    def killed_once(*rest, **named):
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*rest, **named)
+    setattr(module, name, killed_once)
+if "KILLED_ONCE" in os.environ:
+    once(*os.environ["KILLED_ONCE"].split(":"))
 task_process.main()
 """
 
@@ -464,6 +475,20 @@ def test_a_file_that_hangs_or_kills_its_process_costs_itself_alone(music, writte
     assert [codes.pop(name) for name in ("0/kill-1.mid", "0/kill-2.mid", "zz-kill.mid")] == ["reader_died"] * 3
     assert codes == codes_of(written)
     assert all(process.wait(10) is not None for process in hostile)
+
+
+@pytest.mark.parametrize(
+    "place", ["shards.read_task:read_file", "shards.read_task:_line", "shards.unpack_task:_sha256", "files:sha256"]
+)
+def test_a_process_that_something_else_ended_costs_no_file(music, tmp_path, monkeypatch, hostile, place):
+    """Killed once, as a system that runs out of memory does, in the middle of a file, an archive or its hash."""
+    source = packed(music, tmp_path / "m")
+    shutil.copy(music / "z.mid", source / "kill.mid")
+    write(source, tmp_path / "whole")
+    monkeypatch.setenv("KILLED_ONCE", f"musicjax.{place}:{tmp_path / 'killed'}")
+    write(source, tmp_path / "s")
+    assert (tmp_path / "killed").exists() and codes_of(tmp_path / "s")["kill.mid"] == "reader_died"
+    assert content(tmp_path / "s") == content(tmp_path / "whole")
 
 
 def test_a_file_that_ended_its_process_is_hashed_by_another_which_waits_no_longer(music, tmp_path):
