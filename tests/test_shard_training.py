@@ -1,6 +1,7 @@
 """Training from shards: the numbers of the folder that they come from, and blocks that follow from the seed alone."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,11 +168,45 @@ def test_a_model_is_scored_on_the_held_out_pieces_of_shards(folder_run, of_clips
     assert (scores["pieces"], scores["notes"]) == (own["pieces"], own["notes"])
 
 
+def with_settings(folder: Path, output: Path, **settings) -> Path:
+    """The same shards, as if these fields had shaped them."""
+    shutil.copytree(folder, output)
+    manifest = json.loads((output / shards.MANIFEST).read_text())
+    manifest["settings"] |= {f"data.{name}": value for name, value in settings.items()}
+    (output / shards.MANIFEST).write_text(json.dumps(manifest))
+    return output
+
+
+def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips, tmp_path, capsys):
+    folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5)
+    argv = tiny_runs.flags(tmp_path / "w", folder, "events", **SILENT)
+    for _ in range(2):  # the second start finds the run that the first one left
+        assert main.main(argv) == 0
+        assert "their split: validation_fraction=0.1, split_seed=5" in capsys.readouterr().err
+    assert musicjax.load_config(str(tmp_path / "w" / "config.json")).data.validation_fraction == 0.1
+    assert main.main([*argv[:1], f"--workdir={tmp_path / 'x'}", *argv[2:], "--config.data.split_seed=6"]) == 2
+    assert "config.data.split_seed is 5 in the shards" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("asked", ["keep", "together"])
+def test_copies_that_shards_leave_out_are_not_to_be_had(of_clips, tmp_path, capsys, asked):
+    argv = [*tiny_runs.flags(tmp_path / "w", of_clips, "events", **SILENT), f"--config.data.duplicates={asked}"]
+    assert main.main(argv) == 2
+    assert f"config.data.duplicates is 'drop' in the shards {of_clips}, '{asked}' here" in capsys.readouterr().err
+
+
+def test_a_model_is_scored_on_shards_of_another_split(folder_run, of_clips, tmp_path):
+    folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5, duplicates="keep")
+    assert musicjax.evaluate(folder_run, data=folder)["split"] == "validation"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"data.instruments": "merge"}, "config.data.instruments is 'keep' in the shards"),
-        ({"data.encoding": "notes"}, "shards, which hold note events"),
+        ({"data.duplicates": "keep"}, "config.data.duplicates is 'drop' in the shards"),
+        ({"data.encoding": "notes"}, "which hold note events; expected files of music, or a config of note events"),
     ],
 )
 def test_a_config_that_shards_do_not_fit_is_refused(of_clips, tmp_path, changes, said):

@@ -48,6 +48,7 @@ def _train(call: Call) -> None:
         return
     _join_processes(options)  # before JAX starts
     jax_environment.require()
+    from musicjax.cli import shards
     from musicjax.run import device, train
     from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
@@ -62,6 +63,7 @@ def _train(call: Call) -> None:
         )
     if call.chooses or call.overrides is not None:
         config = config_lib.with_fields(saved or config, _asked(call, saved))
+    config = shards.with_split(config, call.given)
     device.keep_programs(config.data)
     if call.chooses and saved is None:
         from musicjax.run import choose  # a config that is named does without
@@ -76,10 +78,11 @@ def _train(call: Call) -> None:
 
 
 def _search(call: Call) -> None:
+    from musicjax.cli import shards
     from musicjax.run import device
     from musicjax.search import search
 
-    config = call.config
+    config = shards.with_split(call.config, call.given)
     device.keep_programs(config.data)
     workdir = Path(call.options["workdir"] or Path("runs", f"{config.name}_search"))
     summary = search.search(Path(call.options["search"]), config, workdir, call.given)

@@ -16,6 +16,7 @@ from musicjax.cli import data
 from musicjax.config import Config
 from musicjax.corpus.find import holds_shards
 from musicjax.encodings import shard_rows
+from musicjax.errors import RunError
 from musicjax.shards import runners, shard_check, shard_job, shard_report, shards, write_shards
 from musicjax.shards.shards import Manifest
 from musicjax.store import lock
@@ -51,6 +52,33 @@ def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, a
     finally:
         shard_job.remove_if_empty(output)
     _show(output, manifest, as_json)
+
+
+def with_split(config: Config, given: Mapping[str, Any]) -> Config:
+    """The config for a run on the shards that it names, if it names some: pieces are split as they are there.
+
+    Args:
+        given: the fields that the command line gives, which stay as they are.
+
+    Raises:
+        UsageError: copies are asked for that the shards treat otherwise.
+    """
+    source = config.data.source
+    if not holds_shards(source):
+        return config
+    try:
+        manifest = shards.read_manifest(Path(source))
+    except RunError:  # which the run tells, in every one of its processes
+        return config
+    if "data.duplicates" in given:
+        shards.require_setting(Path(source), manifest, "data.duplicates", config.data.duplicates)
+    own = {path: value for path, _, value in config_lib.fields(config)}
+    others = {path: manifest.settings.get(path, own[path]) for path in shards.SPLIT if path not in given}
+    others = {path: value for path, value in others.items() if value != own[path]}
+    if others:
+        told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())
+        console.say("shards", f"{source}: the run has their split: {told}")
+    return config_lib.with_fields(config, others)
 
 
 def check(folder: Path, as_json: bool) -> None:

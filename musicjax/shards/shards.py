@@ -38,6 +38,8 @@ ROWS, NOTES = "rows-{:05d}.array_record", "notes-{:05d}.array_record"
 RECORD_ROWS = 16_384
 # What a piece is used for; as `split.TRAINING` and `split.VALIDATION`.
 TRAINING, VALIDATION = 0, 1
+# The fields of the config that split pieces.
+SPLIT = ("data.validation_fraction", "data.split_seed")
 KEPT = Reading("kept", "kept", "")  # what is said of the notes of each
 # Reading forward is not what is done here, and every open file would keep that much of it.
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
@@ -167,6 +169,16 @@ def damaged(folder: Path, what: str) -> RunError:
         f"shards {folder}: {what}; run the same musicjax data --output={folder} again, which writes anew what is "
         "missing or damaged"
     )
+
+
+def require_setting(folder: Path, manifest: Manifest, path: str, value: Any) -> None:
+    """Raises UsageError if a field of the config, by its path, had another value when shards were written."""
+    there = manifest.settings.get(path, value)
+    if there != value:
+        raise UsageError(
+            f"config.{path} is {there!r} in the shards {folder}, {value!r} here: expected the same; set "
+            f"--config.{path}={there}, or write other shards"
+        )
 
 
 class Shards:
