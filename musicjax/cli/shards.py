@@ -16,30 +16,38 @@ from musicjax.cli import data
 from musicjax.config import Config
 from musicjax.corpus.find import holds_shards
 from musicjax.encodings import shard_rows
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
 from musicjax.shards import runners, shard_check, shard_job, shard_report, shards, write_shards
 from musicjax.shards.shards import Manifest
 from musicjax.store import lock
 
 
-def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, as_json: bool) -> None:
+def write(config: Config, given: Mapping[str, Any], is_named: bool, output: Path, runner: str, as_json: bool) -> None:
     """Writes shards, goes on where an earlier start was ended, or checks and mends those that are there.
 
     Args:
         given: the fields that the command line gives. Copies are dropped unless the config says otherwise.
+        is_named: whether it names the config; if not, shards that are there have their own settings.
         output: the folder of shards.
         runner: one of `runners.RUNNERS`.
 
     Raises:
-        UsageError: the folder holds something else; or a library is missing; or the encoding has no shards.
+        UsageError: the source is shards, or the folder holds something else; or a library is missing; or the encoding
+            has no shards.
         RunError: as `write_shards.write` and `shard_check.mend`; or another process writes there.
     """
+    source = config.data.source
+    if holds_shards(source):
+        raise UsageError(f"--data={source} is a folder of shards already: expected music; train with --data={source}")
+    if config.data.duplicates == "together" and "data.duplicates" not in given:
+        config_lib.set_field(config, "data.duplicates", "drop")
+    if holds_shards(output) and not is_named:
+        known = shards.read_manifest(output).settings.items()
+        config = config_lib.with_fields(config, {path: value for path, value in known if path not in given})
     rows = shard_rows.of(config)
     shards.library()
     shard_report.require_library()
     shard_job.require_place(output)
-    if config.data.duplicates == "together" and "data.duplicates" not in given:
-        config_lib.set_field(config, "data.duplicates", "drop")
     output.mkdir(parents=True, exist_ok=True)
     taken, advice = f"shards {output} are being written", "wait until that ends, or name another --output"
     try:
