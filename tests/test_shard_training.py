@@ -13,7 +13,7 @@ import pytest
 
 import musicjax
 from musicjax import main
-from musicjax.errors import UsageError
+from musicjax.errors import RunError, UsageError
 from musicjax.shards import shards
 from musicjax.shards.blocks import Blocks
 from musicjax.shards.shards import Shards
@@ -187,6 +187,20 @@ def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips
     assert main.main([*argv[:1], f"--workdir={tmp_path / 'x'}", *argv[2:], "--config.data.split_seed=6"]) == 2
     assert "config.data.split_seed is 5 in the shards" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_weights_of_a_run_on_shards_begin_runs_on_them_and_on_a_folder(of_clips, clips, tmp_path):
+    musicjax.train(tiny_runs.config_of(of_clips, "events", **SILENT), tmp_path / "first")
+    for name, source in (("shards", of_clips), ("folder", clips)):
+        summary = musicjax.train(tiny_runs.config_of(source, "events", **SILENT), tmp_path / name, tmp_path / "first")
+        assert summary["init_from"] == str(tmp_path / "first")
+    bins = json.loads((of_clips / shards.MANIFEST).read_text())["learned"]["bins"]
+    other = with_settings(of_clips, tmp_path / "s")
+    manifest = json.loads((other / shards.MANIFEST).read_text())
+    manifest["learned"]["bins"] = {**bins, "bpm": bins["bpm"] + 1}
+    (other / shards.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="their bins are not those of the weights"):
+        musicjax.train(tiny_runs.config_of(other, "events", **SILENT), tmp_path / "x", tmp_path / "first")
 
 
 @pytest.mark.parametrize("asked", ["keep", "together"])
