@@ -29,7 +29,8 @@ def doubled(number: int) -> int:
 def test_without_ray_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        UsageError, match=r"^several machines need the package ray: expected it; pip install 'musicjax\[large,ray\]'$"
+        UsageError,
+        match=r"^--runner=ray needs the package ray: expected it to be installed; pip install 'musicjax\[large,ray\]'$",
     ):
         next(ray_runner.results(doubled, [1], 1))
 
