@@ -94,7 +94,12 @@ class EventsData(Fields):
         low=0,
         high=2**20,
     )
-    block_rows: int = knob(2**20, "about how many rows, or notes, such a block has", low=1, high=2**31 - 1)
+    block_rows: int = knob(
+        2**20,
+        "about how many rows, or notes, such a block has; never fewer than one record of the shards, of up to 16,384",
+        low=1,
+        high=2**31 - 1,
+    )
 
 
 @dataclasses.dataclass

@@ -259,8 +259,9 @@ def test_a_start_that_is_killed_goes_on_to_the_same_bytes(music, written, tmp_pa
     while not any(any(folder.glob(sign)) for folder in (output, output / find.WORK)):
         assert process.poll() is None
         time.sleep(0.002)
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGKILL if sign == "rows-*" else signal.SIGINT)
+    _, said = process.communicate()
+    assert sign == "rows-*" or b"stopped by SIGINT; the same command goes on" in said
     assert not (output / shards.MANIFEST).exists()
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert content(output) == content(written)
@@ -420,7 +421,7 @@ def test_a_download_that_breaks_off_is_kept_and_goes_on(music, tmp_path, monkeyp
 # Files that end the process that reads them.
 
 HOSTILE = """
-import os, signal, time
+import importlib, os, signal, time
 from musicjax.shards import read_task, task_process
 read = read_task.read_file
 def hostile(path, *rest, **named):
@@ -430,6 +431,17 @@ def hostile(path, *rest, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return read(path, *rest, **named)
 read_task.read_file = hostile
+def once(module, name, mark):
+    module = importlib.import_module(module)
+    whole = getattr(module, name)
+    def killed_once(*rest, **named):
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*rest, **named)
+    setattr(module, name, killed_once)
+if "KILLED_ONCE" in os.environ:
+    once(*os.environ["KILLED_ONCE"].split(":"))
 task_process.main()
 """
 
@@ -464,6 +476,20 @@ def test_a_file_that_hangs_or_kills_its_process_costs_itself_alone(music, writte
     assert [codes.pop(name) for name in ("0/kill-1.mid", "0/kill-2.mid", "zz-kill.mid")] == ["reader_died"] * 3
     assert codes == codes_of(written)
     assert all(process.wait(10) is not None for process in hostile)
+
+
+@pytest.mark.parametrize(
+    "place", ["shards.read_task:read_file", "shards.read_task:_line", "shards.unpack_task:_sha256", "files:sha256"]
+)
+def test_a_process_that_something_else_ended_costs_no_file(music, tmp_path, monkeypatch, hostile, place):
+    """Killed once, as a system that runs out of memory does, in the middle of a file, an archive or its hash."""
+    source = packed(music, tmp_path / "m")
+    shutil.copy(music / "z.mid", source / "kill.mid")
+    write(source, tmp_path / "whole")
+    monkeypatch.setenv("KILLED_ONCE", f"musicjax.{place}:{tmp_path / 'killed'}")
+    write(source, tmp_path / "s")
+    assert (tmp_path / "killed").exists() and codes_of(tmp_path / "s")["kill.mid"] == "reader_died"
+    assert content(tmp_path / "s") == content(tmp_path / "whole")
 
 
 def test_a_file_that_ended_its_process_is_hashed_by_another_which_waits_no_longer(music, tmp_path):
@@ -575,7 +601,7 @@ def test_a_second_run_writes_what_is_missing_or_damaged(music, written, tmp_path
     else:
         kept = path.read_bytes()
         path.write_bytes(kept[:-7] if damage == "cut" else kept[:-7] + b"changed")
-    with pytest.raises(RunError, match=f"{name} is missing or damaged; run the same musicjax data"):
+    with pytest.raises(RunError, match=f"{name} is missing or damaged; run musicjax data"):
         shard_check.require_whole(output)
     mend(music, output)
     assert content(output) == content(written)
@@ -618,6 +644,65 @@ def test_shards_of_files_that_changed_stay_as_they_are(music, written, tmp_path)
     assert content(tmp_path / "s") == before
 
 
+@pytest.mark.parametrize("change", ["more", "other", "fewer"])
+def test_a_second_run_says_that_the_source_has_changed(music, tmp_path, capsys, change):
+    shutil.copytree(music, tmp_path / "m")
+    write(tmp_path / "m", tmp_path / "s")
+    before = content(tmp_path / "s")
+    mend(tmp_path / "m", tmp_path / "s")
+    assert "has changed" not in capsys.readouterr().err
+    if change == "fewer":
+        (tmp_path / "m" / "z.mid").unlink()
+    else:
+        midi.write(song(70), tmp_path / "m" / ("new.mid" if change == "more" else "z.mid"))
+    mend(tmp_path / "m", tmp_path / "s")
+    assert f"{tmp_path / 'm'} has changed since these shards were written" in capsys.readouterr().err
+    assert content(tmp_path / "s") == before
+
+
+def test_a_source_that_is_gone_or_packed_is_not_listed(music, tmp_path, capsys):
+    write(packed(music, tmp_path / "m"), tmp_path / "s")
+    (tmp_path / "m" / "copy0.mid").unlink()
+    mend(tmp_path / "m", tmp_path / "s")
+    shutil.rmtree(tmp_path / "m")
+    mend(tmp_path / "m", tmp_path / "s")
+    assert "has changed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelled", ["./{}/", "{}/../{}", "{}/.", "/absolute"])
+def test_a_folder_may_be_spelled_otherwise(music, tmp_path, monkeypatch, spelled):
+    shutil.copytree(music, tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    write("m", tmp_path / "s")
+    other = str(tmp_path / "m") if spelled == "/absolute" else spelled.format("m", "m")
+    mend(other, tmp_path / "s")
+    shutil.copytree(tmp_path / "m", tmp_path / "n")
+    with pytest.raises(RunError, match="begun with --data=m, not n"):
+        mend("n", tmp_path / "s")
+
+
+def test_several_files_that_are_damaged_are_counted(written, tmp_path):
+    shutil.copytree(written, tmp_path / "s")
+    for number, said in enumerate(["is", "and 1 more file are", "and 2 more files are"]):
+        (tmp_path / "s" / shards.NOTES.format(number)).unlink()
+        with pytest.raises(RunError, match=rf"notes-00000.array_record {said} missing or damaged"):
+            shard_check.require_whole(tmp_path / "s")
+
+
+def test_the_command_that_mends_is_told_whole(music, written, tmp_path, capsys):
+    """Whatever the settings of the shards are, since without --config they are taken from there."""
+    output = tmp_path / "s"
+    write(music, output, **{"data.duplicates": "together", "data.sustain": "pedal", "data.instruments": "merge"})
+    (output / shards.NOTES.format(0)).unlink()
+    told = f"; run musicjax data --data={music} --output={output}, which writes"
+    assert told in refused(capsys, f"--data={output}")
+    argv = ["data", f"--data={music}", f"--output={output}", "--config.data.cache=off"]
+    assert main([*argv, "--config.data.sustain=key"]) == 1
+    assert "--config.data.sustain=pedal, not key" in capsys.readouterr().err
+    assert main(argv) == 0
+    assert (output / shards.NOTES.format(0)).exists()
+
+
 # What is refused, in one line.
 
 
@@ -638,6 +723,21 @@ def test_a_folder_that_holds_something_else_is_refused(music, tmp_path, capsys):
         assert told in refused(capsys, f"--data={music}", f"--output={tmp_path / name}")
     assert (tmp_path / "other" / "config.json").read_text() == "{}"
     assert "holds 0" in refused(capsys, f"--data={music}", f"--output={music}")
+
+
+def test_shards_without_their_manifest_are_known_as_such(music, written, tmp_path, capsys):
+    shutil.copytree(written, tmp_path / "s")
+    (tmp_path / "s" / shards.MANIFEST).unlink()
+    for argv in ([f"--data={music}", f"--output={tmp_path / 's'}"], [f"--data={tmp_path / 's'}"]):
+        assert "shards whose shards.json is missing, and cannot be mended; write new" in refused(capsys, *argv)
+
+
+def test_shards_are_written_of_music_that_is_named(written, tmp_path, capsys):
+    assert f"--data={written} is a folder of shards already" in refused(
+        capsys, f"--data={written}", f"--output={tmp_path / 's'}"
+    )
+    assert "--data is missing" in refused(capsys, f"--output={tmp_path / 's'}")
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_source_without_files_leaves_nothing_behind(tmp_path, capsys):
@@ -719,7 +819,8 @@ def test_shards_of_another_version_are_refused(music, written, tmp_path, capsys)
     manifest["versions"]["format"] = 99
     (output / shards.MANIFEST).write_text(json.dumps(manifest))
     assert "format is 99, expected 1" in refused(capsys, f"--data={output}")
-    assert "format is 99, expected 1" in refused(capsys, f"--data={music}", f"--output={output}")
+    told = refused(capsys, f"--data={music}", f"--output={output}")
+    assert "format is 99, expected 1; write them anew into another folder" in told
     (output / shards.MANIFEST).write_text("{}")
     assert "shards.json cannot be read" in refused(capsys, f"--data={output}")
 
@@ -728,7 +829,8 @@ def test_shards_that_are_not_finished_are_no_source(music, tmp_path, capsys):
     with pytest.raises(Stop), job_of(music, tmp_path / "s") as job, job.begun():
         (job.work / "read-0.jsonl").write_text("{}\n")
         raise Stop
-    assert "shards that are not finished" in refused(capsys, f"--data={tmp_path / 's'}")
+    told = refused(capsys, f"--data={tmp_path / 's'}")
+    assert "shards that are not finished" in told and "run the command that wrote them again" in told
 
 
 def test_a_folder_of_music_with_a_manifest_of_its_own_is_no_shards(music, tmp_path, capsys):
@@ -778,8 +880,12 @@ def test_a_library_that_a_process_lacks_is_told(music, tmp_path, monkeypatch):
         (["--runner=spark", "--output=s"], "runner='spark': expected local or ray"),
         (["--runner=local"], "--runner is for writing shards"),
         (["--output=s", "--workdir=w"], "--workdir beside --output"),
-        (["--output=s", "--config.data.encoding=notes"], "expected --config.data.encoding=events, not notes"),
+        (
+            ["--output=s", "--config.data.encoding=notes"],
+            "config of those, such as --config=demo or --config=events, not of notes",
+        ),
         (["--output="], "--output= is empty"),
+        (["--data=*/none*.mid", "--output=s"], "data source */none*.mid: no file matches the pattern"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(music, tmp_path, monkeypatch, capsys, argv, told):
@@ -849,6 +955,12 @@ def test_the_processes_that_read_import_numpy_alone():
 
 
 # On a cluster.
+
+
+def test_a_cluster_needs_its_library(music, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    told = refused(capsys, f"--data={music}", f"--output={tmp_path / 's'}", "--runner=ray")
+    assert "--runner=ray needs the package ray: expected it to be installed; pip install 'musicjax[large,ray]'" in told
 
 
 @pytest.mark.long

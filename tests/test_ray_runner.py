@@ -29,7 +29,8 @@ def doubled(number: int) -> int:
 def test_without_ray_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        UsageError, match=r"^several machines need the package ray: expected it; pip install 'musicjax\[ray\]'$"
+        UsageError,
+        match=r"^--runner=ray needs the package ray: expected it to be installed; pip install 'musicjax\[large,ray\]'$",
     ):
         next(ray_runner.results(doubled, [1], 1))
 
@@ -124,7 +125,7 @@ def test_what_is_lost_runs_again_three_times_and_what_raises_never(cluster, tmp_
 def test_a_cluster_that_has_another_musicjax_is_refused(cluster, monkeypatch):
     monkeypatch.setattr(ray_runner, "__version__", "99")
     with pytest.raises(
-        RunError, match=rf"has musicjax {__version__}: expected 99; run pip install 'musicjax\[ray\]==99'"
+        RunError, match=rf"has musicjax {__version__}: expected 99; run pip install 'musicjax\[large,ray\]==99'"
     ):
         list(ray_runner.results(doubled, [1], 1))
 

@@ -1,6 +1,7 @@
 """Training from shards: the numbers of the folder that they come from, and blocks that follow from the seed alone."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import musicjax
 from musicjax import main
-from musicjax.errors import UsageError
+from musicjax.errors import RunError, UsageError
 from musicjax.shards import shards
 from musicjax.shards.blocks import Blocks
 from musicjax.shards.shards import Shards
@@ -103,6 +104,14 @@ def test_a_block_is_the_same_whatever_was_read_before_it(of_clips):
         jax.tree.map(np.testing.assert_array_equal, one.part(number), other.whole(number))
 
 
+@pytest.mark.parametrize("number", [0, 5, 1_000_000])
+def test_a_block_has_at_least_a_record(of_clips, number):
+    """However few rows are asked for; and any block can be the first that is read."""
+    found = Blocks(Shards(of_clips), WINDOW, 7, 0, 1)
+    assert len(found._order()[number][0]) == 1 and len(found.whole(number).starts) == found.windows
+    jax.tree.map(np.testing.assert_array_equal, found.part(number), found.whole(number))
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_parts_of_all_processes_are_the_block(of_clips, processes):
     whole = streamed(of_clips).whole(3)
@@ -159,11 +168,59 @@ def test_a_model_is_scored_on_the_held_out_pieces_of_shards(folder_run, of_clips
     assert (scores["pieces"], scores["notes"]) == (own["pieces"], own["notes"])
 
 
+def with_settings(folder: Path, output: Path, **settings) -> Path:
+    """The same shards, as if these fields had shaped them."""
+    shutil.copytree(folder, output)
+    manifest = json.loads((output / shards.MANIFEST).read_text())
+    manifest["settings"] |= {f"data.{name}": value for name, value in settings.items()}
+    (output / shards.MANIFEST).write_text(json.dumps(manifest))
+    return output
+
+
+def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips, tmp_path, capsys):
+    folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5)
+    argv = tiny_runs.flags(tmp_path / "w", folder, "events", **SILENT)
+    for _ in range(2):  # the second start finds the run that the first one left
+        assert main.main(argv) == 0
+        assert "their split: validation_fraction=0.1, split_seed=5" in capsys.readouterr().err
+    assert musicjax.load_config(str(tmp_path / "w" / "config.json")).data.validation_fraction == 0.1
+    assert main.main([*argv[:1], f"--workdir={tmp_path / 'x'}", *argv[2:], "--config.data.split_seed=6"]) == 2
+    assert "config.data.split_seed is 5 in the shards" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_weights_of_a_run_on_shards_begin_runs_on_them_and_on_a_folder(of_clips, clips, tmp_path):
+    musicjax.train(tiny_runs.config_of(of_clips, "events", **SILENT), tmp_path / "first")
+    for name, source in (("shards", of_clips), ("folder", clips)):
+        summary = musicjax.train(tiny_runs.config_of(source, "events", **SILENT), tmp_path / name, tmp_path / "first")
+        assert summary["init_from"] == str(tmp_path / "first")
+    bins = json.loads((of_clips / shards.MANIFEST).read_text())["learned"]["bins"]
+    other = with_settings(of_clips, tmp_path / "s")
+    manifest = json.loads((other / shards.MANIFEST).read_text())
+    manifest["learned"]["bins"] = {**bins, "bpm": bins["bpm"] + 1}
+    (other / shards.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="their bins are not those of the weights"):
+        musicjax.train(tiny_runs.config_of(other, "events", **SILENT), tmp_path / "x", tmp_path / "first")
+
+
+@pytest.mark.parametrize("asked", ["keep", "together"])
+def test_copies_that_shards_leave_out_are_not_to_be_had(of_clips, tmp_path, capsys, asked):
+    argv = [*tiny_runs.flags(tmp_path / "w", of_clips, "events", **SILENT), f"--config.data.duplicates={asked}"]
+    assert main.main(argv) == 2
+    assert f"config.data.duplicates is 'drop' in the shards {of_clips}, '{asked}' here" in capsys.readouterr().err
+
+
+def test_a_model_is_scored_on_shards_of_another_split(folder_run, of_clips, tmp_path):
+    folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5, duplicates="keep")
+    assert musicjax.evaluate(folder_run, data=folder)["split"] == "validation"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"data.instruments": "merge"}, "config.data.instruments is 'keep' in the shards"),
-        ({"data.encoding": "notes"}, "shards, which hold note events"),
+        ({"data.duplicates": "keep"}, "config.data.duplicates is 'drop' in the shards"),
+        ({"data.encoding": "notes"}, "which hold note events; expected files of music, or a config of note events"),
     ],
 )
 def test_a_config_that_shards_do_not_fit_is_refused(of_clips, tmp_path, changes, said):

@@ -26,7 +26,9 @@ def run(call: Call) -> int:
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     if call.options.get("search"):
         goes_on = "; the same command goes on with the trials that are not done"
-    signals.install(goes_on * (call.command == "train"))
+    if call.command == "data":
+        goes_on = "; the same command goes on" if call.options["output"] else ""
+    signals.install(goes_on * (call.command in ("train", "data")))
     commands = {
         "train": _train,
         "generate": _generate,
@@ -48,6 +50,7 @@ def _train(call: Call) -> None:
         return
     _join_processes(options)  # before JAX starts
     jax_environment.require()
+    from musicjax.cli import shards
     from musicjax.run import device, train
     from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
@@ -62,6 +65,7 @@ def _train(call: Call) -> None:
         )
     if call.chooses or call.overrides is not None:
         config = config_lib.with_fields(saved or config, _asked(call, saved))
+    config = shards.with_split(config, call.given)
     device.keep_programs(config.data)
     if call.chooses and saved is None:
         from musicjax.run import choose  # a config that is named does without
@@ -76,10 +80,11 @@ def _train(call: Call) -> None:
 
 
 def _search(call: Call) -> None:
+    from musicjax.cli import shards
     from musicjax.run import device
     from musicjax.search import search
 
-    config = call.config
+    config = shards.with_split(call.config, call.given)
     device.keep_programs(config.data)
     workdir = Path(call.options["workdir"] or Path("runs", f"{config.name}_search"))
     summary = search.search(Path(call.options["search"]), config, workdir, call.given)
@@ -185,7 +190,10 @@ def _write_shards(call: Call, config: Config) -> None:
     options = call.options
     if options["workdir"]:
         raise UsageError("--workdir beside --output: expected one of them; a folder of shards has its own report")
-    shards.write(config, call.given, Path(options["output"]), options["runner"] or "local", options["json"])
+    if options["data"] is None and config.data.source == "builtin" and "data.source" not in call.given:
+        raise UsageError("--data is missing: expected the music to write shards of, a folder, a data set or builtin")
+    output, is_named = Path(options["output"]), call.overrides is None
+    shards.write(config, call.given, is_named, output, options["runner"] or "local", options["json"])
 
 
 def _report(call: Call) -> None:

@@ -16,29 +16,38 @@ from musicjax.cli import data
 from musicjax.config import Config
 from musicjax.corpus.find import holds_shards
 from musicjax.encodings import shard_rows
+from musicjax.errors import RunError, UsageError
 from musicjax.shards import runners, shard_check, shard_job, shard_report, shards, write_shards
 from musicjax.shards.shards import Manifest
 from musicjax.store import lock
 
 
-def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, as_json: bool) -> None:
+def write(config: Config, given: Mapping[str, Any], is_named: bool, output: Path, runner: str, as_json: bool) -> None:
     """Writes shards, goes on where an earlier start was ended, or checks and mends those that are there.
 
     Args:
         given: the fields that the command line gives. Copies are dropped unless the config says otherwise.
+        is_named: whether it names the config; if not, shards that are there have their own settings.
         output: the folder of shards.
         runner: one of `runners.RUNNERS`.
 
     Raises:
-        UsageError: the folder holds something else; or a library is missing; or the encoding has no shards.
+        UsageError: the source is shards, or the folder holds something else; or a library is missing; or the encoding
+            has no shards.
         RunError: as `write_shards.write` and `shard_check.mend`; or another process writes there.
     """
+    source = config.data.source
+    if holds_shards(source):
+        raise UsageError(f"--data={source} is a folder of shards already: expected music; train with --data={source}")
+    if config.data.duplicates == "together" and "data.duplicates" not in given:
+        config_lib.set_field(config, "data.duplicates", "drop")
+    if holds_shards(output) and not is_named:
+        known = shards.read_manifest(output).settings.items()
+        config = config_lib.with_fields(config, {path: value for path, value in known if path not in given})
     rows = shard_rows.of(config)
     shards.library()
     shard_report.require_library()
     shard_job.require_place(output)
-    if config.data.duplicates == "together" and "data.duplicates" not in given:
-        config_lib.set_field(config, "data.duplicates", "drop")
     output.mkdir(parents=True, exist_ok=True)
     taken, advice = f"shards {output} are being written", "wait until that ends, or name another --output"
     try:
@@ -51,6 +60,33 @@ def write(config: Config, given: Mapping[str, Any], output: Path, runner: str, a
     finally:
         shard_job.remove_if_empty(output)
     _show(output, manifest, as_json)
+
+
+def with_split(config: Config, given: Mapping[str, Any]) -> Config:
+    """The config for a run on the shards that it names, if it names some: pieces are split as they are there.
+
+    Args:
+        given: the fields that the command line gives, which stay as they are.
+
+    Raises:
+        UsageError: copies are asked for that the shards treat otherwise.
+    """
+    source = config.data.source
+    if not holds_shards(source):
+        return config
+    try:
+        manifest = shards.read_manifest(Path(source))
+    except RunError:  # which the run tells, in every one of its processes
+        return config
+    if "data.duplicates" in given:
+        shards.require_setting(Path(source), manifest, "data.duplicates", config.data.duplicates)
+    own = {path: value for path, _, value in config_lib.fields(config)}
+    others = {path: manifest.settings.get(path, own[path]) for path in shards.SPLIT if path not in given}
+    others = {path: value for path, value in others.items() if value != own[path]}
+    if others:
+        told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())
+        console.say("shards", f"{source}: the run has their split: {told}")
+    return config_lib.with_fields(config, others)
 
 
 def check(folder: Path, as_json: bool) -> None:

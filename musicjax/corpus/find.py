@@ -14,6 +14,12 @@ from musicjax.music.file_kinds import SUFFIXES, suffix_of
 
 # What a folder of shards has once it is whole. While it is being written: what is not finished, and how that began.
 SHARDS, WORK, BEGAN = "shards.json", ".work", "began.json"
+FIRST_ROWS = "rows-00000.array_record"  # the first file of shards
+# What is said of shards without their manifest.
+LACKING = (
+    f"shards whose {SHARDS} is missing, and cannot be mended; write new ones into another folder, with musicjax data "
+    "--output=DIR"
+)
 
 
 class Found(NamedTuple):
@@ -118,6 +124,12 @@ def walk(
 def holds_shards(folder: str | Path) -> bool:
     """Whether a source is a folder of shards, sound or damaged, see `shards.shards`."""
     return os.path.isfile(os.path.join(folder, SHARDS))
+
+
+def lacks_manifest(folder: str | Path) -> bool:
+    """Whether a folder holds finished shards, but for the file that says what they are."""
+    others = os.path.isfile(os.path.join(folder, SHARDS)) or os.path.isfile(os.path.join(folder, WORK, BEGAN))
+    return not others and os.path.isfile(os.path.join(folder, FIRST_ROWS))
 
 
 def _is_run(folder: Path) -> bool:

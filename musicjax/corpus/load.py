@@ -16,7 +16,7 @@ from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.corpus import duplicates, ingest
 from musicjax.corpus.corpus import Corpus, Outcome
-from musicjax.corpus.find import BEGAN, WORK, Found, find, holds_shards
+from musicjax.corpus.find import BEGAN, LACKING, WORK, Found, find, holds_shards, lacks_manifest
 from musicjax.corpus.split import without_tests
 from musicjax.errors import RunError, UsageError
 from musicjax.music import COMPOSER_VERSION
@@ -64,8 +64,8 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
     """
     if holds_shards(data.source):
         raise UsageError(
-            f"data source {data.source}: a folder of shards, which hold note events; expected files of music, or "
-            "--config.data.encoding=events"
+            f"data source {data.source}: a folder of shards, which hold note events; expected files of music, or a "
+            "config of note events, such as --config=demo or --config=events"
         )
     cache = cache_lib.cache_folder(data)
     with source(data.source, cache) as (folder, paths):
@@ -133,9 +133,11 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
         )
     if (folder / WORK / BEGAN).is_file():
         raise RunError(
-            f"data source {source}: shards that are not finished; expected a whole folder of them; run the same "
-            f"musicjax data --output={source} again, which goes on with them"
+            f"data source {source}: shards that are not finished; expected a whole folder of them; run the command "
+            f"that wrote them again, musicjax data --data=... --output={source}, which goes on"
         )
+    if lacks_manifest(folder):
+        raise RunError(f"data source {source}: {LACKING}")
     if source in datasets.NAMES:
         console.say("data", f"{source}: reads the folder {folder.absolute()}, not the data set of that name")
     return folder, None

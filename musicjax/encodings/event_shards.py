@@ -21,11 +21,11 @@ from musicjax.corpus import split
 from musicjax.corpus.corpus import Corpus, Fingerprint, ReadFile
 from musicjax.corpus.read import Reading
 from musicjax.corpus.split import Music
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError
 from musicjax.music import note_bins
 from musicjax.music.note_bins import MATCH_LENGTH, Bins
 from musicjax.shards.blocks import Block, Blocks
-from musicjax.shards.shards import VALIDATION, Shards
+from musicjax.shards.shards import SPLIT, VALIDATION, Shards, require_setting
 from musicjax.training import mesh, sequences
 from musicjax.training.sequences import Augment, Sequences, Streams
 
@@ -35,21 +35,21 @@ VALIDATION_ROWS = 131_072
 MOST_PIECES = 512
 
 
-def opened(data: DataConfig) -> Shards:
+def opened(data: DataConfig, split_counts: bool = True) -> Shards:
     """The shards that a config names.
+
+    Args:
+        split_counts: whether the config has to split pieces as they do.
 
     Raises:
         UsageError: they were made with other values of fields that shape rows or the split.
         RunError: a file of theirs is missing, damaged or of another version.
     """
     shards, own = Shards(data.source), {path: value for path, _, value in config_lib.fields(Config(data=data))}
-    for path, value in shards.manifest.settings.items():
-        present = own.get(path)
-        if present != value and path != "data.duplicates":  # copies are left out of shards or not, once and for all
-            raise UsageError(
-                f"config.{path} is {value!r} in the shards {shards.folder}, {present!r} here: expected the same; set "
-                f"--config.{path}={value}, or write other shards"
-            )
+    for path in shards.manifest.settings:
+        is_default = path == "data.duplicates" and own[path] == "together"  # which nobody has to have asked for
+        if not is_default and (split_counts or path not in (*SPLIT, "data.duplicates")):
+            require_setting(shards.folder, shards.manifest, path, own.get(path))
     return shards
 
 

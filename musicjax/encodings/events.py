@@ -143,7 +143,7 @@ class EventEncoding(Encoding):
         if holds_shards(source := self.config.data.source):
             raise UsageError(
                 f"data source {source}: config auto tries settings on files of music, and these are shards; expected "
-                "--config=events_large, or another config of note events"
+                "another config of note events, such as --config=demo, events or events_large"
             )
         corpus, outcomes = load.load(self.config.data)
         parts = split.inside(self._parts(corpus), corpus, self.config.data, share)
@@ -206,9 +206,9 @@ class EventEncoding(Encoding):
                 f"data {data.source} are frames, not notes; expected builtin, a data set or a folder of MIDI files"
             )
         if holds_shards(data.source):
-            corpus = event_shards.held_out_corpus(event_shards.opened(data))
+            corpus, part = event_shards.held_out_corpus(event_shards.opened(data, split_counts=False)), "validation"
         else:
-            corpus, _ = load.load(data, tests=True)
+            (corpus, _), part = load.load(data, tests=True), "all"
         rows, changes = self._rows(corpus)
         whole = split.whole_pieces(corpus.offsets, np.full(len(corpus), split.VALIDATION))
         streams = sequences.streams(rows, self._with_edges(whole, corpus), np.ones(len(corpus), bool))
@@ -216,7 +216,7 @@ class EventEncoding(Encoding):
             raise RunError(f"data {data.source}: no piece has more than one note; add files")
         self._say_changes(corpus, changes)
         return Scored(
-            streams, len(corpus), _commonest(rows, streams, self._bins.predicted), "all", split.all_held_out(corpus)
+            streams, len(corpus), _commonest(rows, streams, self._bins.predicted), part, split.all_held_out(corpus)
         )
 
     def music(self) -> tuple[Music | None, Fingerprint]:

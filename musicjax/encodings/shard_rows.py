@@ -12,8 +12,8 @@ def of(config: Config) -> RowSettings:
     data = config.data
     if data.encoding != "events":
         raise UsageError(
-            f"shards hold note events: expected --config.data.encoding=events, not {data.encoding}; or train on the "
-            "folder itself"
+            f"shards hold note events: expected a config of those, such as --config=demo or --config=events, not of "
+            f"{data.encoding}; or train on the folder itself"
         )
     fields = {"data.encoding": data.encoding, "data.instruments": data.own.instruments}
     return RowSettings(fields, data.own.instruments == "keep")

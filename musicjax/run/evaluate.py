@@ -56,7 +56,7 @@ class Scores(TypedDict, total=False):
 
 
 def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> Scores:
-    """Scores the model of a workdir on its own validation data, or on all of other data.
+    """Scores the model of a workdir on its own validation data, or on all of other data, of shards on what is held out.
 
     Args:
         data: a source; its windows stay inside their pieces, and rows are made with the constants saved with the

@@ -16,6 +16,9 @@ import numpy as np
 from musicjax.errors import RunError, UsageError
 from musicjax.shards.shards import EXTRA, RECORD_ROWS, TRAINING, Shards
 
+# More than a run has epochs. Without an end, blocks of one record would be more than a length can be.
+MOST_PASSES = 2**31
+
 
 class Block(NamedTuple):
     """rows: uint8 [N, C]; starts: int32 [W], first row of each window; first, end: int32 [W], where its part begins and
@@ -53,7 +56,7 @@ class Blocks:
 
         Args:
             resident_bytes: rows of more bytes are not held at once.
-            block_rows: about how many rows a block has where they are not.
+            block_rows: about how many rows a block has where they are not; it has a record at least.
             share: (k, n): this is the k-th of n processes, and reads only its part of each block.
             change: what becomes of the rows of a record.
 
@@ -103,7 +106,7 @@ class Blocks:
 
     def _order(self) -> Any:
         """For each block the places of its records, int64 [K], and random numbers of its own."""
-        order = _grain().MapDataset.range(len(self._records)).seed(self._seed).shuffle().repeat()
+        order = _grain().MapDataset.range(len(self._records)).seed(self._seed).shuffle().repeat(MOST_PASSES)
         return order.batch(self._size).random_map(lambda ids, random: (np.asarray(ids), random.integers(2**63)))
 
     def _block(self, ids: np.ndarray, random: int | None, share: tuple[int, int], tight: bool = False) -> Block:

@@ -15,7 +15,7 @@ LEAST_BYTES_A_SECOND = 2**24
 def sha256(process: TaskProcess, path: str, seconds: float) -> str:
     """The sha256 of a file; empty if it cannot be read within these seconds and those that its size takes."""
     with contextlib.suppress(OSError, Died):
-        return process.do("hash_task", {"path": path}, seconds + os.path.getsize(path) / LEAST_BYTES_A_SECOND)
+        return process.do_again("hash_task", {"path": path}, seconds + os.path.getsize(path) / LEAST_BYTES_A_SECOND)
     return ""
 
 

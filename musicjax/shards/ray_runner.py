@@ -16,6 +16,7 @@ from musicjax.version import __version__
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+PACKAGE = "musicjax[large,ray]"
 RETRIES, CONNECT_SECONDS = 3, 10.0
 
 
@@ -37,7 +38,9 @@ def results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: 
     try:
         import ray
     except ImportError:
-        raise UsageError("several machines need the package ray: expected it; pip install 'musicjax[ray]'") from None
+        raise UsageError(
+            f"--runner=ray needs the package ray: expected it to be installed; pip install '{PACKAGE}'"
+        ) from None
     with _cluster(ray, workers):
         call = ray.remote(_call_anywhere(ray)).options(num_cpus=1, max_retries=RETRIES)
         most = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -59,7 +62,7 @@ def results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: 
                 raise RunError(f"{lost} {shorten(str(error), 300)}") from error
             if version != __version__:
                 found = f"{machine} has {f'musicjax {version}' if version else 'no musicjax'}: expected {__version__}"
-                raise RunError(f"{found}; run pip install 'musicjax[ray]=={__version__}' there")
+                raise RunError(f"{found}; run pip install '{PACKAGE}=={__version__}' there")
             yield index, result
 
 

@@ -1,6 +1,6 @@
 """The files of a list -> a table of what became of each, and a file of the notes of all pieces.
 
-A file that ends the process that reads it, or takes too long, costs itself alone.
+A file that twice ends the process that reads it, or takes too long, costs itself alone.
 """
 
 from __future__ import annotations
@@ -118,14 +118,16 @@ def notes(stream: IO[bytes], content: bytes) -> Notes:
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
-    """Reads a list with a process, and with another one after each file that ends it; writes its two files.
+    """Reads a list with a process, and with another one after each that ended; writes its two files.
 
-    The process writes a line of the table as soon as a file is done, so that it is known which file ended it.
+    The process writes a line of the table as soon as a file is done, so that it is known in which file it ended. That
+    file is read once more, since something else may have ended the process, such as a system that runs out of memory.
     """
     folder, done = Path(task["folder"]), Task(task["digest"], 0)
     with files.whole(table_of(folder, done)) as table, files.whole(notes_of(folder, done)) as notes_path:
         notes_path.touch()
         lines: list[bytes] = []
+        suspected = -1  # the place of the file in which a process ended
         while True:
             table.write_bytes(b"".join(lines))
             rest = {"table": str(table), "notes": str(notes_path), "first": len(lines), "end": _end(lines)}
@@ -138,6 +140,9 @@ def run(process: TaskProcess, task: dict[str, Any]) -> None:
                 if not left:  # it ended after the last file
                     end = _end(lines)
                     break
+                if not error.is_late and suspected != len(lines):
+                    suspected = len(lines)
+                    continue
                 lost = left[0]
                 reading = unpack_task.lost(error, task["seconds"])
                 sha256 = lost.sha256 or hash_task.sha256(process, lost.path, task["seconds"])

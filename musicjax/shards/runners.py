@@ -86,6 +86,17 @@ class TaskProcess:
             self.end()
         return task_process.result(json.loads(answer))
 
+    def do_again(
+        self, module: str, task: dict[str, Any], seconds: float = math.inf, pulse: Callable[[], int] | None = None
+    ) -> Any:
+        """`do`, and once more if the process ended before its time was up: something else may have ended it."""
+        try:
+            return self.do(module, task, seconds, pulse)
+        except Died as error:
+            if error.is_late:
+                raise
+        return self.do(module, task, seconds, pulse)
+
     def end(self) -> None:
         """Ends the process, if there is one."""
         process, self._process = self._process, None

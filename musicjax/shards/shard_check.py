@@ -11,7 +11,7 @@ from pathlib import Path
 from musicjax import console, files
 from musicjax.corpus import pool
 from musicjax.errors import RunError
-from musicjax.shards import encode_task, shard_report, shards, write_shards
+from musicjax.shards import encode_task, shard_report, shards, sources, tasks, write_shards
 from musicjax.shards.shard_job import Job, require_same, versions
 from musicjax.shards.shards import Manifest
 
@@ -47,12 +47,12 @@ def require_whole(folder: Path) -> Manifest:
     manifest = shards.read_manifest(folder)
     found = damaged(folder, manifest)
     if found:
-        raise shards.damaged(folder, _told(found))
+        raise shards.damaged(folder, manifest, _told(found))
     return manifest
 
 
 def _told(found: Sequence[str]) -> str:
-    others = f" and {len(found) - 1} more files are" if len(found) > 1 else " is"
+    others = f" and {console.counted(len(found) - 1, 'more file')} are" if len(found) > 1 else " is"
     return f"{found[0]}{others} missing or damaged"
 
 
@@ -73,6 +73,7 @@ def mend(job: Job) -> Manifest:
     if not found:
         console.say("shards", f"{job.output}: all of its {console.counted(len(there.digests), 'file')} are whole")
         write_shards.clean(job.output, there.sizes)
+        _say_changed(job, there)
         return there
     console.say("shards", f"{job.output}: {_told(found)}; writes anew what is")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
@@ -84,6 +85,17 @@ def mend(job: Job) -> Manifest:
     if made.fingerprint != there.fingerprint:
         raise _changed(job)
     return made
+
+
+def _say_changed(job: Job, there: Manifest) -> None:
+    """Says so if the source has other files by now, as far as their names and sizes tell it without opening any."""
+    listing = sources.listed(job.data, job.output)
+    if listing is not None and tasks.digest(listing) != there.listing:
+        console.say(
+            "shards",
+            f"{job.data.source} has changed since these shards were written: its files have other names or sizes; to "
+            "train on what it holds now, write shards into another --output",
+        )
 
 
 def _require_listing(job: Job, there: Manifest) -> None:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from musicjax import console, files
 from musicjax.config import DataConfig
-from musicjax.corpus.find import BEGAN, WORK, holds_shards
+from musicjax.corpus.find import BEGAN, LACKING, WORK, holds_shards, lacks_manifest
 from musicjax.errors import RunError, UsageError
 from musicjax.music import READER_VERSION
-from musicjax.shards import shards
+from musicjax.shards import shards, sources
 from musicjax.shards.runners import Function, Runner
 from musicjax.shards.sources import DOWNLOADED
 from musicjax.version import __version__
@@ -128,7 +128,9 @@ def require_same(output: Path, there: Mapping[str, Any], asked: Mapping[str, Any
     Args:
         there, asked: {"settings", "source", "versions"}; of the versions those that are asked for count.
     """
-    fields = {"--data": (there["source"], asked["source"])}
+    fields: dict[str, tuple[Any, Any]] = {}
+    if not sources.is_same(there["source"], asked["source"]):
+        fields["--data"] = there["source"], asked["source"]
     fields |= {f"--config.{name}": (there["settings"].get(name), value) for name, value in asked["settings"].items()}
     fields |= {f"version of {name}": (there["versions"].get(name), value) for name, value in asked["versions"].items()}
     for name, (old, new) in fields.items():
@@ -147,6 +149,8 @@ def require_place(output: Path) -> None:
         raise UsageError(f"--output={output} is a file: expected a new folder, or one of shards")
     if holds_shards(output) or (output / WORK / BEGAN).is_file():
         return
+    if lacks_manifest(output):
+        raise UsageError(f"--output={output}: {LACKING}")
     others = sorted(path.name for path in output.iterdir() if path.name not in (WORK, LOCK))
     if others:
         raise UsageError(

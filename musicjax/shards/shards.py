@@ -14,6 +14,7 @@ import errno
 import io
 import json
 import re
+import shlex
 import sys
 import threading
 import zlib
@@ -32,12 +33,15 @@ from musicjax.music.notes import Notes
 # Of the bytes of a folder of shards: raise it whenever they change.
 FORMAT_VERSION = 1
 MANIFEST, INDEX, REPORT = find.SHARDS, "index.npz", "report.parquet"
+# Its first file of rows is `find.FIRST_ROWS`.
 ROWS, NOTES = "rows-{:05d}.array_record", "notes-{:05d}.array_record"
 # The most rows of a record. A longer piece is cut; each part begins with the last row of the one before, so that every
 # row but the first of the piece is still a target.
 RECORD_ROWS = 16_384
 # What a piece is used for; as `split.TRAINING` and `split.VALIDATION`.
 TRAINING, VALIDATION = 0, 1
+# The fields of the config that split pieces.
+SPLIT = ("data.validation_fraction", "data.split_seed")
 KEPT = Reading("kept", "kept", "")  # what is said of the notes of each
 # Reading forward is not what is done here, and every open file would keep that much of it.
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
@@ -150,8 +154,9 @@ def read_manifest(folder: Path) -> Manifest:
         found = saved["versions"]["format"]
         if found != FORMAT_VERSION:
             raise RunError(
-                f"shards {folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew with "
-                f"musicjax data --output, or use the musicjax that wrote them, {saved['versions'].get('musicjax')}"
+                f"shards {folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew into "
+                "another folder with musicjax data --output, or use the musicjax that wrote them, "
+                f"{saved['versions'].get('musicjax')}"
             )
         return Manifest(**saved)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -161,12 +166,20 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def damaged(folder: Path, what: str) -> RunError:
-    """The error of a folder of shards that is not whole."""
-    return RunError(
-        f"shards {folder}: {what}; run the same musicjax data --output={folder} again, which writes anew what is "
-        "missing or damaged"
-    )
+def damaged(folder: Path, manifest: Manifest, what: str) -> RunError:
+    """The error of a folder of shards that is not whole, with the command that mends it."""
+    command = shlex.join(["musicjax", "data", f"--data={manifest.source}", f"--output={folder}"])
+    return RunError(f"shards {folder}: {what}; run {command}, which writes anew what is missing or damaged")
+
+
+def require_setting(folder: Path, manifest: Manifest, path: str, value: Any) -> None:
+    """Raises UsageError if a field of the config, by its path, had another value when shards were written."""
+    there = manifest.settings.get(path, value)
+    if there != value:
+        raise UsageError(
+            f"config.{path} is {there!r} in the shards {folder}, {value!r} here: expected the same; set "
+            f"--config.{path}={there}, or write other shards"
+        )
 
 
 class Shards:
@@ -185,12 +198,12 @@ class Shards:
             for name, size in self.manifest.sizes.items():
                 found = (self.folder / name).stat().st_size
                 if found != size:
-                    raise damaged(self.folder, f"{name} has {found:,} bytes, expected {size:,}")
+                    raise damaged(self.folder, self.manifest, f"{name} has {found:,} bytes, expected {size:,}")
             self.index = load_index(self.folder / INDEX)
         except FileNotFoundError as error:
-            raise damaged(self.folder, f"{Path(error.filename).name} is missing") from error
+            raise damaged(self.folder, self.manifest, f"{Path(error.filename).name} is missing") from error
         except (OSError, ValueError, KeyError) as error:
-            raise damaged(self.folder, f"{INDEX} cannot be read: {error}") from error
+            raise damaged(self.folder, self.manifest, f"{INDEX} cannot be read: {error}") from error
         self._readers: dict[str, Any] = {}
         self._lock = threading.Lock()  # blocks are read ahead by other threads
 
@@ -220,11 +233,12 @@ class Shards:
             with self._lock:
                 (content,) = self._reader(name).read([place])
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            raise damaged(
-                self.folder, f"record {place} of {name} cannot be read: {str(error).splitlines()[0]}"
-            ) from error
+            # Of a damaged file, array_record says hashes; of others, first of all what the system says.
+            reason = str(error).splitlines()[0].partition(";")[0]
+            said = "is damaged" if "Corrupted" in reason else f"cannot be read: {reason}"
+            raise damaged(self.folder, self.manifest, f"record {place} of {name} {said}") from error
         if zlib.crc32(content) != crc:
-            raise damaged(self.folder, f"record {place} of {name} is not what was written")
+            raise damaged(self.folder, self.manifest, f"record {place} of {name} is not what was written")
         return content
 
     def _reader(self, name: str) -> Any:

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from musicjax import console
+from musicjax import arguments, console
 from musicjax.config import DataConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.corpus import load
@@ -42,6 +42,36 @@ def located(data: DataConfig, output: Path) -> Iterator[Callable[[], Listing]]:
     else:
         with load.source(name, cache_lib.cache_folder(data)) as (folder, paths):
             yield lambda: tasks.listing(folder, paths, output)
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two sources are spelled alike, or name one file or folder."""
+    return one == other or (_is_here(one) and _is_here(other) and _absolute(one) == _absolute(other))
+
+
+def listed(data: DataConfig, output: Path) -> Listing | None:
+    """What a source holds, if that can be told without a download and without opening archives; None if not.
+
+    Args:
+        output: as `located` takes it.
+    """
+    if not (_is_here(data.source) or glob.has_magic(data.source)):
+        return None
+    try:
+        with located(data, output) as find:
+            found = find()
+    except RunError:  # it holds no music any more
+        return None
+    return None if tasks.archives(found) else found
+
+
+def _is_here(source: str) -> bool:
+    """Whether a source is a file or a folder of this machine."""
+    return source != "builtin" and os.path.exists(_absolute(source))
+
+
+def _absolute(source: str) -> str:
+    return os.path.abspath(arguments.expanded(source))
 
 
 def _downloaded(url: str, folder: Path) -> Path:

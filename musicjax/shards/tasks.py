@@ -23,6 +23,7 @@ from musicjax import files
 from musicjax.corpus import find
 from musicjax.corpus.names import Names
 from musicjax.corpus.read import Reading, skipped
+from musicjax.errors import RunError
 from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, suffix_of
 
 # About how many files a list has: at least half as many and at most twice.
@@ -106,6 +107,11 @@ def of_pattern(pattern: str, output: Path) -> Listing:
     root = pattern
     while glob.has_magic(root):
         root = os.path.dirname(root)
+    if next(glob.iglob(pattern, recursive=True), None) is None:
+        raise RunError(
+            f"data source {pattern}: no file matches the pattern; expected one or more; write another, in quotes, such "
+            "as 'music/**/*.mid'"
+        )
     own = os.stat(output) if output.exists() else None
     entered = [] if own is None else [(own.st_dev, own.st_ino)]
     runs: list[str] = []
@@ -233,13 +239,25 @@ def write_lists(entries: Iterable[Entry], folder: Path) -> tuple[list[Task], str
         waiting.clear()
 
     for entry in entries:
-        everything.update(f"{json.dumps(entry.name)} {entry.size} {entry.sha256}\n".encode())
+        everything.update(_line(entry))
         if len(waiting) == 2 * LIST_FILES or (len(waiting) >= LIST_FILES // 2 and _ends_before(entry.name)):
             write()
         waiting.append(entry)
     if waiting:
         write()
     return tasks, everything.hexdigest()
+
+
+def digest(listing: Listing) -> str:
+    """The sha256 of all names and sizes, as `write_lists` gives it, of a listing without archives."""
+    found = hashlib.sha256()
+    for entry in _own(listing):
+        found.update(_line(entry))
+    return found.hexdigest()
+
+
+def _line(entry: Entry) -> bytes:
+    return f"{json.dumps(entry.name)} {entry.size} {entry.sha256}\n".encode()
 
 
 def _ends_before(name: str) -> bool:

@@ -57,11 +57,11 @@ def _saved(path: str) -> Iterator[Entry]:
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
-    """Unpacks an archive and writes what is in it; one that ends the process gives nothing."""
+    """Unpacks an archive and writes what is in it; one that twice ends the process gives nothing."""
     pulse = Path(f"{task['result']}.pulse")
     pulse.touch()
     try:
-        process.do("unpack_task", {**task, "pulse": str(pulse)}, task["seconds"], lambda: pulse.stat().st_size)
+        process.do_again("unpack_task", {**task, "pulse": str(pulse)}, task["seconds"], lambda: pulse.stat().st_size)
     except Died as error:
         archive = Entry(task["name"], task["path"], hash_task.sha256(process, task["path"], task["seconds"]))
         _write(task, _told(archive, lost(error, task["seconds"])))
