@@ -966,6 +966,7 @@ def test_a_cluster_needs_its_library(music, tmp_path, monkeypatch, capsys):
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that Ray leaves to the garbage collector
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # news of its own next version
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # it forks where tests before this one imported JAX
 def test_a_cluster_that_loses_a_node_writes_the_same_bytes(music, written, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed; it is an extra of its own")
     from ray.cluster_utils import Cluster

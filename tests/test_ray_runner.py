@@ -15,10 +15,12 @@ from musicjax.errors import RunError, UsageError
 from musicjax.shards import ray_runner
 from musicjax.version import __version__
 
-# Ray and what it starts: sockets that it leaves to the garbage collector, and news of its own next version.
+# Ray and what it starts: sockets that it leaves to the garbage collector, news of its own next version, and processes
+# that it forks where tests before these imported JAX.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
 ]
 
 
