@@ -176,7 +176,7 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
     return config_lib.validate(config)
 
 
-def costs_of(net: network.MusicLSTM, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
+def costs_of(net: network.Network, params: dict, data: Polyphonic, split: str) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
     rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
     streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))

@@ -29,7 +29,7 @@ from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import MusicLSTM, Network
 from musicjax.model.sample import Draw, HeadDraw, Limits
 from musicjax.music import longest_match, nearest, piano_roll
 from musicjax.music.note_bins import GRID_TOLERANCE_BEATS
@@ -87,7 +87,7 @@ class FrameEncoding(Encoding):
         """As `Encoding.measures`."""
         return ("nats_per_frame",)
 
-    def network(self) -> MusicLSTM:
+    def network(self) -> Network:
         """As `Encoding.network`."""
         jax_environment.require_settings()
         model = self.config.model
@@ -360,7 +360,7 @@ class MatchedDraw(NamedTuple):
     head: HeadDraw
     controls: tuple = ()
 
-    def start(self, net: MusicLSTM, windows: jax.Array) -> running_match.Past:
+    def start(self, net: Network, windows: jax.Array) -> running_match.Past:
         """The frames of windows [G, T, C] are remembered."""
         rows = windows.swapaxes(0, 1)[..., : net.predicted]
         # Silence that fills a window before the piece begins is no part of the piece: -1 equals no frame.

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Wrapped
 
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import mesh, sharding
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
@@ -54,7 +54,7 @@ def keys(seed: int | jax.Array) -> Keys:
     return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
 
 
-def init(net: MusicLSTM, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
+def init(net: Network, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
     """The state before the first step."""
     return begin(optimizer, network.init(net, key, window))
 
@@ -65,7 +65,7 @@ def begin(optimizer: optax.GradientTransformation, params: dict) -> TrainState:
 
 
 def train_step(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     state: TrainState,
     inputs: jax.Array,
@@ -110,7 +110,7 @@ def train_step(
 
 
 def _sums(
-    net: MusicLSTM,
+    net: Network,
     params: dict,
     batch: tuple[jax.Array, ...],
     dropout_key: jax.Array,
@@ -155,7 +155,7 @@ def _sums(
 
 
 def epoch(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     batch_size: int,
     window: int,
@@ -190,14 +190,14 @@ def epoch(
 
 
 def validation(
-    net: MusicLSTM, batch_size: int, window: int, params: dict, scored: ScoringSet, axis_name: str | None = None
+    net: Network, batch_size: int, window: int, params: dict, scored: ScoringSet, axis_name: str | None = None
 ) -> Validation:
     """Means over all windows, or all rows of whole pieces, without dropout."""
     return scored.validate(net, batch_size, window, params, axis_name)
 
 
 def make_epoch(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     batch_size: int,
     window: int,
@@ -218,6 +218,6 @@ def make_epoch(
     return mesh.spread(one, devices, donate=0)
 
 
-def make_validation(net: MusicLSTM, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:
+def make_validation(net: Network, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:
     """`validation` as validate(params, windows), compiled once."""
     return mesh.spread(functools.partial(validation, net, batch_size, window), devices)
