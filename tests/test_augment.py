@@ -100,6 +100,17 @@ def test_the_match_of_a_frame_moves_with_it_and_this_share_of_windows_keep_it(sh
     assert targets.shape == inputs.shape
 
 
+def test_no_window_hides_the_place_in_the_bar():
+    offsets = np.array([0, 65])
+    rows = (np.random.default_rng(0).random((65, 88)) < 0.05).astype(np.uint8)
+    rows = piano_roll.with_positions(piano_roll.with_matches(rows, offsets), offsets, 8)
+    augment = FrameAugment(np.float32(0), 88, 3)
+    made = sequences.windows(rows, offsets, np.array([True]), 16, 0, frames._room, augment)
+    inputs, _, _ = gather(made, jnp.arange(4), 16, jnp.full((4, 3), 0.5))
+    assert not np.asarray(inputs)[..., 88:-3].any()
+    np.testing.assert_array_equal(inputs[..., -3:].reshape(-1, 3), rows[:-1, -3:])
+
+
 # Note events, of three tempos, two durations and four velocities.
 
 AUGMENT = EventAugment(

@@ -37,14 +37,17 @@ LENGTHS = {"train": (30, 21, 40, 17, 25, 33), "valid": (24, 30), "test": (26, 1,
 # How each run differs from the tiny run of frames, which is of MIDI files, with onsets and the longest match; the first
 # are of the polyphonic data below.
 POLYPHONIC = {"data.per_beat": 1, "data.onsets": False}
+TWO_AXES = {"data.bar_position": True, "model.head_units": 8, "model.layers": 2}
 RUNS: dict[str, dict[str, Any]] = {
     "nade_match": {**POLYPHONIC, "model.head": "nade", "model.head_units": 8, "data.match_share": 0.5},
     "regression": {**POLYPHONIC, "model.head": "regression", "data.match_share": 0.0},
     "bernoulli": {**POLYPHONIC, "data.match_share": 0.0},
     "midi": {"data.onsets": False, "data.match_share": 0.0},
+    "tied_nade": {**POLYPHONIC, **TWO_AXES, "model.head": "tied_nade", "data.match_share": 0.0},
+    "note_lstm": {**TWO_AXES, "model.head": "note_lstm", "data.match_share": 0.5, "model.layer_dropout": 0.25},
     "match": {},
 }
-LONG = ("regression", "nade_match", "midi")
+LONG = ("regression", "nade_match", "midi", "tied_nade")
 NAMES = [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in RUNS]
 PER_BEAT = {name: 1 if fields.get("data.per_beat") else 4 for name, fields in RUNS.items()}
 TIMED = ("seconds", "windows_per_second")
@@ -294,6 +297,39 @@ def test_polyphonic_data_is_refused_for_models_of_notes(clips: Path, jsb: str, n
     config = tiny_runs.config_of(clips, name)
     with pytest.raises(UsageError, match="frames, not notes; expected"):
         encoding.of(config).scored(dataclasses.replace(config.data, source=jsb))
+
+
+# Models along two axes.
+
+
+def test_a_model_along_two_axes_is_used_as_any_other(
+    runs: Trained, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, path = runs["note_lstm"], sorted(clips.glob("*.mid"))[0]
+    flags = [f"--primer={path}", "--num_notes=24", "--temperature=0.8", "--seed=3"]
+    two = generate(workdir, tmp_path / "2", "--num_outputs=2", *flags)
+    assert generate(workdir, tmp_path / "1", "--num_outputs=1", *flags).items() < two.items()
+    assert len(set(two.values())) == 2 and sum(len(notes) for notes in notes_in(tmp_path / "2"))
+    capsys.readouterr()
+    assert main(["evaluate", f"--workdir={workdir}", "--checkpoint=latest"]) == 0
+    scores, recorded = json.loads(capsys.readouterr().out), metrics(workdir)[-1]
+    assert scores["nats_per_frame"] == pytest.approx(recorded["nats_per_frame"], rel=1e-5)
+    model = model_lib.load(workdir)
+    rows = model.encoding.rows(musicjax.read_midi(path))
+    log_prob = model.log_prob(musicjax.read_midi(path))["frame"]
+    assert log_prob.shape == (len(rows) - 1,) and (log_prob < 0).all()
+    assert model.hidden_states(musicjax.read_midi(path)).shape == (len(rows), 88 * 8)
+
+
+def test_a_file_that_cannot_hold_a_model_along_two_axes_is_refused_by_its_name(
+    runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["export", f"--workdir={runs['note_lstm']}"]
+    said = refused(capsys, [*export, f"--output={tmp_path / 'model.onnx'}"], 2)
+    assert "no ONNX graph for a model with the head note lstm" in said and "model.safetensors" in said
+    said = refused(capsys, [*export, f"--output={tmp_path / 'model.html'}"], 2)
+    assert "model.safetensors" in said
+    assert main([*export, f"--output={tmp_path / 'model.safetensors'}"]) == 0
 
 
 # Data.

@@ -242,3 +242,14 @@ def test_hundreds_of_pieces_take_a_moment():
         piano_roll.frames(piece, 4, onsets=True)
     # Of the size of a song each; 700 of them are to take a few seconds, on a slow and busy machine too.
     assert time.process_time() - started < 5 * len(pieces) / 700 * 5
+
+
+@pytest.mark.parametrize(("frames_a_bar", "columns"), [(1, 0), (2, 1), (4, 2), (6, 3), (16, 4), (384, 9)])
+def test_a_frame_tells_its_place_in_a_bar_that_begins_with_its_piece(frames_a_bar, columns):
+    offsets = np.array([0, 7, 7, 30])
+    frames = np.zeros((30, 5), np.uint8)
+    found = piano_roll.with_positions(frames, offsets, frames_a_bar)
+    assert found.dtype == np.uint8 and found.shape == (30, 5 + columns) and not found[:, :5].any()
+    assert piano_roll.position_columns(frames_a_bar) == columns
+    place = found[:, 5:] @ 2 ** np.arange(columns)
+    assert place.tolist() == [k % frames_a_bar for length in (7, 23) for k in range(length)]

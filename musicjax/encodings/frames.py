@@ -29,7 +29,9 @@ from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, running_match
+from musicjax.model.biaxial import TiedLSTM
 from musicjax.model.network import MusicLSTM, Network
+from musicjax.model.note_axis import NoteLSTM, TiedNade
 from musicjax.model.sample import Draw, HeadDraw, Limits
 from musicjax.music import longest_match, nearest, piano_roll
 from musicjax.music.note_bins import GRID_TOLERANCE_BEATS
@@ -41,6 +43,8 @@ from musicjax.training.windows import Validation
 
 # Quarter notes in a bar. Frames do not know their meter, so every bar has four.
 BEATS_A_BAR = 4
+# The heads that read what a tied LSTM gives for every key.
+TIED = ("note_lstm", "tied_nade")
 
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> FrameEncoding:
@@ -71,15 +75,27 @@ class FrameEncoding(Encoding):
         return longest_match.LENGTHS if self._own.match_share else ()
 
     @property
+    def _frames_a_bar(self) -> int:
+        return BEATS_A_BAR * self._own.per_beat
+
+    @property
+    def _position(self) -> int:
+        """Columns that tell the place in the bar, the last of a row."""
+        return piano_roll.position_columns(self._frames_a_bar) if self._own.bar_position else 0
+
+    @property
     def _columns(self) -> int:
-        return 2 * self._keys + len(self._match_lengths) if self._match_lengths else self._keys
+        matched = self._keys + len(self._match_lengths) if self._match_lengths else 0
+        return self._keys + matched + self._position
 
     @property
     def basis(self) -> dict[str, Any]:
         """As `Encoding.basis`."""
         own: FramesModel = self.config.model.own
-        head = {"model.head": own.head, "model.head_units": own.head_units if own.head == "nade" else None}
-        rows = {"data.per_beat": self._own.per_beat, "data.onsets": self._own.onsets}
+        has_units = own.head not in ("regression", "bernoulli")
+        head = {"model.head": own.head, "model.head_units": own.head_units if has_units else None}
+        rows = {name: getattr(self._own, name) for name in ("per_beat", "onsets", "bar_position")}
+        rows = {f"data.{name}": value for name, value in rows.items()}
         return super().basis | head | rows | {"data.match_share": bool(self._own.match_share)}
 
     @property
@@ -91,26 +107,38 @@ class FrameEncoding(Encoding):
         """As `Encoding.network`."""
         jax_environment.require_settings()
         model = self.config.model
-        own: FramesModel = model.own
-        return MusicLSTM(
-            model.units,
-            self._columns,
-            model.dropout,
-            model.precision,
-            model.layers,
-            heads.of_frames(own.head, own.head_units),
-            every_position=True,
-            match_lengths=self._match_lengths,
-            layer_dropout=model.layer_dropout,
-            remat_rows=model.remat_rows,
-        )
+        fields: dict[str, Any] = {
+            "units": model.units,
+            "columns": self._columns,
+            "dropout": model.dropout,
+            "precision": model.precision,
+            "layers": model.layers,
+            "head": self._head(),
+            "every_position": True,
+            "match_lengths": self._match_lengths,
+            "position": self._position,
+            "layer_dropout": model.layer_dropout,
+            "remat_rows": model.remat_rows,
+        }
+        return TiedLSTM(**fields, keys=KEYS) if model.own.head in TIED else MusicLSTM(**fields)
+
+    def _head(self) -> heads.Head:
+        """What the outputs of the network mean."""
+        model, own = self.config.model, self.config.model.own
+        if own.head == "note_lstm":
+            dropouts = model.dropout, model.layer_dropout
+            precision, remat = model.precision, model.remat_rows
+            return NoteLSTM(KEYS, model.units, own.head_units, *dropouts, precision=precision, remat_keys=remat)
+        if own.head == "tied_nade":
+            return TiedNade(KEYS, model.units, own.head_units)
+        return heads.of_frames(own.head, own.head_units)
 
     def dataset(self) -> Dataset:
         """As `Encoding.dataset`."""
         data, own = self.config.data, self._own
         rolls = read_rolls(data)
         rows = self._rows(rolls)
-        augment = FrameAugment(np.float32(own.match_share), self._keys if own.match_share else None)
+        augment = FrameAugment(np.float32(own.match_share), self._keys if own.match_share else None, self._position)
         parts = rolls.parts
         learned = sequences.windows(rows, parts.offsets, parts.trains, data.window, own.transpose, _room, augment)
         validated = sequences.streams(rows, parts.offsets, parts.validates)
@@ -122,7 +150,8 @@ class FrameEncoding(Encoding):
             "frames",
             f"{int(parts.rows_that_train.sum()):,} to train in {console.counted(len(learned.starts), 'window')} of up "
             f"to {data.window}, {predicted:,} to validate; {own.per_beat} a quarter note, {self._keys} columns"
-            f"{', and those of the longest match' * bool(own.match_share)}",
+            f"{', and those of the longest match' * bool(own.match_share)}"
+            f"{', and the place in the bar' * own.bar_position}",
         )
         pieces = int(parts.validates.sum())
         scored = Scored(validated, pieces, self._silence(validated), "validation", rolls.music)
@@ -168,7 +197,7 @@ class FrameEncoding(Encoding):
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))
         latest = np.maximum(end - 2 * window, (first + end + 1) // 2) - window
         begins = np.minimum(starts, latest)
-        begins -= (begins + window - first) % (BEATS_A_BAR * self._own.per_beat)
+        begins -= (begins + window - first) % self._frames_a_bar
         place = begins[:, None] + np.arange(window)
         inside = (place >= first[:, None])[..., None]
         return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
@@ -199,9 +228,7 @@ class FrameEncoding(Encoding):
             console.say(name, f"notes begin at the nearest frame: {nearest.moved(by_beats, own.per_beat)}")
         if not len(rows):
             raise RunError(f"{name}: none of its notes is on the 88 keys of a piano; expected some; name another")
-        if own.match_share:
-            rows = piano_roll.with_matches(rows, np.array([0, len(rows)]))
-        return rows.astype(np.float32)
+        return self._with_given(rows, np.array([0, len(rows)])).astype(np.float32)
 
     @property
     def likelihoods(self) -> tuple[str, ...]:
@@ -224,7 +251,8 @@ class FrameEncoding(Encoding):
     def draw(self, params: Sequence[SamplingParams], deviation: jax.Array, plans: Sequence[Plan] | None = None) -> Draw:
         """As `Encoding.draw`."""
         drawn = HeadDraw(deviation, jax.device_put(np.float32(params[0].temperature)))
-        return MatchedDraw(drawn) if self._own.match_share else drawn
+        matched: Draw = MatchedDraw(drawn) if self._own.match_share else drawn
+        return PlacedDraw(matched, jax.device_put(np.int32(self._frames_a_bar))) if self._position else matched
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""
@@ -236,11 +264,16 @@ class FrameEncoding(Encoding):
         return [piece.after_beat(len(frames) / self._own.per_beat, primer) for piece in pieces]
 
     def _rows(self, rolls: Rolls) -> np.ndarray:
-        """The frames uint8 [N, C], each with its longest match if the model sees one."""
+        """The frames uint8 [N, C], each with its longest match and its place in the bar if the model sees them."""
         if not self._own.match_share:
-            return rolls.frames
+            return self._with_given(rolls.frames, rolls.offsets)
         with console.each("rows", np.split(rolls.frames, rolls.offsets[1:-1]), "pieces") as pieces:
-            return np.concatenate([piano_roll.with_matches(one, np.array([0, len(one)])) for one in pieces])
+            return np.concatenate([self._with_given(one, np.array([0, len(one)])) for one in pieces])
+
+    def _with_given(self, frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Frames of pieces, [N, keys], with the columns that are given and not predicted, uint8 [N, C]."""
+        rows = piano_roll.with_matches(frames, offsets) if self._own.match_share else frames
+        return piano_roll.with_positions(rows, offsets, self._frames_a_bar) if self._position else rows
 
     def _silence(self, streams: Streams) -> float:
         """The share of keys that are off in all frames to be predicted: the accuracy of silence."""
@@ -331,11 +364,13 @@ def _by_key(rows: Any) -> Any:
 class FrameAugment:
     """Moves windows by semitones, and hides the match of some; see `sequences.Augment`.
 
-    match_share: float32, share of windows that keep their match; keys: columns of a frame itself, None without match.
+    match_share: float32, share of windows that keep their match; keys: columns of a frame itself, None without match;
+    position: columns that tell the place in the bar, the last ones, which no window hides.
     """
 
     match_share: Any
     keys: int | None = dataclasses.field(metadata={"static": True})
+    position: int = dataclasses.field(default=0, metadata={"static": True})
 
     @property
     def random_numbers(self) -> int:
@@ -351,7 +386,9 @@ class FrameAugment:
         if self.keys is None:
             return changed
         shown = (random[:, 1] < self.match_share)[:, None, None]
-        return changed * ((jnp.arange(changed.shape[-1]) < self.keys) | shown)
+        column = jnp.arange(changed.shape[-1])
+        always = (column < self.keys) | (column >= changed.shape[-1] - self.position)
+        return changed * (always | shown)
 
 
 class MatchedDraw(NamedTuple):
@@ -372,6 +409,27 @@ class MatchedDraw(NamedTuple):
         """As `model.sample.Draw`."""
         rows, _ = self.head(net, own, outputs, noise, last, None)
         return with_match(rows, memory, net.match_lengths)
+
+
+class PlacedDraw(NamedTuple):
+    """Draws a row as `drawn` does, followed by its place in the bar, one after that of the row before it; bar: int32,
+    frames in a bar."""
+
+    drawn: Draw
+    bar: jax.Array
+    controls: tuple = ()
+
+    def start(self, net: Network, windows: jax.Array) -> Any:
+        """As `model.sample.Draw`."""
+        return self.drawn.start(net, windows)
+
+    def __call__(self, net, own, outputs, noise, last, memory):
+        """As `model.sample.Draw`."""
+        rows, memory = self.drawn(net, own, outputs, noise, last, memory)
+        digits = jnp.arange(net.position)
+        before = jnp.sum(last[:, -net.position :].astype(jnp.int32) << digits, axis=1)
+        place = ((before + 1) % self.bar)[:, None] >> digits & 1
+        return jnp.concatenate([rows, place.astype(jnp.float32)], axis=1), memory
 
 
 def with_match(

@@ -70,6 +70,22 @@ def with_matches(frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.concatenate([frames, np.concatenate(made)], axis=1)
 
 
+def with_positions(frames: np.ndarray, offsets: np.ndarray, frames_a_bar: int) -> np.ndarray:
+    """Frames of P pieces, uint8 [F, C], each with its place in its bar, counted from 0: uint8 [F, C + digits].
+
+    Piece p is frames[offsets[p]:offsets[p + 1]] and begins a bar, offsets int [P + 1]. The place is in binary digits,
+    the lowest first, see `position_columns`.
+    """
+    place = (np.arange(len(frames)) - np.repeat(offsets[:-1], np.diff(offsets))) % frames_a_bar
+    digits = (place[:, None] >> np.arange(position_columns(frames_a_bar))) & 1
+    return np.concatenate([frames, digits.astype(np.uint8)], axis=1)
+
+
+def position_columns(frames_a_bar: int) -> int:
+    """How many binary digits every place in a bar needs."""
+    return (frames_a_bar - 1).bit_length()
+
+
 def notes_of(frames: np.ndarray, per_beat: int, bpm: float = 120.0, velocity: int = 80) -> Notes:
     """Frames as Notes, sorted by onset, then pitch; the inverse of `frames`.
 

@@ -21,6 +21,9 @@ from musicjax.training import mesh, sharding
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
+# Folded into a step's key of dropout, for what the head drops; Flax folds in what names a layer.
+HEAD = 2**32 - 6
+
 
 class TrainState(NamedTuple):
     """Everything that training changes; step: int32, updates made so far."""
@@ -131,9 +134,9 @@ def _sums(
 
         def total_loss(params: dict):
             outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
-            own = network.head_params(params)
-            loss = jnp.sum(net.head.loss(own, outputs, targets) * weight)
-            accuracy = jnp.sum(net.head.accuracy(own, outputs, targets) * weight)
+            own, head_key = network.head_params(params), jax.random.fold_in(dropout_key, HEAD)
+            losses, accuracies = net.head.training(own, outputs, targets, head_key, dropout, share)
+            loss, accuracy = jnp.sum(losses * weight), jnp.sum(accuracies * weight)
             return loss, StepMetrics(loss, accuracy, jnp.sum(weight))
 
         gradients, metrics = jax.grad(total_loss, has_aux=True)(params)
