@@ -60,9 +60,15 @@ class FramesData(Fields):
     NAME = "data"
 
     per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
-    onsets: bool = knob(False, "88 more columns that mark where notes begin, so that repeated notes stay apart")
+    onsets: bool = knob(False, "as many more columns that mark where notes begin, so that repeated notes stay apart")
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
+    keys: int = knob(
+        88,
+        "keys of a frame: 88 are those of a piano, fewer begin at pitch 24, C1, or as high as 108 lets them",
+        low=24,
+        high=88,
+    )
     bar_position: bool = knob(False, "more columns that tell which frame of its bar, of four quarter notes, a frame is")
 
 

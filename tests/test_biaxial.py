@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicjax.encodings.frames import PlacedDraw
+from musicjax.encodings.frame_draw import PlacedDraw
 from musicjax.model import biaxial, lstm, network, sample
 from musicjax.model.biaxial import OCTAVE, REACH, TiedLSTM
 from musicjax.model.note_axis import NoteLSTM, TiedNade

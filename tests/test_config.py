@@ -249,6 +249,7 @@ SHARED = [
         "data.onsets": True,
         "data.transpose": 2,
         "data.match_share": 0.5,
+        "data.keys": 78,
         "data.bar_position": True,
         "data.tempo_stretch_percent": 3,
         "data.velocity_shift_bins": 2,

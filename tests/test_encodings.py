@@ -44,7 +44,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "bernoulli": {**POLYPHONIC, "data.match_share": 0.0},
     "midi": {"data.onsets": False, "data.match_share": 0.0},
     "tied_nade": {**POLYPHONIC, **TWO_AXES, "model.head": "tied_nade", "data.match_share": 0.0},
-    "note_lstm": {**TWO_AXES, "model.head": "note_lstm", "data.match_share": 0.5, "model.layer_dropout": 0.25},
+    "note_lstm": {
+        **TWO_AXES,
+        "model.head": "note_lstm",
+        "model.layer_dropout": 0.25,
+        "data.match_share": 0.5,
+        "data.keys": 78,
+    },
     "match": {},
 }
 LONG = ("regression", "nade_match", "midi", "tied_nade")
@@ -307,6 +313,7 @@ def test_a_model_along_two_axes_is_used_as_any_other(
 ) -> None:
     workdir, path = runs["note_lstm"], sorted(clips.glob("*.mid"))[0]
     flags = [f"--primer={path}", "--num_notes=24", "--temperature=0.8", "--seed=3"]
+    assert model_lib.load(workdir).network.predicted == 2 * 78
     two = generate(workdir, tmp_path / "2", "--num_outputs=2", *flags)
     assert generate(workdir, tmp_path / "1", "--num_outputs=1", *flags).items() < two.items()
     assert len(set(two.values())) == 2 and sum(len(notes) for notes in notes_in(tmp_path / "2"))
@@ -318,7 +325,7 @@ def test_a_model_along_two_axes_is_used_as_any_other(
     rows = model.encoding.rows(musicjax.read_midi(path))
     log_prob = model.log_prob(musicjax.read_midi(path))["frame"]
     assert log_prob.shape == (len(rows) - 1,) and (log_prob < 0).all()
-    assert model.hidden_states(musicjax.read_midi(path)).shape == (len(rows), 88 * 8)
+    assert model.hidden_states(musicjax.read_midi(path)).shape == (len(rows), 78 * 8)
 
 
 def test_a_file_that_cannot_hold_a_model_along_two_axes_is_refused_by_its_name(
@@ -390,6 +397,15 @@ def test_what_does_not_go_together_is_wrong_usage(
 ) -> None:
     said = refused(capsys, [f"--workdir={tmp_path / 'w'}", *flags], 2)
     assert told in said and ("expected" in said or "leave it out" in said)
+    assert not list((tmp_path / "w").glob("checkpoints/*"))
+
+
+def test_frames_wider_than_the_keys_of_a_network_are_refused_before_training(
+    jsb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = tiny_runs.flags(tmp_path / "w", jsb, "frames", **POLYPHONIC, **{"data.keys": 78})
+    said = refused(capsys, argv, 1)
+    assert "frames with keys beyond the 78 keys from pitch 24 to 101" in said and "--config.data.keys=88" in said
     assert not list((tmp_path / "w").glob("checkpoints/*"))
 
 
