@@ -328,6 +328,27 @@ def test_a_model_along_two_axes_is_used_as_any_other(
     assert model.hidden_states(musicjax.read_midi(path)).shape == (len(rows), 78 * 8)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["balstm", "tp_lstm_nade", "lstm_nade", "kotecha_young"])
+def test_a_config_of_the_papers_trains_is_evaluated_and_generates(
+    name: str, jsb: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As trials that go on, in parts of a batch; kotecha_young needs music that tells where notes begin."""
+    source = str(clips) if name == "kotecha_young" else jsb
+    small = {**tiny_runs.FIELDS, "model.head_units": 8, "train.batch_size": 8, "train.accumulate": 2, "train.trials": 2}
+    small |= {"data.source": source, "sample.num_notes": 32}
+    flags = [f"--config={name}", f"--workdir={tmp_path / 'w'}", *(f"--config.{path}={small[path]}" for path in small)]
+    assert main([*flags, "--config.train.epochs=1"]) == 0
+    assert main(flags) == 0
+    scored = [line for line in metrics(tmp_path / "w") if line["split"] == "valid"]
+    assert [(line["epoch"], line["trial"]) for line in scored] == [(k // 2 + 1, k % 2) for k in range(6)]
+    assert scored[-1]["loss"] < scored[1]["loss"]
+    assert len(generate(tmp_path / "w", tmp_path / "out", "--num_outputs=2", "--num_notes=16")) == 2
+    capsys.readouterr()
+    assert main(["evaluate", f"--workdir={tmp_path / 'w'}"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["nats_per_frame"] < 88
+
+
 def test_a_file_that_cannot_hold_a_model_along_two_axes_is_refused_by_its_name(
     runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
