@@ -135,6 +135,7 @@ def main() -> None:
     name = f"likelihood{'-tonic' * bool(asked.tonic)}"
     before = alternate.RESULTS / alternate.folder_name() / f"{name}.json"
     earlier = json.loads(before.read_text())["rows"] if asked.save and before.is_file() else {}
+    earlier = {row.replace("_echo", "_match"): of for row, of in earlier.items()}  # as 0.1.0 called them
     missing = [] if asked.tonic else [row for row in ROWS if row not in rows and row not in earlier]
     if asked.save and (trial or missing or set(sets) != set(SETS)):
         raise SystemExit(

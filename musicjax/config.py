@@ -111,6 +111,10 @@ class NotesModel(Fields):
     NAME = "model"
 
 
+# The heads of frames that read an LSTM for every key, tied over the keys.
+TIED_HEADS = ("note_lstm", "tied_nade")
+
+
 @dataclasses.dataclass
 class FramesModel(Fields):
     """What the outputs of a model of frames mean."""
@@ -511,6 +515,12 @@ def _require_fit(config: Config) -> None:
         )
     if config.seed + train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {train.trials} seeds below {2**31}")
+
+
+def sequences_a_window(config: Config) -> int:
+    """How many sequences a training window is to the LSTM: one, or one for every key of a frame."""
+    tied = config.data.encoding == "frames" and config.model.own.head in TIED_HEADS
+    return config.data.own.keys if tied else 1
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from musicjax import console, jax_environment
-from musicjax.config import Config, DataConfig, FramesData, FramesModel
+from musicjax.config import TIED_HEADS, Config, DataConfig, FramesData, FramesModel
 from musicjax.corpus import split
 from musicjax.corpus.corpus import Fingerprint
 from musicjax.corpus.split import Music
@@ -44,8 +44,6 @@ from musicjax.training.windows import Validation
 
 # Quarter notes in a bar. Frames do not know their meter, so every bar has four.
 BEATS_A_BAR = 4
-# The heads that read what a tied LSTM gives for every key.
-TIED = ("note_lstm", "tied_nade")
 
 
 def make(config: Config, learned: Mapping[str, Any] | None) -> FrameEncoding:
@@ -121,7 +119,7 @@ class FrameEncoding(Encoding):
             "layer_dropout": model.layer_dropout,
             "remat_rows": model.remat_rows,
         }
-        return TiedLSTM(**fields, keys=self._own.keys) if model.own.head in TIED else MusicLSTM(**fields)
+        return TiedLSTM(**fields, keys=self._own.keys) if model.own.head in TIED_HEADS else MusicLSTM(**fields)
 
     def _head(self) -> heads.Head:
         """What the outputs of the network mean."""
