@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.run import device
@@ -62,8 +63,14 @@ def cores() -> int:
 
 
 def seconds_an_epoch(config: Config) -> float:
-    """An estimate from STEPS steps of the config's own training and the frames that each epoch scores."""
-    config, _ = device.with_precision(config, None)
+    """An estimate from STEPS steps of the config's own training and the frames that each epoch scores. It is the same
+    for all seeds."""
+    return _seconds(json.dumps(config_files.to_dict(config) | {"seed": 0}))
+
+
+@functools.cache
+def _seconds(fields: str) -> float:
+    config, _ = device.with_precision(config_files.from_dict(json.loads(fields)), None)
     dataset = encoding_lib.of(config).dataset()
     net, train, window = dataset.encoding.network(), config.train, config.data.window
     windows = len(dataset.training.starts)
