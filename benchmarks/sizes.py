@@ -28,7 +28,7 @@ from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import sharding, step
 from musicjax.training.step import TrainState
@@ -42,7 +42,7 @@ TIMED = {"whole": (1, 0), "accumulate": (PARTS_TIMED, 0), "remat": (1, ROWS)}
 MEMORY_SHARE = 0.5
 
 
-def products(net: MusicLSTM, window: int) -> float:
+def products(net: Network, window: int) -> float:
     """FLOP of the products of one training window: each forward, for its weights, and for what it is computed from.
 
     What the embeddings and the bins before a column are computed from needs no gradient.
@@ -57,7 +57,7 @@ def products(net: MusicLSTM, window: int) -> float:
     return 2.0 * window * (3 * thrice + 2 * twice)
 
 
-def counted(net: MusicLSTM) -> float:
+def counted(net: Network) -> float:
     """The same of a window of one row, as XLA counts the program; its loops then have one step each."""
     inputs = jax.ShapeDtypeStruct((64, 1, net.columns), jnp.float32)
     params = jax.eval_shape(lambda: network.init(net, jax.random.key(0), 1))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import alternate
-from benchmarks.likelihood import PUBLISHED
+from benchmarks.published import PUBLISHED
 from musicjax.report.curves import AUTHORS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -255,6 +255,10 @@ LIKELIHOODS = {
     "nade": "LSTM, NADE over the keys",
     "bernoulli_match": "LSTM with the longest match, independent keys",
     "nade_match": "LSTM with the longest match, NADE over the keys",
+    "lstm_nade": "LSTM-NADE, as Johnson 2017",
+    "tp_lstm_nade": "TP-LSTM-NADE",
+    "balstm": "BALSTM",
+    "kotecha_young": "biaxial LSTM, as Kotecha and Young 2018",
 }
 
 
@@ -465,6 +469,7 @@ def tables(machine: str) -> dict[str, str]:
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
+    makers |= {"likelihood-tonic": likelihood}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

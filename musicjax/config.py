@@ -60,9 +60,16 @@ class FramesData(Fields):
     NAME = "data"
 
     per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
-    onsets: bool = knob(False, "88 more columns that mark where notes begin, so that repeated notes stay apart")
+    onsets: bool = knob(False, "as many more columns that mark where notes begin, so that repeated notes stay apart")
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
+    keys: int = knob(
+        88,
+        "keys of a frame: 88 are those of a piano, fewer begin at pitch 24, C1, or as high as 108 lets them",
+        low=24,
+        high=88,
+    )
+    bar_position: bool = knob(False, "more columns that tell which frame of its bar, of four quarter notes, a frame is")
 
 
 @dataclasses.dataclass
@@ -109,6 +116,10 @@ class NotesModel(Fields):
     NAME = "model"
 
 
+# The heads of frames that read an LSTM for every key, tied over the keys.
+TIED_HEADS = ("note_lstm", "tied_nade")
+
+
 @dataclasses.dataclass
 class FramesModel(Fields):
     """What the outputs of a model of frames mean."""
@@ -117,10 +128,14 @@ class FramesModel(Fields):
 
     head: str = knob(
         "regression",
-        "regression: the next frame itself; bernoulli: independent keys; nade: keys in order, each given those below",
-        choices=("regression", "bernoulli", "nade"),
+        "regression: the next frame itself; bernoulli: independent keys; nade: keys in order, each given those below; "
+        "note_lstm and tied_nade: likewise, by an LSTM along the keys, or by units that see an octave below; and "
+        "every key has an LSTM along time, all with the same weights",
+        choices=("regression", "bernoulli", "nade", "note_lstm", "tied_nade"),
     )
-    head_units: int = knob(128, "hidden units of nade", low=1, high=65_536)
+    head_units: int = knob(
+        128, "hidden units of nade and tied_nade, or of each of the two layers of note_lstm", low=1, high=65_536
+    )
 
 
 @dataclasses.dataclass
@@ -314,13 +329,14 @@ class TrainConfig(Fields):
         high=1_000_000,
         may_change=True,
     )
-    optimizer: str = knob("rmsprop", "rmsprop (the paper) or adam", choices=("rmsprop", "adam"))
+    optimizer: str = knob("rmsprop", "rmsprop (the paper), adam or adadelta", choices=("rmsprop", "adam", "adadelta"))
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
     half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
     clip_norm: float = knob(0.0, "adam clips longer gradients to this norm; 0: no limit", low=0.0, high=1e9)
     epsilon_in_root: bool = knob(
         True, "RMSprop's 1e-7 is added under the root, as in Keras 3; false: after it, as in the Keras of 2018"
     )
+    momentum: float = knob(0.0, "Nesterov momentum of rmsprop; 0: none, as in the paper", low=0.0, high=0.999)
     patience: int = knob(
         0,
         "stop after this many epochs without a lower validation loss; 0: never stop early",
@@ -471,7 +487,17 @@ def _require_fit(config: Config) -> None:
             f"config.sample.temperature_factors={shown(list(factors))}: expected four numbers, for interval, pitch, "
             "duration and velocity, or none"
         )
-    if train.optimizer == "rmsprop" and (train.half_life or train.clip_norm):
+    if data.encoding == "frames" and data.own.onsets and config.model.own.head == "tied_nade":
+        raise UsageError(
+            "config.data.onsets=True with config.model.head='tied_nade', whose keys only sound: expected "
+            "--config.model.head=note_lstm with it, or --config.data.onsets=false"
+        )
+    if train.optimizer != "rmsprop" and train.momentum:
+        raise UsageError(
+            f"config.train.momentum={train.momentum} belongs to rmsprop: expected --config.train.optimizer=rmsprop "
+            "with it, or 0"
+        )
+    if train.optimizer != "adam" and (train.half_life or train.clip_norm):
         raise UsageError(
             "config.train.half_life and config.train.clip_norm belong to adam: expected --config.train.optimizer=adam "
             "with them"
@@ -494,6 +520,12 @@ def _require_fit(config: Config) -> None:
         )
     if config.seed + train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {train.trials} seeds below {2**31}")
+
+
+def sequences_a_window(config: Config) -> int:
+    """How many sequences a training window is to the LSTM: one, or one for every key of a frame."""
+    tied = config.data.encoding == "frames" and config.model.own.head in TIED_HEADS
+    return config.data.own.keys if tied else 1
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:

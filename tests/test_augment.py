@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from musicjax.config import EventsData
-from musicjax.encodings import event_augment, frames
+from musicjax.encodings import event_augment, frame_augment
 from musicjax.encodings.event_augment import EventAugment
-from musicjax.encodings.frames import FrameAugment
+from musicjax.encodings.frame_augment import FrameAugment
 from musicjax.music import learned_bins, note_rows, piano_roll
 from musicjax.music.note_bins import COLUMNS, EDGE, INSTRUMENT, MATCH_INSTRUMENT, TONIC
 from musicjax.music.notes import from_beats
@@ -45,7 +45,7 @@ def _frames(keys: range = range(10, 76)) -> np.ndarray:
 
 def of_frames(rows: np.ndarray, transpose: int = 6) -> Sequences:
     augment = FrameAugment(np.float32(0), None)
-    made = sequences.windows(rows, OFFSETS, np.ones(3, bool), WINDOW, transpose, frames._room, augment)
+    made = sequences.windows(rows, OFFSETS, np.ones(3, bool), WINDOW, transpose, frame_augment.room, augment)
     return jax.tree.map(jnp.asarray, made)
 
 
@@ -86,7 +86,7 @@ def test_the_match_of_a_frame_moves_with_it_and_this_share_of_windows_keep_it(sh
     rows[:, [0, 1, 2, 85, 86, 87]] = 0
     rows = piano_roll.with_matches(rows, np.array([0, 64]))
     augment = FrameAugment(np.float32(share), 88)
-    made = sequences.windows(rows, np.array([0, 64]), np.array([True]), 16, 3, frames._room, augment)
+    made = sequences.windows(rows, np.array([0, 64]), np.array([True]), 16, 3, frame_augment.room, augment)
     assert made.random_numbers == 3
     random = np.stack([np.full(400, MIDDLE), np.repeat([0.0, 0.999], 200), (np.arange(400) + 0.5) / 400], axis=1)
     inputs, targets, _ = gather(made, jnp.full(400, 2), 16, jnp.asarray(random, jnp.float32))
@@ -98,6 +98,31 @@ def test_the_match_of_a_frame_moves_with_it_and_this_share_of_windows_keep_it(sh
         np.testing.assert_array_equal(inputs[0][:, 88:176], np.roll(rows[32:48, 88:176], -3, axis=1))
         np.testing.assert_array_equal(inputs[0][:, 176:], rows[32:48, 176:])
     assert targets.shape == inputs.shape
+
+
+@pytest.mark.parametrize(("down", "up"), [(5, 4), (12, 12)])
+def test_fewer_keys_move_by_as_much_as_they_leave_room_for(down, up):
+    rows = np.zeros((20, 2 * 30), np.uint8)
+    rows[:, [5, 25, 30 + 5, 30 + 25]] = 1
+    assert frame_augment.room(rows, 30) == (5, 4)
+    augment = FrameAugment(np.float32(0), None, 0, 30)
+    keys = functools.partial(frame_augment.room, keys=30)
+    made = sequences.windows(rows, np.array([0, 20]), np.array([True]), 19, down, keys, augment)
+    random = jnp.asarray([[MIDDLE, share] for share in (0.0, 0.999)], jnp.float32)
+    inputs, _, _ = gather(made, jnp.zeros(2, int), 19, random)
+    for window, semitones in zip(np.asarray(inputs), (-5, min(up, 4)), strict=True):
+        assert np.flatnonzero(window[0]).tolist() == [start + k + semitones for start in (0, 30) for k in (5, 25)]
+
+
+def test_no_window_hides_the_place_in_the_bar():
+    offsets = np.array([0, 65])
+    rows = (np.random.default_rng(0).random((65, 88)) < 0.05).astype(np.uint8)
+    rows = piano_roll.with_positions(piano_roll.with_matches(rows, offsets), offsets, 8)
+    augment = FrameAugment(np.float32(0), 88, 3)
+    made = sequences.windows(rows, offsets, np.array([True]), 16, 0, frame_augment.room, augment)
+    inputs, _, _ = gather(made, jnp.arange(4), 16, jnp.full((4, 3), 0.5))
+    assert not np.asarray(inputs)[..., 88:-3].any()
+    np.testing.assert_array_equal(inputs[..., -3:].reshape(-1, 3), rows[:-1, -3:])
 
 
 # Note events, of three tempos, two durations and four velocities.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -216,6 +217,24 @@ def test_the_parameters_of_trials_are_not_divided_over_devices():
         config_lib.validate(config)
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"train.momentum": 0.9, "train.optimizer": "adam"}, "config.train.momentum=0.9 belongs to rmsprop"),
+        ({"train.half_life": 3.0, "train.optimizer": "adadelta"}, "belong to adam"),
+        (
+            {"data.encoding": "frames", "data.onsets": True, "model.head": "tied_nade"},
+            "config.data.onsets=True with config.model.head='tied_nade'",
+        ),
+        ({"model.head": "note_lstm"}, "notes have no such field, frames do"),
+        ({"data.encoding": "events", "model.head": "tied_nade"}, "events have no such field, frames do"),
+    ],
+)
+def test_models_along_two_axes_and_their_training_are_refused_where_they_do_not_fit(fields, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        config_lib.with_fields(Config(), fields)
+
+
 # For each field of one or two encodings: (path, a value, the encodings that have it).
 SHARED = [
     (
@@ -230,6 +249,8 @@ SHARED = [
         "data.onsets": True,
         "data.transpose": 2,
         "data.match_share": 0.5,
+        "data.keys": 78,
+        "data.bar_position": True,
         "data.tempo_stretch_percent": 3,
         "data.velocity_shift_bins": 2,
         "data.instruments": "merge",
@@ -498,8 +519,12 @@ def _configs(draw) -> Config:
     if config.data.encoding == "events":
         config.sample.no_repeat += config.sample.no_repeat == 1
         config.sample.temperature_factors += (1.0,) * (-len(config.sample.temperature_factors) % 4)
-    if config.train.optimizer == "rmsprop":
+    if config.train.optimizer != "adam":
         config.train.half_life = config.train.clip_norm = 0.0
+    if config.train.optimizer != "rmsprop":
+        config.train.momentum = 0.0
+    if config.data.encoding == "frames":
+        config.data.onsets &= config.model.head != "tied_nade"
     config.model.layers = max(config.model.layers, 2 if config.model.layer_dropout else 1)
     config.train.shard_parameters &= config.train.trials == 1
     return config
@@ -652,10 +677,10 @@ def test_a_json_file_that_holds_no_config_is_told_why(tmp_path, text):
         ("papr", "did you mean paper?"),
         (
             "zzz",
-            "expected one of auto, demo, events, events_gpu, events_large, events_xl, frames_bernoulli, ",
+            "expected one of auto, balstm, demo, events, events_gpu, events_large, events_xl, frames_bernoulli, ",
         ),
         ("absent.py", "or the path of a .py or .json file"),
-        ("", "expected one of auto, demo"),
+        ("", "expected one of auto, balstm, demo"),
     ],
 )
 def test_an_unknown_config_is_told_the_names(name, hint):

@@ -74,6 +74,14 @@ def test_auto_is_the_precision_measured_to_be_faster_and_float32_where_they_are_
     assert config.model.precision == "auto", "the config given is not changed"
 
 
+@pytest.mark.parametrize(("name", "rows"), [("frames_nade", 2), ("balstm", 2 * 88), ("kotecha_young", 2 * 78)])
+def test_where_every_key_is_a_sequence_the_size_that_is_measured_has_all_keys(monkeypatch, name, rows):
+    sizes, config = measures(monkeypatch, 1.0, 1.0), musicjax.load_config(name)
+    config.train.batch_size, config.data.cache = 2, "off"
+    device.with_precision(config, None)
+    assert sizes == [(config.model.units, rows)]
+
+
 def test_the_lstm_itself_is_measured_forward_and_backward(monkeypatch):
     unroll, seen = precision.lstm.unroll, []
 

@@ -37,14 +37,23 @@ LENGTHS = {"train": (30, 21, 40, 17, 25, 33), "valid": (24, 30), "test": (26, 1,
 # How each run differs from the tiny run of frames, which is of MIDI files, with onsets and the longest match; the first
 # are of the polyphonic data below.
 POLYPHONIC = {"data.per_beat": 1, "data.onsets": False}
+TWO_AXES = {"data.bar_position": True, "model.head_units": 8, "model.layers": 2}
 RUNS: dict[str, dict[str, Any]] = {
     "nade_match": {**POLYPHONIC, "model.head": "nade", "model.head_units": 8, "data.match_share": 0.5},
     "regression": {**POLYPHONIC, "model.head": "regression", "data.match_share": 0.0},
     "bernoulli": {**POLYPHONIC, "data.match_share": 0.0},
     "midi": {"data.onsets": False, "data.match_share": 0.0},
+    "tied_nade": {**POLYPHONIC, **TWO_AXES, "model.head": "tied_nade", "data.match_share": 0.0},
+    "note_lstm": {
+        **TWO_AXES,
+        "model.head": "note_lstm",
+        "model.layer_dropout": 0.25,
+        "data.match_share": 0.5,
+        "data.keys": 78,
+    },
     "match": {},
 }
-LONG = ("regression", "nade_match", "midi")
+LONG = ("regression", "nade_match", "midi", "tied_nade")
 NAMES = [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in RUNS]
 PER_BEAT = {name: 1 if fields.get("data.per_beat") else 4 for name, fields in RUNS.items()}
 TIMED = ("seconds", "windows_per_second")
@@ -296,6 +305,61 @@ def test_polyphonic_data_is_refused_for_models_of_notes(clips: Path, jsb: str, n
         encoding.of(config).scored(dataclasses.replace(config.data, source=jsb))
 
 
+# Models along two axes.
+
+
+def test_a_model_along_two_axes_is_used_as_any_other(
+    runs: Trained, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, path = runs["note_lstm"], sorted(clips.glob("*.mid"))[0]
+    flags = [f"--primer={path}", "--num_notes=24", "--temperature=0.8", "--seed=3"]
+    assert model_lib.load(workdir).network.predicted == 2 * 78
+    two = generate(workdir, tmp_path / "2", "--num_outputs=2", *flags)
+    assert generate(workdir, tmp_path / "1", "--num_outputs=1", *flags).items() < two.items()
+    assert len(set(two.values())) == 2 and sum(len(notes) for notes in notes_in(tmp_path / "2"))
+    capsys.readouterr()
+    assert main(["evaluate", f"--workdir={workdir}", "--checkpoint=latest"]) == 0
+    scores, recorded = json.loads(capsys.readouterr().out), metrics(workdir)[-1]
+    assert scores["nats_per_frame"] == pytest.approx(recorded["nats_per_frame"], rel=1e-5)
+    model = model_lib.load(workdir)
+    rows = model.encoding.rows(musicjax.read_midi(path))
+    log_prob = model.log_prob(musicjax.read_midi(path))["frame"]
+    assert log_prob.shape == (len(rows) - 1,) and (log_prob < 0).all()
+    assert model.hidden_states(musicjax.read_midi(path)).shape == (len(rows), 78 * 8)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["balstm", "tp_lstm_nade", "lstm_nade", "kotecha_young"])
+def test_a_config_of_the_papers_trains_is_evaluated_and_generates(
+    name: str, jsb: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As trials that go on, in parts of a batch; kotecha_young needs music that tells where notes begin."""
+    source = str(clips) if name == "kotecha_young" else jsb
+    small = {**tiny_runs.FIELDS, "model.head_units": 8, "train.batch_size": 8, "train.accumulate": 2, "train.trials": 2}
+    small |= {"data.source": source, "sample.num_notes": 32}
+    flags = [f"--config={name}", f"--workdir={tmp_path / 'w'}", *(f"--config.{path}={small[path]}" for path in small)]
+    assert main([*flags, "--config.train.epochs=1"]) == 0
+    assert main(flags) == 0
+    scored = [line for line in metrics(tmp_path / "w") if line["split"] == "valid"]
+    assert [(line["epoch"], line["trial"]) for line in scored] == [(k // 2 + 1, k % 2) for k in range(6)]
+    assert scored[-1]["loss"] < scored[1]["loss"]
+    assert len(generate(tmp_path / "w", tmp_path / "out", "--num_outputs=2", "--num_notes=16")) == 2
+    capsys.readouterr()
+    assert main(["evaluate", f"--workdir={tmp_path / 'w'}"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["nats_per_frame"] < 88
+
+
+def test_a_file_that_cannot_hold_a_model_along_two_axes_is_refused_by_its_name(
+    runs: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["export", f"--workdir={runs['note_lstm']}"]
+    said = refused(capsys, [*export, f"--output={tmp_path / 'model.onnx'}"], 2)
+    assert "no ONNX graph for a model with the head note lstm" in said and "model.safetensors" in said
+    said = refused(capsys, [*export, f"--output={tmp_path / 'model.html'}"], 2)
+    assert "model.safetensors" in said
+    assert main([*export, f"--output={tmp_path / 'model.safetensors'}"]) == 0
+
+
 # Data.
 
 
@@ -354,6 +418,15 @@ def test_what_does_not_go_together_is_wrong_usage(
 ) -> None:
     said = refused(capsys, [f"--workdir={tmp_path / 'w'}", *flags], 2)
     assert told in said and ("expected" in said or "leave it out" in said)
+    assert not list((tmp_path / "w").glob("checkpoints/*"))
+
+
+def test_frames_wider_than_the_keys_of_a_network_are_refused_before_training(
+    jsb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = tiny_runs.flags(tmp_path / "w", jsb, "frames", **POLYPHONIC, **{"data.keys": 78})
+    said = refused(capsys, argv, 1)
+    assert "frames with keys beyond the 78 keys from pitch 24 to 101" in said and "--config.data.keys=88" in said
     assert not list((tmp_path / "w").glob("checkpoints/*"))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import likelihood
+from benchmarks import common_tonic, core_hours, likelihood
 from musicjax.corpus import frame_sets
+from musicjax.encodings import encoding
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
 
@@ -34,9 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
+SMALL = ["--sets=jsb", "--epochs=2", "--units=8"]
+TRIAL = {"train.epochs": 2, "model.units": 8}
+
+
 def _run(monkeypatch, capsys, folder, runs, *flags: str) -> tuple[dict, str]:
-    small = ["--sets=jsb", "--epochs=2", "--units=8", f"--runs={runs}"]
-    monkeypatch.setattr(sys, "argv", ["likelihood", f"--data={folder}", *small, *flags])
+    monkeypatch.setattr(sys, "argv", ["likelihood", f"--data={folder}", *SMALL, f"--runs={runs}", *flags])
     likelihood.main()
     printed = capsys.readouterr().out
     return json.loads(printed.splitlines()[-1]), printed
@@ -58,13 +62,94 @@ def test_the_last_line_has_every_row_and_a_second_run_restores_the_networks(fold
     assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/*/*")}
 
 
+@pytest.mark.long
+def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averaged(
+    folder, tmp_path, monkeypatch, capsys
+):
+    """Told that an epoch takes an hour, it trains one of the two epochs, then the other, then none."""
+    monkeypatch.setattr(core_hours, "seconds_an_epoch", lambda config: 3600.0)
+    monkeypatch.setattr(core_hours, "cores", lambda: 1)
+    flags = ["--rows=lstm_nade,uniform", "--seeds=0,1", "--budget_core_hours=2.5"]
+
+    def said() -> str:
+        monkeypatch.setattr(sys, "argv", ["likelihood", f"--data={folder}", *SMALL, f"--runs={tmp_path}", *flags])
+        likelihood.main()
+        return capsys.readouterr().err
+
+    first = said()
+    for name in ("lstm_nade-jsb", "lstm_nade-jsb-seed1"):
+        assert f"{name}: 1 of 2 epochs fit into the budget; the same command goes on" in first
+        assert len(core_hours.recorded(tmp_path / "2" / "8" / name)) == 2
+    second = said()
+    assert "fit into the budget" not in second and "epochs 2 to 2 of 2" in second
+    found, _ = _run(monkeypatch, capsys, folder, tmp_path, *flags)
+    cell = likelihood.measured(["lstm_nade"], ["jsb"], str(folder), tmp_path / "2" / "8", [0, 1], TRIAL, 0.0)
+    by_seed = cell["lstm_nade"]["jsb"]["nats_by_seed"]
+    assert len(set(by_seed)) == 2 and found["lstm_nade"]["jsb"] == pytest.approx(np.mean(by_seed), abs=1e-3)
+
+
+def test_a_budget_is_divided_evenly_and_what_cheap_jobs_leave_goes_to_the_others():
+    jobs = [core_hours.Job(*one) for one in (("dear", 0, 50, 2.0), ("done", 9, 9, 0.0), ("cheap", 3, 5, 0.5))]
+    assert core_hours.plan(jobs, 11.0) == {"dear": 5, "done": 9, "cheap": 5}
+    assert core_hours.plan(jobs, 1000.0) == {"dear": 50, "done": 9, "cheap": 5}
+    text = core_hours.told(jobs, core_hours.plan(jobs, 11.0), 11.0)
+    assert "epochs 1 to 5 of 50, 10.00 core-hours (2.000 each)" in text and "done" not in text
+
+
+def test_a_budget_too_small_for_one_epoch_is_refused_by_the_names_of_those_that_need_more():
+    jobs = [core_hours.Job("balstm-musedata", 0, 50, 2.0), core_hours.Job("balstm-jsb", 0, 5, 0.1)]
+    with pytest.raises(SystemExit, match=r"too small for one epoch of balstm-musedata \(2\)"):
+        core_hours.plan(jobs, 1.0)
+
+
+@pytest.mark.long
+def test_the_time_of_an_epoch_is_measured_before_anything_is_trained(folder, tmp_path):
+    config = likelihood.config_of("tp_lstm_nade", "jsb", str(folder), 0, TRIAL)
+    job = core_hours.job("one", config, tmp_path / "none")
+    assert (job.done, job.wanted) == (0, 2) and 0 < job.hours_an_epoch < 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("row", likelihood.OF_PAPERS)
+@pytest.mark.parametrize("name", likelihood.SETS)
+def test_every_model_of_the_papers_has_settings_for_every_set(row, name):
+    net = encoding.of(likelihood.config_of(row, name, "DIR", 0, {})).network()
+    assert net.predicted == 88
+
+
+def test_pieces_moved_to_a_common_tonic_keep_their_intervals_and_their_notes():
+    rng, cadence = np.random.default_rng(0), [[0, 4, 7], [5, 9, 12], [7, 11, 14], [0, 4, 7]]
+    piece = np.zeros((32, 88), np.uint8)
+    for bar, chord in enumerate(cadence * 2):
+        piece[4 * bar : 4 * bar + 4, [27 + note for note in chord]] = 1  # pitch 48 is a C
+        piece[4 * bar + rng.integers(4), 27 + 12 + chord[0]] = 1
+    assert common_tonic.tonic(piece) == 0
+    np.testing.assert_array_equal(common_tonic.moved(piece), piece)
+    for semitones in range(-11, 12):
+        other = np.roll(piece, semitones, axis=1)
+        back = common_tonic.moved(other)
+        assert common_tonic.tonic(back) == 0 and back.sum() == piece.sum()
+        far = int(np.flatnonzero(back.any(axis=0))[0] - np.flatnonzero(other.any(axis=0))[0])
+        assert abs(far) <= 6
+        np.testing.assert_array_equal(back, np.roll(other, far, axis=1))
+    # At the edge of the keyboard it moves further, and loses no note.
+    low = np.roll(piece, -25, axis=1)
+    assert common_tonic.moved(low).sum() == piece.sum() and common_tonic.tonic(common_tonic.moved(low)) == 0
+
+
 @pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"]])
 def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, tmp_path, monkeypatch, capsys, flags):
     with pytest.raises(SystemExit, match="expected some of"):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
 
 
-@pytest.mark.parametrize(("flags", "message"), [(["--save"], "whole table"), (["--data=/nowhere"], "no such folder")])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--save"], "whole table"),
+        (["--data=/nowhere"], "no such folder"),
+        (["--seeds=0,x"], "expected whole numbers"),
+    ],
+)
 def test_what_cannot_be_kept_or_read_costs_one_line(folder, tmp_path, monkeypatch, capsys, flags, message):
     with pytest.raises(SystemExit, match=message):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)

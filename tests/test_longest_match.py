@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicjax import config_files
-from musicjax.encodings import encoding, event_memory, frames
-from musicjax.encodings.frames import MatchedDraw
+from musicjax.encodings import encoding, event_memory, frame_draw
+from musicjax.encodings.frame_draw import MatchedDraw
 from musicjax.model import network, running_match, sample
 from musicjax.model.heads import Bernoulli
 from musicjax.model.network import MusicLSTM
@@ -227,7 +227,7 @@ def test_frame_by_frame_the_matches_are_those_of_the_whole_piece(keys):
     rows = _frames(200, 4, keys)
 
     def advance(past, frame):
-        matched, past = frames.with_match(frame[None], past, longest_match.LENGTHS)
+        matched, past = frame_draw.with_match(frame[None], past, longest_match.LENGTHS)
         return past, matched[0]
 
     past = running_match.start(1, keys, jnp.int8)

@@ -102,14 +102,14 @@ def test_row_by_row_the_network_predicts_what_it_predicts_from_windows(windows, 
     everywhere = dataclasses.replace(net, every_position=True)
     params = jax.jit(network.init, static_argnums=(0, 2))(net, jax.random.key(0), WINDOW)
     params["dense"]["bias"] = jnp.asarray([0.1, -0.2, 0.3])
-    weights = network.prepare(net, params)
-    states = network.start(weights, BATCH)
+    weights = net.prepare(params)
+    states = net.start(weights, BATCH)
     assert len(weights) == len(states) == layers
     expected = network.apply(everywhere, params, windows)
-    advance = jax.jit(network.advance)
+    advance = jax.jit(net.advance)
     for place in range(WINDOW):
         states = advance(weights, windows[:, place], states)
-        got = network.read(params, states[-1].h)
+        got = net.read(params, states[-1].h)
         assert got.dtype == jnp.float32
         np.testing.assert_allclose(got, expected[:, place], atol=tolerance)
     np.testing.assert_allclose(got, network.apply(net, params, windows), atol=tolerance)

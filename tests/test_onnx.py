@@ -206,4 +206,4 @@ def test_the_example_draws_one_column_after_the_other(trained_events, tmp_path, 
     both = np.stack([first, row])[None].astype(np.float32)
     expected = np.asarray(network.log_probs(model.network, model.params, both))[0, 0]
     np.testing.assert_allclose(np.log(likeliest.shares), expected, atol=1e-5)
-    np.testing.assert_allclose(h[-1], network.hidden(model.network, model.params, both)[:, 0], atol=1e-5)
+    np.testing.assert_allclose(h[-1], model.network.hidden(model.params, both)[:, 0], atol=1e-5)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from musicjax.config import TrainConfig
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
 from musicjax.training import optimizer as optimizer_lib
@@ -81,6 +82,33 @@ def test_epsilon_outside_the_root_is_the_formula_of_keras_2(gradients):
 
 def test_the_learning_rate_scales_a_step(gradients):
     assert largest_difference(steps_of_ours(gradients, 1e-4), steps_of_the_formula(gradients, 1e-4)) < 2e-6
+
+
+def test_momentum_is_that_of_nesterov(gradients):
+    weight = velocity = mean_square = np.zeros(gradients.shape[1])
+    after = []
+    for gradient in gradients.astype(np.float64):
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        scaled = gradient / np.sqrt(mean_square + 1e-7)
+        velocity = 0.9 * velocity + scaled
+        weight = weight - RATE * (scaled + 0.9 * velocity)
+        after.append(weight)
+    assert largest_difference(steps_of_ours(gradients, momentum=0.9), np.asarray(after)) < 2e-6
+
+
+def test_adadelta_is_that_of_its_paper(gradients):
+    optimizer = optimizer_lib.of(TrainConfig(optimizer="adadelta"), 1.0)
+    params = jnp.zeros(gradients.shape[1])
+    state = optimizer.init(params)
+    weight = of_gradients = of_steps = np.zeros(gradients.shape[1])
+    for gradient in gradients:
+        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        of_gradients = 0.95 * of_gradients + 0.05 * gradient.astype(np.float64) ** 2
+        step = np.sqrt(of_steps + 1e-6) / np.sqrt(of_gradients + 1e-6) * gradient
+        of_steps = 0.95 * of_steps + 0.05 * step**2
+        weight = weight - step
+        np.testing.assert_allclose(params, weight, rtol=1e-5, atol=1e-9)
 
 
 def test_training_the_network_moves_it_as_keras_does(keras):

@@ -242,3 +242,28 @@ def test_hundreds_of_pieces_take_a_moment():
         piano_roll.frames(piece, 4, onsets=True)
     # Of the size of a song each; 700 of them are to take a few seconds, on a slow and busy machine too.
     assert time.process_time() - started < 5 * len(pieces) / 700 * 5
+
+
+@pytest.mark.parametrize(("frames_a_bar", "columns"), [(1, 0), (2, 1), (4, 2), (6, 3), (16, 4), (384, 9)])
+def test_a_frame_tells_its_place_in_a_bar_that_begins_with_its_piece(frames_a_bar, columns):
+    offsets = np.array([0, 7, 7, 30])
+    frames = np.zeros((30, 5), np.uint8)
+    found = piano_roll.with_positions(frames, offsets, frames_a_bar)
+    assert found.dtype == np.uint8 and found.shape == (30, 5 + columns) and not found[:, :5].any()
+    assert piano_roll.position_columns(frames_a_bar) == columns
+    place = found[:, 5:] @ 2 ** np.arange(columns)
+    assert place.tolist() == [k % frames_a_bar for length in (7, 23) for k in range(length)]
+
+
+@pytest.mark.parametrize(("keys", "lowest"), [(88, 21), (86, 23), (85, 24), (78, 24), (24, 24)])
+@pytest.mark.parametrize("onsets", [False, True])
+def test_fewer_keys_are_columns_of_all_and_become_the_same_notes(keys, lowest, onsets):
+    notes = _notes(*((pitch, float(pitch - 18), 1.0) for pitch in range(18, 112)))
+    every, _ = piano_roll.frames(notes, 1, onsets)
+    found, left_out = piano_roll.frames(notes, 1, onsets, keys)
+    assert piano_roll.lowest_pitch(keys) == lowest and left_out == len(notes) - keys
+    first = lowest - 21
+    groups = every[: len(found)].reshape(len(found), -1, 88)[..., first : first + keys]
+    np.testing.assert_array_equal(found, groups.reshape(len(found), -1))
+    again = piano_roll.notes_of(found, 1, keys=keys)
+    assert again.pitch.tolist() == list(range(lowest, lowest + keys))

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from musicjax.encodings import frames
-from musicjax.encodings.frames import FrameAugment
+from musicjax.encodings import frame_augment
+from musicjax.encodings.frame_augment import FrameAugment
 from musicjax.model import heads, network
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
@@ -42,7 +42,7 @@ def rows() -> np.ndarray:
 
 def windows_of(rows: np.ndarray, transpose: int = 0, chosen: np.ndarray = ALL) -> Sequences:
     augment = FrameAugment(np.float32(0), None)
-    made = sequences.windows(rows, OFFSETS, chosen, WINDOW, transpose, frames._room, augment)
+    made = sequences.windows(rows, OFFSETS, chosen, WINDOW, transpose, frame_augment.room, augment)
     return jax.tree.map(jnp.asarray, made)
 
 
@@ -174,7 +174,7 @@ def test_an_epoch_learns_and_its_loss_is_that_of_its_counted_rows(rows):
 
 ON_SEVERAL_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
-from musicjax.encodings import frames
+from musicjax.encodings import frame_augment
 from musicjax.model import heads
 from musicjax.model.network import MusicLSTM
 from musicjax.training import mesh, optimizer, sequences, step
@@ -183,8 +183,8 @@ rows = (np.random.default_rng(0).random((90, 88)) < 0.1).astype(np.uint8)
 offsets, everyone = np.array([0, 30, 41, 90]), np.ones(3, bool)
 net = MusicLSTM(8, 88, dropout=0.4, head=heads.Bernoulli(), every_position=True)
 adam, keys = optimizer.adam(1e-2, 3.0, 1.0), step.keys(1)
-augment = frames.FrameAugment(np.float32(0), None)
-learned = sequences.windows(rows, offsets, everyone, 10, 4, frames._room, augment)
+augment = frame_augment.FrameAugment(np.float32(0), None)
+learned = sequences.windows(rows, offsets, everyone, 10, 4, frame_augment.room, augment)
 scored = sequences.streams(rows, offsets, everyone)
 start = jax.tree.map(np.asarray, jax.jit(lambda: step.init(net, adam, keys.init, 10))())
 

@@ -26,7 +26,7 @@ from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.model.sample import Draw, Limits
 from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
@@ -121,7 +121,7 @@ class Encoding(Protocol):
         """The names that `metrics` may have, known before any data; lower is better."""
         return ()
 
-    def network(self) -> MusicLSTM:
+    def network(self) -> Network:
         """The network of the config.
 
         Raises:

@@ -7,7 +7,6 @@ from typing import Any
 
 from musicjax.config import Config
 from musicjax.encodings import event_plans, sampling_params
-from musicjax.model import network
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.music import form, keys, longest_match, note_bins
@@ -31,7 +30,7 @@ def of(config: Config, bins: Bins, net: MusicLSTM) -> dict[str, Any]:
         "matched": list(bins.matched),
         "used": list(bins.used),
         "edge": note_bins.EDGE,
-        "layers": network.layer_names(net),
+        "layers": net.layer_names,
         "units": net.units,
         "embedding": net.embedding,
         "headUnits": head.units,

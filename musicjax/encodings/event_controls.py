@@ -21,7 +21,7 @@ from musicjax.encodings.plan import UNPLANNED, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.music import bar_position, longest_match, note_bins, note_rows
 from musicjax.music.note_bins import (
     BAR_POSITION,
@@ -170,7 +170,7 @@ class EventDraw(NamedTuple):
     controls: Controls
     clock: Clock
 
-    def start(self, net: MusicLSTM, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
+    def start(self, net: Network, windows: jax.Array) -> tuple[Memory, running_match.Past | None]:
         """Remembers windows [G, T, C]: what still sounds, if the model has form, and all rows, if it sees the match."""
         wanted, tables = self.controls.form, self.clock.form
         form = None if wanted is None or tables is None else event_form.start(wanted, tables)
@@ -198,7 +198,7 @@ class EventDraw(NamedTuple):
         return rows, (drawn, past)
 
 
-def _predicted(net: MusicLSTM) -> tuple[int, ...]:
+def _predicted(net: Network) -> tuple[int, ...]:
     head = net.head
     assert isinstance(head, Categorical)
     return head.predicted

@@ -21,7 +21,7 @@ from musicjax.encodings.event_controls import Controls
 from musicjax.encodings.event_memory import Clock
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.music.note_bins import BAR_POSITION, BARS_LEFT, EDGE, INTERVAL, METER, MODE, PHRASE
 
 # The columns of a row that follow from its step.
@@ -65,7 +65,7 @@ class Guide(NamedTuple):
     controls: Controls
     clock: Clock
 
-    def start(self, net: MusicLSTM) -> tuple[jax.Array, Memory]:
+    def start(self, net: Network) -> tuple[jax.Array, Memory]:
         """As `model.particles.Guide`: the first given row is an edge."""
         wanted, tables, head = self.controls.form, self.clock.form, net.head
         assert wanted is not None and tables is not None and isinstance(head, Categorical)
@@ -82,7 +82,7 @@ class Guide(NamedTuple):
         return memory.given >= self.first + self.size
 
     def __call__(
-        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Memory
+        self, net: Network, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Memory
     ) -> tuple[jax.Array, Memory]:
         """As `model.particles.Guide`."""
         head, steps = net.head, self.clock.steps
@@ -111,7 +111,7 @@ class Guide(NamedTuple):
         memory = memory._replace(drawn=drawn, weight=memory.weight + jnp.where(closes, weight, 0.0))
         return self._after(head, rows, passed, closes, memory)
 
-    def follow(self, net: MusicLSTM, memory: Memory) -> tuple[jax.Array, Memory]:
+    def follow(self, net: Network, memory: Memory) -> tuple[jax.Array, Memory]:
         """As `model.particles.Guide`."""
         assert isinstance(net.head, Categorical)
         passed = self.steps[self._place(memory)] - memory.step

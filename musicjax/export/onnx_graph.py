@@ -19,9 +19,9 @@ import numpy as np
 
 from musicjax.errors import RunError, UsageError
 from musicjax.export import weights
-from musicjax.model import lstm, network
+from musicjax.model import lstm
 from musicjax.model.categorical import Categorical
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.store.model import Model
 from musicjax.version import __version__
 
@@ -172,14 +172,14 @@ def _logits_port(head: Categorical, column: int, columns: Sequence[str]) -> _Por
 
 
 def _add_layers(
-    graph: _Graph, net: MusicLSTM, arrays: dict[str, np.ndarray], below: str, is_carried: bool = False
+    graph: _Graph, net: Network, arrays: dict[str, np.ndarray], below: str, is_carried: bool = False
 ) -> str:
     """Adds the LSTM layers on top of `below` [T, B, I]: the outputs of the last one, [T, B, H].
 
     Args:
         is_carried: whether the state comes from h and c and goes to h_out and c_out, or begins at zero.
     """
-    names = network.layer_names(net)
+    names = net.layer_names
     if is_carried:
         each = graph.constant("layer.sizes", [1] * len(names))
         for state in ("h", "c"):

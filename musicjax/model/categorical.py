@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from musicjax.model.heads import Score
+from musicjax.model.heads import Head, Score
 
 Params = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical:
+class Categorical(Head):
     """One hidden layer and one softmax for each predicted column.
 
     The dense layer gives N numbers for each; added to them is a vector for the bin of each column before it in the

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Params = dict[str, jax.Array]
+Params = dict[str, Any]
 # The lowest probability with which FrameRegression draws a key.
 NEVER = 1e-6
 # If no frame has more keys on than one of these, NADE takes the fast path that was compiled for that number.
@@ -64,7 +64,20 @@ class Head(Protocol):
 
     def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
         """Loss, accuracy and nats together."""
-        ...
+        log_prob = self.log_prob(params, outputs, targets)
+        return Score(self.loss(params, outputs, targets), self.accuracy(params, outputs, targets), -log_prob)
+
+    def training(
+        self, params: Params, outputs: jax.Array, targets: jax.Array, key: jax.Array, rate: Any, share: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """(loss, accuracy) of windows as they are in training, with the dropout that a head may have of its own.
+
+        Args:
+            key: what it drops.
+            rate: of its last layer's dropout, instead of its own; None: its own.
+            share: (k, n): windows are the k-th of n equal parts of a batch.
+        """
+        return self.loss(params, outputs, targets), self.accuracy(params, outputs, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         """All the randomness of `sample`, float32 [C], of bins [V]; drawn apart, for many rows at once."""
@@ -78,7 +91,7 @@ class Head(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Regression:
+class Regression(Head):
     """Linear outputs, mean squared error.
 
     Attributes:
@@ -110,9 +123,6 @@ class Regression:
         """
         return (jnp.argmax(outputs, axis=-1) == jnp.argmax(targets, axis=-1)).astype(jnp.float32)
 
-    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
-        return _score(self, params, outputs, targets)
-
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         return jax.random.normal(key, (columns,))
 
@@ -132,7 +142,7 @@ class FrameRegression(Regression):
         return jnp.mean((outputs > 0.5) == (targets > 0.5), axis=-1)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        return _logistic(key, columns)
+        return logistic(key, columns)
 
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
@@ -142,7 +152,7 @@ class FrameRegression(Regression):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(Head):
     """Independent keys; outputs are their logits."""
 
     name: ClassVar[str] = "bernoulli"
@@ -164,11 +174,8 @@ class Bernoulli:
         """Share of the keys whose probability is on the right side of one half."""
         return jnp.mean((outputs > 0) == (targets > 0.5), axis=-1)
 
-    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
-        return _score(self, params, outputs, targets)
-
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        return _logistic(key, columns)
+        return logistic(key, columns)
 
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
@@ -177,7 +184,7 @@ class Bernoulli:
 
 
 @dataclasses.dataclass(frozen=True)
-class Nade:
+class Nade(Head):
     """Keys from the lowest up, each given those below it.
 
     The dense layer gives, for each frame, the biases of the keys [C] and of N hidden units. Key k is on with
@@ -223,11 +230,8 @@ class Nade:
         which = sum((most > fewest).astype(jnp.int32) for fewest in FEW_KEYS)
         return biases + lax.switch(which, [*ways, _by_key], params, hidden, targets)
 
-    def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
-        return _score(self, params, outputs, targets)
-
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        return _logistic(key, columns)
+        return logistic(key, columns)
 
     def sample(
         self, params: Params, outputs: jax.Array, noise: jax.Array, deviation: jax.Array, temperature: jax.Array
@@ -272,12 +276,7 @@ def of_frames(name: str, units: int) -> Head:
     return heads[name]
 
 
-def _score(head: Head, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
-    log_prob = head.log_prob(params, outputs, targets)
-    return Score(head.loss(params, outputs, targets), head.accuracy(params, outputs, targets), -log_prob)
-
-
-def _logistic(key: jax.Array, columns: int) -> jax.Array:
+def logistic(key: jax.Array, columns: int) -> jax.Array:
     """Logistic noise [C]: logit + noise > 0 with probability sigmoid(logit)."""
     return jax.random.logistic(key, (columns,))
 

@@ -102,6 +102,15 @@ def advance(weights: Gates, x: jax.Array, state: State) -> State:
     return State(h, c)
 
 
+def advance_all(weights: tuple[Gates, ...], x: jax.Array, states: tuple[State, ...]) -> tuple[State, ...]:
+    """One step of layers that stand one above the other, for x [B, I]: the state of each."""
+    below, after = x, []
+    for layer, state in zip(weights, states, strict=True):
+        after.append(advance(layer, below, state))
+        below = after[-1].h
+    return tuple(after)
+
+
 def step(params: Params, x: jax.Array, state: State, precision: str = "float32") -> State:
     """One step for x [B, I]."""
     h, c = advance(prepare(params, precision), x, State(_operand(state.h, precision), state.c))

@@ -1,6 +1,7 @@
-"""MusicLSTM: LSTM layers -> dropout -> head, as a Flax module. The rest of the program sees plain pytrees.
+"""Networks as Flax modules: what every one of them does, and MusicLSTM: LSTM layers -> dropout -> head. The rest of
+the program sees plain pytrees, and asks no network which one it is.
 
-Shape legend: B windows, T rows a window, C columns, H units, O outputs of the head's dense layer.
+Shape legend: B windows, T rows a window, C columns, H units, O outputs that the head reads.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from jax import lax
 from musicjax.model import heads, lstm
 from musicjax.model.dropout import Dropout
 
+Weights = tuple[lstm.Gates, ...]
+States = tuple[lstm.State, ...]
 
-class MusicLSTM(nn.Module):
-    """By default the paper's network: LSTM(units), last output -> dropout -> Dense(columns) -> linear.
+
+class Network(nn.Module):
+    """What every network is told, and what it does besides `__call__`, which gives outputs for windows.
+
+    Row by row, to sample and to score pieces, the layers' weights are prepared once, then rows go in one at a time.
 
     Attributes:
         units: H, LSTM units of each layer.
@@ -27,10 +33,9 @@ class MusicLSTM(nn.Module):
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
         every_position: whether every position of a window has outputs, for the row after it, or the last alone.
-        sizes: where the columns are bins, how many each has; the LSTM then sees the sum of their embeddings.
-        embedding: E, numbers in an embedding.
-        match_lengths: where rows show the longest match, the lengths that their last columns stand for; a row is then
-            the row itself, the row that followed the match, and a column for each length.
+        match_lengths: where rows show the longest match, the lengths that their columns after it stand for; a row is
+            then the row itself, the row that followed the match, and a column for each length.
+        position: how many columns, the last of a row, tell the place of the row in its bar.
         layer_dropout: share of the H outputs of each layer below the last dropped in training.
         remat_rows: as in `lstm.unroll`.
     """
@@ -42,16 +47,68 @@ class MusicLSTM(nn.Module):
     layers: int = 1
     head: heads.Head = heads.Regression()
     every_position: bool = False
-    sizes: tuple[int, ...] = ()
-    embedding: int = 0
     match_lengths: tuple[int, ...] = ()
+    position: int = 0
     layer_dropout: float = 0.0
     remat_rows: int = 0
 
     @property
     def predicted(self) -> int:
         """How many columns are predicted; they come first, and the others are given."""
-        return (self.columns - len(self.match_lengths)) // 2 if self.match_lengths else self.columns
+        rest = self.columns - self.position
+        return (rest - len(self.match_lengths)) // 2 if self.match_lengths else rest
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The parameter names of the layers, the lowest layer first."""
+        return ["lstm", *(f"lstm_{layer}" for layer in range(1, self.layers))]
+
+    @property
+    def summary(self) -> str:
+        """What stands between a row and its head, as the console says it."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def prepare(self, params: dict) -> Weights:
+        """The weights of each layer as `advance` takes them."""
+        return tuple(lstm.prepare(lstm.Params(*params[name]), self.precision) for name in self.layer_names)
+
+    @nn.nowrap
+    def start(self, weights: Weights, batch: int) -> States:
+        """The state of each layer before the first row; the first axis of all arrays is B."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def inputs(self, params: dict, rows: jax.Array) -> jax.Array:
+        """What the first layer sees of rows float32 [..., C]."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def advance(self, weights: Weights, seen: jax.Array, states: States) -> States:
+        """The states after one more row each, of which `seen` is what `inputs` gives for rows [B, C]."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def read(self, params: dict, last: jax.Array) -> jax.Array:
+        """What the head reads, float32 [..., O], of the last layer's outputs, which `advance` gives as states[-1].h."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def hidden(self, params: dict, windows: jax.Array) -> jax.Array:
+        """The last layer's outputs [B, T, ...] after each row of windows [B, T, C]; the state begins at zero."""
+        raise NotImplementedError
+
+
+class MusicLSTM(Network):
+    """By default the paper's network: LSTM(units), last output -> dropout -> Dense(columns) -> linear.
+
+    Attributes:
+        sizes: where the columns are bins, how many each has; the LSTM then sees the sum of their embeddings.
+        embedding: E, numbers in an embedding.
+    """
+
+    sizes: tuple[int, ...] = ()
+    embedding: int = 0
 
     @nn.compact
     def __call__(
@@ -65,7 +122,7 @@ class MusicLSTM(nn.Module):
         below = windows
         if self.sizes:
             below = _embed(self, self.param("embedding", _init_embedding, sum(self.sizes), self.embedding), windows)
-        for name in layer_names(self):
+        for name in self.layer_names:
             inputs = self.units if weights else below.shape[-1]
             weights.append(lstm.Params(*self.param(name, lstm.init, inputs, self.units)))
         state = lstm.zero_state(windows.shape[0], self.units)
@@ -90,6 +147,47 @@ class MusicLSTM(nn.Module):
         )
         return dense(last)
 
+    @property
+    def summary(self) -> str:
+        """As `Network.summary`."""
+        between = f" (dropout {self.layer_dropout:g} between)" if self.layer_dropout else ""
+        layers = f"LSTM {self.units}" + f" x {self.layers}" * (self.layers > 1)
+        return f"{layers}{between} -> dropout {self.dropout:g} -> Dense {self.head.outputs(self.predicted)}"
+
+    @nn.nowrap
+    def start(self, weights: Weights, batch: int) -> States:
+        """As `Network.start`: [B, H] each."""
+        zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
+        return tuple(
+            lstm.State(zero.astype(layer.product_kernel.dtype), zero)
+            for layer, zero in zip(weights, zeros, strict=True)
+        )
+
+    @nn.nowrap
+    def inputs(self, params: dict, rows: jax.Array) -> jax.Array:
+        """As `Network.inputs`: the rows themselves, or the embeddings of bins [..., E]."""
+        return _embed(self, params["embedding"], rows) if self.sizes else rows
+
+    @nn.nowrap
+    def advance(self, weights: Weights, seen: jax.Array, states: States) -> States:
+        """As `Network.advance`."""
+        return lstm.advance_all(weights, seen, states)
+
+    @nn.nowrap
+    def read(self, params: dict, last: jax.Array) -> jax.Array:
+        """As `Network.read`: what the dense layer makes of [..., H], from unrounded operands."""
+        dense = params["dense"]
+        return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
+
+    @nn.nowrap
+    def hidden(self, params: dict, windows: jax.Array) -> jax.Array:
+        """As `Network.hidden`: [B, T, H]."""
+        below = self.inputs(params, windows)
+        for name in self.layer_names:
+            state = lstm.zero_state(len(windows), self.units)
+            below, _ = lstm.unroll(lstm.Params(*params[name]), below, state, self.precision)
+        return below
+
 
 def _rounded_dot_general(a: jax.Array, b: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
     """The product of operands rounded to bfloat16, summed in float32."""
@@ -108,7 +206,7 @@ def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Arr
     return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
 
 
-def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
+def init(network: Network, key: jax.Array, window: int) -> dict:
     """Initial parameters: {"lstm": lstm.Params, "dense": {"kernel" [H, O], "bias" [O]}}.
 
     A second layer is "lstm_1"; "head" and "embedding" are there if the network has such parameters.
@@ -117,7 +215,7 @@ def init(network: MusicLSTM, key: jax.Array, window: int) -> dict:
 
 
 def apply(
-    network: MusicLSTM,
+    network: Network,
     params: dict,
     windows: jax.Array,
     dropout_key: jax.Array | None = None,
@@ -138,22 +236,13 @@ def apply(
     return outputs
 
 
-def predict_next(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
+def predict_next(network: Network, params: dict, windows: jax.Array) -> jax.Array:
     """Outputs for the row after each window: windows float32 [B, T, C] -> float32 [B, O]."""
     outputs = apply(network, params, windows)
     return outputs[:, -1] if network.every_position else outputs
 
 
-def hidden(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
-    """The last layer's outputs [B, T, H] after each row of windows float32 [B, T, C]; the state begins at zero."""
-    below = inputs(network, params, windows)
-    for name in layer_names(network):
-        state = lstm.zero_state(len(windows), network.units)
-        below, _ = lstm.unroll(lstm.Params(*params[name]), below, state, network.precision)
-    return below
-
-
-def log_probs(network: MusicLSTM, params: dict, windows: jax.Array) -> jax.Array:
+def log_probs(network: Network, params: dict, windows: jax.Array) -> jax.Array:
     """Log-likelihood of each row of windows float32 [B, T, C] after the first, given those before it: [B, T - 1, A].
 
     A is 1, or the number of columns that the head predicts one by one. The network needs outputs at every position.
@@ -171,44 +260,3 @@ def head_params(params: dict) -> heads.Params:
 def count(params: dict) -> int:
     """How many numbers the parameters hold."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-# Row by row, to sample and to score pieces: the layers' weights are prepared once, then rows go in one at a time.
-
-
-def prepare(network: MusicLSTM, params: dict) -> tuple[lstm.Gates, ...]:
-    """The weights of each layer as `advance` takes them."""
-    return tuple(lstm.prepare(lstm.Params(*params[name]), network.precision) for name in layer_names(network))
-
-
-def start(weights: tuple[lstm.Gates, ...], batch: int) -> tuple[lstm.State, ...]:
-    """The state of each layer before the first row."""
-    zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
-    return tuple(
-        lstm.State(zero.astype(layer.product_kernel.dtype), zero) for layer, zero in zip(weights, zeros, strict=True)
-    )
-
-
-def inputs(network: MusicLSTM, params: dict, rows: jax.Array) -> jax.Array:
-    """What the first layer sees of rows float32 [..., C]: the rows themselves, or the embeddings of bins [..., E]."""
-    return _embed(network, params["embedding"], rows) if network.sizes else rows
-
-
-def advance(weights: tuple[lstm.Gates, ...], rows: jax.Array, states: tuple[lstm.State, ...]) -> tuple[lstm.State, ...]:
-    """The states after one more row each, float32 [B, C], or what `inputs` makes of bins."""
-    below, after = rows, []
-    for layer, state in zip(weights, states, strict=True):
-        after.append(lstm.advance(layer, below, state))
-        below = after[-1].h
-    return tuple(after)
-
-
-def read(params: dict, last: jax.Array) -> jax.Array:
-    """What the dense layer makes of the last layer's outputs [..., H]: float32 [..., O], from unrounded operands."""
-    dense = params["dense"]
-    return jnp.dot(last.astype(jnp.float32), dense["kernel"], precision=lax.Precision.HIGHEST) + dense["bias"]
-
-
-def layer_names(network: MusicLSTM) -> list[str]:
-    """The parameter names of the layers, the lowest layer first."""
-    return ["lstm", *(f"lstm_{layer}" for layer in range(1, network.layers))]

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from musicjax.model import heads, network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 
 # Folded into an output's key, as `sample.NOISE` is, before each use.
 CANDIDATES, CHOICE, COINS = 2**32 - 3, 2**32 - 4, 2**32 - 5
@@ -34,17 +34,17 @@ class Memory(Protocol):
 class Guide(Protocol):
     """Which rows come next: drawn ones or given ones. A pytree."""
 
-    def start(self, net: MusicLSTM) -> tuple[jax.Array, Memory]:
+    def start(self, net: Network) -> tuple[jax.Array, Memory]:
         """(the first row of the piece, float32 [1, C]; the memory after it)."""
         ...
 
     def __call__(
-        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
+        self, net: Network, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
     ) -> tuple[jax.Array, Memory]:
         """(next rows [K, C], the memory after them), following rows `last` [K, C]; own: the head's parameters."""
         ...
 
-    def follow(self, net: MusicLSTM, memory: Any) -> tuple[jax.Array, Memory]:
+    def follow(self, net: Network, memory: Any) -> tuple[jax.Array, Memory]:
         """(the next given rows [K, C], the memory after them)."""
         ...
 
@@ -63,10 +63,10 @@ class Way(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start(net: MusicLSTM, params: dict, guide: Guide) -> Way:
+def start(net: Network, params: dict, guide: Guide) -> Way:
     """The beginning of a piece, one candidate."""
     last, memory = guide.start(net)
-    return Way(last, network.start(network.prepare(net, params), 1), memory)
+    return Way(last, net.start(net.prepare(params), 1), memory)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -77,7 +77,7 @@ def spread(way: Way, candidates: int) -> Way:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def advance(
-    net: MusicLSTM, count: int, params: dict, way: Way, key: jax.Array, first: jax.Array, guide: Guide
+    net: Network, count: int, params: dict, way: Way, key: jax.Array, first: jax.Array, guide: Guide
 ) -> tuple[Way, jax.Array]:
     """(where the candidates are after L = count more rows at most, those rows [L, K, C]).
 
@@ -86,15 +86,15 @@ def advance(
     Args:
         first: int32, the number of the first row.
     """
-    weights, own = network.prepare(net, params), network.head_params(params)
+    weights, own = net.prepare(params), network.head_params(params)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(way.last.shape[0]))
 
     def noise_of(number: jax.Array) -> jax.Array:
         return jax.vmap(lambda one: net.head.noise(jax.random.fold_in(one, number), net.predicted))(keys)
 
     def row(way: Way, noise: jax.Array) -> tuple[Way, jax.Array]:
-        states = network.advance(weights, network.inputs(net, params, way.last), way.states)
-        outputs = network.read(params, states[-1].h)
+        states = net.advance(weights, net.inputs(params, way.last), way.states)
+        outputs = net.read(params, states[-1].h)
         rows, memory = guide(net, own, outputs, noise, way.last, way.memory)
         return _unless_done(guide, way, Way(rows, states, memory)), rows
 
@@ -103,12 +103,12 @@ def advance(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def follow(net: MusicLSTM, count: int, params: dict, way: Way, guide: Guide) -> Way:
+def follow(net: Network, count: int, params: dict, way: Way, guide: Guide) -> Way:
     """Where the candidates are after the next given rows, `count` at most. It draws nothing, so it compiles sooner."""
-    weights = network.prepare(net, params)
+    weights = net.prepare(params)
 
     def row(way: Way, _: None) -> tuple[Way, None]:
-        states = network.advance(weights, network.inputs(net, params, way.last), way.states)
+        states = net.advance(weights, net.inputs(params, way.last), way.states)
         rows, memory = guide.follow(net, way.memory)
         return _unless_done(guide, way, Way(rows, states, memory)), None
 

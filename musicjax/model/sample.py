@@ -21,11 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import heads, lstm, network
-from musicjax.model.network import MusicLSTM
-
-Weights = tuple[lstm.Gates, ...]
-States = tuple[lstm.State, ...]
+from musicjax.model import heads, network
+from musicjax.model.network import Network, States, Weights
 
 DECODES = ("staggered", "window", "carry")
 # Folded into an output's key before each use, so that sampling shares no random numbers with training, whose keys
@@ -46,12 +43,12 @@ class Draw(Protocol):
     @property
     def controls(self) -> Any: ...
 
-    def start(self, net: MusicLSTM, windows: jax.Array) -> Any:
+    def start(self, net: Network, windows: jax.Array) -> Any:
         """The memory after all rows of windows [G, T, C]."""
         ...
 
     def __call__(
-        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
+        self, net: Network, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: Any
     ) -> tuple[jax.Array, Any]:
         """(next rows [G, C], the memory after them), following rows `last` [G, C]; own: the head's parameters."""
         ...
@@ -64,11 +61,11 @@ class HeadDraw(NamedTuple):
     temperature: jax.Array
     controls: tuple = ()
 
-    def start(self, net: MusicLSTM, windows: jax.Array) -> None:
+    def start(self, net: Network, windows: jax.Array) -> None:
         """There is no memory."""
 
     def __call__(
-        self, net: MusicLSTM, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: None
+        self, net: Network, own: heads.Params, outputs: jax.Array, noise: jax.Array, last: jax.Array, memory: None
     ) -> tuple[jax.Array, None]:
         """As `Draw`."""
         return net.head.sample(own, outputs, noise, self.deviation, self.temperature), None
@@ -122,7 +119,7 @@ def choose(keys: jax.Array, counts: jax.Array) -> jax.Array:
 
 
 def sample(
-    net: MusicLSTM,
+    net: Network,
     params: dict,
     past: Past,
     keys: jax.Array,
@@ -175,7 +172,7 @@ def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> A
 
     This is a program of its own, so that the first call and later ones share the compiled loop over notes.
     """
-    weights = network.prepare(net, params)
+    weights = net.prepare(params)
 
     def one_group(windows_and_controls):
         windows, controls = windows_and_controls
@@ -188,7 +185,7 @@ def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> A
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, limits, first_note) -> Sampled:
     """As `sample`, for windows [groups, G, T, C], keys [groups, G] and controls [groups, G, ...]."""
-    weights, own = network.prepare(net, params), network.head_params(params)
+    weights, own = net.prepare(params), network.head_params(params)
 
     def one_group(past_and_keys):
         past, keys, controls = past_and_keys
@@ -206,9 +203,9 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
                 seen = lax.dynamic_slice_in_dim(history, number, window, axis=1)
                 outputs = network.predict_next(net, params, seen)
             else:
-                seen = network.inputs(net, params, last)
-                states, read = _see(decode, weights, seen, first_note + number + window - 1, states)
-                outputs = network.read(params, read)
+                seen = net.inputs(params, last)
+                states, read = _see(decode, net, weights, seen, first_note + number + window - 1, states)
+                outputs = net.read(params, read)
             rows, memory = next_rows(net, own, outputs, noise_now, last, memory)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
@@ -222,7 +219,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
     return lax.map(one_group, (past, keys, controls))
 
 
-def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
+def _noise(net: Network, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
     """The head's noise, float32 [L, G, ...], drawn all at once: small operations, note by note, take longer."""
     numbers = first_note + jnp.arange(num_notes)
 
@@ -234,33 +231,35 @@ def _noise(net: MusicLSTM, keys: jax.Array, first_note: jax.Array, num_notes: in
 
 
 def _warm(
-    decode: str, net: MusicLSTM, params: dict, weights: Weights, windows: jax.Array, first_note: jax.Array
+    decode: str, net: Network, params: dict, weights: Weights, windows: jax.Array, first_note: jax.Array
 ) -> States:
     """The states after all rows of windows [G, T, C] except the last."""
     group, window, _ = windows.shape
     if decode == "window":
         return ()
-    rows, numbers = network.inputs(net, params, windows[:, :-1]).swapaxes(0, 1), first_note + jnp.arange(window - 1)
-    states = network.start(weights, group if decode == "carry" else window * group)
-    return lax.scan(lambda states, now: (_see(decode, weights, *now, states)[0], None), states, (rows, numbers))[0]
+    rows, numbers = net.inputs(params, windows[:, :-1]).swapaxes(0, 1), first_note + jnp.arange(window - 1)
+    states = net.start(weights, group if decode == "carry" else window * group)
+    return lax.scan(lambda states, now: (_see(decode, net, weights, *now, states)[0], None), states, (rows, numbers))[0]
 
 
-def _see(decode: str, weights: Weights, row: jax.Array, number: jax.Array, states: States) -> tuple[States, jax.Array]:
-    """(the states after `row` [G, C], or what `network.inputs` makes of it; the LSTM's output to predict from, [G, H]).
+def _see(
+    decode: str, net: Network, weights: Weights, row: jax.Array, number: jax.Array, states: States
+) -> tuple[States, jax.Array]:
+    """(the states after `row`, what `Network.inputs` makes of [G, C]; the last outputs, to predict from, [G, ...]).
 
-    `number` counts the rows since the primer's first. Staggered states are [T G, H], slot by slot. The state in slot
+    `number` counts the rows since the primer's first. Staggered states are [T G, ...], slot by slot. The state in slot
     `number` modulo T starts anew with this row; the state in the next slot has then seen T rows, and predicts.
     """
     if decode == "carry":
-        states = network.advance(weights, row, states)
+        states = net.advance(weights, row, states)
         return states, states[-1].h
     group = row.shape[0]
     window = states[0].c.shape[0] // group
 
     def renewed(array: jax.Array) -> jax.Array:
-        nothing = jnp.zeros((group, array.shape[1]), array.dtype)
+        nothing = jnp.zeros((group, *array.shape[1:]), array.dtype)
         return lax.dynamic_update_slice_in_dim(array, nothing, number % window * group, axis=0)
 
-    rows = row if group == 1 else jnp.tile(row, (window, 1))
-    states = network.advance(weights, rows, jax.tree.map(renewed, states))
+    rows = row if group == 1 else jnp.tile(row, (window, *(1,) * (row.ndim - 1)))
+    states = net.advance(weights, rows, jax.tree.map(renewed, states))
     return states, lax.dynamic_slice_in_dim(states[-1].h, (number + 1) % window * group, group)

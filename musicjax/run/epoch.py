@@ -25,7 +25,7 @@ from musicjax.config import Config
 from musicjax.encodings.encoding import Dataset, Encoding
 from musicjax.errors import RunError
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.run import device
 from musicjax.store.checkpoint import Arrays
 from musicjax.store.metadata import Metadata, Progress
@@ -142,7 +142,7 @@ def windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
 
 
 def _histograms(
-    net: MusicLSTM, window: int, trials: int, params: dict, scored: ScoringSet, axis_name: str | None = None
+    net: Network, window: int, trials: int, params: dict, scored: ScoringSet, axis_name: str | None = None
 ) -> dict[str, Buckets]:
     """Histograms of the parameters, and of the outputs for the first validation music, the same after every epoch.
 

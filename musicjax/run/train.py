@@ -160,17 +160,11 @@ def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
 def _say_model(encoding: Encoding, params: dict, divided: int) -> int:
     """Prints the layers in one line, and over how many devices they lie divided; returns how many parameters there
     are."""
-    net, model = encoding.network(), encoding.config.model
+    net = encoding.network()
     parameters = network.count(params)
-    layers = f"LSTM {model.units}" + f" x {net.layers}" * (net.layers > 1)
-    between = f" (dropout {model.layer_dropout:g} between)" if model.layer_dropout else ""
     own = f" -> {net.head.name}" if net.head.name else ""
     where = f", divided over {divided} devices" * (divided > 1)
-    console.say(
-        "model",
-        f"{layers}{between} -> dropout {model.dropout:g} -> Dense {net.head.outputs(net.predicted)}{own}: "
-        f"{parameters:,} parameters{where}",
-    )
+    console.say("model", f"{net.summary}{own}: {parameters:,} parameters{where}")
     return parameters
 
 

@@ -14,7 +14,7 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Encoding
 from musicjax.errors import RunError, UsageError
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.music import notes as notes_lib
 from musicjax.music.notes import Notes
 from musicjax.store import checkpoint
@@ -39,7 +39,7 @@ class Model:
     """
 
     encoding: Encoding
-    network: MusicLSTM
+    network: Network
     params: dict
     deviation: jax.Array
     primers: jax.Array
@@ -118,7 +118,7 @@ def _power_of_two(least: int) -> int:
 
 
 _log_probs = jax.jit(network.log_probs, static_argnums=0)
-_hidden = jax.jit(network.hidden, static_argnums=0)
+_hidden = jax.jit(lambda net, params, rows: net.hidden(params, rows), static_argnums=0)
 
 
 def of(arrays: Arrays, metadata: Metadata, which: str = "best", config: Config | None = None) -> Model:

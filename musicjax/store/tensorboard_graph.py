@@ -15,7 +15,7 @@ from tensorboardX.proto.node_def_pb2 import NodeDef
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import histograms
 
 # The parameters of an equation that hold the programs it calls, repeats or chooses from.
@@ -27,7 +27,7 @@ Nodes = dict[str, NodeDef]
 Reference = str | None
 
 
-def of_network(net: MusicLSTM, params: dict, batch_size: int, window: int) -> GraphDef:
+def of_network(net: Network, params: dict, batch_size: int, window: int) -> GraphDef:
     """The path of one training batch through the network, dropout included.
 
     A layer is a scope: its parameters, by their paths, and what is computed with them. What a head makes of the

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import lstm, network
+from musicjax.model import network
 from musicjax.model.heads import Score
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network, States
 from musicjax.training import mesh
 from musicjax.training.windows import Batch, Validation
 
@@ -134,7 +134,7 @@ class Streams(NamedTuple):
         return self.rows[self.seen[:window].T].astype(jnp.float32)
 
     def validate(
-        self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
+        self, net: Network, batch_size: int, window: int, params: dict, axis_name: str | None = None
     ) -> Validation:
         """Means over all rows but the first of each piece."""
         place, shares = mesh.share(axis_name)
@@ -175,25 +175,29 @@ def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Stream
     return Streams(*arrays)
 
 
-def score(net: MusicLSTM, params: dict, streams: Streams) -> Score:
+def score(net: Network, params: dict, streams: Streams) -> Score:
     """Scores [S, L], by column [S, L, A], of the row after each that a stream sees, given its piece so far."""
-    weights, own = network.prepare(net, params), network.head_params(params)
+    weights, own = net.prepare(params), network.head_params(params)
 
-    def see(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
+    def see(states: States, now: tuple[jax.Array, jax.Array]):
         index, reset = now
-        states = jax.tree.map(lambda array: jnp.where(reset[:, None], jnp.zeros_like(array), array), states)
-        states = network.advance(weights, network.inputs(net, params, streams.rows[index].astype(jnp.float32)), states)
+
+        def begun(array: jax.Array) -> jax.Array:
+            return jnp.where(reset.reshape(-1, *(1,) * (array.ndim - 1)), jnp.zeros_like(array), array)
+
+        states = jax.tree.map(begun, states)
+        states = net.advance(weights, net.inputs(params, streams.rows[index].astype(jnp.float32)), states)
         # As float32: XLA's CPU backend would convert a whole stack of bfloat16 at every step.
         return states, states[-1].h.astype(jnp.float32)
 
-    def score_chunk(states: tuple[lstm.State, ...], now: tuple[jax.Array, jax.Array]):
+    def score_chunk(states: States, now: tuple[jax.Array, jax.Array]):
         states, last = lax.scan(see, states, now)
-        outputs, following = network.read(params, last), streams.rows[now[0] + 1].astype(jnp.float32)
+        outputs, following = net.read(params, last), streams.rows[now[0] + 1].astype(jnp.float32)
         return states, net.head.score(own, outputs, following[..., : net.predicted])
 
     # In chunks, so that only the outputs of a few steps are in memory at a time.
     seen, reset = (array.reshape(-1, CHUNK, array.shape[1]) for array in (streams.seen, streams.reset))
-    found = lax.scan(score_chunk, network.start(weights, streams.seen.shape[1]), (seen, reset))[1]
+    found = lax.scan(score_chunk, net.start(weights, streams.seen.shape[1]), (seen, reset))[1]
     return jax.tree.map(lambda array: array.reshape(*streams.seen.shape, *array.shape[3:]), found)
 
 

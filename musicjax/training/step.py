@@ -16,10 +16,13 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Wrapped
 
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import mesh, sharding
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
+
+# Folded into a step's key of dropout, for what the head drops; Flax folds in what names a layer.
+HEAD = 2**32 - 6
 
 
 class TrainState(NamedTuple):
@@ -54,7 +57,7 @@ def keys(seed: int | jax.Array) -> Keys:
     return Keys(*(jax.random.fold_in(root, purpose) for purpose in range(len(Keys._fields))))
 
 
-def init(net: MusicLSTM, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
+def init(net: Network, optimizer: optax.GradientTransformation, key: jax.Array, window: int) -> TrainState:
     """The state before the first step."""
     return begin(optimizer, network.init(net, key, window))
 
@@ -65,7 +68,7 @@ def begin(optimizer: optax.GradientTransformation, params: dict) -> TrainState:
 
 
 def train_step(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     state: TrainState,
     inputs: jax.Array,
@@ -110,7 +113,7 @@ def train_step(
 
 
 def _sums(
-    net: MusicLSTM,
+    net: Network,
     params: dict,
     batch: tuple[jax.Array, ...],
     dropout_key: jax.Array,
@@ -131,9 +134,9 @@ def _sums(
 
         def total_loss(params: dict):
             outputs = network.apply(net, params, inputs, dropout_key, dropout, share)
-            own = network.head_params(params)
-            loss = jnp.sum(net.head.loss(own, outputs, targets) * weight)
-            accuracy = jnp.sum(net.head.accuracy(own, outputs, targets) * weight)
+            own, head_key = network.head_params(params), jax.random.fold_in(dropout_key, HEAD)
+            losses, accuracies = net.head.training(own, outputs, targets, head_key, dropout, share)
+            loss, accuracy = jnp.sum(losses * weight), jnp.sum(accuracies * weight)
             return loss, StepMetrics(loss, accuracy, jnp.sum(weight))
 
         gradients, metrics = jax.grad(total_loss, has_aux=True)(params)
@@ -155,7 +158,7 @@ def _sums(
 
 
 def epoch(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     batch_size: int,
     window: int,
@@ -190,14 +193,14 @@ def epoch(
 
 
 def validation(
-    net: MusicLSTM, batch_size: int, window: int, params: dict, scored: ScoringSet, axis_name: str | None = None
+    net: Network, batch_size: int, window: int, params: dict, scored: ScoringSet, axis_name: str | None = None
 ) -> Validation:
     """Means over all windows, or all rows of whole pieces, without dropout."""
     return scored.validate(net, batch_size, window, params, axis_name)
 
 
 def make_epoch(
-    net: MusicLSTM,
+    net: Network,
     optimizer: optax.GradientTransformation,
     batch_size: int,
     window: int,
@@ -218,6 +221,6 @@ def make_epoch(
     return mesh.spread(one, devices, donate=0)
 
 
-def make_validation(net: MusicLSTM, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:
+def make_validation(net: Network, batch_size: int, window: int, devices: Mesh | None = None) -> Wrapped:
     """`validation` as validate(params, windows), compiled once."""
     return mesh.spread(functools.partial(validation, net, batch_size, window), devices)

@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.stages import Wrapped
 
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import mesh
 from musicjax.training import step as step_lib
 from musicjax.training.step import Keys, StepMetrics, TrainState
@@ -48,7 +48,7 @@ def make(seeds: list[int], learning_rates: list[float], dropouts: list[float]) -
 _keys = jax.jit(jax.vmap(step_lib.keys))
 
 
-def init(net: MusicLSTM, optimizer: optax.GradientTransformation, trials: Trials, window: int) -> TrainState:
+def init(net: Network, optimizer: optax.GradientTransformation, trials: Trials, window: int) -> TrainState:
     """The states before the first step, [K]; the optimizer's rate does not matter."""
     return lax.map(lambda key: step_lib.init(net, optimizer, key, window), trials.keys.init)
 
@@ -59,7 +59,7 @@ def begin(optimizer: optax.GradientTransformation, params: dict, count: int) -> 
 
 
 def make_epoch(
-    net: MusicLSTM,
+    net: Network,
     optimizer_of: Callable[[jax.Array], optax.GradientTransformation],
     batch_size: int,
     window: int,
@@ -99,7 +99,7 @@ def make_epoch(
     return mesh.spread(epoch, devices, donate=0)
 
 
-def make_validation(net: MusicLSTM, batch_size: int, window: int, group: int, devices: Mesh | None = None) -> Wrapped:
+def make_validation(net: Network, batch_size: int, window: int, group: int, devices: Mesh | None = None) -> Wrapped:
     """validate(params [K], scored) -> Validation [K], compiled once."""
 
     def validate(params: dict, scored: ScoringSet, axis_name: str | None = None) -> Validation:

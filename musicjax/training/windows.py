@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from musicjax.model import network
-from musicjax.model.network import MusicLSTM
+from musicjax.model.network import Network
 from musicjax.training import mesh
 
 # How many validation windows the histogram of outputs covers.
@@ -49,7 +49,7 @@ class ScoringSet(Protocol):
     def rows(self) -> jax.Array: ...
     def first_inputs(self, window: int) -> jax.Array: ...
     def validate(
-        self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
+        self, net: Network, batch_size: int, window: int, params: dict, axis_name: str | None = None
     ) -> Validation: ...
 
 
@@ -101,7 +101,7 @@ class Windows(NamedTuple):
         return self.gather(jnp.arange(min(WINDOWS_SHOWN, self.starts.shape[0])), window).inputs
 
     def validate(
-        self, net: MusicLSTM, batch_size: int, window: int, params: dict, axis_name: str | None = None
+        self, net: Network, batch_size: int, window: int, params: dict, axis_name: str | None = None
     ) -> Validation:
         """Means over all windows, without dropout."""
         count = self.starts.shape[0]

@@ -1,0 +1,61 @@
+"""The four data sets of frames with every piece moved to the tonic C, as Johnson 2017 has them.
+
+Music in major and in minor keeps its mode. The key is found in the whole piece, its future included, so a likelihood
+of such frames belongs to another experiment than one of the files as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import savemat
+
+from musicjax.corpus import frame_sets
+from musicjax.corpus.frame_sets import Polyphonic
+from musicjax.music import keys, piano_roll
+
+
+def write(name: str, source: str | Path, folder: Path) -> None:
+    """Writes the file of a data set into a folder, from the one in the folder `source`; one that is there stays."""
+    path = folder / frame_sets.NAMES[name]
+    if path.is_file():
+        return
+    data = frame_sets.read(f"polyphonic:{name}:{source}")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = path.with_suffix(".partial")
+    with made.open("wb") as file:
+        savemat(file, {variable: cells(data, split) for variable, split in variables()})
+    made.rename(path)
+
+
+def variables() -> list[tuple[str, str]]:
+    """(name of the variable, name of the split) of each cell array of a file."""
+    return list(zip(frame_sets.VARIABLES, frame_sets.SPLITS, strict=True))
+
+
+def cells(data: Polyphonic, split: str) -> np.ndarray:
+    """The moved pieces of a split as a cell array, [1, pieces]."""
+    pieces = data.pieces(split)
+    made = np.empty((1, len(pieces)), object)
+    made[0, :] = [moved(piece) for piece in pieces]
+    return made
+
+
+def moved(piece: np.ndarray) -> np.ndarray:
+    """A piece, uint8 [frames, 88], moved to C by as few semitones as lose none of its notes."""
+    used = np.flatnonzero(piece.any(axis=0))
+    if not len(used):
+        return piece
+    near = sorted(range(-11, 12), key=abs)
+    fitting = [far for far in near if used[0] + far >= 0 and used[-1] + far < piece.shape[1]]
+    wanted = -tonic(piece) % 12
+    return np.roll(piece, next((far for far in fitting if far % 12 == wanted), 0), axis=1)
+
+
+def tonic(piece: np.ndarray) -> int:
+    """The tonic, 0..11, of the key that holds for the longest time; a frame counts as a quarter note."""
+    notes = piano_roll.notes_of(piece, per_beat=1)
+    found = keys.of(notes)
+    lasts = np.diff(found[:, 0], append=max(len(piece), found[-1, 0]))
+    return int(found[np.argmax(lasts), 1])

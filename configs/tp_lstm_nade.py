@@ -1,0 +1,19 @@
+"""TP-LSTM-NADE: an LSTM along time for every key and NADE over the keys, the weights of both tied over the keys.
+
+    python -m musicjax.main --config=tp_lstm_nade --data=polyphonic:jsb:DIR
+
+As balstm, of the same paper, with 100 hidden units that see the keys below in place of the LSTM along the keys.
+"""
+
+from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig
+
+
+def get_config() -> Config:
+    return Config(
+        name="tp_lstm_nade",
+        data=DataConfig(window=64, own=FramesData(per_beat=1, transpose=6, bar_position=True)),
+        model=ModelConfig(
+            units=200, layers=2, dropout=0.5, layer_dropout=0.5, own=FramesModel(head="tied_nade", head_units=100)
+        ),
+        train=TrainConfig(learning_rate=1e-3, momentum=0.9, batch_size=8, epochs=100, histograms=False),
+    )
