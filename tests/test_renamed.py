@@ -347,9 +347,9 @@ def test_a_match_share_that_somebody_asked_for_is_kept():
 
 # Fields that 0.1.0 did not have, by section.
 NEWER = {
-    "data": ("sustain", "tracks", "instruments", "resident_mib", "block_rows"),
+    "data": ("sustain", "tracks", "instruments", "resident_mib", "block_rows", "keys", "bar_position"),
     "model": ("layer_dropout", "remat_rows"),
-    "train": ("accumulate", "shard_parameters"),
+    "train": ("accumulate", "shard_parameters", "momentum"),
     "sample": ("temperature_factors", "best_of", "stop_loops", "fit", "page"),
 }
 
