@@ -633,6 +633,29 @@ def test_shards_of_files_that_changed_are_not_mended(music, written, tmp_path, c
     assert {name: (tmp_path / "s" / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.parametrize("name", ["index.npz", "report.parquet"])
+def test_notes_that_changed_in_a_file_of_the_same_length_cost_no_sound_shard(music, tmp_path, name):
+    shutil.copytree(music, tmp_path / "songs")
+    write(tmp_path / "songs", tmp_path / "s")
+    path = tmp_path / "songs" / "0" / "s00.mid"
+    path.write_bytes(path.read_bytes().replace(bytes([80]), bytes([81])))
+    (tmp_path / "s" / name).unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    with pytest.raises(RunError, match="no longer holds what they were written from"):
+        mend(tmp_path / "songs", tmp_path / "s")
+    assert {name: (tmp_path / "s" / name).read_bytes() for name in before} == before
+
+
+def test_shards_are_mended_from_their_files_in_another_place_and_over_a_folder(music, written, tmp_path):
+    shutil.copytree(music, tmp_path / "moved")
+    shutil.copytree(written, tmp_path / "s")
+    for name in ("report.parquet", "rows-00000.array_record"):
+        (tmp_path / "s" / name).unlink()
+        (tmp_path / "s" / name).mkdir()
+        mend(tmp_path / "moved", tmp_path / "s")
+        assert content(tmp_path / "s") == content(written)
+
+
 def test_shards_of_files_that_changed_stay_as_they_are(music, written, tmp_path):
     shutil.copytree(music, tmp_path / "songs")
     write(tmp_path / "songs", tmp_path / "s")
@@ -677,6 +700,7 @@ def test_a_folder_may_be_spelled_otherwise(music, tmp_path, monkeypatch, spelled
     other = str(tmp_path / "m") if spelled == "/absolute" else spelled.format("m", "m")
     mend(other, tmp_path / "s")
     shutil.copytree(tmp_path / "m", tmp_path / "n")
+    (tmp_path / "n" / "z.mid").unlink()
     with pytest.raises(RunError, match="begun with --data=m, not n"):
         mend("n", tmp_path / "s")
 

@@ -29,7 +29,8 @@ def written(folder, groups: list[list[write_shard.Piece]]) -> shards.Shards:
     index = shards.joined([write_shard.write(folder, number, group, COLUMNS) for number, group in enumerate(groups)])
     shards.save_index(folder / shards.INDEX, index)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    manifest = shards.Manifest({}, {}, {}, COLUMNS, {}, sizes, "f", {"format": shards.FORMAT_VERSION, "musicjax": "0"})
+    versions = {"format": shards.FORMAT_VERSION, "musicjax": "0"}
+    manifest = shards.Manifest({}, {}, {}, COLUMNS, dict.fromkeys(sizes, ""), sizes, "f", versions)
     (folder / shards.MANIFEST).write_text(json.dumps(dataclasses.asdict(manifest)))
     return shards.Shards(folder)
 
@@ -124,6 +125,31 @@ def test_another_format_is_refused_by_its_number(groups, tmp_path):
     (tmp_path / shards.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="format is 99, expected 1"):
         shards.Shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sizes", []), ("sizes", {}), ("digests", 7), ("counts", {"kept": -1}), ("columns", "3"), ("source", None)],
+)
+def test_a_manifest_that_was_edited_is_refused_in_one_line(groups, tmp_path, field, value):
+    written(tmp_path, groups)
+    manifest = json.loads((tmp_path / shards.MANIFEST).read_text())
+    (tmp_path / shards.MANIFEST).write_text(json.dumps({**manifest, field: value}))
+    with pytest.raises(RunError, match=f"{shards.MANIFEST} cannot be read: "):
+        shards.Shards(tmp_path)
+
+
+def test_no_byte_of_an_index_that_changed_is_a_fault(groups, tmp_path):
+    written(tmp_path, groups)
+    path = tmp_path / shards.INDEX
+    content, refused = path.read_bytes(), 0
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            shards.Shards(tmp_path)
+        except RunError:
+            refused += 1
+    assert refused > 10
 
 
 def test_more_files_than_may_be_open_are_read(groups, tmp_path, monkeypatch):

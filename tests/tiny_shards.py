@@ -36,7 +36,7 @@ def write(config: Config, folder: Path, pieces_a_shard: int = 5) -> Path:
         learned,
         {"notes": int(np.sum(corpus.offsets[-1:]))},
         columns,
-        {},
+        dict.fromkeys(sizes, ""),
         sizes,
         "0" * 64,
         {"format": shards.FORMAT_VERSION, "musicjax": "0"},

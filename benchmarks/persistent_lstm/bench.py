@@ -45,7 +45,11 @@ def unrolled(count: int) -> Last:
     spec.loader.exec_module(module)
     scan = functools.partial(lax.scan, unroll=count)
     module.__dict__["lax"] = types.SimpleNamespace(**{**vars(lax), "scan": scan})
-    return lambda params, x, precision, remat_rows=0: module.last_output(module.Params(*params), x, precision)
+
+    def last_output(params: Any, x: jax.Array, precision: str, remat_rows: int = 0) -> jax.Array:
+        return module.last_output(module.Params(*params), x, precision)
+
+    return last_output
 
 
 def gradient(last: Last, params: Params, x: jax.Array, cotangent: jax.Array) -> Params:

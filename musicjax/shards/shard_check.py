@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Sequence
 from concurrent import futures
@@ -12,11 +13,8 @@ from musicjax import console, files
 from musicjax.corpus import pool
 from musicjax.errors import RunError
 from musicjax.shards import encode_task, shard_report, shards, sources, tasks, write_shards
-from musicjax.shards.shard_job import Job, require_same, versions
+from musicjax.shards.shard_job import MENDED, Job, require_same, versions
 from musicjax.shards.shards import Manifest
-
-# The folder of shards written anew, among what is not finished.
-MENDED = "mended"
 
 
 def damaged(folder: Path, manifest: Manifest) -> list[str]:
@@ -67,7 +65,7 @@ def mend(job: Job) -> Manifest:
     require_same(
         job.output,
         {"settings": there.settings, "source": there.source, "versions": there.versions},
-        {"settings": job.settings, "source": job.data.source, "versions": asked},
+        {"settings": job.settings, "source": _source(job, there), "versions": asked},
     )
     found = damaged(job.output, there)
     if not found:
@@ -77,14 +75,43 @@ def mend(job: Job) -> Manifest:
         return there
     console.say("shards", f"{job.output}: {_told(found)}; writes anew what is")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
-        _require_listing(job, there)  # before anything sound is replaced
-        made = write_shards.write(job)
-    else:
-        with job.begun():
-            made = _rewritten(job, there, found)
+        _require_listing(job, there)
+        return _anew(job, there, found)
+    with job.begun():
+        return _rewritten(job, there, found)
+
+
+def _source(job: Job, there: Manifest) -> str:
+    """The source of a job: as the shards name it, if it holds files of the same names and sizes."""
+    if sources.is_same(there.source, job.data.source):
+        return there.source
+    listing = sources.listed(job.data, job.output)
+    return there.source if listing is not None and tasks.digest(listing) == there.listing else job.data.source
+
+
+def _anew(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
+    """Writes everything once more, and takes what is damaged from there; what is sound stays."""
+    again = dataclasses.replace(job, output=job.work / MENDED)
+    made = write_shards.write(again)
     if made.fingerprint != there.fingerprint:
         raise _changed(job)
-    return made
+    _replace(again.output, job.output, found)
+    # Another version of a library may write the report in other bytes.
+    digests = {**there.digests, **{name: made.digests[name] for name in found}}
+    sizes = {**there.sizes, **{name: made.sizes[name] for name in found}}
+    mended = dataclasses.replace(there, digests=digests, sizes=sizes)
+    if mended != there:
+        shards.write_manifest(job.output, mended)
+    write_shards.clean(job.output, mended.sizes)
+    return mended
+
+
+def _replace(mended: Path, output: Path, names: Sequence[str]) -> None:
+    """Moves files that are known to be right to their places, whatever is there."""
+    for name in names:
+        if (output / name).is_dir():
+            files.remove(output / name)
+        (mended / name).replace(output / name)
 
 
 def _say_changed(job: Job, there: Manifest) -> None:
@@ -133,7 +160,6 @@ def _rewritten(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
     for shard in written:
         if any(there.digests[name] != digest for name, digest in shard.digests.items()):
             raise _changed(job)
-    for name in [name for shard in written for name in shard.digests]:  # now that they are known to be the same
-        (mended / name).replace(job.output / name)
+    _replace(mended, job.output, [name for shard in written for name in shard.digests])
     write_shards.clean(job.output, there.sizes)
     return there

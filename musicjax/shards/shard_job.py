@@ -23,6 +23,7 @@ from musicjax.version import __version__
 # Fields of the config that shape shards, whatever the encoding.
 FIELDS = ("percussion", "sustain", "tracks", "validation_fraction", "split_seed", "duplicates")
 LOCK = "lock"  # a file of whoever writes
+MENDED = "mended"  # the folder of files written anew, among what is not finished
 
 
 class RowSettings(NamedTuple):
@@ -106,7 +107,7 @@ class Job:
 
     def _has_results(self) -> bool:
         """Whether anything is done that a later start need not do again: downloaded, unpacked or read."""
-        kinds = (f"{DOWNLOADED}/*", "archive-*.json", "read-*.jsonl")
+        kinds = (f"{DOWNLOADED}/*", f"{MENDED}/*", "archive-*.json", "read-*.jsonl")
         return any(True for kind in kinds for _ in self.work.glob(kind))
 
     def _how_far(self) -> str:
@@ -136,13 +137,16 @@ def require_same(output: Path, there: Mapping[str, Any], asked: Mapping[str, Any
     for name, (old, new) in fields.items():
         if old != new:
             raise RunError(
-                f"shards {output}: they were begun with {name}={old}, not {new}; expected the same; name another "
-                "--output, or remove that folder"
+                f"shards {output}: they were begun with {name}={old}, not {new}; expected the same, or another --output"
             )
 
 
 def require_place(output: Path) -> None:
-    """Raises UsageError if a folder can be no folder of shards, because it holds something else."""
+    """Raises UsageError if a folder can be no folder of shards, because of its name or of what it holds."""
+    try:
+        str(output).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"--output={output!r}: expected a path in UTF-8, which array_record needs") from error
     if not output.exists():
         return
     if not output.is_dir():

@@ -143,8 +143,17 @@ def save_index(path: Path, index: Index) -> None:
 
 def load_index(path: Path) -> Index:
     """The index that a file holds; raises OSError or ValueError if it holds none."""
-    with np.load(path, allow_pickle=False) as found:
-        return Index(**{name: found[name] for name in Index._fields})
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with np.load(content, allow_pickle=False) as found:
+            return Index(**{name: found[name] for name in Index._fields})
+    except Exception as error:  # bytes that changed make the reading of an archive raise many things
+        raise ValueError(str(error)) from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes what a folder of shards is, whole or not at all."""
+    files.write(folder / MANIFEST, json.dumps(dataclasses.asdict(manifest), indent=1))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -154,16 +163,32 @@ def read_manifest(folder: Path) -> Manifest:
         found = saved["versions"]["format"]
         if found != FORMAT_VERSION:
             raise RunError(
-                f"shards {folder}: their format is {found}, expected {FORMAT_VERSION}; write them anew into "
+                f"shards {folder}: their format is {found!r}, expected {FORMAT_VERSION}; write them anew into "
                 "another folder with musicjax data --output, or use the musicjax that wrote them, "
                 f"{saved['versions'].get('musicjax')}"
             )
-        return Manifest(**saved)
+        manifest = Manifest(**saved)
+        _require_sound(manifest)
+        return manifest
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"shards {folder}: {MANIFEST} cannot be read: {error}; expected what musicjax data --output wrote; write "
             "them anew into another folder"
         ) from error
+
+
+def _require_sound(manifest: Manifest) -> None:
+    """Raises ValueError or TypeError if a field cannot be what was written."""
+    kinds = {"digests": str, "sizes": int, "counts": int, "settings": object, "versions": object, "learned": object}
+    for name, kind in kinds.items():
+        value = getattr(manifest, name)
+        if not isinstance(value, dict) or not all(isinstance(one, kind) for one in value.values()):
+            raise TypeError(f"{name} is {str(value)[:40]}")
+    for name, kind in {"source": str, "listing": str, "fingerprint": str, "columns": int}.items():
+        if not isinstance(getattr(manifest, name), kind):
+            raise TypeError(f"{name} is {getattr(manifest, name)!r}")
+    if manifest.digests.keys() != manifest.sizes.keys() or min([manifest.columns - 1, *manifest.counts.values()]) < 0:
+        raise ValueError("its digests, sizes, columns and counts do not go together")
 
 
 def damaged(folder: Path, manifest: Manifest, what: str) -> RunError:

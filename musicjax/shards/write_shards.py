@@ -7,7 +7,6 @@ that was ended, however it was, goes on where that was, and the shards have the 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -251,7 +250,7 @@ def _finish(job: Job, found: Read, alike: np.ndarray, use: Use, learned: Path, w
         listing=found.listing,
         versions=versions(),
     )
-    files.write(job.output / shards.MANIFEST, json.dumps(dataclasses.asdict(manifest), indent=1))
+    shards.write_manifest(job.output, manifest)
     clean(job.output, sizes)
     return manifest
 

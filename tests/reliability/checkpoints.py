@@ -118,6 +118,8 @@ OTHERS = {
     "train.devices": "1",
     "data.validation_fraction": "0.3",
     "model.dropout": "0.3",
+    "model.layer_dropout": "0.3",
+    "train.momentum": "0.9",
     "train.learning_rate": "0.01",
     "train.epochs": "4",
     "sample.temperature": "0.5",
@@ -134,7 +136,11 @@ OTHERS = {
     "sample.soundfont": "",
 }
 # What some of them only go with.
-COMPANIONS = {"train.half_life": ("train.optimizer=adam",), "train.clip_norm": ("train.optimizer=adam",)}
+COMPANIONS = {
+    "train.half_life": ("train.optimizer=adam",),
+    "train.clip_norm": ("train.optimizer=adam",),
+    "model.layer_dropout": ("model.layers=2",),
+}
 
 
 def changed(ground: Ground) -> Iterator[Case]:
