@@ -89,7 +89,6 @@ def _of_all() -> list[str]:
         *_listed({**_meanings(("data", "workdir")), "--config=": names}),
         "",
         *_listed(EXAMPLES[""]),
-        "",
         "Also: COMMAND --help, --help=all, --helpfull (fields of configs), and --version.",
     ]
 
