@@ -271,7 +271,7 @@ def costs_of(
 ) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
     rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
-    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position else rows
+    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
     streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, streams)
     nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)
