@@ -1,4 +1,4 @@
-"""Frames: a row is the 88 piano keys, or fewer, at one step of the beat, zeros and ones. See `music.piano_roll`.
+"""Frames: a row is the piano keys, 88 or fewer, at one step of the beat, zeros and ones. See `music.piano_roll`.
 
 Every row of a window is a target. A row may also show the longest match: what followed the longest earlier run of
 frames that equals the last ones, and how long that run is.
@@ -102,6 +102,15 @@ class FrameEncoding(Encoding):
         """As `Encoding.measures`."""
         return ("nats_per_frame",)
 
+    @property
+    def _is_tied(self) -> bool:
+        return self.config.model.own.head in TIED_HEADS
+
+    @property
+    def sequences_a_window(self) -> int:
+        """As `Encoding.sequences_a_window`: one for every key where keys share their weights."""
+        return self._own.keys if self._is_tied else 1
+
     def network(self) -> Network:
         """As `Encoding.network`."""
         jax_environment.require_settings()
@@ -119,7 +128,7 @@ class FrameEncoding(Encoding):
             "layer_dropout": model.layer_dropout,
             "remat_rows": model.remat_rows,
         }
-        return TiedLSTM(**fields, keys=self._own.keys) if model.own.head in TIED_HEADS else MusicLSTM(**fields)
+        return TiedLSTM(**fields, keys=self._own.keys) if self._is_tied else MusicLSTM(**fields)
 
     def _head(self) -> heads.Head:
         """What the outputs of the network mean."""

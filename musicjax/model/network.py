@@ -157,11 +157,7 @@ class MusicLSTM(Network):
     @nn.nowrap
     def start(self, weights: Weights, batch: int) -> States:
         """As `Network.start`: [B, H] each."""
-        zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
-        return tuple(
-            lstm.State(zero.astype(layer.product_kernel.dtype), zero)
-            for layer, zero in zip(weights, zeros, strict=True)
-        )
+        return lstm.start(weights, batch)
 
     @nn.nowrap
     def inputs(self, params: dict, rows: jax.Array) -> jax.Array:

@@ -71,7 +71,7 @@ class Model:
         if not names:
             raise UsageError(
                 "log_prob: this model predicts the mean of what follows, which has no likelihood; expected a model of "
-                "note events, or of frames with the head bernoulli or nade"
+                "note events, or of frames with the head bernoulli, nade, note_lstm or tied_nade"
             )
         rows, count = self._rows(notes)
         if count < 2:
@@ -81,6 +81,8 @@ class Model:
 
     def hidden_states(self, notes: Notes) -> np.ndarray:
         """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
+
+        Where each of K keys has LSTM layers of its own, with tied weights, it is [L, K H], the lowest key first.
 
         Row k is what the model knows before entry k of `log_prob`, which describes the rows. Of note events, L = N + 2:
         row 0 comes before the first note, row k + 1 after note k, and the last after the end.
