@@ -1,11 +1,13 @@
 """The four data sets of frames with every piece moved to the tonic C, as Johnson 2017 has them.
 
-Music in major and in minor keeps its mode. The key is found in the whole piece, its future included, so a likelihood
-of such frames belongs to another experiment than one of the files as they are.
+Music in major and in minor keeps its mode. A piece whose notes reach too far to be moved stays in its key. The key is
+found in the whole piece, its future included, so a likelihood of such frames belongs to another experiment than one of
+the files as they are.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,10 @@ from musicjax.music import keys, piano_roll
 
 
 def write(name: str, source: str | Path, folder: Path) -> None:
-    """Writes the file of a data set into a folder, from the one in the folder `source`; one that is there stays."""
+    """Writes the file of a data set into a folder, from the one in the folder `source`; one that is there stays.
+
+    A line on standard error counts the pieces that cannot be moved.
+    """
     path = folder / frame_sets.NAMES[name]
     if path.is_file():
         return
@@ -27,6 +32,9 @@ def write(name: str, source: str | Path, folder: Path) -> None:
     with made.open("wb") as file:
         savemat(file, {variable: cells(data, split) for variable, split in variables()})
     made.rename(path)
+    pieces = [piece for _, split in variables() for piece in data.pieces(split)]
+    staying = sum(semitones(piece) is None for piece in pieces)
+    print(f"{name}: {staying} of {len(pieces)} pieces cannot move to C and stay in their key", file=sys.stderr)
 
 
 def variables() -> list[tuple[str, str]]:
@@ -43,14 +51,19 @@ def cells(data: Polyphonic, split: str) -> np.ndarray:
 
 
 def moved(piece: np.ndarray) -> np.ndarray:
-    """A piece, uint8 [frames, 88], moved to C by as few semitones as lose none of its notes."""
+    """A piece, uint8 [frames, 88], moved to C by as few semitones as lose none of its notes, or as it is."""
+    return np.roll(piece, semitones(piece) or 0, axis=1)
+
+
+def semitones(piece: np.ndarray) -> int | None:
+    """How far a piece, uint8 [frames, 88], moves to C; None: it cannot without losing a note."""
     used = np.flatnonzero(piece.any(axis=0))
     if not len(used):
-        return piece
+        return 0
     near = sorted(range(-11, 12), key=abs)
     fitting = [far for far in near if used[0] + far >= 0 and used[-1] + far < piece.shape[1]]
     wanted = -tonic(piece) % 12
-    return np.roll(piece, next((far for far in fitting if far % 12 == wanted), 0), axis=1)
+    return next((far for far in fitting if far % 12 == wanted), None)
 
 
 def tonic(piece: np.ndarray) -> int:

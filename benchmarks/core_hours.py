@@ -99,7 +99,7 @@ def plan(jobs: list[Job], budget: float) -> dict[str, int]:
     short, left = dict[str, float](), budget
     epochs = {one.name: one.done for one in jobs}
     for number, one in enumerate(open_):
-        more = min(one.wanted - one.done, int(left / (len(open_) - number) / one.hours_an_epoch))
+        more = max(0, min(one.wanted - one.done, int(left / (len(open_) - number) / one.hours_an_epoch)))
         short |= {} if more else {one.name: one.hours_an_epoch}
         epochs[one.name] += more
         left -= more * one.hours_an_epoch

@@ -74,8 +74,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
 # Those of OF_PAPERS have settings of their own, on top of their configs. JSB has a frame for each quarter note. That
-# the others have two is what the places of their onsets say. On JSB's validation split, BALSTM has 9.24 nats after five
-# epochs with Adam and 12.50 as its config says; after two it has 8.22 in batches of 2 and 11.78 in batches of 8.
+# the others have two is what the places of their onsets say. On JSB's validation split, BALSTM has 9.24 nats with Adam
+# and 12.50 as its config says, in one run of five epochs each, which also differ in learning rate and clipping; after
+# two epochs it has 8.22 in batches of 2 and 11.78 in batches of 8.
 ADAM = {
     "train.optimizer": "adam",
     "train.momentum": 0.0,
@@ -156,7 +157,7 @@ def main() -> None:
     print(table(found, sets))
     if asked.save:
         more = {"-".join(row_and_set): fields for row_and_set, fields in MORE.items()}
-        settings = {"seeds": seeds, "by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
+        settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         both = {**earlier, **found}
         keep(name, {"rows": {row: both[row] for row in [*ROWS, *both] if row in both}, "settings": settings})
     print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
@@ -180,7 +181,11 @@ def measured(
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
         for row in rows:
-            one = of_networks(row, data, of_cells[row, name]) if row in NETWORKS else of_baseline(row, data)
+            if row in NETWORKS:
+                of_cell = of_cells[row, name]
+                one = of_networks(row, data, of_cell) | {"seeds": [config.seed for config in of_cell.values()]}
+            else:
+                one = of_baseline(row, data)
             found[row][name] = one
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
     for line in unfinished:
@@ -271,7 +276,7 @@ def costs_of(
 ) -> baselines.Costs:
     """Nats [P] and predicted frames [P] of the pieces of a split."""
     rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
-    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position else rows
+    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
     streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, streams)
     nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)

@@ -255,10 +255,10 @@ LIKELIHOODS = {
     "nade": "LSTM, NADE over the keys",
     "bernoulli_match": "LSTM with the longest match, independent keys",
     "nade_match": "LSTM with the longest match, NADE over the keys",
-    "lstm_nade": "LSTM-NADE, as Johnson 2017",
-    "tp_lstm_nade": "TP-LSTM-NADE",
-    "balstm": "BALSTM",
-    "kotecha_young": "biaxial LSTM, as Kotecha and Young 2018",
+    "lstm_nade": "LSTM-NADE, in the size of Johnson 2017",
+    "tp_lstm_nade": "TP-LSTM-NADE, in the size of Johnson 2017",
+    "balstm": "BALSTM, in the size of Johnson 2017",
+    "kotecha_young": "biaxial LSTM, in the size of Kotecha and Young 2018",
 }
 
 

@@ -5,7 +5,8 @@
 "Generating Music using an LSTM Network", arXiv 1804.07300, after danieldjohnson/biaxial-rnn-music-composition (2015):
 two layers of 300 along time, dropout 0.5, Adadelta, 78 keys. Along the keys that program has layers of 100 and 50, ours
 are both of 100. DIR is a folder of MIDI files. The four data sets of frames do not tell where notes begin and use more
-keys: they need --config.data.onsets=false and --config.data.keys=88.
+keys: they need --config.data.onsets=false, --config.data.keys=88 and, for jsb, --config.data.per_beat=1, for the others
+--config.data.per_beat=2.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

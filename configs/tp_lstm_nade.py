@@ -2,7 +2,9 @@
 
     python -m musicjax.main --config=tp_lstm_nade --data=polyphonic:jsb:DIR
 
-As balstm, of the same paper, with 100 hidden units that see the keys below in place of the LSTM along the keys.
+As balstm, of the same paper, with 100 hidden units that see the keys below in place of the LSTM along the keys. Of the
+four data sets, jsb has one frame in a quarter note; the others need --config.data.per_beat=2. For MIDI files, add
+--config.data.per_beat=4.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

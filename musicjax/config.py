@@ -55,12 +55,14 @@ MATCH_SHARE = (
 
 @dataclasses.dataclass
 class FramesData(Fields):
-    """A row is the 88 piano keys at one step of the beat."""
+    """A row is the piano keys, 88 or fewer, at one step of the beat."""
 
     NAME = "data"
 
     per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
-    onsets: bool = knob(False, "as many more columns that mark where notes begin, so that repeated notes stay apart")
+    onsets: bool = knob(
+        False, "a second column for each key, which marks where notes begin, so that repeated notes stay apart"
+    )
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
     keys: int = knob(
@@ -69,7 +71,7 @@ class FramesData(Fields):
         low=24,
         high=88,
     )
-    bar_position: bool = knob(False, "more columns that tell which frame of its bar, of four quarter notes, a frame is")
+    bar_position: bool = knob(False, "columns for the place of a frame in its bar of four quarter notes")
 
 
 @dataclasses.dataclass
@@ -131,7 +133,7 @@ class FramesModel(Fields):
         "regression: the next frame itself; bernoulli: independent keys; nade: keys in order, each given those below; "
         "note_lstm and tied_nade: likewise, by an LSTM along the keys, or by units that see an octave below; and "
         "every key has an LSTM along time, all with the same weights",
-        choices=("regression", "bernoulli", "nade", "note_lstm", "tied_nade"),
+        choices=("regression", "bernoulli", "nade", *TIED_HEADS),
     )
     head_units: int = knob(
         128, "hidden units of nade and tied_nade, or of each of the two layers of note_lstm", low=1, high=65_536
@@ -261,9 +263,9 @@ class DataConfig(Section):
     )
     encoding: str = knob(
         "notes",
-        "notes: a row is a note in numbers, as in the paper; frames: a row is the 88 keys at a step of the beat; "
-        "events: a row is a note as bins, learned from the data. Choosing another one sets its own fields to their "
-        "defaults",
+        "notes: a row is a note in numbers, as in the paper; frames: a row is the keys of a piano at a step of the "
+        "beat; events: a row is a note as bins, learned from the data. Choosing another one sets its own fields to "
+        "their defaults",
         choices=ENCODINGS,
     )
     own: Any = None
@@ -329,7 +331,11 @@ class TrainConfig(Fields):
         high=1_000_000,
         may_change=True,
     )
-    optimizer: str = knob("rmsprop", "rmsprop (the paper), adam or adadelta", choices=("rmsprop", "adam", "adadelta"))
+    optimizer: str = knob(
+        "rmsprop",
+        "rmsprop (the paper), adam, or adadelta, which wants a learning rate of 1",
+        choices=("rmsprop", "adam", "adadelta"),
+    )
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
     half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
     clip_norm: float = knob(0.0, "adam clips longer gradients to this norm; 0: no limit", low=0.0, high=1e9)
@@ -508,7 +514,9 @@ def _require_fit(config: Config) -> None:
             f"config.train.trials={train.trials}: expected at least {max(pairs, 2)}, one for each pair of the learning "
             "rates and dropouts listed"
         )
-    if config.model.layer_dropout and config.model.layers == 1:
+    # The note axis has two layers of its own.
+    along_keys = getattr(config.model.own, "head", "") == "note_lstm"
+    if config.model.layer_dropout and config.model.layers == 1 and not along_keys:
         raise UsageError(
             f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, and there is one: "
             "expected --config.model.layers=2 or more with it, or 0"
@@ -520,12 +528,6 @@ def _require_fit(config: Config) -> None:
         )
     if config.seed + train.trials > 2**31:
         raise UsageError(f"config.seed={config.seed}: expected room for {train.trials} seeds below {2**31}")
-
-
-def sequences_a_window(config: Config) -> int:
-    """How many sequences a training window is to the LSTM: one, or one for every key of a frame."""
-    tied = config.data.encoding == "frames" and config.model.own.head in TIED_HEADS
-    return config.data.own.keys if tied else 1
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:

@@ -9,13 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicjax import config_files
+from musicjax.encodings import encoding as encoding_lib
+from musicjax.encodings.frame_augment import FrameAugment
 from musicjax.encodings.frame_draw import PlacedDraw
 from musicjax.model import biaxial, lstm, network, sample
 from musicjax.model.biaxial import OCTAVE, REACH, TiedLSTM
 from musicjax.model.note_axis import NoteLSTM, TiedNade
 from musicjax.model.sample import HeadDraw, Limits, Past
 from musicjax.music import piano_roll
+from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import sequences
+from musicjax.training import step as step_lib
 
 KEYS, UNITS, HEAD_UNITS, WINDOW = 4, 6, 5, 5
 # Every frame of four keys, [16, 4]; and every one of two keys that sound, or sound and begin, [9, 4].
@@ -82,9 +87,12 @@ def test_a_score_is_loss_accuracy_and_nats_together(given):
     head, params, outputs, frames = given
     given_all = (params, jnp.tile(outputs, (len(frames), 1)), frames)
     loss, accuracy, nats, by_column = head.score(*given_all)
-    np.testing.assert_array_equal(loss, head.loss(*given_all))
-    np.testing.assert_array_equal(accuracy, head.accuracy(*given_all))
-    np.testing.assert_array_equal(nats, -head.log_prob(*given_all))
+    probability = sigmoid(of_each(head, params, outputs, frames).astype(np.float64))
+    counts = np.ones_like(frames)
+    counts[:, head.keys :] = frames[:, : KEYS - head.keys]  # of a key that sounds alone
+    likely = np.where(frames > 0, probability, 1 - probability)
+    np.testing.assert_allclose(nats, -(counts * np.log(likely)).sum(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(accuracy, np.where(counts > 0, likely > 0.5, frames == 0).mean(axis=1))
     assert by_column is None and (loss == nats).all()
     for got, expected in zip(head.training(*given_all, jax.random.key(0), None, (0, 1)), (loss, accuracy), strict=True):
         np.testing.assert_array_equal(got, expected)  # of heads that drop nothing
@@ -97,7 +105,9 @@ def net_of(head: str = "note lstm", keys: int = KEYS, parts: int = 1, matches: i
     own = {"note lstm": NoteLSTM, "tied nade": TiedNade}[head](keys, UNITS, HEAD_UNITS)
     columns = parts * keys * (2 if matches else 1) + matches + position
     lengths = tuple(range(1, matches + 1))
-    return TiedLSTM(UNITS, columns, 0.5, head=own, layers=2, match_lengths=lengths, position=position, keys=keys)
+    return TiedLSTM(
+        UNITS, columns, 0.5, head=own, layers=2, match_lengths=lengths, position_columns=position, keys=keys
+    )
 
 
 NETS = {
@@ -225,7 +235,7 @@ def test_transposed_music_is_seen_by_the_transposed_keys_except_for_their_number
 def test_all_keys_share_their_weights():
     """What a network has to learn does not grow with the keys; these are the numbers of BALSTM."""
     own = NoteLSTM(88, 200, 100)
-    net = TiedLSTM(200, 92, head=own, layers=2, position=4)
+    net = TiedLSTM(200, 92, head=own, layers=2, position_columns=4)
     count = network.count(jax.eval_shape(lambda: network.init(net, jax.random.key(0), 3)))
     seen, time, note = 25 + 12 + 1 + 4, 200, 100
     layers = [(seen, time), (time, time), (time + 1, note), (note, note)]
@@ -235,7 +245,7 @@ def test_all_keys_share_their_weights():
 
 
 def test_sampling_that_is_resumed_is_sampling_at_once(net):
-    net = net.clone(columns=net.predicted, match_lengths=(), position=0)  # all that a head draws
+    net = net.clone(columns=net.predicted, match_lengths=(), position_columns=0)  # all that a head draws
     params, past = params_of(net), Past(rows_of(net, 3, WINDOW))
     keys, draw = sample.output_keys(5, range(3)), HeadDraw(jnp.zeros(net.columns), jnp.float32(1))
     limits = Limits(jnp.zeros(net.columns), jnp.ones(net.columns))
@@ -270,7 +280,7 @@ def test_pieces_side_by_side_score_as_each_alone(head):
 
 
 def test_sampled_frames_are_placed_in_bars_as_those_of_data_are():
-    net = TiedLSTM(UNITS, 91, head=TiedNade(88, UNITS, HEAD_UNITS), position=3)
+    net = TiedLSTM(UNITS, 91, head=TiedNade(88, UNITS, HEAD_UNITS), position_columns=3)
     params = params_of(net)
     frames = (np.random.default_rng(0).random((3, 11, 88)) < 0.1).astype(np.uint8)
     pieces = [piano_roll.with_positions(one, np.array([0, 11]), 6) for one in frames]
@@ -282,7 +292,69 @@ def test_sampled_frames_are_placed_in_bars_as_those_of_data_are():
         np.testing.assert_array_equal(piece, piano_roll.with_positions(piece[:, :88], np.array([0, 31]), 6))
 
 
+@pytest.mark.parametrize("frames", [20, 40, 200])
+def test_bars_go_on_from_the_silence_before_a_piece_to_what_follows_a_primer(frames):
+    """Windows of 64 rows, of which pieces of 20 and 40 frames leave some, or all, to silence."""
+    config = config_files.load("balstm")
+    config.data.per_beat = 4
+    own = encoding_lib.of(config)
+    roll = np.zeros((frames, 88), np.uint8)
+    roll[:, 40] = 1
+    given = own.primer_of(piano_roll.notes_of(roll, per_beat=4))
+    assert len(given) == max(64, min(frames, 64)) and places_of(given)[-1] == (frames - 1) % 16
+    assert given[:, 40].sum() == min(frames, 64)
+    rows = piano_roll.with_positions(roll, np.array([0, frames]), 16)
+    room, augment = (lambda rows: (0, 0)), FrameAugment(np.float32(0))
+    learned = sequences.windows(rows, np.array([0, frames]), np.ones(1, bool), 64, 0, room, augment)
+    primers = own.primers(learned, np.arange(len(learned.starts)))
+    assert primers.shape == (len(learned.starts), 64, 92) and primers.dtype == np.float32
+    for primer in primers:
+        assert places_of(primer)[-1] == 15
+        assert (primer[:, 40] == 1).sum() <= frames // 2
+    for rows in (given, *primers):
+        assert (np.diff(places_of(rows)) % 16 == 1).all()
+        assert (rows[:, 40] == np.maximum.accumulate(rows[:, 40])).all() and not np.delete(rows[:, :88], 40, 1).any()
+
+
+def places_of(rows: np.ndarray) -> np.ndarray:
+    """The place in its bar of 16 frames of each row [T, C]."""
+    return rows[:, -4:].astype(int) @ [1, 2, 4, 8]
+
+
 # Training.
+
+
+DROPS = net_of().clone(layer_dropout=0.25, head=NoteLSTM(KEYS, UNITS, HEAD_UNITS, dropout=0.5, layer_dropout=0.25))
+
+
+def test_a_batch_in_parts_gives_the_numbers_of_the_whole_where_network_and_head_drop():
+    pieces = np.array([0, 9, 20, 31, 40])
+    rows = np.asarray(rows_of(DROPS, 40), np.uint8)
+    room, augment = (lambda rows: (0, 0)), FrameAugment(np.float32(0), position_columns=2, keys=KEYS)
+    windows = sequences.windows(rows, pieces, np.ones(4, bool), WINDOW, 0, room, augment)
+    windows = jax.tree.map(jnp.asarray, windows)
+    optimizer, keys = optimizer_lib.adam(1e-3), step_lib.keys(3)
+    found = []
+    for accumulate in (1, 2):
+        epoch = step_lib.make_epoch(DROPS, optimizer, 4, WINDOW, accumulate=accumulate)
+        found.append(epoch(step_lib.begin(optimizer, params_of(DROPS)), windows, keys, jnp.int32(0)))
+    for got, expected in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_loss_of_a_step_is_what_the_head_says_in_training():
+    rows, key = rows_of(DROPS, 4, WINDOW + 1), jax.random.key(5)
+    inputs, targets, weight = rows[:, :-1], rows[:, 1:], jnp.ones((4, WINDOW))
+    optimizer = optimizer_lib.adam(1e-3)
+    state = step_lib.begin(optimizer, params_of(DROPS))._replace(step=jnp.int32(7))
+    train_step = jax.jit(step_lib.train_step, static_argnums=(0, 1))
+    _, metrics = train_step(DROPS, optimizer, state, inputs, targets, weight, key)
+    of_step = jax.random.fold_in(key, 7)
+    outputs = network.apply(DROPS, state.params, inputs, of_step)
+    of_head = state.params["head"], outputs, targets[..., : DROPS.predicted]
+    losses, _ = DROPS.head.training(*of_head, jax.random.fold_in(of_step, step_lib.HEAD), None, (0, 1))
+    assert float(metrics.loss) == pytest.approx(float(losses.sum()), rel=1e-5)
+    assert abs(float(losses.sum() - DROPS.head.loss(*of_head).sum())) > 0.05
 
 
 def test_a_share_of_a_batch_is_dropped_in_the_note_axis_as_in_the_whole_batch():
@@ -326,10 +398,8 @@ def test_saving_less_changes_no_gradient(head):
 
 def test_a_layer_along_the_keys_is_the_engine_of_the_time_axis():
     """Its first key sees a state of zeros: nothing comes from below the lowest key."""
-    head, (params, outputs) = (
-        HEADS["note lstm"][0],
-        (NoteLSTM(KEYS, UNITS, HEAD_UNITS).init(jax.random.key(0), KEYS),) * 2,
-    )
+    head, _ = HEADS["note lstm"]
+    params = head.init(jax.random.key(0), KEYS)
     outputs = jax.random.normal(jax.random.key(1), (head.outputs(KEYS),))
     first = jnp.concatenate([outputs[:UNITS], jnp.zeros(1)])[None]
     state = lstm.zero_state(1, HEAD_UNITS)

@@ -207,6 +207,9 @@ def test_dropout_between_layers_needs_two():
     config.model.layers = 1
     with pytest.raises(UsageError, match=r"config\.model\.layer_dropout=0\.5 .* expected --config\.model\.layers=2"):
         config_lib.validate(config)
+    config_lib.set_field(config, "data.encoding", "frames")
+    config.model.head = "note_lstm"  # which has two layers along the keys
+    config_lib.validate(config)
 
 
 def test_the_parameters_of_trials_are_not_divided_over_devices():

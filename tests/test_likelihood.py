@@ -134,6 +134,11 @@ def test_pieces_moved_to_a_common_tonic_keep_their_intervals_and_their_notes():
     # At the edge of the keyboard it moves further, and loses no note.
     low = np.roll(piece, -25, axis=1)
     assert common_tonic.moved(low).sum() == piece.sum() and common_tonic.tonic(common_tonic.moved(low)) == 0
+    # One that reaches from the lowest key to the highest stays.
+    wide = np.roll(piece, 2, axis=1)
+    wide[0, [0, 87]] = 1
+    assert common_tonic.semitones(wide) is None
+    np.testing.assert_array_equal(common_tonic.moved(wide), wide)
 
 
 @pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"]])

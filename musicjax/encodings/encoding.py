@@ -121,6 +121,11 @@ class Encoding(Protocol):
         """The names that `metrics` may have, known before any data; lower is better."""
         return ()
 
+    @property
+    def sequences_a_window(self) -> int:
+        """How many sequences a training window is to the LSTM, known before any data."""
+        return 1
+
     def network(self) -> Network:
         """The network of the config.
 

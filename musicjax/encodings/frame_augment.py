@@ -33,29 +33,30 @@ def _by_key(rows: Any, keys: int) -> Any:
 class FrameAugment:
     """Moves windows by semitones, and hides the match of some; see `sequences.Augment`.
 
-    match_share: float32, share of windows that keep their match; keys: columns of a frame itself, None without match;
-    position: columns that tell the place in the bar, the last ones, which no window hides; a_group: keys that move.
+    match_share: float32, share of windows that keep their match; frame_columns: those of a frame itself, None without
+    match; position_columns: those that tell the place in the bar, the last ones, which no window hides; keys: how many
+    a frame has.
     """
 
     match_share: Any
-    keys: int | None = dataclasses.field(metadata={"static": True})
-    position: int = dataclasses.field(default=0, metadata={"static": True})
-    a_group: int = dataclasses.field(default=KEYS, metadata={"static": True})
+    frame_columns: int | None = dataclasses.field(default=None, metadata={"static": True})
+    position_columns: int = dataclasses.field(default=0, metadata={"static": True})
+    keys: int = dataclasses.field(default=KEYS, metadata={"static": True})
 
     @property
     def random_numbers(self) -> int:
         """As `Augment.random_numbers`."""
-        return 1 if self.keys is None else 2
+        return 1 if self.frame_columns is None else 2
 
     def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
         """As `Augment`."""
-        frames, semitones = _by_key(rows, self.a_group), sequences.semitones(down, up, random[:, 0])
-        source = (jnp.arange(self.a_group) - semitones[:, None]) % self.a_group
+        frames, semitones = _by_key(rows, self.keys), sequences.semitones(down, up, random[:, 0])
+        source = (jnp.arange(self.keys) - semitones[:, None]) % self.keys
         moved = jnp.take_along_axis(frames, source[:, None, None, :], axis=-1).reshape(*rows.shape[:-1], -1)
         changed = jnp.concatenate([moved, rows[..., moved.shape[-1] :]], axis=-1).astype(jnp.float32)
-        if self.keys is None:
+        if self.frame_columns is None:
             return changed
         shown = (random[:, 1] < self.match_share)[:, None, None]
         column = jnp.arange(changed.shape[-1])
-        always = (column < self.keys) | (column >= changed.shape[-1] - self.position)
+        always = (column < self.frame_columns) | (column >= changed.shape[-1] - self.position_columns)
         return changed * (always | shown)

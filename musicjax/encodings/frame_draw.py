@@ -51,8 +51,8 @@ class PlacedDraw(NamedTuple):
     def __call__(self, net, own, outputs, noise, last, memory):
         """As `model.sample.Draw`."""
         rows, memory = self.drawn(net, own, outputs, noise, last, memory)
-        digits = jnp.arange(net.position)
-        before = jnp.sum(last[:, -net.position :].astype(jnp.int32) << digits, axis=1)
+        digits = jnp.arange(net.position_columns)
+        before = jnp.sum(last[:, -net.position_columns :].astype(jnp.int32) << digits, axis=1)
         place = ((before + 1) % self.bar)[:, None] >> digits & 1
         return jnp.concatenate([rows, place.astype(jnp.float32)], axis=1), memory
 

@@ -1,4 +1,4 @@
-"""Frames: a row is the 88 piano keys, or fewer, at one step of the beat, zeros and ones. See `music.piano_roll`.
+"""Frames: a row is the piano keys, 88 or fewer, at one step of the beat, zeros and ones. See `music.piano_roll`.
 
 Every row of a window is a target. A row may also show the longest match: what followed the longest earlier run of
 frames that equals the last ones, and how long that run is.
@@ -78,14 +78,14 @@ class FrameEncoding(Encoding):
         return BEATS_A_BAR * self._own.per_beat
 
     @property
-    def _position(self) -> int:
+    def _position_columns(self) -> int:
         """Columns that tell the place in the bar, the last of a row."""
         return piano_roll.position_columns(self._frames_a_bar) if self._own.bar_position else 0
 
     @property
     def _columns(self) -> int:
         matched = self._keys + len(self._match_lengths) if self._match_lengths else 0
-        return self._keys + matched + self._position
+        return self._keys + matched + self._position_columns
 
     @property
     def basis(self) -> dict[str, Any]:
@@ -102,6 +102,15 @@ class FrameEncoding(Encoding):
         """As `Encoding.measures`."""
         return ("nats_per_frame",)
 
+    @property
+    def _is_tied(self) -> bool:
+        return self.config.model.own.head in TIED_HEADS
+
+    @property
+    def sequences_a_window(self) -> int:
+        """As `Encoding.sequences_a_window`: one for every key where keys share their weights."""
+        return self._own.keys if self._is_tied else 1
+
     def network(self) -> Network:
         """As `Encoding.network`."""
         jax_environment.require_settings()
@@ -115,11 +124,11 @@ class FrameEncoding(Encoding):
             "head": self._head(),
             "every_position": True,
             "match_lengths": self._match_lengths,
-            "position": self._position,
+            "position_columns": self._position_columns,
             "layer_dropout": model.layer_dropout,
             "remat_rows": model.remat_rows,
         }
-        return TiedLSTM(**fields, keys=self._own.keys) if model.own.head in TIED_HEADS else MusicLSTM(**fields)
+        return TiedLSTM(**fields, keys=self._own.keys) if self._is_tied else MusicLSTM(**fields)
 
     def _head(self) -> heads.Head:
         """What the outputs of the network mean."""
@@ -138,7 +147,7 @@ class FrameEncoding(Encoding):
         rolls = read_rolls(data)
         rows = self._rows(rolls)
         augment = FrameAugment(
-            np.float32(own.match_share), self._keys if own.match_share else None, self._position, own.keys
+            np.float32(own.match_share), self._keys if own.match_share else None, self._position_columns, own.keys
         )
         room = functools.partial(frame_augment.room, keys=own.keys)
         parts = rolls.parts
@@ -202,14 +211,23 @@ class FrameEncoding(Encoding):
         begins -= (begins + window - first) % self._frames_a_bar
         place = begins[:, None] + np.arange(window)
         inside = (place >= first[:, None])[..., None]
-        return (rows[np.maximum(place, 0)] * inside).astype(np.float32)
+        return self._counted((rows[np.maximum(place, 0)] * inside).astype(np.float32), place - first[:, None])
 
     def primer_of(self, notes: Notes, plan: Plan = UNPLANNED) -> np.ndarray:
         """The last T frames, after silence if there are fewer; if rows show a match, as many as it reaches back."""
         rows, most = self._rows_of(notes, "primer"), self.config.data.window
         most = max(most, longest_match.REACH) if self._own.match_share else most
-        missing = max(self.config.data.window - len(rows), 0)
-        return np.pad(rows[-most:], ((missing, 0), (0, 0)))
+        begins = len(rows) - max(min(most, len(rows)), self.config.data.window)
+        padded = np.pad(rows[max(begins, 0) :], ((max(-begins, 0), 0), (0, 0)))
+        return self._counted(padded, np.arange(begins, len(rows)))
+
+    def _counted(self, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Rows [..., T, C], in which bars go on through the silence before a piece; place: int [..., T], from its first
+        row, negative before it."""
+        if not self._position_columns:
+            return rows
+        digits = piano_roll.position_digits(place, self._frames_a_bar)
+        return np.concatenate([rows[..., : -self._position_columns], digits.astype(rows.dtype)], axis=-1)
 
     def rows(self, notes: Notes) -> np.ndarray:
         """As `Encoding.rows`."""
@@ -254,7 +272,7 @@ class FrameEncoding(Encoding):
         """As `Encoding.draw`."""
         drawn = HeadDraw(deviation, jax.device_put(np.float32(params[0].temperature)))
         matched: Draw = MatchedDraw(drawn) if self._own.match_share else drawn
-        return PlacedDraw(matched, jax.device_put(np.int32(self._frames_a_bar))) if self._position else matched
+        return PlacedDraw(matched, jax.device_put(np.int32(self._frames_a_bar))) if self._position_columns else matched
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
         """As `Encoding.decode`."""
@@ -276,7 +294,7 @@ class FrameEncoding(Encoding):
     def _with_given(self, frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Frames of pieces, [N, keys], with the columns that are given and not predicted, uint8 [N, C]."""
         rows = piano_roll.with_matches(frames, offsets) if self._own.match_share else frames
-        return piano_roll.with_positions(rows, offsets, self._frames_a_bar) if self._position else rows
+        return piano_roll.with_positions(rows, offsets, self._frames_a_bar) if self._position_columns else rows
 
     def _silence(self, streams: Streams) -> float:
         """The share of keys that are off in all frames to be predicted: the accuracy of silence."""

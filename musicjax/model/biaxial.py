@@ -72,8 +72,7 @@ class TiedLSTM(Network):
     @nn.nowrap
     def start(self, weights: Weights, batch: int) -> States:
         """As `Network.start`: [B, K, H] each."""
-        zeros = jnp.zeros((batch, self.keys, self.units))
-        return tuple(lstm.State(zeros.astype(layer.product_kernel.dtype), zeros) for layer in weights)
+        return lstm.start(weights, batch, self.keys)
 
     @nn.nowrap
     def inputs(self, params: dict, rows: jax.Array) -> jax.Array:

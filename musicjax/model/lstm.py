@@ -84,6 +84,14 @@ def zero_state(batch: int, units: int) -> State:
     return State(jnp.zeros((batch, units)), jnp.zeros((batch, units)))
 
 
+def start(weights: tuple[Gates, ...], *batch: int) -> tuple[State, ...]:
+    """The state of each layer before the first step, [*batch, H]; h in the type of product_kernel, as in `advance`."""
+    zeros = [jnp.zeros((*batch, layer.bias.shape[0] // 4)) for layer in weights]
+    return tuple(
+        State(zero.astype(layer.product_kernel.dtype), zero) for layer, zero in zip(weights, zeros, strict=True)
+    )
+
+
 def prepare(params: Params, precision: str = "float32") -> Gates:
     """The weights as `advance` takes them; prepare them once, outside the loop."""
     units = params.recurrent_kernel.shape[0]

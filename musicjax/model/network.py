@@ -35,7 +35,7 @@ class Network(nn.Module):
         every_position: whether every position of a window has outputs, for the row after it, or the last alone.
         match_lengths: where rows show the longest match, the lengths that their columns after it stand for; a row is
             then the row itself, the row that followed the match, and a column for each length.
-        position: how many columns, the last of a row, tell the place of the row in its bar.
+        position_columns: how many columns, the last of a row, tell the place of the row in its bar.
         layer_dropout: share of the H outputs of each layer below the last dropped in training.
         remat_rows: as in `lstm.unroll`.
     """
@@ -48,14 +48,14 @@ class Network(nn.Module):
     head: heads.Head = heads.Regression()
     every_position: bool = False
     match_lengths: tuple[int, ...] = ()
-    position: int = 0
+    position_columns: int = 0
     layer_dropout: float = 0.0
     remat_rows: int = 0
 
     @property
     def predicted(self) -> int:
         """How many columns are predicted; they come first, and the others are given."""
-        rest = self.columns - self.position
+        rest = self.columns - self.position_columns
         return (rest - len(self.match_lengths)) // 2 if self.match_lengths else rest
 
     @property
@@ -157,11 +157,7 @@ class MusicLSTM(Network):
     @nn.nowrap
     def start(self, weights: Weights, batch: int) -> States:
         """As `Network.start`: [B, H] each."""
-        zeros = [jnp.zeros((batch, layer.bias.shape[0] // 4)) for layer in weights]
-        return tuple(
-            lstm.State(zero.astype(layer.product_kernel.dtype), zero)
-            for layer, zero in zip(weights, zeros, strict=True)
-        )
+        return lstm.start(weights, batch)
 
     @nn.nowrap
     def inputs(self, params: dict, rows: jax.Array) -> jax.Array:

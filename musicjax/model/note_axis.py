@@ -161,8 +161,7 @@ class NoteLSTM(_KeyByKey):
         """Key by key from the lowest; at temperature 0 each takes its likelier value, given those below."""
         weights = tuple(lstm.prepare(lstm.Params(*params[name]), self.precision) for name in self._names)
         by_key = jnp.moveaxis(noise.reshape(-1, noise.shape[-1] // self.keys, self.keys), 2, 0)  # [K, M, P]
-        zeros = jnp.zeros((by_key.shape[1], self.units))
-        states = tuple(lstm.State(zeros.astype(layer.product_kernel.dtype), zeros) for layer in weights)
+        states = lstm.start(weights, by_key.shape[1])
 
         def key(carry: tuple[States, jax.Array], now: tuple[jax.Array, jax.Array]):
             (states, under), (given, noise_now) = carry, now

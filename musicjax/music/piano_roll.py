@@ -82,11 +82,17 @@ def with_positions(frames: np.ndarray, offsets: np.ndarray, frames_a_bar: int) -
     """Frames of P pieces, uint8 [F, C], each with its place in its bar, counted from 0: uint8 [F, C + digits].
 
     Piece p is frames[offsets[p]:offsets[p + 1]] and begins a bar, offsets int [P + 1]. The place is in binary digits,
-    the lowest first, see `position_columns`.
+    the lowest first, see `position_digits`.
     """
-    place = (np.arange(len(frames)) - np.repeat(offsets[:-1], np.diff(offsets))) % frames_a_bar
-    digits = (place[:, None] >> np.arange(position_columns(frames_a_bar))) & 1
-    return np.concatenate([frames, digits.astype(np.uint8)], axis=1)
+    place = np.arange(len(frames)) - np.repeat(offsets[:-1], np.diff(offsets))
+    return np.concatenate([frames, position_digits(place, frames_a_bar)], axis=1)
+
+
+def position_digits(place: np.ndarray, frames_a_bar: int) -> np.ndarray:
+    """The places in their bars of frames counted from the beginning of a piece, negative before it: int [...] ->
+    uint8 [..., digits], the lowest first."""
+    digits = (place[..., None] % frames_a_bar) >> np.arange(position_columns(frames_a_bar)) & 1
+    return digits.astype(np.uint8)
 
 
 def position_columns(frames_a_bar: int) -> int:

@@ -14,10 +14,10 @@ from typing import TextIO
 import jax
 from jax.sharding import Mesh
 
-from musicjax import config as config_lib
 from musicjax import console
 from musicjax.config import Config, DataConfig, TrainConfig
 from musicjax.corpus import cache as cache_lib
+from musicjax.encodings import encoding as encoding_lib
 from musicjax.errors import RunError
 from musicjax.run import precision as precision_lib
 from musicjax.run import processes
@@ -99,7 +99,7 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
         found = precision_lib.Faster(precision_lib.CHOICES[0], "")
         if jax.process_index() == 0:
             parts = max(config.train.devices or jax.device_count(), 1) * config.train.accumulate
-            rows = -(-config.train.batch_size // parts) * config_lib.sequences_a_window(config)
+            rows = -(-config.train.batch_size // parts) * encoding_lib.of(config).sequences_a_window
             found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
         precision, why = processes.choice_of_the_first(found.precision, precision_lib.CHOICES), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from musicjax import arguments, jax_environment
@@ -20,6 +22,7 @@ from musicjax.music.notes import Notes
 from musicjax.store import checkpoint
 from musicjax.store.checkpoint import Arrays
 from musicjax.store.metadata import Metadata
+from musicjax.training import sequences
 
 # The name of the model that comes with the package; ./builtin is a folder.
 BUILTIN = "builtin"
@@ -71,16 +74,18 @@ class Model:
         if not names:
             raise UsageError(
                 "log_prob: this model predicts the mean of what follows, which has no likelihood; expected a model of "
-                "note events, or of frames with the head bernoulli or nade"
+                "note events, or of frames with the head bernoulli, nade, note_lstm or tied_nade"
             )
         rows, count = self._rows(notes)
         if count < 2:
             raise UsageError("log_prob: the piece has fewer than two rows; expected two notes that begin apart")
-        found = np.asarray(_log_probs(self.network, self.params, rows))[0, : count - 1]
+        found = np.asarray(_log_probs(self.network, self.params, rows[0]))[: count - 1]
         return dict(zip(names, found.T, strict=True))
 
     def hidden_states(self, notes: Notes) -> np.ndarray:
         """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
+
+        Where each of K keys has LSTM layers of its own, with tied weights, it is [L, K H], the lowest key first.
 
         Row k is what the model knows before entry k of `log_prob`, which describes the rows. Of note events, L = N + 2:
         row 0 comes before the first note, row k + 1 after note k, and the last after the end.
@@ -109,7 +114,8 @@ class Model:
         arguments.require("notes", notes, Notes, "Notes, such as musicjax.read gives")
         notes_lib.check(notes, "notes")
         rows = self.encoding.rows(notes)
-        return np.pad(rows, ((0, _power_of_two(len(rows)) - len(rows)), (0, 0)))[None], len(rows)
+        padded = max(_power_of_two(len(rows)), sequences.CHUNK)
+        return np.pad(rows, ((0, padded - len(rows)), (0, 0)))[None], len(rows)
 
 
 def _power_of_two(least: int) -> int:
@@ -117,7 +123,20 @@ def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 0).bit_length()
 
 
-_log_probs = jax.jit(network.log_probs, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _log_probs(net: Network, params: dict, rows: jax.Array) -> jax.Array:
+    """Log-likelihood of each row of a piece, [L, C], after the first, given those before it: [L - 1, A].
+
+    A is 1, or the number of columns that the head predicts one by one. What is in memory at a time does not
+    grow with the piece, since `sequences.score` goes through it in chunks. L is a multiple of its CHUNK.
+    """
+    seen = jnp.arange(len(rows))[:, None]
+    piece = sequences.Streams(rows, seen, seen == 0, jnp.ones(seen.shape))
+    score = sequences.score(net, params, piece)
+    by_column = score.nats[..., None] if score.nats_by_column is None else score.nats_by_column
+    return -by_column[:-1, 0]
+
+
 _hidden = jax.jit(lambda net, params, rows: net.hidden(params, rows), static_argnums=0)
 
 
