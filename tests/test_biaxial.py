@@ -118,7 +118,11 @@ NETS = {
 }
 
 
-@pytest.fixture(params=NETS)
+# What differs in the rows alone takes as long to compile again.
+LONG = ("note lstm with the longest match", "note lstm that begins")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in NETS])
 def net(request) -> TiedLSTM:
     return NETS[request.param]
 

@@ -213,7 +213,7 @@ def test_the_search_of_the_guide_is_the_one_that_comes_along(tmp_path: Path) -> 
     assert found is not None and not wrong
     rungs = halving.rungs(found.trials, found.epochs, found.halving)
     assert [tuple(rung) for rung in rungs] == [(200, 3), (67, 10), (23, 30)]
-    assert halving.total_epochs(rungs) == 4_720 and found.trials * found.epochs == 18_000
+    assert halving.total_epochs(rungs) == 1_529 and found.trials * found.epochs == 6_000
     table = GUIDE.read_text().split("<!-- search -->")[1].split("| key |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(space.KEYS)
 
