@@ -1,6 +1,6 @@
 """The four data sets of frames with every piece moved to the tonic C, as Johnson 2017 has them.
 
-Music in major and in minor keeps its mode. A piece whose notes reach too far to be moved stays in its key. The key is
+Music in major and in minor keeps its mode. A piece stays in its key if any move would lose notes. The key is
 found in the whole piece, its future included, so a likelihood of such frames belongs to another experiment than one of
 the files as they are.
 """
@@ -19,7 +19,7 @@ from musicjax.music import keys, piano_roll
 
 
 def write(name: str, source: str | Path, folder: Path) -> None:
-    """Writes the file of a data set into a folder, from the one in the folder `source`; one that is there stays.
+    """Copies the file of a data set from the folder `source`, its pieces moved; does nothing if the copy exists.
 
     A line on standard error counts the pieces that cannot be moved.
     """
@@ -56,7 +56,7 @@ def moved(piece: np.ndarray) -> np.ndarray:
 
 
 def semitones(piece: np.ndarray) -> int | None:
-    """How far a piece, uint8 [frames, 88], moves to C; None: it cannot without losing a note."""
+    """Semitones that move a piece, uint8 [frames, 88], to C; None if every such move loses a note."""
     used = np.flatnonzero(piece.any(axis=0))
     if not len(used):
         return 0

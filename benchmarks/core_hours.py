@@ -89,7 +89,7 @@ def _seconds(fields: str) -> float:
 
 
 def plan(jobs: list[Job], budget: float) -> dict[str, int]:
-    """{name: epochs that each job has at the end}: what is left is divided evenly, the cheapest jobs first.
+    """{name: epochs that each job has at the end}. The jobs share what is left evenly; the cheapest comes first.
 
     Raises:
         SystemExit: the budget, core-hours, is too small for one epoch of a job.
@@ -113,7 +113,7 @@ def plan(jobs: list[Job], budget: float) -> dict[str, int]:
 
 
 def told(jobs: list[Job], epochs: dict[str, int], budget: float) -> str:
-    """The plan as lines, of every job that has something left to do."""
+    """The plan as text, with a line for each job that is not finished."""
     lines = [f"budget of {budget:g} core-hours on {cores()} cores, estimated:"]
     for one in jobs:
         more = epochs[one.name] - one.done

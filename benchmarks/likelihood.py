@@ -47,16 +47,16 @@ from musicjax.run import device, train
 from musicjax.store import model as model_lib
 from musicjax.training import sequences
 
+# The networks of the papers that Table I names.
+OF_PAPERS = ("lstm_nade", "tp_lstm_nade", "balstm", "kotecha_young")
 NETWORKS = {
     "mse": "frames_mse",
     "bernoulli": "frames_bernoulli",
     "nade": "frames_nade",
     "bernoulli_match": "frames_bernoulli_match",
     "nade_match": "frames_nade_match",
-    **{name: name for name in ("lstm_nade", "tp_lstm_nade", "balstm", "kotecha_young")},
+    **{name: name for name in OF_PAPERS},
 }
-# Those of the papers that Table I names.
-OF_PAPERS = ("lstm_nade", "tp_lstm_nade", "balstm", "kotecha_young")
 ROWS = ("uniform", "marginal", "markov", *NETWORKS)
 # What differs between the data sets, which have 14,000 to 245,000 training frames. Chosen on validation.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -96,7 +96,7 @@ SEVERAL = ("jsb", "piano_midi")
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
 MORE: dict[tuple[str, str], dict[str, Any]] = {
     **{(row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")},
-    # A frame costs LSTM-NADE a thirtieth of what it costs the others.
+    # LSTM-NADE learns a frame in a thirtieth of the time that the others take.
     ("lstm_nade", "jsb"): {"train.epochs": 300, "train.half_life": 80.0, "train.batch_size": 8},
     **{("lstm_nade", name): {"train.epochs": 60, "train.half_life": 15.0} for name in SETS if name != "jsb"},
     # The files do not tell where notes begin, and the protocol has 88 keys, not 78.

@@ -1,4 +1,4 @@
-"""What others have printed for the four data sets of frames, nats per frame, and what we know of how."""
+"""Published figures for the four data sets of frames, nats per frame, and what is known of their protocols."""
 
 from __future__ import annotations
 

@@ -515,7 +515,7 @@ def _require_fit(config: Config) -> None:
             "rates and dropouts listed"
         )
     # The note axis has two layers of its own.
-    along_keys = getattr(config.model.own, "head", "") == "note_lstm"
+    along_keys = data.encoding == "frames" and config.model.own.head == "note_lstm"
     if config.model.layer_dropout and config.model.layers == 1 and not along_keys:
         raise UsageError(
             f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, and there is one: "

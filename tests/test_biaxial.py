@@ -21,6 +21,7 @@ from musicjax.music import piano_roll
 from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import sequences
 from musicjax.training import step as step_lib
+from tests import whole_windows
 
 KEYS, UNITS, HEAD_UNITS, WINDOW = 4, 6, 5, 5
 # Every frame of four keys, [16, 4]; and every one of two keys that sound, or sound and begin, [9, 4].
@@ -276,7 +277,7 @@ def test_pieces_side_by_side_score_as_each_alone(head):
     score = jax.jit(sequences.score, static_argnums=0)(net, params, streams)
     assert float(jnp.sum(streams.weight)) == sum(lengths) - len(lengths)
     longest, total = max(lengths), 0.0
-    log_probs = jax.jit(network.log_probs, static_argnums=0)
+    log_probs = jax.jit(whole_windows.log_probs, static_argnums=0)
     for first, end in itertools.pairwise(offsets.tolist()):
         piece = np.pad(rows[first:end], ((0, longest - (end - first)), (0, 0)))  # behind, where nothing sees it
         total -= float(log_probs(net, params, jnp.asarray(piece[None], jnp.float32))[0, : end - first - 1].sum())

@@ -15,8 +15,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.shards import ray_runner
 from musicjax.version import __version__
 
-# Ray and what it starts: sockets that it leaves to the garbage collector, news of its own next version, and processes
-# that it forks where tests before these imported JAX.
+# Ray leaves sockets to the garbage collector, announces its next version, and forks where earlier tests imported JAX.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -28,7 +28,7 @@ REACH = OCTAVE = 12
 
 
 class TiedLSTM(Network):
-    """The time axis: LSTM layers over batch x keys, whose outputs of all keys, [..., K H], are what the head reads.
+    """The time axis: LSTM layers over batch x keys. The head reads their outputs for all keys, [..., K H].
 
     A key sees, of the row before the one that it predicts: the keys within REACH of it, how many keys of each pitch
     class sound, its own number, and the columns of the row that belong to no key. Where rows show the longest match, it

@@ -111,7 +111,7 @@ def advance(weights: Gates, x: jax.Array, state: State) -> State:
 
 
 def advance_all(weights: tuple[Gates, ...], x: jax.Array, states: tuple[State, ...]) -> tuple[State, ...]:
-    """One step of layers that stand one above the other, for x [B, I]: the state of each."""
+    """One step of stacked layers for x [B, I]: the state of each layer."""
     below, after = x, []
     for layer, state in zip(weights, states, strict=True):
         after.append(advance(layer, below, state))

@@ -85,7 +85,7 @@ class Network(nn.Module):
 
     @nn.nowrap
     def advance(self, weights: Weights, seen: jax.Array, states: States) -> States:
-        """The states after one more row each, of which `seen` is what `inputs` gives for rows [B, C]."""
+        """The states after one more row each; `seen` is what `inputs` makes of rows [B, C]."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -236,16 +236,6 @@ def predict_next(network: Network, params: dict, windows: jax.Array) -> jax.Arra
     """Outputs for the row after each window: windows float32 [B, T, C] -> float32 [B, O]."""
     outputs = apply(network, params, windows)
     return outputs[:, -1] if network.every_position else outputs
-
-
-def log_probs(network: Network, params: dict, windows: jax.Array) -> jax.Array:
-    """Log-likelihood of each row of windows float32 [B, T, C] after the first, given those before it: [B, T - 1, A].
-
-    A is 1, or the number of columns that the head predicts one by one. The network needs outputs at every position.
-    """
-    outputs, targets = apply(network, params, windows[:, :-1]), windows[:, 1:, : network.predicted]
-    score = network.head.score(head_params(params), outputs, targets)
-    return -score.nats[..., None] if score.nats_by_column is None else -score.nats_by_column
 
 
 def head_params(params: dict) -> heads.Params:

@@ -56,7 +56,7 @@ class Scores(TypedDict, total=False):
 
 
 def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "best") -> Scores:
-    """Scores the model of a workdir on its own validation data, or on all of other data, of shards on what is held out.
+    """Scores the model of a workdir on its own validation data, on another source, or on the held-out pieces of shards.
 
     Args:
         data: a source; its windows stay inside their pieces, and rows are made with the constants saved with the

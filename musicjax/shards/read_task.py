@@ -118,7 +118,7 @@ def notes(stream: IO[bytes], content: bytes) -> Notes:
 
 
 def run(process: TaskProcess, task: dict[str, Any]) -> None:
-    """Reads a list with a process, and with another one after each that ended; writes its two files.
+    """Reads a list and writes its two files. If the process ends, another one goes on.
 
     The process writes a line of the table as soon as a file is done, so that it is known in which file it ended. That
     file is read once more, since something else may have ended the process, such as a system that runs out of memory.
