@@ -156,7 +156,7 @@ def _evidence(
     lowest = np.full(len(beats), np.iinfo(np.int64).max)
     opens = beat_in_bar < 1 - NEGLIGIBLE_BEATS
     np.minimum.at(lowest, bar[opens], pitch[opens])
-    heard = np.isin(np.arange(len(beats)), bar[opens])
+    heard = lowest < np.iinfo(np.int64).max
     said[heard] += BASS_WEIGHT * beats[heard, None] * _profiles(*BASS).T[lowest[heard] % 12]
     end = onset + duration
     first, last = pitch[onset <= onset[0] + NEGLIGIBLE_BEATS].min(), pitch[end >= end.max() - 1].min()

@@ -17,6 +17,7 @@ Shape legend: C = 30 columns; 11 in models without key, form and instruments, an
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -144,17 +145,19 @@ class Bins:
         """How many of the predicted columns are equal in notes that are alike: all but duration and velocity."""
         return len(self.predicted) - 2
 
-    @property
+    @functools.cached_property
     def steps_per_bar(self) -> tuple[int, ...]:
         """How many bar positions each meter has. A bar with more than there is room for counts as several."""
         return tuple(
             bar_position.steps_per_bar(*meter, self.steps_per_beat, SIZES[BAR_POSITION]) for meter in self.meters
         )
 
-    @property
+    @functools.cached_property
     def is_drums(self) -> np.ndarray:
         """Which instruments are drums, whose pitches no key moves: bool [16]."""
-        return np.pad(np.asarray(self.programs) == DRUMS, (0, SIZES[INSTRUMENT] - len(self.programs)))
+        found = _padded(np.asarray(self.programs) == DRUMS, INSTRUMENT)
+        found.setflags(write=False)  # since everybody gets the same array
+        return found
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -229,7 +232,9 @@ def steps_of(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
 
 def _padded(of_bins: np.ndarray, column: int) -> np.ndarray:
     """A number for each bin in use, then 0 for each of the rest of the column's."""
-    return np.pad(of_bins, (0, SIZES[column] - len(of_bins)))
+    padded = np.zeros(SIZES[column], of_bins.dtype)
+    padded[: len(of_bins)] = of_bins
+    return padded
 
 
 def valid(bins: Bins) -> np.ndarray:

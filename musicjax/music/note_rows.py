@@ -9,6 +9,7 @@ Shape legend: N notes, R rows, N + 2 with edges or N without, C columns of `note
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ def encode(notes: Notes, bins: Bins, match: bool = True, to_come: int = 0) -> tu
     exact &= (ticks_of_bins[duration] == ticks) & (np.asarray(bins.velocity)[velocity] == notes.velocity[order])
     if not bins.has_form or not len(rows):
         return rows, ~exact
-    return np.concatenate([edge(rows[0]), rows, edge(rows[-1])]), ~np.pad(exact, 1, constant_values=True)
+    return np.concatenate([edge(rows[0]), rows, edge(rows[-1])]), np.concatenate([[False], ~exact, [False]])
 
 
 def set_harmony(rows: np.ndarray, step: np.ndarray, bins: Bins) -> None:
@@ -264,19 +265,21 @@ def meter_of(rows: np.ndarray, bins: Bins) -> tuple[int, int]:
 
 def _bars(meters: np.ndarray, step: np.ndarray, bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For notes at rising steps [N]: the step where their meter begins, its bin, and whether that is exactly it."""
-    kinds, kind_of = np.unique(meters[:, 1:], axis=0, return_inverse=True)
-    lengths = bar_position.beats_per_bar(np.array([(0, *meter) for meter in bins.meters]))
-    found, exact = [], []
-    for numerator, denominator in kinds.astype(int).tolist():
-        is_known = (numerator, denominator) in bins.meters
-        length = bar_position.beats_per_bar(np.array([(0, numerator, denominator)]))
-        nearest = int(np.abs(lengths - length).argmin())
-        found.append(bins.meters.index((numerator, denominator)) if is_known else nearest)
-        exact.append(is_known)
+    kinds = [(numerator, denominator) for _, numerator, denominator in meters.astype(int).tolist()]
+    bin_of = {kind: _meter_bin(kind, bins.meters) for kind in set(kinds)}
     begins = np.rint(meters[:, 0] * bins.steps_per_beat).astype(np.int64)
     which = bar_position.segments(step, begins[:, None])
-    kind = kind_of.reshape(-1)[which]
-    return begins[which], np.array(found)[kind], np.array(exact)[kind]
+    found = np.array([bin_of[kind] for kind in kinds], np.int64)
+    exact = np.array([kind in bins.meters for kind in kinds])
+    return begins[which], found[which], exact[which]
+
+
+def _meter_bin(meter: tuple[int, int], meters: Sequence[tuple[int, int]]) -> int:
+    """The index of a meter; of one that is not among them, that of the one with the nearest length of bar."""
+    if meter in meters:
+        return meters.index(meter)
+    length, *lengths = bar_position.beats_per_bar(np.array([(0, *one) for one in (meter, *meters)]))
+    return int(np.abs(np.array(lengths) - length).argmin())
 
 
 def ordered(notes: Notes, steps_per_beat: int, instrument: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
