@@ -556,6 +556,19 @@ def test_a_process_that_is_started_as_all_are_stopped_is_ended(monkeypatch):
     assert time.monotonic() - started < 4
 
 
+def test_a_process_that_is_still_as_it_starts_is_ended(monkeypatch):
+    still, pipe, started = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", subprocess.PIPE, []
+
+    def start(module: str) -> subprocess.Popen:
+        started.append(subprocess.Popen([sys.executable, "-c", still], stdin=pipe, stdout=pipe))
+        return started[-1]
+
+    monkeypatch.setattr(pool, "start", start)
+    with pytest.raises(RunError, match=r"did not start within 0\.5 s"):
+        runners.TaskProcess(start_seconds=0.5).do("hash_task", {})
+    assert started[0].wait(10) == -signal.SIGKILL
+
+
 # Which pieces are the same.
 
 

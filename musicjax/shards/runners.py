@@ -23,6 +23,8 @@ from musicjax.shards import task_process
 from musicjax.shards.task_process import STARTED
 
 RUNNERS = ("local", "ray")
+# Within which a process has started: far more than that takes, since as many as there are cores start at once.
+START_SECONDS = 120.0
 # What a task is done with: a process, and the task.
 Function = Callable[["TaskProcess", dict[str, Any]], Any]
 
@@ -40,9 +42,14 @@ class Stopped(Exception):
 
 
 class TaskProcess:
-    """A `task_process`, which is started when it is needed; after one that died, another is."""
+    """A `task_process`, which is started when it is needed; after one that died, another is.
 
-    def __init__(self) -> None:
+    Args:
+        start_seconds: a process that has not started by then is ended.
+    """
+
+    def __init__(self, start_seconds: float = START_SECONDS) -> None:
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen | None = None
         self._is_late = self._is_stopped = False
         self._lock = threading.Lock()  # so that no process is killed once its answer is there
@@ -119,23 +126,32 @@ class TaskProcess:
                 process = self._process = pool.start("musicjax.shards.task_process")
             except OSError as error:
                 raise pool.cannot_start(error) from error
+            self._is_late, self._seconds, self._heard_at = False, self._start_seconds, time.monotonic()
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
         assert process.stdout is not None
-        if process.stdout.read(len(STARTED)) != STARTED:
-            self.end()
-            if self._is_stopped:
-                raise Stopped
-            raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
+        said = process.stdout.read(len(STARTED))
+        with self._lock:
+            self._seconds = math.inf
+        if said == STARTED and not self._is_late:
+            return process
+        self.end()
+        if self._is_stopped:
+            raise Stopped
+        if self._is_late:
+            raise RunError(
+                f"a process of musicjax did not start within {self._start_seconds:g} s; expected that nothing stops it "
+                "and that the system has time for it; start again with fewer at once, --config.data.workers=1"
+            )
+        raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
 
-        def watch() -> None:
-            while process.poll() is None:
-                time.sleep(pool.WATCH_SECONDS)
-                with self._lock:
-                    if self._is_over() and process is self._process:
-                        self._is_late = True
-                        process.kill()
-
-        threading.Thread(target=watch, daemon=True).start()
-        return process
+    def _watch(self, process: subprocess.Popen) -> None:
+        """Ends a process that takes too long; returns once it has ended."""
+        while process.poll() is None:
+            time.sleep(pool.WATCH_SECONDS)
+            with self._lock:
+                if self._is_over() and process is self._process:
+                    self._is_late = True
+                    process.kill()
 
     def _is_over(self) -> bool:
         """Whether the pulse has been the same for too long."""
