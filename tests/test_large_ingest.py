@@ -532,7 +532,7 @@ def test_a_process_that_ends_after_its_last_file_has_read_them_all(music, writte
         result = do(self, module, *rest, **named)
         if module == "read_task" and not died:
             died.append(module)
-            raise runners.Died(False)
+            raise runners.Died(False, 0)
         return result
 
     monkeypatch.setattr(runners.TaskProcess, "do", dies)
@@ -567,6 +567,39 @@ def test_a_process_that_is_still_as_it_starts_is_ended(monkeypatch):
     with pytest.raises(RunError, match=r"did not start within 0\.5 s"):
         runners.TaskProcess(start_seconds=0.5).do("hash_task", {})
     assert started[0].wait(10) == -signal.SIGKILL
+
+
+FAILING = """
+import os, signal
+from musicjax.shards import hash_task, task_process
+def work(task):
+    {}
+hash_task.work = work
+task_process.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "is_memory"),
+    [
+        ("raise MemoryError", "ran out of memory in its hash task", True),
+        ("raise TypeError('odd')", "failed in its hash task with exit status 1; .* on standard error; start", False),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL in .*, most likely for lack of memory", True),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM in the middle of its hash task;", False),
+    ],
+)
+def test_how_a_process_ended_is_told(monkeypatch, capfd, end, told, is_memory):
+    def start(module: str) -> subprocess.Popen:
+        command, pipe = [sys.executable, "-c", FAILING.format(end)], subprocess.PIPE
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+
+    monkeypatch.setattr(pool, "start", start)
+    with pytest.raises(RunError, match=told) as found:
+        runners.do(runners.TaskProcess(), {}, "hash_task")
+    assert ("--config.data.workers=1" in str(found.value)) is is_memory
+    assert ("TypeError: odd" in capfd.readouterr().err) is ("TypeError" in end)
 
 
 # Which pieces are the same.

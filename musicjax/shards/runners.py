@@ -30,11 +30,16 @@ Function = Callable[["TaskProcess", dict[str, Any]], Any]
 
 
 class Died(Exception):
-    """A process ended before its task did; is_late: because it took too long."""
+    """A process ended before its task did.
 
-    def __init__(self, is_late: bool):
+    Attributes:
+        is_late: because it took too long.
+        status: its exit status, or minus the signal that ended it; None: it had no room in memory.
+    """
+
+    def __init__(self, is_late: bool, status: int | None):
         super().__init__("the process took too long" if is_late else "the process died")
-        self.is_late = is_late
+        self.is_late, self.status = is_late, status
 
 
 class Stopped(Exception):
@@ -85,13 +90,18 @@ class TaskProcess:
             self.end()
             if self._is_stopped:
                 raise Stopped from error
-            raise Died(self._is_late) from error
+            raise Died(self._is_late, process.returncode) from error
         finally:
             with self._lock:
                 self._seconds, self._pulse = math.inf, _nothing
         if self._is_late:  # the answer came just before
             self.end()
-        return task_process.result(json.loads(answer))
+        found = json.loads(answer)
+        try:
+            return task_process.result(found)
+        except MemoryError as error:
+            self.end()  # what it holds by now is not given back
+            raise Died(False, None) from error
 
     def do_again(
         self, module: str, task: dict[str, Any], seconds: float = math.inf, pulse: Callable[[], int] | None = None
@@ -177,10 +187,7 @@ def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:
     try:
         return process.do(module, task)
     except Died as error:
-        raise RunError(
-            f"a process ended in the middle of its {module.replace('_', ' ')}; expected room for it in memory; start "
-            "again to go on, with fewer at once, --config.data.workers=1, if memory ran out"
-        ) from error
+        raise RunError(task_process.how_it_ended(error.status, module.replace("_", " "))) from error
 
 
 class Runner(Protocol):
