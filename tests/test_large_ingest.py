@@ -816,10 +816,21 @@ def test_a_source_without_files_leaves_nothing_behind(tmp_path, capsys):
     assert "no .mid" in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
     assert "no such folder" in refused(capsys, f"--data={tmp_path / 'gone'}", f"--output={output}")
     assert not output.exists()
+
+
+def test_a_source_of_too_few_pieces_is_refused_and_with_more_files_the_same_command_goes_on(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    output = tmp_path / "s"
     (tmp_path / "m" / "a.mid").write_bytes(b"")
-    assert "none of its 1 file gave notes (a.mid: " in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    told = refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    assert "none of its 1 file gave notes (a.mid: " in told and "add some, and the same command goes on, or" in told
     midi.write(song(0), tmp_path / "m" / "b.mid")
-    assert "fewer than two different pieces" in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    told = refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    assert "fewer than two different pieces" in told and told.endswith("add files, and the same command goes on")
+    midi.write(song(1), tmp_path / "m" / "c.mid")
+    write(tmp_path / "m", output)
+    write(tmp_path / "m", tmp_path / "anew")
+    assert content(output) == content(tmp_path / "anew")
 
 
 def test_no_room_says_how_far_it_is_and_the_same_command_goes_on(music, written, tmp_path, monkeypatch):
