@@ -216,6 +216,16 @@ def test_a_shortened_rest_is_shortened_by_whole_bars(read):
     assert notes.onset_beats.tolist() == pytest.approx([0.0, 1199.65625, 1201.65625])
 
 
+def test_times_beyond_all_music_are_refused_and_those_below_are_read(read):
+    """So no piece of a file has times in which beats are lost."""
+    longest = "ff ff ff 7f  ff 01 00  "  # the longest delta time, and a text without letters
+    count = midi.MOST_TICKS // midi.MOST_DELTA_TICKS
+    (notes,), _ = read(midi_file(f"{longest * (count - 1)} {known_midi.NOTES}"))
+    assert len(notes) == len(read(midi_file(known_midi.NOTES))[0][0])
+    with pytest.raises(MidiError, match=f"lasts longer than {midi.MOST_TICKS:,} ticks"):
+        read(midi_file(f"{longest * (count + 1)} {known_midi.NOTES}"))
+
+
 def test_pieces_of_type_2_have_their_own_tempo(read):
     slow = f"00 ff 51 03 0f 42 40  {known_midi.NOTES}"
     (one, other), mended = read(midi_file(slow, known_midi.NOTES, kind=2))

@@ -532,7 +532,7 @@ def test_a_process_that_ends_after_its_last_file_has_read_them_all(music, writte
         result = do(self, module, *rest, **named)
         if module == "read_task" and not died:
             died.append(module)
-            raise runners.Died(False)
+            raise runners.Died(False, 0)
         return result
 
     monkeypatch.setattr(runners.TaskProcess, "do", dies)
@@ -554,6 +554,52 @@ def test_a_process_that_is_started_as_all_are_stopped_is_ended(monkeypatch):
     with pytest.raises(runners.Stopped):
         process.do("read_task", {})
     assert time.monotonic() - started < 4
+
+
+def test_a_process_that_is_still_as_it_starts_is_ended(monkeypatch):
+    still, pipe, started = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", subprocess.PIPE, []
+
+    def start(module: str) -> subprocess.Popen:
+        started.append(subprocess.Popen([sys.executable, "-c", still], stdin=pipe, stdout=pipe))
+        return started[-1]
+
+    monkeypatch.setattr(pool, "start", start)
+    with pytest.raises(RunError, match=r"did not start within 0\.5 s"):
+        runners.TaskProcess(start_seconds=0.5).do("hash_task", {})
+    assert started[0].wait(10) == -signal.SIGKILL
+
+
+FAILING = """
+import os, signal
+from musicjax.shards import hash_task, task_process
+def work(task):
+    {}
+hash_task.work = work
+task_process.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "is_memory"),
+    [
+        ("raise MemoryError", "ran out of memory in its hash task", True),
+        ("raise TypeError('odd')", "failed in its hash task with exit status 1; .* on standard error; start", False),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL in .*, most likely for lack of memory", True),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM in the middle of its hash task;", False),
+    ],
+)
+def test_how_a_process_ended_is_told(monkeypatch, capfd, end, told, is_memory):
+    def start(module: str) -> subprocess.Popen:
+        command, pipe = [sys.executable, "-c", FAILING.format(end)], subprocess.PIPE
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+
+    monkeypatch.setattr(pool, "start", start)
+    with pytest.raises(RunError, match=told) as found:
+        runners.do(runners.TaskProcess(), {}, "hash_task")
+    assert ("--config.data.workers=1" in str(found.value)) is is_memory
+    assert ("TypeError: odd" in capfd.readouterr().err) is ("TypeError" in end)
 
 
 # Which pieces are the same.
@@ -770,10 +816,21 @@ def test_a_source_without_files_leaves_nothing_behind(tmp_path, capsys):
     assert "no .mid" in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
     assert "no such folder" in refused(capsys, f"--data={tmp_path / 'gone'}", f"--output={output}")
     assert not output.exists()
+
+
+def test_a_source_of_too_few_pieces_is_refused_and_with_more_files_the_same_command_goes_on(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    output = tmp_path / "s"
     (tmp_path / "m" / "a.mid").write_bytes(b"")
-    assert "none of its 1 file gave notes (a.mid: " in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    told = refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    assert "none of its 1 file gave notes (a.mid: " in told and "add some, and the same command goes on, or" in told
     midi.write(song(0), tmp_path / "m" / "b.mid")
-    assert "fewer than two different pieces" in refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    told = refused(capsys, f"--data={tmp_path / 'm'}", f"--output={output}")
+    assert "fewer than two different pieces" in told and told.endswith("add files, and the same command goes on")
+    midi.write(song(1), tmp_path / "m" / "c.mid")
+    write(tmp_path / "m", output)
+    write(tmp_path / "m", tmp_path / "anew")
+    assert content(output) == content(tmp_path / "anew")
 
 
 def test_no_room_says_how_far_it_is_and_the_same_command_goes_on(music, written, tmp_path, monkeypatch):

@@ -26,6 +26,8 @@ from musicjax import config_files, main
 from musicjax.search import group as group_lib
 from musicjax.search import ledger, outcome, results
 from musicjax.search.results import Record, State
+from musicjax.search.space import Range, Search
+from musicjax.search.standing import Standing
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock
 from tests import tiny_runs
@@ -272,7 +274,8 @@ def test_a_state_comes_back_as_it_was_or_not_at_all(tmp_path):
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
     record = Record(3, {"model.units": 8}, [{"loss": 0.1}], [{"loss": 0.3}])
     results.write(tmp_path, record, state)
-    assert results.read(tmp_path, 3) == record and results.read(tmp_path, 4) is None
+    found = results.read(tmp_path, 3)
+    assert found is not None and found[0] == record and results.read(tmp_path, 4) is None
     again, kept = results.restore(tmp_path, 3, shapes)
     assert again == record and jax.tree.structure(kept) == jax.tree.structure(state)
     for ours, wanted in zip(jax.tree.leaves(kept), jax.tree.leaves(state), strict=True):
@@ -292,7 +295,23 @@ def test_a_state_comes_back_as_it_was_or_not_at_all(tmp_path):
         path.write_bytes(damaged)
         assert results.restore(tmp_path, 3, shapes) is None
     results.forget(tmp_path, [3, 4])
-    assert not path.exists() and results.read(tmp_path, 3) == record
+    assert not path.exists() and results.read(tmp_path, 3) == found
+
+
+def test_only_records_that_changed_are_read_again(tmp_path, monkeypatch):
+    asked = Search({"model.dropout": Range(0.0, 0.5, False, False)}, trials=3, epochs=EPOCHS, halving=2)
+    for trial in range(3):
+        results.write(tmp_path, Record(trial, {}, [{}], [{"loss": 0.5}]), None)
+    standing, loads, read = Standing(asked, tmp_path), json.loads, []
+    monkeypatch.setattr(json, "loads", lambda text: read.append(loads(text)) or loads(text))
+    standing.refresh([0, 1, 2], EPOCHS)
+    assert not read
+    results.write(tmp_path, Record(1, {}, [{}], [{"loss": 0.5}], diverged=2), None)
+    standing.refresh([0, 1, 2], EPOCHS)
+    assert [found["trial"] for found in read] == [1] and standing.records[1].diverged == 2
+    results.write(tmp_path, Record(2, {}, [{}] * 2, [{"loss": 0.5}, {"loss": 0.4}]), None)
+    standing.refresh([0, 1, 2], EPOCHS)
+    assert [found["trial"] for found in read] == [1, 2] and standing.records[2].epochs == 2
 
 
 # What it refuses.

@@ -189,6 +189,22 @@ def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--config=events", "--config.data.split_seed=6"], "config.data.split_seed is 5 in the shards"),
+        (["--config=events", "--config.data.instruments=merge"], "config.data.instruments is 'keep' in the shards"),
+        (["--config=small"], "which hold note events"),
+        ([], "config auto tries settings on files of music"),
+    ],
+)
+def test_a_run_that_is_refused_is_told_of_no_split(of_clips, tmp_path, capsys, asked, told):
+    folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5)
+    assert main.main([f"--data={folder}", f"--workdir={tmp_path / 'w'}", *asked]) == 2
+    err = capsys.readouterr().err
+    assert told in err and "their split" not in err
+
+
 def test_weights_of_a_run_on_shards_begin_runs_on_them_and_on_a_folder(of_clips, clips, tmp_path):
     musicjax.train(tiny_runs.config_of(of_clips, "events", **SILENT), tmp_path / "first")
     for name, source in (("shards", of_clips), ("folder", clips)):

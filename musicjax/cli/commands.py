@@ -65,7 +65,6 @@ def _train(call: Call) -> None:
         )
     if call.chooses or call.overrides is not None:
         config = config_lib.with_fields(saved or config, _asked(call, saved))
-    config = shards.with_split(config, call.given)
     device.keep_programs(config.data)
     if call.chooses and saved is None:
         from musicjax.run import choose  # a config that is named does without
@@ -74,7 +73,7 @@ def _train(call: Call) -> None:
     elif call.chooses:
         unused = "; --minutes is for new runs, and changes nothing here" if options["minutes"] else ""
         console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew{unused}")
-    summary = train.train(config, workdir, options["init_from"])
+    summary = train.train(shards.with_split(config, call.given), workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,10 +84,13 @@ def with_split(config: Config, given: Mapping[str, Any]) -> Config:
     own = {path: value for path, _, value in config_lib.fields(config)}
     others = {path: manifest.settings.get(path, own[path]) for path in shards.SPLIT if path not in given}
     others = {path: value for path, value in others.items() if value != own[path]}
-    if others:
-        told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())
-        console.say("shards", f"{source}: the run has their split: {told}")
-    return config_lib.with_fields(config, others)
+    config = config_lib.with_fields(config, others)
+    with contextlib.suppress(UsageError):  # which the run tells, in every one of its processes
+        shards.require_settings(Path(source), manifest, own | others)
+        if others:
+            told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())
+            console.say("shards", f"{source}: the run has their split: {told}")
+    return config
 
 
 def check(folder: Path, as_json: bool) -> None:

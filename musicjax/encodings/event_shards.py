@@ -25,7 +25,7 @@ from musicjax.errors import RunError
 from musicjax.music import note_bins
 from musicjax.music.note_bins import MATCH_LENGTH, Bins
 from musicjax.shards.blocks import Block, Blocks
-from musicjax.shards.shards import SPLIT, VALIDATION, Shards, require_setting
+from musicjax.shards.shards import VALIDATION, Shards, require_settings
 from musicjax.training import mesh, sequences
 from musicjax.training.sequences import Augment, Sequences, Streams
 
@@ -46,10 +46,7 @@ def opened(data: DataConfig, split_counts: bool = True) -> Shards:
         RunError: a file of theirs is missing, damaged or of another version.
     """
     shards, own = Shards(data.source), {path: value for path, _, value in config_lib.fields(Config(data=data))}
-    for path in shards.manifest.settings:
-        is_default = path == "data.duplicates" and own[path] == "together"  # which nobody has to have asked for
-        if not is_default and (split_counts or path not in (*SPLIT, "data.duplicates")):
-            require_setting(shards.folder, shards.manifest, path, own.get(path))
+    require_settings(shards.folder, shards.manifest, own, split_counts)
     return shards
 
 

@@ -176,15 +176,17 @@ def _profiles(*shares: tuple[float, ...]) -> np.ndarray:
 def _changes(total: np.ndarray, lines: np.ndarray) -> np.ndarray:
     """The bars at which the likeliest stretches begin, int64 [K]; total: float64 [B + 1, 48], evidence before a bar."""
     bars = len(total) - 1
-    # A stretch that ends before bar b begins at one of the first allowed[b] bars.
+    # A stretch that ends before bar b begins at one of the first allowed[b] bars. Far out, times are too coarse to tell
+    # bars apart; yet it begins before b.
     allowed = np.searchsorted(lines, lines - SHORTEST_STRETCH + NEGLIGIBLE_BEATS, side="right")
+    allowed = np.minimum(allowed, np.arange(bars + 1))
     best = np.full(bars + 1, -np.inf)
     best[0] = CHANGE  # the first stretch is no change
     ahead = np.full((1, total.shape[1]), -np.inf)
     known, bar = 0, int(np.searchsorted(allowed, 1))
     while bar < bars:
-        # These bars, some eight, look back to none of each other. Far out, times are too coarse to tell bars apart.
-        until = min(max(int(np.searchsorted(allowed, bar, side="right")), bar + 1), bars)
+        # These bars, some eight, look back to none of each other.
+        until = min(int(np.searchsorted(allowed, bar, side="right")), bars)
         reached = int(allowed[until - 1])
         gained = best[known:reached, None] - total[known:reached]
         ahead = np.maximum.accumulate(np.concatenate([ahead[-1:], gained]), axis=0)

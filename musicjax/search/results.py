@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,15 +78,26 @@ class State(NamedTuple):
     best_deviation: np.ndarray
 
 
-def read(workdir: Path, trial: int) -> Record | None:
-    """The record of a trial; None if there is none.
+class Version(NamedTuple):
+    """What tells a record's file from the one that took its place."""
+
+    inode: int
+    changed_ns: int
+    bytes: int
+
+
+def read(workdir: Path, trial: int, version: Version | None = None) -> tuple[Record, Version] | None:
+    """The record of a trial and the version of its file; None if there is none, or if it still has `version`.
 
     Raises:
         RunError: the file is not what `write` writes.
     """
     path = _record_path(workdir, trial)
     try:
-        return Record(**json.loads(path.read_bytes()))
+        with path.open("rb") as stream:  # which makes a file system of several machines look for the newest
+            status = os.fstat(stream.fileno())
+            found = Version(status.st_ino, status.st_mtime_ns, status.st_size)
+            return None if found == version else (Record(**json.loads(stream.read())), found)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ from typing import NoReturn
 from musicjax import console
 from musicjax.errors import RunError
 from musicjax.search import halving, results, space
-from musicjax.search.results import Record
+from musicjax.search.results import Record, Version
 from musicjax.search.space import Search
 
 HEADER = ("rung", "epochs", "trials", "done", "lowest")
@@ -28,14 +28,17 @@ class Standing:
         self.search, self._workdir = search, workdir
         self.rungs = halving.rungs(search.trials, search.epochs, search.halving, search.rungs)
         self.records = {trial: Record(trial, search.drawn(trial)) for trial in range(search.trials)}
+        self._versions: dict[int, Version] = {}  # of the files that the records were read from
         self._began, self._trained = time.monotonic(), 0  # of this process: when, and epochs since
         self.refresh(list(self.records), search.epochs)
 
     def refresh(self, trials: list[int], epochs: int) -> None:
-        """Reads anew the records of those trials that are not known to have come so far."""
+        """Reads the records that changed, of those trials that are not known to have come so far."""
         for trial in trials:
             if not self.records[trial].is_done(epochs):
-                self.records[trial] = results.read(self._workdir, trial) or self.records[trial]
+                found = results.read(self._workdir, trial, self._versions.get(trial))
+                if found is not None:
+                    self.records[trial], self._versions[trial] = found
 
     def taking_part(self, number: int) -> list[int]:
         """The trials of a rung, from 0, whose predecessor is done; those of one shape stand together.

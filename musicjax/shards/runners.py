@@ -23,16 +23,23 @@ from musicjax.shards import task_process
 from musicjax.shards.task_process import STARTED
 
 RUNNERS = ("local", "ray")
+# Within which a process has started: far more than that takes, since as many as there are cores start at once.
+START_SECONDS = 120.0
 # What a task is done with: a process, and the task.
 Function = Callable[["TaskProcess", dict[str, Any]], Any]
 
 
 class Died(Exception):
-    """A process ended before its task did; is_late: because it took too long."""
+    """A process ended before its task did.
 
-    def __init__(self, is_late: bool):
+    Attributes:
+        is_late: because it took too long.
+        status: its exit status, or minus the signal that ended it; None: it had no room in memory.
+    """
+
+    def __init__(self, is_late: bool, status: int | None):
         super().__init__("the process took too long" if is_late else "the process died")
-        self.is_late = is_late
+        self.is_late, self.status = is_late, status
 
 
 class Stopped(Exception):
@@ -40,9 +47,14 @@ class Stopped(Exception):
 
 
 class TaskProcess:
-    """A `task_process`, which is started when it is needed; after one that died, another is."""
+    """A `task_process`, which is started when it is needed; after one that died, another is.
 
-    def __init__(self) -> None:
+    Args:
+        start_seconds: a process that has not started by then is ended.
+    """
+
+    def __init__(self, start_seconds: float = START_SECONDS) -> None:
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen | None = None
         self._is_late = self._is_stopped = False
         self._lock = threading.Lock()  # so that no process is killed once its answer is there
@@ -78,13 +90,18 @@ class TaskProcess:
             self.end()
             if self._is_stopped:
                 raise Stopped from error
-            raise Died(self._is_late) from error
+            raise Died(self._is_late, process.returncode) from error
         finally:
             with self._lock:
                 self._seconds, self._pulse = math.inf, _nothing
         if self._is_late:  # the answer came just before
             self.end()
-        return task_process.result(json.loads(answer))
+        found = json.loads(answer)
+        try:
+            return task_process.result(found)
+        except MemoryError as error:
+            self.end()  # what it holds by now is not given back
+            raise Died(False, None) from error
 
     def do_again(
         self, module: str, task: dict[str, Any], seconds: float = math.inf, pulse: Callable[[], int] | None = None
@@ -119,23 +136,32 @@ class TaskProcess:
                 process = self._process = pool.start("musicjax.shards.task_process")
             except OSError as error:
                 raise pool.cannot_start(error) from error
+            self._is_late, self._seconds, self._heard_at = False, self._start_seconds, time.monotonic()
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
         assert process.stdout is not None
-        if process.stdout.read(len(STARTED)) != STARTED:
-            self.end()
-            if self._is_stopped:
-                raise Stopped
-            raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
+        said = process.stdout.read(len(STARTED))
+        with self._lock:
+            self._seconds = math.inf
+        if said == STARTED and not self._is_late:
+            return process
+        self.end()
+        if self._is_stopped:
+            raise Stopped
+        if self._is_late:
+            raise RunError(
+                f"a process of musicjax did not start within {self._start_seconds:g} s; expected that nothing stops it "
+                "and that the system has time for it; start again with fewer at once, --config.data.workers=1"
+            )
+        raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
 
-        def watch() -> None:
-            while process.poll() is None:
-                time.sleep(pool.WATCH_SECONDS)
-                with self._lock:
-                    if self._is_over() and process is self._process:
-                        self._is_late = True
-                        process.kill()
-
-        threading.Thread(target=watch, daemon=True).start()
-        return process
+    def _watch(self, process: subprocess.Popen) -> None:
+        """Ends a process that takes too long; returns once it has ended."""
+        while process.poll() is None:
+            time.sleep(pool.WATCH_SECONDS)
+            with self._lock:
+                if self._is_over() and process is self._process:
+                    self._is_late = True
+                    process.kill()
 
     def _is_over(self) -> bool:
         """Whether the pulse has been the same for too long."""
@@ -161,10 +187,7 @@ def do(process: TaskProcess, task: dict[str, Any], module: str) -> Any:
     try:
         return process.do(module, task)
     except Died as error:
-        raise RunError(
-            f"a process ended in the middle of its {module.replace('_', ' ')}; expected room for it in memory; start "
-            "again to go on, with fewer at once, --config.data.workers=1, if memory ran out"
-        ) from error
+        raise RunError(task_process.how_it_ended(error.status, module.replace("_", " "))) from error
 
 
 class Runner(Protocol):

@@ -207,6 +207,19 @@ def require_setting(folder: Path, manifest: Manifest, path: str, value: Any) -> 
         )
 
 
+def require_settings(folder: Path, manifest: Manifest, own: Mapping[str, Any], split_counts: bool = True) -> None:
+    """Raises UsageError if a field of a config had another value when shards were written.
+
+    Args:
+        own: the fields of the config, by path.
+        split_counts: whether the config has to split pieces as they do.
+    """
+    for path in manifest.settings:
+        is_default = path == "data.duplicates" and own[path] == "together"  # which nobody has to have asked for
+        if not is_default and (split_counts or path not in (*SPLIT, "data.duplicates")):
+            require_setting(folder, manifest, path, own.get(path))
+
+
 class Shards:
     """An open folder of shards.
 

@@ -43,6 +43,8 @@ def _answer(module: str, task: dict[str, Any]) -> dict[str, Any]:
         return {"usage_error": str(error)}
     except RunError as error:
         return {"run_error": str(error)}
+    except MemoryError:  # anything else that is raised ends the process, with its traceback on standard error
+        return {"memory_error": True}
 
 
 def result(answer: dict[str, Any]) -> Any:
@@ -53,7 +55,29 @@ def result(answer: dict[str, Any]) -> Any:
         raise UsageError(answer["usage_error"])
     if "run_error" in answer:
         raise RunError(answer["run_error"])
+    if "memory_error" in answer:
+        raise MemoryError
     return answer["result"]
+
+
+def how_it_ended(status: int | None, task: str) -> str:
+    """How a process ended in the middle of a task, and what to do.
+
+    Args:
+        status: its exit status, or minus the signal that ended it; None: it ran out of memory.
+        task: its name.
+    """
+    again, fewer = "start again to go on", "with fewer at once, --config.data.workers=1"
+    if status is None:
+        return f"a process ran out of memory in its {task}; expected room for it; {again}, {fewer}"
+    if status >= 0:
+        found = f"a process failed in its {task} with exit status {status}; expected a result"
+        return f"{found}; its own words are on standard error; {again}"
+    name = signal.Signals(-status).name if -status in [*signal.Signals] else f"signal {-status}"
+    found = f"a process was ended by {name} in the middle of its {task}"
+    if name == "SIGKILL":
+        return f"{found}, most likely for lack of memory; expected room for it; {again}, {fewer}"
+    return f"{found}; expected that nothing ends it; {again}"
 
 
 if __name__ == "__main__":

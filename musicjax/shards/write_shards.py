@@ -70,7 +70,7 @@ def write(job: Job) -> Manifest:
         if use is None:
             raise RunError(
                 f"data source {job.data.source}: fewer than two different pieces have more than 1 note; expected at "
-                "least two, so that one can be held out; add files"
+                "least two, so that one can be held out; add files, and the same command goes on"
             )
         _say_use(use, job.data)
         learned = _learned(job, found, use)
@@ -109,7 +109,8 @@ def _read(job: Job) -> Read:
         first = next(read_task.rows(job.work, found[0]))
         raise RunError(
             f"data source {job.data.source}: none of its {console.counted(counts.reasons.total(), 'file')} gave notes "
-            f"({first.path}: {first.detail}); expected MIDI or MusicXML files with notes; name another folder"
+            f"({first.path}: {first.detail}); expected MIDI or MusicXML files with notes; add some, and the same "
+            "command goes on, or name another folder and another --output"
         )
     return Read(found, everything, pieces, counts)
 
