@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+import scipy.io
 
 import musicjax
 from benchmarks import tables
 from musicjax import config_files, main, version
 from musicjax.cli import flags
+from musicjax.corpus.frame_sets import NAMES, SPLITS
 from musicjax.music import composer, midi
 from musicjax.run import sampling_choice
 from musicjax.search import halving, space
@@ -86,6 +89,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     midi.write(first, here / "song.mid")
     for name in ("pop_music_midi", "lakh"):
         shutil.copytree(here / "my_midi", here / name)
+    (here / "mat_files").mkdir()
+    pieces = np.empty((1, 2), object)
+    pieces[0, :] = [np.eye(8, 88, 40), np.eye(12, 88, 50)]
+    scipy.io.savemat(here / "mat_files" / NAMES["jsb"], {f"{split}data": pieces for split in SPLITS})
 
     def write_few(target: Path, **_: int) -> None:
         shutil.copytree(here / "my_midi", target, dirs_exist_ok=True)
