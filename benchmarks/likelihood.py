@@ -1,4 +1,4 @@
-"""Nats per frame of twelve models on four data sets under one protocol: the paper's Table I as one experiment.
+"""Nats per frame of thirteen models on four data sets under one protocol: the paper's Table I as one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade,...] [--sets=jsb,...]
                                     [--runs=runs/likelihood] [--seeds=0] [--budget_core_hours=0] [--tonic=0] [--save]
@@ -9,13 +9,14 @@ their splits and grids. Frames 2..T of each test piece are predicted from those 
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
 restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
 transposed. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of several --seeds it is the mean;
-on sets other than SEVERAL the first alone counts. --epochs and --units make a quick try instead of SETTINGS.
+on sets other than SEVERAL the first alone counts. A row of ENSEMBLES has seeds of its own. --epochs and --units make a
+quick try instead of the settings in `likelihood_networks`.
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
 protocol of Johnson 2017, whose likelihoods stand by themselves.
 
---save keeps whole rows, all sets of them, beside those that are kept already.
+--save keeps what was measured beside what is kept already.
 
 Prints a table and, as its last line, one JSON object {row: {set: nats}}.
 """
@@ -26,16 +27,25 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import alternate, baselines, common_tonic, core_hours
+from benchmarks.likelihood_networks import (
+    ENSEMBLES,
+    MORE,
+    NETWORKS,
+    ROWS,
+    SETTINGS,
+    SETTINGS_OF_PAPERS,
+    SEVERAL,
+    config_of,
+    workdir_of,
+)
 from benchmarks.published import PUBLISHED, SETS
-from musicjax import config as config_lib
-from musicjax import config_files
 from musicjax.config import Config
 from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
@@ -47,64 +57,6 @@ from musicjax.run import device, train
 from musicjax.store import model as model_lib
 from musicjax.training import sequences
 
-# The networks of the papers that Table I names.
-OF_PAPERS = ("lstm_nade", "tp_lstm_nade", "balstm", "kotecha_young")
-NETWORKS = {
-    "mse": "frames_mse",
-    "bernoulli": "frames_bernoulli",
-    "nade": "frames_nade",
-    "bernoulli_match": "frames_bernoulli_match",
-    "nade_match": "frames_nade_match",
-    **{name: name for name in OF_PAPERS},
-}
-ROWS = ("uniform", "marginal", "markov", *NETWORKS)
-# What differs between the data sets, which have 14,000 to 245,000 training frames. Chosen on validation.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "jsb": {"train.epochs": 300, "train.half_life": 80.0},
-    "nottingham": {"data.transpose": 0, "train.epochs": 60, "train.half_life": 15.0, "train.patience": 10},
-    "musedata": {
-        "data.transpose": 0,
-        "model.units": 512,
-        "train.batch_size": 32,
-        "train.learning_rate": 1e-2,
-        "train.epochs": 50,
-        "train.half_life": 10.0,
-        "train.patience": 10,
-    },
-    "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
-}
-# Those of OF_PAPERS have settings of their own, on top of their configs. JSB has a frame for each quarter note. That
-# the others have two is what the places of their onsets say. On JSB's validation split, BALSTM has 9.24 nats with Adam
-# and 12.50 as its config says, in one run of five epochs each, which also differ in learning rate and clipping; after
-# two epochs it has 8.22 in batches of 2 and 11.78 in batches of 8.
-ADAM = {
-    "train.optimizer": "adam",
-    "train.momentum": 0.0,
-    "train.learning_rate": 3e-3,
-    "train.clip_norm": 5.0,
-    "train.half_life": 5.0,
-}
-SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
-    "jsb": {**ADAM, "train.half_life": 25.0, "train.batch_size": 2},
-    "nottingham": {**ADAM, "data.per_beat": 2, "data.transpose": 0, "train.epochs": 20, "train.patience": 4},
-    "musedata": {**ADAM, "data.per_beat": 2, "data.transpose": 0, "train.epochs": 20, "train.patience": 4},
-    "piano_midi": {**ADAM, "data.per_beat": 2, "train.epochs": 40, "train.half_life": 10.0, "train.batch_size": 4},
-}
-# The sets with the fewest test pieces, where a seed says least.
-SEVERAL = ("jsb", "piano_midi")
-# For one row and data set alone: the largest gains from transposed pieces, except NADE without the longest match.
-LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
-MORE: dict[tuple[str, str], dict[str, Any]] = {
-    **{(row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")},
-    # LSTM-NADE learns a frame in a thirtieth of the time that the others take.
-    ("lstm_nade", "jsb"): {"train.epochs": 300, "train.half_life": 80.0, "train.batch_size": 8},
-    **{("lstm_nade", name): {"train.epochs": 60, "train.half_life": 15.0} for name in SETS if name != "jsb"},
-    # The files do not tell where notes begin, and the protocol has 88 keys, not 78.
-    **{
-        ("kotecha_young", name): {"data.onsets": False, "data.keys": 88, "data.per_beat": 1 + (name != "jsb")}
-        for name in SETS
-    },
-}
 # The outputs of the paper's loss, taken as probabilities, are clipped to one of these; validation chooses it.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -137,12 +89,8 @@ def main() -> None:
     before = alternate.RESULTS / alternate.folder_name() / f"{name}.json"
     earlier = json.loads(before.read_text())["rows"] if asked.save and before.is_file() else {}
     earlier = {row.replace("_echo", "_match"): of for row, of in earlier.items()}  # as 0.1.0 called them
-    missing = [] if asked.tonic else [row for row in ROWS if row not in rows and row not in earlier]
-    if asked.save and (trial or missing or set(sets) != set(SETS)):
-        raise SystemExit(
-            "--save keeps the whole table: expected all sets, all rows that are not kept yet, and neither --epochs nor "
-            "--units"
-        )
+    if asked.save and trial:
+        raise SystemExit("--save keeps what the settings give: expected neither --epochs nor --units")
     try:
         # A quick try has a folder of its own, and so has music moved to one tonic.
         runs, folder = Path(asked.runs, *map(str, trial.values())), asked.data
@@ -158,8 +106,8 @@ def main() -> None:
     if asked.save:
         more = {"-".join(row_and_set): fields for row_and_set, fields in MORE.items()}
         settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
-        both = {**earlier, **found}
-        keep(name, {"rows": {row: both[row] for row in [*ROWS, *both] if row in both}, "settings": settings})
+        both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
+        keep(name, {"rows": both, "settings": settings})
     print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
 
 
@@ -169,19 +117,23 @@ def measured(
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit."""
     of_cells = {
         (row, name): {
-            workdir_of(runs, row, name, seed): config_of(row, name, folder, seed, trial)
-            for seed in (seeds if name in SEVERAL else seeds[:1])
+            workdir_of(runs, network_of, name, seed): config_of(network_of, name, folder, seed, trial)
+            for seed in own_seeds or (seeds if name in SEVERAL else seeds[:1])
         }
         for name in sets
         for row in rows
-        if row in NETWORKS
+        for network_of, own_seeds in [ENSEMBLES.get(row, (row, ()))]
+        if network_of in NETWORKS
     }
-    unfinished = limited([pair for of_cell in of_cells.values() for pair in of_cell.items()], budget)
+    # A network of two rows is trained once.
+    every = dict(pair for of_cell in of_cells.values() for pair in of_cell.items())
+    unfinished = limited([*every.items()], budget)
+    of_cells = {cell: {workdir: every[workdir] for workdir in of_cell} for cell, of_cell in of_cells.items()}
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
         for row in rows:
-            if row in NETWORKS:
+            if (row, name) in of_cells:
                 of_cell = of_cells[row, name]
                 one = of_networks(row, data, of_cell) | {"seeds": [config.seed for config in of_cell.values()]}
             else:
@@ -209,11 +161,6 @@ def limited(networks: list[tuple[Path, Config]], budget: float) -> list[str]:
     return [f"{one.name}: {epochs[one.name]} of {one.wanted} epochs" for one in jobs if epochs[one.name] < one.wanted]
 
 
-def workdir_of(runs: Path, row: str, name: str, seed: int) -> Path:
-    """The workdir of a network."""
-    return runs / f"{row}-{name}{f'-seed{seed}' * bool(seed)}"
-
-
 def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
     """Nats per frame of the test split under a model that only counts."""
     learned, test = data.pieces("train"), data.pieces("test")
@@ -221,20 +168,46 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
     return scored(*costs)
 
 
+class Frames(NamedTuple):
+    """Nats float64 [F] of each predicted frame and its piece, int64 [F], in an order that all networks share."""
+
+    nats: np.ndarray
+    piece: np.ndarray
+
+    @property
+    def costs(self) -> baselines.Costs:
+        """Nats [P] and predicted frames [P] of the pieces that have any."""
+        sums, frames = np.bincount(self.piece, self.nats), np.bincount(self.piece)
+        return sums[frames > 0], frames[frames > 0]
+
+
 def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict[str, Any]:
-    """Nats per frame of the test split under a network, the mean of all seeds; configs: of their workdirs."""
-    cells, costs = zip(*(of_network(row, data, config, workdir) for workdir, config in configs.items()), strict=True)
-    nats = np.mean([nats for nats, _ in costs], axis=0)
-    first = scored(nats, costs[0][1]) | cells[0]
-    if len(cells) == 1:
-        return first
-    means = {name: round(float(np.mean([cell[name] for cell in cells])), 4) for name in ("valid_nats", "minutes")}
-    by_seed = [round(baselines.per_frame(*cost), 4) for cost in costs]
-    return first | means | {"nats_by_seed": by_seed}
+    """Nats per frame of the test split under networks: the mean of all seeds, or of an ensemble of them.
+
+    Args:
+        configs: of the workdirs of the networks.
+    """
+    cells, of_splits = zip(*(of_network(row, data, config, where) for where, config in configs.items()), strict=True)
+    by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
+    if row in ENSEMBLES:
+        valid, test = (mixture(by_seed[split]).costs for split in ("valid", "test"))
+        sums = {name: round(sum(cell[name] for cell in cells), 1) for name in ("parameters", "minutes")}
+        more = {"valid_nats": round(baselines.per_frame(*valid), 4), **sums}
+    else:
+        test = np.mean([frames.costs[0] for frames in by_seed["test"]], axis=0), by_seed["test"][0].costs[1]
+        more = {name: round(float(np.mean([cell[name] for cell in cells])), 4) for name in ("valid_nats", "minutes")}
+    each = [round(baselines.per_frame(*frames.costs), 4) for frames in by_seed["test"]]
+    return scored(*test) | cells[0] | ({**more, "nats_by_seed": each} if len(cells) > 1 else {})
 
 
-def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tuple[dict[str, Any], baselines.Costs]:
-    """(what there is to say of a network, its costs of the test split); it is trained, or restored."""
+def mixture(found: list[Frames]) -> Frames:
+    """The frames under the mean of the probabilities that several networks give each."""
+    nats = np.log(len(found)) - np.logaddexp.reduce([-frames.nats for frames in found], axis=0)
+    return found[0]._replace(nats=nats)
+
+
+def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tuple[dict[str, Any], dict[str, Frames]]:
+    """(what there is to say of a network, its frames of the splits valid and test); it is trained, or restored."""
     device.keep_programs(config.data)
     train.train(config, workdir)
     model = model_lib.load(workdir)
@@ -242,48 +215,36 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tup
     if row == "mse":  # the clip with the lowest nats on validation
         clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
         of_clip = {
-            clip: baselines.per_frame(*costs_of(one, model.params, data, "valid")) for clip, one in clipped.items()
+            clip: baselines.per_frame(*frames_of(one, model.params, data, "valid").costs)
+            for clip, one in clipped.items()
         }
         best_clip = min(CLIPS, key=of_clip.__getitem__)
         net, more = clipped[best_clip], {"clip": best_clip}
     if row == "kotecha_young":  # of which training figures were printed, too
-        more = {"train_nats": round(baselines.per_frame(*costs_of(net, model.params, data, "train", bar)), 4)}
-    of_valid = baselines.per_frame(*costs_of(net, model.params, data, "valid", bar))
+        of_training = frames_of(net, model.params, data, "train", bar).costs
+        more = {"train_nats": round(baselines.per_frame(*of_training), 4)}
+    of_splits = {split: frames_of(net, model.params, data, split, bar) for split in ("valid", "test")}
     seconds = sum(line["seconds"] for line in core_hours.recorded(workdir) if line["split"] == "train")
     cell = {
-        "valid_nats": round(of_valid, 4),
+        "valid_nats": round(baselines.per_frame(*of_splits["valid"].costs), 4),
         "parameters": network.count(model.params),
         "epochs": model.metadata.epoch,
         "best_epoch": model.metadata.best_epoch,
         "minutes": round(seconds / 60, 1),
         **more,
     }
-    return cell, costs_of(net, model.params, data, "test", bar)
+    return cell, of_splits
 
 
-def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]) -> Config:
-    """The config of a row for one data set, with the fields of a quick try."""
-    config = config_files.load(NETWORKS[row])
-    config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
-    settings = (SETTINGS_OF_PAPERS if row in OF_PAPERS else SETTINGS)[name] | MORE.get((row, name), {})
-    for path, value in {**settings, **trial}.items():
-        config_lib.set_field(config, path, value)
-    return config_lib.validate(config)
-
-
-def costs_of(
-    net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1
-) -> baselines.Costs:
-    """Nats [P] and predicted frames [P] of the pieces of a split."""
+def frames_of(net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1) -> Frames:
+    """The predicted frames of a split."""
     rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
     rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
     streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
     placed = jax.tree.map(jnp.asarray, streams)
     nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)
     counted = np.asarray(streams.weight) > 0
-    piece = np.searchsorted(data.offsets, np.asarray(streams.seen)[counted], side="right") - 1
-    sums, frames = np.bincount(piece, nats[counted], len(data)), np.bincount(piece, minlength=len(data))
-    return sums[frames > 0], frames[frames > 0]
+    return Frames(nats[counted], np.searchsorted(data.offsets, np.asarray(streams.seen)[counted], side="right") - 1)
 
 
 def scored(nats: np.ndarray, frames: np.ndarray) -> dict[str, Any]:
@@ -299,7 +260,7 @@ def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
     for row, of in found.items():
         cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
         lines.append(f"{row:<16}" + "".join(f"{cell:>24}" for cell in cells))
-        if row in NETWORKS:
+        if row in NETWORKS or row in ENSEMBLES:
             sizes = [f"{of[name]['parameters']:,}, {of[name]['minutes']} min" for name in sets]
             lines.append(f"{'':<16}" + "".join(f"{size:>24}" for size in sizes))
     for what, (nats, how) in PUBLISHED.items():

@@ -255,6 +255,7 @@ LIKELIHOODS = {
     "nade": "LSTM, NADE over the keys",
     "bernoulli_match": "LSTM with the longest match, independent keys",
     "nade_match": "LSTM with the longest match, NADE over the keys",
+    "nade_match_four": "four of the row above, their probabilities averaged",
     "lstm_nade": "LSTM-NADE, in the size of Johnson 2017",
     "tp_lstm_nade": "TP-LSTM-NADE, in the size of Johnson 2017",
     "balstm": "BALSTM, in the size of Johnson 2017",
@@ -267,8 +268,9 @@ def likelihood(result: dict[str, Any]) -> str:
     sets = {"jsb": "JSB", "nottingham": "Nottingham", "musedata": "MuseData", "piano_midi": "Piano-midi"}
     body = []
     for row, of in result["rows"].items():
-        cells = [f"{of[name]['nats']:.2f} ({of[name]['low']:.2f}..{of[name]['high']:.2f})" for name in sets]
-        networks = [of[name] for name in sets if "parameters" in of[name]]
+        shown = {name: f"{one['nats']:.2f} ({one['low']:.2f}..{one['high']:.2f})" for name, one in of.items()}
+        cells = [shown.get(name, "") for name in sets]
+        networks = [of[name] for name in sets if "parameters" in of.get(name, ())]
         sizes = list(dict.fromkeys(f"{one['parameters'] / 1e6:.2f} M" for one in networks))
         minutes = ", ".join(f"{one['minutes']:.0f}" for one in networks)
         label = LIKELIHOODS[row.replace("_echo", "_match")]  # the older name, in the kept result

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import common_tonic, core_hours, likelihood
+from benchmarks import common_tonic, core_hours, likelihood, likelihood_networks
 from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
 from musicjax.model import heads, network
@@ -88,6 +88,27 @@ def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averag
     assert len(set(by_seed)) == 2 and found["lstm_nade"]["jsb"] == pytest.approx(np.mean(by_seed), abs=1e-3)
 
 
+def test_an_ensemble_gives_each_frame_the_mean_of_its_probabilities():
+    nats = np.array([[1.0, 2.0, 700.0], [3.0, 2.0, 701.0]])
+    piece = np.array([4, 4, 7])
+    found = likelihood.mixture([likelihood.Frames(one, piece) for one in nats])
+    np.testing.assert_allclose(found.nats[:2], -np.log(np.exp(-nats[:, :2]).mean(axis=0)), rtol=1e-12)
+    assert found.nats[2] == pytest.approx(700 + np.log(2) - np.log1p(np.exp(-1)))
+    np.testing.assert_allclose(found.costs[0], [found.nats[:2].sum(), found.nats[2]])
+    assert found.costs[1].tolist() == [2, 1]
+
+
+@pytest.mark.long
+def test_an_ensemble_shares_its_networks_with_their_own_row_and_is_no_worse_than_their_mean(folder, tmp_path):
+    rows = ["nade_match", "nade_match_four"]
+    found = likelihood.measured(rows, ["jsb"], str(folder), tmp_path, [0], TRIAL, 0.0)
+    alone, four = (found[row]["jsb"] for row in rows)
+    assert four["seeds"] == [0, 1, 2, 3] and four["nats_by_seed"][0] == alone["nats"]
+    assert four["nats"] <= np.mean(four["nats_by_seed"]) + 1e-4
+    assert four["parameters"] == 4 * alone["parameters"]
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
+
+
 def test_a_budget_is_divided_evenly_and_what_cheap_jobs_leave_goes_to_the_others():
     jobs = [core_hours.Job(*one) for one in (("dear", 0, 50, 2.0), ("done", 9, 9, 0.0), ("cheap", 3, 5, 0.5))]
     assert core_hours.plan(jobs, 11.0) == {"dear": 5, "done": 9, "cheap": 5}
@@ -104,15 +125,15 @@ def test_a_budget_too_small_for_one_epoch_is_refused_by_the_names_of_those_that_
 
 @pytest.mark.long
 def test_the_time_of_an_epoch_is_measured_before_anything_is_trained(folder, tmp_path):
-    config = likelihood.config_of("tp_lstm_nade", "jsb", str(folder), 0, TRIAL)
+    config = likelihood_networks.config_of("tp_lstm_nade", "jsb", str(folder), 0, TRIAL)
     job = core_hours.job("one", config, tmp_path / "none")
     assert (job.done, job.wanted) == (0, 2) and 0 < job.hours_an_epoch < 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("row", likelihood.OF_PAPERS)
+@pytest.mark.parametrize("row", likelihood_networks.OF_PAPERS)
 @pytest.mark.parametrize("name", likelihood.SETS)
 def test_every_model_of_the_papers_has_settings_for_every_set(row, name):
-    net = encoding.of(likelihood.config_of(row, name, "DIR", 0, {})).network()
+    net = encoding.of(likelihood_networks.config_of(row, name, "DIR", 0, {})).network()
     assert net.predicted == 88
 
 
@@ -150,7 +171,7 @@ def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, t
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--save"], "whole table"),
+        (["--save"], "neither --epochs nor --units"),
         (["--data=/nowhere"], "no such folder"),
         (["--seeds=0,x"], "expected whole numbers"),
     ],
@@ -173,7 +194,7 @@ def test_costs_are_those_of_frames_2_to_the_last_of_each_piece(folder):
     outputs = network.apply(net, params, jnp.asarray(padded[:, :-1]))
     expected = -np.asarray(net.head.log_prob({}, outputs, jnp.asarray(padded[:, 1:])))
     expected = [of_piece[: len(piece) - 1].sum() for piece, of_piece in zip(pieces, expected, strict=True)]
-    found = [likelihood.costs_of(net, params, data, split) for split in frame_sets.SPLITS]
+    found = [likelihood.frames_of(net, params, data, split).costs for split in frame_sets.SPLITS]
     for split, (_, frames) in zip(frame_sets.SPLITS, found, strict=True):
         assert frames.tolist() == [length - 1 for length in LENGTHS[split]]
     np.testing.assert_allclose(np.concatenate([nats for nats, _ in found]), expected, rtol=1e-4)
