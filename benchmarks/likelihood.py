@@ -9,8 +9,8 @@ their splits and grids. Frames 2..T of each test piece are predicted from those 
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
 restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
 transposed. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of several --seeds it is the mean;
-on sets other than SEVERAL the first alone counts. A row of ENSEMBLES has seeds of its own. --epochs and --units make a
-quick try instead of the settings in `likelihood_networks`.
+on sets other than SEVERAL the first alone counts. A row of ENSEMBLES averages the probabilities of networks with seeds
+of its own. --epochs and --units make a quick try instead of the settings in `likelihood_networks`.
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
@@ -182,12 +182,14 @@ class Frames(NamedTuple):
 
 
 def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict[str, Any]:
-    """Nats per frame of the test split under networks: the mean of all seeds, or of an ensemble of them.
+    """Nats per frame of the test split under networks: the mean over their seeds, or that of their ensemble.
 
     Args:
         configs: of the workdirs of the networks.
     """
-    cells, of_splits = zip(*(of_network(row, data, config, where) for where, config in configs.items()), strict=True)
+    network_of, _ = ENSEMBLES.get(row, (row, ()))
+    each_found = (of_network(network_of, data, config, workdir) for workdir, config in configs.items())
+    cells, of_splits = zip(*each_found, strict=True)
     by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
     if row in ENSEMBLES:
         valid, test = (mixture(by_seed[split]).costs for split in ("valid", "test"))

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, docs/paper.md and docs/reliability.md, and README's ratios, from the kept results.
+"""The tables of docs/results.md, paper.md, reliability.md and large.md, and README's ratios, from the kept results.
 
     python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16] [--save]
 
@@ -255,7 +255,7 @@ LIKELIHOODS = {
     "nade": "LSTM, NADE over the keys",
     "bernoulli_match": "LSTM with the longest match, independent keys",
     "nade_match": "LSTM with the longest match, NADE over the keys",
-    "nade_match_four": "four of the row above, their probabilities averaged",
+    "nade_match_four": "four LSTMs with the longest match, NADE over the keys, their probabilities averaged",
     "lstm_nade": "LSTM-NADE, in the size of Johnson 2017",
     "tp_lstm_nade": "TP-LSTM-NADE, in the size of Johnson 2017",
     "balstm": "BALSTM, in the size of Johnson 2017",
