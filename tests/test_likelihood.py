@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import common_tonic, core_hours, likelihood, likelihood_networks
+from benchmarks import alternate, common_tonic, core_hours, likelihood, likelihood_networks, tables
 from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
 from musicjax.model import heads, network
@@ -179,6 +179,29 @@ def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, t
 def test_what_cannot_be_kept_or_read_costs_one_line(folder, tmp_path, monkeypatch, capsys, flags, message):
     with pytest.raises(SystemExit, match=message):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
+
+
+def test_save_adds_cells_to_those_that_are_kept_and_the_table_leaves_the_others_empty(tmp_path, monkeypatch, capsys):
+    def cell(nats: float) -> dict:
+        return {"nats": nats, "low": nats, "high": nats, "parameters": 10**6, "minutes": 3.0}
+
+    def measured(rows, sets, *_):
+        return {row: {name: cell(2.0) for name in sets} for row in rows}
+
+    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
+    monkeypatch.setattr(likelihood, "measured", measured)
+    before = {"nade_match_four": {"jsb": cell(1.0)}, "nade_echo": {"jsb": cell(1.0), "musedata": cell(1.0)}}
+    alternate.keep("likelihood", {"rows": before})
+    monkeypatch.setattr(sys, "argv", ["likelihood", "--data=DIR", "--rows=nade_match,balstm", "--sets=jsb", "--save"])
+    likelihood.main()
+    (path,) = tmp_path.rglob("likelihood.json")
+    kept = json.loads(path.read_text())
+    nats = {row: {name: one["nats"] for name, one in of.items()} for row, of in kept["rows"].items()}
+    assert list(nats) == ["nade_match", "balstm", "nade_match_four"]
+    assert nats["nade_match"] == {"jsb": 2.0, "musedata": 1.0} and nats["nade_match_four"] == {"jsb": 1.0}
+    lines = tables.likelihood(kept).splitlines()
+    assert [text.strip() for text in lines[2].split("|")[2:6]] == ["2.00 (2.00..2.00)", "", "1.00 (1.00..1.00)", ""]
+    assert [line.split("|")[7].strip() for line in lines[2:]] == ["3, 3", "3", "3"]
 
 
 @pytest.mark.long
