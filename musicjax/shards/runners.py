@@ -23,7 +23,7 @@ from musicjax.shards import task_process
 from musicjax.shards.task_process import STARTED
 
 RUNNERS = ("local", "ray")
-# Within which a process has started: far more than that takes, since as many as there are cores start at once.
+# How long a process may take to start: far more than one alone takes, since one for each core starts at once.
 START_SECONDS = 120.0
 # What a task is done with: a process, and the task.
 Function = Callable[["TaskProcess", dict[str, Any]], Any]
@@ -33,8 +33,8 @@ class Died(Exception):
     """A process ended before its task did.
 
     Attributes:
-        is_late: because it took too long.
-        status: its exit status, or minus the signal that ended it; None: it had no room in memory.
+        is_late: whether it was ended because it took too long.
+        status: its exit status, or minus the signal that ended it; None: it ran out of memory.
     """
 
     def __init__(self, is_late: bool, status: int | None):
@@ -116,7 +116,8 @@ class TaskProcess:
 
     def end(self) -> None:
         """Ends the process, if there is one."""
-        process, self._process = self._process, None
+        with self._lock:  # so that `stop` finds no process half gone
+            process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.communicate()
