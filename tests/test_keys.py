@@ -254,7 +254,7 @@ def best_starts(total: np.ndarray, lines: np.ndarray) -> list[int]:
     unit=st.sampled_from([1.0, 1.0, 1e100]),
 )
 def test_the_stretches_are_the_likeliest_of_all(beats, seed, sure, unit):
-    """Also where times are too coarse for bars to differ by beats: no file holds such, but whoever makes notes may."""
+    """Also where times are too coarse for bars to differ by beats: no file has such times, a program may."""
     said = np.random.default_rng(seed).normal(0, sure, (len(beats), 48))
     total = np.concatenate([np.zeros((1, 48)), np.cumsum(said, axis=0)])
     lines = np.concatenate([[0.0], np.cumsum(beats)]) * unit

@@ -148,7 +148,7 @@ def test_gates_that_are_computed_again_change_rounding_alone(size, rows, precisi
     arguments = (params, x, state, (*cotangents, cotangents[1].h))
     expected, expected_gradients = values_and_gradients(saving, *arguments)
     got, gradients = values_and_gradients(again, *arguments)
-    # A compiler may unroll a last chunk of one step, and then contracts f * c + i * g into another rounding.
+    # A compiler may unroll a last chunk of one step and fuse f * c + i * g there, which rounds differently.
     assert_near((got, gradients), (expected, expected_gradients), 1e-6)
 
 

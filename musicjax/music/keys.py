@@ -176,8 +176,8 @@ def _profiles(*shares: tuple[float, ...]) -> np.ndarray:
 def _changes(total: np.ndarray, lines: np.ndarray) -> np.ndarray:
     """The bars at which the likeliest stretches begin, int64 [K]; total: float64 [B + 1, 48], evidence before a bar."""
     bars = len(total) - 1
-    # A stretch that ends before bar b begins at one of the first allowed[b] bars. Far out, times are too coarse to tell
-    # bars apart; yet it begins before b.
+    # A stretch that ends before bar b begins at one of the first allowed[b] bars: before b, even where times are too
+    # coarse to tell bars apart.
     allowed = np.searchsorted(lines, lines - SHORTEST_STRETCH + NEGLIGIBLE_BEATS, side="right")
     allowed = np.minimum(allowed, np.arange(bars + 1))
     best = np.full(bars + 1, -np.inf)

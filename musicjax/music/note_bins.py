@@ -156,7 +156,7 @@ class Bins:
     def is_drums(self) -> np.ndarray:
         """Which instruments are drums, whose pitches no key moves: bool [16]."""
         found = _padded(np.asarray(self.programs) == DRUMS, INSTRUMENT)
-        found.setflags(write=False)  # since everybody gets the same array
+        found.setflags(write=False)  # since every caller gets the same array
         return found
 
     @property

@@ -275,7 +275,7 @@ def _bars(meters: np.ndarray, step: np.ndarray, bins: Bins) -> tuple[np.ndarray,
 
 
 def _meter_bin(meter: tuple[int, int], meters: Sequence[tuple[int, int]]) -> int:
-    """The index of a meter; of one that is not among them, that of the one with the nearest length of bar."""
+    """The index of a meter among `meters`; if it is not there, of the one whose bar is nearest in length."""
     if meter in meters:
         return meters.index(meter)
     length, *lengths = bar_position.beats_per_bar(np.array([(0, *one) for one in (meter, *meters)]))

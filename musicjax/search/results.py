@@ -94,7 +94,7 @@ def read(workdir: Path, trial: int, version: Version | None = None) -> tuple[Rec
     """
     path = _record_path(workdir, trial)
     try:
-        with path.open("rb") as stream:  # which makes a file system of several machines look for the newest
+        with path.open("rb") as stream:  # opening it makes a network file system look for the newest
             status = os.fstat(stream.fileno())
             found = Version(status.st_ino, status.st_mtime_ns, status.st_size)
             return None if found == version else (Record(**json.loads(stream.read())), found)
