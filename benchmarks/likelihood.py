@@ -138,7 +138,7 @@ def measured(
                 one = of_networks(row, data, of_cell) | {"seeds": [config.seed for config in of_cell.values()]}
             else:
                 one = of_baseline(row, data)
-            found[row][name] = one
+            found[row][name] = one | {"measured": time.strftime("%Y-%m-%d")}  # cells of several days are kept together
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
     for line in unfinished:
         print(f"{line} fit into the budget; the same command goes on", file=sys.stderr, flush=True)
