@@ -38,9 +38,14 @@ def uniform(pieces: Pieces) -> Costs:
 
 def marginal(train_pieces: Pieces, test_pieces: Pieces, smoothing: float = SMOOTHING) -> Costs:
     """Each key is on as often as in all training frames, first frames included."""
-    frames = np.concatenate(train_pieces).astype(bool)
-    on = _share(frames.sum(axis=0), len(frames), smoothing)
+    on = shares(train_pieces, smoothing)
     return _costs(test_pieces, lambda before: np.broadcast_to(on, before.shape))
+
+
+def shares(train_pieces: Pieces, smoothing: float = SMOOTHING) -> np.ndarray:
+    """How often each key is on in all training frames, first frames included: float64 [keys]."""
+    frames = np.concatenate(train_pieces).astype(bool)
+    return _share(frames.sum(axis=0), len(frames), smoothing)
 
 
 def markov(train_pieces: Pieces, test_pieces: Pieces, smoothing: float = SMOOTHING) -> Costs:

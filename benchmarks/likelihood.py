@@ -1,4 +1,4 @@
-"""Nats per frame of thirteen models on four data sets under one protocol: the paper's Table I as one experiment.
+"""Nats per frame of fourteen models on four data sets under one protocol: the paper's Table I as one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade,...] [--sets=jsb,...]
                                     [--runs=runs/likelihood] [--seeds=0] [--budget_core_hours=0] [--tonic=0] [--save]
@@ -9,8 +9,9 @@ their splits and grids. Frames 2..T of each test piece are predicted from those 
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
 restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
 transposed. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of several --seeds it is the mean;
-on sets other than SEVERAL the first alone counts. A row of ENSEMBLES averages the probabilities of networks with seeds
-of its own. --epochs and --units make a quick try instead of the settings in `likelihood_networks`.
+on sets other than SEVERAL the first alone counts. A row of ENSEMBLES averages the probabilities that networks give a
+frame, in every key that they met in training; their seeds are its own. --epochs and --units make a quick try instead of
+the settings in `likelihood_networks`.
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
@@ -27,13 +28,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import alternate, baselines, common_tonic, core_hours
+from benchmarks.frame_likelihoods import Frames, frames_of, mixture
 from benchmarks.likelihood_networks import (
     ENSEMBLES,
     MORE,
@@ -52,10 +52,8 @@ from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.encodings.frames import BEATS_A_BAR
 from musicjax.errors import RunError, UsageError
 from musicjax.model import heads, network
-from musicjax.music import piano_roll
 from musicjax.run import device, train
 from musicjax.store import model as model_lib
-from musicjax.training import sequences
 
 # The outputs of the paper's loss, taken as probabilities, are clipped to one of these; validation chooses it.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -168,19 +166,6 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
     return scored(*costs)
 
 
-class Frames(NamedTuple):
-    """Nats float64 [F] of each predicted frame and its piece, int64 [F], in an order that all networks share."""
-
-    nats: np.ndarray
-    piece: np.ndarray
-
-    @property
-    def costs(self) -> baselines.Costs:
-        """Nats [P] and predicted frames [P] of the pieces that have any."""
-        sums, frames = np.bincount(self.piece, self.nats), np.bincount(self.piece)
-        return sums[frames > 0], frames[frames > 0]
-
-
 def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict[str, Any]:
     """Nats per frame of the test split under networks: the mean over their seeds, or that of their ensemble.
 
@@ -188,7 +173,7 @@ def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict
         configs: of the workdirs of the networks.
     """
     network_of, _ = ENSEMBLES.get(row, (row, ()))
-    each_found = (of_network(network_of, data, config, workdir) for workdir, config in configs.items())
+    each_found = (of_network(network_of, data, *pair, row in ENSEMBLES) for pair in configs.items())
     cells, of_splits = zip(*each_found, strict=True)
     by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
     if row in ENSEMBLES:
@@ -202,14 +187,15 @@ def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict
     return scored(*test) | cells[0] | ({**more, "nats_by_seed": each} if len(cells) > 1 else {})
 
 
-def mixture(found: list[Frames]) -> Frames:
-    """The frames under the mean of the probabilities that several networks give each."""
-    nats = np.log(len(found)) - np.logaddexp.reduce([-frames.nats for frames in found], axis=0)
-    return found[0]._replace(nats=nats)
+def of_network(
+    row: str, data: Polyphonic, workdir: Path, config: Config, moves: bool = False
+) -> tuple[dict[str, Any], dict[str, Frames]]:
+    """(what there is to say of a network, its frames of the splits valid and test); it is trained, or restored.
 
-
-def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tuple[dict[str, Any], dict[str, Frames]]:
-    """(what there is to say of a network, its frames of the splits valid and test); it is trained, or restored."""
+    Args:
+        moves: the frames are those of a mixture: of the network as it meets the music in its own key, and moved by up
+            to as many semitones as in training.
+    """
     device.keep_programs(config.data)
     train.train(config, workdir)
     model = model_lib.load(workdir)
@@ -225,7 +211,11 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tup
     if row == "kotecha_young":  # of which training figures were printed, too
         of_training = frames_of(net, model.params, data, "train", bar).costs
         more = {"train_nats": round(baselines.per_frame(*of_training), 4)}
-    of_splits = {split: frames_of(net, model.params, data, split, bar) for split in ("valid", "test")}
+    reach = model.config.data.own.transpose if moves else 0
+    of_splits = {
+        split: mixture([frames_of(net, model.params, data, split, bar, by) for by in range(-reach, reach + 1)])
+        for split in ("valid", "test")
+    }
     seconds = sum(line["seconds"] for line in core_hours.recorded(workdir) if line["split"] == "train")
     cell = {
         "valid_nats": round(baselines.per_frame(*of_splits["valid"].costs), 4),
@@ -236,17 +226,6 @@ def of_network(row: str, data: Polyphonic, config: Config, workdir: Path) -> tup
         **more,
     }
     return cell, of_splits
-
-
-def frames_of(net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1) -> Frames:
-    """The predicted frames of a split."""
-    rows = piano_roll.with_matches(data.frames, data.offsets) if net.match_lengths else data.frames
-    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
-    streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
-    placed = jax.tree.map(jnp.asarray, streams)
-    nats = np.asarray(jax.jit(sequences.score, static_argnums=0)(net, params, placed).nats, np.float64)
-    counted = np.asarray(streams.weight) > 0
-    return Frames(nats[counted], np.searchsorted(data.offsets, np.asarray(streams.seen)[counted], side="right") - 1)
 
 
 def scored(nats: np.ndarray, frames: np.ndarray) -> dict[str, Any]:

@@ -20,8 +20,9 @@ NETWORKS = {
     "nade_match": "frames_nade_match",
     **{name: name for name in OF_PAPERS},
 }
-# Rows that average the probabilities which networks of another row, of these seeds, give a frame.
-ENSEMBLES = {"nade_match_four": ("nade_match", (0, 1, 2, 3))}
+# Rows that average the probabilities which networks of another row give a frame: those of these seeds, each of them in
+# all the keys that it met in training.
+ENSEMBLES = {"nade_match_moved": ("nade_match", (0,)), "nade_match_four": ("nade_match", (0, 1, 2, 3))}
 ROWS = ("uniform", "marginal", "markov", *NETWORKS, *ENSEMBLES)
 # What differs between the data sets, which have 14,000 to 245,000 training frames. Chosen on validation.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks import alternate, common_tonic, core_hours, likelihood, likelihood_networks, tables
+from benchmarks import (
+    alternate,
+    baselines,
+    common_tonic,
+    core_hours,
+    frame_likelihoods,
+    likelihood,
+    likelihood_networks,
+    tables,
+)
 from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
 from musicjax.model import heads, network
@@ -91,21 +100,48 @@ def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averag
 def test_an_ensemble_gives_each_frame_the_mean_of_its_probabilities():
     nats = np.array([[1.0, 2.0, 700.0], [3.0, 2.0, 701.0]])
     piece = np.array([4, 4, 7])
-    found = likelihood.mixture([likelihood.Frames(one, piece) for one in nats])
+    found = frame_likelihoods.mixture([frame_likelihoods.Frames(one, piece) for one in nats])
     np.testing.assert_allclose(found.nats[:2], -np.log(np.exp(-nats[:, :2]).mean(axis=0)), rtol=1e-12)
     assert found.nats[2] == pytest.approx(700 + np.log(2) - np.log1p(np.exp(-1)))
     np.testing.assert_allclose(found.costs[0], [found.nats[:2].sum(), found.nats[2]])
     assert found.costs[1].tolist() == [2, 1]
 
 
+def test_a_frame_that_is_moved_keeps_what_is_on_the_keyboard():
+    frame = np.array([[1, 0, 1, 1]], np.uint8)
+    expected = {0: [1, 0, 1, 1], 1: [0, 1, 0, 1], 2: [0, 0, 1, 0], -1: [0, 1, 1, 0], -2: [1, 1, 0, 0], 4: [0] * 4}
+    for semitones, keys in expected.items():
+        assert frame_likelihoods.moved(frame, semitones).tolist() == [keys], semitones
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("semitones", [2, -3])
+def test_music_that_is_moved_costs_what_its_new_keys_cost_and_the_lost_keys_their_share(folder, semitones):
+    """The oracle sums over the frames of each piece, each moved by hand."""
+    data = frame_sets.read(f"polyphonic:jsb:{folder}")
+    net = MusicLSTM(8, 88, head=heads.Nade(4), every_position=True)
+    params = network.init(net, jax.random.key(0), 5)
+    lost = slice(88 - semitones, 88) if semitones > 0 else slice(0, -semitones)
+    on = baselines.shares(data.pieces("train"))[lost]
+    expected = []
+    for piece in data.pieces("test"):
+        there = np.roll(piece, semitones, axis=1).astype(np.float32)
+        (there[:, :semitones] if semitones > 0 else there[:, semitones:])[:] = 0
+        outputs = network.apply(net, params, jnp.asarray(there[None, :-1]))
+        nats = -np.asarray(net.head.log_prob(network.head_params(params), outputs, jnp.asarray(there[None, 1:])))[0]
+        expected.append(nats.sum() - np.log(np.where(piece[1:, lost] > 0, on, 1 - on)).sum())
+    found, _ = frame_likelihoods.frames_of(net, params, data, "test", semitones=semitones).costs
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.long
 def test_an_ensemble_shares_its_networks_with_their_own_row_and_is_no_worse_than_their_mean(folder, tmp_path):
-    rows = ["nade_match", "nade_match_four"]
-    found = likelihood.measured(rows, ["jsb"], str(folder), tmp_path, [0], TRIAL, 0.0)
-    alone, four = (found[row]["jsb"] for row in rows)
-    assert four["seeds"] == [0, 1, 2, 3] and four["nats_by_seed"][0] == alone["nats"]
+    rows = ["nade_match", "nade_match_moved", "nade_match_four"]
+    found = likelihood.measured(rows, ["jsb"], str(folder), tmp_path, [0], TRIAL | {"data.transpose": 1}, 0.0)
+    alone, moved, four = (found[row]["jsb"] for row in rows)
+    assert four["seeds"] == [0, 1, 2, 3] and four["nats_by_seed"][0] == moved["nats"] != alone["nats"]
     assert four["nats"] <= np.mean(four["nats_by_seed"]) + 1e-4
-    assert four["parameters"] == 4 * alone["parameters"]
+    assert four["parameters"] == 4 * alone["parameters"] == 4 * moved["parameters"]
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
 
 
@@ -217,7 +253,7 @@ def test_costs_are_those_of_frames_2_to_the_last_of_each_piece(folder):
     outputs = network.apply(net, params, jnp.asarray(padded[:, :-1]))
     expected = -np.asarray(net.head.log_prob({}, outputs, jnp.asarray(padded[:, 1:])))
     expected = [of_piece[: len(piece) - 1].sum() for piece, of_piece in zip(pieces, expected, strict=True)]
-    found = [likelihood.frames_of(net, params, data, split).costs for split in frame_sets.SPLITS]
+    found = [frame_likelihoods.frames_of(net, params, data, split).costs for split in frame_sets.SPLITS]
     for split, (_, frames) in zip(frame_sets.SPLITS, found, strict=True):
         assert frames.tolist() == [length - 1 for length in LENGTHS[split]]
     np.testing.assert_allclose(np.concatenate([nats for nats, _ in found]), expected, rtol=1e-4)

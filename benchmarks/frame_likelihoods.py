@@ -1,0 +1,73 @@
+"""The likelihood that networks give each frame: of one, of one whose music was moved by semitones, and of mixtures.
+
+A mixture gives a frame the mean of the probabilities that its parts give it. Each part predicts the frame from those
+before it alone, so the mixture does, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import baselines
+from musicjax.corpus import frame_sets
+from musicjax.corpus.frame_sets import Polyphonic
+from musicjax.model import network
+from musicjax.music import piano_roll
+from musicjax.training import sequences
+
+
+class Frames(NamedTuple):
+    """Nats float64 [F] of each predicted frame and its piece, int64 [F], in an order that all networks share."""
+
+    nats: np.ndarray
+    piece: np.ndarray
+
+    @property
+    def costs(self) -> baselines.Costs:
+        """Nats [P] and predicted frames [P] of the pieces that have any."""
+        sums, frames = np.bincount(self.piece, self.nats), np.bincount(self.piece)
+        return sums[frames > 0], frames[frames > 0]
+
+
+def frames_of(
+    net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1, semitones: int = 0
+) -> Frames:
+    """The predicted frames of a split under a network that meets the music moved by so many semitones.
+
+    Keys that leave the keyboard are on as often as in the training frames. Those that come in from its other end are
+    silent, and what the network would give them otherwise is lost: the figure is an upper bound.
+    """
+    before = moved(data.frames, semitones)
+    rows = piano_roll.with_matches(before, data.offsets) if net.match_lengths else before
+    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
+    streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
+    placed = jax.tree.map(jnp.asarray, streams)
+    nats = np.asarray(_score(net, params, placed).nats, np.float64)
+    counted = np.asarray(streams.weight) > 0
+    seen = np.asarray(streams.seen)[counted]
+    left = moved(moved(np.ones((1, data.frames.shape[1])), semitones), -semitones)[0] == 0
+    on = baselines.shares(data.pieces("train"))[left]
+    of_left = -np.log(np.where(data.frames[seen + 1][:, left] > 0, on, 1 - on)).sum(axis=1)
+    return Frames(nats[counted] + of_left, np.searchsorted(data.offsets, seen, side="right") - 1)
+
+
+_score = jax.jit(sequences.score, static_argnums=0)
+
+
+def moved(frames: np.ndarray, semitones: int) -> np.ndarray:
+    """Frames [N, K] moved up by so many keys; those that leave the keyboard are gone."""
+    found = np.zeros_like(frames)
+    keys = frames.shape[1]
+    found[:, max(semitones, 0) : keys + min(semitones, 0)] = frames[:, max(-semitones, 0) : keys - max(semitones, 0)]
+    return found
+
+
+def mixture(found: Sequence[Frames]) -> Frames:
+    """The frames under the mean of the probabilities that several parts give each."""
+    nats = np.log(len(found)) - np.logaddexp.reduce([-frames.nats for frames in found], axis=0)
+    return found[0]._replace(nats=nats)
