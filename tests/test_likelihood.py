@@ -233,7 +233,7 @@ def test_save_adds_cells_to_those_that_are_kept_and_the_table_leaves_the_others_
     (path,) = tmp_path.rglob("likelihood.json")
     kept = json.loads(path.read_text())
     nats = {row: {name: one["nats"] for name, one in of.items()} for row, of in kept["rows"].items()}
-    assert list(nats) == ["nade_match", "balstm", "nade_match_four"]
+    assert list(nats) == ["nade_match", "nade_match_four", "balstm"]
     assert nats["nade_match"] == {"jsb": 2.0, "musedata": 1.0} and nats["nade_match_four"] == {"jsb": 1.0}
     lines = tables.likelihood(kept).splitlines()
     assert [text.strip() for text in lines[2].split("|")[2:6]] == ["2.00 (2.00..2.00)", "", "1.00 (1.00..1.00)", ""]
