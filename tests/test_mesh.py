@@ -97,8 +97,8 @@ def on_one_device(clips: Path, workdir: Path, **fields: Any) -> Path:
     return workdir
 
 
-def assert_same_run(got: Path, expected: Path) -> None:
-    """Losses within 1e-5, best parameters within 1e-4 of their norm."""
+def assert_same_run(got: Path, expected: Path, within: float = 1e-5) -> None:
+    """Losses within a share of themselves, parameters within 1e-4 of their norm."""
     ours, alone = (
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         for workdir in (got, expected)
@@ -106,7 +106,7 @@ def assert_same_run(got: Path, expected: Path) -> None:
     for line, wanted in zip(ours, alone, strict=True):
         for name in ("split", "epoch", "step", "trial", "seed"):
             assert line.get(name) == wanted.get(name)
-        assert line["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+        assert line["loss"] == pytest.approx(wanted["loss"], rel=within)
     ours, alone = (checkpoint_lib.restore(workdir) for workdir in (got, expected))
     assert (ours.metadata.best_trial, ours.metadata.best_epoch) == (
         alone.metadata.best_trial,
@@ -372,4 +372,4 @@ def test_two_processes_that_each_read_a_part_of_the_shards_train_as_one(clips, t
     assert [result.status for result in results] == [0, 0], results
     assert "are read block by block" in results[0].err
     musicjax.train(tiny_runs.config_of(shards, "events", **small), tmp_path / "one")
-    assert_same_run(tmp_path / "two", tmp_path / "one")
+    assert_same_run(tmp_path / "two", tmp_path / "one", within=1e-6)
