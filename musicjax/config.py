@@ -472,19 +472,29 @@ def validate(config: Config, together: bool = True) -> Config:
     return config
 
 
+def _require_frames_fit(config: Config, own: FramesData) -> None:
+    """Raises UsageError for fields of frames that do not go together."""
+    if own.onsets and config.data.source.startswith("polyphonic:"):
+        raise UsageError(
+            "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
+        )
+    if own.onsets and getattr(config.model.own, "head", "") == "tied_nade":
+        raise UsageError(
+            "config.data.onsets=True with config.model.head='tied_nade', whose keys only sound: expected "
+            "--config.model.head=note_lstm with it, or --config.data.onsets=false"
+        )
+
+
 def _require_fit(config: Config) -> None:
     """Raises UsageError for fields that do not go together."""
     data, train = config.data, config.train
-    if data.source.startswith("polyphonic:"):
-        if data.encoding != "frames":
-            raise UsageError(
-                f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
-                "with it, as in the configs frames_bernoulli, frames_nade and frames_mse"
-            )
-        if data.own.onsets:
-            raise UsageError(
-                "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
-            )
+    if data.source.startswith("polyphonic:") and data.encoding != "frames":
+        raise UsageError(
+            f"config.data.source={data.source!r} holds frames, not notes: expected --config.data.encoding=frames "
+            "with it, as in the configs frames_bernoulli, frames_nade and frames_mse"
+        )
+    if isinstance(data.own, FramesData):
+        _require_frames_fit(config, data.own)
     if getattr(config.sample.own, "no_repeat", 0) == 1:
         raise UsageError("config.sample.no_repeat=1: expected 2..32, or 0 where runs may repeat")
     factors = getattr(config.sample.own, "temperature_factors", ())
@@ -492,11 +502,6 @@ def _require_fit(config: Config) -> None:
         raise UsageError(
             f"config.sample.temperature_factors={shown(list(factors))}: expected four numbers, for interval, pitch, "
             "duration and velocity, or none"
-        )
-    if data.encoding == "frames" and data.own.onsets and config.model.own.head == "tied_nade":
-        raise UsageError(
-            "config.data.onsets=True with config.model.head='tied_nade', whose keys only sound: expected "
-            "--config.model.head=note_lstm with it, or --config.data.onsets=false"
         )
     if train.optimizer != "rmsprop" and train.momentum:
         raise UsageError(
@@ -515,7 +520,7 @@ def _require_fit(config: Config) -> None:
             "rates and dropouts listed"
         )
     # The note axis has two layers of its own.
-    along_keys = data.encoding == "frames" and config.model.own.head == "note_lstm"
+    along_keys = getattr(config.model.own, "head", "") == "note_lstm"
     if config.model.layer_dropout and config.model.layers == 1 and not along_keys:
         raise UsageError(
             f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, and there is one: "
