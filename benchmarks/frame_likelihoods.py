@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import baselines
-from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.model import network
 from musicjax.music import piano_roll
@@ -42,18 +41,20 @@ def frames_of(
     Keys that leave the keyboard are on as often as in the training frames. Those that come in from its other end are
     silent, and what the network would give them otherwise is lost: the figure is an upper bound.
     """
-    before = moved(data.frames, semitones)
-    rows = piano_roll.with_matches(before, data.offsets) if net.match_lengths else before
-    rows = piano_roll.with_positions(rows, data.offsets, frames_a_bar) if net.position_columns else rows
-    streams = sequences.streams(rows, data.offsets, data.split == frame_sets.SPLITS.index(split))
+    pieces = data.pieces(split)
+    frames, offsets = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)])
+    rows = moved(frames, semitones)
+    rows = piano_roll.with_matches(rows, offsets) if net.match_lengths else rows
+    rows = piano_roll.with_positions(rows, offsets, frames_a_bar) if net.position_columns else rows
+    streams = sequences.streams(rows, offsets, np.ones(len(pieces), bool))
     placed = jax.tree.map(jnp.asarray, streams)
     nats = np.asarray(_score(net, params, placed).nats, np.float64)
     counted = np.asarray(streams.weight) > 0
     seen = np.asarray(streams.seen)[counted]
-    left = moved(moved(np.ones((1, data.frames.shape[1])), semitones), -semitones)[0] == 0
+    left = moved(moved(np.ones((1, frames.shape[1])), semitones), -semitones)[0] == 0
     on = baselines.shares(data.pieces("train"))[left]
-    of_left = -np.log(np.where(data.frames[seen + 1][:, left] > 0, on, 1 - on)).sum(axis=1)
-    return Frames(nats[counted] + of_left, np.searchsorted(data.offsets, seen, side="right") - 1)
+    of_left = -np.log(np.where(frames[seen + 1][:, left] > 0, on, 1 - on)).sum(axis=1)
+    return Frames(nats[counted] + of_left, np.searchsorted(offsets, seen, side="right") - 1)
 
 
 _score = jax.jit(sequences.score, static_argnums=0)
