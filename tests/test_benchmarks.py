@@ -25,8 +25,8 @@ from musicjax.version import __version__
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
 # Those that other benchmarks import or start as contestants; the others are commands.
-PARTS = {"alternate", "baselines", "common_tonic", "core_hours", "edge_cases", "ngrams", "peers", "published"}
-PARTS |= {"readers", "roof", "samplers", "torch_peer"}
+PARTS = {"alternate", "baselines", "common_tonic", "core_hours", "edge_cases", "frame_likelihoods"}
+PARTS |= {"likelihood_networks", "ngrams", "peers", "published", "readers", "roof", "samplers", "torch_peer"}
 COMMANDS = [name for name in MODULES if name not in PARTS]
 # Kept results that a page quotes in its text, without a table.
 WITHOUT_TABLE = {"devices", "paper_code_epsilon_in_root"}
