@@ -51,7 +51,7 @@ def cells(data: Polyphonic, split: str) -> np.ndarray:
 
 
 def moved(piece: np.ndarray) -> np.ndarray:
-    """A piece, uint8 [frames, 88], moved to C by as few semitones as lose none of its notes, or as it is."""
+    """Moves a piece, uint8 [frames, 88], to C by the fewest semitones that lose no note; else it stays as it is."""
     return np.roll(piece, semitones(piece) or 0, axis=1)
 
 

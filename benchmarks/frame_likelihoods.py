@@ -19,6 +19,8 @@ from musicjax.model import network
 from musicjax.music import piano_roll
 from musicjax.training import sequences
 
+_score = jax.jit(sequences.score, static_argnums=0)
+
 
 class Frames(NamedTuple):
     """Nats float64 [F] of each predicted frame and its piece, int64 [F], in an order that all networks share."""
@@ -38,8 +40,8 @@ def frames_of(
 ) -> Frames:
     """The predicted frames of a split under a network that meets the music moved by so many semitones.
 
-    Keys that leave the keyboard are on as often as in the training frames. Those that come in from its other end are
-    silent, and what the network would give them otherwise is lost: the figure is an upper bound.
+    A key that leaves the keyboard is predicted by how often it is on in the training frames. A key that enters at the
+    other end is silent. The network may expect notes there, which costs nats, so the figure is an upper bound.
     """
     pieces = data.pieces(split)
     frames, offsets = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)])
@@ -51,17 +53,14 @@ def frames_of(
     nats = np.asarray(_score(net, params, placed).nats, np.float64)
     counted = np.asarray(streams.weight) > 0
     seen = np.asarray(streams.seen)[counted]
-    left = moved(moved(np.ones((1, frames.shape[1])), semitones), -semitones)[0] == 0
+    left = moved(np.ones((1, frames.shape[1])), -semitones)[0] == 0  # the way back leaves their places empty
     on = baselines.shares(data.pieces("train"))[left]
     of_left = -np.log(np.where(frames[seen + 1][:, left] > 0, on, 1 - on)).sum(axis=1)
     return Frames(nats[counted] + of_left, np.searchsorted(offsets, seen, side="right") - 1)
 
 
-_score = jax.jit(sequences.score, static_argnums=0)
-
-
 def moved(frames: np.ndarray, semitones: int) -> np.ndarray:
-    """Frames [N, K] moved up by so many keys; those that leave the keyboard are gone."""
+    """Moves frames [N, K] up by a number of keys, and drops what leaves the keyboard."""
     found = np.zeros_like(frames)
     keys = frames.shape[1]
     found[:, max(semitones, 0) : keys + min(semitones, 0)] = frames[:, max(-semitones, 0) : keys - max(semitones, 0)]
@@ -69,6 +68,6 @@ def moved(frames: np.ndarray, semitones: int) -> np.ndarray:
 
 
 def mixture(found: Sequence[Frames]) -> Frames:
-    """The frames under the mean of the probabilities that several parts give each."""
+    """Gives each frame the mean of the probabilities that the parts give it."""
     nats = np.log(len(found)) - np.logaddexp.reduce([-frames.nats for frames in found], axis=0)
     return found[0]._replace(nats=nats)

@@ -8,10 +8,10 @@ DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Bou
 their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
 restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
-transposed. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of several --seeds it is the mean;
-on sets other than SEVERAL the first alone counts. A row of ENSEMBLES averages the probabilities that networks give a
-frame, in every key that they met in training; their seeds are its own. --epochs and --units make a quick try instead of
-the settings in `likelihood_networks`.
+transposed, except in rows of ENSEMBLES: these average the probabilities of a frame over all transpositions of the
+training, and have seeds of their own. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of
+several --seeds it is the mean; on sets other than SEVERAL the first alone counts. --epochs and --units make a quick try
+instead of the settings in `likelihood_networks`.
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
@@ -190,11 +190,10 @@ def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict
 def of_network(
     row: str, data: Polyphonic, workdir: Path, config: Config, moves: bool = False
 ) -> tuple[dict[str, Any], dict[str, Frames]]:
-    """(what there is to say of a network, its frames of the splits valid and test); it is trained, or restored.
+    """Trains or restores a network; returns its cell of the table, and its frames of the splits valid and test.
 
     Args:
-        moves: the frames are those of a mixture: of the network as it meets the music in its own key, and moved by up
-            to as many semitones as in training.
+        moves: whether the probabilities of a frame are averaged over all transpositions of the training.
     """
     device.keep_programs(config.data)
     train.train(config, workdir)

@@ -1,4 +1,4 @@
-"""The networks of `likelihood`, with what differs between the data sets, and their configs."""
+"""The networks that `likelihood` compares, their settings for each data set, and their configs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NETWORKS = {
     "nade_match": "frames_nade_match",
     **{name: name for name in OF_PAPERS},
 }
-# Rows that average the probabilities which networks of another row give a frame: those of these seeds, each of them in
-# all the keys that it met in training.
+# Rows that average the probabilities of a frame over networks of another row, those of these seeds, and over all the
+# transpositions that each of them met in training.
 ENSEMBLES = {"nade_match_moved": ("nade_match", (0,)), "nade_match_four": ("nade_match", (0, 1, 2, 3))}
 ROWS = ("uniform", "marginal", "markov", *(row for row in NETWORKS if row not in OF_PAPERS), *ENSEMBLES, *OF_PAPERS)
-# What differs between the data sets, which have 14,000 to 245,000 training frames. Chosen on validation.
+# Settings for each data set, chosen on validation. The sets have 14,000 to 245,000 training frames.
 SETTINGS: dict[str, dict[str, Any]] = {
     "jsb": {"train.epochs": 300, "train.half_life": 80.0},
     "nottingham": {"data.transpose": 0, "train.epochs": 60, "train.half_life": 15.0, "train.patience": 10},
@@ -39,10 +39,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
-# Those of OF_PAPERS have settings of their own, on top of their configs. JSB has a frame for each quarter note. That
-# the others have two is what the places of their onsets say. On JSB's validation split, BALSTM has 9.24 nats with Adam
-# and 12.50 as its config says, in one run of five epochs each, which also differ in learning rate and clipping; after
-# two epochs it has 8.22 in batches of 2 and 11.78 in batches of 8.
+# The networks of OF_PAPERS have settings of their own, on top of their configs. JSB has one frame for each quarter
+# note; the places of the onsets say that the other sets have two. On JSB's validation split, BALSTM has 9.24 nats after
+# five epochs with Adam, and 12.50 with its config, which also has another learning rate and no clipping (one run each).
+# After two epochs it has 8.22 in batches of 2 and 11.78 in batches of 8.
 ADAM = {
     "train.optimizer": "adam",
     "train.momentum": 0.0,
@@ -58,7 +58,7 @@ SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
 }
 # The sets with the fewest test pieces, where a seed says least.
 SEVERAL = ("jsb", "piano_midi")
-# For one row and data set alone: the largest gains from transposed pieces, except NADE without the longest match.
+# Settings for one row on one data set. The rows with LONGER gain most from transposed pieces.
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
 MORE: dict[tuple[str, str], dict[str, Any]] = {
     **{(row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")},

@@ -473,7 +473,7 @@ def validate(config: Config, together: bool = True) -> Config:
 
 
 def _require_frames_fit(config: Config, own: FramesData) -> None:
-    """Raises UsageError for fields of frames that do not go together."""
+    """Raises UsageError if fields of frames do not go together."""
     if own.onsets and config.data.source.startswith("polyphonic:"):
         raise UsageError(
             "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"

@@ -119,7 +119,7 @@ NETS = {
 }
 
 
-# What differs in the rows alone takes as long to compile again.
+# Networks that differ only in their rows take as long to compile as the others.
 LONG = ("note lstm with the longest match", "note lstm that begins")
 
 

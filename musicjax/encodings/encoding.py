@@ -123,7 +123,7 @@ class Encoding(Protocol):
 
     @property
     def sequences_a_window(self) -> int:
-        """How many sequences the LSTM sees in a training window; it is known before any data are read."""
+        """The number of sequences that the LSTM sees in a training window, known before any data are read."""
         return 1
 
     def network(self) -> Network:

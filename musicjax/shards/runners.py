@@ -23,7 +23,7 @@ from musicjax.shards import task_process
 from musicjax.shards.task_process import STARTED
 
 RUNNERS = ("local", "ray")
-# How long a process may take to start: far more than one alone takes, since one for each core starts at once.
+# How long a process may take to start. One alone needs far less, but one for each core starts at the same time.
 START_SECONDS = 120.0
 # What a task is done with: a process, and the task.
 Function = Callable[["TaskProcess", dict[str, Any]], Any]
@@ -47,7 +47,7 @@ class Stopped(Exception):
 
 
 class TaskProcess:
-    """A `task_process`, which is started when it is needed; after one that died, another is.
+    """A `task_process` that starts when it is needed, and again after it has died.
 
     Args:
         start_seconds: a process that has not started by then is ended.

@@ -96,7 +96,7 @@ def _anew(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
     if made.fingerprint != there.fingerprint:
         raise _changed(job)
     _replace(again.output, job.output, found)
-    # Another version of a library may write the report in other bytes.
+    # Another version of a library may write other bytes for the same report.
     digests = {**there.digests, **{name: made.digests[name] for name in found}}
     sizes = {**there.sizes, **{name: made.sizes[name] for name in found}}
     mended = dataclasses.replace(there, digests=digests, sizes=sizes)
