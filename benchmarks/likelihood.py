@@ -1,4 +1,4 @@
-"""Nats per frame of fourteen models on four data sets under one protocol: the paper's Table I as one experiment.
+"""Nats per frame of seventeen models on four data sets under one protocol: the paper's Table I as one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade,...] [--sets=jsb,...]
                                     [--runs=runs/likelihood] [--seeds=0] [--budget_core_hours=0] [--tonic=0] [--save]
@@ -41,9 +41,8 @@ from benchmarks.likelihood_networks import (
     ROWS,
     SETTINGS,
     SETTINGS_OF_PAPERS,
-    SEVERAL,
-    config_of,
-    workdir_of,
+    Member,
+    members_of,
 )
 from benchmarks.published import PUBLISHED, SETS
 from musicjax.config import Config
@@ -113,29 +112,16 @@ def measured(
     rows: list[str], sets: list[str], folder: str, runs: Path, seeds: list[int], trial: dict[str, Any], budget: float
 ) -> dict[str, dict[str, Any]]:
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit."""
-    of_cells = {
-        (row, name): {
-            workdir_of(runs, network_of, name, seed): config_of(network_of, name, folder, seed, trial)
-            for seed in own_seeds or (seeds if name in SEVERAL else seeds[:1])
-        }
-        for name in sets
-        for row in rows
-        for network_of, own_seeds in [ENSEMBLES.get(row, (row, ()))]
-        if network_of in NETWORKS
-    }
-    # A network of two rows is trained once.
-    every = dict(pair for of_cell in of_cells.values() for pair in of_cell.items())
+    of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial) for name in sets for row in rows}
+    # A network of two rows is trained once, with one config.
+    every = {member.workdir: member.config for of_cell in of_cells.values() for member in of_cell}
     unfinished = limited([*every.items()], budget)
-    of_cells = {cell: {workdir: every[workdir] for workdir in of_cell} for cell, of_cell in of_cells.items()}
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
         for row in rows:
-            if (row, name) in of_cells:
-                of_cell = of_cells[row, name]
-                one = of_networks(row, data, of_cell) | {"seeds": [config.seed for config in of_cell.values()]}
-            else:
-                one = of_baseline(row, data)
+            members = [member._replace(config=every[member.workdir]) for member in of_cells[row, name]]
+            one = of_networks(members, data, row in ENSEMBLES) if members else of_baseline(row, data)
             found[row][name] = one | {"measured": time.strftime("%Y-%m-%d")}  # cells of several days are kept together
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
     for line in unfinished:
@@ -166,17 +152,11 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
     return scored(*costs)
 
 
-def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict[str, Any]:
-    """Nats per frame of the test split under networks: the mean over their seeds, or that of their ensemble.
-
-    Args:
-        configs: of the workdirs of the networks.
-    """
-    network_of, _ = ENSEMBLES.get(row, (row, ()))
-    each_found = (of_network(network_of, data, *pair, row in ENSEMBLES) for pair in configs.items())
-    cells, of_splits = zip(*each_found, strict=True)
+def of_networks(members: list[Member], data: Polyphonic, ensemble: bool) -> dict[str, Any]:
+    """Nats per frame of the test split under networks: that of their ensemble, or the mean over their seeds."""
+    cells, of_splits = zip(*(of_network(member, data, ensemble) for member in members), strict=True)
     by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
-    if row in ENSEMBLES:
+    if ensemble:
         valid, test = (mixture(by_seed[split]).costs for split in ("valid", "test"))
         sums = {name: round(sum(cell[name] for cell in cells), 1) for name in ("parameters", "minutes")}
         more = {"valid_nats": round(baselines.per_frame(*valid), 4), **sums}
@@ -184,17 +164,17 @@ def of_networks(row: str, data: Polyphonic, configs: dict[Path, Config]) -> dict
         test = np.mean([frames.costs[0] for frames in by_seed["test"]], axis=0), by_seed["test"][0].costs[1]
         more = {name: round(float(np.mean([cell[name] for cell in cells])), 4) for name in ("valid_nats", "minutes")}
     each = [round(baselines.per_frame(*frames.costs), 4) for frames in by_seed["test"]]
-    return scored(*test) | cells[0] | ({**more, "nats_by_seed": each} if len(cells) > 1 else {})
+    seeds = {"seeds": [member.config.seed for member in members]}
+    return scored(*test) | cells[0] | ({**more, "nats_by_seed": each} if len(cells) > 1 else {}) | seeds
 
 
-def of_network(
-    row: str, data: Polyphonic, workdir: Path, config: Config, moves: bool = False
-) -> tuple[dict[str, Any], dict[str, Frames]]:
+def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[dict[str, Any], dict[str, Frames]]:
     """Trains or restores a network; returns its cell of the table, and its frames of the splits valid and test.
 
     Args:
         moves: whether the probabilities of a frame are averaged over all transpositions of the training.
     """
+    row, workdir, config = member
     device.keep_programs(config.data)
     train.train(config, workdir)
     model = model_lib.load(workdir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.published import SETS
 from musicjax import config as config_lib
@@ -18,11 +18,17 @@ NETWORKS = {
     "nade": "frames_nade",
     "bernoulli_match": "frames_bernoulli_match",
     "nade_match": "frames_nade_match",
+    "tied_match": "tp_lstm_nade",
     **{name: name for name in OF_PAPERS},
 }
-# Rows that average the probabilities of a frame over networks of another row, those of these seeds, and over all the
+# Rows that average the probabilities of a frame over networks of other rows, those of these seeds, and over all the
 # transpositions that each of them met in training.
-ENSEMBLES = {"nade_match_moved": ("nade_match", (0,)), "nade_match_four": ("nade_match", (0, 1, 2, 3))}
+ENSEMBLES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "nade_match_moved": (("nade_match", (0,)),),
+    "nade_match_four": (("nade_match", (0, 1, 2, 3)),),
+    "tied_match_moved": (("tied_match", (0,)),),
+    "nade_and_tied": (("nade_match", (0, 1, 2, 3)), ("tied_match", (0,))),
+}
 ROWS = ("uniform", "marginal", "markov", *(row for row in NETWORKS if row not in OF_PAPERS), *ENSEMBLES, *OF_PAPERS)
 # Settings for each data set, chosen on validation. The sets have 14,000 to 245,000 training frames.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -67,6 +73,7 @@ SEVERAL = ("jsb", "piano_midi")
 # Settings for one row on one data set. The rows with LONGER gain most from transposed pieces.
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
 MORE: dict[tuple[str, str], dict[str, Any]] = {
+    **{("tied_match", name): {"data.match_share": 0.9} for name in SETS},
     **{(row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")},
     # LSTM-NADE learns a frame in a thirtieth of the time that the others take.
     ("lstm_nade", "jsb"): {"train.epochs": 300, "train.half_life": 80.0, "train.batch_size": 8},
@@ -79,6 +86,23 @@ MORE: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+class Member(NamedTuple):
+    """A network of an ensemble, or of a row of its own: the row, its workdir and its config."""
+
+    row: str
+    workdir: Path
+    config: Config
+
+
+def members_of(row: str, name: str, folder: str, runs: Path, seeds: list[int], trial: dict[str, Any]) -> list[Member]:
+    """The networks of a row on one data set; none if the row only counts. An ensemble has seeds of its own."""
+    own = seeds if name in SEVERAL else seeds[:1]
+    each = [(one, seed) for one, its in ENSEMBLES.get(row, ((row, own),)) for seed in its if one in NETWORKS]
+    return [
+        Member(one, workdir_of(runs, one, name, seed), config_of(one, name, folder, seed, trial)) for one, seed in each
+    ]
+
+
 def workdir_of(runs: Path, row: str, name: str, seed: int) -> Path:
     """The workdir of a network."""
     return runs / f"{row}-{name}{f'-seed{seed}' * bool(seed)}"
@@ -88,7 +112,7 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
     """The config of a row for one data set, with the fields of a quick try."""
     config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
-    settings = (SETTINGS_OF_PAPERS if row in OF_PAPERS else SETTINGS)[name] | MORE.get((row, name), {})
+    settings = (SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "tied_match") else SETTINGS)[name] | MORE.get((row, name), {})
     for path, value in {**settings, **trial}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)
