@@ -1,12 +1,17 @@
-"""docs/listening.html: pieces of some folders, and what musicjax made of each before and makes of it now, to listen to.
+"""Pages to listen to: pieces of some folders, and what musicjax made of each before and makes of it now; or test pieces
+of a data set of frames, and what the networks of `likelihood` generate.
 
     python -m benchmarks.listening --runs=DIR,DIR,... [--shown=3] [--out=docs/listening.html]
+    python -m benchmarks.listening --likelihood=RUNS --data=DIR [--set=jsb] --out=docs/chorales.html
 
-Each DIR is a folder that benchmarks.own_folder has filled: its unseen/ and run/generated/ are shown, and DIR/before.
-To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
+For the first command, benchmarks.own_folder has filled each DIR. The page shows its unseen/, its before/ and its
+run/generated/. To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
 
     python -m musicjax.main --config.data.source=DIR/music --workdir=DIR/old
     python -m musicjax.main generate --workdir=DIR/old --num_outputs=16 --output_dir=DIR/before
+
+The second command shows the test pieces of --set in the DIR of the four .mat files, and the samples that each network
+in RUNS wrote when its training ended.
 
 The first --shown files of each are taken, whatever they sound like.
 """
@@ -16,42 +21,75 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate
-from musicjax.music import midi
+from benchmarks import alternate, tables
+from benchmarks.likelihood_networks import NETWORKS, workdir_of
+from musicjax import config_files
+from musicjax.corpus import frame_sets
+from musicjax.music import midi, piano_roll
 from musicjax.report import page, pieces
 from musicjax.report.pieces import Sample
 
 SIDES = {"real, unseen": "unseen", "before": "before", "after": "run/generated"}
+# {heading: {side: its pieces}}
+Sides = dict[str, dict[str, list[Sample]]]
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, runs="", shown=3, out="docs/listening.html")
+    asked = alternate.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="docs/listening.html")
     runs = [Path(name) for name in asked.runs.split(",") if name]
-    if not runs:
-        raise SystemExit("--runs is missing: expected folders that benchmarks.own_folder has filled")
-    Path(asked.out).write_text(html(runs, asked.shown), encoding="utf-8")
+    if bool(runs) == bool(asked.likelihood):
+        raise SystemExit("expected either --runs, folders that benchmarks.own_folder has filled, or --likelihood")
+    if runs:
+        text = before_and_after(runs, asked.shown)
+    else:
+        text = of_networks(Path(asked.likelihood), asked.set, asked.data, asked.shown)
+    Path(asked.out).write_text(text, encoding="utf-8")
     print(asked.out)
 
 
-def html(runs: list[Path], shown: int) -> str:
-    """The page, with the first `shown` pieces of each side of each folder."""
-    folders: list[dict[str, Any]] = []
-    players: list[dict[str, Any]] = []
-    for run in runs:
-        sides = []
-        for name, place in SIDES.items():
-            found = [Sample(f"{path.stem}, {name}", midi.read(path)) for path in sorted((run / place).glob("*.mid"))]
-            if not found:
-                raise SystemExit(f"{run / place} holds no MIDI file: expected what benchmarks/listening.py says")
-            cards = [pieces.card(sample) for sample in found[:shown]]
-            players += cards
-            sides.append({"name": name, "cards": cards})
-        folders.append({"name": run.name, "sides": sides})
+def before_and_after(runs: list[Path], shown: int) -> str:
+    """The page of folders that benchmarks.own_folder has filled."""
+    shown_of = {run.name: {name: samples_of(run / place, name, shown) for name, place in SIDES.items()} for run in runs}
+    number = len(list((runs[0] / "music").glob("*.mid")))
+    return html("before_and_after", shown_of, pieces=number, shown=shown)
+
+
+def of_networks(runs: Path, name: str, folder: str, shown: int) -> str:
+    """The page of a data set of frames in `folder` and of the networks that have been trained on it."""
+    data = frame_sets.read(f"polyphonic:{name}:{folder}")
+    sides: dict[str, list[Sample]] = {}
+    for row in NETWORKS:
+        workdir = workdir_of(runs, row, name, 0)
+        if (workdir / "samples").is_dir():
+            config = config_files.load(str(workdir / "config.json"))
+            sides[tables.LIKELIHOODS[row]] = samples_of(workdir / "samples", row, shown)
+    if not sides:
+        raise SystemExit(f"{runs} holds no network trained on {name}: expected what benchmarks.likelihood has trained")
+    test = [piano_roll.notes_of(piece, config.data.own.per_beat) for piece in data.pieces("test")[:shown]]
+    real = {"test pieces": [Sample(f"{number}, test piece", notes) for number, notes in enumerate(test)]}
+    return html("networks", {tables.SETS[name]: real | sides}, shown=shown)
+
+
+def samples_of(folder: Path, side: str, shown: int) -> list[Sample]:
+    """The first `shown` MIDI files of a folder."""
+    paths = sorted(folder.glob("*.mid"))[:shown]
+    if not paths:
+        raise SystemExit(f"{folder} holds no MIDI file: expected what benchmarks/listening.py says")
+    return [Sample(f"{path.stem}, {side}", midi.read(path)) for path in paths]
+
+
+def html(what: str, samples: Sides, **told: Any) -> str:
+    """A page of samples; `what` and `told` are for its words."""
+    cards = {
+        heading: {side: [pieces.card(one) for one in found] for side, found in sides.items()}
+        for heading, sides in samples.items()
+    }
+    players = [card for sides in cards.values() for found in sides.values() for card in found]
     template = page.environment().from_string(Path(__file__).with_name("listening.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        folders=folders,
-        pieces=len(list((runs[0] / "music").glob("*.mid"))),
-        shown=shown,
+        what=what,
+        folders=cards,
+        **told,
         style=page.text("page.css"),
         script=page.text("sound.js") + page.text("page.js"),
         numbers={"charts": [], "samples": [pieces.milliseconds(card["shown"]) for card in players]},

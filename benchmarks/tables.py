@@ -267,19 +267,21 @@ LIKELIHOODS = {
 }
 
 
+SETS = {"jsb": "JSB", "nottingham": "Nottingham", "musedata": "MuseData", "piano_midi": "Piano-midi"}
+
+
 def likelihood(result: dict[str, Any]) -> str:
     """Nats per frame of each model on each data set."""
-    sets = {"jsb": "JSB", "nottingham": "Nottingham", "musedata": "MuseData", "piano_midi": "Piano-midi"}
     body = []
     for row, of in result["rows"].items():
         shown = {name: f"{one['nats']:.2f} ({one['low']:.2f}..{one['high']:.2f})" for name, one in of.items()}
-        cells = [shown.get(name, "") for name in sets]
-        networks = [of[name] for name in sets if "parameters" in of.get(name, ())]
+        cells = [shown.get(name, "") for name in SETS]
+        networks = [of[name] for name in SETS if "parameters" in of.get(name, ())]
         sizes = list(dict.fromkeys(f"{one['parameters'] / 1e6:.2f} M" for one in networks))
         minutes = ", ".join(f"{one['minutes']:.0f}" for one in networks)
         label = LIKELIHOODS[row.replace("_echo", "_match")]  # the older name, in the kept result
         body.append([label, *cells, ", ".join(sizes), minutes])
-    return markdown(["nats per frame", *sets.values(), "parameters", "minutes of training steps"], body)
+    return markdown(["nats per frame", *SETS.values(), "parameters", "minutes of training steps"], body)
 
 
 def notes(result: dict[str, Any]) -> str:

@@ -371,8 +371,8 @@ def test_an_own_folder_is_compared_with_pieces_that_nothing_has_seen(clips):
 def test_the_page_to_listen_to_holds_the_first_pieces_of_each_side(clips, tmp_path):
     for place in ("music", *listening.SIDES.values()):
         shutil.copytree(clips, tmp_path / "tunes" / place)
-    html = listening.html([tmp_path / "tunes"], shown=2)
+    html = listening.before_and_after([tmp_path / "tunes"], shown=2)
     assert html.count('class="play"') == 2 * len(listening.SIDES) and "12 pieces of each folder" in html
     shutil.rmtree(tmp_path / "tunes" / "before")
     with pytest.raises(SystemExit, match="before holds no MIDI file"):
-        listening.html([tmp_path / "tunes"], shown=2)
+        listening.before_and_after([tmp_path / "tunes"], shown=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import jax
@@ -19,8 +20,10 @@ from benchmarks import (
     frame_likelihoods,
     likelihood,
     likelihood_networks,
+    listening,
     tables,
 )
+from musicjax import config_files
 from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
 from musicjax.model import heads, network
@@ -257,3 +260,19 @@ def test_costs_are_those_of_frames_2_to_the_last_of_each_piece(folder):
     for split, (_, frames) in zip(frame_sets.SPLITS, found, strict=True):
         assert frames.tolist() == [length - 1 for length in LENGTHS[split]]
     np.testing.assert_allclose(np.concatenate([nats for nats, _ in found]), expected, rtol=1e-4)
+
+
+def test_the_page_to_listen_to_holds_test_pieces_and_the_first_samples_of_each_trained_network(folder, clips, tmp_path):
+    for row in ("nade", "balstm"):
+        workdir = likelihood_networks.workdir_of(tmp_path, row, "jsb", 0)
+        shutil.copytree(clips, workdir / "samples")
+        config = likelihood_networks.config_of(row, "jsb", str(folder), 0, TRIAL)
+        (workdir / "config.json").write_text(json.dumps(config_files.to_dict(config)))
+    html = listening.of_networks(tmp_path, "jsb", str(folder), shown=2)
+    assert html.count('class="play"') == 2 * 3
+    sides = ("test pieces", tables.LIKELIHOODS["nade"], tables.LIKELIHOODS["balstm"])
+    assert [html.index(f"<h3>{side}</h3>") for side in sides] == sorted(
+        html.index(f"<h3>{side}</h3>") for side in sides
+    )
+    with pytest.raises(SystemExit, match="no network trained on jsb"):
+        listening.of_networks(tmp_path / "none", "jsb", str(folder), shown=2)
