@@ -376,3 +376,25 @@ def test_the_page_to_listen_to_holds_the_first_pieces_of_each_side(clips, tmp_pa
     shutil.rmtree(tmp_path / "tunes" / "before")
     with pytest.raises(SystemExit, match="before holds no MIDI file"):
         listening.before_and_after([tmp_path / "tunes"], shown=2)
+
+
+def test_the_script_for_a_gpu_goes_on_where_it_stopped_and_says_how_each_step_ended(tmp_path):
+    """With a stand-in for Python that ends well, but not at the benchmark `sample`."""
+    stand_in = tmp_path / "bin" / "python"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\necho last line\n'
+        'case "$*" in *benchmarks.sample*) exit 3;; *likelihood*) echo 1 of 2 epochs fit into the budget >&2;; esac\n'
+    )
+    stand_in.chmod(0o755)
+    command = ["bash", str(REPOSITORY / "benchmarks" / "gpu.sh"), str(tmp_path / "out"), str(tmp_path)]
+    environment = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    for again in (False, True):
+        (tmp_path / "calls").write_text("")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        calls = (tmp_path / "calls").read_text()
+        assert done.returncode == 1 and ("benchmarks.train" in calls) is not again
+        assert "benchmarks.sample" in calls and f"--data={tmp_path} " in calls
+        ends = {line.split()[0]: line for line in done.stdout.splitlines()[-9:]}
+        assert "exit status 3 after" in ends["sample"] and "last line" in ends["train"]
+        assert "to be continued" in ends["likelihood"]
