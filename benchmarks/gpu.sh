@@ -32,7 +32,7 @@ step() {  # NAME SECONDS COMMAND...: runs the command with what is left of the l
 }
 
 killed_and_resumed() {  # a run that is killed in its second epoch and goes on ends with the losses of one that is not
-    local run="$folder/resume" flags="--config=small --config.train.epochs=4 --config.sample.num_outputs=1"
+    local run="$folder/resume" flags="--config=small --config.model.units=32 --config.train.epochs=4 --config.sample.num_outputs=1"
     rm -rf "$run" "$run-whole"
     python -m musicjax.main $flags --workdir="$run-whole" || return
     python -m musicjax.main $flags --workdir="$run" &
