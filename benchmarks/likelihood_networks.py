@@ -57,6 +57,7 @@ SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
         "train.clip_norm": 5.0,
         "train.epochs": epochs,
         "train.half_life": epochs / 4,
+        "train.patience": 12,
         "train.batch_size": batch,
         "data.per_beat": per_beat,
         "data.transpose": transpose,
