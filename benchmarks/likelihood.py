@@ -8,10 +8,10 @@ DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Bou
 their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
 restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
-transposed, except in rows of ENSEMBLES: these average the probabilities of a frame over all transpositions of the
-training, and have seeds of their own. In brackets, the 95 % interval of 1,000 bootstrap draws over test pieces. Of
-several --seeds it is the mean; on sets other than SEVERAL the first alone counts. --epochs and --units make a quick try
-instead of the settings in `likelihood_networks`.
+transposed, except in rows of ENSEMBLES: these average the probabilities of a frame over networks, and over all
+transpositions of the training, and have seeds of their own. In brackets, the 95 % interval of 1,000 bootstrap draws
+over test pieces. Of several --seeds it is the mean; on sets other than SEVERAL the first alone counts. --epochs and
+--units make a quick try instead of the settings in `likelihood_networks`.
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
@@ -37,6 +37,7 @@ from benchmarks.frame_likelihoods import Frames, frames_of, mixture
 from benchmarks.likelihood_networks import (
     ENSEMBLES,
     MORE,
+    MOVED,
     NETWORKS,
     ROWS,
     SETTINGS,
@@ -154,10 +155,11 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
 
 def of_networks(members: list[Member], data: Polyphonic, ensemble: bool) -> dict[str, Any]:
     """Nats per frame of the test split under networks: that of their ensemble, or the mean over their seeds."""
-    cells, of_splits = zip(*(of_network(member, data, ensemble) for member in members), strict=True)
+    each_found = (of_network(member, data, ensemble and member.row in MOVED) for member in members)
+    cells, of_splits = zip(*each_found, strict=True)
     by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
     if ensemble:
-        valid, test = (mixture(by_seed[split]).costs for split in ("valid", "test"))
+        valid, test = (of_ensemble(members, by_seed[split]).costs for split in ("valid", "test"))
         sums = {name: round(sum(cell[name] for cell in cells), 1) for name in ("parameters", "minutes")}
         more = {"valid_nats": round(baselines.per_frame(*valid), 4), **sums}
     else:
@@ -166,6 +168,14 @@ def of_networks(members: list[Member], data: Polyphonic, ensemble: bool) -> dict
     each = [round(baselines.per_frame(*frames.costs), 4) for frames in by_seed["test"]]
     seeds = {"seeds": [member.config.seed for member in members]}
     return scored(*test) | cells[0] | ({**more, "nats_by_seed": each} if len(cells) > 1 else {}) | seeds
+
+
+def of_ensemble(members: list[Member], found: list[Frames]) -> Frames:
+    """The frames of an ensemble, from those of its networks; all its rows have the same weight."""
+    by_row: dict[str, list[Frames]] = {}
+    for member, frames in zip(members, found, strict=True):
+        by_row.setdefault(member.row, []).append(frames)
+    return mixture([mixture(of_row) for of_row in by_row.values()])
 
 
 def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[dict[str, Any], dict[str, Frames]]:

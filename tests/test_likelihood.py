@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -276,3 +277,12 @@ def test_the_page_to_listen_to_holds_test_pieces_and_the_first_samples_of_each_t
     )
     with pytest.raises(SystemExit, match="no network trained on jsb"):
         listening.of_networks(tmp_path / "none", "jsb", str(folder), shown=2)
+
+
+def test_in_an_ensemble_of_two_rows_each_row_has_the_same_weight():
+    piece, config = np.zeros(1, np.int64), likelihood_networks.config_of("nade", "jsb", "DIR", 0, {})
+    rows = ("nade", "nade", "nade", "balstm")
+    members = [likelihood_networks.Member(row, path, config) for row, path in zip(rows, map(Path, "abcd"), strict=True)]
+    probabilities = (0.1, 0.2, 0.6, 0.7)
+    found = [frame_likelihoods.Frames(-np.log([one]), piece) for one in probabilities]
+    assert np.exp(-likelihood.of_ensemble(members, found).nats) == pytest.approx(0.3 / 2 + 0.7 / 2)
