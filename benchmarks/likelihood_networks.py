@@ -65,7 +65,7 @@ SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
         "data.transpose": transpose,
     }
     for name, epochs, batch, per_beat, transpose in (
-        ("jsb", 60, 2, 1, 6),
+        ("jsb", 24, 2, 1, 6),
         ("nottingham", 6, 4, 2, 0),
         ("musedata", 5, 4, 2, 0),
         ("piano_midi", 14, 4, 2, 6),
