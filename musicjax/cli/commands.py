@@ -14,6 +14,7 @@ from musicjax import console, jax_environment
 from musicjax.cli import flags, trained_model
 from musicjax.cli.flags import Call
 from musicjax.config import Config, DataConfig
+from musicjax.corpus import find
 from musicjax.errors import UsageError
 from musicjax.run import signals
 
@@ -50,7 +51,6 @@ def _train(call: Call) -> None:
         return
     _join_processes(options)  # before JAX starts
     jax_environment.require()
-    from musicjax.cli import shards
     from musicjax.run import device, train
     from musicjax.run import workdir as workdir_lib
     from musicjax.store import checkpoint
@@ -73,21 +73,29 @@ def _train(call: Call) -> None:
     elif call.chooses:
         unused = "; --minutes is for new runs, and changes nothing here" if options["minutes"] else ""
         console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew{unused}")
-    summary = train.train(shards.with_split(config, call.given), workdir, options["init_from"])
+    summary = train.train(_with_split(config, call), workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
 
 
 def _search(call: Call) -> None:
-    from musicjax.cli import shards
     from musicjax.run import device
     from musicjax.search import search
 
-    config = shards.with_split(call.config, call.given)
+    config = _with_split(call.config, call)
     device.keep_programs(config.data)
     workdir = Path(call.options["workdir"] or Path("runs", f"{config.name}_search"))
     summary = search.search(Path(call.options["search"]), config, workdir, call.given)
     console.result(json.dumps(summary))
+
+
+def _with_split(config: Config, call: Call) -> Config:
+    """The config for a run; on shards, with the split that they have."""
+    if not find.holds_shards(config.data.source):
+        return config
+    from musicjax.cli import shards  # most runs do without
+
+    return shards.with_split(config, call.given)
 
 
 def _asked(call: Call, saved: Config | None) -> dict[str, Any]:

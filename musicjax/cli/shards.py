@@ -64,7 +64,7 @@ def write(config: Config, given: Mapping[str, Any], is_named: bool, output: Path
 
 
 def with_split(config: Config, given: Mapping[str, Any]) -> Config:
-    """The config for a run on the shards that it names, if it names some: pieces are split as they are there.
+    """The config for a run on the shards that it names: pieces are split as they are there.
 
     Args:
         given: the fields that the command line gives, which stay as they are.
@@ -73,8 +73,6 @@ def with_split(config: Config, given: Mapping[str, Any]) -> Config:
         UsageError: copies are asked for that the shards treat otherwise.
     """
     source = config.data.source
-    if not holds_shards(source):
-        return config
     try:
         manifest = shards.read_manifest(Path(source))
     except RunError:  # which the run tells, in every one of its processes
