@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicjax.model import network, sample
+from musicjax.model import network, sample, sample_groups
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import DECODES, HeadDraw, Limits, Past
 
@@ -143,6 +143,50 @@ def test_an_output_is_the_same_to_the_bit_however_many_are_asked_for(decode, pre
 @pytest.mark.parametrize("decode", DECODES)
 def test_an_output_is_the_same_to_the_bit_for_every_way_to_sample_and_many_counts(decode, precision):
     assert_the_same_to_the_bit_for_any_count(decode, precision, 20, (1, 4, 8, 9))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_of_the_papers_network_groups_of_all_sizes_give_the_bits_of_one_output_alone(precision):
+    net, window, notes = MusicLSTM(512, COLUMNS, precision=precision), 50, 6
+    params = network.init(net, jax.random.key(0), window)
+    primers = jax.random.uniform(jax.random.key(1), (19, window, COLUMNS))
+
+    def rows_of(count: int) -> np.ndarray:
+        keys = sample.output_keys(7, range(count))
+        return np.asarray(sample.sample(net, params, Past(primers[:count]), keys, LIMITS, draw(), notes).rows)
+
+    expected = rows_of(19)
+    for count in (1, 2, 3, 16, 17):
+        np.testing.assert_array_equal(rows_of(count), expected[:count])
+
+
+def test_groups_are_as_even_as_they_can_be_and_of_one_where_others_would_change_bits(monkeypatch):
+    monkeypatch.setattr(sample_groups, "gives_same_bits", lambda net, window, group: True)
+    found = {outputs: sample_groups.size(NET, "staggered", WINDOW, outputs) for outputs in (1, 2, 16, 17, 32, 33, 64)}
+    assert found == {1: 1, 2: 2, 16: 16, 17: 9, 32: 16, 33: 11, 64: 16}
+    assert {sample_groups.size(NET, "carry", WINDOW, outputs) for outputs in (1, 64)} == {8}
+    monkeypatch.setattr(sample_groups, "gives_same_bits", lambda net, window, group: False)
+    assert sample_groups.size(NET, "staggered", WINDOW, 64) == 1
+
+
+def test_sums_in_another_order_are_found(monkeypatch):
+    """A stand-in sums the products of a group of three in reverse."""
+    as_it_is, net = sample_groups.read, MusicLSTM(16, COLUMNS)
+
+    def read(net, params, last):
+        dense = params["dense"]
+        backwards = {"kernel": dense["kernel"][::-1], "bias": dense["bias"]}
+        return (
+            as_it_is(net, params | {"dense": backwards}, last[:, ::-1])
+            if len(last) == 3
+            else as_it_is(net, params, last)
+        )
+
+    monkeypatch.setattr(sample_groups, "read", read)
+    monkeypatch.setattr(sample_groups, "_compiled", sample_groups._compiled.__wrapped__)
+    gives_same_bits = sample_groups.gives_same_bits.__wrapped__
+    assert gives_same_bits(net, 64, 2) and not gives_same_bits(net, 64, 3)
 
 
 def test_outputs_of_one_primer_differ_and_a_seed_gives_them_again(params):

@@ -14,6 +14,7 @@ from musicjax import console
 from musicjax.encodings.plan import Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.model import sample as sample_lib
+from musicjax.model import sample_groups
 from musicjax.model.sample import Past
 from musicjax.store.model import Model
 
@@ -48,7 +49,7 @@ def rows(
     found: list[dict[int, np.ndarray]] = [{} for _ in plans]
     chosen: dict[int, np.ndarray] = {}
     # The sampler fills up its last group with copies. Further tries take their places at no cost.
-    group = sample_lib.group_size(decode)
+    group = sample_groups.size(model.network, decode, windows.shape[1], len(plans))
     places = -(-len(plans) // group) * group
     unit = "tries" if sum(wanted) > len(plans) else "pieces"
     with console.bar("sampling", sum(wanted), unit=unit) as update:

@@ -1,5 +1,7 @@
 """Primer -> one compiled loop -> rows, for many outputs at once.
 
+Outputs are computed in groups of G, see `sample_groups`.
+
 Shape legend: K outputs, G outputs in a group, T notes a window, L notes to sample, C columns, H units.
 
 Three ways to see the past, `DECODES`:
@@ -21,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import heads, network
+from musicjax.model import heads, network, sample_groups
 from musicjax.model.network import Network, States, Weights
 
 DECODES = ("staggered", "window", "carry")
@@ -87,17 +89,6 @@ class Sampled(NamedTuple):
     past: Past
 
 
-def group_size(decode: str) -> int:
-    """G. Outputs are computed in groups of a fixed size, one group after the other, and the last is filled up. So an
-    output's arithmetic, and with it every bit of its notes, is the same however many outputs are asked for.
-
-    On a CPU, the T states of one output at a time are as fast as those of many (benchmarks/results/*/sample.json).
-    """
-    if jax.default_backend() != "cpu":
-        return 64
-    return 1 if decode == "staggered" else 8
-
-
 # The steps that run once per call are jitted too: otherwise JAX compiles each of their operations separately.
 
 
@@ -139,7 +130,8 @@ def sample(
         first_note: number of the first note, if an earlier call is continued.
         decode: one of DECODES.
     """
-    outputs, group = past.windows.shape[0], group_size(decode)
+    outputs, window, _ = past.windows.shape
+    group = sample_groups.size(net, decode, window, outputs)
     # Copies of the last output fill up the last group; they are dropped at the end.
     place = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
     windows, keys, controls = _grouped(place, (past.windows, keys, draw.controls))
@@ -205,7 +197,7 @@ def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, l
             else:
                 seen = net.inputs(params, last)
                 states, read = _see(decode, net, weights, seen, first_note + number + window - 1, states)
-                outputs = net.read(params, read)
+                outputs = sample_groups.read(net, params, read)
             rows, memory = next_rows(net, own, outputs, noise_now, last, memory)
             within = jnp.clip(rows, limits.low, limits.high)
             clamped = jnp.sum(within != rows, axis=-1, dtype=jnp.int32)

@@ -1,0 +1,84 @@
+"""How many outputs the sampler computes at once.
+
+Outputs are computed in groups of one size, one group after the other, and the last is filled up. An output must be the
+same to the bit however many are asked for. So a group has either always the same size, or one of several sizes that
+were seen to give the same bits.
+
+Shape legend: G outputs in a group, T notes a window, C columns, H units.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from musicjax.model import network
+from musicjax.model.network import Network, States
+
+# Of staggered states on a CPU: larger groups are no faster (LOG.md).
+MOST_STAGGERED = 16
+# Of the other ways to see the past on a CPU, and of all on an accelerator.
+CARRIED, ON_ACCELERATOR = 8, 64
+
+
+def size(net: Network, decode: str, window: int, outputs: int) -> int:
+    """G for so many outputs, whose windows have T rows.
+
+    On a CPU, an output's T staggered states are rows enough for fast products, and one output by itself is fastest. Of
+    several outputs, groups are faster, and as even as they can be. XLA may sum a product of few rows in another order,
+    so they are taken only if they give each output the bits that it has by itself.
+    """
+    if jax.default_backend() != "cpu":
+        return ON_ACCELERATOR
+    if decode != "staggered":
+        return CARRIED
+    group = -(-outputs // -(-outputs // MOST_STAGGERED))
+    return group if group == 1 or gives_same_bits(net, window, group) else 1
+
+
+@functools.cache
+def gives_same_bits(net: Network, window: int, group: int) -> bool:
+    """Whether a row advances T G random states, and each output is read, as it would be in a group of one."""
+    rng = np.random.default_rng(0)
+
+    def random(like: Any) -> Any:
+        return jax.tree.map(lambda one: (0.1 * rng.standard_normal(one.shape)).astype(one.dtype), like)
+
+    params = random(jax.eval_shape(lambda: network.init(net, jax.random.key(0), window)))
+    states = random(jax.eval_shape(lambda params: net.start(net.prepare(params), window * group), params))
+    rows = rng.random((group, net.columns), np.float32)
+    together = _step(net, params, rows, states)
+    for output in range(group):
+        own = jax.tree.map(lambda array, output=output: array[output::group], states)
+        alone = _step(net, params, rows[output : output + 1], own)
+        if not all(np.array_equal(one[output::group], other) for one, other in zip(together, alone, strict=True)):
+            return False
+    return True
+
+
+def _step(net: Network, params: dict, rows: np.ndarray, states: States) -> list[np.ndarray]:
+    """h and c of the last layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
+    return [np.asarray(array) for array in _compiled(net, params, rows, states)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(net: Network, params: dict, rows: jax.Array, states: States) -> tuple[jax.Array, jax.Array, jax.Array]:
+    group = len(rows)
+    seen = jnp.tile(net.inputs(params, rows), (states[0].c.shape[0] // group, 1))
+    after = net.advance(net.prepare(params), seen, states)[-1]
+    return after.h.astype(jnp.float32), after.c, read(net, params, after.h[:group])
+
+
+def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
+    """`Network.read` of [G, ...], in the same order of sums for a group of one as for others.
+
+    XLA multiplies a single row as a vector, in another order. Here it multiplies it twice, as two rows.
+    """
+    if len(last) > 1:
+        return net.read(params, last)
+    return net.read(params, lax.optimization_barrier(jnp.concatenate([last, last])))[:1]
