@@ -159,6 +159,21 @@ def ingest_large(result: dict[str, Any]) -> str:
     return markdown([f"{result['files']:,} files", "seconds", "files/s", "peak memory of a process, MB"], body)
 
 
+def tpu(result: dict[str, Any]) -> str:
+    """The memory that each program needs of a chip, and how its chips exchange data."""
+    found = result["chips"]
+
+    def cell(one: dict[str, Any]) -> str:
+        if "error" in one:
+            return f"does not compile: {one['error']}"
+        exchanged = ", ".join(f"{count} {kind}" for kind, count in one["collectives"].items())
+        return f"{sum(one['mb'].values()):,.1f}" + f", {exchanged}" * bool(exchanged)
+
+    programs = list(dict.fromkeys(name for of in found.values() for name in of))
+    body = [[name, *(cell(of[name]) if name in of else "" for of in found.values())] for name in programs]
+    return markdown(["MB of each chip, and collectives", *(chips.replace(":", " x ") for chips in found)], body)
+
+
 def shards(result: dict[str, Any]) -> str:
     """Training from shards in blocks, beside the same shards in memory."""
     named = {
@@ -476,7 +491,7 @@ def tables(machine: str) -> dict[str, str]:
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
-    makers |= {"likelihood-tonic": likelihood}
+    makers |= {"likelihood-tonic": likelihood, "tpu": tpu}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import alternate, compare, listening, notes, own_folder, quality, sizes, tables, train
+from benchmarks import alternate, compare, listening, notes, own_folder, quality, sizes, tables, tpu, train
 from musicjax import config_files
 from musicjax.encodings import encoding
 from musicjax.errors import UsageError
@@ -398,3 +399,46 @@ def test_the_script_for_a_gpu_goes_on_where_it_stopped_and_says_how_each_step_en
         ends = {line.split()[0]: line for line in done.stdout.splitlines()[-9:]}
         assert "exit status 3 after" in ends["sample"] and "last line" in ends["train"]
         assert "to be continued" in ends["likelihood"]
+
+
+def test_programs_for_tpus_are_a_table_and_what_does_not_compile_says_why(monkeypatch, capsys):
+    """With stand-ins for the slices and for what XLA says."""
+    program = types.SimpleNamespace(
+        memory_analysis=lambda: types.SimpleNamespace(
+            argument_size_in_bytes=2**23,
+            temp_size_in_bytes=2**22,
+            output_size_in_bytes=2**23,
+            alias_size_in_bytes=2**23,
+        ),
+        cost_analysis=lambda: {"flops": 2e9, "bytes accessed": 2.0**30},
+        as_text=lambda: "%1 = (f32[2]{0}, f32[]) all-reduce(%0, %2)\n%3 = f32[4] all-gather-start(%0)\n%4 = all(%3)",
+    )
+
+    def lowered(name, chips):
+        if name == "trials":
+            raise ValueError("no such operation\nat length")
+        return types.SimpleNamespace(compile=lambda: program)
+
+    monkeypatch.setattr(tpu, "devices", lambda chips: None)
+    monkeypatch.setattr(tpu, "lowered", lowered)
+    monkeypatch.setattr(sys, "argv", ["tpu", "--chips=v6e:4", "--programs=paper,trials"])
+    with pytest.raises(SystemExit, match="1"):
+        tpu.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert "12.0 MB      0.04%   1 all-reduce, 1 all-gather" in printed[1]
+    assert printed[2].endswith("does not compile: no such operation")
+    result = json.loads(printed[-1])
+    assert "12.0, 1 all-reduce, 1 all-gather" in tables.tpu(
+        result
+    ) and "| MB of each chip, and collectives | v6e x 4 |" in tables.tpu(result)
+    monkeypatch.setattr(sys, "argv", ["tpu", "--chips=v4:4"])
+    with pytest.raises(SystemExit, match="v4:4: expected some of v5e:1"):
+        tpu.main()
+
+
+@pytest.mark.long
+def test_without_libtpu_one_line_says_what_to_install():
+    if importlib.util.find_spec("libtpu"):
+        pytest.skip("libtpu is installed")
+    with pytest.raises(SystemExit, match="pip install libtpu"):
+        tpu.devices("v5e:4")
