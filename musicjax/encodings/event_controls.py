@@ -154,14 +154,21 @@ def _drawn(
 def _filtered(logits: jax.Array, controls: Controls) -> jax.Array:
     """Logits, -inf where top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) or min-p (Nguyen et al. 2024) cut."""
     probabilities = jax.nn.softmax(logits, axis=-1)
+    least = controls.min_p[:, None] * jnp.max(probabilities, axis=-1, keepdims=True)
+    # Sorting the bins takes longer than all products of a note, and min-p does without.
+    of_the_top = jnp.any((controls.top_k > 0) | (controls.top_p < 1))
+    least = lax.cond(of_the_top, lambda: jnp.maximum(least, _least_kept(probabilities, controls)), lambda: least)
+    return jnp.where(probabilities >= least, logits, -jnp.inf)
+
+
+def _least_kept(probabilities: jax.Array, controls: Controls) -> jax.Array:
+    """The probability [G, 1] of the last bin that top-k and top-p keep, of probabilities [G, bins]."""
     falling = -jnp.sort(-probabilities, axis=-1)
     before = jnp.cumsum(falling, axis=-1) - falling
     # Nothing comes before the likeliest, so at least one is kept. Without top-p all are kept.
     kept = jnp.sum((before < controls.top_p[:, None]) | (controls.top_p >= 1)[:, None], axis=-1)
     kept = jnp.where(controls.top_k > 0, jnp.minimum(kept, controls.top_k), kept)
-    least = jnp.take_along_axis(falling, jnp.maximum(kept - 1, 0)[:, None], axis=-1)
-    least = jnp.maximum(least, controls.min_p[:, None] * falling[:, :1])
-    return jnp.where(probabilities >= least, logits, -jnp.inf)
+    return jnp.take_along_axis(falling, jnp.maximum(kept - 1, 0)[:, None], axis=-1)
 
 
 class EventDraw(NamedTuple):
