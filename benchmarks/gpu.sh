@@ -7,9 +7,12 @@
 # which no likelihood is measured. Results are kept under benchmarks/results/DEVICE. Each step has a limit of seconds.
 # The same command goes on: it leaves out the steps that ended well, and continues the training of the networks.
 set -u
+folder=$(mkdir -p "${1:-gpu-runs}" && cd "${1:-gpu-runs}" && pwd) || exit
+data=
+if [[ ${2:-} ]]; then
+    data=$(cd "$2" && pwd) || exit
+fi
 cd "$(dirname "$0")/.." || exit
-folder=$(mkdir -p "${1:-gpu-runs}" && cd "${1:-gpu-runs}" && pwd)
-data=${2:+$(cd "$2" && pwd)}
 limit=${GPU_SECONDS:-480}
 export XLA_PYTHON_CLIENT_PREALLOCATE=false  # contestants of one benchmark share the device's memory
 
@@ -32,13 +35,14 @@ step() {  # NAME SECONDS COMMAND...: runs the command with what is left of the l
 }
 
 killed_and_resumed() {  # a run that is killed in its second epoch and goes on ends with the losses of one that is not
-    local run="$folder/resume" flags="--config=small --config.model.units=32 --config.train.epochs=4 --config.sample.num_outputs=1"
+    local run="$folder/resume" flags="--config=small --config.model.units=32 --config.train.epochs=20 --config.sample.num_outputs=1"
     rm -rf "$run" "$run-whole"
     python -m musicjax.main $flags --workdir="$run-whole" || return
     python -m musicjax.main $flags --workdir="$run" &
     until grep -qs '"valid"' "$run/metrics.jsonl"; do sleep 0.1; kill -0 $! || return; done
-    kill -9 $!
+    kill -9 $! || return
     wait $!
+    (($(grep -c '"valid"' "$run/metrics.jsonl") < 20)) || return
     python -m musicjax.main $flags --workdir="$run" || return
     python - "$run" "$run-whole" <<'PYTHON'
 import json, sys

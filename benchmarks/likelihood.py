@@ -1,4 +1,4 @@
-"""Nats per frame of seventeen models on four data sets under one protocol: the paper's Table I as one experiment.
+"""Nats per frame of sixteen models on four data sets under one protocol: the paper's Table I as one experiment.
 
     python -m benchmarks.likelihood --data=DIR [--rows=uniform,marginal,markov,mse,bernoulli,nade,...] [--sets=jsb,...]
                                     [--runs=runs/likelihood] [--seeds=0] [--budget_core_hours=0] [--tonic=0] [--save]

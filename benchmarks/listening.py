@@ -2,7 +2,7 @@
 of a data set of frames, and what the networks of `likelihood` generate.
 
     python -m benchmarks.listening --runs=DIR,DIR,... [--shown=3] [--out=docs/listening.html]
-    python -m benchmarks.listening --likelihood=RUNS --data=DIR [--set=jsb] --out=docs/chorales.html
+    python -m benchmarks.listening --likelihood=RUNS --data=DIR [--set=jsb] [--out=docs/chorales.html]
 
 For the first command, benchmarks.own_folder has filled each DIR. The page shows its unseen/, its before/ and its
 run/generated/. To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
@@ -35,16 +35,16 @@ Sides = dict[str, dict[str, list[Sample]]]
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="docs/listening.html")
+    asked = alternate.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="")
     runs = [Path(name) for name in asked.runs.split(",") if name]
     if bool(runs) == bool(asked.likelihood):
         raise SystemExit("expected either --runs, folders that benchmarks.own_folder has filled, or --likelihood")
     if runs:
-        text = before_and_after(runs, asked.shown)
+        text, place = before_and_after(runs, asked.shown), "docs/listening.html"
     else:
-        text = of_networks(Path(asked.likelihood), asked.set, asked.data, asked.shown)
-    Path(asked.out).write_text(text, encoding="utf-8")
-    print(asked.out)
+        text, place = of_networks(Path(asked.likelihood), asked.set, asked.data, asked.shown), "docs/chorales.html"
+    Path(asked.out or place).write_text(text, encoding="utf-8")
+    print(asked.out or place)
 
 
 def before_and_after(runs: list[Path], shown: int) -> str:
@@ -58,14 +58,18 @@ def of_networks(runs: Path, name: str, folder: str, shown: int) -> str:
     """The page of a data set of frames in `folder` and of the networks that have been trained on it."""
     data = frame_sets.read(f"polyphonic:{name}:{folder}")
     sides: dict[str, list[Sample]] = {}
+    per_beat: set[int] = set()
     for row in NETWORKS:
         workdir = workdir_of(runs, row, name, 0)
         if (workdir / "samples").is_dir():
             config = config_files.load(str(workdir / "config.json"))
+            per_beat.add(config.data.own.per_beat)
             sides[tables.LIKELIHOODS[row]] = samples_of(workdir / "samples", row, shown)
     if not sides:
         raise SystemExit(f"{runs} holds no network trained on {name}: expected what benchmarks.likelihood has trained")
-    test = [piano_roll.notes_of(piece, config.data.own.per_beat) for piece in data.pieces("test")[:shown]]
+    if len(per_beat) > 1:
+        raise SystemExit(f"the networks of {name} have {sorted(per_beat)} frames a quarter note: expected one tempo")
+    test = [piano_roll.notes_of(piece, *per_beat) for piece in data.pieces("test")[:shown]]
     real = {"test pieces": [Sample(f"{number}, test piece", notes) for number, notes in enumerate(test)]}
     return html("networks", {tables.SETS[name]: real | sides}, shown=shown)
 

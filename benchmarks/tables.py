@@ -273,7 +273,7 @@ LIKELIHOODS = {
     "nade_match_moved": "the same, its probabilities averaged over moves by up to six semitones",
     "nade_match_four": "the same, averaged over four networks, too",
     "balstm_match": "BALSTM with the longest match",
-    "nade_and_balstm": "the two rows above, averaged",
+    "nade_and_balstm": "the average of these two rows",
     "lstm_nade": "LSTM-NADE, in the size of Johnson 2017",
     "tp_lstm_nade": "TP-LSTM-NADE, in the size of Johnson 2017",
     "balstm": "BALSTM, in the size of Johnson 2017",

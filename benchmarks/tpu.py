@@ -75,7 +75,7 @@ def devices(chips: str) -> Mesh:
     kind, count = chips.split(":")
     try:
         slice_ = topologies.get_topology_desc(f"{kind}:{SLICES[int(count)]}", platform="tpu")
-    except Exception as error:  # libtpu is missing, or too old for the kind: many kinds
+    except Exception as error:  # libtpu raises many kinds of errors when it is missing or too old
         raise SystemExit(f"no {kind} to compile for: {str(error).splitlines()[0]}; pip install libtpu") from error
     return Mesh(np.array(slice_.devices[: int(count)]), (mesh.AXIS,))
 

@@ -239,6 +239,7 @@ def test_save_adds_cells_to_those_that_are_kept_and_the_table_leaves_the_others_
     nats = {row: {name: one["nats"] for name, one in of.items()} for row, of in kept["rows"].items()}
     assert list(nats) == ["nade_match", "nade_match_four", "balstm"]
     assert nats["nade_match"] == {"jsb": 2.0, "musedata": 1.0} and nats["nade_match_four"] == {"jsb": 1.0}
+    assert list(tables.LIKELIHOODS) == list(likelihood.ROWS)  # labels name the rows above them
     lines = tables.likelihood(kept).splitlines()
     assert [text.strip() for text in lines[2].split("|")[2:6]] == ["2.00 (2.00..2.00)", "", "1.00 (1.00..1.00)", ""]
     assert [line.split("|")[7].strip() for line in lines[2:]] == ["3, 3", "3", "3"]

@@ -1,8 +1,8 @@
 """How many outputs the sampler computes at once.
 
-Outputs are computed in groups of one size, one group after the other, and the last is filled up. An output must be the
-same to the bit however many are asked for. So a group has either always the same size, or one of several sizes that
-were seen to give the same bits.
+Outputs are computed in groups of one size, one group after the other, and the last is filled up. An output must have
+the same bits however many are asked for. So a group either always has one size, or has one of several sizes that a
+check found to give the same bits.
 
 Shape legend: G outputs in a group, T notes a window, C columns, H units.
 """
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import network
+from musicjax.model import heads, network
 from musicjax.model.network import Network, States
 
 # Of staggered states on a CPU: larger groups are no faster (LOG.md).
@@ -29,15 +29,16 @@ CARRIED, ON_ACCELERATOR = 8, 64
 def size(net: Network, decode: str, window: int, outputs: int) -> int:
     """G for so many outputs, whose windows have T rows.
 
-    On a CPU, an output's T staggered states are rows enough for fast products, and one output by itself is fastest. Of
-    several outputs, groups are faster, and as even as they can be. XLA may sum a product of few rows in another order,
-    so they are taken only if they give each output the bits that it has by itself.
+    On a CPU, a single output is fastest in a group of its own, because its T staggered states already make the products
+    large. Several outputs are faster in groups of nearly equal size. XLA may add up a product of few rows in another
+    order, so a size is used only if each output keeps the bits that it has alone. The check covers the LSTM and what is
+    read from it, so a head that multiplies more has groups of one.
     """
     if jax.default_backend() != "cpu":
         return ON_ACCELERATOR
     if decode != "staggered":
         return CARRIED
-    group = -(-outputs // -(-outputs // MOST_STAGGERED))
+    group = -(-outputs // -(-outputs // MOST_STAGGERED)) if isinstance(net.head, heads.Regression) else 1
     return group if group == 1 or gives_same_bits(net, window, group) else 1
 
 
@@ -62,16 +63,17 @@ def gives_same_bits(net: Network, window: int, group: int) -> bool:
 
 
 def _step(net: Network, params: dict, rows: np.ndarray, states: States) -> list[np.ndarray]:
-    """h and c of the last layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
+    """h and c of each layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
     return [np.asarray(array) for array in _compiled(net, params, rows, states)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _compiled(net: Network, params: dict, rows: jax.Array, states: States) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _compiled(net: Network, params: dict, rows: jax.Array, states: States) -> list[jax.Array]:
     group = len(rows)
     seen = jnp.tile(net.inputs(params, rows), (states[0].c.shape[0] // group, 1))
-    after = net.advance(net.prepare(params), seen, states)[-1]
-    return after.h.astype(jnp.float32), after.c, read(net, params, after.h[:group])
+    after = net.advance(net.prepare(params), seen, states)
+    of_layers = [array.astype(jnp.float32) for layer in after for array in layer]
+    return [*of_layers, read(net, params, after[-1].h[:group])]
 
 
 def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
