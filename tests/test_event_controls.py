@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import types
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -342,3 +344,29 @@ def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
         generate_lib.generate(model, num_notes=4, sampling=SamplingParams(), temperature=1.0)
     with pytest.raises(UsageError, match=r"num_notes=4, seconds=0, bars=2, beats=0: expected at most one of the four"):
         generate_lib.generate(model, num_notes=4, bars=2)
+
+
+def test_what_an_output_keeps_does_not_depend_on_the_filters_of_another():
+    """Sorting is left out where no output has top-k or top-p; the oracle sorts in NumPy."""
+    logits = np.random.default_rng(0).normal(0, 2, (4, 40)).astype(np.float32)
+    logits[:, 3] = -np.inf
+    top_k, top_p, min_p = np.array([0, 0, 5, 3]), np.array([1, 1, 1, 0.8]), np.array([0, 0.1, 0, 0.05])
+
+    def kept(places: list[int]) -> np.ndarray:
+        controls: Any = types.SimpleNamespace(
+            top_k=jnp.asarray(top_k[places], jnp.int32),
+            top_p=jnp.asarray(top_p[places], jnp.float32),
+            min_p=jnp.asarray(min_p[places], jnp.float32),
+        )
+        return np.asarray(event_controls._filtered(jnp.asarray(logits[places]), controls))
+
+    together = kept([0, 1, 2, 3])
+    np.testing.assert_array_equal(kept([0, 1]), together[:2])
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for place, of in enumerate(probabilities):
+        order = np.argsort(-of)
+        before = np.cumsum(of[order]) - of[order]
+        left = [bin for bin, mass in zip(order, before, strict=True) if top_p[place] >= 1 or mass < top_p[place]]
+        left = [bin for bin in left[: top_k[place] or None] if of[bin] >= min_p[place] * of.max()]
+        expected = np.isin(np.arange(40), left) & np.isfinite(logits[place])
+        np.testing.assert_array_equal(np.isfinite(together[place]), expected)
