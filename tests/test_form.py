@@ -139,7 +139,7 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
     monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
     params = [SamplingParams(), SamplingParams(), SamplingParams(temperature=0)]
-    found = whole.rows(model, params, [Plan()] * 3, None, None, "carry")
+    found = whole.rows(model, params, [Plan()] * 3, None, np.zeros((3, 1, 1)), "carry")
     assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
     assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
@@ -174,7 +174,7 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     monkeypatch.setattr(encoding, "nearest", nearest)
     monkeypatch.setattr(console, "bar", bar)
     params = [SamplingParams(best_of=10)] * (3 + beside)
-    found = whole.rows(model, params, [Plan(opening=0)] * len(params), None, None, "carry")
+    found = whole.rows(model, params, [Plan(opening=0)] * len(params), None, np.zeros((len(params), 1, 1)), "carry")
     assert [int(piece[0, 0]) for piece in found[:3]] == [last - 1, 110, 200 + last]
     assert offered[0] == list(range(101, 111)), "the first ten that end"
     assert bars == [(10 * len(params), "tries")] and done == sorted(done) and done[-1] == 10 * len(params)
