@@ -166,7 +166,8 @@ def tpu(result: dict[str, Any]) -> str:
     def cell(one: dict[str, Any]) -> str:
         if "error" in one:
             return f"does not compile: {one['error']}"
-        exchanged = ", ".join(f"{count} {kind}" for kind, count in one["collectives"].items())
+        kinds = {"unknown": 1} if one["collectives"] is None else one["collectives"]
+        exchanged = ", ".join(f"{count} {kind}" if kind != "unknown" else kind for kind, count in kinds.items())
         return f"{sum(one['mb'].values()):,.1f}" + f", {exchanged}" * bool(exchanged)
 
     programs = list(dict.fromkeys(name for of in found.values() for name in of))

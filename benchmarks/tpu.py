@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.stages import Lowered
+from jax.stages import Compiled, Lowered
 
 from benchmarks import alternate
 from musicjax import config_files
@@ -99,10 +99,18 @@ def tried(name: str, chips: Mesh, called: str) -> dict[str, Any]:
             "share_of_memory": round(sum(sizes.values()) / 2**30 / MEMORY_GIB[called.split(":")[0]], 4),
             "gflop": round(costs["flops"] / 1e9, 1),
             "mb_accessed": round(costs["bytes accessed"] / 2**20, 1),
-            "collectives": dict(collections.Counter(COLLECTIVE.findall(program.as_text() or ""))),
+            "collectives": collectives(program),
         }
     print(f"{called:<8}{name:<10}{cell}", file=sys.stderr, flush=True)
     return cell
+
+
+def collectives(program: Compiled) -> dict[str, int] | None:
+    """{kind: how many}; None if this version of JAX cannot read libtpu's program, as with v6e in jax 0.10."""
+    try:
+        return dict(collections.Counter(COLLECTIVE.findall(program.as_text() or "")))
+    except jax.errors.JaxRuntimeError:
+        return None
 
 
 def lowered(name: str, chips: Mesh) -> Lowered:
@@ -165,7 +173,9 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
             if "error" in one:
                 lines.append(f"{chips:<8}{name:<10}does not compile: {one['error']}")
                 continue
-            kinds = ", ".join(f"{count} {kind}" for kind, count in one["collectives"].items()) or "none"
+            exchanged = one["collectives"]
+            kinds = "none" if exchanged == {} else "unknown"
+            kinds = ", ".join(f"{count} {kind}" for kind, count in (exchanged or {}).items()) or kinds
             seconds, memory = f"{one['compile_seconds']:.0f} s", f"{sum(one['mb'].values()):,.1f} MB"
             lines.append(f"{chips:<8}{name:<10}{seconds:>12}{memory:>12}{one['share_of_memory']:>11.2%}   {kinds}")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from benchmarks import __main__ as everything
@@ -428,10 +429,17 @@ def test_programs_for_tpus_are_a_table_and_what_does_not_compile_says_why(monkey
     printed = capsys.readouterr().out.splitlines()
     assert "12.0 MB      0.04%   1 all-reduce, 1 all-gather" in printed[1]
     assert printed[2].endswith("does not compile: no such operation")
-    result = json.loads(printed[-1])
-    assert "12.0, 1 all-reduce, 1 all-gather" in tables.tpu(
-        result
-    ) and "| MB of each chip, and collectives | v6e x 4 |" in tables.tpu(result)
+    shown = tables.tpu(json.loads(printed[-1]))
+    assert "12.0, 1 all-reduce, 1 all-gather" in shown and "| MB of each chip, and collectives | v6e x 4 |" in shown
+
+    def unreadable() -> str:
+        raise jax.errors.JaxRuntimeError("an instruction that this version does not know")
+
+    program.as_text = unreadable
+    monkeypatch.setattr(sys, "argv", ["tpu", "--chips=v6e:4", "--programs=paper"])
+    tpu.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].endswith("   unknown") and "12.0, unknown" in tables.tpu(json.loads(printed[-1]))
     monkeypatch.setattr(sys, "argv", ["tpu", "--chips=v4:4"])
     with pytest.raises(SystemExit, match="v4:4: expected some of v5e:1"):
         tpu.main()
