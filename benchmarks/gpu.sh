@@ -16,9 +16,12 @@ cd "$(dirname "$0")/.." || exit
 limit=${GPU_SECONDS:-480}
 export XLA_PYTHON_CLIENT_PREALLOCATE=false  # contestants of one benchmark share the device's memory
 
+names=()
+
 step() {  # NAME SECONDS COMMAND...: runs the command with what is left of the limit, unless it has ended well before
     local name=$1 most=$2 left began=$SECONDS
     shift 2
+    names+=("$name")
     [[ -e $folder/$name.done ]] && return
     left=$((limit - SECONDS))
     if ((left < 10)); then
@@ -34,8 +37,9 @@ step() {  # NAME SECONDS COMMAND...: runs the command with what is left of the l
     fi
 }
 
-killed_and_resumed() {  # a run that is killed in its second epoch and goes on ends with the losses of one that is not
-    local run="$folder/resume" flags="--config=small --config.model.units=32 --config.train.epochs=20 --config.sample.num_outputs=1"
+killed_and_resumed() {  # a run that is killed after its first epoch and goes on ends with the losses of one that is not
+    local run="$folder/resume"
+    local flags="--config=small --config.model.units=32 --config.train.epochs=20 --config.sample.num_outputs=1"
     rm -rf "$run" "$run-whole"
     python -m musicjax.main $flags --workdir="$run-whole" || return
     python -m musicjax.main $flags --workdir="$run" &
@@ -71,12 +75,10 @@ fi
 
 printf '\n%-12s%-44s%s\n' step "how it ended" "its last line"
 failed=0
-for name in checks train sample paper demo resume trials sizes likelihood; do
+for name in "${names[@]}"; do
     [[ -e $folder/$name.failed ]] && failed=1
-    if [[ -e $folder/$name.log || -e $folder/$name.failed ]]; then
-        how=$(cat "$folder/$name.done" "$folder/$name.failed" 2> /dev/null)
-        last=$(tail -n 1 "$folder/$name.log" 2> /dev/null)
-        printf '%-12s%-44s%s\n' $name "${how:-to be continued}" "${last:0:100}"
-    fi
+    how=$(cat "$folder/$name.done" "$folder/$name.failed" 2> /dev/null)
+    last=$(tail -n 1 "$folder/$name.log" 2> /dev/null)
+    printf '%-12s%-44s%s\n' "$name" "${how:-to be continued}" "${last:0:100}"
 done
 exit $failed

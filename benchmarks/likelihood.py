@@ -46,7 +46,6 @@ from benchmarks.likelihood_networks import (
     members_of,
 )
 from benchmarks.published import PUBLISHED, SETS
-from musicjax.config import Config
 from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.encodings.frames import BEATS_A_BAR
@@ -114,14 +113,12 @@ def measured(
 ) -> dict[str, dict[str, Any]]:
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit."""
     of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial) for name in sets for row in rows}
-    # A network of two rows is trained once, with one config.
-    every = {member.workdir: member.config for of_cell in of_cells.values() for member in of_cell}
-    unfinished = limited([*every.items()], budget)
+    unfinished = limited([member for of_cell in of_cells.values() for member in of_cell], budget)
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
         for row in rows:
-            members = [member._replace(config=every[member.workdir]) for member in of_cells[row, name]]
+            members = of_cells[row, name]
             one = of_networks(members, data, row in ENSEMBLES) if members else of_baseline(row, data)
             found[row][name] = one | {"measured": time.strftime("%Y-%m-%d")}  # cells of several days are kept together
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
@@ -130,19 +127,22 @@ def measured(
     return found
 
 
-def limited(networks: list[tuple[Path, Config]], budget: float) -> list[str]:
+def limited(members: list[Member], budget: float) -> list[str]:
     """Leaves the configs the epochs that fit into a budget, core-hours, and says what was planned; 0: no limit.
+
+    A network of several rows is planned once.
 
     Returns:
         A line for each network that will not have all its epochs.
     """
     if not budget:
         return []
-    jobs = [core_hours.job(workdir.name, config, workdir) for workdir, config in networks]
+    networks = {member.workdir: member.config for member in members}
+    jobs = [core_hours.job(workdir.name, config, workdir) for workdir, config in networks.items()]
     epochs = core_hours.plan(jobs, budget)
     print(core_hours.told(jobs, epochs, budget), file=sys.stderr, flush=True)
-    for workdir, config in networks:
-        config.train.epochs = max(epochs[workdir.name], 1)
+    for member in members:
+        member.config.train.epochs = max(epochs[member.workdir.name], 1)
     return [f"{one.name}: {epochs[one.name]} of {one.wanted} epochs" for one in jobs if epochs[one.name] < one.wanted]
 
 

@@ -21,15 +21,15 @@ NETWORKS = {
     "balstm_match": "balstm",
     **{name: name for name in OF_PAPERS},
 }
-# Rows that average the probabilities of a frame over networks of other rows, those of these seeds. Each of these rows
-# has the same weight, and so has each network of one of them.
+# Rows that average the probabilities of a frame over networks: {row: ((row of the networks, their seeds), ...)}. Each
+# row of networks has the same weight, and so has each network in it.
 ENSEMBLES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
     "nade_match_moved": (("nade_match", (0,)),),
     "nade_match_four": (("nade_match", (0, 1, 2, 3)),),
     "nade_and_balstm": (("nade_match", (0, 1, 2, 3)), ("balstm_match", (0,))),
 }
-# Of these rows, ensembles average over all the transpositions that the network met in training, too. Weights that are
-# tied over the keys already treat most transpositions alike.
+# Ensembles average over all transpositions of the training only for these rows. Weights that are tied over the keys
+# already treat most transpositions alike.
 MOVED = ("nade_match",)
 ROWS = (
     *("uniform", "marginal", "markov", "mse", "bernoulli", "nade", "bernoulli_match", "nade_match", "nade_match_moved"),
@@ -51,9 +51,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
 # The networks of OF_PAPERS have settings of their own, on top of their configs. JSB has one frame for each quarter
-# note; the places of the onsets say that the other sets have two. On JSB's validation split, BALSTM has 9.24 nats after
-# five epochs with Adam, and 12.50 with its config, which also has another learning rate and no clipping (one run each).
-# After two epochs it has 8.22 in batches of 2 and 11.78 in batches of 8.
+# note. Judging by where notes begin, the other sets have two. On JSB's validation split, five epochs take BALSTM to
+# 9.24 nats with Adam and to 12.50 with its config, whose learning rate and clipping differ, too (one run each). Two
+# epochs with Adam take it to 8.22 in batches of 2 and to 11.78 in batches of 8.
 SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
     name: {
         "train.optimizer": "adam",
@@ -97,7 +97,7 @@ MORE: dict[tuple[str, str], dict[str, Any]] = {
 
 
 class Member(NamedTuple):
-    """A network of an ensemble, or of a row of its own: the row, its workdir and its config."""
+    """A network: the row whose settings it has, its workdir and its config."""
 
     row: str
     workdir: Path
@@ -105,7 +105,7 @@ class Member(NamedTuple):
 
 
 def members_of(row: str, name: str, folder: str, runs: Path, seeds: list[int], trial: dict[str, Any]) -> list[Member]:
-    """The networks of a row on one data set; none if the row only counts. An ensemble has seeds of its own."""
+    """The networks that a row needs on one data set. Rows that only count need none. Ensembles name their own seeds."""
     own = seeds if name in SEVERAL else seeds[:1]
     each = [(one, seed) for one, its in ENSEMBLES.get(row, ((row, own),)) for seed in its if one in NETWORKS]
     return [
@@ -122,9 +122,7 @@ def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]
     """The config of a row for one data set, with the fields of a quick try."""
     config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
-    settings = (SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "balstm_match") else SETTINGS)[name] | MORE.get(
-        (row, name), {}
-    )
-    for path, value in {**settings, **trial}.items():
+    settings = SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "balstm_match") else SETTINGS
+    for path, value in {**settings[name], **MORE.get((row, name), {}), **trial}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)

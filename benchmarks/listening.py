@@ -1,5 +1,5 @@
-"""Pages to listen to: pieces of some folders, and what musicjax made of each before and makes of it now; or test pieces
-of a data set of frames, and what the networks of `likelihood` generate.
+"""Pages to listen to. One plays pieces of some folders beside what musicjax generated from each before and generates
+now. The other plays test pieces of a data set of frames beside what the networks of `likelihood` generate.
 
     python -m benchmarks.listening --runs=DIR,DIR,... [--shown=3] [--out=docs/listening.html]
     python -m benchmarks.listening --likelihood=RUNS --data=DIR [--set=jsb] [--out=docs/chorales.html]
@@ -55,7 +55,7 @@ def before_and_after(runs: list[Path], shown: int) -> str:
 
 
 def of_networks(runs: Path, name: str, folder: str, shown: int) -> str:
-    """The page of a data set of frames in `folder` and of the networks that have been trained on it."""
+    """The page of test pieces and of the networks that have been trained on the same data set of frames in `folder`."""
     data = frame_sets.read(f"polyphonic:{name}:{folder}")
     sides: dict[str, list[Sample]] = {}
     per_beat: set[int] = set()
@@ -83,7 +83,7 @@ def samples_of(folder: Path, side: str, shown: int) -> list[Sample]:
 
 
 def html(what: str, samples: Sides, **told: Any) -> str:
-    """A page of samples; `what` and `told` are for its words."""
+    """A page of samples. `what` chooses its text, and `told` holds the numbers in it."""
     cards = {
         heading: {side: [pieces.card(one) for one in found] for side, found in sides.items()}
         for heading, sides in samples.items()

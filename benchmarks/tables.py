@@ -159,6 +159,11 @@ def ingest_large(result: dict[str, Any]) -> str:
     return markdown([f"{result['files']:,} files", "seconds", "files/s", "peak memory of a process, MB"], body)
 
 
+def exchanged(collectives: dict[str, int] | None) -> str:
+    """How many operations of each kind exchange data; empty if none does."""
+    return "unknown" if collectives is None else ", ".join(f"{count} {kind}" for kind, count in collectives.items())
+
+
 def tpu(result: dict[str, Any]) -> str:
     """The memory that each program needs of a chip, and how its chips exchange data."""
     found = result["chips"]
@@ -166,9 +171,8 @@ def tpu(result: dict[str, Any]) -> str:
     def cell(one: dict[str, Any]) -> str:
         if "error" in one:
             return f"does not compile: {one['error']}"
-        kinds = {"unknown": 1} if one["collectives"] is None else one["collectives"]
-        exchanged = ", ".join(f"{count} {kind}" if kind != "unknown" else kind for kind, count in kinds.items())
-        return f"{sum(one['mb'].values()):,.1f}" + f", {exchanged}" * bool(exchanged)
+        kinds = exchanged(one["collectives"])
+        return f"{sum(one['mb'].values()):,.1f}" + f", {kinds}" * bool(kinds)
 
     programs = list(dict.fromkeys(name for of in found.values() for name in of))
     body = [[name, *(cell(of[name]) if name in of else "" for of in found.values())] for name in programs]

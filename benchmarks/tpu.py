@@ -36,7 +36,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled, Lowered
 
-from benchmarks import alternate
+from benchmarks import alternate, tables
 from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
@@ -81,7 +81,7 @@ def devices(chips: str) -> Mesh:
 
 
 def tried(name: str, chips: Mesh, called: str) -> dict[str, Any]:
-    """What a program needs of each chip, or the error that it does not compile with."""
+    """What a program needs of each chip, or why it does not compile."""
     try:
         began = time.perf_counter()
         program = lowered(name, chips).compile()
@@ -173,11 +173,9 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
             if "error" in one:
                 lines.append(f"{chips:<8}{name:<10}does not compile: {one['error']}")
                 continue
-            exchanged = one["collectives"]
-            kinds = "none" if exchanged == {} else "unknown"
-            kinds = ", ".join(f"{count} {kind}" for kind, count in (exchanged or {}).items()) or kinds
+            exchanged = tables.exchanged(one["collectives"]) or "none"
             seconds, memory = f"{one['compile_seconds']:.0f} s", f"{sum(one['mb'].values()):,.1f} MB"
-            lines.append(f"{chips:<8}{name:<10}{seconds:>12}{memory:>12}{one['share_of_memory']:>11.2%}   {kinds}")
+            lines.append(f"{chips:<8}{name:<10}{seconds:>12}{memory:>12}{one['share_of_memory']:>11.2%}   {exchanged}")
     return "\n".join(lines)
 
 

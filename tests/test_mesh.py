@@ -98,7 +98,7 @@ def on_one_device(clips: Path, workdir: Path, **fields: Any) -> Path:
 
 
 def assert_same_run(got: Path, expected: Path, within: float = 1e-5) -> None:
-    """Losses agree to the relative error `within`, and parameters to 1e-4 of their norm."""
+    """Asserts that losses differ by at most `within` of their size, and parameters by at most 1e-4 of their norm."""
     ours, alone = (
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         for workdir in (got, expected)

@@ -20,10 +20,10 @@ from jax import lax
 from musicjax.model import heads, network
 from musicjax.model.network import Network, States
 
-# Of staggered states on a CPU: larger groups are no faster (LOG.md).
+# The largest group of staggered states on a CPU. Larger ones are no faster (LOG.md).
 MOST_STAGGERED = 16
-# Of the other ways to see the past on a CPU, and of all on an accelerator.
-CARRIED, ON_ACCELERATOR = 8, 64
+# The one size on a CPU for the other ways to see the past, and the one size on an accelerator.
+OTHERS, ON_ACCELERATOR = 8, 64
 
 
 def size(net: Network, decode: str, window: int, outputs: int) -> int:
@@ -37,14 +37,14 @@ def size(net: Network, decode: str, window: int, outputs: int) -> int:
     if jax.default_backend() != "cpu":
         return ON_ACCELERATOR
     if decode != "staggered":
-        return CARRIED
+        return OTHERS
     group = -(-outputs // -(-outputs // MOST_STAGGERED)) if isinstance(net.head, heads.Regression) else 1
     return group if group == 1 or gives_same_bits(net, window, group) else 1
 
 
 @functools.cache
 def gives_same_bits(net: Network, window: int, group: int) -> bool:
-    """Whether a row advances T G random states, and each output is read, as it would be in a group of one."""
+    """Whether a step gives each output of a group the bits that it has alone. Weights, rows and states are random."""
     rng = np.random.default_rng(0)
 
     def random(like: Any) -> Any:
@@ -53,22 +53,18 @@ def gives_same_bits(net: Network, window: int, group: int) -> bool:
     params = random(jax.eval_shape(lambda: network.init(net, jax.random.key(0), window)))
     states = random(jax.eval_shape(lambda params: net.start(net.prepare(params), window * group), params))
     rows = rng.random((group, net.columns), np.float32)
-    together = _step(net, params, rows, states)
+    together = jax.device_get(_step(net, params, rows, states))
     for output in range(group):
         own = jax.tree.map(lambda array, output=output: array[output::group], states)
-        alone = _step(net, params, rows[output : output + 1], own)
+        alone = jax.device_get(_step(net, params, rows[output : output + 1], own))
         if not all(np.array_equal(one[output::group], other) for one, other in zip(together, alone, strict=True)):
             return False
     return True
 
 
-def _step(net: Network, params: dict, rows: np.ndarray, states: States) -> list[np.ndarray]:
-    """h and c of each layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
-    return [np.asarray(array) for array in _compiled(net, params, rows, states)]
-
-
 @functools.partial(jax.jit, static_argnums=0)
-def _compiled(net: Network, params: dict, rows: jax.Array, states: States) -> list[jax.Array]:
+def _step(net: Network, params: dict, rows: jax.Array, states: States) -> list[jax.Array]:
+    """h and c of each layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
     group = len(rows)
     seen = jnp.tile(net.inputs(params, rows), (states[0].c.shape[0] // group, 1))
     after = net.advance(net.prepare(params), seen, states)
@@ -77,9 +73,9 @@ def _compiled(net: Network, params: dict, rows: jax.Array, states: States) -> li
 
 
 def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
-    """`Network.read` of [G, ...], in the same order of sums for a group of one as for others.
+    """`Network.read` of [G, ...]; a group of one gets the bits of larger ones.
 
-    XLA multiplies a single row as a vector, in another order. Here it multiplies it twice, as two rows.
+    XLA multiplies a single row as a vector and adds in another order. So a single row is given twice, as two rows.
     """
     if len(last) > 1:
         return net.read(params, last)
