@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musicjax.encodings import frame_augment
 from musicjax.encodings.frame_augment import FrameAugment
@@ -97,6 +99,28 @@ def padded(rows: np.ndarray) -> jax.Array:
     return jnp.asarray(
         [np.pad(rows[first:end], ((0, longest - (end - first)), (0, 0))) for first, end in SCORED], jnp.float32
     )
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=150))
+def test_streams_hold_each_chosen_piece_once_and_are_few(pieces):
+    """As many steps as in the most streams, and no fewer streams would do; pieces of one row have nothing to score."""
+    lengths, chosen = np.array([length for length, _ in pieces], int), np.array([which for _, which in pieces], bool)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
+    made = sequences.streams(np.zeros((offsets[-1], 1), np.uint8), offsets, chosen)
+    steps, count = made.seen.shape
+    assert count % sequences.STREAMS == 0 and count <= sequences.MOST_STREAMS
+    found = []
+    for stream in range(count):
+        length = int(made.weight[:, stream].sum())
+        assert made.weight[:length, stream].all()
+        begins = [*np.flatnonzero(made.reset[:, stream]), length]
+        found += [made.seen[begin:end, stream].tolist() for begin, end in itertools.pairwise(begins)]
+    whole = [list(range(offsets[n], offsets[n + 1] - 1)) for n in range(len(pieces)) if chosen[n] and lengths[n] > 1]
+    assert sorted(found) == whole
+    own = dict(enumerate(map(len, whole)))
+    assert steps == sequences._packed(own, sequences.MOST_STREAMS)[0]
+    assert count == sequences.STREAMS or sequences._packed(own, count - sequences.STREAMS)[0] > steps
 
 
 BINS = (3, 5, 4)

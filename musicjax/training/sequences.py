@@ -20,8 +20,9 @@ from musicjax.model.network import Network, States
 from musicjax.training import mesh
 from musicjax.training.windows import Batch, Validation
 
-# How many pieces are scored side by side, and for how many steps outputs are computed at once.
-STREAMS, CHUNK = 64, 16
+# Pieces are scored side by side in at most MOST_STREAMS streams, and a multiple of STREAMS, which devices can divide.
+# Outputs are computed for CHUNK steps at once.
+MOST_STREAMS, STREAMS, CHUNK = 64, 8, 16
 
 
 class Augment(Protocol):
@@ -155,17 +156,14 @@ class Streams(NamedTuple):
 
 
 def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Streams:
-    """The chosen pieces, bool [P], of more than one row, in STREAMS streams of about equal length."""
-    lengths = np.diff(offsets) * chosen
-    steps = [0] * STREAMS
-    placed: list[tuple[int, int, int]] = []
-    for piece in sorted(np.flatnonzero(lengths > 1).tolist(), key=lambda piece: (-lengths[piece], piece)):
-        stream = steps.index(min(steps))
-        placed.append((piece, stream, steps[stream]))
-        steps[stream] += int(lengths[piece]) - 1
-    longest = -(-max(steps) // CHUNK) * CHUNK
-    seen, reset = np.zeros((longest, STREAMS), np.int32), np.zeros((longest, STREAMS), bool)
-    weight = np.zeros((longest, STREAMS), np.float32)
+    """The chosen pieces, bool [P], of more than one row, in as few streams as take no more steps than MOST_STREAMS."""
+    steps_of = {piece: int(length) - 1 for piece, length in enumerate(np.diff(offsets) * chosen) if length > 1}
+    longest, _ = _packed(steps_of, MOST_STREAMS)
+    fewest = max(1, -(-sum(steps_of.values()) // max(longest, 1)))
+    counts = range(-(-fewest // STREAMS) * STREAMS, MOST_STREAMS + 1, STREAMS)
+    count, (_, placed) = next(found for found in ((n, _packed(steps_of, n)) for n in counts) if found[1][0] == longest)
+    seen, reset = np.zeros((longest, count), np.int32), np.zeros((longest, count), bool)
+    weight = np.zeros((longest, count), np.float32)
     for piece, stream, step in placed:
         inputs = np.arange(offsets[piece], offsets[piece + 1] - 1)
         seen[step : step + len(inputs), stream] = inputs
@@ -173,6 +171,20 @@ def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Stream
         weight[step : step + len(inputs), stream] = 1.0
     arrays: Any = (rows, seen, reset, weight)
     return Streams(*arrays)
+
+
+def _packed(steps_of: dict[int, int], count: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """Pieces in `count` streams, each in the shortest one so far, the longest pieces first; steps_of: by piece.
+
+    Returns:
+        (steps of every stream, [(piece, its stream, the step that it begins with)]).
+    """
+    steps, placed = [0] * count, []
+    for piece in sorted(steps_of, key=lambda piece: (-steps_of[piece], piece)):
+        stream = steps.index(min(steps))
+        placed.append((piece, stream, steps[stream]))
+        steps[stream] += steps_of[piece]
+    return -(-max(steps) // CHUNK) * CHUNK, placed
 
 
 def score(net: Network, params: dict, streams: Streams) -> Score:
