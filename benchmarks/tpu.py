@@ -53,7 +53,7 @@ MEMORY_GIB = {"v5e": 16, "v6e": 32}
 SLICES = {1: "2x2", 4: "2x2", 16: "4x4"}
 CHIPS = ",".join(f"{kind}:{count}" for kind in MEMORY_GIB for count in SLICES)
 CONFIGS = {"paper": "paper", "events": "events", "frames": "frames_nade_match", "sampling": "paper", "trials": "paper"}
-TRIALS, OUTPUTS, NOTES = 4, 64, 500
+TRIALS, OUTPUTS, NOTES = 4, sample_groups.ON_ACCELERATOR, 500
 COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\(")
 
 
@@ -153,16 +153,15 @@ def _trials(config: Config, dataset: Dataset, chips: Mesh, placed: Callable[[Any
 def _sampling(config: Config, dataset: Dataset, chips: Mesh, placed: Callable[[Any], Any]) -> Lowered:
     """Samples are drawn on one chip."""
     net, window = dataset.encoding.network(), config.data.window
-    group = sample_groups.ON_ACCELERATOR
     params = jax.eval_shape(lambda: network.init(net, jax.random.key(0), window))
     column = jnp.zeros(net.columns)
     draw, limits = HeadDraw(column, jnp.float32(1)), Limits(column, column)
-    windows = jnp.zeros((OUTPUTS // group, group, window, net.columns))
-    keys = jnp.reshape(sample.output_keys(0, range(OUTPUTS)), (-1, group))
-    begin = functools.partial(sample._begin_groups, net, "staggered")
-    states = jax.eval_shape(begin, params, windows, (), draw, jnp.int32(0))
-    given = placed((params, Past(windows, states), keys, (), draw, limits, jnp.int32(0)))
-    return sample._sample_groups.lower(net, "staggered", NOTES, *given)
+    windows = jnp.zeros((OUTPUTS, window, net.columns))
+    keys = sample.output_keys(0, range(OUTPUTS))
+    begin = functools.partial(sample._begin_group, net, "staggered")
+    states = jax.eval_shape(begin, params, windows, draw, jnp.int32(0))
+    given = placed((params, Past(windows, states), keys, draw, limits, jnp.int32(0)))
+    return sample._sample_group.lower(net, "staggered", NOTES, *given)
 
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:

@@ -138,6 +138,13 @@ def test_an_output_is_the_same_to_the_bit_however_many_are_asked_for(decode, pre
     assert_the_same_to_the_bit_for_any_count(decode, precision, 9, (1, 4))
 
 
+def test_the_loop_over_notes_is_compiled_once_for_any_number_of_groups(params):
+    before = sample._sample_group._cache_size()
+    for count in (8, 9, 24):
+        sampled(params, count, notes=5, decode="carry")
+    assert sample._sample_group._cache_size() == before + 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("decode", DECODES)

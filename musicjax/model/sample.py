@@ -74,8 +74,8 @@ class HeadDraw(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What sampling continues. windows: [K, T, C], the last rows; states: of each group the LSTM's states, whose
-    shape depends on decode, and the memory of `Draw`; None before the first call."""
+    """What sampling continues. windows: [K, T, C], the last rows; states: a list, of each group the LSTM's states,
+    whose shape depends on decode, and the memory of `Draw`; None before the first call."""
 
     windows: jax.Array
     states: Any = None
@@ -133,82 +133,72 @@ def sample(
     outputs, window, _ = past.windows.shape
     group = sample_groups.size(net, decode, window, outputs)
     # Copies of the last output fill up the last group; they are dropped at the end.
-    place = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
-    windows, keys, controls = _grouped(place, (past.windows, keys, draw.controls))
-    draw, first = draw._replace(controls=()), np.int32(first_note)  # type: ignore[attr-defined]
-    states = past.states
-    if states is None:
-        states = _begin_groups(net, decode, params, windows, controls, draw, first)
-    rows, clamped, (windows, states) = _sample_groups(
-        net, decode, num_notes, params, Past(windows, states), keys, controls, draw, limits, first
-    )
-    rows, clamped, windows = _apart(outputs, (rows, clamped, windows))
-    return Sampled(rows, clamped, Past(windows, states))
+    of_groups = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
+    first, sampled = np.int32(first_note), list[Sampled]()
+    for number, members in enumerate(of_groups):
+        windows, its_keys, controls = _picked(members, (past.windows, keys, draw.controls))
+        its_draw = draw._replace(controls=controls)  # type: ignore[attr-defined]
+        if past.states is None:
+            states = _begin_group(net, decode, params, windows, its_draw, first)
+        else:
+            states = past.states[number]
+        its_past = Past(windows, states)
+        sampled.append(_sample_group(net, decode, num_notes, params, its_past, its_keys, its_draw, limits, first))
+    rows, clamped, windows = _together(outputs, [(one.rows, one.clamped, one.past.windows) for one in sampled])
+    return Sampled(rows, clamped, Past(windows, [one.past.states for one in sampled]))
 
 
 @jax.jit
-def _grouped(place: jax.Array, of_outputs: Any) -> Any:
-    """Arrays [K, ...] arranged as [groups, G, ...]; place: int [groups, G], the output at each place."""
-    return jax.tree.map(lambda array: array[place], of_outputs)
+def _picked(members: jax.Array, of_outputs: Any) -> Any:
+    """Of arrays [K, ...] those of the outputs with the numbers int [G]: arrays [G, ...]."""
+    return jax.tree.map(lambda array: array[members], of_outputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apart(outputs: int, of_groups: Any) -> Any:
-    """Arrays [groups, G, ...] as [K, ...]."""
-    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:outputs], of_groups)
+def _together(outputs: int, of_groups: Any) -> Any:
+    """Arrays [G, ...] of each group, put together as [K, ...]."""
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays)[:outputs], *of_groups)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _begin_groups(net, decode, params, windows, controls, draw, first_note) -> Any:
-    """The states of `Past` after windows [groups, G, T, C], for controls [groups, G, ...].
+def _begin_group(net, decode, params, windows, draw, first_note) -> Any:
+    """What `Past` has of a group after windows [G, T, C].
 
     This is a program of its own, so that the first call and later ones share the compiled loop over notes.
     """
-    weights = net.prepare(params)
-
-    def one_group(windows_and_controls):
-        windows, controls = windows_and_controls
-        states = _warm(decode, net, params, weights, windows, first_note)
-        return states, draw._replace(controls=controls).start(net, windows)
-
-    return lax.map(one_group, (windows, controls))
+    states = _warm(decode, net, params, net.prepare(params), windows, first_note)
+    return states, draw.start(net, windows)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample_groups(net, decode, num_notes, params, past, keys, controls, draw, limits, first_note) -> Sampled:
-    """As `sample`, for windows [groups, G, T, C], keys [groups, G] and controls [groups, G, ...]."""
+def _sample_group(net, decode, num_notes, params, past, keys, draw, limits, first_note) -> Sampled:
+    """As `sample`, for one group: windows [G, T, C], keys [G]. However many groups there are, this is compiled once."""
     weights, own = net.prepare(params), network.head_params(params)
+    group, window, columns = past.windows.shape
+    noise = _noise(net, keys, first_note, num_notes)
+    # Rows are written here and read from here, so what is returned is bit for bit what was fed back.
+    history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
+    states, memory = past.states
 
-    def one_group(past_and_keys):
-        past, keys, controls = past_and_keys
-        group, window, columns = past.windows.shape
-        next_rows = draw._replace(controls=controls)
-        noise = _noise(net, keys, first_note, num_notes)
-        # Rows are written here and read from here, so what is returned is bit for bit what was fed back.
-        history = jnp.concatenate([past.windows, jnp.zeros((group, num_notes, columns))], axis=1)
-        states, memory = past.states
+    def note(carry, now):
+        (history, states, memory), (number, noise_now) = carry, now
+        last = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
+        if decode == "window":
+            seen = lax.dynamic_slice_in_dim(history, number, window, axis=1)
+            outputs = network.predict_next(net, params, seen)
+        else:
+            seen = net.inputs(params, last)
+            states, read = _see(decode, net, weights, seen, first_note + number + window - 1, states)
+            outputs = sample_groups.read(net, params, read)
+        rows, memory = draw(net, own, outputs, noise_now, last, memory)
+        within = jnp.clip(rows, limits.low, limits.high)
+        clamped = jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
+        history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
+        return (history, states, memory), clamped
 
-        def note(carry, now):
-            (history, states, memory), (number, noise_now) = carry, now
-            last = lax.dynamic_index_in_dim(history, number + window - 1, axis=1, keepdims=False)
-            if decode == "window":
-                seen = lax.dynamic_slice_in_dim(history, number, window, axis=1)
-                outputs = network.predict_next(net, params, seen)
-            else:
-                seen = net.inputs(params, last)
-                states, read = _see(decode, net, weights, seen, first_note + number + window - 1, states)
-                outputs = sample_groups.read(net, params, read)
-            rows, memory = next_rows(net, own, outputs, noise_now, last, memory)
-            within = jnp.clip(rows, limits.low, limits.high)
-            clamped = jnp.sum(within != rows, axis=-1, dtype=jnp.int32)
-            history = lax.dynamic_update_slice_in_dim(history, within[:, None], number + window, axis=1)
-            return (history, states, memory), clamped
-
-        carry = (history, states, memory)
-        (history, states, memory), clamped = lax.scan(note, carry, (jnp.arange(num_notes), noise))
-        return Sampled(history[:, window:], clamped.T, Past(history[:, num_notes:], (states, memory)))
-
-    return lax.map(one_group, (past, keys, controls))
+    carry = (history, states, memory)
+    (history, states, memory), clamped = lax.scan(note, carry, (jnp.arange(num_notes), noise))
+    return Sampled(history[:, window:], clamped.T, Past(history[:, num_notes:], (states, memory)))
 
 
 def _noise(net: Network, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
