@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,12 +11,17 @@ from musicjax.cli import flags, help
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.version import __version__
 
+# JAX makes many objects as it traces, and few of them are garbage. With Python's own thresholds, a tenth of the start
+# goes into looking for it (LOG.md).
+GARBAGE = (100_000, 50, 50)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; its exit status: 0 done, 1 the run or its data failed, 2 wrong usage, 141 nobody read the
     results, 128 + the signal that stopped it."""
     is_program, argv = argv is None, sys.argv[1:] if argv is None else argv
     if is_program:
+        gc.set_threshold(*GARBAGE)
         console.hold_streams()
     return console.end(_run(argv, is_program))
 

@@ -26,6 +26,8 @@ from musicjax.run import processes
 CACHE_WARNING = re.compile(
     r"Error (?P<what>reading|writing) persistent compilation cache .*?: (?:\w+: \[Errno \d+\] )?(?P<reason>[^:]+)", re.S
 )
+# Programs that take longer to compile are kept: reading one takes some milliseconds.
+KEPT_FROM_S = 0.03
 # The share of the free memory that trials computed together may use.
 MEMORY_SHARE = 0.5
 # Trials computed at once on a CPU; more were slower (benchmarks/results/*/trials.json).
@@ -40,7 +42,7 @@ def keep_programs(data: DataConfig) -> None:
     if folder is None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
     _say_once_what_is_not_kept(folder)
 
 
