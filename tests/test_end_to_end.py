@@ -20,7 +20,7 @@ from musicjax import config_files
 from musicjax.encodings import encoding
 from musicjax.errors import UsageError
 from musicjax.main import main
-from musicjax.model import network
+from musicjax.model import network, sample
 from musicjax.music.notes import from_seconds
 from musicjax.run import epoch as epoch_lib
 from musicjax.store import checkpoint as checkpoint_lib
@@ -219,6 +219,13 @@ def test_training_stops_early_when_validation_no_longer_improves(
     workdir = train(clips, tmp_path / "w", **{"train.epochs": 50, "train.patience": 3, "sample.num_outputs": 0})
     assert metrics(workdir)[-1]["epoch"] == 2 + 3
     assert "stopped early: no lower validation loss since epoch 2" in capsys.readouterr().err
+
+
+def test_generating_compiles_no_loop_over_notes_that_training_has_compiled(clips: Path, tmp_path: Path) -> None:
+    musicjax.train(tiny_runs.config_of(clips, **{"train.epochs": 1}), tmp_path / "w")
+    compiled = sample._sample_group._cache_size()
+    musicjax.generate(tmp_path / "w", num_outputs=1, num_notes=tiny_runs.FIELDS["sample.num_notes"])
+    assert compiled and sample._sample_group._cache_size() == compiled
 
 
 @pytest.mark.parametrize("trials", [1, 2])

@@ -189,7 +189,7 @@ def _compiled(config: Config, dataset: Dataset, first: TrainState) -> _Programs:
 
     def validate(state: TrainState) -> tuple[dict, float]:
         params = trials_lib.select(state.params, 0)
-        return mesh.local(params, devices), float(run_validation(params, scored).loss)
+        return mesh.local(params), float(run_validation(params, scored).loss)
 
     return _Programs(state, advance, validate)
 

@@ -32,7 +32,6 @@ from musicjax.store import model as model_lib
 from musicjax.store import recorder as recorder_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint
 from musicjax.store.metadata import Metadata
-from musicjax.store.model import Model
 from musicjax.store.recorder import Recorder
 from musicjax.training import mesh, sharding
 from musicjax.version import __version__
@@ -108,12 +107,12 @@ def _train(
     if getattr(metadata.config.sample.own, "fit", False) and music is not None:
         from musicjax.run import sampling_choice  # a run whose sampling is settled does without
 
-        fitted = sampling_choice.of(_model(arrays, metadata, devices), music)
+        fitted = sampling_choice.of(model_lib.of(arrays, metadata), music)
         metadata = dataclasses.replace(metadata, config=fitted)
         _save(Checkpoint(arrays, metadata), workdir)
         workdir_lib.write_settings(workdir, metadata, dataset.outcomes)
     step = int(np.asarray(arrays.state.step).max())
-    written = samples.write(_model(arrays, metadata, devices), music, workdir, recorder, step)
+    written = samples.write(model_lib.of(arrays, metadata), music, workdir, recorder, step)
     validated = encoding.count(dataset.validation.rows)
     told: dict[str, Any] = {
         "workdir": str(workdir),
@@ -166,13 +165,6 @@ def _say_model(encoding: Encoding, params: dict, divided: int) -> int:
     where = f", divided over {divided} devices" * (divided > 1)
     console.say("model", f"{net.summary}{own}: {parameters:,} parameters{where}")
     return parameters
-
-
-def _model(arrays: Arrays, metadata: Metadata, devices: Mesh, which: str = "best") -> Model:
-    """The model with the best parameters so far, or with the latest."""
-    model = model_lib.of(arrays, metadata, which)
-    params, deviation = mesh.local((model.params, model.deviation), devices)
-    return dataclasses.replace(model, params=params, deviation=deviation)
 
 
 def _prepared(
@@ -269,7 +261,7 @@ def _epochs(
                     update(metadata.epoch, epoch_lib.line(train, valid, seconds_left))
                 free = epoch.finished
                 if counted and on_epoch is not None:
-                    model_of_epoch = functools.partial(_model, arrays, metadata, devices, "latest")
+                    model_of_epoch = functools.partial(model_lib.of, arrays, metadata, "latest")
                     means = recorder_lib.means(train), recorder_lib.means(valid)
                     finished = FinishedEpoch(metadata.epoch, *means, epoch.windows_per_second, model_of_epoch)
                     ends, free = ends_training(on_epoch, finished), time.perf_counter()
@@ -277,7 +269,7 @@ def _epochs(
                     break
                 if recorder is not None and _looked_at(config, metadata.epoch):
                     step = int(np.asarray(arrays.state.step).max())
-                    samples.preview(_model(arrays, metadata, devices), dataset.validation.music, recorder, step)
+                    samples.preview(model_lib.of(arrays, metadata), dataset.validation.music, recorder, step)
                     free = time.perf_counter()
             elif next_one is None:
                 break

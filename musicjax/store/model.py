@@ -22,7 +22,7 @@ from musicjax.music.notes import Notes
 from musicjax.store import checkpoint
 from musicjax.store.checkpoint import Arrays
 from musicjax.store.metadata import Metadata
-from musicjax.training import sequences
+from musicjax.training import mesh, sequences
 
 # The name of the model that comes with the package; ./builtin is a folder.
 BUILTIN = "builtin"
@@ -146,7 +146,8 @@ def of(arrays: Arrays, metadata: Metadata, which: str = "best", config: Config |
     best = which == "best"
     params = arrays.best_params if best else _latest_of_best(arrays, metadata)
     deviation = arrays.best_deviation if best else arrays.deviation
-    return Model(own, own.network(), params, deviation, arrays.primers, metadata)
+    params, deviation, primers = mesh.local((params, deviation, arrays.primers))
+    return Model(own, own.network(), params, deviation, primers, metadata)
 
 
 def load(workdir: str | Path, which: str = "best", config: Config | None = None) -> Model:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
@@ -120,9 +119,12 @@ def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
     return jax.jit(whole, out_shardings=NamedSharding(devices, PartitionSpec()))(divided)
 
 
-def local(tree: Any, devices: Mesh) -> Any:
-    """The inverse of `replicate`: the arrays on one device of this process."""
-    return tree if devices.size == 1 else jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
+def local(tree: Any) -> Any:
+    """The inverse of `replicate`: copies of the arrays on the first device of this process.
+
+    They are committed to no device, as new arrays are. Programs are compiled anew for arrays that are.
+    """
+    return jax.device_put(jax.tree.map(np.array, tree))
 
 
 def spread(function: Callable, devices: Mesh | None = None, donate: int | tuple[int, ...] = ()) -> Wrapped:
