@@ -158,7 +158,7 @@ def test_a_key_follows_from_the_past_and_the_keys_below_it_alone(net):
     assert (gradients[WINDOW - 1, 0, 0] != 0).any()  # the first row is still seen after the last
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_row_by_row_the_network_gives_what_it_gives_for_windows(net, precision):
     net = net.clone(precision=precision)
     params, windows = params_of(net), rows_of(net, 3, WINDOW)
@@ -185,7 +185,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize("head", ["note lstm", "tied nade"])
+@pytest.mark.parametrize("head", ["note lstm", pytest.param("tied nade", marks=pytest.mark.long)])
 def test_two_rows_are_those_of_the_equations_in_float64(head):
     """Every key by itself, its inputs written out, and the keys one after the other."""
     keys = 15  # further than an octave
@@ -266,7 +266,7 @@ def test_sampling_that_is_resumed_is_sampling_at_once(net):
     np.testing.assert_array_equal(staggered, window)
 
 
-@pytest.mark.parametrize("head", ["note lstm", "tied nade"])
+@pytest.mark.parametrize("head", ["note lstm", pytest.param("tied nade", marks=pytest.mark.long)])
 def test_pieces_side_by_side_score_as_each_alone(head):
     net = NETS[head]
     lengths = [9, 2, 14, 5]
@@ -382,7 +382,7 @@ def test_a_share_of_a_batch_is_dropped_in_the_note_axis_as_in_the_whole_batch():
     )
 
 
-@pytest.mark.parametrize("head", ["note lstm", "tied nade"])
+@pytest.mark.parametrize("head", ["note lstm", pytest.param("tied nade", marks=pytest.mark.long)])
 def test_saving_less_changes_no_gradient(head):
     net = NETS[head]
     params, rows = params_of(net), rows_of(net, 2, WINDOW + 1)

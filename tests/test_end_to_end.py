@@ -96,7 +96,9 @@ def documented(command: str) -> dict[str, str]:
     return {name: when for of, names, _, when in rows if of == command for name in re.findall(r"`(\w+)`", names)}
 
 
-@pytest.mark.parametrize("encoding", tiny_runs.ENCODINGS)
+@pytest.mark.parametrize(
+    "encoding", ["notes", *(pytest.param(one, marks=pytest.mark.long) for one in tiny_runs.ENCODINGS if one != "notes")]
+)
 def test_the_guide_names_every_field_that_training_and_evaluating_print(request, clips, tmp_path, capsys, encoding):
     workdir = shutil.copytree(request.getfixturevalue(f"trained_{encoding}"), tmp_path / "w")
     for command, argv in {
@@ -228,7 +230,7 @@ def test_generating_compiles_no_loop_over_notes_that_training_has_compiled(clips
     assert compiled and sample._sample_group._cache_size() == compiled
 
 
-@pytest.mark.parametrize("trials", [1, 2])
+@pytest.mark.parametrize("trials", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_on_epoch_is_given_the_model_of_its_epoch_and_compiles_nothing_again(
     clips: Path, tmp_path: Path, trials: int
 ) -> None:

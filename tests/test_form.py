@@ -145,7 +145,7 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
     assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
 
 
-@pytest.mark.parametrize("beside", [0, 7])
+@pytest.mark.parametrize("beside", [pytest.param(0, marks=pytest.mark.long), 7])
 def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(model, monkeypatch, beside):
     def sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks):
         return np.array([[[100 * output + number]] for output, number in batch])
@@ -308,7 +308,9 @@ def test_no_note_has_the_pitch_of_edges_unless_nothing_else_may_sound(model, pit
             assert len(piece) and bool((piece.pitch == 0).any()) == expected
 
 
-@pytest.mark.parametrize(("key", "semitones"), [("D", 2), ("Bb", -2), ("F#", 6)])
+@pytest.mark.parametrize(
+    ("key", "semitones"), [("D", 2), *(pytest.param(*one, marks=pytest.mark.long) for one in (("Bb", -2), ("F#", 6)))]
+)
 def test_a_key_moves_the_whole_output(model, key, semitones):
     rows = note_rows.encode(tiny_events.pieces()[0], model.encoding.bins)[0]
     plain, moved = (

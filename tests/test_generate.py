@@ -14,7 +14,7 @@ from musicjax.generation import generate, infill, vary, whole
 CHUNK, ROWS = 8, 20  # the last part is cut
 
 
-@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+@pytest.mark.parametrize("encoding", ["notes", pytest.param("frames", marks=pytest.mark.long), "events"])
 def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeypatch, encoding):
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
     in_parts, shapes = generate._rows_for_count, []
@@ -55,7 +55,7 @@ def test_sampling_says_how_far_it_is(request, monkeypatch, capsys, encoding, len
         assert [line.removeprefix("sampling ").split(",")[0] for line in lines] == said
 
 
-@pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
+@pytest.mark.parametrize("encoding", ["notes", pytest.param("frames", marks=pytest.mark.long), "events"])
 def test_the_parts_that_are_told_grow_into_the_piece(request, monkeypatch, encoding):
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
     monkeypatch.setattr(generate, "CHUNK_NOTES", CHUNK)

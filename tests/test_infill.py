@@ -306,7 +306,7 @@ def outside(notes: Notes, spans: new_spans.Spans) -> list[tuple]:
     return list(zip(*(getattr(notes[~near], name).tolist() for name in COLUMNS), strict=True))
 
 
-@pytest.mark.parametrize("bars", [(2, 3), (1, 1), (1, 7)])
+@pytest.mark.parametrize("bars", [(2, 3), *(pytest.param(bars, marks=pytest.mark.long) for bars in ((1, 1), (1, 7)))])
 def test_the_new_bars_of_a_filled_piece_last_from_bar_line_to_bar_line(model, piece, bars):
     new = infill_lib.infill(model, piece, *bars, num_outputs=2)
     lines = splice.seconds_at(splice.bar_lines(piece), piece.tempos)
@@ -339,8 +339,8 @@ def test_the_new_bars_of_variations_are_those_that_the_seed_and_the_number_choos
     "flags",
     [
         ["--infill={song}", "--from_bar=2", "--to_bar=3"],
-        ["--vary={song}", "--amount=0.5"],
-        ["--primer={song}", "--keep", "--bars=2"],
+        pytest.param(["--vary={song}", "--amount=0.5"], marks=pytest.mark.long),
+        pytest.param(["--primer={song}", "--keep", "--bars=2"], marks=pytest.mark.long),
     ],
     ids=["infill", "vary", "keep"],
 )

@@ -218,7 +218,7 @@ class Stop(Exception):
     """What ends a start in the middle."""
 
 
-@pytest.mark.parametrize("after", [1, 3, 6, 7, 9, 11])
+@pytest.mark.parametrize("after", [1, 7, *(pytest.param(after, marks=pytest.mark.long) for after in (3, 6, 9, 11))])
 def test_a_start_that_was_ended_goes_on_to_the_same_bytes(music, written, tmp_path, monkeypatch, capsys, after):
     whole, left, done = runners._Local.results, after, []
 
@@ -479,7 +479,14 @@ def test_a_file_that_hangs_or_kills_its_process_costs_itself_alone(music, writte
 
 
 @pytest.mark.parametrize(
-    "place", ["shards.read_task:read_file", "shards.read_task:_line", "shards.unpack_task:_sha256", "files:sha256"]
+    "place",
+    [
+        "shards.read_task:read_file",
+        *(
+            pytest.param(place, marks=pytest.mark.long)
+            for place in ("shards.read_task:_line", "shards.unpack_task:_sha256", "files:sha256")
+        ),
+    ],
 )
 def test_a_process_that_something_else_ended_costs_no_file(music, tmp_path, monkeypatch, hostile, place):
     """Killed once, as a system that runs out of memory does, in the middle of a file, an archive or its hash."""

@@ -133,7 +133,7 @@ def test_last_output_is_the_last_of_the_equations_from_a_zero_state(size, precis
 
 
 @pytest.mark.parametrize(("size", "rows"), [(MANY, 1), (MANY, 2), (MANY, 3), (MANY, 20), (ONE, 3)], ids=str)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_gates_that_are_computed_again_change_rounding_alone(size, rows, precision):
     """Nine steps in chunks of 1, 2 and 3, of which 2 does not divide them, and in one; seven in chunks of 3."""
 

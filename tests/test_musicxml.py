@@ -655,6 +655,7 @@ def test_bach_is_the_scores_of_four_voices_in_a_package_that_is_not_imported(tmp
     assert found.notes.pitch.tolist() == [60] * 4
 
 
+@pytest.mark.long
 def test_the_installed_chorales_are_all_kept():
     if importlib.util.find_spec("music21") is None:
         pytest.skip("no chorales: music21 is not installed (pip install 'musicjax[bach]')")

@@ -192,6 +192,7 @@ class Likeliest:
         return int(p.argmax())
 
 
+@pytest.mark.long
 def test_the_example_draws_one_column_after_the_other(trained_events, tmp_path, monkeypatch):
     model = musicjax.load(trained_events)
     export.write(model, tmp_path / "model.onnx")

@@ -154,11 +154,16 @@ def test_it_gives_notes_the_log_probabilities_that_python_gives_them(javascript,
     ("made", "asked"),
     [
         (tiny_events.model, SamplingParams(temperature=0.0)),
-        (tiny_events.model, SamplingParams(temperature=0.0, stop_loops=False, no_repeat=4)),
         (two_layers, SamplingParams(temperature=0.0, no_repeat=3)),
-        (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0)),
         (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0, meter="3/4")),
-        (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0, meter="6/8")),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                (tiny_events.model, SamplingParams(temperature=0.0, stop_loops=False, no_repeat=4)),
+                (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0)),
+                (lambda: musicjax.load("builtin"), SamplingParams(temperature=0.0, meter="6/8")),
+            )
+        ),
     ],
 )
 def test_at_temperature_zero_it_writes_the_notes_that_python_writes(javascript, made, asked):

@@ -152,6 +152,7 @@ def test_a_search_that_has_ended_trains_nothing_more(left_alone, clips, capsys, 
     assert json.loads(capsys.readouterr().out) == left_alone.summary
 
 
+@pytest.mark.long
 def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
     found = searched(clips, tmp_path / "w", capsys, minimise="pitch_error_semitones", trials=3, epochs=2, halving=0)
     lowest = [min(one["minimised"]) for one in found.trials]
@@ -164,6 +165,7 @@ def test_another_metric_may_be_minimised(clips, tmp_path, capsys):
     assert found.summary["rungs"] == [[3, 2]] and all(one["epochs"] == 2 for one in found.trials)
 
 
+@pytest.mark.long
 def test_trials_side_by_side_learn_what_each_learns_alone_in_whole_batches(left_alone, clips, tmp_path, capsys):
     drawn = [one["fields"]["train.batch_size"] for one in left_alone.trials[:4]]
     fields = {**ASKED["fields"], "train.batch_size": [max(set(drawn), key=drawn.count)]}

@@ -154,6 +154,7 @@ def test_a_run_from_shards_that_is_killed_goes_on_to_the_same_bytes(of_clips, tm
     assert metrics_of(tmp_path / "killed") == metrics_of(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_model_without_matches_sees_none_in_shards(clips, of_clips, tmp_path):
     for name, source in (("folder", clips), ("shards", of_clips)):
         config = tiny_runs.config_of(source, "events", **{**SILENT, "data.match_share": 0.0})
@@ -205,6 +206,7 @@ def test_a_run_that_is_refused_is_told_of_no_split(of_clips, tmp_path, capsys, a
     assert told in err and "their split" not in err
 
 
+@pytest.mark.long
 def test_weights_of_a_run_on_shards_begin_runs_on_them_and_on_a_folder(of_clips, clips, tmp_path):
     musicjax.train(tiny_runs.config_of(of_clips, "events", **SILENT), tmp_path / "first")
     for name, source in (("shards", of_clips), ("folder", clips)):

@@ -82,6 +82,7 @@ def test_a_piece_is_heard_as_it_is_composed_and_its_command_line_writes_the_same
     assert studio.client.get(f"/api/outputs/{output['id']}.wav").content[:4] == b"RIFF"
 
 
+@pytest.mark.long
 def test_bars_are_written_anew_and_all_else_stays(studio):
     whole = studio.composed(kind="new", bars=6, meter="4/4", seed=3)
     source = {"output": whole["id"]}
@@ -209,6 +210,7 @@ def test_a_training_of_the_command_line_is_paused_continued_and_composed_with_fr
         assert [point["epoch"] for point in curve] == list(range(1, len(curve) + 1))
 
 
+@pytest.mark.long
 def test_a_composer_that_is_killed_is_started_again_and_nothing_is_lost(own_studio):
     own_studio.until(lambda state: state["composer"] == "ready")
     made = own_studio.post("/outputs", kind="new", bars=60, count=3)["outputs"]
