@@ -15,7 +15,7 @@ import time
 from benchmarks import alternate
 from musicjax.console import duration
 
-ALL = ("train", "sample", "trials", "scaling", "sizes", "devices", "start", "player", "search")
+ALL = ("train", "events", "sample", "trials", "scaling", "sizes", "devices", "start", "player", "search")
 
 
 def main() -> None:

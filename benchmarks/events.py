@@ -88,7 +88,7 @@ def main() -> None:
         "peers": said,
         "settings": {"config": asked.config, "windows": asked.windows, "repeats": asked.repeats, **sizes},
     }
-    alternate.finish("events" if asked.config == "events" else f"events-{asked.config}", result, asked.save)
+    alternate.finish(f"train-{asked.config}", result, asked.save)
 
 
 if __name__ == "__main__":

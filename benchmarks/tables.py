@@ -81,6 +81,12 @@ def train(result: dict[str, Any]) -> str:
     )
 
 
+def events(result: dict[str, Any]) -> str:
+    found = result["windows_per_second"]
+    body = rows(found, result["peers"], fastest(found))
+    return markdown(["training on note events", "windows/s", "quartiles", "relative to our best"], body)
+
+
 def sample(result: dict[str, Any], prefix: str, title: str) -> str:
     found = result[f"{prefix}notes_per_second"]
     body = rows(found, result[f"{prefix}samplers"], fastest(found))
@@ -496,7 +502,7 @@ def tables(machine: str) -> dict[str, str]:
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
-    makers |= {"likelihood-tonic": likelihood, "tpu": tpu}
+    makers |= {"likelihood-tonic": likelihood, "tpu": tpu, "train-events": events}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

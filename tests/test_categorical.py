@@ -97,3 +97,39 @@ def test_bfloat16_is_near_float32():
 def test_one_hots_are_end_to_end():
     hot = np.asarray(categorical.one_hots(jnp.asarray([[1.0, 0.0, 2.0]]), SIZES))
     assert hot.tolist() == [[0, 1, 1, 0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_a_sum_of_table_rows_and_its_gradient_are_those_of_lookups(precision, tolerance):
+    rng = np.random.default_rng(0)
+    sizes, columns = (3, 5, 2, 7), (3, 0, 1)
+    rows = rng.integers(0, sizes, (4, 6, 4)).astype(np.float32)
+    table, d_sum = rng.standard_normal((15, 8)), rng.standard_normal((4, 6, 8))
+    firsts = (0, 7, 10)
+
+    def total(table):
+        found = categorical.summed(table, jnp.asarray(rows), sizes, columns, precision)
+        return jnp.sum(found * d_sum), found
+
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(jnp.asarray(table, jnp.float32))
+    places = np.stack([first + rows[..., c].astype(int) for first, c in zip(firsts, columns, strict=True)], axis=-1)
+    expected = np.zeros_like(table)
+    np.add.at(expected, places, d_sum[:, :, None])
+    assert np.abs(found - table[places].sum(axis=-2)).max() <= tolerance * np.abs(found).max()
+    assert np.abs(gradient - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_a_product_and_its_gradients_are_those_in_float64(precision, tolerance):
+    rng = np.random.default_rng(1)
+    a, b, d_product = rng.standard_normal((3, 5, 16)), rng.standard_normal((16, 6)), rng.standard_normal((3, 5, 6))
+
+    def total(a, b):
+        found = categorical.product(a, b, precision)
+        return jnp.sum(found * d_product), found
+
+    of_both = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+    gradients, found = of_both(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    expected = (d_product @ b.T, np.einsum("stk,stn->kn", a, d_product))
+    for ours, exact in zip((found, *gradients), (a @ b, *expected), strict=True):
+        assert ours.dtype == jnp.float32 and np.abs(ours - exact).max() <= tolerance * np.abs(exact).max()

@@ -238,6 +238,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "speed",
         "own_folders",
         "train",
+        "train_events",
         "train_dropin",
         "player",
         "sample",

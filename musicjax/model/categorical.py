@@ -7,8 +7,9 @@ Shape legend: C columns of a row, A of them predicted, V bins of all columns tog
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -75,20 +76,31 @@ class Categorical(Head):
     def logits(self, params: Params, outputs: jax.Array, rows: jax.Array, column: int) -> jax.Array:
         """[..., bins] of one column, given those before it in rows [..., C]."""
         hidden = jnp.split(outputs, len(self.predicted), axis=-1)[self.predicted.index(column)]
+        return self._logits(params, hidden, rows, column)
+
+    def _logits(self, params: Params, hidden: jax.Array, rows: jax.Array, column: int) -> jax.Array:
+        """[..., bins] of one column, given its own numbers [..., N] of the dense layer."""
         columns = self.before(column)
         if columns:
-            before = one_hots(rows, self.sizes, columns)
-            hidden = hidden + self._product(before, params[f"into_{column}"])
+            hidden = hidden + summed(params[f"into_{column}"], rows, self.sizes, columns, self.precision)
         return self._product(jax.nn.relu(hidden), params[f"out_{column}"]) + params[f"bias_{column}"]
+
+    def _true_and_all(
+        self, params: Params, outputs: jax.Array, targets: jax.Array
+    ) -> list[tuple[jax.Array, jax.Array]]:
+        """Of each predicted column the logit of the true bin, [...], and all logits, [..., bins]."""
+        found = []
+        # Split once: the gradient of each split is as large as all outputs.
+        for column, hidden in zip(self.predicted, jnp.split(outputs, len(self.predicted), axis=-1), strict=True):
+            logits = self._logits(params, hidden, targets, column)
+            true = jax.nn.one_hot(targets[..., column].astype(jnp.int32), self.sizes[column])
+            found.append((jnp.sum(true * logits, axis=-1), logits))
+        return found
 
     def log_probs(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Log-likelihood of each predicted column, nats, [..., A]."""
-        found = []
-        for column in self.predicted:
-            logits = self.logits(params, outputs, targets, column)
-            true = jax.nn.one_hot(targets[..., column].astype(jnp.int32), self.sizes[column])
-            found.append(jnp.sum(true * logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
-        return jnp.stack(found, axis=-1)
+        found = self._true_and_all(params, outputs, targets)
+        return jnp.stack([true - jax.nn.logsumexp(logits, axis=-1) for true, logits in found], axis=-1)
 
     def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return jnp.sum(self.log_probs(params, outputs, targets), axis=-1)
@@ -98,12 +110,9 @@ class Categorical(Head):
         return -self.log_prob(params, outputs, targets)
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """Share of the predicted columns whose likeliest bin, given the true bins before it, is the true one."""
-        right = [
-            jnp.argmax(self.logits(params, outputs, targets, column), axis=-1) == targets[..., column]
-            for column in self.predicted
-        ]
-        return jnp.mean(jnp.stack(right, axis=-1), axis=-1)
+        """Share of the predicted columns in which no bin is likelier than the true one, given those before it."""
+        found = self._true_and_all(params, outputs, targets)
+        return jnp.mean(jnp.stack([true >= logits.max(axis=-1) for true, logits in found], axis=-1), axis=-1)
 
     def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
         by_column = -self.log_probs(params, outputs, targets)
@@ -131,14 +140,83 @@ class Categorical(Head):
 
 
 def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
-    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both operands are rounded first."""
-    if precision == "bfloat16":
-        return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both operands are rounded first.
+
+    So are those of the gradient's products, as in the LSTM.
+    """
+    return _rounded_product(a, b) if precision == "bfloat16" else jnp.dot(a, b, precision=lax.Precision.HIGHEST)
 
 
-def one_hots(rows: jax.Array, sizes: tuple[int, ...], columns: Sequence[int] | None = None) -> jax.Array:
-    """The given columns of rows [..., C], by default all, one-hot and concatenated: float32 [..., V]."""
+@jax.custom_vjp
+def _rounded_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return _dot(a, b)
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+def _rounded_product_forward(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Any]:
+    return _dot(a, b), (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+
+
+def _rounded_product_backward(saved: Any, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
+    a, b = saved
+    rows = a.reshape(-1, a.shape[-1])
+    return _dot(d_product, b.T), _dot(rows.T, d_product.reshape(len(rows), -1))
+
+
+_rounded_product.defvjp(_rounded_product_forward, _rounded_product_backward)
+
+
+def summed(
+    table: jax.Array, rows: jax.Array, sizes: tuple[int, ...], columns: Sequence[int], precision: str
+) -> jax.Array:
+    """The sum of a table's rows for the bins in the given columns of rows [..., C]: float32 [..., N].
+
+    It is a product with one-hot rows, because lookups, and the scatter that is their gradient, take one row at a time.
+
+    Args:
+        table: float32 [V, N], the bins of each of the columns, one column after the other.
+    """
+    bins = jnp.stack([rows[..., column] for column in columns], axis=-1).astype(jnp.int32)
+    sizes = tuple(sizes[column] for column in columns)
+    return (
+        _rounded_sum(sizes, table, bins)
+        if precision == "bfloat16"
+        else product(one_hots(bins, sizes), table, precision)
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded_sum(sizes: tuple[int, ...], table: jax.Array, bins: jax.Array) -> jax.Array:
+    return _dot(_narrow_one_hots(bins, sizes, -1), table)
+
+
+def _rounded_sum_forward(sizes: tuple[int, ...], table: jax.Array, bins: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _rounded_sum(sizes, table, bins), bins
+
+
+def _rounded_sum_backward(sizes: tuple[int, ...], bins: jax.Array, d_sum: jax.Array) -> tuple[jax.Array, None]:
+    # Made in this order from the start: XLA's CPU backend multiplies a transpose in float32.
+    transposed = _narrow_one_hots(bins.reshape(-1, len(sizes)), sizes, 0)
+    return _dot(transposed, d_sum.reshape(-1, d_sum.shape[-1])), None
+
+
+_rounded_sum.defvjp(_rounded_sum_forward, _rounded_sum_backward)
+
+
+def _narrow_one_hots(bins: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
+    """`one_hots` in bfloat16, with the bins along this axis.
+
+    They are put together as whole numbers, because XLA's CPU backend puts bfloat16 together as float32.
+    """
+    one = lax.bitcast_convert_type(jnp.bfloat16(1), jnp.uint16)
+    parts = [jax.nn.one_hot(bins[..., k], size, axis=axis, dtype=jnp.uint16) * one for k, size in enumerate(sizes)]
+    return lax.bitcast_convert_type(jnp.concatenate(parts, axis), jnp.bfloat16)
+
+
+def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """The columns of rows [..., C], one-hot and concatenated: float32 [..., V]."""
     whole = rows.astype(jnp.int32)
-    columns = range(len(sizes)) if columns is None else columns
-    return jnp.concatenate([jax.nn.one_hot(whole[..., c], sizes[c]) for c in columns], axis=-1)
+    return jnp.concatenate([jax.nn.one_hot(whole[..., c], size) for c, size in enumerate(sizes)], axis=-1)

@@ -186,9 +186,10 @@ class MusicLSTM(Network):
 
 
 def _rounded_dot_general(a: jax.Array, b: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
-    """The product of operands rounded to bfloat16, summed in float32."""
-    rounded = (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
-    return lax.dot_general(*rounded, dimensions, preferred_element_type=jnp.float32)
+    """The dense layer's product in bfloat16."""
+    from musicjax.model import categorical  # rows of numbers do without
+
+    return categorical.product(a, b, "bfloat16")
 
 
 def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
@@ -196,10 +197,10 @@ def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
 
 
 def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Array:
-    """Rows of bins [..., C] -> float32 [..., E]. As a product: a lookup's gradient is a scatter, one row at a time."""
+    """Rows of bins [..., C] -> float32 [..., E]."""
     from musicjax.model import categorical  # rows of numbers do without
 
-    return categorical.product(categorical.one_hots(rows, network.sizes), embedding, network.precision)
+    return categorical.summed(embedding, rows, network.sizes, range(len(network.sizes)), network.precision)
 
 
 def init(network: Network, key: jax.Array, window: int) -> dict:
