@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from musicjax.model.heads import Head, Score
@@ -207,16 +208,29 @@ _rounded_sum.defvjp(_rounded_sum_forward, _rounded_sum_backward)
 
 
 def _narrow_one_hots(bins: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
-    """`one_hots` in bfloat16, with the bins along this axis.
+    """`one_hots` in bfloat16, with the bins along this axis, the first or the last.
 
-    They are put together as whole numbers, because XLA's CPU backend puts bfloat16 together as float32.
+    Made as whole numbers, because XLA's CPU backend makes bfloat16 as float32.
     """
+    hot = _is_hot(bins, sizes, axis)
     one = lax.bitcast_convert_type(jnp.bfloat16(1), jnp.uint16)
-    parts = [jax.nn.one_hot(bins[..., k], size, axis=axis, dtype=jnp.uint16) * one for k, size in enumerate(sizes)]
-    return lax.bitcast_convert_type(jnp.concatenate(parts, axis), jnp.bfloat16)
+    return lax.bitcast_convert_type(jnp.where(hot, one, jnp.uint16(0)), jnp.bfloat16)
 
 
 def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
     """The columns of rows [..., C], one-hot and concatenated: float32 [..., V]."""
-    whole = rows.astype(jnp.int32)
-    return jnp.concatenate([jax.nn.one_hot(whole[..., c], size) for c, size in enumerate(sizes)], axis=-1)
+    return _is_hot(rows, sizes, -1).astype(jnp.float32)
+
+
+def _is_hot(rows: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
+    """bool, whether each of the V bins of all columns is that of its column in rows [..., C].
+
+    A small product spreads the columns over their bins. A comparison for each column would be compiled for each.
+    """
+    bins = np.concatenate([np.arange(size) for size in sizes])
+    column = np.repeat(np.arange(len(sizes)), sizes)
+    spread = (np.arange(len(sizes))[:, None] == column).astype(np.float32)
+    rows = rows.astype(jnp.float32)
+    if axis == 0:
+        return jnp.einsum("cv,mc->vm", spread, rows, precision="highest") == bins[:, None]
+    return jnp.dot(rows, spread, precision="highest") == bins
