@@ -19,6 +19,8 @@ from jax import lax
 from musicjax.model.heads import Head, Score
 
 Params = dict[str, jax.Array]
+# At most so many numbers make few rows, see `_is_hot`.
+FEW = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,10 +227,13 @@ def one_hots(rows: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
 def _is_hot(rows: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
     """bool, whether each of the V bins of all columns is that of its column in rows [..., C].
 
-    A small product spreads the columns over their bins. A comparison for each column would be compiled for each.
+    Few rows, as in sampling, take a comparison for each column. For many, each would be compiled for itself, so a
+    product spreads the columns over their bins and one comparison is left.
     """
     bins = np.concatenate([np.arange(size) for size in sizes])
     column = np.repeat(np.arange(len(sizes)), sizes)
+    if rows.size <= FEW and axis:
+        return jnp.concatenate([rows[..., c, None] == np.arange(size) for c, size in enumerate(sizes)], axis=-1)
     spread = (np.arange(len(sizes))[:, None] == column).astype(np.float32)
     rows = rows.astype(jnp.float32)
     if axis == 0:
