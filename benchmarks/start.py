@@ -4,8 +4,8 @@
 
 Each start is a process of its own: `--config` in a new workdir, ended after its first epoch. A cold start has an empty
 cache folder, so it composes, reads and compiles. A warm start has the cache of the start before it. Cold and warm
-starts take turns. Peak memory is that of two epochs of `--memory`, including reading and samples. Prints a table and,
-as its last line, one JSON object.
+starts take turns. Peak memory is that of two epochs of `--memory` with an empty cache, samples included. Prints a table
+and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ def seconds_to_first_epoch(config: str, cache: Path, workdir: Path) -> float:
     raise RuntimeError(f"ended without an epoch: {''.join(said)}")
 
 
-def peak_mb(config: str, workdir: Path) -> float:
-    """Peak memory of a whole run of two epochs, MB of 2^20 bytes."""
+def peak_mb(config: str, cache: Path, workdir: Path) -> float:
+    """Peak memory of a whole run of two epochs, compiling included, MB of 2^20 bytes."""
     command = [sys.executable, "-m", "musicjax.main", f"--config={config}", f"--workdir={workdir}"]
     process = subprocess.Popen(
-        [*command, "--config.train.epochs=2"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [*command, "--config.train.epochs=2"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -63,7 +66,7 @@ def main() -> None:
             cache = Path(folder, f"cache{number}")
             for kind in seconds:
                 seconds[kind].append(seconds_to_first_epoch(asked.config, cache, Path(folder, f"{kind}{number}")))
-        memory = peak_mb(asked.memory, Path(folder, "memory"))
+        memory = peak_mb(asked.memory, Path(folder, "empty"), Path(folder, "memory"))
     result: dict[str, object] = {"config": asked.config}
     print(f"{f'start of --config={asked.config}':<26}{'seconds to its first epoch':>28}{'quartiles':>16}")
     for kind, values in seconds.items():

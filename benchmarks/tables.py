@@ -400,6 +400,7 @@ SPEED = {
     "training: Keras": ("train", "vs_best_keras"),
     "training: Flax `nn.RNN`": ("train-dropin", "vs_flax"),  # where Flax compiles a whole epoch, too
     "training in float32: PyTorch in float32": ("train", "float32_vs_torch_float32"),
+    "training on note events: PyTorch `nn.LSTM`": ("train-events", "vs_best_torch"),
     "sampling 1 output: the best of all three": ("sample", "vs_best_peer"),
     "sampling 64 outputs: the best of all three": ("sample", "many_vs_best_peer"),
 }
