@@ -184,11 +184,9 @@ def summed(
     """
     bins = jnp.stack([rows[..., column] for column in columns], axis=-1).astype(jnp.int32)
     sizes = tuple(sizes[column] for column in columns)
-    return (
-        _rounded_sum(sizes, table, bins)
-        if precision == "bfloat16"
-        else product(one_hots(bins, sizes), table, precision)
-    )
+    if precision == "bfloat16":
+        return _rounded_sum(sizes, table, bins)
+    return product(one_hots(bins, sizes), table, precision)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -230,10 +228,10 @@ def _is_hot(rows: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
     Few rows, as in sampling, take a comparison for each column. For many, each would be compiled for itself, so a
     product spreads the columns over their bins and one comparison is left.
     """
+    if axis == -1 and rows.size <= FEW:
+        return jnp.concatenate([rows[..., c, None] == np.arange(size) for c, size in enumerate(sizes)], axis=-1)
     bins = np.concatenate([np.arange(size) for size in sizes])
     column = np.repeat(np.arange(len(sizes)), sizes)
-    if rows.size <= FEW and axis:
-        return jnp.concatenate([rows[..., c, None] == np.arange(size) for c, size in enumerate(sizes)], axis=-1)
     spread = (np.arange(len(sizes))[:, None] == column).astype(np.float32)
     rows = rows.astype(jnp.float32)
     if axis == 0:
