@@ -99,6 +99,18 @@ def test_one_hots_are_end_to_end():
     assert hot.tolist() == [[0, 1, 1, 0, 0, 0, 1]]
 
 
+def test_many_rows_are_made_one_hot_as_few_are():
+    sizes = (2, 128, 3)
+    rows = np.random.default_rng(0).integers(0, sizes, (categorical.FEW, len(sizes)))
+    expected = np.concatenate([np.eye(size)[rows[:, c]] for c, size in enumerate(sizes)], axis=-1)
+    np.testing.assert_array_equal(categorical.one_hots(jnp.asarray(rows), sizes), expected)
+    np.testing.assert_array_equal(categorical.one_hots(jnp.asarray(rows[:9]), sizes), expected[:9])
+    for axis, made in ((-1, expected), (0, expected.T)):
+        narrow = categorical._narrow_one_hots(jnp.asarray(rows), sizes, axis)
+        assert narrow.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(narrow.astype(jnp.float32), made)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 def test_a_sum_of_table_rows_and_its_gradient_are_those_of_lookups(precision, tolerance):
     rng = np.random.default_rng(0)
