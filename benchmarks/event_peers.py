@@ -33,8 +33,9 @@ PEERS = (
 
 
 class Problem(NamedTuple):
-    """sizes: bins of each column; given: columns that are never predicted; order: in which the others come to be, with
-    the given ones among them; rows: uint8 [W, T + 1, C], windows; weights: by name, see `events.write_problem`."""
+    """sizes: bins of each column; given: columns that are never predicted; order: of the columns of a row, given ones
+    included, those that are never seen apart left out; rows: uint8 [W, T + 1, C], windows; weights: by name, see
+    `events.write_problem`."""
 
     sizes: tuple[int, ...]
     given: tuple[int, ...]
@@ -247,7 +248,7 @@ def torch(problem: Problem, precision: str) -> Peer:
         if name not in of_lstm
     }
     parameters = [*rnn.parameters(), *own.values()]
-    adam = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+    adam = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
     rows = torch.from_numpy(problem.rows.astype(np.int64)).to(device)
     first_bins = torch.from_numpy(problem.first_bins).to(device)
     predicted = [(c, before, torch.from_numpy(firsts).to(device)) for c, before, firsts in problem.predicted]

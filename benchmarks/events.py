@@ -4,9 +4,9 @@
                                 [--windows=512] [--save]
 
 The sizes are those of the config and of the bins that it learns from its data. The rows hold random bins, on which the
-arithmetic does not depend. Windows are full and not transposed. Before anything is timed, the loss and the gradient of
-every peer are compared on the same weights. The first pass of each, which compiles, does not count. Prints a table and,
-as its last line, one JSON object, which --save keeps.
+arithmetic does not depend. Windows are full and not transposed. Before anything is timed, the loss of every peer and
+the norm of its gradient are compared on the same weights. The first pass of each, which compiles, does not count.
+Prints a table and, as its last line, one JSON object, which --save keeps.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def write_problem(path: Path, config_name: str, windows: int) -> dict[str, Any]:
     config.model.precision = "float32"
     encoded = encoding.of(config).dataset().encoding
     net: Any = encoded.network()
+    if net.layers > 1:
+        raise SystemExit(f"--config={config_name}: expected a network of one layer, and this has {net.layers}")
     params = jax.tree.map(np.asarray, network.init(net, jax.random.key(0), config.data.window))
     sizes, shape = net.sizes, (windows, config.data.window + 1)
     rng = np.random.default_rng(0)

@@ -213,7 +213,7 @@ ACCURACY = {
         "always naming the commonest column",
     ),
     "frames": ("share of keys that are right", "no key at all"),
-    "events": ("share of columns whose likeliest bin is the true one", "always the commonest bins"),
+    "events": ("share of columns in which no bin is likelier than the true one", "always the commonest bins"),
 }
 
 

@@ -11,7 +11,7 @@ from musicjax.cli import flags, help
 from musicjax.errors import RunError, SaveError, UsageError
 from musicjax.version import __version__
 
-# JAX makes many objects as it traces, and few of them are garbage. With Python's own thresholds, a tenth of the start
+# JAX makes many objects as it traces, and few of them are garbage. With Python's own thresholds, a sixth of the start
 # goes into looking for it (LOG.md).
 GARBAGE = (100_000, 50, 50)
 

@@ -111,6 +111,10 @@ def test_many_rows_are_made_one_hot_as_few_are():
         np.testing.assert_array_equal(narrow.astype(jnp.float32), made)
 
 
+def in_bfloat16(array: np.ndarray) -> np.ndarray:
+    return np.asarray(jnp.asarray(array, jnp.bfloat16).astype(jnp.float32), np.float64)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 def test_a_sum_of_table_rows_and_its_gradient_are_those_of_lookups(precision, tolerance):
     rng = np.random.default_rng(0)
@@ -129,6 +133,10 @@ def test_a_sum_of_table_rows_and_its_gradient_are_those_of_lookups(precision, to
     np.add.at(expected, places, d_sum[:, :, None])
     assert np.abs(found - table[places].sum(axis=-2)).max() <= tolerance * np.abs(found).max()
     assert np.abs(gradient - expected).max() <= tolerance * np.abs(expected).max()
+    if precision == "bfloat16":  # its gradient is that of rounded numbers
+        rounded = np.zeros_like(table)
+        np.add.at(rounded, places, in_bfloat16(d_sum)[:, :, None])
+        assert np.abs(gradient - rounded).max() <= 1e-5 * np.abs(rounded).max() < np.abs(gradient - expected).max()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
@@ -145,3 +153,7 @@ def test_a_product_and_its_gradients_are_those_in_float64(precision, tolerance):
     expected = (d_product @ b.T, np.einsum("stk,stn->kn", a, d_product))
     for ours, exact in zip((found, *gradients), (a @ b, *expected), strict=True):
         assert ours.dtype == jnp.float32 and np.abs(ours - exact).max() <= tolerance * np.abs(exact).max()
+    if precision == "bfloat16":  # its gradients are products of rounded operands
+        a, b, d_product = map(in_bfloat16, (a, b, d_product))
+        for ours, rounded in zip(gradients, (d_product @ b.T, np.einsum("stk,stn->kn", a, d_product)), strict=True):
+            assert np.abs(ours - rounded).max() <= 1e-5 * np.abs(rounded).max()

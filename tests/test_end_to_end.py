@@ -224,6 +224,7 @@ def test_training_stops_early_when_validation_no_longer_improves(
 
 
 def test_generating_compiles_no_loop_over_notes_that_training_has_compiled(clips: Path, tmp_path: Path) -> None:
+    sample._sample_group.clear_cache()
     musicjax.train(tiny_runs.config_of(clips, **{"train.epochs": 1}), tmp_path / "w")
     compiled = sample._sample_group._cache_size()
     musicjax.generate(tmp_path / "w", num_outputs=1, num_notes=tiny_runs.FIELDS["sample.num_notes"])

@@ -109,7 +109,7 @@ def test_streams_hold_each_chosen_piece_once_and_are_few(pieces):
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
     made = sequences.streams(np.zeros((offsets[-1], 1), np.uint8), offsets, chosen)
     steps, count = made.seen.shape
-    assert count % sequences.STREAMS == 0 and count <= sequences.MOST_STREAMS
+    assert count % sequences.STREAMS_STEP == 0 and count <= sequences.MOST_STREAMS
     found = []
     for stream in range(count):
         length = int(made.weight[:, stream].sum())
@@ -120,7 +120,7 @@ def test_streams_hold_each_chosen_piece_once_and_are_few(pieces):
     assert sorted(found) == whole
     own = dict(enumerate(map(len, whole)))
     assert steps == sequences._packed(own, sequences.MOST_STREAMS)[0]
-    assert count == sequences.STREAMS or sequences._packed(own, count - sequences.STREAMS)[0] > steps
+    assert count == sequences.STREAMS_STEP or sequences._packed(own, count - sequences.STREAMS_STEP)[0] > steps
 
 
 BINS = (3, 5, 4)

@@ -162,7 +162,7 @@ def _together(outputs: int, of_groups: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _begin_group(net, decode, params, windows, draw, first_note) -> Any:
-    """What `Past` has of a group after windows [G, T, C].
+    """A group's entry of `Past.states` after windows [G, T, C].
 
     This is a program of its own, so that the first call and later ones share the compiled loop over notes.
     """

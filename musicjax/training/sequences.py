@@ -20,9 +20,9 @@ from musicjax.model.network import Network, States
 from musicjax.training import mesh
 from musicjax.training.windows import Batch, Validation
 
-# Pieces are scored side by side in at most MOST_STREAMS streams, and a multiple of STREAMS, which devices can divide.
-# Outputs are computed for CHUNK steps at once.
-MOST_STREAMS, STREAMS, CHUNK = 64, 8, 16
+# Pieces are scored side by side in a multiple of STREAMS_STEP streams, which up to 8 devices can divide, and in at most
+# MOST_STREAMS. Outputs are computed for CHUNK steps at once.
+MOST_STREAMS, STREAMS_STEP, CHUNK = 64, 8, 16
 
 
 class Augment(Protocol):
@@ -160,7 +160,7 @@ def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Stream
     steps_of = {piece: int(length) - 1 for piece, length in enumerate(np.diff(offsets) * chosen) if length > 1}
     longest, _ = _packed(steps_of, MOST_STREAMS)
     fewest = max(1, -(-sum(steps_of.values()) // max(longest, 1)))
-    counts = range(-(-fewest // STREAMS) * STREAMS, MOST_STREAMS + 1, STREAMS)
+    counts = range(-(-fewest // STREAMS_STEP) * STREAMS_STEP, MOST_STREAMS + 1, STREAMS_STEP)
     count, (_, placed) = next(found for found in ((n, _packed(steps_of, n)) for n in counts) if found[1][0] == longest)
     seen, reset = np.zeros((longest, count), np.int32), np.zeros((longest, count), bool)
     weight = np.zeros((longest, count), np.float32)
