@@ -27,7 +27,7 @@ from musicjax.version import __version__
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
 # Those that other benchmarks import or start as contestants; the others are commands.
-PARTS = {"alternate", "baselines", "common_tonic", "core_hours", "edge_cases", "frame_likelihoods"}
+PARTS = {"alternate", "baselines", "common_tonic", "core_hours", "edge_cases", "event_peers", "frame_likelihoods"}
 PARTS |= {"likelihood_networks", "ngrams", "peers", "published", "readers", "roof", "samplers", "torch_peer"}
 COMMANDS = [name for name in MODULES if name not in PARTS]
 # Kept results that a page quotes in its text, without a table.
@@ -53,6 +53,13 @@ RUNS = {
             "--samplers=musicjax-float32-staggered,musicjax-float32-window,flax-float32-scan",
         ],
         {"vs_best_keras", "vs_best_peer", "many_vs_best_peer"},
+    ),
+    "events": (
+        [
+            *("--config=demo", "--repeats=1", "--windows=64"),
+            "--peers=musicjax-float32,musicjax-bfloat16,flax-float32_epoch,flax-bfloat16_epoch",
+        ],
+        {"vs_best_torch", "vs_best_flax", "float32_vs_torch_float32"},
     ),
     "trials": ([*SMALL, *TRAIN, "--groups=1,2", "--trials=2"], {"units_8"}),
     "devices": ([*SMALL, *TRAIN, "--counts=1,2"], {"vs_one_device", "last_loss", "simulated"}),
@@ -102,7 +109,7 @@ def test_all_run_in_order_and_one_that_fails_stops_no_other(monkeypatch, capsys)
     assert ran == [["benchmarks.train", "--save"], ["benchmarks.start", "--save"]]
     assert capsys.readouterr().err.startswith("1 of 2  train, 0:00 so far\n2 of 2  start")
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--only=trian"])
-    with pytest.raises(SystemExit, match="--only=trian: expected some of train, sample"):
+    with pytest.raises(SystemExit, match="--only=trian: expected some of train, events, sample"):
         everything.main()
     assert set(RUNS) <= set(everything.ALL) <= set(COMMANDS)
 
