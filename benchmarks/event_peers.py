@@ -16,14 +16,13 @@ import contextlib
 import itertools
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.alternate import answer, limit_threads
-from benchmarks.peers import Peer, Train, norm
+from benchmarks.alternate import limit_threads
+from benchmarks.peers import Peer, norm, serve
 
 LEARNING_RATE, CLIP_NORM = 3e-3, 1.0
 PEERS = (
@@ -135,7 +134,7 @@ def musicjax(problem: Problem, precision: str) -> Peer:
 
 
 class Unchanged(NamedTuple):
-    """Rows as they are, in the place of what an encoding changes in training; see `sequences.Augment`."""
+    """Leaves rows as they are, where an encoding would change them in training; see `sequences.Augment`."""
 
     @property
     def random_numbers(self) -> int:
@@ -148,7 +147,7 @@ class Unchanged(NamedTuple):
 
 
 def flax(problem: Problem, variant: str) -> Peer:
-    """Flax's nn.Embed, nn.RNN(OptimizedLSTMCell) and nn.Dense; one compiled epoch."""
+    """Flax's nn.Embed, nn.RNN(OptimizedLSTMCell) and nn.Dense; it compiles a whole epoch."""
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -297,24 +296,10 @@ FAMILIES: dict[str, Callable[[Problem, str], Peer]] = {"musicjax": musicjax, "to
 
 
 def main() -> None:
-    """Runs one peer until standard input ends."""
     name, path = sys.argv[1:]
     limit_threads()
-    train: Train | None = None
-
-    def check() -> dict[str, Any]:
-        nonlocal train
-        family, variant = name.split("-")
-        compute, train = FAMILIES[family](read(path), variant)
-        return {"check": compute()}
-
-    def work(_: str) -> dict[str, Any]:
-        assert train is not None
-        started = time.perf_counter()
-        facts = train() or {}
-        return {"seconds": time.perf_counter() - started, **facts}
-
-    answer(name, check, work)
+    family, variant = name.split("-")
+    serve(name, lambda: FAMILIES[family](read(path), variant))
 
 
 if __name__ == "__main__":

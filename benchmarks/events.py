@@ -3,10 +3,10 @@
     python -m benchmarks.events [--peers=musicjax-float32,torch-bfloat16,...] [--config=events] [--repeats=5]
                                 [--windows=512] [--save]
 
-The sizes are those of the config and of the bins that it learns from its data. The rows hold random bins, on which the
-arithmetic does not depend. Windows are full and not transposed. Before anything is timed, the loss of every peer and
-the norm of its gradient are compared on the same weights. The first pass of each, which compiles, does not count.
-Prints a table and, as its last line, one JSON object, which --save keeps.
+The sizes are those of the config and of the bins that it learns from its data. The rows hold random bins, because the
+arithmetic does not depend on them. Windows are full and not transposed. Before anything is timed, the loss of every
+peer and the norm of its gradient are compared on the same weights. The first pass of each, which compiles, does not
+count. Prints a table and, as its last line, one JSON object, which --save keeps.
 """
 
 from __future__ import annotations

@@ -263,17 +263,13 @@ def build(name: str, data: dict[str, np.ndarray], batch: int) -> Peer:
     return {"musicjax": musicjax, "keras": keras}[family](data, batch, variant)
 
 
-def main() -> None:
+def serve(name: str, built: Callable[[], Peer]) -> None:
     """Runs one peer until standard input ends."""
-    name, path = sys.argv[1:]
-    limit_threads()
-    with np.load(path, allow_pickle=False) as stored:
-        data = {key: stored[key] for key in stored.files}
     train: Train | None = None
 
     def check() -> dict[str, Any]:
         nonlocal train
-        compute, train = build(name, data, int(data["batch"]))
+        compute, train = built()
         return {} if name.startswith("roof") else {"check": compute()}
 
     def work(_: str) -> dict[str, Any]:
@@ -283,6 +279,14 @@ def main() -> None:
         return {"seconds": time.perf_counter() - started, **facts}
 
     answer(name, check, work)
+
+
+def main() -> None:
+    name, path = sys.argv[1:]
+    limit_threads()
+    with np.load(path, allow_pickle=False) as stored:
+        data = {key: stored[key] for key in stored.files}
+    serve(name, lambda: build(name, data, int(data["batch"])))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ NETS = {
 }
 
 
-# Networks that differ only in what their rows show take as long to compile as any other.
+# Even a network that differs only in what its rows show takes as long to compile as any other.
 LONG = ("note lstm with the longest match", "note lstm that begins")
 
 

@@ -347,7 +347,7 @@ def test_the_sampling_parameters_of_a_call_are_checked(model: Model) -> None:
 
 
 def test_what_an_output_keeps_does_not_depend_on_the_filters_of_another():
-    """Sorting is left out where no output has top-k or top-p; the oracle sorts in NumPy."""
+    """The sampler does not sort where no output has top-k or top-p. The oracle sorts in NumPy."""
     logits = np.random.default_rng(0).normal(0, 2, (4, 40)).astype(np.float32)
     logits[:, 3] = -np.inf
     top_k, top_p, min_p = np.array([0, 0, 5, 3]), np.array([1, 1, 1, 0.8]), np.array([0, 0.1, 0, 0.05])

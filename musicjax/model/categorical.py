@@ -102,8 +102,7 @@ class Categorical(Head):
 
     def log_probs(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Log-likelihood of each predicted column, nats, [..., A]."""
-        found = self._true_and_all(params, outputs, targets)
-        return jnp.stack([true - jax.nn.logsumexp(logits, axis=-1) for true, logits in found], axis=-1)
+        return _log_probs(self._true_and_all(params, outputs, targets))
 
     def log_prob(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return jnp.sum(self.log_probs(params, outputs, targets), axis=-1)
@@ -114,13 +113,20 @@ class Categorical(Head):
 
     def accuracy(self, params: Params, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Share of the predicted columns in which no bin is likelier than the true one."""
-        found = self._true_and_all(params, outputs, targets)
-        return jnp.mean(jnp.stack([true >= logits.max(axis=-1) for true, logits in found], axis=-1), axis=-1)
+        return _share_right(self._true_and_all(params, outputs, targets))
 
     def score(self, params: Params, outputs: jax.Array, targets: jax.Array) -> Score:
-        by_column = -self.log_probs(params, outputs, targets)
+        found = self._true_and_all(params, outputs, targets)
+        by_column = -_log_probs(found)
         nats = jnp.sum(by_column, axis=-1)
-        return Score(nats, self.accuracy(params, outputs, targets), nats, by_column)
+        return Score(nats, _share_right(found), nats, by_column)
+
+    def training(
+        self, params: Params, outputs: jax.Array, targets: jax.Array, key: jax.Array, rate: Any, share: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """As `Head.training`; the logits are traced once for both."""
+        score = self.score(params, outputs, targets)
+        return score.loss, score.accuracy
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
         """Gumbel noise, float32 [V]: logit + noise is largest at bin b with the softmax probability of b."""
@@ -140,6 +146,14 @@ class Categorical(Head):
 
     def _product(self, a: jax.Array, b: jax.Array) -> jax.Array:
         return product(a, b, self.precision)
+
+
+def _log_probs(found: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    return jnp.stack([true - jax.nn.logsumexp(logits, axis=-1) for true, logits in found], axis=-1)
+
+
+def _share_right(found: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    return jnp.mean(jnp.stack([true >= logits.max(axis=-1) for true, logits in found], axis=-1), axis=-1)
 
 
 def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
@@ -200,7 +214,7 @@ def _rounded_sum_forward(sizes: tuple[int, ...], table: jax.Array, bins: jax.Arr
 
 
 def _rounded_sum_backward(sizes: tuple[int, ...], bins: jax.Array, d_sum: jax.Array) -> tuple[jax.Array, None]:
-    # Made in this order from the start: XLA's CPU backend multiplies a transpose in float32.
+    # Built in this order from the start: XLA's CPU backend multiplies a transpose in float32.
     transposed = _narrow_one_hots(bins.reshape(-1, len(sizes)), sizes, 0)
     return _dot(transposed, d_sum.reshape(-1, d_sum.shape[-1])), None
 

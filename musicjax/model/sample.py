@@ -74,8 +74,11 @@ class HeadDraw(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What sampling continues. windows: [K, T, C], the last rows; states: a list, of each group the LSTM's states,
-    whose shape depends on decode, and the memory of `Draw`; None before the first call."""
+    """What sampling continues from.
+
+    windows: [K, T, C], the last rows; states: for each group, the LSTM's states, whose shape depends on decode, and the
+    memory of `Draw`; None before the first call.
+    """
 
     windows: jax.Array
     states: Any = None
@@ -150,7 +153,7 @@ def sample(
 
 @jax.jit
 def _picked(members: jax.Array, of_outputs: Any) -> Any:
-    """Of arrays [K, ...] those of the outputs with the numbers int [G]: arrays [G, ...]."""
+    """Picks a group, [G, ...], from arrays [K, ...]; members: int [G], the numbers of its outputs."""
     return jax.tree.map(lambda array: array[members], of_outputs)
 
 

@@ -1,7 +1,7 @@
 """How many outputs the sampler computes at once.
 
-Outputs are computed in groups of one size, one group after the other, and the last is filled up. An output must have
-the same bits however many are asked for. So a group either always has one size, or has one of several sizes that a
+The sampler computes outputs in groups of one size, one group after the other, and fills up the last. An output must
+have the same bits however many are asked for. So a group either always has one size, or has one of several sizes that a
 check found to give the same bits.
 
 Shape legend: G outputs in a group, T notes a window, C columns, H units.
@@ -73,7 +73,7 @@ def _step(net: Network, params: dict, rows: jax.Array, states: States) -> list[j
 
 
 def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
-    """`Network.read` of [G, ...]; a group of one gets the bits of larger ones.
+    """`Network.read` of [G, ...]; a group of one gets the same bits as larger groups.
 
     XLA multiplies a single row as a vector and adds in another order. So a single row is given twice, as two rows.
     """

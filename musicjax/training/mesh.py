@@ -122,7 +122,7 @@ def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
 def local(tree: Any) -> Any:
     """The inverse of `replicate`: copies of the arrays on the first device of this process.
 
-    They are committed to no device, as new arrays are. Programs are compiled anew for arrays that are.
+    Like new arrays, they are not committed to a device. JAX compiles a program anew for arrays that are.
     """
     return jax.device_put(jax.tree.map(np.array, tree))
 
