@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 
-from benchmarks import alternate
+from benchmarks import contestants
 from musicjax.console import duration
 
 ALL = ("train", "events", "sample", "trials", "scaling", "sizes", "devices", "start", "player", "search")
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, only=",".join(ALL))
+    asked = contestants.arguments(__doc__, only=",".join(ALL))
     names = asked.only.split(",")
     if unknown := [name for name in names if name not in ALL]:
         raise SystemExit(f"--only={unknown[0]}: expected some of {', '.join(ALL)}")

@@ -12,13 +12,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks import alternate
-from benchmarks.alternate import ratio
+from benchmarks import contestants
+from benchmarks.contestants import ratio
 from benchmarks.train import write_problem
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, counts="1,2,4,8", precision="float32", repeats=5, units=512, batch=200, window=50, windows=1000
     )
     counts = [int(count) for count in asked.counts.split(",")]
@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder, "problem.npz")
         write_problem(problem, asked.units, asked.batch, asked.window, asked.windows)
-        answers, said = alternate.measure(
+        answers, said = contestants.measure(
             "benchmarks.peers",
             list(names.values()),
             dict.fromkeys(names.values(), "train"),
@@ -38,8 +38,8 @@ def main() -> None:
             problem,
             flags,
         )
-    found = alternate.rates(answers, dict.fromkeys(answers, asked.windows))
-    simulated = not alternate.accelerator()
+    found = contestants.rates(answers, dict.fromkeys(answers, asked.windows))
+    simulated = not contestants.accelerator()
     print(f"{'simulated ' * simulated + 'devices':<20}{'windows/s':>10}{'quartiles':>18}{'last loss':>12}")
     for count, name in names.items():
         if name in found:
@@ -55,7 +55,7 @@ def main() -> None:
         "peers": said,
         "settings": {name: value for name, value in vars(asked).items() if name != "save"},
     }
-    alternate.finish("devices", result, asked.save)
+    contestants.finish("devices", result, asked.save)
 
 
 if __name__ == "__main__":

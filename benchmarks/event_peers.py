@@ -1,4 +1,4 @@
-"""The contestants in training a model of note events, each in a process of its own, as `alternate` describes.
+"""The contestants in training a model of note events, each in a process of its own, as `contestants` describes.
 
 A row holds a bin of each column. The network sums the embeddings of a row's bins, feeds an LSTM, and predicts at every
 position each column of the next row in turn, given the columns before it: a dense layer gives a vector for each column,
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.alternate import limit_threads
+from benchmarks.contestants import limit_threads
 from benchmarks.peers import Peer, norm, serve
 
 LEARNING_RATE, CLIP_NORM = 3e-3, 1.0

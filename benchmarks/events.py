@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import best, ratio
+from benchmarks import contestants
+from benchmarks.contestants import best, ratio
 from benchmarks.event_peers import PEERS
 
 
@@ -63,7 +63,7 @@ def write_problem(path: Path, config_name: str, windows: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, peers=",".join(PEERS), config="events", repeats=5, windows=512)
+    asked = contestants.arguments(__doc__, peers=",".join(PEERS), config="events", repeats=5, windows=512)
     names = asked.peers.split(",")
     if unknown := [name for name in names if name not in PEERS]:
         raise SystemExit(f"--peers={unknown[0]}: expected some of {', '.join(PEERS)}")
@@ -72,10 +72,10 @@ def main() -> None:
         sizes = write_problem(problem, asked.config, asked.windows)
         if asked.windows % sizes["batch"]:
             raise SystemExit(f"--windows={asked.windows}: expected a multiple of the batch, {sizes['batch']}")
-        answers, said = alternate.measure(
+        answers, said = contestants.measure(
             "benchmarks.event_peers", names, dict.fromkeys(names, "train"), asked.repeats, problem
         )
-    found = alternate.rates(answers, dict.fromkeys(answers, asked.windows))
+    found = contestants.rates(answers, dict.fromkeys(answers, asked.windows))
     print(f"{'peer':<22}{'windows/s':>10}{'quartiles':>16}{'loss':>12}{'gradient':>12}")
     for name, rate in found.items():
         quartiles = f"{rate['low']:.0f}..{rate['high']:.0f}"
@@ -90,7 +90,7 @@ def main() -> None:
         "peers": said,
         "settings": {"config": asked.config, "windows": asked.windows, "repeats": asked.repeats, **sizes},
     }
-    alternate.finish(f"train-{asked.config}", result, asked.save)
+    contestants.finish(f"train-{asked.config}", result, asked.save)
 
 
 if __name__ == "__main__":

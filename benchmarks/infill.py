@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, quality
+from benchmarks import contestants, quality
 from musicjax.corpus import load as data_lib
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
@@ -48,7 +48,7 @@ CLAIM = 0.8
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, workdir="", data="", infills=180, bars=4, drawn="", most=infill.CANDIDATES, seed=0
     )
     if not asked.workdir or not asked.data:
@@ -69,8 +69,8 @@ def main() -> None:
     print(table(found["overlap"]))
     print(f"{found['changed']} of {found['infills']} infills changed something outside their bars")
     if asked.save:
-        measured_on = {"measured": time.strftime("%Y-%m-%d"), "machine": alternate.machine()}
-        alternate.keep("infill", {**found, **measured_on})
+        measured_on = {"measured": time.strftime("%Y-%m-%d"), "machine": contestants.machine()}
+        contestants.keep("infill", {**found, **measured_on})
     print(json.dumps(found))
 
 

@@ -15,13 +15,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks import alternate
-from benchmarks.alternate import ratio
+from benchmarks import contestants
+from benchmarks.contestants import ratio
 from benchmarks.readers import READERS
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, data="", edge_cases="", readers=",".join(READERS), repeats=3)
+    asked = contestants.arguments(__doc__, data="", edge_cases="", readers=",".join(READERS), repeats=3)
     files = len(list(Path(asked.data).rglob("*.mid*"))) if asked.data else 0
     if not files:
         raise SystemExit(f"--data={asked.data}: expected a folder with .mid files")
@@ -30,8 +30,8 @@ def main() -> None:
         problem = Path(folder, "problem.json")
         problem.write_text(json.dumps({"data": asked.data, "edge_cases": asked.edge_cases}))
         requests = dict.fromkeys(names, "read")
-        answers, said = alternate.measure("benchmarks.readers", names, requests, asked.repeats, problem)
-    found = alternate.rates(answers, dict.fromkeys(answers, files))
+        answers, said = contestants.measure("benchmarks.readers", names, requests, asked.repeats, problem)
+    found = contestants.rates(answers, dict.fromkeys(answers, files))
     mido = found.get("mido", {}).get("median")
     shares = {
         name: f"{told['edge_cases_right']}/{told['edge_cases']}" for name, told in said.items() if "edge_cases" in told
@@ -60,7 +60,7 @@ def main() -> None:
         "readers": said,
         "settings": {"repeats": asked.repeats},
     }
-    alternate.finish("ingest", result, asked.save)
+    contestants.finish("ingest", result, asked.save)
 
 
 if __name__ == "__main__":

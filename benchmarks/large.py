@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import ratio
+from benchmarks import contestants
+from benchmarks.contestants import ratio
 from musicjax import config_files
 from musicjax.corpus import pool
 from musicjax.encodings import shard_rows
@@ -169,14 +169,14 @@ def killed(data: str, output: Path, config: str, processes: int, kills: int, sec
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, data="", part="ingest", config="events", processes=2, repeats=3, kills=0)
+    asked = contestants.arguments(__doc__, data="", part="ingest", config="events", processes=2, repeats=3, kills=0)
     if asked.part not in PARTS:
         raise SystemExit(f"--part={asked.part}: expected {' or '.join(PARTS)}")
     if not Path(asked.data).is_dir():
         raise SystemExit(f"--data={asked.data}: expected a folder of MIDI files")
     with tempfile.TemporaryDirectory(dir=".") as folder:
         result = _ingest_part(asked, Path(folder).absolute())
-    alternate.finish("ingest_large", result, asked.save)
+    contestants.finish("ingest_large", result, asked.save)
 
 
 def _ingest_part(asked: Any, folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, baselines, common_tonic, core_hours
+from benchmarks import baselines, common_tonic, contestants, core_hours
 from benchmarks.frame_likelihoods import Frames, frames_of, mixture
 from benchmarks.likelihood_networks import (
     ENSEMBLES,
@@ -59,7 +59,7 @@ CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__,
         data="",
         rows=",".join(ROWS),
@@ -83,7 +83,7 @@ def main() -> None:
         raise SystemExit(f"--seeds={asked.seeds}: expected whole numbers from 0 up, such as 0,1,2")
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     name = f"likelihood{'-tonic' * bool(asked.tonic)}"
-    before = alternate.RESULTS / alternate.folder_name() / f"{name}.json"
+    before = contestants.RESULTS / contestants.folder_name() / f"{name}.json"
     earlier = json.loads(before.read_text())["rows"] if asked.save and before.is_file() else {}
     earlier = {row.replace("_echo", "_match"): of for row, of in earlier.items()}  # as 0.1.0 called them
     if asked.save and trial:
@@ -241,8 +241,8 @@ def table(found: dict[str, dict[str, Any]], sets: list[str]) -> str:
 
 def keep(name: str, result: dict[str, Any]) -> None:
     """Keeps the result beside those of the other benchmarks."""
-    kept = {"benchmark": name, "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    alternate.keep(name, kept)
+    kept = {"benchmark": name, "measured": time.strftime("%Y-%m-%d"), **result, "machine": contestants.machine()}
+    contestants.keep(name, kept)
 
 
 if __name__ == "__main__":

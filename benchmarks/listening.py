@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate, tables
+from benchmarks import contestants, tables
 from benchmarks.likelihood_networks import NETWORKS, workdir_of
 from musicjax import config_files
 from musicjax.corpus import frame_sets
@@ -35,7 +35,7 @@ Sides = dict[str, dict[str, list[Sample]]]
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="")
+    asked = contestants.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="")
     runs = [Path(name) for name in asked.runs.split(",") if name]
     if bool(runs) == bool(asked.likelihood):
         raise SystemExit("expected either --runs, folders that benchmarks.own_folder has filled, or --likelihood")

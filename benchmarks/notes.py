@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, ngrams
+from benchmarks import contestants, ngrams
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.config import Config, DataConfig
@@ -35,7 +35,7 @@ from musicjax.corpus import load as data_lib
 from musicjax.corpus import split as split_lib
 from musicjax.corpus.find import find
 from musicjax.errors import RunError, UsageError
-from musicjax.music import composer, note_bins, note_rows
+from musicjax.music import builtin_clips, note_bins, note_rows
 from musicjax.music.note_bins import Bins
 from musicjax.run import device, evaluate, train
 from musicjax.store import checkpoint
@@ -48,7 +48,7 @@ ORDERS = range(1, 7)
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, data="", config="events", runs="runs/notes", epochs=0, units=0, seed=0)
+    asked = contestants.arguments(__doc__, data="", config="events", runs="runs/notes", epochs=0, units=0, seed=0)
     if not asked.data:
         raise SystemExit("--data is missing: expected a folder of MIDI files, or builtin")
     trial = {path: n for path, n in {"train.epochs": asked.epochs, "model.units": asked.units}.items() if n}
@@ -79,7 +79,7 @@ def split_folder(data: str, folder: Path) -> Path:
     if data == "builtin":
         source = folder.parent / "builtin"
         source.mkdir(parents=True, exist_ok=True)
-        composer.write_corpus(source)
+        builtin_clips.write_corpus(source)
     names = [path.relative_to(source).as_posix() for path in find(source).paths]
     if split_lib.folders(names) is not None and any(name.startswith("test/") for name in names):
         return source
@@ -172,8 +172,8 @@ def table(found: dict[str, dict[str, float]]) -> str:
 
 def keep(result: dict[str, Any]) -> None:
     """Keeps the result beside those of the other benchmarks, under the config's name."""
-    kept = {"benchmark": "notes", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    alternate.keep(f"notes-{result['config']}", kept)
+    kept = {"benchmark": "notes", "measured": time.strftime("%Y-%m-%d"), **result, "machine": contestants.machine()}
+    contestants.keep(f"notes-{result['config']}", kept)
 
 
 if __name__ == "__main__":

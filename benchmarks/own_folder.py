@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import contestants
 from musicjax.config import DataConfig
 from musicjax.corpus import load as data_lib
 from musicjax.errors import RunError, UsageError
@@ -50,7 +50,7 @@ CHOSEN = (
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, data="", runs="runs/own_folder", pieces=60, unseen=60, minutes=10.0, outputs=16, seed=0
     )
     if not asked.data:
@@ -77,7 +77,7 @@ def main() -> None:
     chosen = {name: config[part][name] for part, name in CHOSEN}
     asked_for = {"data": Path(asked.data).name, "pieces": len(training), "unseen": len(unseen)}
     result = {**asked_for, "outputs": len(outputs), "minutes": asked.minutes, "seconds": seconds, "chosen": chosen}
-    alternate.finish(f"own_folder_{asked_for['data']}", {**result, **found}, asked.save)
+    contestants.finish(f"own_folder_{asked_for['data']}", {**result, **found}, asked.save)
 
 
 def drawn(source: str, pieces: int, unseen: int, seed: int) -> tuple[list[Notes], list[Notes]]:

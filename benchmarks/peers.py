@@ -1,4 +1,4 @@
-"""The contestants in training the paper's network, each in a process of its own, as `alternate` describes.
+"""The contestants in training the paper's network, each in a process of its own, as `contestants` describes.
 
 A contestant loads windows and initial weights. It reports its loss and the norm of its gradient on the first batch
 (dropout off), and answers each line with the seconds that one pass over the windows took.
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.alternate import answer, limit_threads
+from benchmarks.contestants import answer, limit_threads
 
 DROPOUT, LEARNING_RATE, RHO, EPSILON = 0.75, 1e-4, 0.9, 1e-7
 Train = Callable[[], dict[str, Any] | None]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import contestants
 from musicjax import main as program
 from tests.chromium import Chromium
 
@@ -56,7 +56,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, workdir="", seconds=30.0, repeats=5)
+    asked = contestants.arguments(__doc__, workdir="", seconds=30.0, repeats=5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "player.html")
         if program.main(["export", f"--output={path}", *([f"--workdir={asked.workdir}"] if asked.workdir else [])]):
@@ -74,7 +74,7 @@ def main() -> None:
     for name, values in spreads.items():
         print(f"{name:<30}" + "  ".join(f"{kind} {value:g}" for kind, value in values.items()))
     print(f"{'megabytes':<30}{result['megabytes']:g}")
-    alternate.finish("player", result, asked.save)
+    contestants.finish("player", result, asked.save)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, ngrams, notes
+from benchmarks import contestants, ngrams, notes
 from musicjax.corpus import load as data_lib
 from musicjax.encodings import sampling_params
 from musicjax.encodings.sampling_params import SamplingParams
@@ -40,7 +40,7 @@ GRAM = "most_repeated_8gram"
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, workdir="", paper="", drawn="", against="test", pieces=64, notes=500, seed=0)
+    asked = contestants.arguments(__doc__, workdir="", paper="", drawn="", against="test", pieces=64, notes=500, seed=0)
     if not asked.workdir:
         raise SystemExit("--workdir is missing: expected the folder of a model of note events")
     if asked.save and asked.against != "test":
@@ -205,8 +205,8 @@ def table(found: dict[str, Any]) -> str:
 
 def keep(result: dict[str, Any], tracks: str) -> None:
     """Keeps the result beside those of the other benchmarks; that of tracks apart has a name of its own."""
-    kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": alternate.machine()}
-    alternate.keep("quality" if tracks == "merge" else f"quality-{tracks}", kept)
+    kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": contestants.machine()}
+    contestants.keep("quality" if tracks == "merge" else f"quality-{tracks}", kept)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate, edge_cases
+from benchmarks import contestants, edge_cases
 from benchmarks.edge_cases import Read
 
 OURS = ("musicjax-1-cold", "musicjax-2-cold", "musicjax-2-uncached", "musicjax-2-cached", "musicjax-start-cached")
@@ -143,7 +143,7 @@ def main() -> None:
         return {"seconds": time.perf_counter() - begun}
 
     kept = Path(sys.argv[2]).parent / name  # goes when the benchmark ends, which kills this process
-    alternate.answer(name, check, work_of_ours(name, problem["data"], kept) if family == "musicjax" else work)
+    contestants.answer(name, check, work_of_ours(name, problem["data"], kept) if family == "musicjax" else work)
 
 
 if __name__ == "__main__":

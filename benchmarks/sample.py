@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import best, ratio
+from benchmarks import contestants
+from benchmarks.contestants import best, ratio
 from benchmarks.samplers import SAMPLERS
 
 COLUMNS = 3
@@ -46,7 +46,7 @@ def notes_for(name: str, outputs: int, notes: int) -> int:
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, samplers=",".join(SAMPLERS), repeats=5, units=512, window=50, notes=300, most=64
     )
     names = asked.samplers.split(",")
@@ -57,8 +57,8 @@ def main() -> None:
         for outputs, prefix in ((1, ""), (asked.most, "many_")):
             lengths = {name: notes_for(name, outputs, asked.notes) for name in names}
             requests = {name: f"{outputs} {length}" for name, length in lengths.items()}
-            answers, said = alternate.measure("benchmarks.samplers", names, requests, asked.repeats, problem)
-            found = alternate.rates(answers, {name: outputs * lengths[name] for name in answers})
+            answers, said = contestants.measure("benchmarks.samplers", names, requests, asked.repeats, problem)
+            found = contestants.rates(answers, {name: outputs * lengths[name] for name in answers})
             reference = np.array(next(said[name]["check"] for name in answers))
             print(f"{'sampler, outputs: ' + str(outputs):<32}{'notes/s':>10}{'quartiles':>20}{'furthest row':>14}")
             for name, rate in found.items():
@@ -77,7 +77,7 @@ def main() -> None:
                 f"{prefix}samplers": said,
             }
     result["settings"] = {name: value for name, value in vars(asked).items() if name not in ("samplers", "save")}
-    alternate.finish("sample", result, asked.save)
+    contestants.finish("sample", result, asked.save)
 
 
 if __name__ == "__main__":

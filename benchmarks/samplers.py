@@ -1,6 +1,6 @@
 """The contestants in continuing music exactly with the paper's network: each note from the 50 rows before it.
 
-A contestant, as `alternate` describes, loads weights and primers. It reports the rows that it makes of two primers
+A contestant, as `contestants` describes, loads weights and primers. It reports the rows that it makes of two primers
 without noise, and answers a line "K L" with the seconds that L notes for each of K primers took.
 
 Every prediction is clamped to 0..1 and fed back. All but musicjax's staggered states compute each window from its
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.alternate import answer, limit_threads
+from benchmarks.contestants import answer, limit_threads
 
 # primers [K, T, C], notes -> rows [K, notes, C]
 Sample = Callable[[np.ndarray, int], np.ndarray]

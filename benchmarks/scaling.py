@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import ratio
+from benchmarks import contestants
+from benchmarks.contestants import ratio
 from benchmarks.train import gflop, write_problem
 
 PAPER = (512, 200, 50)
@@ -41,12 +41,12 @@ def measure(point: tuple[int, int, int], repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder, "problem.npz")
         write_problem(problem, units, batch, window, windows)
-        answers, _ = alternate.measure("benchmarks.peers", names, dict.fromkeys(names, "train"), repeats, problem)
+        answers, _ = contestants.measure("benchmarks.peers", names, dict.fromkeys(names, "train"), repeats, problem)
     row: dict[str, Any] = {"units": units, "batch": batch, "window": window}
     for precision in PRECISIONS:
         roof = float(np.median([one["gflops"] for one in answers[f"roof-{precision}"]]))
         ours = answers[f"musicjax-{precision}"]
-        rate = alternate.rates({precision: ours}, {precision: windows})[precision]
+        rate = contestants.rates({precision: ours}, {precision: windows})[precision]
         reached = rate["median"] * work
         row[precision] = {
             "windows_per_second": rate,
@@ -59,7 +59,7 @@ def measure(point: tuple[int, int, int], repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__,
         units="128,256,512,1024,2048",
         batches="32,64,128,200,512,1024,2048,4096",
@@ -83,7 +83,7 @@ def main() -> None:
                 flush=True,
             )
     shares = {precision: max(row[precision]["gemm_share"] for row in rows) for precision in PRECISIONS}
-    alternate.finish("scaling", {"gemm_share": shares, "rows": rows, "repeats": asked.repeats}, asked.save)
+    contestants.finish("scaling", {"gemm_share": shares, "rows": rows, "repeats": asked.repeats}, asked.save)
 
 
 if __name__ == "__main__":

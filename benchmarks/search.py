@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from musicjax.music import composer
+from benchmarks import contestants
+from musicjax.music import builtin_clips
 
 FIELDS = {
     "train.learning_rate": {"low": 1e-5, "high": 1e-2, "scale": "log"},
@@ -57,7 +57,7 @@ def measure(folder: Path, asked: Any) -> dict[str, Any]:
     """Seconds of the search and of the full trials, and the lowest losses of each."""
     if not (folder / "clips").is_dir():
         (folder / "clips").mkdir()
-        composer.write_corpus(folder / "clips", seed=3, clips=12)
+        builtin_clips.write_corpus(folder / "clips", seed=3, clips=12)
     common = {"epochs": asked.epochs, "minimise": "loss"}
     searched(folder, "compile", **common | {"trials": 8, "epochs": 1, "halving": 0})
     several = {
@@ -86,8 +86,8 @@ def _quartiles(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, trials=200, full=60, epochs=54, repeats=3, workdir="")
-    alternate.limit_threads()
+    asked = contestants.arguments(__doc__, trials=200, full=60, epochs=54, repeats=3, workdir="")
+    contestants.limit_threads()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(asked.workdir or folder).absolute()
         place.mkdir(parents=True, exist_ok=True)
@@ -103,9 +103,9 @@ def main() -> None:
         print(f"{label:<20}{one['median']:>9.1f}{one['low']:>9.1f}..{one['high']:<5.1f}  {above}")
     settings = {name: value for name, value in vars(asked).items() if name not in ("save", "workdir")}
     seconds = found["seconds"]
-    ratio = alternate.ratio(seconds["search"]["median"], seconds["full"]["median"])
+    ratio = contestants.ratio(seconds["search"]["median"], seconds["full"]["median"])
     result = {**found, "seconds_vs_full": ratio, "loss_above_all_full": over, "settings": settings}
-    alternate.finish("search", result, asked.save)
+    contestants.finish("search", result, asked.save)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import ratio
+from benchmarks import contestants
+from benchmarks.contestants import ratio
 
 # Without samples: what is measured is training.
 FIELDS = {"sample.num_outputs": 0, "sample.fit": False, "sample.page": False, "train.histograms": False}
@@ -55,7 +55,7 @@ def run(config: str, shards: str, epochs: int, fields: dict[str, Any], workdir: 
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, data="", fewer="", config="events", units=128, block_rows=262_144, epochs=3, repeats=3
     )
     if not asked.data:
@@ -87,7 +87,7 @@ def main() -> None:
     result = {**rows, "streamed_vs_resident": ratio(rate["streamed"], rate["resident"]), "settings": settings}
     if asked.fewer:
         result["memory_of_all_vs_fewer"] = ratio(rows["streamed, all files"]["peak_mb"], rows["streamed"]["peak_mb"])
-    alternate.finish("shards", result, asked.save)
+    contestants.finish("shards", result, asked.save)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import contestants
 from benchmarks.scaling import GFLOP_A_PASS
 from musicjax import config_files
 from musicjax.config import Config
@@ -30,7 +30,7 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.model import network
 from musicjax.model.network import Network
 from musicjax.training import optimizer as optimizer_lib
-from musicjax.training import sharding, step
+from musicjax.training import sharded_parameters, step
 from musicjax.training.step import TrainState
 from musicjax.training.windows import TrainingSet
 
@@ -99,7 +99,7 @@ def bytes_of(tree: Any) -> int:
 
 def bytes_on_each(tree: Any, devices: int) -> int:
     """Of arrays that lie divided over so many devices."""
-    specs = sharding.specs(tree, jax.sharding.AbstractMesh((devices,), ("data",)))
+    specs = sharded_parameters.specs(tree, jax.sharding.AbstractMesh((devices,), ("data",)))
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(specs), strict=True)
     return sum(leaf.size * leaf.dtype.itemsize // (devices if spec else 1) for leaf, spec in pairs)
 
@@ -121,7 +121,7 @@ def speeds(
             seconds = run()
             if repeat:  # the first one touches its memory
                 answers[name].append({"seconds": seconds})
-    return alternate.rates(answers, dict.fromkeys(answers, count))
+    return contestants.rates(answers, dict.fromkeys(answers, count))
 
 
 def a_pass(epoch: Any, shapes: TrainState, training: TrainingSet) -> Callable[[], float]:
@@ -170,8 +170,8 @@ def measure(name: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, configs=CONFIGS, batch=8, repeats=3)
-    alternate.limit_threads()
+    asked = contestants.arguments(__doc__, configs=CONFIGS, batch=8, repeats=3)
+    contestants.limit_threads()
     print(f"{'config':<14}{'units':>9}{'M par.':>8}{'state':>8}{'working GB: ':>13}whole, parts, remat, both", end="")
     print(f"{'GFLOP/window':>14}{'windows/s':>11}")
     found = []
@@ -187,7 +187,7 @@ def main() -> None:
         print(f"{row['gflop_a_window']:>12,.1f}  {speed}", flush=True)
     settings = {"batch": asked.batch, "repeats": asked.repeats, "parts": PARTS, "rows": ROWS, "devices": DEVICES}
     settings |= {"parts_timed": PARTS_TIMED, "precision": "bfloat16"}
-    alternate.finish("sizes", {"rows": found, "settings": settings}, asked.save)
+    contestants.finish("sizes", {"rows": found, "settings": settings}, asked.save)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import alternate
-from musicjax.music import bar_position, composer, midi
-from musicjax.music.composer import SECTIONS
+from benchmarks import contestants
+from musicjax.music import bar_position, builtin_clips, midi
+from musicjax.music.builtin_clips import SECTIONS
 from musicjax.music.notes import NEGLIGIBLE_BEATS, Notes, from_beats, one_meter
 
 # The share of each kind of file. A copy is one of a "piece" with a lower number.
@@ -68,7 +68,7 @@ class Score(NamedTuple):
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, output="", files=100_000, seed=0, pop909="", processes=2)
+    asked = contestants.arguments(__doc__, output="", files=100_000, seed=0, pop909="", processes=2)
     if not asked.output:
         raise SystemExit("--output is missing: expected a folder that is new or empty")
     folder = Path(asked.output)
@@ -88,7 +88,7 @@ def main() -> None:
     settings = {"seed": asked.seed, "pop909": len(_paths(asked.pop909))}
     kinds = {kind: total[kind] for kind in KINDS}
     result = {"files": asked.files, "kinds": kinds, **facts, "seconds": round(time.perf_counter() - began, 1)}
-    alternate.finish("stand_in", {**result, "settings": settings}, asked.save)
+    contestants.finish("stand_in", {**result, "settings": settings}, asked.save)
 
 
 def write_folder(folder: Path, seed: int, pop909: str, files: int, start: int) -> collections.Counter[str]:
@@ -196,7 +196,7 @@ def _read(path: Path) -> Notes:
 @functools.cache
 def _song(seed: int, number: int) -> Notes:
     """A song of the composer, its parts as programs: verse, chorus, and both again."""
-    clips = [composer.compose(seed, len(SECTIONS) * number + section) for section in range(len(SECTIONS))] * 2
+    clips = [builtin_clips.compose(seed, len(SECTIONS) * number + section) for section in range(len(SECTIONS))] * 2
     bar = float(bar_position.beats_per_bar(np.array([(0, *clips[0].meter)]))[0])
     columns, begin = [], 0.0
     for clip in clips:

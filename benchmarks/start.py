@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import contestants
 
 
 def seconds_to_first_epoch(config: str, cache: Path, workdir: Path) -> float:
@@ -59,7 +59,7 @@ def peak_mb(config: str, cache: Path, workdir: Path) -> float:
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, repeats=5, config="demo", memory="paper")
+    asked = contestants.arguments(__doc__, repeats=5, config="demo", memory="paper")
     seconds: dict[str, list[float]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(asked.repeats):
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"{kind:<26}{median:>28.1f}{f'{low:.1f}..{high:.1f}':>16}")
     print(f"peak memory of --config={asked.memory}: {memory:,.0f} MB")
     result |= {"peak_mb": round(memory, 1), "memory_config": asked.memory, "repeats": asked.repeats}
-    alternate.finish("start", result, asked.save)
+    contestants.finish("start", result, asked.save)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import contestants
 from benchmarks.published import PUBLISHED
 from musicjax.report.curves import AUTHORS
 
 REPOSITORY = Path(__file__).parents[1]
-PLACES = ("README.md", "docs/results.md", "docs/paper.md", "docs/reliability.md", "docs/large.md")
+PLACES = ("README.md", "docs/results.md", "docs/paper.md", "docs/reliability.md", "docs/shards.md")
 NAMES = {
     "musicjax": "musicjax",
     "keras-jax": "Keras {keras} on JAX",
@@ -34,7 +34,7 @@ NAMES = {
 
 def load(machine: str) -> dict[str, Any]:
     """The results of one machine, by benchmark."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted((alternate.RESULTS / machine).glob("*.json"))}
+    return {path.stem: json.loads(path.read_text()) for path in sorted((contestants.RESULTS / machine).glob("*.json"))}
 
 
 def spelled(name: str, said: dict[str, Any]) -> str:
@@ -227,7 +227,7 @@ def player(result: dict[str, Any]) -> str:
 
 def paper(machine: str) -> str:
     """The kept run of paper_code beside the authors' printed run."""
-    lines = (alternate.RESULTS / machine / "paper_code.metrics.jsonl").read_text().splitlines()
+    lines = (contestants.RESULTS / machine / "paper_code.metrics.jsonl").read_text().splitlines()
     found: dict[int, list[float]] = {}
     for line in map(json.loads, lines):  # an epoch's train line comes before its valid line
         found.setdefault(line["epoch"], []).extend([line["loss"], line["accuracy"]])
@@ -487,7 +487,7 @@ def replaced(text: str, made: dict[str, str]) -> str:
 def tables(machine: str) -> dict[str, str]:
     """Every table that can be made, by name. `speed`, `own_folders` and `search` cover all machines, others one."""
     kept = load(machine)
-    of_all = {path.name: load(path.name) for path in alternate.RESULTS.iterdir() if path.is_dir()}
+    of_all = {path.name: load(path.name) for path in contestants.RESULTS.iterdir() if path.is_dir()}
     made = {"speed": speed(of_all), "own_folders": own_folders(of_all), "search": search(of_all)}
     if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
         made["train"] = train(kept["train"])
@@ -499,7 +499,7 @@ def tables(machine: str) -> dict[str, str]:
         made["sample_many"] = sample(kept["sample"], "many_", f"sampling {most} outputs")
     if "start" in kept:
         made["start"] = start(kept["start"])
-    if (alternate.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
+    if (contestants.RESULTS / machine / "paper_code.metrics.jsonl").is_file():
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
@@ -526,8 +526,8 @@ def tables(machine: str) -> dict[str, str]:
 
 
 def main() -> None:
-    machines = [path.name for path in Path(alternate.RESULTS).iterdir() if path.is_dir()]
-    asked = alternate.arguments(__doc__, machine=alternate.folder_name())
+    machines = [path.name for path in Path(contestants.RESULTS).iterdir() if path.is_dir()]
+    asked = contestants.arguments(__doc__, machine=contestants.folder_name())
     if asked.machine not in machines:
         raise SystemExit(f"--machine={asked.machine}: expected one of {', '.join(sorted(machines))}")
     made = tables(asked.machine)

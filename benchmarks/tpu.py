@@ -36,7 +36,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled, Lowered
 
-from benchmarks import alternate, tables
+from benchmarks import contestants, tables
 from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
@@ -58,14 +58,14 @@ COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|collective-perm
 
 
 def main() -> None:
-    asked = alternate.arguments(__doc__, chips=CHIPS, programs=",".join(CONFIGS))
+    asked = contestants.arguments(__doc__, chips=CHIPS, programs=",".join(CONFIGS))
     chips, programs = asked.chips.split(","), asked.programs.split(",")
     for named, known in ((chips, CHIPS.split(",")), (programs, list(CONFIGS))):
         if unknown := set(named) - set(known):
             raise SystemExit(f"{','.join(sorted(unknown))}: expected some of {','.join(known)}")
     found = {one: {name: tried(name, devices(one), one) for name in programs} for one in chips}
     print(table(found))
-    alternate.finish("tpu", {"chips": found, "settings": {"trials": TRIALS, "outputs": OUTPUTS}}, asked.save)
+    contestants.finish("tpu", {"chips": found, "settings": {"trials": TRIALS, "outputs": OUTPUTS}}, asked.save)
     if any("error" in one for of in found.values() for one in of.values()):
         raise SystemExit(1)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import alternate
-from benchmarks.alternate import best, ratio
+from benchmarks import contestants
+from benchmarks.contestants import best, ratio
 from benchmarks.peers import PEERS
 
 COLUMNS = 3
@@ -60,7 +60,7 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, peers=",".join(PEERS), repeats=5, units=512, batch=200, window=50, windows=2000, name="train"
     )
     names = asked.peers.split(",")
@@ -71,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder, "problem.npz")
         write_problem(problem, asked.units, asked.batch, asked.window, asked.windows)
-        answers, said = alternate.measure(
+        answers, said = contestants.measure(
             "benchmarks.peers", names, dict.fromkeys(names, "train"), asked.repeats, problem
         )
     roofs = {
@@ -79,7 +79,7 @@ def main() -> None:
         for name in list(answers)
         if name.startswith("roof")
     }
-    found = alternate.rates(answers, dict.fromkeys(answers, asked.windows))
+    found = contestants.rates(answers, dict.fromkeys(answers, asked.windows))
     work, shares = gflop(asked.units, asked.window), {}
     print(f"{'peer':<20}{'windows/s':>10}{'quartiles':>16}{'GFLOP/s':>9}{'of roof':>9}{'loss':>12}{'gradient':>12}")
     for name, rate in found.items():
@@ -102,7 +102,7 @@ def main() -> None:
         "peers": said,
         "settings": {name: value for name, value in vars(asked).items() if name not in ("peers", "save", "name")},
     }
-    alternate.finish(asked.name, result, asked.save)
+    contestants.finish(asked.name, result, asked.save)
 
 
 if __name__ == "__main__":

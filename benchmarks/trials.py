@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alternate
-from benchmarks.alternate import best, ratio
+from benchmarks import contestants
+from benchmarks.contestants import best, ratio
 from benchmarks.train import write_problem
 
 PRECISIONS = ("float32", "bfloat16")
@@ -30,11 +30,11 @@ def measure(units: int, groups: list[int], asked: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder, "problem.npz")
         write_problem(problem, units, asked.batch, asked.window, asked.windows, trials=asked.trials)
-        answers, said = alternate.measure(
+        answers, said = contestants.measure(
             "benchmarks.peers", names, dict.fromkeys(names, "train"), asked.repeats, problem
         )
     amounts = {name: asked.windows * (asked.trials if "*" in name else 1) for name in answers}
-    found = alternate.rates(answers, amounts)
+    found = contestants.rates(answers, amounts)
     print(f"{f'{units} units, {asked.trials} trials':<28}{'windows/s':>10}{'quartiles':>18}{'loss':>12}{'MB':>7}")
     for name, rate in found.items():
         quartiles = f"{rate['low']:,.0f}..{rate['high']:,.0f}"
@@ -54,13 +54,13 @@ def measure(units: int, groups: list[int], asked: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, units="64,512", groups="1,2,4,8", trials=8, batch=200, window=50, windows=400, repeats=5
     )
     groups = [int(group) for group in asked.groups.split(",")]
     result = {f"units_{units}": measure(int(units), groups, asked) for units in asked.units.split(",")}
     settings = {name: value for name, value in vars(asked).items() if name != "save"}
-    alternate.finish("trials", {**result, "settings": settings}, asked.save)
+    contestants.finish("trials", {**result, "settings": settings}, asked.save)
 
 
 if __name__ == "__main__":

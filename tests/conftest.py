@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musicjax.music import composer
+from musicjax.music import builtin_clips
 from musicjax.run import signals
 
 REPOSITORY = Path(__file__).parents[1]
@@ -22,11 +22,11 @@ LONGEST = (
     "test_search",
     "test_end_to_end",
     "test_shard_training",
-    "test_large_ingest",
+    "test_write_shards",
     "test_player",
     "test_studio_page",
     "test_typing",
-    "test_encodings",
+    "test_frames_runs",
     "test_trials",
     "test_infill",
     "test_generate",
@@ -37,12 +37,12 @@ LONGEST = (
     "test_lstm",
     "test_sample",
     "test_step",
-    "test_sharding",
+    "test_sharded_parameters",
     "test_meter",
     "test_studio_routes",
     "test_network",
     "test_events_model",
-    "test_event_controls",
+    "test_event_draw",
     "test_recorder",
     "test_renamed",
     "test_reliability",
@@ -92,7 +92,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def clips(shared_by_workers: Path) -> Path:
     """A folder with 12 composed MIDI files."""
-    return _made_once(shared_by_workers / "clips", lambda folder: composer.write_corpus(folder, seed=3, clips=12))
+    return _made_once(shared_by_workers / "clips", lambda folder: builtin_clips.write_corpus(folder, seed=3, clips=12))
 
 
 @pytest.fixture(scope="session", autouse=True)

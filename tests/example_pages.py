@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from musicjax.music import composer
+from musicjax.music import builtin_clips
 from musicjax.music.notes import Notes
 from musicjax.report import page
 from musicjax.report.pieces import Sample
@@ -17,7 +17,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp
 
 def composed(number: int) -> Notes:
     """The first 300 notes of a composed song."""
-    parts = np.concatenate([part.to_array() for part in composer.compose(11, number).parts], axis=1)
+    parts = np.concatenate([part.to_array() for part in builtin_clips.compose(11, number).parts], axis=1)
     return Notes.from_array(parts[:, np.argsort(parts[2], kind="stable")])[:300]
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import chromium
 
-from musicjax.music import composer
+from musicjax.music import builtin_clips
 from tests import studio_browser
 from tests.studio_browser import HEARING, drop, enter, fill, go, press
 from tests.studio_server import Server
@@ -43,7 +43,7 @@ def take(shown: chromium.Chromium, name: str, width: int, scheme: str = "light")
 def make(shown: chromium.Chromium, work: Path) -> None:
     """Uses a studio as someone would, and takes its pictures on the way."""
     (work / "my tunes").mkdir()
-    composer.write_corpus(work / "my tunes", clips=60)
+    builtin_clips.write_corpus(work / "my tunes", clips=60)
     (work / "my tunes" / "read me.mid").write_text("no music")
     studio = Server(work / "runs")
     enter(shown, studio.address)

@@ -47,7 +47,7 @@ RUNS_UP = {("music/notes.py", "report/notebook.py")}
 ONLY = {
     "mido": {"music/midi.py"},
     "orbax": {"store/checkpoint.py"},
-    "tensorboardX": {"store/tensorboard_graph.py", "store/recorder.py", "report/event_files.py"},
+    "tensorboardX": {"store/tensorboard_graph.py", "store/recorder.py", "report/tensorboard_files.py"},
     "matplotlib": {"report/pictures.py"},
     "PIL": {"report/pictures.py"},
     "midirenderer": {"report/audio.py"},

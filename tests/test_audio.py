@@ -21,7 +21,7 @@ import pytest
 from musicjax.errors import RunError, UsageError
 from musicjax.music import midi
 from musicjax.music.notes import Notes, from_seconds
-from musicjax.report import audio, synth
+from musicjax.report import audio, built_in_synth
 
 # What is really installed. Tests take it away and put it back; none imports it anew.
 REAL_FLUIDSYNTH = shutil.which("fluidsynth")
@@ -128,7 +128,7 @@ def test_the_built_in_synthesiser_plays_where_nothing_is_installed_and_names_wha
     assert rendered.path.name == "tune.wav"
     assert rendered.how == "the built-in synthesiser"
     assert rendered.why == "a sound font sounds fuller (--soundfont=FILE, or --config.sample.soundfont=FILE for a run)"
-    np.testing.assert_allclose(_read(rendered.path)[:, 0], synth.render(TUNE), atol=1 / 32767)
+    np.testing.assert_allclose(_read(rendered.path)[:, 0], built_in_synth.render(TUNE), atol=1 / 32767)
     machine.font()
     without_programs = machine.write()
     assert without_programs.how == "the built-in synthesiser"
@@ -252,7 +252,7 @@ def test_where_midirenderer_raises_anything_the_synthesiser_plays_and_the_reason
     rendered = machine.write()
     assert rendered.how == "the built-in synthesiser"
     assert reason in rendered.why
-    assert len(_read(rendered.path)) == len(synth.render(TUNE))
+    assert len(_read(rendered.path)) == len(built_in_synth.render(TUNE))
 
 
 @pytest.mark.parametrize("code", ["no_such_name", "raise SystemExit(3)", "import not_there_either", "1 / 0", "("])
@@ -272,7 +272,7 @@ def test_a_search_for_fonts_that_breaks_costs_no_sound(machine, monkeypatch):
 
 
 def test_where_every_renderer_fails_one_line_says_so_and_no_file_is_left(machine, monkeypatch):
-    monkeypatch.setattr(synth, "render", lambda notes: _raise(MemoryError("5 GB")))
+    monkeypatch.setattr(built_in_synth, "render", lambda notes: _raise(MemoryError("5 GB")))
     with pytest.raises(RunError, match=r"tune\.wav cannot be rendered: MemoryError: 5 GB"):
         machine.write()
     assert not list(machine.out.iterdir())
@@ -290,13 +290,13 @@ def test_a_piece_too_long_for_the_renderers_is_cut_by_the_synthesiser_which_says
     machine.font()
     machine.fluidsynth('/bin/cp "$canned" "$out"')
     machine.midirenderer(lambda font, mid: pytest.fail("too long for it"))
-    monkeypatch.setattr(synth, "MOST_SECONDS", 1.0)
+    monkeypatch.setattr(built_in_synth, "MOST_SECONDS", 1.0)
     rendered = machine.write(notes=from_seconds([60, 60], [90, 90], [0.0, 20_000.0], [0.5, 0.5]))
     assert rendered.how == "the built-in synthesiser"
     assert "fluidsynth: the piece lasts longer than 4 hours" in rendered.why
     assert "midirenderer: the piece lasts longer than 15 minutes" in rendered.why
     assert "the built-in synthesiser stops after" in rendered.why
-    assert len(_read(rendered.path)) == np.ceil((1.0 + synth.RELEASE_SECONDS) * synth.RATE)
+    assert len(_read(rendered.path)) == np.ceil((1.0 + built_in_synth.RELEASE_SECONDS) * built_in_synth.RATE)
 
 
 def test_a_piece_without_notes_is_a_short_silence(machine):
@@ -367,7 +367,7 @@ def test_a_piece_that_cannot_be_encoded_is_a_wav_file_and_the_reason_is_kept(mac
     rendered = machine.write("tune.flac")
     assert rendered.path.name == "tune.wav"
     assert "WAV instead of FLAC: soundfile is not installed" in rendered.why
-    assert len(_read(rendered.path)) == len(synth.render(TUNE))
+    assert len(_read(rendered.path)) == len(built_in_synth.render(TUNE))
     machine.font()
     machine.fluidsynth('if test "$type" = wav; then /bin/cp "$canned" "$out"; else echo junk > "$out"; fi')
     rendered = machine.write("tune.ogg")
@@ -382,8 +382,8 @@ def test_soundfile_encodes_minutes_of_what_the_synthesiser_plays(machine):
         rendered = audio.write(machine.mid, notes, machine.out / name)
         assert rendered.path.name == name
         sound, rate = REAL_LIBRARIES["soundfile"].read(rendered.path)
-        expected = synth.render(notes)
-        assert (rate, len(sound)) == (synth.RATE, len(expected))
+        expected = built_in_synth.render(notes)
+        assert (rate, len(sound)) == (built_in_synth.RATE, len(expected))
         np.testing.assert_allclose(sound, expected, atol=2e-4 if name == "tune.flac" else 0.1)
 
 
@@ -441,8 +441,8 @@ def test_an_older_file_is_replaced_only_by_a_whole_one(machine, monkeypatch):
     old = machine.out / "tune.wav"
     old.write_bytes(b"old")
     seen = []
-    render = synth.render
-    monkeypatch.setattr(synth, "render", lambda notes: (seen.append(old.read_bytes()), render(notes))[1])
+    render = built_in_synth.render
+    monkeypatch.setattr(built_in_synth, "render", lambda notes: (seen.append(old.read_bytes()), render(notes))[1])
     machine.write()
     assert seen == [b"old"]
     assert old.read_bytes()[:4] == b"RIFF"

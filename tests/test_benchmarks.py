@@ -18,7 +18,7 @@ import jax
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import alternate, compare, listening, notes, own_folder, quality, sizes, tables, tpu, train
+from benchmarks import compare, contestants, listening, notes, own_folder, quality, sizes, tables, tpu, train
 from musicjax import config_files
 from musicjax.encodings import encoding
 from musicjax.errors import UsageError
@@ -27,7 +27,7 @@ from musicjax.version import __version__
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
 # Those that other benchmarks import or start as contestants; the others are commands.
-PARTS = {"alternate", "baselines", "common_tonic", "core_hours", "edge_cases", "event_peers", "frame_likelihoods"}
+PARTS = {"baselines", "common_tonic", "contestants", "core_hours", "edge_cases", "event_peers", "frame_likelihoods"}
 PARTS |= {"likelihood_networks", "ngrams", "peers", "published", "readers", "roof", "samplers", "torch_peer"}
 COMMANDS = [name for name in MODULES if name not in PARTS]
 # Kept results that a page quotes in its text, without a table.
@@ -162,7 +162,7 @@ def test_the_commands_of_readme_are_judged_on_a_folder(clips, tmp_path):
     assert judged["unseen"] == 4 and {"ours", "real", "overlap", "chosen"} <= set(judged)
 
 
-@pytest.mark.parametrize("machine", sorted(path.name for path in alternate.RESULTS.iterdir()))
+@pytest.mark.parametrize("machine", sorted(path.name for path in contestants.RESULTS.iterdir()))
 def test_the_kept_results_of_each_machine_have_their_tables(machine, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tables", f"--machine={machine}"])
     tables.main()
@@ -241,15 +241,15 @@ def test_results_of_another_musicjax_are_compared_with_a_warning(mine, theirs, w
 
 
 def test_every_result_has_the_version_and_the_commit_that_gave_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
-    found = alternate.program()
+    monkeypatch.setattr(contestants, "RESULTS", tmp_path)
+    found = contestants.program()
     assert found["version"] == __version__ and re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", found["commit"])
-    alternate.finish("tried", {"value": 1.0}, save=True)
-    alternate.keep("kept", {"benchmark": "kept", "machine": alternate.machine()})
+    contestants.finish("tried", {"value": 1.0}, save=True)
+    contestants.keep("kept", {"benchmark": "kept", "machine": contestants.machine()})
     for text in (capsys.readouterr().out, *(path.read_text() for path in tmp_path.rglob("*.json"))):
         assert json.loads(text)["musicjax"] == found
-    monkeypatch.setattr(alternate.shutil, "which", lambda name: None)
-    assert alternate.program() == {"version": __version__, "commit": "unknown"}
+    monkeypatch.setattr(contestants.shutil, "which", lambda name: None)
+    assert contestants.program() == {"version": __version__, "commit": "unknown"}
 
 
 @pytest.mark.parametrize(
@@ -275,17 +275,17 @@ def test_a_wrong_size_is_refused_in_one_line(flag, told, monkeypatch, capsys):
 
 def test_zero_is_allowed_where_it_is_the_default(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["any", "--seed=0", "--seconds=0.5"])
-    asked = alternate.arguments(None, seed=0, seconds=30.0, repeats=5)
+    asked = contestants.arguments(None, seed=0, seconds=30.0, repeats=5)
     assert (asked.seed, asked.seconds, asked.repeats) == (0, 0.5, 5)
 
 
 def test_results_of_another_machine_of_the_same_kind_stay(tmp_path, monkeypatch):
     def measured_on(processor: str, cores: int, result: int) -> None:
-        monkeypatch.setattr(alternate, "machine", lambda: {"processor": processor, "cores": cores})
-        alternate.keep("train", {"is": result, "machine": alternate.machine()})
+        monkeypatch.setattr(contestants, "machine", lambda: {"processor": processor, "cores": cores})
+        contestants.keep("train", {"is": result, "machine": contestants.machine()})
 
-    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
-    monkeypatch.setattr(alternate, "kind", lambda: "amd-epyc")
+    monkeypatch.setattr(contestants, "RESULTS", tmp_path)
+    monkeypatch.setattr(contestants, "kind", lambda: "amd-epyc")
     for result, (processor, cores) in enumerate([("a", 2), ("b", 2), ("a", 4), ("b", 2)]):
         measured_on(processor, cores, result)
     kept = {path.parent.name: json.loads(path.read_text())["is"] for path in tmp_path.rglob("train.json")}
@@ -295,10 +295,10 @@ def test_results_of_another_machine_of_the_same_kind_stay(tmp_path, monkeypatch)
 def test_every_turn_of_a_contestant_is_told_with_the_time_that_is_left(monkeypatch, capsys):
     clock = iter([0.0, 10.0, 20.0, 30.0, 40.0])
     process = types.SimpleNamespace(kill=lambda: None, communicate=lambda: None)
-    monkeypatch.setattr(alternate, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(alternate, "start", lambda *_, **__: process)
-    monkeypatch.setattr(alternate, "ask", lambda process, request="": {"seconds": 1.0})
-    answers, said = alternate.measure("peers", ["a", "b"], {"a": "train", "b": "train"}, 1, Path("problem"))
+    monkeypatch.setattr(contestants, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(contestants, "start", lambda *_, **__: process)
+    monkeypatch.setattr(contestants, "ask", lambda process, request="": {"seconds": 1.0})
+    answers, said = contestants.measure("peers", ["a", "b"], {"a": "train", "b": "train"}, 1, Path("problem"))
     assert {name: len(given) for name, given in answers.items()} == {"a": 1, "b": 1} and "first" in said["a"]
     assert capsys.readouterr().err.splitlines()[2:] == [
         "1 of 4  a, first pass; 0:30 left",
@@ -309,12 +309,12 @@ def test_every_turn_of_a_contestant_is_told_with_the_time_that_is_left(monkeypat
 
 
 def test_a_contestant_that_computes_something_else_is_refused():
-    alternate.require_same({"a": {"check": [1.0, 2.0]}, "b": {"check": [1.0, 2.0001]}, "roof": {}})
+    contestants.require_same({"a": {"check": [1.0, 2.0]}, "b": {"check": [1.0, 2.0001]}, "roof": {}})
     with pytest.raises(RuntimeError, match="not the same problem"):
-        alternate.require_same({"a": {"check": [1.0, 2.0]}, "b": {"check": [1.0, 2.001]}})
-    alternate.require_same({"a": {"check": [1.0, 2.0]}, "b-bfloat16": {"check": [1.0, 2.001]}})
+        contestants.require_same({"a": {"check": [1.0, 2.0]}, "b": {"check": [1.0, 2.001]}})
+    contestants.require_same({"a": {"check": [1.0, 2.0]}, "b-bfloat16": {"check": [1.0, 2.001]}})
     with pytest.raises(RuntimeError, match="not the same problem"):
-        alternate.require_same({"a": {"check": [1.0, 2.0]}, "b-bfloat16": {"check": [float("nan"), 2.0]}})
+        contestants.require_same({"a": {"check": [1.0, 2.0]}, "b-bfloat16": {"check": [float("nan"), 2.0]}})
 
 
 def test_files_are_split_in_the_order_of_their_names(clips, tmp_path):

@@ -35,7 +35,7 @@ from musicjax.corpus.split import held_out as held_out_if_long_enough
 from musicjax.encodings import encoding
 from musicjax.errors import RunError
 from musicjax.main import main
-from musicjax.music import composer, midi, note_matrix
+from musicjax.music import builtin_clips, midi, note_matrix
 from musicjax.music.notes import FIELDS, Notes, from_seconds
 from musicjax.training.windows import starts_inside
 
@@ -547,7 +547,7 @@ def test_a_cache_without_room_for_the_built_in_corpus_leaves_it_to_a_folder_that
         _write(folder / "a.mid")
 
     monkeypatch.setattr(console, "_said", set())
-    monkeypatch.setattr(composer, "write_corpus", write_corpus)
+    monkeypatch.setattr(builtin_clips, "write_corpus", write_corpus)
     corpus, _ = load.read(DataConfig(source="builtin", cache=str(tmp_path / "cache"), workers=1))
     assert len(corpus) == 1 and len(composed) == 2 and not composed[1].exists()
     assert "cache    nothing more is kept for the next start" in capsys.readouterr().err
@@ -756,7 +756,7 @@ print(*sorted(name for name in sys.modules if name.startswith(("musicjax.", "mid
         ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     imported = set(ran.stdout.split())
     assert "musicjax.corpus.load" in imported
-    few = ("music.composer", "music.musicxml", "music.musicxml_file", "corpus.datasets", "corpus.download")
+    few = ("music.builtin_clips", "music.musicxml", "music.musicxml_file", "corpus.datasets", "corpus.download")
     few += ("corpus.archives", "corpus.archived_music", "zip_archive")
     assert not imported & {"jax", "mido", "musicjax.corpus.frame_sets", *(f"musicjax.{name}" for name in few)}
 

@@ -17,7 +17,7 @@ from musicjax.encodings import event_form, event_plans
 from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
-from musicjax.generation import whole
+from musicjax.generation import ending_pieces
 from musicjax.generation.generate import generate
 from musicjax.model import sample
 from musicjax.music import form, learned_bins, likeness, note_bins, note_rows
@@ -132,17 +132,21 @@ def test_the_first_try_that_ends_is_taken_and_the_last_must_end(model, monkeypat
 
     def sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks):
         seen.extend(batch)
-        assert list(must_end) == [number == whole.TRIES for _, number in batch]
+        assert list(must_end) == [number == ending_pieces.TRIES for _, number in batch]
         return np.array([[[10 * output + number]] for output, number in batch])
 
-    monkeypatch.setattr(whole, "_sampled", sampled)
+    monkeypatch.setattr(ending_pieces, "_sampled", sampled)
     ends = {10 * 0 + 2, 10 * 0 + 5}  # output 0 ends at its third try, output 1 never
     monkeypatch.setattr(type(model.encoding), "ending", lambda self, rows: 1 if int(rows[0, 0]) in ends else -1)
     params = [SamplingParams(), SamplingParams(), SamplingParams(temperature=0)]
-    found = whole.rows(model, params, [Plan()] * 3, None, np.zeros((3, 1, 1)), "carry")
-    assert [int(piece[0, 0]) for piece in found] == [2, 10 + whole.TRIES, 20 + whole.TRIES]
-    assert {number for output, number in seen if output == 2} == {whole.TRIES}, "without chance all tries are one"
-    assert (1, whole.TRIES) in seen and max(number for output, number in seen if output == 0) < whole.TRIES
+    found = ending_pieces.rows(model, params, [Plan()] * 3, None, np.zeros((3, 1, 1)), "carry")
+    assert [int(piece[0, 0]) for piece in found] == [2, 10 + ending_pieces.TRIES, 20 + ending_pieces.TRIES]
+    assert {number for output, number in seen if output == 2} == {ending_pieces.TRIES}, (
+        "without chance all tries are one"
+    )
+    assert (1, ending_pieces.TRIES) in seen and max(
+        number for output, number in seen if output == 0
+    ) < ending_pieces.TRIES
 
 
 @pytest.mark.parametrize("beside", [pytest.param(0, marks=pytest.mark.long), 7])
@@ -150,8 +154,8 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     def sampled(model, params, plans, keys, windows, decode, batch, must_end, on_chunks):
         return np.array([[[100 * output + number]] for output, number in batch])
 
-    monkeypatch.setattr(whole, "_sampled", sampled)
-    last = 10 * whole.FOR_EACH
+    monkeypatch.setattr(ending_pieces, "_sampled", sampled)
+    last = 10 * ending_pieces.FOR_EACH
     # Output 0 ends in its very last tries, output 1 in many, output 2 in the one that must end.
     ends = {last - 1, last} | {100 + number for number in range(1, 40)}
     encoding = type(model.encoding)
@@ -174,7 +178,9 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
     monkeypatch.setattr(encoding, "nearest", nearest)
     monkeypatch.setattr(console, "bar", bar)
     params = [SamplingParams(best_of=10)] * (3 + beside)
-    found = whole.rows(model, params, [Plan(opening=0)] * len(params), None, np.zeros((len(params), 1, 1)), "carry")
+    found = ending_pieces.rows(
+        model, params, [Plan(opening=0)] * len(params), None, np.zeros((len(params), 1, 1)), "carry"
+    )
     assert [int(piece[0, 0]) for piece in found[:3]] == [last - 1, 110, 200 + last]
     assert offered[0] == list(range(101, 111)), "the first ten that end"
     assert bars == [(10 * len(params), "tries")] and done == sorted(done) and done[-1] == 10 * len(params)
@@ -182,10 +188,12 @@ def test_the_best_of_the_tries_that_end_is_kept_whatever_is_drawn_beside_it(mode
 
 def test_how_many_notes_a_try_has_at_most_depends_on_its_own_plan_alone(model, monkeypatch):
     def sampled(net, params, past, *_):
-        rows = np.zeros((len(past.windows), whole.CHUNK_NOTES, len(note_bins.COLUMNS)), np.float32)  # never an edge
+        rows = np.zeros(
+            (len(past.windows), ending_pieces.CHUNK_NOTES, len(note_bins.COLUMNS)), np.float32
+        )  # never an edge
         return sample.Sampled(rows, np.zeros(len(rows)), past)
 
-    monkeypatch.setattr(whole.sample_lib, "sample", sampled)
+    monkeypatch.setattr(ending_pieces.sample_lib, "sample", sampled)
     plans, windows = (
         [Plan(bars=1, ends=True), Plan(bars=5, ends=True)],
         np.zeros((2, 4, len(note_bins.COLUMNS)), np.float32),
@@ -193,7 +201,7 @@ def test_how_many_notes_a_try_has_at_most_depends_on_its_own_plan_alone(model, m
     keys = sample.output_keys(0, range(2))
     for some in ([0, 1], [0], [1]):
         batch = [(k, 0) for k in some]
-        pieces = whole._sampled(
+        pieces = ending_pieces._sampled(
             model, [SamplingParams()] * 2, plans, keys, windows, "carry", batch, [False] * len(some)
         )
         assert [len(piece) for piece in pieces] == [(300, 1100)[k] for k in some]

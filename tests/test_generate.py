@@ -9,7 +9,7 @@ import musicjax
 from musicjax import console
 from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
-from musicjax.generation import generate, infill, vary, whole
+from musicjax.generation import ending_pieces, generate, infill, vary
 
 CHUNK, ROWS = 8, 20  # the last part is cut
 
@@ -21,9 +21,9 @@ def test_rows_sampled_in_parts_are_to_the_bit_those_of_one_call(request, monkeyp
 
     def both(more, past, model, count, on_chunks):
         rows, clamped = in_parts(more, past, model, count, on_chunks)
-        whole = more(past, num_notes=count)
-        np.testing.assert_array_equal(rows, whole.rows)
-        assert clamped == int(whole.clamped.sum())
+        at_once = more(past, num_notes=count)
+        np.testing.assert_array_equal(rows, at_once.rows)
+        assert clamped == int(at_once.clamped.sum())
         shapes.append(rows.shape[:2])
         return rows, clamped
 
@@ -59,7 +59,7 @@ def test_sampling_says_how_far_it_is(request, monkeypatch, capsys, encoding, len
 def test_the_parts_that_are_told_grow_into_the_piece(request, monkeypatch, encoding):
     model = musicjax.load(request.getfixturevalue(f"trained_{encoding}"))
     monkeypatch.setattr(generate, "CHUNK_NOTES", CHUNK)
-    monkeypatch.setattr(whole, "CHUNK_NOTES", CHUNK)
+    monkeypatch.setattr(ending_pieces, "CHUNK_NOTES", CHUNK)
     params = [sampling_params.of_config(model.config.sample)] * 2
     length, told = Length(num_notes=ROWS, exact=True), {0: [], 1: []}
     pieces = generate.new_pieces(model, params, length, 3, on_part=lambda k, notes: told[k].append(notes))

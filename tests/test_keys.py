@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from musicjax.cli import data
 from musicjax.errors import UsageError
 from musicjax.main import main
-from musicjax.music import composer, keys, midi, scales
+from musicjax.music import builtin_clips, keys, midi, scales
 from musicjax.music.notes import COLUMNS, Notes, from_beats
 
 MAJOR, MINOR, DORIAN, MIXOLYDIAN = range(4)
@@ -50,7 +50,7 @@ def chords(*roots_and_thirds: tuple[int, int], beats: float = 4.0) -> Notes:
 
 
 def composed(number: int) -> tuple[Notes, str]:
-    clip = composer.compose(5, number)
+    clip = builtin_clips.compose(5, number)
     return together(*clip.parts), clip.key
 
 

@@ -14,9 +14,9 @@ import pytest
 from scipy.io import savemat
 
 from benchmarks import (
-    alternate,
     baselines,
     common_tonic,
+    contestants,
     core_hours,
     frame_likelihoods,
     likelihood,
@@ -228,10 +228,10 @@ def test_save_adds_cells_to_those_that_are_kept_and_the_table_leaves_the_others_
     def measured(rows, sets, *_):
         return {row: {name: cell(2.0) for name in sets} for row in rows}
 
-    monkeypatch.setattr(alternate, "RESULTS", tmp_path)
+    monkeypatch.setattr(contestants, "RESULTS", tmp_path)
     monkeypatch.setattr(likelihood, "measured", measured)
     before = {"nade_match_four": {"jsb": cell(1.0)}, "nade_echo": {"jsb": cell(1.0), "musedata": cell(1.0)}}
-    alternate.keep("likelihood", {"rows": before})
+    contestants.keep("likelihood", {"rows": before})
     monkeypatch.setattr(sys, "argv", ["likelihood", "--data=DIR", "--rows=nade_match,balstm", "--sets=jsb", "--save"])
     likelihood.main()
     (path,) = tmp_path.rglob("likelihood.json")

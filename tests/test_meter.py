@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from musicjax.config import Config, DataConfig
 from musicjax.corpus import load
-from musicjax.encodings import encoding, event_controls
+from musicjax.encodings import encoding, event_draw
 from musicjax.encodings.encoding import Encoding
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
@@ -339,7 +339,7 @@ def test_drawn_rows_count_in_the_meter_of_the_row_before():
     import jax.numpy as jnp
 
     bins = dataclasses.replace(learned_bins.learn([piece(np.arange(20) / 2)]), meters=((4, 4), (3, 4)))
-    draw = event_controls.of_params(bins, [SamplingParams()] * 2, match=False)
+    draw = event_draw.of_params(bins, [SamplingParams()] * 2, match=False)
     net = _encoding(((4, 4), (3, 4))).network()
     own = net.head.init(jax.random.key(0), 11)
     last = jnp.zeros((2, len(bins.sizes))).at[1, METER].set(1).at[:, BAR_POSITION].set(5)

@@ -24,7 +24,7 @@ from musicjax import config_files
 from musicjax.errors import RunError
 from musicjax.music import metrics, midi
 from musicjax.music.notes import DRUMS, Notes, from_beats, from_seconds
-from musicjax.report import curves, meanings, page, pieces, svg
+from musicjax.report import curve_captions, curves, page, pieces, svg
 from musicjax.report import roll as rolls
 from musicjax.report.pieces import Sample
 
@@ -147,7 +147,7 @@ def test_accuracy_is_called_what_it_is_beside_what_the_same_answer_would_score(e
 )
 def test_the_loss_is_explained_by_its_unit(measured, told):
     text = html.unescape(page.html(a_page(lines=lines(2, **measured))))
-    assert told in text and (meanings.NATS in text) is bool(measured)
+    assert told in text and (curve_captions.NATS in text) is bool(measured)
 
 
 @pytest.mark.parametrize("encoding", ["notes", "frames", "events"])
@@ -156,7 +156,7 @@ def test_every_curve_of_a_run_begins_with_what_it_shows_and_what_is_good(encodin
     begins = re.findall(r'<figure class="card lone"><h3>([^<]*)</h3>\n<p class="lead">([^<]*)</p>', text)
     assert len(begins) == text.count("<figure") >= 2 and "nats" not in "".join(title for title, _ in begins)
     for title, sentence in begins:
-        assert re.search(r"(Lower|Higher) is better\.", sentence) and sentence != meanings.OTHER, title
+        assert re.search(r"(Lower|Higher) is better\.", sentence) and sentence != curve_captions.OTHER, title
 
 
 def test_the_player_has_the_notes_in_milliseconds():
@@ -269,7 +269,7 @@ def test_a_column_of_which_the_model_is_certain_is_told_and_not_drawn():
     text = page.html(a_page(lines=some))
     assert "is not drawn" not in text and "<h3>Surprise at the instrument</h3>" in text
     two = curves.certain(curves.other_curves(lines(2, pitch_nats=0.0, velocity_nats=1e-4)))
-    assert meanings.of_certain(two).startswith("Surprise at the pitch and velocity is not drawn: ")
+    assert curve_captions.of_certain(two).startswith("Surprise at the pitch and velocity is not drawn: ")
 
 
 def test_a_curve_stands_where_its_values_are():

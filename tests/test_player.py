@@ -30,7 +30,7 @@ from musicjax.export import export, player
 from musicjax.model import network
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past
-from musicjax.music import composer, note_bins, note_rows
+from musicjax.music import builtin_clips, note_bins, note_rows
 from musicjax.music.note_bins import BARS_LEFT, COLUMNS, METER, MODE
 from musicjax.music.notes import Notes
 from musicjax.report import page
@@ -135,7 +135,7 @@ def plan_of(model: Model, notes: Notes) -> tuple[dict[str, int], list[list[int]]
 
 def songs(folder: Path) -> list[Notes]:
     """Two songs of the kind that the built-in model has learned from."""
-    composer.write_corpus(folder, seed=4, clips=2)
+    builtin_clips.write_corpus(folder, seed=4, clips=2)
     return [musicjax.read_midi(path) for path in sorted(folder.glob("*.mid"))]
 
 
@@ -212,16 +212,16 @@ def test_a_piece_drawn_by_chance_ends_in_its_last_bar_and_never_leaves_it(javasc
 
 
 def test_filters_leave_the_shares_that_python_leaves(javascript):
-    from musicjax.encodings import event_controls
+    from musicjax.encodings import event_draw
 
     model, generator = tiny_events.model(), np.random.default_rng(3)
     for temperature, top_p, min_p in ((1.0, 1.0, 0.0), (0.7, 0.8, 0.0), (1.3, 1.0, 0.2), (0.9, 0.6, 0.3)):
         values, allowed = generator.normal(0, 2, 20), generator.random(20) > 0.3
-        own = event_controls.of_params(
+        own = event_draw.of_params(
             note_bins.from_saved(model.encoding.learned["bins"]), [SamplingParams(top_p=top_p, min_p=min_p)]
         ).controls
         masked = np.where(allowed, values, -np.inf)[None] / temperature
-        expected = jax.nn.softmax(event_controls._filtered(masked.astype(np.float32), own), axis=-1)[0]
+        expected = jax.nn.softmax(event_draw._filtered(masked.astype(np.float32), own), axis=-1)[0]
         asked = f"{json.dumps(values.tolist())}, (bin) => {json.dumps(allowed.tolist())}[bin], {temperature}"
         found = javascript(model, f"opened.probabilities({asked}, {{ topP: {top_p}, minP: {min_p} }})")
         np.testing.assert_allclose(found, expected, atol=1e-5)

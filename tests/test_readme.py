@@ -22,7 +22,7 @@ from benchmarks import tables
 from musicjax import config_files, main, version
 from musicjax.cli import flags
 from musicjax.corpus.frame_sets import NAMES, SPLITS
-from musicjax.music import composer, midi
+from musicjax.music import builtin_clips, midi
 from musicjax.run import sampling_choice
 from musicjax.search import halving, space
 
@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     here = tmp_path_factory.mktemp("reader")
     (here / "my_midi").mkdir()
-    composer.write_corpus(here / "my_midi", seed=3, clips=6)
+    builtin_clips.write_corpus(here / "my_midi", seed=3, clips=6)
     (here / "configs").mkdir()
     short = '{"fields": {"model.units": [8], "model.dropout": [0.1, 0.2]}, "trials": 2, "epochs": 1}'
     (here / "configs" / "small_search.json").write_text(short)
@@ -100,7 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         patch.setenv("XDG_CACHE_HOME", str(here / "cache"))
-        patch.setattr(composer, "write_corpus", write_few)
+        patch.setattr(builtin_clips, "write_corpus", write_few)
         for name, less in SHORT_CHOICE.items():
             patch.setattr(sampling_choice, name, less)
         optimized = jax.config.read("jax_disable_most_optimizations")

@@ -19,7 +19,7 @@ from musicjax.config import Config, DataConfig
 from musicjax.corpus import corpus as corpus_lib
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
-from musicjax.music import composer
+from musicjax.music import builtin_clips
 from musicjax.report import records
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import checksums
@@ -189,7 +189,7 @@ def test_every_table_of_renamed_names_is_covered():
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the old workdirs learned from."""
     folder = tmp_path_factory.mktemp("music")
-    composer.write_corpus(folder, seed=3, clips=2)
+    builtin_clips.write_corpus(folder, seed=3, clips=2)
     return folder
 
 

@@ -23,11 +23,11 @@ import musicjax
 import musicjax.search
 from musicjax import config as config_lib
 from musicjax import config_files, main
+from musicjax.search import claims, outcome, results
 from musicjax.search import group as group_lib
-from musicjax.search import ledger, outcome, results
+from musicjax.search.progress import Standing
 from musicjax.search.results import Record, State
 from musicjax.search.space import Range, Search
-from musicjax.search.standing import Standing
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import lock
 from tests import tiny_runs
@@ -402,8 +402,8 @@ def test_without_optuna_a_search_works_in_one_process_and_says_what_several_need
     for ours, with_optuna in zip(found_in(tmp_path / "w", {}).trials, left_alone.trials, strict=False):
         assert ours["fields"] == with_optuna["fields"]
         assert ours["validation_losses"] == with_optuna["validation_losses"][:1]
-    assert not (tmp_path / "w" / ledger.JOURNAL).exists()
-    (tmp_path / "w" / ledger.JOURNAL).touch()
+    assert not (tmp_path / "w" / claims.JOURNAL).exists()
+    (tmp_path / "w" / claims.JOURNAL).touch()
     assert main.main(few) == 1
     assert "has a journal, which processes share through Optuna, and Optuna is not installed" in capsys.readouterr().err
 

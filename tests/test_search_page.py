@@ -14,7 +14,7 @@ from example_pages import HOSTILE, a_search, composed, sample
 from test_page import Reader, numbers
 
 from musicjax.music import midi
-from musicjax.report import parallel, search_page, svg
+from musicjax.report import parallel_coordinates, search_page, svg
 from musicjax.report.search_page import Field, SearchPage, Trial
 
 
@@ -109,10 +109,10 @@ def test_the_page_is_written_whole_with_the_pieces_of_the_best(tmp_path):
 
 
 def test_the_ticks_of_an_axis_are_round_numbers_within_it():
-    axis = parallel.axis("rate", [1.3e-4, 0.0271, 2e-3], is_log=True)
+    axis = parallel_coordinates.axis("rate", [1.3e-4, 0.0271, 2e-3], is_log=True)
     assert [text for _, text in axis.ticks] == ["0.0003", "0.001", "0.003", "0.01"]
     assert all(0 <= share <= 1 for share, _ in axis.ticks) and axis.shares[0] == 0 and axis.shares[1] == 1
-    assert parallel.axis("rate", [0.5, 0.5]).shares == [0.5, 0.5]
+    assert parallel_coordinates.axis("rate", [0.5, 0.5]).shares == [0.5, 0.5]
 
 
 def test_the_trial_that_is_pointed_at_or_stepped_to_is_told(browser, tmp_path):

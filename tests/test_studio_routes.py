@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import musicjax
 from musicjax import zip_archive
-from musicjax.studio import app, library, reader, runs, session, upload
+from musicjax.studio import app, library, reader, run_state, session, upload
 from musicjax.studio import studio as studio_lib
 from musicjax.studio.studio import Studio
 from musicjax.studio.workspace import Workspace
@@ -42,7 +42,7 @@ def studio(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         # No process is started, since a request may ask for any of them.
         patched.setattr(Workspace, "begin", lambda self, work: work.close())
-        patched.setattr(runs, "start", lambda *_: Ended())
+        patched.setattr(run_state, "start", lambda *_: Ended())
         patched.setattr(studio_lib, "ANSWER_S", 0.01)
         patched.setattr(library, "READING_S", 0.01)
         made = Studio(place / "runs")

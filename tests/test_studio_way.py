@@ -13,7 +13,7 @@ from chromium import Chromium
 pytest.importorskip("uvicorn", reason="no uvicorn here: the studio is not tested; pip install 'musicjax[studio]'")
 
 import musicjax
-from musicjax.music import composer
+from musicjax.music import builtin_clips
 from tests import studio_browser
 from tests.studio_browser import HEARING, drop, enter, fill, press, text
 from tests.studio_server import Server
@@ -41,7 +41,7 @@ def tunes(tmp_path: Path) -> Path:
     """A folder of twenty tunes and a file that is none."""
     folder = tmp_path / "tunes"
     folder.mkdir()
-    composer.write_corpus(folder, clips=FILES)
+    builtin_clips.write_corpus(folder, clips=FILES)
     (folder / "notes.mid").write_text("no music")
     return folder
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks import alternate
+from benchmarks import contestants
 from benchmarks.peers import DROPOUT, LEARNING_RATE
 from benchmarks.persistent_lstm import persistent_lstm, reference
 from musicjax.model import lstm, network
@@ -158,7 +158,7 @@ def require_same(rows: dict[str, Last], size: tuple[int, int, int, int]) -> None
 
 
 def main() -> None:
-    asked = alternate.arguments(
+    asked = contestants.arguments(
         __doc__, batch=200, steps=50, inputs=3, units=512, repeats=7, updates=40, windows=20_000
     )
     size = (asked.batch, asked.steps, asked.inputs, asked.units)
@@ -197,7 +197,7 @@ def main() -> None:
         "training_windows_per_second": rates,
         "absent": absent,
     }
-    alternate.finish("persistent_lstm_bench", result, asked.save)
+    contestants.finish("persistent_lstm_bench", result, asked.save)
 
 
 if __name__ == "__main__":

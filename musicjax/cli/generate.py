@@ -51,17 +51,17 @@ def run(call: Call) -> None:
     options = call.options
     request = request_lib.of(options)
     if request.audio != "none":
-        from musicjax.generation import sound
+        from musicjax.generation import sound_files
 
-        sound.require_soundfont(request.soundfont)
+        sound_files.require_soundfont(request.soundfont)
     jax_environment.require()
-    from musicjax.generation import asked, generate
+    from musicjax.generation import from_request, generate
 
     model, saved, folder = trained_model.opened(call)
     request_lib.require_controls(model.encoding, request.need_controls)
     request_lib.require_form(model.encoding, request.need_form)
     request = request_lib.filled(request, saved.sample)
-    given = asked.given(request, model, options["primer"])
+    given = from_request.given(request, model, options["primer"])
     folder = Path(options["output_dir"] or folder)
     generate.prepare_folder(folder)
     made = _swept(request, model, given, folder) if request.sweep else _made(request, model, given, folder)
@@ -71,7 +71,7 @@ def run(call: Call) -> None:
     silent = 0
     if request.audio != "none" and made.pieces:
         played = [generate.played_by(request.program, piece) for piece in made.pieces]
-        silent = len(made.paths) - len(sound.write(played, made.paths, request.audio, request.soundfont))
+        silent = len(made.paths) - len(sound_files.write(played, made.paths, request.audio, request.soundfont))
     if given is not None and request.rework.kind in ("", "keep"):
         made = _beside_primer(made, given, begins_with_it=request.rework.kind == "keep")
     if made.pieces:
@@ -84,9 +84,9 @@ def run(call: Call) -> None:
 
 
 def _made(request: Request, model: Model, given: Notes | None, folder: Path) -> Made:
-    from musicjax.generation import asked, generate, new_spans
+    from musicjax.generation import from_request, generate, new_spans
 
-    pieces = asked.pieces(request, model, given)
+    pieces = from_request.pieces(request, model, given)
     kept = given if request.rework.kind else None
     whole_bars = model.encoding.has_form and not request.length.exact and kept is None
     paths = generate.write(pieces, folder, request.seed, request.program, kept, whole_bars)
@@ -118,8 +118,8 @@ def _list(made: Made, folder: Path) -> None:
 def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:
     """What the page of new pieces says of them: (name, value) each."""
     model = call.options["workdir"] or "the one that comes with musicjax"
-    asked = [(name, call.options[name]) for name in TOLD if call.options[name]]
-    return [("model", model), ("seed", request.seed), *asked]
+    given = [(name, call.options[name]) for name in TOLD if call.options[name]]
+    return [("model", model), ("seed", request.seed), *given]
 
 
 def _beside_primer(made: Made, primer: Notes, begins_with_it: bool) -> Made:

@@ -147,12 +147,12 @@ def _compose(folder: Path) -> Path:
     """The folder of the built-in corpus, composed if it is not there; raises OSError if it cannot be written."""
     if folder.is_dir():
         return folder
-    from musicjax.music import composer  # a start that finds the folder does without
+    from musicjax.music import builtin_clips  # a start that finds the folder does without
 
     try:
         with files.whole(folder) as partial:
             partial.mkdir()
-            composer.write_corpus(partial)
+            builtin_clips.write_corpus(partial)
     except OSError:
         if not folder.is_dir():  # else another start was first
             raise

@@ -1,6 +1,7 @@
 """One file -> its notes, or the reason why there are none, or the files of music in it if it is an archive.
 
-The content of a file decides what it is, not its name. Where a damaged file is mended: `music.midi`, `music.musicxml`.
+The content of a file decides what it is, not its name. `music.midi` and `music.musicxml` read it, with the files that
+they use, and mend what is damaged.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from musicjax.encodings import event_controls, event_form, event_memory
-from musicjax.encodings.event_controls import Controls
+from musicjax.encodings import event_draw, event_form, event_memory
+from musicjax.encodings.event_draw import Controls
 from musicjax.encodings.event_memory import Clock
 from musicjax.model import heads, running_match
 from musicjax.model.categorical import Categorical
@@ -94,7 +94,7 @@ class Guide(NamedTuple):
             return rows.at[:, jnp.array(PLACED)].set(self.places[at].astype(jnp.float32))
 
         controls = self._from_begin(memory.step)
-        rows, _ = event_controls.draw(head, own, outputs, noise, last, controls, self.clock, drawn, placed)
+        rows, _ = event_draw.draw(head, own, outputs, noise, last, controls, self.clock, drawn, placed)
         interval = rows[:, INTERVAL].astype(jnp.int32)
         beyond = self._beyond(memory.step)
         is_open, is_full = memory.given == self.first, memory.new >= self.room

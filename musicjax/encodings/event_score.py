@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from musicjax.encodings.event_controls import Controls
+from musicjax.encodings.event_draw import Controls
 from musicjax.encodings.event_gaps import Guide
 from musicjax.encodings.event_memory import Clock
 from musicjax.encodings.gap import Gap

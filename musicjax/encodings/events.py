@@ -21,7 +21,7 @@ from musicjax.corpus import load, split
 from musicjax.corpus.corpus import Corpus, Fingerprint, Outcome
 from musicjax.corpus.find import holds_shards
 from musicjax.corpus.split import Music, Parts
-from musicjax.encodings import event_augment, event_constants, event_controls, event_plans, event_score, event_shards
+from musicjax.encodings import event_augment, event_constants, event_draw, event_plans, event_score, event_shards
 from musicjax.encodings.encoding import Dataset, Encoding, Scored
 from musicjax.encodings.gap import Gap
 from musicjax.encodings.plan import UNPLANNED, Length, Plan
@@ -30,8 +30,7 @@ from musicjax.errors import RunError, UsageError
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
 from musicjax.model.sample import Draw, Limits
-from musicjax.music import bar_position, form, keys, learned_bins, longest_match, nearest, note_bins, note_rows
-from musicjax.music.nearest import Changes
+from musicjax.music import bar_position, form, keys, learned_bins, longest_match, note_bins, note_rows, rounding
 from musicjax.music.note_bins import (
     BAR_POSITION,
     BARS_LEFT,
@@ -45,6 +44,7 @@ from musicjax.music.note_bins import (
     Bins,
 )
 from musicjax.music.notes import Notes
+from musicjax.music.rounding import Changes
 from musicjax.training import sequences
 from musicjax.training.sequences import Sequences, Streams
 from musicjax.training.windows import Validation
@@ -270,14 +270,14 @@ class EventEncoding(Encoding):
     def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:
         """A whole piece as rows, float32 [L, C], after which so many bars come; says what it had to change of what."""
         rows, is_nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)
-        for line in nearest.of_rows(notes, rows, is_nearest, self._bins):
+        for line in rounding.of_rows(notes, rows, is_nearest, self._bins):
             console.say(name, line)
         self._say_instruments(name, notes.program)
         return rows.astype(np.float32)
 
     def _say_instruments(self, label: str, program: np.ndarray) -> None:
         """Says which instruments of notes, int16 [N], others stand for."""
-        told = nearest.of_instruments(program, self._bins, self._own.instruments == "merge")
+        told = rounding.of_instruments(program, self._bins, self._own.instruments == "merge")
         if told:
             console.say(label, told)
 
@@ -288,7 +288,7 @@ class EventEncoding(Encoding):
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
         """As `Encoding.opening`: a few notes, moved to the pitches that each output may draw."""
-        return event_controls.transposed(primers[:, -OPENING_NOTES:], params)
+        return event_draw.transposed(primers[:, -OPENING_NOTES:], params)
 
     def in_meter(self, windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
         """As `Encoding.in_meter`: the last row of a window says which meter its output is in.
@@ -318,7 +318,7 @@ class EventEncoding(Encoding):
         score = event_score.of(piece, begin, end, self._bins)
         plan = score.plan(event_plans.instruments_of(self._bins, params))
         draw = self.draw([params] * candidates, jax.device_put(np.zeros(0)), [plan] * candidates)
-        assert isinstance(draw, event_controls.EventDraw)
+        assert isinstance(draw, event_draw.EventDraw)
         return score.gap(draw.controls, draw.clock)
 
     def melody_velocity(self) -> int:
@@ -412,7 +412,7 @@ class EventEncoding(Encoding):
         match = self._own.match_share > 0
         if not match and any(one.longest_match < SamplingParams().longest_match for one in params):
             console.say("match", "this model never sees a match, so --longest_match changes nothing")
-        return event_controls.of_params(self._bins, params, match, plans)
+        return event_draw.of_params(self._bins, params, match, plans)
 
     def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:
         """The parameters with the key whose scale is a mask: a key alone is none where the music itself is in it."""
@@ -438,7 +438,7 @@ class EventEncoding(Encoding):
                 notes = corpus.piece(p)
                 rows, is_nearest = note_rows.encode(notes, self._bins, match)
                 made.append(rows)
-                changes.append(nearest.changes(notes, rows, is_nearest, self._bins))
+                changes.append(rounding.changes(notes, rows, is_nearest, self._bins))
         return np.concatenate(made), changes
 
     def _with_edges(self, parts: Parts, corpus: Corpus) -> np.ndarray:
@@ -452,13 +452,13 @@ class EventEncoding(Encoding):
     def _say_changes(self, corpus: Corpus, changes: list[Changes]) -> None:
         """Says what the rows change of notes and instruments, how many silences they shorten, and before how many
         pieces they leave out whole bars."""
-        for line in nearest.told(changes, self._bins):
+        for line in rounding.told(changes, self._bins):
             console.say("events", line)
         self._say_instruments("events", corpus.notes.program)
         found = [note_rows.silences(corpus.piece(p), self._bins) for p in range(len(corpus))]
         shortened, led_in = (sum(kind) for kind in zip(*found, strict=True))
         if shortened:
-            console.say("events", nearest.shortened(shortened, self._bins))
+            console.say("events", rounding.shortened(shortened, self._bins))
         if led_in:
             console.say("events", f"leaves out silent bars before the first note of {console.counted(led_in, 'piece')}")
 

@@ -35,7 +35,7 @@ from musicjax.model.biaxial import TiedLSTM
 from musicjax.model.network import MusicLSTM, Network
 from musicjax.model.note_axis import NoteLSTM, TiedNade
 from musicjax.model.sample import Draw, HeadDraw, Limits
-from musicjax.music import longest_match, nearest, piano_roll
+from musicjax.music import longest_match, piano_roll, rounding
 from musicjax.music.note_bins import GRID_TOLERANCE_BEATS
 from musicjax.music.notes import Notes
 from musicjax.training import sequences
@@ -245,7 +245,7 @@ class FrameEncoding(Encoding):
             console.say(name, f"leaves out {are_not} not on the {named(own.keys)}")
         by_beats = np.abs(notes.onset_beats - np.rint(notes.onset_beats * own.per_beat) / own.per_beat)
         if (by_beats > GRID_TOLERANCE_BEATS).any():
-            console.say(name, f"notes begin at the nearest frame: {nearest.moved(by_beats, own.per_beat)}")
+            console.say(name, f"notes begin at the nearest frame: {rounding.moved(by_beats, own.per_beat)}")
         if not len(rows):
             raise RunError(f"{name}: none of its notes is on the {named(own.keys)}; expected some; name another")
         return self._with_given(rows, np.array([0, len(rows)])).astype(np.float32)

@@ -16,9 +16,9 @@ from musicjax import console, jax_environment, renamed
 from musicjax.encodings.plan import Length, Plan
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import RunError, UsageError
+from musicjax.generation import ending_pieces, takes
 from musicjax.generation import primer as primer_lib
 from musicjax.generation import request as request_lib
-from musicjax.generation import takes, whole
 from musicjax.model import sample as sample_lib
 from musicjax.model.sample import Past, Sampled
 from musicjax.music import midi, splice
@@ -158,7 +158,7 @@ def new_pieces(
 
     told = None if on_part is None else on_rows
     if plans[0].ends:
-        rows = whole.rows(model, params, plans, keys, windows, _decode(decode, model), told)
+        rows = ending_pieces.rows(model, params, plans, keys, windows, _decode(decode, model), told)
     else:
         past = Past(jax.device_put(windows))
         rows = list(_rows(more, past, model, length.num_notes, np.array(wanted), tempo, told))

@@ -58,7 +58,7 @@ MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0
 DORIAN = (*MINOR[:8], MINOR[9], MINOR[8], MINOR[10] + MINOR[11] - MAJOR[10], MAJOR[10])
 MIXOLYDIAN = (*MAJOR[:10], MAJOR[11], MAJOR[10])
 # How much a bass note at the start of a bar speaks for a key, by its place above the tonic: the roots of the chords
-# that a mode turns on. These numbers and those below were tuned on clips of `composer` and on songs of POP909.
+# that a mode turns on. These numbers and those below were tuned on the built-in clips and on songs of POP909.
 BASS = (
     (1.0, 0, 0.2, 0, 0.1, 0.5, 0, 0.5, 0, 0.3, 0, 0),
     (1.0, 0, 0, 0.3, 0, 0.4, 0, 0.4, 0.4, 0, 0.4, 0),

@@ -26,7 +26,7 @@ from musicjax import arguments, files
 from musicjax.console import printable
 from musicjax.errors import RunError, UsageError
 from musicjax.music.notes import Notes
-from musicjax.report import synth
+from musicjax.report import built_in_synth
 
 # Suffix of a file -> what soundfile and what fluidsynth calls its format, and the bytes it begins with.
 ENCODED = {".flac": ("FLAC", "flac", b"fLaC"), ".ogg": ("OGG", "oga", b"OggS")}
@@ -169,8 +169,8 @@ def _render(
         except _Failed as failure:
             reasons.append(f"midirenderer: {failure}")
     _built_in(notes, wav)
-    if notes.seconds > synth.MOST_SECONDS:
-        reasons.append(f"the built-in synthesiser stops after {synth.MOST_SECONDS / 60:.0f} minutes")
+    if notes.seconds > built_in_synth.MOST_SECONDS:
+        reasons.append(f"the built-in synthesiser stops after {built_in_synth.MOST_SECONDS / 60:.0f} minutes")
     return "the built-in synthesiser", None
 
 
@@ -260,14 +260,14 @@ def _peak(wav: Path, notes: Notes) -> int:
 def _built_in(notes: Notes, wav: Path) -> None:
     """Writes the WAV file; raises _Failed."""
     with _whatever_it_raises():
-        samples = synth.render(notes)
+        samples = built_in_synth.render(notes)
     with open(wav, "wb") as raw, wave.open(raw, "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
-        stream.setframerate(synth.RATE)
+        stream.setframerate(built_in_synth.RATE)
         stream.setnframes(len(samples))
-        for first in range(0, len(samples), 60 * synth.RATE):
-            block = samples[first : first + 60 * synth.RATE]
+        for first in range(0, len(samples), 60 * built_in_synth.RATE):
+            block = samples[first : first + 60 * built_in_synth.RATE]
             stream.writeframesraw(np.rint(block * FULL_SCALE).astype("<i2").tobytes())
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from musicjax import console, files
 from musicjax.errors import RunError
-from musicjax.report import curves, distributions, event_files, pictures, records
+from musicjax.report import curves, distributions, pictures, records, tensorboard_files
 from musicjax.report.distributions import Histogram
-from musicjax.report.event_files import Board
+from musicjax.report.tensorboard_files import Board
 
 # What draws each figure, by the name of its file.
 Planned: TypeAlias = dict[str, Callable[[], bytes]]
@@ -67,7 +67,7 @@ def draw(workdir: Path) -> tuple[dict[str, bytes], list[str]]:
 def _board(workdir: Path, left_out: list[str]) -> Board:
     folder = workdir / "tensorboard"
     try:
-        board = event_files.read(folder)
+        board = tensorboard_files.read(folder)
     except OSError as error:
         raise RunError(f"event files in {folder} cannot be read: {error.strerror}; check their rights") from error
     left_out += board.complaints

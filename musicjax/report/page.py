@@ -28,7 +28,7 @@ from musicjax.console import printable
 from musicjax.errors import RunError
 from musicjax.music import copies
 from musicjax.music.metrics import MEANINGS
-from musicjax.report import curves, meanings, pieces, records, svg
+from musicjax.report import curve_captions, curves, pieces, records, svg
 from musicjax.report.pieces import Sample
 from musicjax.report.records import part
 from musicjax.report.svg import Chart
@@ -231,8 +231,8 @@ def html(page: Page) -> str:
             any_sound=any(file.endswith(pieces.SOUNDS) for sample in page.samples for file in sample.files),
             charts=charts,
             panels=panels,
-            not_drawn=meanings.of_certain(certain),
-            unit_of_surprise=meanings.NATS if "nats" in curves.loss_field(page.lines)[1] else "",
+            not_drawn=curve_captions.of_certain(certain),
+            unit_of_surprise=curve_captions.NATS if "nats" in curves.loss_field(page.lines)[1] else "",
             meanings=MEANINGS,
             settings=_by_part(page.settings),
             velocity_shades=svg.VELOCITY_SHADES,
@@ -250,14 +250,14 @@ def _charts(page: Page, others: dict[str, curves.Curve]) -> tuple[list[Chart], l
     meaning, constant = records.accuracy_meaning(page.settings)
     share = curves.majority(page.lines)
     loss, accuracy = curves.by_split(page.lines, field), curves.by_split(page.lines, "accuracy")
-    charts = [svg.chart("Loss", meanings.LOSS[unit], unit, loss, falls=True)] if loss else []
+    charts = [svg.chart("Loss", curve_captions.LOSS[unit], unit, loss, falls=True)] if loss else []
     if accuracy:
-        sentence = meanings.ACCURACY if share is None else f"{meanings.ACCURACY} {meanings.BASELINE}"
+        sentence = curve_captions.ACCURACY if share is None else f"{curve_captions.ACCURACY} {curve_captions.BASELINE}"
         baseline = None if share is None else (constant, share)
         charts.append(svg.chart("Accuracy", sentence, meaning, accuracy, baseline))
     panels = []
     for field, curve in others.items():
-        title, of, sentence, falls = meanings.of_field(field)
+        title, of, sentence, falls = curve_captions.of_field(field)
         panels.append(svg.chart(title, sentence, of, {"valid": curve}, falls=falls))
     return charts, panels
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from musicjax import files
 from musicjax.errors import RunError
-from musicjax.report import page, parallel, pieces, svg
+from musicjax.report import page, parallel_coordinates, pieces, svg
 from musicjax.report.curves import title
-from musicjax.report.parallel import Drawing
+from musicjax.report.parallel_coordinates import Drawing
 from musicjax.report.pieces import Sample
 
 NAME = "search.html"
@@ -127,8 +127,8 @@ def picture_of(told: SearchPage) -> Drawing | None:
     axes = []
     for field in told.fields:
         values = [trial.fields[field.path] for trial in trials]
-        axes.append(parallel.axis(field.path.split(".")[-1], values, field.listed, field.is_log))
+        axes.append(parallel_coordinates.axis(field.path.split(".")[-1], values, field.listed, field.is_log))
     losses = [trial.loss for trial in trials]
     is_log = min(losses) > 0 and max(losses) > 3 * min(losses) and math.isfinite(max(losses))
-    axes.append(parallel.axis(told.minimised, losses, is_log=is_log))
-    return parallel.drawing(axes, [trial.number for trial in trials], title(told.minimised).lower())
+    axes.append(parallel_coordinates.axis(told.minimised, losses, is_log=is_log))
+    return parallel_coordinates.drawing(axes, [trial.number for trial in trials], title(told.minimised).lower())

@@ -1,4 +1,4 @@
-"""What `choose` may choose from: sizes and settings by the amount of music, and ways to draw samples.
+"""What `choose_config` may choose from: sizes and settings by the amount of music, and ways to draw samples.
 
 Fields of the config are named by their paths.
 """

@@ -127,7 +127,7 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
 
 
 def is_divided(config: Config, devices: Mesh) -> bool:
-    """Whether the state of a run lies divided over the devices, see `sharding`."""
+    """Whether the state of a run lies divided over the devices, see `sharded_parameters`."""
     return config.train.shard_parameters and devices.size > 1
 
 

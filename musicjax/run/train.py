@@ -33,7 +33,7 @@ from musicjax.store import recorder as recorder_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint
 from musicjax.store.metadata import Metadata
 from musicjax.store.recorder import Recorder
-from musicjax.training import mesh, sharding
+from musicjax.training import mesh, sharded_parameters
 from musicjax.version import __version__
 
 
@@ -83,7 +83,7 @@ def _train(
     encoding = dataset.encoding
     is_divided = epoch_lib.is_divided(encoding.config, devices)
     if is_divided:  # from here on no device holds them whole
-        arrays = arrays._replace(**sharding.whole({"state": arrays.state, "best_params": arrays.best_params}))
+        arrays = arrays._replace(**sharded_parameters.whole({"state": arrays.state, "best_params": arrays.best_params}))
     if jax.process_index() == 0:
         workdir_lib.write_settings(workdir, metadata, dataset.outcomes)
         if metadata.origin is not None and not checkpoint_lib.exists(workdir):
@@ -179,9 +179,9 @@ def _prepared(
     """
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none" and config.sample.soundfont:
-        from musicjax.generation import sound  # a run without a sound font of its own does without
+        from musicjax.generation import sound_files  # a run without a sound font of its own does without
 
-        sound.require_soundfont(config.sample.soundfont)
+        sound_files.require_soundfont(config.sample.soundfont)
     devices = mesh.make(config.train.devices)
     mesh.require_divisible(config.train.batch_size, devices, config.train.accumulate)
     if jax.process_index():
@@ -221,7 +221,7 @@ def _epochs(
         console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
         return arrays, metadata, None
     is_divided = epoch_lib.is_divided(config, devices)
-    state = (sharding.place if is_divided else mesh.replicate)(arrays.state, devices)
+    state = (sharded_parameters.place if is_divided else mesh.replicate)(arrays.state, devices)
     started, under_way = metadata.epoch, None
     programs = epoch_lib.compiled(config, dataset, state, devices, metadata.epoch)
     # Programs on several simulated devices do not run in the background, and a divided state is fetched by one.
@@ -243,7 +243,7 @@ def _epochs(
                 epoch = epoch_lib.read(under_way, dataset, metadata.epoch, free)
                 counted = epoch_lib.counted(epoch, metadata)
                 train, valid = ([side[trial] for trial in counted] for side in (epoch.train, epoch.valid))
-                after = sharding.whole(under_way.state) if is_divided else under_way.state
+                after = sharded_parameters.whole(under_way.state) if is_divided else under_way.state
                 arrays, metadata = epoch_lib.advance(arrays, metadata, after, epoch, workdir)
                 if recorder is not None and store is not None:
                     step = int(np.asarray(arrays.state.step).max())

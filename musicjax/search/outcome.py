@@ -22,8 +22,8 @@ from musicjax.generation import generate
 from musicjax.report import records
 from musicjax.run import signals, start, train
 from musicjax.search import results, space
+from musicjax.search.progress import Standing
 from musicjax.search.results import Record, State
-from musicjax.search.standing import Standing
 from musicjax.store import checkpoint as checkpoint_lib
 from musicjax.store import model as model_lib
 from musicjax.store.checkpoint import Arrays, Checkpoint

@@ -17,10 +17,10 @@ from musicjax.config import Config
 from musicjax.errors import UsageError
 from musicjax.run import workdir as workdir_lib
 from musicjax.search import beginning, outcome, space
-from musicjax.search import ledger as ledger_lib
-from musicjax.search.ledger import Ledger
+from musicjax.search import claims as ledger_lib
+from musicjax.search.claims import Ledger
+from musicjax.search.progress import HEADER, Standing
 from musicjax.search.space import Search
-from musicjax.search.standing import HEADER, Standing
 from musicjax.search.trainer import PAUSE_S, Data, Trainer
 
 # From so many compiled programs on, a line says how there would be fewer.

@@ -14,10 +14,10 @@ from musicjax.console import Show
 from musicjax.encodings.encoding import Dataset
 from musicjax.search import group as group_lib
 from musicjax.search import results, space
+from musicjax.search.claims import Ledger
 from musicjax.search.group import Group, Loaded
-from musicjax.search.ledger import Ledger
+from musicjax.search.progress import Standing
 from musicjax.search.results import Record, State
-from musicjax.search.standing import Standing
 
 # How many shapes keep their compiled programs in memory.
 SHAPES_KEPT = 8

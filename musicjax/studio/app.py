@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicjax import arguments, files, zip_archive
 from musicjax.errors import RunError, UsageError
 from musicjax.report import page, studio_page
-from musicjax.studio import access, library, order, piece, session, upload, workspace
+from musicjax.studio import access, compose_request, library, piece, session, upload, workspace
 from musicjax.studio.access import TooLarge
 from musicjax.studio.studio import Studio
 from musicjax.studio.workspace import Missing, cannot_keep
@@ -238,7 +238,7 @@ async def _sample(studio: Studio, request: Request) -> Any:
 
 async def _compose(studio: Studio, request: Request) -> Any:
     asked = await _asked(request)
-    await studio.library.until_read(order.data_of(asked))
+    await studio.library.until_read(compose_request.data_of(asked))
     return {"outputs": studio.outputs.compose(asked)}
 
 

@@ -25,7 +25,7 @@ from musicjax import console, files, jax_environment
 from musicjax.encodings import sampling_params
 from musicjax.encodings.plan import Length
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import asked, generate
+from musicjax.generation import from_request, generate
 from musicjax.generation import request as request_lib
 from musicjax.music import bar_position, instruments, splice
 from musicjax.music.notes import Notes
@@ -110,7 +110,7 @@ def compose(model: Model, wanted: dict[str, Any], tell: Any, is_cancelled: Any) 
     request_lib.require_controls(model.encoding, request.need_controls)
     request_lib.require_form(model.encoding, request.need_form)
     request = request_lib.filled(request, model.config.sample)
-    given = asked.given(request, model, options["primer"])
+    given = from_request.given(request, model, options["primer"])
     told: list[list[float]] = []
 
     def on_part(_: int, notes: Notes) -> None:
@@ -137,7 +137,7 @@ def compose(model: Model, wanted: dict[str, Any], tell: Any, is_cancelled: Any) 
 
     if is_cancelled():
         raise Cancelled
-    (made,) = asked.pieces(request, model, given, on_part)
+    (made,) = from_request.pieces(request, model, given, on_part)
     if is_cancelled():
         raise Cancelled
     on_part(0, made)

@@ -11,7 +11,7 @@ from typing import Any
 from musicjax import files
 from musicjax.corpus import datasets
 from musicjax.errors import UsageError
-from musicjax.studio import processes, runs, session, upload
+from musicjax.studio import processes, run_state, session, upload
 from musicjax.studio.upload import Upload
 from musicjax.studio.workspace import Missing, Workspace, entry
 
@@ -157,8 +157,8 @@ class Library:
 
 def _reason(last: str) -> str:
     """Why reading failed. The last line that it printed is the reason, unless it was killed."""
-    if last.startswith(runs.COMPLAINT):
-        return last.removeprefix(runs.COMPLAINT)
+    if last.startswith(run_state.COMPLAINT):
+        return last.removeprefix(run_state.COMPLAINT)
     return "The reading process died: add the data set again."
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax.errors import UsageError
-from musicjax.studio import order, session, titles
+from musicjax.studio import compose_request, session, titles
 from musicjax.studio.library import Library
 from musicjax.studio.models import BUILTIN, DIED, MOST_TRIES, Models
 from musicjax.studio.session import SAMPLE
@@ -53,15 +53,18 @@ class Outputs:
         model = entry(self.models, asked.get("model", BUILTIN), NO_MODEL)
         if model["error"]:
             raise UsageError(model["error"])
-        if len(self._outputs) + order.MOST_COUNT > MOST_OUTPUTS:
+        if len(self._outputs) + compose_request.MOST_COUNT > MOST_OUTPUTS:
             raise UsageError(f"This studio holds {MOST_OUTPUTS:,} outputs: begin another one with --workdir=DIR.")
-        seeds, options = order.seeds(asked), order.options(asked, model["can"]["infill"])
+        seeds, options = compose_request.seeds(asked), compose_request.options(asked, model["can"]["infill"])
         source, given = self._source(asked)
         kind = asked.get("kind", "new")
         if kind != "new" and not given and not source:
             raise UsageError("There is nothing to begin with: expected a piece, as source.")
-        order.require(options, kind, given or ("source.mid" if source else ""))
-        made = [self._add(kind, model["id"], seed, options, source, given, asked=order.told(asked)) for seed in seeds]
+        compose_request.require(options, kind, given or ("source.mid" if source else ""))
+        made = [
+            self._add(kind, model["id"], seed, options, source, given, asked=compose_request.told(asked))
+            for seed in seeds
+        ]
         numbers = [session.number(self._workspace.session, one) for one in made]
         session.remember_new(self._workspace.session, made, titles.of_pieces(numbers))
         self._workspace.keep()
@@ -87,10 +90,10 @@ class Outputs:
                 raise UsageError("That output is not composed yet.")
             return None, str(self.midi_path(found))
         if "melody" in source:
-            return None, order.melody(source["melody"])
+            return None, compose_request.melody(source["melody"])
         if "notes" in source:
-            return {"notes": order.notes(source["notes"]), "bpm": order.tempo(asked)}, ""
-        data, number = order.data_of(asked), source.get("piece", 0)
+            return {"notes": compose_request.notes(source["notes"]), "bpm": compose_request.tempo(asked)}, ""
+        data, number = compose_request.data_of(asked), source.get("piece", 0)
         if data is None or type(number) is not int:
             raise UsageError("The source is none: expected one of output, data with piece, melody, notes, upload.")
         found = self._library.of(data)
@@ -115,8 +118,8 @@ class Outputs:
         output = session.new_output(kind, model, seed, source=source, **more)
         path = self.midi_path(output)
         given = str(path.with_name(f"{path.stem}-source.mid")) if source else given
-        output["options"] = order.with_source(options, kind, given, seed)
-        output["command"] = order.command(output["options"], self._workdir(model))
+        output["options"] = compose_request.with_source(options, kind, given, seed)
+        output["command"] = compose_request.command(output["options"], self._workdir(model))
         self._outputs[output["id"]] = output
         return output["id"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from musicjax.errors import UsageError
 from musicjax.studio import curve as curve_lib
-from musicjax.studio import runs
+from musicjax.studio import run_state
 from musicjax.studio.curve import Curve
 from musicjax.studio.library import Library
 from musicjax.studio.workspace import Workspace, entry
@@ -37,13 +37,13 @@ class Trainings:
         for one, workdir in self._folders().items():
             curve = self._curves[one] = curve_lib.refreshed(self._curves.get(one, Curve()), workdir / "metrics.jsonl")
             record, process = self._records.get(one, {}), self._processes.get(one)
-            states[one] = runs.state(one, workdir, curve, record, self._log(one), process)
+            states[one] = run_state.state(one, workdir, curve, record, self._log(one), process)
         if states != self.states:
             self.states = states
             self._workspace.changed()
 
     def _folders(self) -> dict[str, Path]:
-        found = runs.folders(self._workspace.root)
+        found = run_state.folders(self._workspace.root)
         for one, record in self._records.items():
             found.setdefault(one, self._workspace.root / record["folder"])
         return found
@@ -52,7 +52,7 @@ class Trainings:
         """The folder of a run; raises Missing."""
         if one in self._records:
             return self._workspace.root / self._records[one]["folder"]
-        return entry(runs.folders(self._workspace.root), one, NO_RUN)
+        return entry(run_state.folders(self._workspace.root), one, NO_RUN)
 
     def _log(self, one: str) -> Path:
         return self._workspace.folder / "logs" / f"{one}.log"
@@ -66,7 +66,7 @@ class Trainings:
         self.of(one)
         return {
             "curve": self._curves[one].shown(),
-            "console": runs.last_lines(self._log(one).with_suffix(".err")),
+            "console": run_state.last_lines(self._log(one).with_suffix(".err")),
         }
 
     def require_unused(self, data: str) -> None:
@@ -79,8 +79,8 @@ class Trainings:
         """Starts a training; raises Missing, UsageError or RunError."""
         if self._library.of(data)["status"] != "ready":
             raise UsageError("This data set cannot be trained on: wait until it has been read, or see its report.")
-        folder = runs.new_name(self._workspace.root, name or self._library.of(data)["name"])
-        one = runs.id_of(folder)
+        folder = run_state.new_name(self._workspace.root, name or self._library.of(data)["name"])
+        one = run_state.id_of(folder)
         (self._workspace.root / folder).mkdir()
         self._records[one] = {
             "folder": folder,
@@ -98,7 +98,7 @@ class Trainings:
         record, given = self._records.get(one), []
         if record:
             given = [f"--data={self._library.source(record['data'])}", f"--minutes={record['minutes']:g}"]
-        self._processes[one] = runs.start(self.workdir(one), given, self._log(one))
+        self._processes[one] = run_state.start(self.workdir(one), given, self._log(one))
         self.look()
 
     def pause(self, one: str) -> None:
@@ -106,7 +106,7 @@ class Trainings:
         status = self.of(one)["status"]
         if status not in LIVE:
             raise UsageError(f"This run is not training: it is {status}.")
-        runs.interrupt(self.workdir(one), self._processes.get(one))
+        run_state.interrupt(self.workdir(one), self._processes.get(one))
         self.look()
 
     def go_on(self, one: str) -> None:
@@ -131,5 +131,5 @@ class Trainings:
             self._records[one]["stopped"] = True
             self._workspace.keep()
         if status in LIVE:
-            runs.interrupt(self.workdir(one), self._processes.get(one))
+            run_state.interrupt(self.workdir(one), self._processes.get(one))
         self.look()

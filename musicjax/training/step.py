@@ -17,7 +17,7 @@ from jax.stages import Wrapped
 
 from musicjax.model import network
 from musicjax.model.network import Network
-from musicjax.training import mesh, sharding
+from musicjax.training import mesh, sharded_parameters
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
@@ -97,7 +97,7 @@ def train_step(
     if divided is None:
         gradients, metrics = _sums(net, state.params, batch, dropout_key, dropout, accumulate, axis_name)
     else:
-        specs, of_batch = sharding.specs(state.params, divided), PartitionSpec(mesh.AXIS)
+        specs, of_batch = sharded_parameters.specs(state.params, divided), PartitionSpec(mesh.AXIS)
         sums = jax.shard_map(
             lambda params, batch, key: _sums(net, params, batch, key, None, accumulate, mesh.AXIS, specs),
             mesh=divided,
@@ -109,7 +109,7 @@ def train_step(
     gradients = jax.tree.map(lambda gradient: gradient / metrics.weight, gradients)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     after = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1)
-    return after if divided is None else sharding.keep(after, divided), metrics
+    return after if divided is None else sharded_parameters.keep(after, divided), metrics
 
 
 def _sums(
@@ -127,7 +127,7 @@ def _sums(
     The arguments are as in `train_step`; specs: how parameters and gradients are divided over the devices, if they are.
     """
     place, shares = mesh.share(axis_name)
-    params = params if specs is None else sharding.gather(params, specs)
+    params = params if specs is None else sharded_parameters.gather(params, specs)
 
     def of_part(number: jax.Array | int, inputs: jax.Array, targets: jax.Array, weight: jax.Array):
         share = (place * accumulate + number, shares * accumulate)
@@ -140,7 +140,7 @@ def _sums(
             return loss, StepMetrics(loss, accuracy, jnp.sum(weight))
 
         gradients, metrics = jax.grad(total_loss, has_aux=True)(params)
-        return gradients if specs is None else sharding.sum_parts(gradients, specs), metrics
+        return gradients if specs is None else sharded_parameters.sum_parts(gradients, specs), metrics
 
     def add(so_far, now):
         return jax.tree.map(jnp.add, so_far, of_part(now[0], *now[1])), None

@@ -104,13 +104,13 @@ def main() -> int:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "programs"))
         from musicjax import console
-        from musicjax.music import composer
+        from musicjax.music import builtin_clips
 
         console.quiet_libraries()  # this process runs many commands, each as a program of its own would
 
         clips = folder / "clips"
         clips.mkdir()
-        composer.write_corpus(clips, seed=3, clips=12)
+        builtin_clips.write_corpus(clips, seed=3, clips=12)
         rows = []
         for number in numbers:
             rows.append(run(number, folder, clips, options.seed, options.quick))

@@ -15,8 +15,8 @@ import pytest
 import tiny_events
 
 from musicjax.config import Config, DataConfig, EventsSample, SampleConfig
-from musicjax.encodings import event_controls, event_memory, sampling_params
-from musicjax.encodings.event_controls import Controls
+from musicjax.encodings import event_draw, event_memory, sampling_params
+from musicjax.encodings.event_draw import Controls
 from musicjax.encodings.event_memory import Clock
 from musicjax.encodings.sampling_params import SamplingParams
 from musicjax.errors import UsageError
@@ -129,7 +129,7 @@ def test_rows_are_drawn_as_by_a_slow_loop_over_bins_and_notes() -> None:
     @jax.jit
     def drawn(params, outputs, noise, several):
         def note(carry, now):
-            rows, memory = event_controls.draw(HEAD, params, *now, carry[0], several, clock, carry[1])
+            rows, memory = event_draw.draw(HEAD, params, *now, carry[0], several, clock, carry[1])
             return (rows, memory), rows
 
         return jax.lax.scan(note, (jnp.zeros((OUTPUTS, 5)), event_memory.nothing_yet(OUTPUTS)), (outputs, noise))[1]
@@ -266,7 +266,7 @@ def test_the_opening_of_an_output_is_moved_to_its_key() -> None:
     window[:, :, 2] = [60, 62, 64, 65, 71]  # of C major alone
     window[:, 3:, 6], window[:, 3:, 9] = 62, 1  # two of them have a match
     asked = [SamplingParams(), SamplingParams(key="D"), SamplingParams(key="C", pitch_range=(80, 100))]
-    moved = event_controls.transposed(window, asked)
+    moved = event_draw.transposed(window, asked)
     assert moved[0, 0, 2] == 60 and moved[1, 0, 2] == 62 and moved[2, 0, 2] == 84
     others = [0, 1, 3, 4, 5, 7, 8, 9]
     np.testing.assert_array_equal(moved[:, :, others], window[:, :, others])
@@ -358,7 +358,7 @@ def test_what_an_output_keeps_does_not_depend_on_the_filters_of_another():
             top_p=jnp.asarray(top_p[places], jnp.float32),
             min_p=jnp.asarray(min_p[places], jnp.float32),
         )
-        return np.asarray(event_controls._filtered(jnp.asarray(logits[places]), controls))
+        return np.asarray(event_draw._filtered(jnp.asarray(logits[places]), controls))
 
     together = kept([0, 1, 2, 3])
     np.testing.assert_array_equal(kept([0, 1]), together[:2])

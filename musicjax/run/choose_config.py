@@ -22,9 +22,9 @@ from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset
 from musicjax.errors import RunError, UsageError
 from musicjax.music import likeness
-from musicjax.run import candidates, one_trial, sampling_choice
+from musicjax.run import candidate_trial, candidates, sampling_choice
 from musicjax.run import workdir as workdir_lib
-from musicjax.run.one_trial import HALVINGS, Trial
+from musicjax.run.candidate_trial import HALVINGS, Trial
 from musicjax.store import lock
 from musicjax.version import __version__
 
@@ -110,7 +110,7 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
             after_s = seconds_after(config, dataset, found, best, pinned)
             speed = Speed(windows, best.windows_per_second, reading_s + best.overhead_seconds + after_s)
             return settled(config, pinned, best, epochs_of(speed, clock, best, config.train.trials))
-        trained = one_trial.train(config, dataset, MEASURED_S)
+        trained = candidate_trial.train(config, dataset, MEASURED_S)
         speed = Speed(windows, trained.windows_per_second, reading_s + 2 * trained.compile_seconds)
         return settled(config, pinned, None, epochs_of(speed, clock, None, config.train.trials))
 
@@ -150,12 +150,12 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 one = config_lib.with_fields(config, fields)
                 if one.data != dataset.encoding.config.data:
                     dataset = encoding_lib.of(one, dataset.encoding.learned).inside(HELD_OUT_SHARE) or dataset
-                known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                known = candidate_trial.run(one, dataset, standard, fields, sampling, seconds)
                 fewer = (ends - clock.passed) / FEWER
                 if known is None and not found and fewer >= LEAST_AGAIN_S:
                     seconds = longest = fewer  # the compiled programs are kept, so this try trains at once
                     console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
-                    known = one_trial.run(one, dataset, standard, fields, sampling, seconds)
+                    known = candidate_trial.run(one, dataset, standard, fields, sampling, seconds)
                 if known is None:
                     console.say("auto", f"{seconds:.0f} s for a trial are too few here: goes on without further ones")
                     break

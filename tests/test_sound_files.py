@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from musicjax.errors import RunError, UsageError
-from musicjax.generation import request, sound
+from musicjax.generation import request, sound_files
 from musicjax.main import main
 from musicjax.music import midi
 from musicjax.music.notes import from_beats
-from musicjax.report import audio, synth
+from musicjax.report import audio, built_in_synth
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def sample(tmp_path, monkeypatch):
 
 def test_a_wav_lies_beside_the_midi_file_and_its_renderer_is_named(sample, capfd):
     notes, path = sample
-    (written,) = sound.write([notes], [path], "wav")
+    (written,) = sound_files.write([notes], [path], "wav")
     assert written == path.with_suffix(".wav")
     with wave.open(str(written)) as file:
         assert file.getnframes() / file.getframerate() >= 1.0
@@ -41,7 +41,7 @@ def test_a_wav_lies_beside_the_midi_file_and_its_renderer_is_named(sample, capfd
 def test_files_rendered_alike_share_a_line(sample, monkeypatch, capfd):
     notes, path = sample
     monkeypatch.setattr(audio, "write", lambda mid, notes, to, font: audio.Rendered(to, "fluidsynth with a.sf2", ""))
-    sound.write([notes] * 8, [path] * 8, "flac")
+    sound_files.write([notes] * 8, [path] * 8, "flac")
     assert capfd.readouterr().err == "sound    8 FLAC files, rendered by fluidsynth with a.sf2\n"
 
 
@@ -49,7 +49,7 @@ def test_a_piece_whose_sound_cannot_be_written_is_named_and_the_others_have_thei
     notes, path = sample
     (path.parent / "b.wav").mkdir()
     midi.write(notes, path.parent / "b.mid")
-    written = sound.write([notes, notes], [path.parent / "b.mid", path], "wav")
+    written = sound_files.write([notes, notes], [path.parent / "b.mid", path], "wav")
     assert written == [path.with_suffix(".wav")]
     assert "none for b.mid" in capfd.readouterr().err
     assert (path.parent / "b.mid").is_file()
@@ -63,7 +63,7 @@ def test_files_that_fail_alike_share_a_line(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(audio, "write", full)
     paths = [tmp_path / f"{name}.mid" for name in "abcd"]
     notes = from_beats([60], [80], [0.0], [1.0])
-    assert sound.write([notes] * 4, paths, "wav") == []
+    assert sound_files.write([notes] * 4, paths, "wav") == []
     a, b = (tmp_path / name for name in ("a.wav", "b.wav"))
     assert capfd.readouterr().err.splitlines() == [
         f"sound    none for a.mid: {a} cannot be written: No space left on device; the same for 2 more",
@@ -75,9 +75,9 @@ def test_not_even_the_failure_of_every_renderer_ends_the_run(sample, monkeypatch
     def exits(*_):
         raise SystemExit(3)
 
-    monkeypatch.setattr(synth, "render", exits)
+    monkeypatch.setattr(built_in_synth, "render", exits)
     notes, path = sample
-    assert sound.write([notes], [path], "wav") == []
+    assert sound_files.write([notes], [path], "wav") == []
     assert "none for a.mid" in capfd.readouterr().err
     assert [left.name for left in path.parent.iterdir()] == ["a.mid"]
 
@@ -85,7 +85,7 @@ def test_not_even_the_failure_of_every_renderer_ends_the_run(sample, monkeypatch
 def test_a_file_that_is_no_sound_font_is_refused(tmp_path):
     (tmp_path / "font.sf2").write_bytes(b"no font")
     with pytest.raises(UsageError, match=r"font\.sf2"):
-        sound.require_soundfont(str(tmp_path / "font.sf2"))
+        sound_files.require_soundfont(str(tmp_path / "font.sf2"))
 
 
 @pytest.mark.parametrize(("asked", "status"), [("--audio=wav", 1), ("--audio=auto", 0)])

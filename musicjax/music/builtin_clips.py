@@ -2,7 +2,7 @@
 
 A song has a meter, a key, a tempo, instruments, a register, two melodic motifs and an accompaniment; its verse and its
 chorus are two clips. Inside a clip, harmony comes first (a Markov grammar of scale degrees with cadences), then the
-accompaniment, then a melody (`musicjax.music.melody`). Each clip ends with its last bar.
+accompaniment, then a melody (`musicjax.music.builtin_melody`). Each clip ends with its last bar.
 
 Time is counted in sixteenths, four to a quarter note. Shape legend: H half bars.
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musicjax.music import melody, midi
-from musicjax.music.melody import FOUR_FOUR, SIX_EIGHT, THREE_FOUR, Chord, Event, Meter, Motif, draw
+from musicjax.music import builtin_melody, midi
+from musicjax.music.builtin_melody import FOUR_FOUR, SIX_EIGHT, THREE_FOUR, Chord, Event, Meter, Motif, draw
 from musicjax.music.notes import Notes, from_beats
 
 STRONG_VELOCITY, MEDIUM_VELOCITY, SOFT_VELOCITY = 81, 59, 31
@@ -177,8 +177,8 @@ def compose(seed: int, number: int) -> Clip:
     meter = song.style.meter
     pattern = song.pattern if rng.random() < 0.7 else draw(rng, song.style.patterns)
     main, second = song.motifs if section == 0 else song.motifs[::-1]
-    bars = melody.bars(rng, main, second, song.pickups, form, meter)
-    tune = melody.line(bars, chords, song.register + CHORUS_HIGHER * section, meter)
+    bars = builtin_melody.bars(rng, main, second, song.pickups, form, meter)
+    tune = builtin_melody.line(bars, chords, song.register + CHORUS_HIGHER * section, meter)
     comping, bass = _accompaniment(rng, song, chords, pattern)
     return Clip(
         name=f"song-{song_number:03d}-{SECTIONS[section]}",
@@ -198,7 +198,7 @@ def _notes(events: Sequence[Event], song: Song) -> Notes:
 
 def _song(rng: np.random.Generator, style: Style, programs: tuple[int, int, int]) -> Song:
     tonic, mode = draw(rng, KEYS)
-    rhythms = melody.rhythms(rng, style.meter)
+    rhythms = builtin_melody.rhythms(rng, style.meter)
     return Song(
         style=style,
         programs=programs,
@@ -206,7 +206,7 @@ def _song(rng: np.random.Generator, style: Style, programs: tuple[int, int, int]
         mode=mode,
         bpm=float(draw(rng, TEMPOS_BPM)),
         register=draw(rng, REGISTERS) + int(rng.integers(-1, 2)),
-        motifs=(melody.motif(rng, rhythms[0]), melody.motif(rng, rhythms[1])),
+        motifs=(builtin_melody.motif(rng, rhythms[0]), builtin_melody.motif(rng, rhythms[1])),
         pattern=draw(rng, style.patterns),
         pickups=bool(rng.random() < 0.5),
         walking=float(rng.choice([0.0, 0.0, 0.4, 0.8])),

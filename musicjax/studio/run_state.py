@@ -19,9 +19,9 @@ from typing import Any
 
 from musicjax.errors import RunError, UsageError
 from musicjax.store import lock
-from musicjax.studio import processes, stage
+from musicjax.studio import processes, training_progress
 from musicjax.studio.curve import MOST_EPOCHS, Curve
-from musicjax.studio.stage import Passed, Told
+from musicjax.studio.training_progress import Passed, Told
 
 # What lies in the folder of a run, whatever state it is in.
 MARKS = ("metrics.jsonl", "config.json", "trials.jsonl", "checkpoints", lock.NAME)
@@ -74,7 +74,7 @@ def start(workdir: Path, arguments: list[str], log: Path) -> subprocess.Popen:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         lines = log_lines(log.with_suffix(".err")) if has_model(workdir) else []
-        kept = [line for line in lines if stage.after_s(line) is not None][-1:]
+        kept = [line for line in lines if training_progress.after_s(line) is not None][-1:]
         with log.with_suffix(".err").open("wb") as errors, log.with_suffix(".out").open("wb") as results:
             errors.write("".join(f"{line}\n" for line in kept).encode())
             errors.flush()
@@ -139,9 +139,9 @@ def state(
     is_live = lock.holder(workdir) is not None or (process is not None and process.poll() is None)
     has_log = os.path.isfile(log.with_suffix(".err")) and not _is_stale(log, workdir)
     lines = log_lines(log.with_suffix(".err")) if has_log else []
-    told = stage.told(lines) if has_log else _told_by_files(workdir, epoch)
-    if told.stage == stage.LEARNS and epochs and epoch >= epochs:
-        told = told._replace(stage=stage.WRITES)
+    told = training_progress.told(lines) if has_log else _told_by_files(workdir, epoch)
+    if told.stage == training_progress.LEARNS and epochs and epoch >= epochs:
+        told = told._replace(stage=training_progress.WRITES)
     status, message = _status(workdir, is_live, epoch, epochs, record, lines, log, told.stage)
     ended = 0 if status == "finished" else None
     return {
@@ -163,9 +163,10 @@ def state(
 
 def _told_by_files(workdir: Path, epoch: int) -> Told:
     """What the files tell of a training that printed its lines elsewhere, such as on a terminal."""
-    return Told(
-        stage.LEARNS if epoch else stage.GETS_READY if os.path.isfile(workdir / "config.json") else stage.STARTS
-    )
+    if epoch:
+        return Told(training_progress.LEARNS)
+    has_config = os.path.isfile(workdir / "config.json")
+    return Told(training_progress.GETS_READY if has_config else training_progress.STARTS)
 
 
 def _seconds_left(
@@ -175,7 +176,7 @@ def _seconds_left(
     files = (log.with_suffix(".out"), log.with_suffix(".err"), workdir / "metrics.jsonl")
     passed = Passed(*(_seconds_since(path) for path in files))  # nothing is written into .out until the end
     epochs_s = (epochs - curve.epoch) * statistics.median(curve.seconds) if curve.seconds and epochs else None
-    return stage.seconds_left(told, epochs_s, passed, bool(record.get("began")))
+    return training_progress.seconds_left(told, epochs_s, passed, bool(record.get("began")))
 
 
 def _seconds_since(path: Path) -> float:
@@ -218,9 +219,9 @@ def _status(
     if is_live:
         if epoch:
             return "training", last if epochs and epoch >= epochs else ""
-        if at == stage.STARTS:
+        if at == training_progress.STARTS:
             return "starting", ""
-        return ("reading" if at == stage.READS else "training"), last
+        return ("reading" if at == training_progress.READS else "training"), last
     if _is_complete(workdir, log if lines else None) or (epochs and epoch >= epochs and not _complained(last)):
         return "finished", ""
     if record.get("stopped"):

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import musicjax
-from musicjax.music import learned_bins, nearest, note_rows
+from musicjax.music import learned_bins, note_rows, rounding
 from musicjax.music.notes import DRUMS, Notes, from_beats, one_meter
 
 BINS = learned_bins.learn(tiny_events.pieces())  # sixteenths, 4/4, piano
 
 
 def said(notes: Notes) -> list[str]:
-    return nearest.of_rows(notes, *note_rows.encode(notes, BINS), BINS)
+    return rounding.of_rows(notes, *note_rows.encode(notes, BINS), BINS)
 
 
 def piece(**changes) -> Notes:
@@ -54,9 +54,9 @@ def test_each_kind_of_change_is_counted(changes, words):
 
 def test_several_pieces_are_told_in_the_words_of_one():
     odd = piece(duration_beats=np.full(80, 1.1)), piece(velocity=np.full(80, 61, np.int16)), piece()
-    found = [nearest.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
+    found = [rounding.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
     words = "of 240 notes as the nearest that it knows: duration of 80; velocity of 80"
-    assert nearest.told(found, BINS) == [f"the model takes 160 {words}"] and nearest.told(found[2:], BINS) == []
+    assert rounding.told(found, BINS) == [f"the model takes 160 {words}"] and rounding.told(found[2:], BINS) == []
 
 
 def test_silences_are_told():
@@ -66,15 +66,15 @@ def test_silences_are_told():
 
 def test_instruments_that_the_model_lacks_are_counted_and_named():
     program = np.array([0] * 5 + [40] * 3 + [DRUMS] * 2, np.int16)
-    line = nearest.of_instruments(program, BINS, is_merged=False)
+    line = rounding.of_instruments(program, BINS, is_merged=False)
     assert line == (
         "the model lacks the instruments of 5 notes and takes 3 of violin as acoustic grand piano, "
         "2 of drums as acoustic grand piano"
     )
-    merged = nearest.of_instruments(program, BINS, is_merged=True)
+    merged = rounding.of_instruments(program, BINS, is_merged=True)
     assert merged == "the model lacks the instruments of 2 notes and takes 2 of drums as acoustic grand piano"
-    assert nearest.of_instruments(program[:5], BINS, is_merged=False) == ""
-    many = nearest.of_instruments(np.arange(7, dtype=np.int16), BINS, is_merged=False)
+    assert rounding.of_instruments(program[:5], BINS, is_merged=False) == ""
+    many = rounding.of_instruments(np.arange(7, dtype=np.int16), BINS, is_merged=False)
     assert re.search(r"of 6 notes .* and 2 instruments more$", many)
 
 

@@ -1,4 +1,4 @@
-"""One trial of `choose`: trains a candidate for some seconds, draws samples and scores them by real pieces.
+"""One trial of `choose_config`: trains a candidate for some seconds, draws samples and scores them by real pieces.
 
 Its step size falls with the time, not with the epochs, since nobody knows yet how many epochs there is time for.
 """

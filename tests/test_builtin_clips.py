@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from musicjax.music import midi
-from musicjax.music.composer import PITCH_NAMES, SCALES, Clip, compose, write_corpus
+from musicjax.music.builtin_clips import PITCH_NAMES, SCALES, Clip, compose, write_corpus
 from musicjax.music.notes import Notes
 
 SEED, CLIPS = 0, 126

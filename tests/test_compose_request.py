@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from musicjax.cli import flags
 from musicjax.errors import UsageError
 from musicjax.generation import request as request_lib
-from musicjax.studio import order
+from musicjax.studio import compose_request
 
 SHARES = st.floats(0.01, 1)
 ASKED = st.fixed_dictionaries(
@@ -29,11 +29,11 @@ ASKED = st.fixed_dictionaries(
 )
 
 
-@given(ASKED, st.integers(0, order.MOST_SEED - 8), st.sampled_from(["", "runs/my run", "runs/it's"]))
+@given(ASKED, st.integers(0, compose_request.MOST_SEED - 8), st.sampled_from(["", "runs/my run", "runs/it's"]))
 def test_the_command_line_asks_for_what_the_composer_is_given(asked, seed, workdir):
-    options = order.with_source(order.options(asked, True), "new", "", seed)
-    order.require(order.options(asked, True), "new", "")
-    program, *words = shlex.split(order.command(options, workdir))
+    options = compose_request.with_source(compose_request.options(asked, True), "new", "", seed)
+    compose_request.require(compose_request.options(asked, True), "new", "")
+    program, *words = shlex.split(compose_request.command(options, workdir))
     call = flags.parse(words)
     assert (program, call.command, call.options["workdir"]) == ("musicjax", "generate", workdir)
     typed = request_lib.of({**call.options, "audio": "none"})
@@ -41,8 +41,8 @@ def test_the_command_line_asks_for_what_the_composer_is_given(asked, seed, workd
 
 
 def test_a_source_that_begins_with_a_dash_or_has_blanks_stays_one_word():
-    options = order.with_source({"from_bar": 1, "to_bar": 2}, "infill", "a b/-x.mid", 3)
-    call = flags.parse(shlex.split(order.command(options, ""))[1:])
+    options = compose_request.with_source({"from_bar": 1, "to_bar": 2}, "infill", "a b/-x.mid", 3)
+    call = flags.parse(shlex.split(compose_request.command(options, ""))[1:])
     assert call.options["infill"] == "a b/-x.mid"
 
 
@@ -72,19 +72,21 @@ def test_a_source_that_begins_with_a_dash_or_has_blanks_stays_one_word():
 )
 def test_what_cannot_be_composed_is_refused_in_one_sentence(asked, said):
     with pytest.raises(UsageError, match=said) as told:
-        order.require(order.options(asked, True), asked.get("kind", "new"), "x.mid" if "kind" in asked else "")
+        compose_request.require(
+            compose_request.options(asked, True), asked.get("kind", "new"), "x.mid" if "kind" in asked else ""
+        )
     assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("asked", [{"count": 0}, {"count": 9}, {"count": 1.5}, {"seed": -1}, {"seed": 2**31}])
 def test_counts_and_seeds_have_limits(asked):
     with pytest.raises(UsageError):
-        order.seeds(asked)
+        compose_request.seeds(asked)
 
 
 def test_each_output_has_a_seed_of_its_own():
-    assert order.seeds({"count": 3, "seed": 5}) == [5, 6, 7]
-    assert len(set(order.seeds({"count": 8}))) == 8
+    assert compose_request.seeds({"count": 3, "seed": 5}) == [5, 6, 7]
+    assert len(set(compose_request.seeds({"count": 8}))) == 8
 
 
 @pytest.mark.parametrize(
@@ -97,13 +99,13 @@ def test_each_output_has_a_seed_of_its_own():
     ],
 )
 def test_a_melody_is_names_or_numbers(text, entries):
-    assert order.melody(text) == entries
+    assert compose_request.melody(text) == entries
 
 
 @pytest.mark.parametrize("text", [None, 3, "", "X4", "C", "C99", "[300]", "[x]", "Cb-1", "G#9"])
 def test_a_melody_that_is_none_is_refused_in_a_sentence_that_names_no_option(text):
     with pytest.raises(UsageError) as told:
-        order.melody(text)
+        compose_request.melody(text)
     assert not str(told.value).startswith("melody")
 
 
@@ -126,4 +128,4 @@ def test_a_melody_that_is_none_is_refused_in_a_sentence_that_names_no_option(tex
 )
 def test_rows_that_are_no_notes_are_refused(rows):
     with pytest.raises(UsageError, match="notes"):
-        order.notes(rows)
+        compose_request.notes(rows)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from musicjax.music import instruments
 from musicjax.music.notes import COLUMNS, DRUMS, Notes, from_seconds
-from musicjax.report import synth, timbres
+from musicjax.report import built_in_synth as synth
+from musicjax.report import timbres
 
 NOTHING = from_seconds([], [], [], [])
 

@@ -13,7 +13,8 @@ import pytest
 
 from musicjax import config as config_lib
 from musicjax import config_files, main
-from musicjax.cli import commands, flags
+from musicjax.cli import flags
+from musicjax.cli import train as train_command
 from musicjax.config import Config
 from musicjax.corpus.split import Music
 from musicjax.encodings import encoding as encoding_lib
@@ -22,9 +23,9 @@ from musicjax.errors import RunError, UsageError
 from musicjax.generation import generate
 from musicjax.music import copies, likeness, midi
 from musicjax.music.notes import Notes, from_beats
-from musicjax.run import candidates, choose, one_trial, sampling_choice
-from musicjax.run.choose import Clock, Speed
-from musicjax.run.one_trial import Trial
+from musicjax.run import candidate_trial, candidates, choose_config, sampling_choice
+from musicjax.run.candidate_trial import Trial
+from musicjax.run.choose_config import Clock, Speed
 from musicjax.store import model as model_lib
 
 TINY = {
@@ -54,7 +55,7 @@ def _config(source: Path, **changes) -> Config:
 
 
 def _choose(source: Path, workdir: Path, minutes: float = 10.0, **pinned) -> Config:
-    return choose.choose(_config(source, **pinned), workdir, minutes, pinned, time.monotonic())
+    return choose_config.choose(_config(source, **pinned), workdir, minutes, pinned, time.monotonic())
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def tried(monkeypatch) -> list[dict]:
         calls.append({"config": config, "dataset": dataset, "fields": dict(fields), "seconds": seconds})
         return _trial(dict(fields), 0.9 if fields["model.dropout"] == 0.6 else 0.5)
 
-    monkeypatch.setattr(one_trial, "run", run)
+    monkeypatch.setattr(candidate_trial, "run", run)
     return calls
 
 
@@ -75,9 +76,9 @@ def measured(monkeypatch) -> None:
     """The speed is known without training."""
 
     def train(config, dataset, seconds):
-        return one_trial.Trained(None, 1.0, 1.0, 3.0, 100.0, 1.0)  # type: ignore[arg-type]
+        return candidate_trial.Trained(None, 1.0, 1.0, 3.0, 100.0, 1.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(one_trial, "train", train)
+    monkeypatch.setattr(candidate_trial, "train", train)
 
 
 # What a command line asks for.
@@ -134,7 +135,7 @@ def test_what_does_not_go_with_choosing_is_refused_by_name(capsys, tmp_path, mon
     ],
 )
 def test_the_workdir_is_named_after_the_folder_where_the_data_choose(argv, name):
-    assert commands._own_name(flags.parse(argv)) == name
+    assert train_command._own_name(flags.parse(argv)) == name
 
 
 # Choosing.
@@ -151,7 +152,7 @@ def test_the_candidate_with_the_best_samples_is_chosen_and_kept(tried, clips, tm
     for call in tried:
         values = {path: value for path, _, value in config_lib.fields(call["config"])}
         assert all(values[path] == value for path, value in call["fields"].items())
-        assert call["seconds"] <= choose.TRIALS_SHARE * 600 / len(tried)
+        assert call["seconds"] <= choose_config.TRIALS_SHARE * 600 / len(tried)
 
 
 def test_what_is_reported_on_takes_no_part_in_choosing(tried, clips, tmp_path):
@@ -173,18 +174,18 @@ def test_a_trial_that_is_transposed_learns_from_data_that_are(tried, clips, tmp_
 
 
 def test_interrupted_trials_are_not_tried_again(tried, monkeypatch, clips, tmp_path, capsys):
-    run = one_trial.run
+    run = candidate_trial.run
 
     def stops(config, dataset, standard, fields, *rest):
         if fields["model.dropout"] == 0.6:
             raise KeyboardInterrupt
         return run(config, dataset, standard, fields, *rest)
 
-    monkeypatch.setattr(one_trial, "run", stops)
+    monkeypatch.setattr(candidate_trial, "run", stops)
     with pytest.raises(KeyboardInterrupt):
         _choose(clips, tmp_path)
     assert len(tried) == 1
-    monkeypatch.setattr(one_trial, "run", run)
+    monkeypatch.setattr(candidate_trial, "run", run)
     _choose(clips, tmp_path)
     assert [call["fields"] for call in tried] == candidates.of(0, {})
     assert "1 trial is done already" in capsys.readouterr().err
@@ -241,19 +242,19 @@ def test_too_few_minutes_for_a_trial_take_the_defaults(tried, measured, clips, t
 
 
 def test_a_machine_on_which_compiling_takes_too_long_takes_the_defaults(measured, monkeypatch, clips, tmp_path, capsys):
-    monkeypatch.setattr(one_trial, "run", lambda *_: None)
+    monkeypatch.setattr(candidate_trial, "run", lambda *_: None)
     assert _choose(clips, tmp_path).model.units == config_files.load("auto").model.units
     assert "too few here" in capsys.readouterr().err
 
 
 def test_where_compiling_takes_long_there_are_fewer_trials_which_take_longer(tried, monkeypatch, clips, tmp_path):
-    run, seconds = one_trial.run, []
+    run, seconds = candidate_trial.run, []
 
     def slow(*arguments):
         seconds.append(arguments[-1])
         return None if len(seconds) == 1 else run(*arguments)
 
-    monkeypatch.setattr(one_trial, "run", slow)
+    monkeypatch.setattr(candidate_trial, "run", slow)
     _choose(clips, tmp_path)
     assert tried[0]["fields"] == candidates.of(0, {})[0]
     assert seconds[1] > 1.5 * seconds[0]
@@ -264,9 +265,9 @@ def test_where_compiling_takes_all_the_time_there_is_no_second_try(measured, mon
 
     def slow(*arguments):
         tries.append(arguments)
-        monkeypatch.setattr(choose.time, "monotonic", lambda: real() + 10_000)
+        monkeypatch.setattr(choose_config.time, "monotonic", lambda: real() + 10_000)
 
-    monkeypatch.setattr(one_trial, "run", slow)
+    monkeypatch.setattr(candidate_trial, "run", slow)
     assert _choose(clips, tmp_path).model.units == config_files.load("auto").model.units
     assert len(tries) == 1 and "too few here: goes on without further ones" in capsys.readouterr().err
 
@@ -320,34 +321,36 @@ def test_a_folder_without_music_is_refused_by_name_and_leaves_nothing(tmp_path):
 
 
 def test_a_later_candidate_needs_more_than_chance():
-    first, near, better = _trial({}, 0.7), _trial({}, 0.7 + choose.MARGIN / 2), _trial({}, 0.8)
-    assert choose.best_of([first, near]) is first
-    assert choose.best_of([first, near, better]) is better
+    first, near, better = _trial({}, 0.7), _trial({}, 0.7 + choose_config.MARGIN / 2), _trial({}, 0.8)
+    assert choose_config.best_of([first, near]) is first
+    assert choose_config.best_of([first, near, better]) is better
 
 
 def test_epochs_fill_the_time_unless_the_trial_has_seen_them_overfit():
     clock, speed = Clock(time.monotonic(), 600.0), Speed(1000, 100.0, 200.0)
-    fitting = choose.epochs_of(speed, clock, _trial({}), 1)
-    assert 0.9 < fitting / (choose.TRAINING_SHARE * 400 * 100 / 1000) <= 1
-    assert choose.epochs_of(speed, clock, _trial({}), 3) == fitting // 3
-    assert choose.epochs_of(speed, clock, _trial({}, epochs=20, best_epoch=5), 1) == 10
+    fitting = choose_config.epochs_of(speed, clock, _trial({}), 1)
+    assert 0.9 < fitting / (choose_config.TRAINING_SHARE * 400 * 100 / 1000) <= 1
+    assert choose_config.epochs_of(speed, clock, _trial({}), 3) == fitting // 3
+    assert choose_config.epochs_of(speed, clock, _trial({}, epochs=20, best_epoch=5), 1) == 10
     fast = Speed(1, 1e9, 0.0)
-    assert choose.epochs_of(fast, clock, _trial({}, epochs=20, best_epoch=19), 1) == 38
-    assert choose.epochs_of(fast, clock, _trial({}, epochs=2, best_epoch=2), 1) == choose.ENOUGH_EPOCHS
-    assert choose.epochs_of(fast, clock, None, 1) == choose.MOST_EPOCHS
+    assert choose_config.epochs_of(fast, clock, _trial({}, epochs=20, best_epoch=19), 1) == 38
+    assert choose_config.epochs_of(fast, clock, _trial({}, epochs=2, best_epoch=2), 1) == choose_config.ENOUGH_EPOCHS
+    assert choose_config.epochs_of(fast, clock, None, 1) == choose_config.MOST_EPOCHS
 
 
 def test_a_run_trains_for_a_while_even_if_the_time_is_over(capsys):
     clock = Clock(time.monotonic() + LONG_AGO, 600.0)
-    assert choose.epochs_of(Speed(1000, 100.0, 0.0), clock, None, 1) == int(choose.LEAST_SHARE * 600 * 100 / 1000)
+    assert choose_config.epochs_of(Speed(1000, 100.0, 0.0), clock, None, 1) == int(
+        choose_config.LEAST_SHARE * 600 * 100 / 1000
+    )
     assert "will take longer" in capsys.readouterr().err
-    assert choose.epochs_of(Speed(10**9, 100.0, 0.0), clock, None, 1) == 1
+    assert choose_config.epochs_of(Speed(10**9, 100.0, 0.0), clock, None, 1) == 1
 
 
 def test_time_is_set_aside_for_what_comes_after_training_and_that_is_said(tried, clips, tmp_path, capsys, monkeypatch):
     """Seven ways of sixteen pieces, and the sample of the run, of sixteen tries each; and once more compiling."""
     asked: list[float] = []
-    monkeypatch.setattr(choose, "epochs_of", lambda speed, *_: asked.append(speed.other_seconds) or 1)
+    monkeypatch.setattr(choose_config, "epochs_of", lambda speed, *_: asked.append(speed.other_seconds) or 1)
     notes = int(np.median([len(midi.read(path)) for path in clips.iterdir()]))
     for number, (pinned, pieces) in enumerate((({}, 7 * 16 + 1), ({"sample.min_p": 0.1}, 1))):
         _choose(clips, tmp_path / str(number), **pinned)
@@ -358,31 +361,31 @@ def test_time_is_set_aside_for_what_comes_after_training_and_that_is_said(tried,
 
 
 def test_the_half_life_follows_the_epochs():
-    config = choose.settled(config_files.load("auto"), {}, None, 30)
+    config = choose_config.settled(config_files.load("auto"), {}, None, 30)
     assert (config.train.epochs, config.train.half_life) == (30, 10.0)
     without = config_files.load("auto")
     without.train.half_life = 0.0
-    assert choose.settled(without, {}, None, 30).train.half_life == 0
+    assert choose_config.settled(without, {}, None, 30).train.half_life == 0
 
 
 def test_a_set_of_stretches_passes_over_all_windows_alike():
-    stretches = one_trial._stretches(2 * one_trial.STRETCH_WINDOWS, 0)
+    stretches = candidate_trial._stretches(2 * candidate_trial.STRETCH_WINDOWS, 0)
     first, second = next(stretches), next(stretches)
-    assert sorted([*first.tolist(), *second.tolist()]) == list(range(2 * one_trial.STRETCH_WINDOWS))
-    few = one_trial._stretches(3, 0)
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(2 * candidate_trial.STRETCH_WINDOWS))
+    few = candidate_trial._stretches(3, 0)
     assert [sorted(next(few).tolist()) for _ in range(3)] == [[0, 1, 2]] * 3
 
 
 @pytest.mark.long
 def test_a_trial_trains_and_scores_each_way_to_draw_samples(monkeypatch, clips):
-    monkeypatch.setattr(one_trial, "SAMPLES", 2)
-    monkeypatch.setattr(one_trial, "MOST_COMPILING", 1e9)
+    monkeypatch.setattr(candidate_trial, "SAMPLES", 2)
+    monkeypatch.setattr(candidate_trial, "MOST_COMPILING", 1e9)
     config = _config(clips, **{"model.units": 8})
     dataset = encoding_lib.of(config).inside(0.2)
     assert dataset is not None and dataset.validation.music is not None
     music, ways = dataset.validation.music, candidates.sampling({"sample.min_p": 0.1})
     standard = likeness.standard(music.held_out, copies.index(music.training, music.names), 12)
-    trial = one_trial.run(config, dataset, standard, {"model.units": 8}, ways, 0.1)
+    trial = candidate_trial.run(config, dataset, standard, {"model.units": 8}, ways, 0.1)
     assert trial is not None and trial.sampling in ways
     assert 0 < trial.score <= 1 and trial.score == pytest.approx(sum(trial.parts.values()) / len(trial.parts), abs=1e-3)
     assert 0 < trial.best_epoch <= trial.epochs and trial.windows_per_second > 0
@@ -449,16 +452,16 @@ def test_a_temperature_given_to_a_run_that_goes_on_is_not_chosen_over():
     saved = config_files.load("auto")
     config_lib.set_field(saved, "sample.fit", True)
     given = {"sample.temperature": 0.8}
-    assert commands._asked(SimpleNamespace(given=given), saved) == {"sample.fit": False, **given}
+    assert train_command._asked(SimpleNamespace(given=given), saved) == {"sample.fit": False, **given}
     again = {"sample.fit": True, **given}
-    assert commands._asked(SimpleNamespace(given=again), saved) == again
+    assert train_command._asked(SimpleNamespace(given=again), saved) == again
     for config in (None, config_files.load("auto"), config_files.load("small")):
-        assert commands._asked(SimpleNamespace(given=given), config) == given
+        assert train_command._asked(SimpleNamespace(given=given), config) == given
 
 
 @pytest.mark.parametrize("pinned", [{}, {"sample.temperature": 1.0}, {"sample.min_p": 0.1}])
 def test_samples_choose_nothing_that_was_asked_for(pinned):
-    config = choose.settled(config_files.load("auto"), pinned, _trial({}), 30)
+    config = choose_config.settled(config_files.load("auto"), pinned, _trial({}), 30)
     assert config.sample.fit == (not pinned)
 
 
@@ -469,11 +472,11 @@ def test_samples_choose_nothing_that_was_asked_for(pinned):
 def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkeypatch, clips, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(candidates, "OF_FEW_NOTES", ((8, 0.4, 0), (8, 0.2, 0)))
-    monkeypatch.setattr(choose, "LEAST_TRIAL_S", 0.01)
-    monkeypatch.setattr(choose, "TRIALS_SHARE", 0.001)
-    monkeypatch.setattr(choose, "MOST_NOTES", 12)
-    monkeypatch.setattr(one_trial, "MOST_COMPILING", 1e9)
-    monkeypatch.setattr(one_trial, "SAMPLES", 2)
+    monkeypatch.setattr(choose_config, "LEAST_TRIAL_S", 0.01)
+    monkeypatch.setattr(choose_config, "TRIALS_SHARE", 0.001)
+    monkeypatch.setattr(choose_config, "MOST_NOTES", 12)
+    monkeypatch.setattr(candidate_trial, "MOST_COMPILING", 1e9)
+    monkeypatch.setattr(candidate_trial, "SAMPLES", 2)
     monkeypatch.setattr(sampling_choice, "SAMPLES", 2)
     monkeypatch.setattr(sampling_choice, "WHOLE_NOTES", 12)
     monkeypatch.setattr(sampling_choice, "CUT_NOTES", 12)
@@ -486,7 +489,7 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
     best = max(lines, key=lambda line: line["score"])
     assert (config["name"], config["model"]["units"], config["train"]["epochs"]) == ("auto", 8, 1)
     assert config["data"]["encoding"] == "events"
-    if len(lines) == 1 or abs(lines[0]["score"] - lines[1]["score"]) > choose.MARGIN:
+    if len(lines) == 1 or abs(lines[0]["score"] - lines[1]["score"]) > choose_config.MARGIN:
         assert config["model"]["dropout"] == best["fields"]["model.dropout"]
     assert not config["sample"]["fit"]
     drawn = {name: config["sample"][name.split(".")[1]] for name in candidates.SAMPLING_NAMES}
@@ -508,4 +511,4 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
 def test_a_run_of_another_config_is_not_taken_for_one_that_was_chosen(trained_notes):
     call = flags.parse(["--config=auto", f"--workdir={trained_notes}"])
     with pytest.raises(UsageError, match=r"holds a run of config small, not of auto: leave --config out"):
-        commands._train(call)
+        train_command.run(call)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from musicjax.errors import UsageError
 from musicjax.store import lock
 from musicjax.studio import curve as curve_lib
-from musicjax.studio import runs
-from musicjax.studio import stage as stage_lib
+from musicjax.studio import run_state
+from musicjax.studio import training_progress as stage_lib
 from musicjax.studio.curve import Curve
 
 
@@ -95,28 +95,28 @@ def test_lines_that_are_no_metrics_do_no_harm(tmp_path, line):
 )
 def test_a_config_that_is_damaged_tells_no_number_of_epochs(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    assert runs._epochs(tmp_path) == 0
+    assert run_state._epochs(tmp_path) == 0
 
 
 def test_a_folder_that_cannot_be_looked_at_hides_no_run(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").touch()
     (tmp_path / "loop").symlink_to("loop")
-    assert runs.folders(tmp_path) == {"run": tmp_path / "run"}
+    assert run_state.folders(tmp_path) == {"run": tmp_path / "run"}
 
 
 @given(st.text(min_size=1, max_size=80).filter(lambda name: "\0" not in name and "/" not in name))
 def test_ids_are_plain_words_and_names_that_are_plain_are_their_own(name):
-    found = runs.id_of(name)
+    found = run_state.id_of(name)
     assert found.replace("-", "").replace("_", "").isalnum() and found.isascii() and len(found) <= 64
-    assert runs.id_of(found) == found
+    assert run_state.id_of(found) == found
 
 
 @given(st.text(max_size=50))
 def test_new_folders_have_names_that_lead_nowhere_else(tmp_path_factory, wanted):
     root = tmp_path_factory.getbasetemp()
-    name = runs.new_name(root, wanted)
-    assert (root / name).parent == root and not name.startswith(".") and runs.id_of(name) == name
+    name = run_state.new_name(root, wanted)
+    assert (root / name).parent == root and not name.startswith(".") and run_state.id_of(name) == name
 
 
 def state_of(tmp_path, epochs, log="", out="", record=None, of=0):
@@ -129,7 +129,7 @@ def state_of(tmp_path, epochs, log="", out="", record=None, of=0):
     (tmp_path / "run.err").write_text(log)
     (tmp_path / "run.out").write_text(out)
     curve = curve_lib.refreshed(Curve(), workdir / "metrics.jsonl")
-    return runs.state("run", workdir, curve, record or {}, tmp_path / "run.log", None)
+    return run_state.state("run", workdir, curve, record or {}, tmp_path / "run.log", None)
 
 
 RECORD = {"folder": "run", "name": "run", "data": "d", "minutes": 2, "began": 1.0, "stopped": False}
@@ -169,9 +169,9 @@ def test_the_log_of_a_run_that_went_on_elsewhere_tells_nothing_any_more(tmp_path
     state = state_of(tmp_path, 3, "musicjax: no space left", "", RECORD, of=9)
     assert state["status"] == "failed"
     now = (tmp_path / "run.err").stat().st_mtime
-    os.utime(tmp_path / "run.err", (now, now - 2 * runs.STALE_S))
+    os.utime(tmp_path / "run.err", (now, now - 2 * run_state.STALE_S))
     curve = curve_lib.refreshed(Curve(), tmp_path / "run" / "metrics.jsonl")
-    state = runs.state("run", tmp_path / "run", curve, RECORD, tmp_path / "run.log", None)
+    state = run_state.state("run", tmp_path / "run", curve, RECORD, tmp_path / "run.log", None)
     assert (state["status"], "ended from outside" in state["message"]) == ("paused", True)
 
 
@@ -190,7 +190,7 @@ def live_state(tmp_path, epochs, log, ago=0, record=RECORD, of=26):
     for path, seconds in (("run.out", begun), ("run.err", printed), ("run/metrics.jsonl", trained)):
         os.utime(tmp_path / path, (now, now - seconds))
     curve = curve_lib.refreshed(Curve(), tmp_path / "run" / "metrics.jsonl")
-    return runs.state("run", tmp_path / "run", curve, record, tmp_path / "run.log", Alive())
+    return run_state.state("run", tmp_path / "run", curve, record, tmp_path / "run.log", Alive())
 
 
 # What a training of two minutes on a busy machine printed.
@@ -263,10 +263,10 @@ def test_a_run_that_goes_on_gets_no_new_time_and_remembers_what_follows_its_epoc
     assert live_state(tmp_path / "before", 0, CHOSE[0], 0, gone_on)["seconds_left"] is None
     (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)
     (tmp_path / "run.err").write_text("\n".join(CHOSE))
-    monkeypatch.setattr(runs.processes, "command", lambda *_: ["true"])
-    runs.start(tmp_path / "run", [], tmp_path / "run.log").wait()
-    assert runs.log_lines(tmp_path / "run.err") == [CHOSE[7]]
-    assert runs.log_lines(tmp_path / "run.out") == []
+    monkeypatch.setattr(run_state.processes, "command", lambda *_: ["true"])
+    run_state.start(tmp_path / "run", [], tmp_path / "run.log").wait()
+    assert run_state.log_lines(tmp_path / "run.err") == [CHOSE[7]]
+    assert run_state.log_lines(tmp_path / "run.out") == []
 
 
 def test_a_run_without_a_log_is_known_by_its_other_files(tmp_path):
@@ -279,7 +279,7 @@ def test_a_run_without_a_log_is_known_by_its_other_files(tmp_path):
             tmp_path / name / "run",
             curve_lib.refreshed(Curve(), tmp_path / name / "run" / "metrics.jsonl"),
         )
-        state = runs.state("run", workdir, curve, {}, log.with_suffix(".log"), Alive())
+        state = run_state.state("run", workdir, curve, {}, log.with_suffix(".log"), Alive())
         assert (state["stage"], state["seconds_left"]) == (stage, 10 if stage == "learns" else None)
 
 
@@ -289,12 +289,12 @@ def test_a_run_that_holds_its_lock_trains_and_is_interrupted_by_its_number(tmp_p
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
         assert lock.holder(tmp_path / "run") == process.pid
-        assert runs.folders(tmp_path) == {"run": tmp_path / "run"}
-        runs.interrupt(tmp_path / "run", None)
+        assert run_state.folders(tmp_path) == {"run": tmp_path / "run"}
+        run_state.interrupt(tmp_path / "run", None)
         assert process.wait(20) == -15
     assert lock.holder(tmp_path / "run") is None, "the file is left, the lock is not"
     with pytest.raises(UsageError, match="not training on this machine"):
-        runs.interrupt(tmp_path / "run", None)
+        run_state.interrupt(tmp_path / "run", None)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,6 @@ def test_a_lock_file_that_nobody_holds_names_no_process(tmp_path, text):
 
 def test_a_long_log_shows_its_last_whole_lines(tmp_path):
     (tmp_path / "log").write_text("".join(f"line {n}\n" for n in range(5000)))
-    lines = runs.last_lines(tmp_path / "log")
-    assert lines[-1] == "line 4999" and len(lines) == runs.LOG_LINES
-    assert runs.last_lines(tmp_path / "none") == []
+    lines = run_state.last_lines(tmp_path / "log")
+    assert lines[-1] == "line 4999" and len(lines) == run_state.LOG_LINES
+    assert run_state.last_lines(tmp_path / "none") == []
