@@ -4,7 +4,7 @@
 
 A result is the last line that a benchmark prints, or the file that it writes with --save. Prints what differs between
 the machines and the versions, with a warning if musicjax itself does, then the median of each figure with its quartiles
-and the other one's relative to the first one's. A ~ marks a difference that is smaller than the distance of quartiles.
+and the other one's relative to the first one's. A ~ marks a difference that is smaller than the interquartile range.
 """
 
 from __future__ import annotations

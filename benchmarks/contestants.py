@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the program with one line, without the usage."""
-        self.exit(2, f"{self.prog}: {message}; --help lists what there is\n")
+        self.exit(2, f"{self.prog}: {message}; --help lists the flags\n")
 
 
 def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:

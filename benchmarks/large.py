@@ -3,9 +3,9 @@
     python -m benchmarks.large --data=DIR [--part=ingest] [--config=events] [--processes=2] [--repeats=3] [--kills=0]
                                [--save]
 
-The reader's own rate is that of so many processes which read the files of DIR, in turns with each other, and do nothing
-with the notes. It takes turns with `musicjax data --output`. All times include the start of processes. Peak memory is
-that of each process, as Linux counts it, looked up again and again. Then a start is killed at random moments so many
+The reader's own rate is that of processes which read the files of DIR, in turns with each other, and do nothing with
+the notes. It takes turns with `musicjax data --output`. All times include the start of processes. Peak memory is
+that of each process, as Linux counts it, looked up again and again. Then a start is killed at random moments this many
 times, with all its processes left to themselves, and its shards are compared byte for byte. Prints a table and, as its
 last line, one JSON object. `python -m benchmarks.stand_in` makes a folder of any size.
 """
@@ -117,7 +117,7 @@ def _children(pid: int) -> list[int]:
 
 
 def own_rate(listed: Path, processes: int) -> dict[str, float]:
-    """Seconds in which so many processes read the files of a list, and the peak memory of the largest."""
+    """Seconds in which this many processes read the files of a list, and the peak memory of the largest."""
     began = time.perf_counter()
     started = [_start(READ_ALONE, listed, first, processes) for first in range(processes)]
     with contextlib.ExitStack() as stack:

@@ -3,7 +3,7 @@
     python -m benchmarks.shards --data=SHARDS [--fewer=SHARDS] [--config=events] [--units=128] [--block_rows=262144]
                                 [--epochs=3] [--repeats=3] [--save]
 
-Both read --fewer, or --data if there is none, and take turns; each is a process of its own that trains so many epochs.
+Both read --fewer, or --data if there is none, and take turns; each is a process of its own that trains --epochs epochs.
 A rate is the median of the epochs after the first. The first step begins when the programs are compiled; before it
 come the start of Python, the shards and the compilation. Peak memory is that of the process, of blocks of --data and of
 --fewer: it shows whether it grows with the number of files. Prints a table and, as its last line, one JSON object.

@@ -98,7 +98,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def bytes_on_each(tree: Any, devices: int) -> int:
-    """Of arrays that lie divided over so many devices."""
+    """Of arrays that lie divided over this many devices."""
     specs = sharded_parameters.specs(tree, jax.sharding.AbstractMesh((devices,), ("data",)))
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(specs), strict=True)
     return sum(leaf.size * leaf.dtype.itemsize // (devices if spec else 1) for leaf, spec in pairs)

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, paper.md, reliability.md and large.md, and README's ratios, from the kept results.
+"""The tables of docs/results.md, paper.md, reliability.md and shards.md, and README's ratios, from the kept results.
 
     python -m benchmarks.tables [--machine=amd-epyc-avx512_bf16] [--save]
 

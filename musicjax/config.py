@@ -59,7 +59,9 @@ class FramesData(Fields):
 
     NAME = "data"
 
-    per_beat: int = knob(2, "frames in a quarter note; for polyphonic files, how many theirs have", low=1, high=96)
+    per_beat: int = knob(
+        2, "frames in a quarter note; for polyphonic files, the number that those files have", low=1, high=96
+    )
     onsets: bool = knob(
         False, "a second column for each key, which marks where notes begin, so that repeated notes stay apart"
     )
@@ -67,7 +69,7 @@ class FramesData(Fields):
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
     keys: int = knob(
         88,
-        "keys of a frame: 88 are those of a piano, fewer begin at pitch 24, C1, or as high as 108 lets them",
+        "keys of a frame: 88 are those of a piano, fewer begin at pitch 24 (C1), or lower if they would end above 108",
         low=24,
         high=88,
     )
@@ -94,18 +96,18 @@ class EventsData(Fields):
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
     instruments: str = knob(
         "keep",
-        "keep: up to 16 instruments of the data, drums among them; merge: all that are no drums are one",
+        "keep: up to 16 instruments of the data, drums among them; merge: all instruments except drums become one",
         choices=("keep", "merge"),
     )
     resident_mib: int = knob(
         256,
-        "most MiB of rows from shards that stay in memory; of more, an epoch is a block, not a pass over all of them",
+        "most MiB of rows from shards in memory; if there are more, an epoch is one block, not a pass over all rows",
         low=0,
         high=2**20,
     )
     block_rows: int = knob(
         2**20,
-        "about how many rows, or notes, such a block has; never fewer than one record of the shards, of up to 16,384",
+        "about how many rows (notes) such a block has; at least one record of the shards, which holds up to 16,384",
         low=1,
         high=2**31 - 1,
     )
@@ -189,7 +191,11 @@ class EventsSample(Fields):
         0, "never repeat a run of this many pitches, 2..32; 0: runs may repeat", low=0, high=32, may_change=True
     )
     best_of: int = knob(
-        1, "of so many tries at a piece, keep the one most like a training piece", low=1, high=100, may_change=True
+        1,
+        "try each piece this many times and keep the try most like a training piece",
+        low=1,
+        high=100,
+        may_change=True,
     )
     stop_loops: bool = knob(True, "no loop goes on for longer than the longest of the training pieces", may_change=True)
     fit: bool = knob(
@@ -257,7 +263,7 @@ class DataConfig(Section):
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
     duplicates: str = knob(
         "together",
-        "pieces with the same notes, whatever their key, tempo and title. together: they are one piece for the split, "
+        "pieces with the same notes, even if key, tempo or title differ. together: they are one piece for the split, "
         "all on one side; drop: only one of them is used; keep: they are split as if they were different pieces",
         choices=("together", "drop", "keep"),
     )
@@ -301,7 +307,7 @@ class ModelConfig(Section):
     precision: str = knob(
         "auto",
         "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
-        "auto: the one that is measured to train faster on this machine; the run then keeps it",
+        "auto: whichever trains faster in a measurement on this machine; the run then keeps it",
         choices=("auto", "float32", "bfloat16"),
     )
     remat_rows: int = knob(
@@ -361,7 +367,7 @@ class TrainConfig(Fields):
     )
     dropouts: tuple = knob((), "dropouts that the trials take in turn; none: model.dropout", low=0.0, high=0.99)
     trial_group: int = knob(
-        0, "trials computed at once; 0: as many as are worth it and fit in memory", low=0, high=100_000, may_change=True
+        0, "trials computed at once; 0: as many as save time and fit in memory", low=0, high=100_000, may_change=True
     )
     devices: int = knob(0, "devices that share each batch; 0: all", low=0, high=1_000_000, may_change=True)
     shard_parameters: bool = knob(
@@ -480,8 +486,8 @@ def _require_frames_fit(config: Config, own: FramesData) -> None:
         )
     if own.onsets and getattr(config.model.own, "head", "") == "tied_nade":
         raise UsageError(
-            "config.data.onsets=True with config.model.head='tied_nade', whose keys only sound: expected "
-            "--config.model.head=note_lstm with it, or --config.data.onsets=false"
+            "config.data.onsets=True, but config.model.head='tied_nade' predicts no onsets: expected "
+            "--config.model.head=note_lstm, or --config.data.onsets=false"
         )
 
 
@@ -505,13 +511,12 @@ def _require_fit(config: Config) -> None:
         )
     if train.optimizer != "rmsprop" and train.momentum:
         raise UsageError(
-            f"config.train.momentum={train.momentum} belongs to rmsprop: expected --config.train.optimizer=rmsprop "
-            "with it, or 0"
+            f"config.train.momentum={train.momentum} belongs to rmsprop: expected --config.train.optimizer=rmsprop, "
+            "or a momentum of 0"
         )
     if train.optimizer != "adam" and (train.half_life or train.clip_norm):
         raise UsageError(
-            "config.train.half_life and config.train.clip_norm belong to adam: expected --config.train.optimizer=adam "
-            "with them"
+            "config.train.half_life and config.train.clip_norm belong to adam: expected --config.train.optimizer=adam"
         )
     pairs = max(len(train.learning_rates), 1) * max(len(train.dropouts), 1)
     if pairs > train.trials or ((train.learning_rates or train.dropouts) and train.trials == 1):
@@ -523,8 +528,8 @@ def _require_fit(config: Config) -> None:
     along_keys = getattr(config.model.own, "head", "") == "note_lstm"
     if config.model.layer_dropout and config.model.layers == 1 and not along_keys:
         raise UsageError(
-            f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, and there is one: "
-            "expected --config.model.layers=2 or more with it, or 0"
+            f"config.model.layer_dropout={config.model.layer_dropout} drops outputs between layers, but there is only "
+            "one layer: expected --config.model.layers=2 or more, or a layer_dropout of 0"
         )
     if train.shard_parameters and train.trials > 1:
         raise UsageError(
@@ -532,7 +537,10 @@ def _require_fit(config: Config) -> None:
             "parameters of all trials whole; expected False, or 1 trial"
         )
     if config.seed + train.trials > 2**31:
-        raise UsageError(f"config.seed={config.seed}: expected room for {train.trials} seeds below {2**31}")
+        raise UsageError(
+            f"config.seed={config.seed}: expected at most {2**31 - train.trials}, so that all trials have seeds below "
+            f"{2**31}"
+        )
 
 
 def trials(config: Config) -> list[tuple[int, float, float]]:

@@ -127,8 +127,8 @@ class Section(Fields):
             for other in others:
                 valid(path, field_names(self.PARTS[other])[name], value)
             raise UsageError(
-                f"config.{path}={shown(value)}: {encoding} have no such field, {' and '.join(others)} do; leave it "
-                f"out, or choose --config.data.encoding={' or '.join(others)}"
+                f"config.{path}={shown(value)}: the encoding {encoding} has no such field; these have "
+                f"it: {', '.join(others)}; leave it out, or choose --config.data.encoding={' or '.join(others)}"
             )
 
 
@@ -196,7 +196,9 @@ def takes_own_fields(section: type[T]) -> type[T]:
                 if len(named) < len(names):
                     raise wrong_part(self, encoding, own)
                 # dataclasses.replace passes every field, so nothing tells whether the caller chose the part.
-                console.say_once("config", f"data.encoding={encoding!r} begins with its defaults, without {own!r}")
+                console.say_once(
+                    "config", f"data.encoding={encoding!r}: its own fields take their defaults; {own!r} is dropped"
+                )
             del named["own"]
         init(self, **named)
         for name, value in waiting.items():

@@ -43,7 +43,7 @@ def mute() -> None:
 
 
 def quiet_libraries() -> None:
-    """Libraries no longer print what they raise: the program prints one line of its own. None looks for a screen.
+    """Libraries no longer print what they raise: the program prints one line of its own. None looks for a display.
 
     Only the program itself calls this, so that other programs may import the package without losing their messages.
     """
@@ -108,7 +108,7 @@ def say_once(label: str, text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Prints the one line of what a user must know: why the program ends."""
+    """Prints the one line that tells the user why the program ends."""
     _tell(printable(f"musicjax: {text}"))
 
 

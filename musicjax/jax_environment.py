@@ -100,7 +100,7 @@ def require_settings(address_space_kib: int = GENERATING_KIB) -> None:
 
 
 def require_address_space(least_kib: int) -> None:
-    """Raises RunError if this process may not have so many KiB of address space; other systems have no such limit."""
+    """Raises RunError if this process may not have this many KiB of address space; other systems have no such limit."""
     try:
         import resource
     except ImportError:

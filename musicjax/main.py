@@ -55,7 +55,7 @@ def _run(argv: list[str], is_program: bool) -> int:
         console.complain("stopped by SIGINT")
         return 130
     except OSError as error:
-        console.complain(f"{error}; expected to read and write there; check rights and space and start again")
+        console.complain(f"{error}; expected to read and write there; check permissions and space and start again")
         return 1
     except (MemoryError, ImportError) as error:
         if isinstance(error, ImportError) and "failed to map segment" not in str(error):

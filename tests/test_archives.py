@@ -186,7 +186,7 @@ def test_of_midi_files_one_behind_the_other_the_first_is_read(tmp_path, between)
     path.write_bytes(_song(0) + between + _song(1) + between + _song(2))
     _, (outcome,) = _read(tmp_path)
     assert (outcome.status, outcome.notes) == ("recovered", 8)
-    assert "another MIDI file behind this one" in outcome.detail
+    assert "another MIDI file after this one" in outcome.detail
 
 
 @pytest.mark.parametrize("signature", [b"Rar!\x1a\x07\x01\x00", b"7z\xbc\xaf\x27\x1c"])

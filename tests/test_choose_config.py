@@ -108,7 +108,7 @@ def test_a_run_that_begins_with_the_weights_of_another_has_its_config(trained_no
         (["--data=x", "--minutes=0.5"], "minutes=0.5: expected 1..1440"),
         (["--data=x", "--minutes=nan"], "minutes=nan: expected 1..1440"),
         (["generate", "--minutes=5"], "generate takes no flag --minutes; it belongs to train"),
-        (["--config=auto", "--init_from=builtin"], "--init_from beside --config=auto"),
+        (["--config=auto", "--init_from=builtin"], "--init_from with --config=auto"),
         (["--data=x", "--coordinator=a:1", "--num_processes=2", "--process_id=0"], "chooses in one process"),
         (["--data=x", "--config.data.encoding=frames"], "config.data.encoding='frames': config auto chooses among"),
         (["--data=polyphonic:jsb:x"], "holds frames, not notes"),

@@ -147,7 +147,7 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["--version", "--foo"], "train takes no flag --foo ("),
         (["--help", "--foo"], "train takes no flag --foo ("),
         (["generate", "--helpfull", "stray"], "unexpected 'stray'"),
-        (["train", "--version"], "--version beside other words: expected musicjax --version"),
+        (["train", "--version"], "--version with other arguments: expected musicjax --version"),
     ],
 )
 def test_a_wrong_word_is_told_by_its_own_name(capsys, argv, message):

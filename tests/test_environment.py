@@ -63,7 +63,7 @@ def test_a_run_needs_nothing_that_windows_lacks_and_is_the_same_without(clips, t
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stderr.count("cannot be locked on this system") == 1
-    assert ran.stderr.count("this system limits no process's memory") == 1
+    assert ran.stderr.count("this system cannot limit a process's memory") == 1
     losses = [
         [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         for workdir in (tmp_path / "w", trained_notes)

@@ -149,7 +149,7 @@ def test_the_commands_of_the_guide_run_in_order(folder: Path, capsys: pytest.Cap
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["paper.md", "python.md", "large.md"])
+@pytest.mark.parametrize("name", ["paper.md", "python.md", "shards.md"])
 def test_the_commands_of_another_document_run_in_order(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +160,7 @@ def test_the_commands_of_another_document_run_in_order(
 
 def test_every_document_with_commands_has_a_test_that_runs_them() -> None:
     with_commands = {path.name for path in DOCUMENTS if commands(path)}
-    assert with_commands == {"README.md", "guide.md", "large.md", "paper.md", "python.md"}
+    assert with_commands == {"README.md", "guide.md", "shards.md", "paper.md", "python.md"}
 
 
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

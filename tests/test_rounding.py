@@ -49,13 +49,13 @@ def test_onsets_are_told_with_how_far_they_move(shift):
 )
 def test_each_kind_of_change_is_counted(changes, words):
     (line,) = said(piece(**changes))
-    assert line.endswith(f"notes as the nearest that it knows: {words}")
+    assert line.endswith(f"notes to the nearest that it knows: {words}")
 
 
 def test_several_pieces_are_told_in_the_words_of_one():
     odd = piece(duration_beats=np.full(80, 1.1)), piece(velocity=np.full(80, 61, np.int16)), piece()
     found = [rounding.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
-    words = "of 240 notes as the nearest that it knows: duration of 80; velocity of 80"
+    words = "of 240 notes to the nearest that it knows: duration of 80; velocity of 80"
     assert rounding.told(found, BINS) == [f"the model takes 160 {words}"] and rounding.told(found[2:], BINS) == []
 
 
@@ -84,7 +84,7 @@ def test_a_model_that_scores_a_piece_tells_it_all(capsys):
     model.log_prob(odd)
     first, second = capsys.readouterr().err.splitlines()
     assert re.match(
-        r"piece +the model takes 80 of 80 notes as the nearest that it knows: onset of 80 by 0\.100 ", first
+        r"piece +the model takes 80 of 80 notes to the nearest that it knows: onset of 80 by 0\.100 ", first
     )
     assert re.match(r"piece +the model lacks the instruments of 80 notes and takes 80 of violin as acoustic", second)
 

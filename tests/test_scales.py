@@ -62,7 +62,7 @@ def test_a_key_with_a_mode_is_its_scale_unless_another_scale_is_named(mode: str)
 
 
 def test_a_mode_without_keys_is_refused_and_a_scale_of_its_name_is_not() -> None:
-    with pytest.raises(UsageError, match=r"no mode 'phrygian'.*--scale=NAME beside --key=E "):
+    with pytest.raises(UsageError, match=r"no mode 'phrygian'.*--scale=NAME with --key=E "):
         scales.pitches("E phrygian", "")
     assert scales.pitches("E", "phrygian") == scales.pitches("C", "major")
 

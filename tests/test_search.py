@@ -322,14 +322,14 @@ def test_only_records_that_changed_are_read_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--config=auto"], "--search beside --config=auto, which has trials of its own"),
-        (["--init_from=builtin"], "--search beside --init_from: each trial begins with random weights"),
-        (["--distributed=auto"], "--search beside --coordinator or --distributed: processes share a search through"),
+        (["--config=auto"], "--search with --config=auto, which has trials of its own"),
+        (["--init_from=builtin"], "--search with --init_from: each trial begins with random weights"),
+        (["--distributed=auto"], "--search with --coordinator or --distributed: processes share a search through"),
         (["--minutes=3"], "--minutes is for --config=auto alone"),
         (["--config=small", "--config.train.trials=2"], "config.train.trials=2 beside --search"),
         (
             ["--config=small", "--config.train.shard_parameters=true"],
-            "config.train.shard_parameters=True beside --search",
+            "config.train.shard_parameters=True with --search",
         ),
         (["--config=small", "--config.train.accumulate=3"], "cannot be divided evenly over 1 device with train.accum"),
         (["--search="], "--search= is empty: expected a path"),

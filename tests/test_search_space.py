@@ -141,9 +141,12 @@ def test_a_missing_file_is_named(tmp_path):
     [
         (
             "train.learning_rate",
-            "config.train.learning_rate is searched, and the command sets it: expected one of both",
+            "config.train.learning_rate is searched, and the command sets it: expected only one of them",
         ),
-        ("train.epochs", '"epochs" is in the file, and the command sets config.train.epochs: expected one of both'),
+        (
+            "train.epochs",
+            '"epochs" is in the file, and the command sets config.train.epochs: expected only one of them',
+        ),
         ("train.patience", 'the command sets config.train.patience: leave it out, "halving" decides when a trial ends'),
     ],
 )

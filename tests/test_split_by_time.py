@@ -99,7 +99,8 @@ def test_where_windows_are_split_what_no_training_window_has_or_predicts_is_held
     assert copies.longest(midi.read(source / "a.mid"), music.known).length == SIZE
     assert copies.longest(midi.read(source / "c.mid"), music.known).length < 10, "no copy of what does not train"
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("split")]
-    told = f"the last {held} of {3 * SIZE} notes validate: 1 piece and the end of b.mid, whose beginning trains"
+    of_b = "the end of b.mid, whose beginning is for training"
+    told = f"the last {held} of {3 * SIZE} notes are for validation: 1 piece and {of_b}"
     assert line.endswith(told)
 
 

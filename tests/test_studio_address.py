@@ -129,5 +129,5 @@ def test_an_address_that_cannot_be_kept_is_said_and_the_old_one_goes(start, tmp_
     with socket.create_server(("127.0.0.1", 0)) as free:
         named = free.getsockname()[1]
     server.serve(tmp_path, named)
-    assert "No space left on device; the next start has another one" in capsys.readouterr().err
+    assert "No space left on device; the next start will use another address" in capsys.readouterr().err
     assert os.listdir(tmp_path / FOLDER).count(address.NAME) == 0

@@ -579,12 +579,12 @@ def test_a_run_says_where_it_stands_and_what_can_be_done_with_it(browser, canned
         ),
         (
             {"status": "finished", "message": "The model is damaged."},
-            "The model is damaged. Round 5 of 20. For more, teach another with more minutes.",
+            "The model is damaged. Round 5 of 20. To learn more, teach another model for more minutes.",
             ["Compose with it", "Teach another"],
         ),
         (
             {"status": "finished", "epoch": 20, "message": ""},
-            "It has learned in 20 rounds. For more, teach another with more minutes.",
+            "It has learned in 20 rounds. To learn more, teach another model for more minutes.",
             ["Compose with it", "Teach another"],
         ),
     ):

@@ -140,7 +140,7 @@ def test_notes_off_the_bins_of_the_other_run_move_to_the_nearest_and_are_counted
     own = encoding.of(config_of(tmp_path, "events"), tiny_events.model().metadata.learned)
     data = own.dataset()
     assert data.encoding.bins == bins
-    assert "the model takes 60 of 60 notes as the nearest that it knows: onset of 48 by" in capsys.readouterr().err
+    assert "the model takes 60 of 60 notes to the nearest that it knows: onset of 48 by" in capsys.readouterr().err
 
 
 def test_the_model_that_comes_along_fits_the_config_that_it_was_trained_with(capsys) -> None:

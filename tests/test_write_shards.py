@@ -967,7 +967,7 @@ def test_a_library_that_a_process_lacks_is_told(music, tmp_path, monkeypatch):
     [
         (["--runner=spark", "--output=s"], "runner='spark': expected local or ray"),
         (["--runner=local"], "--runner is for writing shards"),
-        (["--output=s", "--workdir=w"], "--workdir beside --output"),
+        (["--output=s", "--workdir=w"], "--workdir with --output"),
         (
             ["--output=s", "--config.data.encoding=notes"],
             "config of those, such as --config=demo or --config=events, not of notes",

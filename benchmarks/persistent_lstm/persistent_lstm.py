@@ -23,7 +23,7 @@ A scan reads all weights again at every step and starts several kernels for it. 
 
 There is no barrier over all SMs, nor one over a cluster: what is sent carries its own count, and an SM waits only for
 bytes. Two buffers suffice, because whoever has all of h(t) knows that the others have done with h(t-1): they sent h(t)
-after it. Clusters know nothing of each other, so a batch of any size is so many clusters, run as SMs come free.
+after it. Clusters know nothing of each other, so a batch of any size is this many clusters, run as SMs come free.
 
 Each thread holds the fragments of W that it multiplies with, so a step reads only h (32 KB) from shared memory, and the
 rows of a fragment are permuted so that the four gates of a unit meet in two neighbouring threads.
@@ -56,10 +56,10 @@ from jax import lax
 from musicjax.model import lstm
 from musicjax.model.lstm import Params, State
 
-PRODUCT_INPUTS = 5  # from so many inputs on, x Wx is one product beforehand; fewer are added by the kernel
+PRODUCT_INPUTS = 5  # from this many inputs on, x Wx is one product beforehand; fewer are added by the kernel
 MAX_UNITS = 512  # 16 SMs, the largest cluster, hold the weights of 32 units each
 EIGHTS = (1, 2, 4)  # sizes of a cluster's share of the batch, in eights of rows
-GROUP = 2  # so many SMs' parts of h share a barrier: measured 1, 2, 3, 4, 5, 8 and all
+GROUP = 2  # this many SMs' parts of h share a barrier: measured 1, 2, 3, 4, 5, 8 and all
 
 
 class Plan(NamedTuple):
@@ -141,7 +141,7 @@ def _inside(inputs: int) -> int:
 
 
 def plan_of(batch: int, steps: int, inputs: int, units: int, together: int) -> Plan:
-    """The plan whose steps take the least time, where so many clusters run together."""
+    """The plan whose steps take the least time, where this many clusters run together."""
     padded = -(-units // 128) * 128
     if together < 1:
         raise _Failed(f"no cluster of {padded // 32} SMs fits")

@@ -14,7 +14,7 @@ import os
 
 import numpy as np
 
-CLUSTERS = 2  # so many run together at the small sizes, and 7 at 512 units
+CLUSTERS = 2  # this many run together at the small sizes, and 7 at 512 units
 SMALL = ((20, 4, 3, 128), (60, 4, 3, 256))
 LARGE = ((60, 4, 3, 256), (200, 3, 3, 512))
 

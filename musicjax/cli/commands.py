@@ -90,7 +90,7 @@ def _data(call: Call) -> None:
     if options["output"]:
         _write_shards(call, config)
     elif options["runner"] is not None:
-        raise UsageError("--runner is for writing shards: expected --output=DIR beside it, or leave it out")
+        raise UsageError("--runner is for writing shards: expected --output=DIR as well; or leave out --runner")
     elif holds_shards(source):
         from musicjax.cli import shards as shards_command
 
@@ -104,7 +104,7 @@ def _write_shards(call: Call, config: Config) -> None:
 
     options = call.options
     if options["workdir"]:
-        raise UsageError("--workdir beside --output: expected one of them; a folder of shards has its own report")
+        raise UsageError("--workdir with --output: expected one of them; a folder of shards has its own report")
     if options["data"] is None and config.data.source == "builtin" and "data.source" not in call.given:
         raise UsageError("--data is missing: expected the music to write shards of, a folder, a data set or builtin")
     output, is_named = Path(options["output"]), call.overrides is None

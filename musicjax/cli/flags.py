@@ -36,14 +36,18 @@ COMMANDS = {
     "studio": "train, steer and listen in the browser",
 }
 # A command without flags, see `cli.completion`.
-COMPLETION, OF_COMPLETION = "completion", "print what makes bash, zsh or fish complete commands and flags"
+COMPLETION, OF_COMPLETION = "completion", "print a script that lets bash, zsh or fish complete commands and flags"
 # Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
 # its fields too.
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "the run's folder; train: runs/NAME, studio: runs if not given", tuple(COMMANDS)),
-    "minutes": Flag("float", None, "about how long all takes with --config=auto, samples too; else 10", ("train",)),
-    "search": Flag("path", None, "a search.json: many trials over ranges of fields; the best stays", ("train",)),
+    "minutes": Flag(
+        "float", None, "about how long a --config=auto run takes, samples included; default 10", ("train",)
+    ),
+    "search": Flag(
+        "path", None, "a search.json: runs many trials over ranges of fields and keeps the best", ("train",)
+    ),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
@@ -51,7 +55,7 @@ FLAGS = {
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "D, F#m, Bb:dorian, ...: in this key *+", ("generate",)),
-    "instruments": Flag("string", None, "only these of the data's: piano,bass,drums *", ("generate",)),
+    "instruments": Flag("string", None, "only these instruments of the data: piano,bass,drums *", ("generate",)),
     "primer": Flag("path", "", "a file to continue, or pitches by 16ths: [60,-2,67]", ("generate",)),
     "infill": Flag("path", "", "a file that gets new bars: --from_bar, --to_bar *", ("generate",)),
     "vary": Flag("path", "", "a file to write variations of, with --amount *", ("generate",)),
@@ -64,16 +68,16 @@ FLAGS = {
         "music of any size",
         ("data", "export"),
     ),
-    "runner": Flag("string", None, "who writes the shards: local, this machine, or ray, a Ray cluster", ("data",)),
+    "runner": Flag("string", None, "what writes the shards: local (this machine) or ray (a Ray cluster)", ("data",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "num_notes": Flag("integer", None, "about how many notes (or frames); 300, or as the data", ("generate",)),
     "keep": Flag("bool", False, "write the primer too, before what continues it *", ("generate",)),
-    "meter": Flag("string", None, "3/4, 6/8, ...: a time signature that the data have *+", ("generate",)),
+    "meter": Flag("string", None, "3/4, 6/8, ...: a time signature found in the data *+", ("generate",)),
     "bpm": Flag("float", None, "quarter notes a minute; else the primer's or data's *", ("generate",)),
-    "from_bar": Flag("integer", None, "first new bar of --infill, from 1, an upbeat included", ("generate",)),
+    "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1; an upbeat is bar 1", ("generate",)),
     "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
     "amount": Flag("float", None, "how much --vary changes, 0 to 1; 0.3 if not given", ("generate",)),
-    "best_of": Flag("integer", None, "of so many tries, keep the one most like the data *", ("generate",)),
+    "best_of": Flag("integer", None, "make this many tries, keep the one most like the data *", ("generate",)),
     "scale": Flag("string", None, "only pitches of this scale: pentatonic, blues, ... *+", ("generate",)),
     "exact": Flag("bool", False, "cut off at the length, even in the middle of a bar *", ("generate",)),
     "beats": Flag("float", None, "length of each in quarter notes *", ("generate",)),
@@ -86,20 +90,22 @@ FLAGS = {
     "velocity_temperature": Flag("float", None, "temperature of velocities alone *", ("generate",)),
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
-    "no_repeat": Flag("string", None, "no run of so many pitches comes twice; 0: it may *+", ("generate",)),
+    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
     "stop_loops": Flag("bool", None, "no loop is longer than in the training pieces *", ("generate",)),
-    "longest_match": Flag("string", None, "follow earlier passages for so many notes at most *+", ("generate",)),
+    "longest_match": Flag("string", None, "follow earlier passages for at most this many notes *+", ("generate",)),
     "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
-    "decode": Flag("string", "auto", "how it sees the past: auto, staggered, window, carry", ("generate",)),
+    "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window, carry", ("generate",)),
     "soundfont": Flag("path", "", "for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate", "export")),
     "init_from": Flag("path", None, "begin with the weights of this workdir, or of builtin", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
-    "port": Flag("integer", 0, "of the page's address; 0: that of the last start, or any that is free", ("studio",)),
-    "host": Flag("string", "", "an address that others may reach; else this machine alone", ("studio",)),
-    "distributed": Flag("string", "off", "auto: all three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
+    "port": Flag("integer", 0, "port of the page; 0: the one used last time, or any free port", ("studio",)),
+    "host": Flag(
+        "string", "", "address to listen on, so that others can reach it; default: this machine only", ("studio",)
+    ),
+    "distributed": Flag("string", "off", "auto: take all of these from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
 NEAR = 0.7
@@ -161,7 +167,7 @@ def parse(argv: list[str]) -> Call:
     command, words = command_of([word for word in argv if word != VERSION])
     values = _values(command, words)
     if VERSION in argv:
-        raise UsageError(f"{VERSION} beside other words: expected musicjax {VERSION}")
+        raise UsageError(f"{VERSION} with other arguments: expected musicjax {VERSION}")
     options = {name: values[name].value for name in FLAGS if name in values} | _aliased(values)
     paths = [name for name in options if FLAGS[name].kind == "path"]
     for name in paths:
@@ -204,7 +210,7 @@ def _default(options: dict[str, Any], chooses: bool) -> str:
 
 
 def _chooses(command: str, named: str | None, options: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether the data choose the config; raises UsageError for flags that do not go with that, or only with that."""
+    """Whether the data choose the config; raises UsageError for flags that rule this out or require it."""
     if command != "train":
         return False
     _require_search_alone(named, options)
@@ -212,11 +218,13 @@ def _chooses(command: str, named: str | None, options: dict[str, Any], given: di
     chooses = named == AUTO or (named is None and "data.source" in given and not named_by)
     if chooses and options["init_from"] is not None:
         raise UsageError(
-            "--init_from beside --config=auto: those weights have their sizes already; expected the config of their "
+            "--init_from with --config=auto: the weights already fix the sizes; expected the config of their "
             "run, --config=DIR/config.json"
         )
     if chooses and (options["coordinator"] or options["distributed"] != "off"):
-        raise UsageError("config auto chooses in one process: expected --config=NAME where several train together")
+        raise UsageError(
+            "config auto works in one process only: expected --config=NAME when several processes train together"
+        )
     minutes = options["minutes"]
     if minutes is not None and not chooses:
         raise UsageError("--minutes is for --config=auto alone: leave it out, or set --config.train.epochs")
@@ -230,12 +238,12 @@ def _require_search_alone(named: str | None, options: dict[str, Any]) -> None:
     if options["search"] is None:
         return
     if named == AUTO:
-        raise UsageError("--search beside --config=auto, which has trials of its own: expected another --config")
+        raise UsageError("--search with --config=auto, which has trials of its own: expected another --config")
     if options["init_from"] is not None:
-        raise UsageError("--search beside --init_from: each trial begins with random weights; leave one of them out")
+        raise UsageError("--search with --init_from: each trial begins with random weights; leave one of them out")
     if options["coordinator"] or options["distributed"] != "off":
         raise UsageError(
-            "--search beside --coordinator or --distributed: processes share a search through its workdir; start the "
+            "--search with --coordinator or --distributed: processes share a search through its workdir; start the "
             "same command, without these flags, in each"
         )
 
@@ -315,7 +323,7 @@ def _define(command: str, values: flags.FlagValues) -> None:
 def _expanded(name: str, text: str | None) -> str | None:
     """A path with ~, ~USER, $NAME and ${NAME} replaced: shells replace no ~ after a =, and services replace nothing.
 
-    What nobody knows stays as it is; raises UsageError where a folder of such a name would be made.
+    Unknown users and variables stay as they are; raises UsageError if a folder of that name would be made.
     """
     if not text:
         return text

@@ -67,7 +67,7 @@ def run(call: Call) -> None:
     made = _swept(request, model, given, folder) if request.sweep else _made(request, model, given, folder)
     _list(made, folder)
     if options["audio"] == "auto" and request.audio == "none":
-        console.say("sound", f"none beside more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
+        console.say("sound", f"none for more than {request_lib.FEW_OUTPUTS} files, unless you add --audio=wav")
     silent = 0
     if request.audio != "none" and made.pieces:
         played = [generate.played_by(request.program, piece) for piece in made.pieces]
@@ -78,8 +78,8 @@ def run(call: Call) -> None:
         _page(made, folder, _facts(call, request))
     if silent and options["audio"] != "auto":
         raise RunError(
-            f"no sound beside {silent} of {console.counted(len(made.paths), 'MIDI file')}, and "
-            f"--audio={options['audio']} asks for it: the lines above say why; all else is written"
+            f"{silent} of {console.counted(len(made.paths), 'MIDI file')} have no sound, although "
+            f"--audio={options['audio']} asks for it: the lines above say why; everything else was written"
         )
 
 

@@ -87,7 +87,7 @@ def with_split(config: Config, given: Mapping[str, Any]) -> Config:
         shards.require_settings(Path(source), manifest, own | others)
         if others:
             told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())
-            console.say("shards", f"{source}: the run has their split: {told}")
+            console.say("shards", f"{source}: the run uses the split of these shards: {told}")
     return config
 
 

@@ -51,7 +51,7 @@ def run(call: Call) -> None:
         config = choose_config.choose(config, workdir, options["minutes"] or flags.MINUTES, call.given, began)
     elif call.chooses:
         unused = "; --minutes is for new runs, and changes nothing here" if options["minutes"] else ""
-        console.say(flags.AUTO, f"the run in {workdir} goes on as its config says; no trial is made anew{unused}")
+        console.say(flags.AUTO, f"the run in {workdir} continues with its own config; no trial is repeated{unused}")
     summary = train.train(_with_split(config, call), workdir, options["init_from"])
     if summary:
         console.result(json.dumps(summary))
@@ -78,7 +78,7 @@ def _with_split(config: Config, call: Call) -> Config:
 
 
 def _asked(call: Call, saved: Config | None) -> dict[str, Any]:
-    """The fields that are given; how samples are drawn is not chosen for a run that goes on where it is given."""
+    """The given fields. If they say how samples are drawn, a run that continues does not choose that itself."""
     drawn = {"sample.temperature", "sample.min_p"} & call.given.keys()
     if saved is None or not drawn or not getattr(saved.sample.own, "fit", False):
         return call.given

@@ -80,7 +80,7 @@ def unpack(path: str, kind: str, folder: str, on_progress: Callable[[], object])
             os.makedirs(folder, mode=0o700, exist_ok=True)
             own = _walk(stream, kind, "", 0, found)
         except LimitError as error:
-            return skipped(error.code, f"{error}, the most that is read; unpack it")
+            return skipped(error.code, f"{error}, which is the limit; unpack it yourself")
         except OSError as error:
             return skipped("cannot_unpack", f"cannot be unpacked into {Path(folder).parent}: {error.strerror}")
     members = tuple(sorted(found.members.values(), key=lambda member: member.name.split("/")))
@@ -150,7 +150,7 @@ def _is_of_macos(name: str) -> bool:
 def _nested(shown: str, open_member: Callable[[], Any], depth: int, found: _Found) -> Member | None:
     """Adds the files of an archive in an archive; what is odd about it."""
     if depth > MOST_NESTED:
-        told = f"lies in {depth} archives, where {MOST_NESTED} are the most that is read; unpack it"
+        told = f"lies inside {depth} archives; {MOST_NESTED} is the limit; unpack it yourself"
         return Member(shown, "", "skipped", "nested_archives", told)
     with tempfile.TemporaryFile(dir=found.folder) as copy:
         try:

@@ -46,7 +46,7 @@ class Allowance:
         self._room, self._beyond, self._on_progress = room, beyond, on_progress
 
     def take(self, count: int) -> None:
-        """Counts so many bytes more."""
+        """Counts this many more bytes."""
         self._on_progress()
         self._room -= count
         if self._room < 0:

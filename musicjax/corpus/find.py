@@ -42,8 +42,8 @@ def is_foreign(name: str, head: bytes) -> bool:
 
 
 def foreign_words(count: int) -> str:
-    """What is said of so many foreign files, by the name of the first one, so that they take one line."""
-    return "is no MusicXML" + (f"; this line stands for all {count:,} such .xml files" if count > 1 else "")
+    """What is said of this many foreign files, by the name of the first one, so that they take one line."""
+    return "is not MusicXML" + (f"; this line stands for all {count:,} such .xml files" if count > 1 else "")
 
 
 def find(source: Path) -> Found:
@@ -73,7 +73,7 @@ def find(source: Path) -> Found:
 
 
 def nothing(source: str, foreign: int) -> RunError:
-    """The error of a source that holds no music, but so many foreign files."""
+    """The error of a source that holds no music, but this many foreign files."""
     others = f" (but {foreign} .xml files that are not MusicXML)" if foreign else ""
     return RunError(
         f"data source {source}: no {' '.join(SUFFIXES)} file in it or below{others}; name a folder that has some"

@@ -97,7 +97,7 @@ def parse(source: str) -> tuple[str, Path] | None:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(
-            f"data source {source}: no polyphonic data set {name!r}; {hint}"
+            f"data source {source}: not a polyphonic data set {name!r}; {hint}"
             f"expected polyphonic:NAME:DIR with one of {', '.join(NAMES)}"
         )
     if not folder:
@@ -116,7 +116,7 @@ def read(source: str) -> Polyphonic:
     """
     parsed = parse(source)
     if parsed is None:
-        raise UsageError(f"data source {source}: no polyphonic data set; expected polyphonic:NAME:DIR")
+        raise UsageError(f"data source {source}: not a polyphonic data set; expected polyphonic:NAME:DIR")
     path = _find(source, *parsed)
     splits = _load(path)
     kept: list[np.ndarray] = []
@@ -164,7 +164,7 @@ def _load(path: Path) -> list[list[np.ndarray]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}; see to it and start again") from error
+        raise RunError(f"{path} cannot be read: {error.strerror or error}; fix that and start again") from error
     if any(content.startswith(HDF5_SIGNATURE, offset) for offset in HDF5_OFFSETS):
         raise RunError(
             f"{path}: a file of MATLAB 7.3 (HDF5); expected one of version 7.2 or older; "

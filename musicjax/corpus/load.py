@@ -24,7 +24,7 @@ from musicjax.music.file_kinds import SUFFIXES
 
 # The console lists this many of the files recovered and of those skipped; the report has them all.
 LISTED = 20
-# A download says how far it is this many times, or each so many bytes where its size is not known.
+# A download says how far it is this many times, or after this many bytes where its size is not known.
 LINES_A_DOWNLOAD = 25
 UNKNOWN_STEP_BYTES = 2**24
 
@@ -40,7 +40,7 @@ def load(data: DataConfig, tests: bool = False) -> tuple[Corpus, list[Outcome]]:
     corpus = duplicates.settled(corpus, data, not tests)
     if tests:
         if any(name.lower().startswith("test/") for name in corpus.names):
-            console.say("split", f"uses the pieces outside of test/ too; --data={data.source}/test is test/ alone")
+            console.say("split", f"also uses the pieces outside test/; for test/ alone, use --data={data.source}/test")
         return corpus, outcomes
     kept = without_tests(corpus)
     if len(kept) < len(corpus):
@@ -114,7 +114,10 @@ def say_left_out(runs: Sequence[Path]) -> None:
     """Says which runs of musicjax in a source are left out."""
     if runs:
         others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-        console.say("left out", f"{runs[0]}{others}: a run of musicjax, and no model learns from its own music")
+        console.say(
+            "left out",
+            f"{runs[0]}{others}: a run of musicjax, so that no model learns from its own music",
+        )
 
 
 def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
@@ -133,8 +136,8 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
         )
     if (folder / WORK / BEGAN).is_file():
         raise RunError(
-            f"data source {source}: shards that are not finished; expected a whole folder of them; run the command "
-            f"that wrote them again, musicjax data --data=... --output={source}, which goes on"
+            f"data source {source}: shards that are not finished; expected a whole folder of them; to continue, run "
+            f"the command that began them again, musicjax data --data=... --output={source}"
         )
     if lacks_manifest(folder):
         raise RunError(f"data source {source}: {LACKING}")

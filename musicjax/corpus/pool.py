@@ -85,7 +85,9 @@ def read_files(
         for path in paths:
             waiting.put(path)
             if not count and worker.resource is None:
-                console.say_once("reading", "this system limits no process's memory: a damaged file may take all of it")
+                console.say_once(
+                    "reading", "this system cannot limit a process's memory: a damaged file may take all of it"
+                )
             if count % FILES_A_PROCESS == 0 and len(processes) < workers:
                 processes.append(_ReadingProcess(seconds_per_file, options))
                 threading.Thread(target=work, args=(processes[-1],), daemon=True).start()

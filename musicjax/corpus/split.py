@@ -77,10 +77,10 @@ def at_row(corpus: Corpus, row: int) -> Parts:
     validated = piece[found.validates]
     is_divided = np.isin(validated, piece[found.trains])
     told = [console.counted(int((~is_divided).sum()), "piece")] * (not is_divided.all())
-    told += [f"the end of {corpus.names[p]}, whose beginning trains" for p in validated[is_divided].tolist()]
+    told += [f"the end of {corpus.names[p]}, whose beginning is for training" for p in validated[is_divided].tolist()]
     if told:
         total = int(corpus.offsets[-1])
-        console.say("split", f"the last {total - row:,} of {total:,} notes validate: {' and '.join(told)}")
+        console.say("split", f"the last {total - row:,} of {total:,} notes are for validation: {' and '.join(told)}")
     return found
 
 
@@ -235,7 +235,7 @@ class Music:
     held_out_names: tuple[str, ...]
 
     def is_end(self, name: str) -> bool:
-        """Whether a name is that of the held-out end of a piece whose beginning trains."""
+        """Whether a name is that of the held-out end of a piece whose beginning is for training."""
         return name.endswith(END) and name in self.held_out_names and name.removesuffix(END) in self.names
 
     @property

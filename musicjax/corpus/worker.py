@@ -104,7 +104,7 @@ def limit_memory(most: int = MEMORY_BYTES) -> None:
 
 
 def set_alarm(seconds: int) -> None:
-    """Ends this process after so many seconds, where the system can; 0: no longer."""
+    """Ends this process after this many seconds, where the system can; 0: no longer."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 

@@ -234,7 +234,7 @@ class Encoding(Protocol):
         raise UsageError(NO_FORM)
 
     def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, candidates: int) -> Gap:
-        """What is between two bar lines of a piece, given in beats, as a gap for so many candidates.
+        """What is between two bar lines of a piece, given in beats, as a gap for this many candidates.
 
         Raises:
             UsageError: the encoding has no form, or the model never saw the instruments asked for.
@@ -328,7 +328,7 @@ def require_same(
                 f"workdir {workdir} was trained on notes as {reader} of musicjax {goes_on} read them, and {now} reads "
                 f"some otherwise; go on with that version, or begin in another --workdir with --init_from={workdir}"
             )
-        console.say_once("data", f"{reader} read {source} for this run; {now} reads some notes otherwise")
+        console.say_once("data", f"{reader} read {source} for this run; {now} reads some notes differently")
     else:
         moved = f"config.data.source is {saved_source!r} in the run, {source!r} here"
         what = f"the files of {source} have changed" if source == saved_source else moved

@@ -59,8 +59,8 @@ def bins_of(shards: Shards, known: Bins | None) -> Bins:
     found = note_bins.from_saved(shards.manifest.learned["bins"])
     if known is not None and known != found:
         raise RunError(
-            f"shards {shards.folder}: their bins are not those of the weights to begin with; expected shards that were "
-            "written for that model; train from random weights, or from a run on these shards"
+            f"shards {shards.folder}: their bins differ from those of the --init_from weights; expected shards "
+            "that were written for that model; train from random weights, or from a run on these shards"
         )
     return found
 

@@ -268,7 +268,7 @@ class EventEncoding(Encoding):
         return note_rows.in_rows(notes, self._bins)[0]
 
     def _rows_of(self, notes: Notes, name: str, to_come: int = 0) -> np.ndarray:
-        """A whole piece as rows, float32 [L, C], after which so many bars come; says what it had to change of what."""
+        """A whole piece as rows, float32 [L, C], after which `to_come` bars follow; says what it had to change."""
         rows, is_nearest = note_rows.encode(notes, self._bins, self._own.match_share > 0, to_come)
         for line in rounding.of_rows(notes, rows, is_nearest, self._bins):
             console.say(name, line)
@@ -341,7 +341,9 @@ class EventEncoding(Encoding):
         meter = event_plans.meter_bin(self._bins, params.meter)
         found = np.flatnonzero(primers[:, -1, METER] == meter) if self._bins.has_meter else everything
         if not len(found):
-            console.say("meter", f"no window that comes with the model is in {params.meter}; goes on from others")
+            console.say(
+                "meter", f"no window that comes with the model is in {params.meter}; continues windows in other meters"
+            )
         return found if len(found) else everything
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:

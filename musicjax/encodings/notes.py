@@ -112,8 +112,8 @@ class NoteEncoding(Encoding):
             if not len(starts):
                 raise RunError(
                     f"data source {data.source}: {console.counted(len(corpus.notes), 'note')} in "
-                    f"{console.counted(len(corpus), 'piece')} leave no {name} "
-                    f"window of {data.window} notes and the one after; add files or lower --config.data.window"
+                    f"{console.counted(len(corpus), 'piece')} give no {name} "
+                    f"window of {data.window} notes plus the note after it; add files or lower --config.data.window"
                 )
         scaling = self.scaling or note_matrix.fit(unscaled[in_training])
         rows = ((unscaled - scaling.shift) / scaling.span).astype(np.float32)
@@ -122,7 +122,7 @@ class NoteEncoding(Encoding):
         short = int((np.diff(corpus.offsets) <= data.window).sum())
         console.say("windows", f"{len(train):,} to train, {len(validation):,} to validate, of {data.window} notes each")
         if short and data.own.split == "piece":
-            console.say("windows", f"{short} of {len(corpus)} pieces are no longer than a window and give none")
+            console.say("windows", f"{short} of {len(corpus)} pieces are too short for a window and are not used")
         pieces = len(np.unique(np.searchsorted(corpus.offsets, validation, side="right")))
         largest = rows.argmax(axis=1)
         commonest = np.bincount(largest[train + data.window]).argmax()
@@ -250,7 +250,7 @@ def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:
     if outside:
         console.say(
             "scaling",
-            f"{outside:,} of {len(rows):,} training notes lie outside of the range of the data that the scaling comes "
+            f"{outside:,} of {len(rows):,} training notes lie outside the range of the data that set the scaling; "
             "from; they are learned as they are, but no note that is generated leaves that range",
         )
 

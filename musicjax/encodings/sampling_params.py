@@ -73,7 +73,7 @@ class SamplingParams:
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
-        best_of: of so many tries at a piece that comes to an end, the one is kept that is most like a training piece in
+        best_of: of this many tries at a piece that comes to an end, the one most like a training piece is kept: in
             scale, chords, repeats and ending; for a model that knows form. With a key, scale and ending are the key's.
             At temperature 0 all tries are one.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
@@ -216,8 +216,8 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[SamplingParams]:
     """
     if all(len(several) < 2 for several in values.values()):
         raise UsageError(
-            "sweep of nothing: expected several values of at least one flag, such as --temperature=0.8,1.0; flags that "
-            f"take them: {', '.join(LISTS)}"
+            "sweep without anything to vary: expected several values of at least one flag, such as "
+            f"--temperature=0.8,1.0; flags that take them: {', '.join(LISTS)}"
         )
     return [SamplingParams(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
 

@@ -19,7 +19,7 @@ from musicjax.model.sample import Past
 from musicjax.store.model import Model
 
 # How often an output may go on beyond its last bar; the try after these ends with that bar wherever the music is. Where
-# the best of some tries is wanted, so many times as many are made at most.
+# the best of some tries is wanted, this many times as many are made at most.
 TRIES, FOR_EACH = 8, 2
 # Notes sampled at a time, and the most for each bar.
 CHUNK_NOTES, MOST_NOTES_PER_BAR = 100, 200
@@ -78,7 +78,7 @@ def rows(
             update(sum(_done(wanted[k], len(found[k]), tried[k] / most[k], k in chosen) for k in range(len(plans))))
     cut = sum(model.encoding.ending(piece) <= 0 for piece in chosen.values())
     if cut:
-        are_cut = console.counted(cut, "output is cut off where it has", "outputs are cut off where they have")
+        are_cut = console.counted(cut, "output is cut off because it has", "outputs are cut off because they have")
         console.say("length", f"{are_cut} far more notes than asked for")
     return [chosen[k] for k in range(len(plans))]
 

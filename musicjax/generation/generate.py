@@ -124,7 +124,7 @@ def new_pieces(
 
     Args:
         on_part: told of output k and its music so far, while there is more to come. An output that the model does not
-            end is begun anew, and so is its music. What it raises ends everything.
+            end starts again, and so does its music. An exception that it raises ends everything.
 
     Raises:
         UsageError: the primer has no notes, the model never saw the meter, or bars at this tempo last too long.
@@ -203,7 +203,7 @@ def _decode(decode: str, model: Model) -> str:
     """
     learned = model.encoding.decodes
     if decode != "auto" and decode not in learned:
-        console.say("decode", f"{decode}, but this model learned to predict as {' and '.join(learned)} do")
+        console.say("decode", f"{decode}, but this model was trained to predict with {' or '.join(learned)}")
     return learned[0] if decode == "auto" else decode
 
 
@@ -319,13 +319,18 @@ def write(
             "replaced", f"{replaced} of {console.counted(len(paths), 'file')} that an earlier call with this seed wrote"
         )
     if take > 1:
-        console.say("take", f"{take} of seed {seed}: {folder} keeps other music under the names before {paths[0].name}")
+        console.say(
+            "take",
+            f"{take} of seed {seed}: {folder} holds other music in earlier takes; this one begins with {paths[0].name}",
+        )
     left_out = sum(write_one(k, path) for k, path in enumerate(paths))
     different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
     same = sum(len(notes) > 0 for notes in pieces) - len(different)
     if same:
         hold = "holds" if same == 1 else "hold"
-        console.say("same", f"{same} of {len(paths)} files {hold} the notes of another; raise --temperature for others")
+        console.say(
+            "same", f"{same} of {len(paths)} files {hold} the notes of another; raise --temperature for different ones"
+        )
     empty = sum(not len(notes) for notes in pieces)
     if empty:
         console.say("empty", f"{empty} of {console.counted(len(paths), 'file')}: no note begins in so short a time")

@@ -24,8 +24,8 @@ from musicjax.music.copies import Copy
 from musicjax.music.notes import Notes
 from musicjax.store.model import Model
 
-# A continuation repeats its primer if one run of it makes up this share of the new notes, and has so many notes. Of the
-# last quarters of real songs, one in twelve (POP909) to one in six (pop_music_midi) repeats so what comes before it.
+# A continuation repeats its primer if one run of it makes up this share of the new notes and has this many notes. Of
+# the last quarters of real songs, one in twelve (POP909) to one in six (pop_music_midi) repeats what comes before it.
 REPEATED_SHARE, REPEATED_NOTES = 0.75, 16
 
 
@@ -131,6 +131,6 @@ def shared(primer: Notes, continuations: Sequence[Notes], names: Sequence[str]) 
         console.say(
             "copies",
             f"{len(repeat)} of {console.counted(len(found), 'continuation')} {verb} the primer: {length} of the "
-            f"{notes} new notes of {name} are one run of it, in whatever key; raise --temperature for others",
+            f"{notes} new notes of {name} are one run of it, in whatever key; raise --temperature for different ones",
         )
     return found

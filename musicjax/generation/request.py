@@ -34,7 +34,7 @@ NEED_CONTROLS = (
     "beats",
     "sweep",
 )
-# Flags that only a model obeys which knows the form of pieces.
+# Flags that only models that know the form of pieces obey.
 NEED_FORM = ("instruments", "stop_loops", "best_of")
 
 

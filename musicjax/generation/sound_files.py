@@ -11,7 +11,7 @@ from musicjax.music.notes import Notes
 
 
 def require_soundfont(soundfont: str) -> None:
-    """Raises UsageError if a sound font is named that does not exist or is none."""
+    """Raises UsageError if the named sound font does not exist or is not a sound font."""
     from musicjax.report import audio
 
     audio.find_soundfont(soundfont)

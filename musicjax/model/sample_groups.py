@@ -27,7 +27,7 @@ OTHERS, ON_ACCELERATOR = 8, 64
 
 
 def size(net: Network, decode: str, window: int, outputs: int) -> int:
-    """G for so many outputs, whose windows have T rows.
+    """G for this many outputs, whose windows have T rows.
 
     On a CPU, a single output is fastest in a group of its own, because its T staggered states already make the products
     large. Several outputs are faster in groups of nearly equal size. XLA may add up a product of few rows in another

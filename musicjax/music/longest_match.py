@@ -11,7 +11,7 @@ import numpy as np
 # Rows before a row among which its match is looked for; and where the bins of the length of a run begin, after 0: none.
 REACH = 2048
 LENGTHS = (1, 2, 3, 4, 6, 9, 16, 32, 64)
-# Runs of 1, 2, ... rows are compared until at most so many pairs a row are equal, and at most MOST_PAIRS, which take
+# Runs of 1, 2, ... rows are compared until at most this many pairs a row are equal, and at most MOST_PAIRS, which take
 # 60 MB. A piece that has more even of LONGEST_COMPARED rows, such as one repeated note, goes row by row.
 PAIRS_A_ROW, MOST_PAIRS, LONGEST_COMPARED = 8, 2**20, 12
 

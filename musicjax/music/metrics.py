@@ -36,7 +36,7 @@ MEANINGS = {
     "most_frequent_pitch": "Share of the commonest pitch. Higher: one note is struck over and over.",
     "polyphony": "Pitches that sound at once, on average, while any does. Best when close to real pieces.",
     "polyphony_rate": "Share of the time in which three or more sound. Best when close to real pieces.",
-    "groove_consistency": "How much four beats have the rhythm of the four before. Lower: no steady groove.",
+    "groove_consistency": "How closely the rhythm of four beats matches the four before. Lower: no steady groove.",
     "empty_beat_rate": "Share of the beats without a note. Lower: the music rests less.",
     "note_density": "Notes per beat. Higher: the music is restless.",
     "mean_interval_beats": "Beats from one onset to the next. Best when close to real pieces.",

@@ -342,7 +342,7 @@ def _messages(
     for (tick, _, message), before in zip(timed, [0, *ticks], strict=False):
         if tick - before > MOST_DELTA_TICKS:
             raise UsageError(
-                f"a rest of {tick - before:,} ticks: expected at most {MOST_DELTA_TICKS:,}, which MIDI can say"
+                f"a rest of {tick - before:,} ticks: expected at most {MOST_DELTA_TICKS:,}, the limit of MIDI"
             )
         message.time = tick - before
     return [message for _, _, message in timed]

@@ -101,14 +101,14 @@ def _tracks(data: bytes, at: int, stop: int, mended: Mended) -> list[tuple[int, 
                 mended.setdefault("not_enough_bytes", "ends inside the head of a track")
             elif at < stop and name == HEADER:
                 code = "another_file" if "extra_bytes" in mended else "extra_bytes"
-                mended.setdefault(code, f"another MIDI file behind this one, {stop - at:,} bytes, left out")
+                mended.setdefault(code, f"another MIDI file after this one, {stop - at:,} bytes, left out")
             elif at < stop:
                 mended.setdefault("extra_bytes", f"{stop - at:,} bytes after the last track left out")
             return found
         is_track = name == TRACK or _is_almost_track(name)
         if not is_track and not name.isalnum():
             end = _following(data, at, stop)
-            mended.setdefault("extra_bytes", f"{end - at:,} bytes that are no chunk left out")
+            mended.setdefault("extra_bytes", f"{end - at:,} bytes outside any chunk left out")
         else:
             end = _end_of_chunk(data, body, stop, mended)
             if name != TRACK:

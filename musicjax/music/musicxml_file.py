@@ -135,11 +135,11 @@ def _parse(data: bytes, mended: Mended) -> Element:
             root, opened, problem = again
             mended["bad_characters"] = "characters that XML does not allow left out or replaced"
     if root is None:
-        raise MusicXmlError("bad_xml", f"no XML, or damaged: {problem}")
+        raise MusicXmlError("bad_xml", f"not XML, or damaged: {problem}")
     if root.tag not in ("score-partwise", "score-timewise"):
-        raise MusicXmlError("not_musicxml", f"no score: expected score-partwise, found {root.tag[:40]!r}")
+        raise MusicXmlError("not_musicxml", f"not a score: expected score-partwise, found {root.tag[:40]!r}")
     if problem:
-        mended["bad_xml"] = f"the XML is cut off or damaged ({problem}): the bars before that read"
+        mended["bad_xml"] = f"the XML is cut off or damaged ({problem}): only the bars before the damage were read"
         for inner, outer in pairwise(opened):
             if inner.tag == "measure":
                 outer.remove(inner)

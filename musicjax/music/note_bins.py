@@ -67,7 +67,7 @@ GRID_TOLERANCE_BEATS = 2e-3
 # Durations are rounded to this share of a beat before they are counted, so that rounding errors make no new ones.
 TICKS_A_BEAT = 480
 
-# A measure that a piece has not.
+# Stands for a measure that a piece lacks.
 ABSENT = -1.0
 # How many measures `likeness.MEASURES` names.
 MEASURED = 5
@@ -99,7 +99,7 @@ class Bins:
         likenesses: the measures of each of these pieces, see `likeness.MEASURES`; ABSENT: it has none. Empty where an
             older version trained.
         notes_per_bar: the mean of the training pieces.
-        loops: how many notes in a row at most equal the note so many places before them, 1, 2, ... places.
+        loops: how many notes in a row at most equal the note this many places before them, 1, 2, ... places.
     """
 
     steps_per_beat: int

@@ -84,7 +84,7 @@ def told(found: Sequence[Changes], bins: Bins) -> list[str]:
     parts += [f"{name} of {number:,}" for name, number in counts.items() if number]
     what = "; ".join(parts) or "pitch"  # an octave away, where the key would lead beyond MIDI's pitches
     of_all = console.counted(len(is_changed), "note")
-    return [f"the model takes {count:,} of {of_all} as the nearest that it knows: {what}"]
+    return [f"the model rounds {count:,} of {of_all} to the nearest that it knows: {what}"]
 
 
 def moved(by_beats: np.ndarray, steps_per_beat: int) -> str:
@@ -92,7 +92,7 @@ def moved(by_beats: np.ndarray, steps_per_beat: int) -> str:
     which = by_beats[by_beats > GRID_TOLERANCE_BEATS]
     told = f"onset of {len(which):,} by {which.mean():.3f} quarter notes on average, {which.max():.3f} at most"
     is_far = by_beats.mean() * steps_per_beat > FAR_STEPS
-    return f"{told}, which makes another rhythm" if is_far else told
+    return f"{told}, which changes the rhythm" if is_far else told
 
 
 def of_instruments(program: np.ndarray, bins: Bins, is_merged: bool) -> str:
@@ -118,7 +118,7 @@ def of_instruments(program: np.ndarray, bins: Bins, is_merged: bool) -> str:
     ]
     more = f" and {console.counted(len(counts) - NAMED, 'instrument')} more" * (len(counts) > NAMED)
     lacked = console.counted(counts.total(), "note")
-    return f"the model lacks the instruments of {lacked} and takes {', '.join(names)}{more}"
+    return f"the model lacks the instruments of {lacked} and treats {', '.join(names)}{more}"
 
 
 def _has_other_meter(notes: Notes, rows: np.ndarray, step: np.ndarray, bins: Bins) -> np.ndarray:

@@ -109,7 +109,7 @@ def write(midi_path: Path, notes: Notes, path: Path, soundfont: str = "") -> Ren
     except _Failed as failure:
         raise RunError(f"{path} cannot be rendered: {failure}") from failure
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error}; see to space and rights") from error
+        raise RunError(f"{path} cannot be written: {error.strerror or error}; check space and permissions") from error
 
 
 def find_soundfont(named: str = "") -> Path | None:
@@ -121,7 +121,7 @@ def find_soundfont(named: str = "") -> Path | None:
     if named:
         font = Path(arguments.expanded(named))
         if not _is_soundfont(font):
-            raise UsageError(f"sound font {named}: no such file, or no sound font; expected an .sf2 file")
+            raise UsageError(f"sound font {named}: no such file, or not a sound font; expected an .sf2 file")
         return font.resolve()
     found: list[Path] = []
     for folder in FONT_FOLDERS:

@@ -69,7 +69,7 @@ def _board(workdir: Path, left_out: list[str]) -> Board:
     try:
         board = tensorboard_files.read(folder)
     except OSError as error:
-        raise RunError(f"event files in {folder} cannot be read: {error.strerror}; check their rights") from error
+        raise RunError(f"event files in {folder} cannot be read: {error.strerror}; check their permissions") from error
     left_out += board.complaints
     return board
 

@@ -108,7 +108,9 @@ def _written(path: Path, page: Page) -> Path:
     try:
         files.write(path, html(page))
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; check its folder, permissions and space"
+        ) from error
     return path
 
 

@@ -50,7 +50,7 @@ STYLE = {
 # A piano roll's axes: left, bottom, width and height in pixels. An image column is a pixel, so that no note falls
 # between two. Eight colours and a palette keep the file below 60 kB however many notes there are.
 ROLL_BOX = (64, 52, 740, 266)
-# Narrower, for the names of instruments beside it: at most so many names, each of at most so many letters.
+# Narrower, for the names of instruments beside it: at most this many names, each of at most this many letters.
 NARROW_BOX = (64, 52, 640, 266)
 MOST_NAMES, NAME_LETTERS = 16, 24
 LOUDNESS = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1.0, 8)))

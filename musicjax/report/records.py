@@ -21,7 +21,7 @@ def read_metrics(workdir: Path, left_out: list[str]) -> list[dict]:
     try:
         text = path.read_text(errors="replace") if path.is_file() else ""
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}; check its rights") from error
+        raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     *whole, rest = text.split("\n")
     found = {number: _line(line) for number, line in enumerate(whole, 1) if line.strip()}
     lines = [line for line in found.values() if line is not None]

@@ -70,7 +70,9 @@ def write(workdir: Path, told: SearchPage) -> tuple[Path, list[str]]:
     try:
         files.write(path, text)
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; check its folder, permissions and space"
+        ) from error
     return path, left_out
 
 

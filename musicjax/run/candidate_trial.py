@@ -94,7 +94,7 @@ def run(
     sampling: Sequence[Mapping[str, Any]],
     seconds: float,
 ) -> Trial | None:
-    """Trains the config, in which the fields of the candidate are set, for about so many seconds, samples included.
+    """Trains the config, in which the fields of the candidate are set, for about this many seconds, samples included.
 
     Returns:
         None if compiling alone took most of the time.
@@ -128,7 +128,7 @@ def run(
 
 
 def train(config: Config, dataset: Dataset, seconds: float) -> Trained:
-    """A model of one seed after its share of so many seconds, with the parameters of the lowest validation loss."""
+    """A model of one seed after its share of this many seconds, with the parameters of the lowest validation loss."""
     began = time.perf_counter()
     config, _ = device.with_precision(_single(config), None)
     dataset = dataclasses.replace(dataset, encoding=encoding_lib.of(config, dataset.encoding.learned))
@@ -210,9 +210,9 @@ def _stretches(count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _samples(model: Model, sampling: Sequence[Mapping[str, Any]], notes: int) -> list[list[Notes]]:
-    """Pieces of so many notes, SAMPLES of each way to draw them; piece k of each has the same random numbers.
+    """Pieces of this many notes, SAMPLES of each way to draw them; piece k of each has the same random numbers.
 
-    They are cut off there: only so many notes are compared, and drawing them to their end takes several times as long.
+    They are cut off there: no more notes are compared, and drawing them to their end takes several times as long.
     """
     params = []
     for values in sampling:

@@ -29,13 +29,13 @@ from musicjax.store import lock
 from musicjax.version import __version__
 
 NAME = "trials.jsonl"
-# The share of the training pieces that samples are compared with, by so many notes at most.
+# The share of the training pieces that samples are compared with, by this many notes at most.
 HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 # The share of the minutes for trials; with less than these seconds a trial tells nothing.
 TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
 # How many trials share the time that is left where compiling takes too long for more, and the least for each of them.
 FEWER, LEAST_AGAIN_S = 2, 10.0
-# Taken for the speed of drawing where a trial drew nothing.
+# The drawing speed assumed for a trial that drew nothing.
 LEAST_NOTES_PER_S = 1.0
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
@@ -98,7 +98,7 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         dataset, found = encoding.inside(HELD_OUT_SHARE), list[Trial]()
         reading_s = clock.passed
         if dataset is None:
-            console.say("auto", "too few pieces train to hold some out for trials: takes the defaults")
+            console.say("auto", "too few training pieces to hold some out for trials: takes the defaults")
             dataset = encoding.dataset()
             windows = float(len(dataset.training.starts))
         else:
@@ -157,7 +157,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                     console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
                     known = candidate_trial.run(one, dataset, standard, fields, sampling, seconds)
                 if known is None:
-                    console.say("auto", f"{seconds:.0f} s for a trial are too few here: goes on without further ones")
+                    console.say("auto", f"{seconds:.0f} s is too short for a trial here: continues without more trials")
                     break
                 found.append(known)
                 longest = max(longest, known.seconds)
@@ -305,6 +305,6 @@ def _say(found: list[Trial], best: Trial) -> None:
         "auto",
         f"takes {candidates.text(best.fields)}, samples at {candidates.text(best.sampling)}: these are most like the "
         f"pieces held out for choosing, {best.score:.2f} of 1"
-        + f"; a later candidate needs {MARGIN:g} more"
+        + f"; a later candidate must score {MARGIN:g} higher"
         * any(trial.score > best.score for trial in found),
     )

@@ -73,7 +73,10 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
         UsageError, RunError: as for training and generating.
     """
     if workdir == model_lib.BUILTIN and data is None:
-        raise UsageError(f"evaluate {model_lib.BUILTIN}: its data are not here; expected data, a folder or a data set")
+        raise UsageError(
+            f"evaluate {model_lib.BUILTIN}: its own data are not on this machine; expected data=..., a folder or "
+            "a data set"
+        )
     model = model_lib.load(workdir, which)
     return score(model, arguments.path_of("workdir", workdir, "the folder of a trained model"), data, which)
 

@@ -27,7 +27,7 @@ CHOICES = ("float32", "bfloat16")
 LEAST_UNITS, MOST_ROWS = 64, 256
 # The LSTM takes STEPS steps over rows of COLUMNS numbers, as in the paper. Each precision runs PASSES times.
 STEPS, COLUMNS, PASSES = 5, 3, 5
-# bfloat16 must be so many times as fast, so that noise never picks the less exact precision.
+# bfloat16 must be this many times as fast, so that noise never picks the less exact precision.
 MARGIN = 1.1
 
 

@@ -64,7 +64,7 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
 
 
 def _chosen(music: Music, most: int) -> list[tuple[str, Notes]]:
-    """At most so many real pieces with notes, no two the same: (name, notes) each."""
+    """At most this many real pieces with notes, no two the same: (name, notes) each."""
     real, names = (music.held_out, music.held_out_names) if music.held_out else (music.training, music.names)
     different = np.unique(identity.first_alike(real)).tolist()
     return sample_metrics.spread([(names[k], real[k]) for k in different if len(real[k])], most)

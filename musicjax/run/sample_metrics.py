@@ -62,7 +62,7 @@ def of_data(pieces: list[Notes]) -> dict[str, float]:
 
 
 def copied(pieces: list[Notes], names: tuple[str, ...], music: Music, most: int = MOST_COPIED) -> dict[str, Any]:
-    """What at most so many of the pieces with notes share with the training data, as JSON values.
+    """What at most this many of the pieces with notes share with the training data, as JSON values.
 
     Returns:
         {"pieces": how many were searched, "median_notes": of the lengths of their longest common runs, "longest":
@@ -93,7 +93,9 @@ def write(found: dict[str, Any], path: Path) -> None:
     try:
         files.write(path, json.dumps(found, indent=1) + "\n")
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}; check its folder, rights and space") from error
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; check its folder, permissions and space"
+        ) from error
 
 
 def say(found: dict[str, Any]) -> None:

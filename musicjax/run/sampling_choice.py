@@ -45,7 +45,7 @@ def of(model: Model, music: Music) -> Config:
     """
     if len(music.training) <= likeness.ONE_IN:
         kept = f"temperature {model.config.sample.temperature:g}, min_p {model.config.sample.min_p:g}"
-        console.say("sampling", f"too few pieces train to compare samples with: keeps {kept}")
+        console.say("sampling", f"too few training pieces to compare samples with: keeps {kept}")
         return config_lib.with_fields(model.config, {"sample.fit": False})
     ways = candidates.sampling_of_trained()
     configs = [config_lib.with_fields(model.config, {**way, "sample.fit": False}) for way in ways]

@@ -28,7 +28,7 @@ def rungs(trials: int, epochs: int, halving: int, count: int = 0) -> list[Rung]:
 
     Args:
         epochs: of a full trial.
-        halving: 1 in so many trials goes on after each rung; 0 or 1: all trials are full.
+        halving: 1 in this many trials goes on after each rung; 0 or 1: all trials are full.
         count: of rungs; 0: see SHARE. There are never more than the epochs allow.
     """
     most = most_rungs(epochs, halving)
@@ -63,7 +63,7 @@ def total_epochs(found: list[Rung]) -> int:
 
 
 def best(losses: Mapping[int, float], most: int) -> list[int]:
-    """The trials with the lowest losses, at most so many, the best first; of equal ones the first trial.
+    """The trials with the lowest losses, at most this many, the best first; of equal ones the first trial.
 
     A trial whose loss is not finite is none of them.
     """

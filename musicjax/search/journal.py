@@ -118,7 +118,7 @@ class Journal:
             reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             raise RunError(
                 f"journal {self._path} cannot be read or written: {reason}; end all processes of this search, remove "
-                "the file and start again: no trial that is done is lost"
+                "the file and start again: finished trials are not lost"
             ) from error
 
 

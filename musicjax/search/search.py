@@ -23,7 +23,7 @@ from musicjax.search.progress import HEADER, Standing
 from musicjax.search.space import Search
 from musicjax.search.trainer import PAUSE_S, Data, Trainer
 
-# From so many compiled programs on, a line says how there would be fewer.
+# From this many compiled programs on, a line says how there would be fewer.
 MANY_PROGRAMS = 12
 
 
@@ -73,11 +73,11 @@ def _read(path: Path, config: Config, given: Collection[str]) -> Search:
     """What the file asks for; raises UsageError for its last mistake and prints the others."""
     if config.train.trials > 1:
         raise UsageError(
-            f"config.train.trials={config.train.trials} beside --search, which has trials of its own: expected 1"
+            f"config.train.trials={config.train.trials} with --search, which has trials of its own: expected 1"
         )
     if config.train.shard_parameters:
         raise UsageError(
-            "config.train.shard_parameters=True beside --search: each device keeps the parameters of all trials whole; "
+            "config.train.shard_parameters=True with --search: each device keeps the parameters of all trials whole; "
             "expected False"
         )
     asked, wrong = space.read(path, config, given)
@@ -94,7 +94,7 @@ def _say_plan(standing: Standing, config: Config) -> None:
     rungs = ", then ".join(f"{rung.trials} until epoch {rung.epochs}" for rung in standing.rungs)
     console.say("rungs", f"{rungs}; {console.counted(programs, 'program')} to compile")
     if config.train.patience:
-        console.say("rungs", f"no trial stops early by config.train.patience={config.train.patience}; the rungs decide")
+        console.say("rungs", f"config.train.patience={config.train.patience} has no effect; the rungs decide")
     if programs >= MANY_PROGRAMS:
         paths = [path for path in standing.search.fields if path not in space.SHARED]
         console.say(

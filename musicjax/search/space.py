@@ -30,7 +30,7 @@ from musicjax.search import halving as halving_lib
 NUMBERS = {
     "trials": (1, 10_000, "how many models are tried"),
     "epochs": (1, 1_000_000, "epochs of a full trial"),
-    "halving": (0, 100, "1 in so many trials goes on after each rung; 0: all are full"),
+    "halving": (0, 100, "1 in this many trials goes on after each rung; 0: all are full"),
     "rungs": (0, 20, "how many rungs; 0: as few as keep the search short"),
     "seed": (0, 2**31 - 1, "decides what the trials draw"),
 }
@@ -57,7 +57,7 @@ NOT_SEARCHED = {
     "train.learning_rates": "search train.learning_rate",
     "train.dropouts": "search model.dropout",
 }
-# Numbers are drawn with so many digits, so that they can be read and typed.
+# Numbers are drawn with this many digits, so that they can be read and typed.
 DIGITS = 4
 
 
@@ -153,7 +153,7 @@ def read(path: Path, config: Config, given: Collection[str] = ()) -> tuple[Searc
     fields, wrong = _fields(found.get("fields"), config, given)
     wrong = [*_wrong_keys(found), *wrong, *_wrong_numbers(found, config), *_wrong_metric(found, config)]
     if "epochs" in values and "train.epochs" in given:
-        wrong.append('"epochs" is in the file, and the command sets config.train.epochs: expected one of both')
+        wrong.append('"epochs" is in the file, and the command sets config.train.epochs: expected only one of them')
     if "train.patience" in given:
         wrong.append('the command sets config.train.patience: leave it out, "halving" decides when a trial ends')
     if not wrong:
@@ -175,7 +175,7 @@ def _nearest(word: str, known: Collection[str]) -> str:
 
 
 def _wrong_numbers(values: dict[str, Any], config: Config) -> list[str]:
-    wrong = ['no trial: expected a number of them, as in "trials": 200'] if "trials" not in values else []
+    wrong = ['"trials" is missing: expected a number, as in "trials": 200'] if "trials" not in values else []
     for name, (low, high, meaning) in NUMBERS.items():
         value = values.get(name, low)
         if type(value) is not int or not low <= value <= high:
@@ -199,7 +199,7 @@ def _wrong_metric(values: dict[str, Any], config: Config) -> list[str]:
         return []
     if not isinstance(asked, str):
         return [f"minimise={shown(asked)}: expected one of {', '.join(known)}"]
-    return [f"minimise={shown(asked)} is no metric of validation that falls: {_nearest(asked, known)}"]
+    return [f"minimise={shown(asked)} is not a validation metric for which lower is better: {_nearest(asked, known)}"]
 
 
 def _fields(asked: Any, config: Config, given: Collection[str]) -> tuple[dict[str, Range | Choice], list[str]]:
@@ -233,7 +233,7 @@ def _require_searchable(path: str, config: Config, given: Collection[str]) -> No
     if reason is not None:
         raise UsageError(f"config.{path} cannot be searched: {reason}")
     if path in given:
-        raise UsageError(f"config.{path} is searched, and the command sets it: expected one of both")
+        raise UsageError(f"config.{path} is searched, and the command sets it: expected only one of them")
     if path not in {each for each, _, _ in config_lib.fields(config)}:
         default = declared[path].default
         config_lib.set_field(copy.deepcopy(config), path, default)  # which says which encodings have it

@@ -23,7 +23,7 @@ from musicjax.search.results import Record, State
 SHAPES_KEPT = 8
 # How often the table is drawn while trials train, and how long to wait for trials of other processes.
 REDRAWN_S, PAUSE_S = 0.5, 1.0
-# Trials of about so many seconds are taken at once, each of which is kept as soon as it is done.
+# Trials of about this many seconds are taken at once, each of which is kept as soon as it is done.
 TAKEN_S = 5.0
 
 
@@ -121,7 +121,7 @@ class Trainer:
         return [each[k : k + group.most] for each in by_epoch.values() for k in range(0, len(each), group.most)]
 
     def _share(self, number: int, group: Group, count: int) -> int:
-        """How many of so many trials to take at once: those of some seconds, and never all where others work, too."""
+        """How many of the trials to take at once: those of some seconds, and never all where others work, too."""
         seconds = self._standing.seconds_per_epoch()
         if seconds is None:
             return group.most

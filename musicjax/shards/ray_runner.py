@@ -58,7 +58,7 @@ def results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: 
             except ray.exceptions.RayError as error:
                 if isinstance(error, ray.exceptions.RayTaskError):
                     raise error.cause or error from error
-                lost = f"task {index} was lost {RETRIES + 1} times with its process; had it too little memory?"
+                lost = f"task {index} was lost {RETRIES + 1} times with its process; perhaps it had too little memory:"
                 raise RunError(f"{lost} {shorten(str(error), 300)}") from error
             if version != __version__:
                 found = f"{machine} has {f'musicjax {version}' if version else 'no musicjax'}: expected {__version__}"

@@ -150,10 +150,12 @@ class TaskProcess:
             raise Stopped
         if self._is_late:
             raise RunError(
-                f"a process of musicjax did not start within {self._start_seconds:g} s; expected that nothing stops it "
-                "and that the system has time for it; start again with fewer at once, --config.data.workers=1"
+                f"a process of musicjax did not start within {self._start_seconds:g} s; something stops it, or the "
+                "system is too busy; start again with fewer at once, --config.data.workers=1"
             )
-        raise RunError("a process of musicjax ended as it started; expected room for it; its own words are above")
+        raise RunError(
+            "a process of musicjax ended as it started, perhaps for lack of memory; its own message is above"
+        )
 
     def _watch(self, process: subprocess.Popen) -> None:
         """Ends a process that takes too long; returns once it has ended."""

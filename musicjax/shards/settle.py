@@ -20,7 +20,7 @@ from musicjax.corpus.names import Names
 from musicjax.corpus.split import NOTHING, TRAINING, VALIDATION
 from musicjax.shards.read_task import Row
 
-# Bins are learned from so many pieces and notes at most.
+# Bins are learned from this many pieces and notes at most.
 MOST_LEARNED_PIECES, MOST_LEARNED_NOTES = 3_000, 2_000_000
 HASH_BYTES = 32
 
@@ -54,7 +54,7 @@ class Pieces(NamedTuple):
         return [*zip(*(column[chosen].tolist() for column in (self.task, self.start, self.size)), strict=True)]
 
     def by_task(self, tasks: int) -> Iterator[slice]:
-        """The pieces of each of so many tasks."""
+        """The pieces of each of this many tasks."""
         ends = np.searchsorted(self.task, np.arange(tasks), side="right").tolist()
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             yield slice(begin, end)

@@ -55,7 +55,7 @@ def _told(found: Sequence[str]) -> str:
 
 
 def mend(job: Job) -> Manifest:
-    """Checks a folder of shards and writes anew what is missing or damaged; says what it does.
+    """Checks a folder of shards and rewrites what is missing or damaged; says what it does.
 
     Raises:
         RunError: the folder holds another job's shards, or the source has other files by now.
@@ -73,7 +73,7 @@ def mend(job: Job) -> Manifest:
         write_shards.clean(job.output, there.sizes)
         _say_changed(job, there)
         return there
-    console.say("shards", f"{job.output}: {_told(found)}; writes anew what is")
+    console.say("shards", f"{job.output}: {_told(found)}; rewrites them")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
         _require_listing(job, there)
         return _anew(job, there, found)

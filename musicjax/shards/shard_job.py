@@ -158,8 +158,8 @@ def require_place(output: Path) -> None:
     others = sorted(path.name for path in output.iterdir() if path.name not in (WORK, LOCK))
     if others:
         raise UsageError(
-            f"--output={output} holds {others[0]}, which is none of shards: expected a new folder, an empty one, or "
-            "one of shards; name another"
+            f"--output={output} holds {others[0]}, which does not belong to shards: expected a new folder, an empty "
+            "one, or one of shards; name another"
         )
 
 

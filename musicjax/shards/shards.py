@@ -119,8 +119,8 @@ def library() -> Any:
     try:
         from array_record.python import array_record_module
     except ImportError as error:
-        found = "which Windows has none of; work on Linux or macOS" if sys.platform == "win32" else EXTRA
-        raise UsageError(f"shards need the package array_record: expected it installed; {found}") from error
+        advice = "it does not exist for Windows; work on Linux or macOS" if sys.platform == "win32" else EXTRA
+        raise UsageError(f"shards need the package array_record, which is not installed: {advice}") from error
     return array_record_module
 
 
@@ -194,7 +194,7 @@ def _require_sound(manifest: Manifest) -> None:
 def damaged(folder: Path, manifest: Manifest, what: str) -> RunError:
     """The error of a folder of shards that is not whole, with the command that mends it."""
     command = shlex.join(["musicjax", "data", f"--data={manifest.source}", f"--output={folder}"])
-    return RunError(f"shards {folder}: {what}; run {command}, which writes anew what is missing or damaged")
+    return RunError(f"shards {folder}: {what}; run {command}, which rewrites what is missing or damaged")
 
 
 def require_setting(folder: Path, manifest: Manifest, path: str, value: Any) -> None:

@@ -72,12 +72,12 @@ def how_it_ended(status: int | None, task: str) -> str:
         return f"a process ran out of memory in its {task}; expected room for it; {again}, {fewer}"
     if status >= 0:
         found = f"a process failed in its {task} with exit status {status}; expected a result"
-        return f"{found}; its own words are on standard error; {again}"
+        return f"{found}; its message is on standard error; {again}"
     name = signal.Signals(-status).name if -status in [*signal.Signals] else f"signal {-status}"
     found = f"a process was ended by {name} in the middle of its {task}"
     if name == "SIGKILL":
         return f"{found}, most likely for lack of memory; expected room for it; {again}, {fewer}"
-    return f"{found}; expected that nothing ends it; {again}"
+    return f"{found}; make sure that nothing ends it; {again}"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ LIST_FILES = 512
 
 
 class Entry(NamedTuple):
-    """A file to be read, or one of which it is known before what becomes of it.
+    """A file to be read, or one whose outcome is known beforehand.
 
     Attributes:
         name: its path relative to the source.

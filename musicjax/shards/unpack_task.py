@@ -155,5 +155,5 @@ def _of_member(archive: Entry, member: Member, folder: str) -> Entry:
 
 
 def _told(entry: Entry, reading: Reading) -> list[Entry]:
-    """An entry of which it is known what becomes of it."""
+    """An entry whose outcome is known."""
     return [entry._replace(path="", known=(reading.status, reading.code, reading.detail))]

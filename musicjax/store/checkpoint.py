@@ -101,7 +101,7 @@ class Store:
                 files.remove(leftover)
             raise SaveError(
                 f"checkpoint of epoch {epoch} could not be saved in {self._folder}: {_reason(error)}; check space and "
-                "rights there and start again: the run goes on after the last epoch that was saved"
+                "permissions there and start again: the run goes on after the last epoch that was saved"
             ) from error
         for old in [path for path in _newest_first(self._folder) if int(path.name) < epoch][KEPT - 1 :]:
             aside = None

@@ -106,7 +106,9 @@ class Model:
         notes_lib.check(notes, "notes")
         order = self.encoding.order(notes)
         if order is None:
-            raise UsageError("order: this model reads frames, which hold all notes of a moment; expected one of notes")
+            raise UsageError(
+                "order: this model reads frames, which hold all notes of a moment; expected a model of notes"
+            )
         return order
 
     def _rows(self, notes: Notes) -> tuple[np.ndarray, int]:
@@ -166,7 +168,9 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
     named, workdir = workdir, arguments.path_of("workdir", workdir, "the folder of a trained model")
     if named == BUILTIN:
         if which != "best" or config is not None:
-            raise UsageError(f"{BUILTIN}: expected its only parameters, best, and its own config")
+            raise UsageError(
+                f"{BUILTIN}: it has only its best parameters and its own config; leave out which and config"
+            )
         from musicjax.store import pretrained  # which loads with this module
 
         return pretrained.load()

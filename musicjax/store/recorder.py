@@ -136,8 +136,8 @@ class Recorder:
             yield
         except OSError as error:
             raise RunError(
-                f"metrics cannot be recorded in {self._workdir}: {error.strerror or error}; check space and rights "
-                "there and start again: the run goes on after the last epoch that was saved"
+                f"metrics cannot be recorded in {self._workdir}: {error.strerror or error}; check space and "
+                "permissions there and start again: the run goes on after the last epoch that was saved"
             ) from error
 
 

@@ -108,11 +108,11 @@ def _error(status: int, sentence: str) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _error(status, NO_ADDRESS if status == 404 else "This address takes no such method.")
+    return _error(status, NO_ADDRESS if status == 404 else "This address does not support that method.")
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return _error(500, f"This is a fault of the studio ({type(error).__name__}); what it has kept is not lost.")
+    return _error(500, f"The studio has a fault ({type(error).__name__}); saved work is not lost.")
 
 
 async def _asked(request: Request) -> dict[str, Any]:

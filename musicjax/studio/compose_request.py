@@ -110,7 +110,7 @@ def melody(text: Any) -> str:
     for word in text.replace(",", " ").split()[:MOST_NOTES]:
         match = _NAME.fullmatch(word)
         if match is None:
-            raise UsageError(f"{word[:20]!r} is no note: expected names such as C4 F#4 Bb3")
+            raise UsageError(f"{word[:20]!r} is not a note: expected names such as C4 F#4 Bb3")
         letter, sign, octave = match.groups()
         pitch = _PITCH_CLASSES[letter.upper()] + {"": 0, "#": 1, "b": -1}[sign] + 12 * (int(octave) + 1)
         if not 0 <= pitch <= 127:
@@ -154,7 +154,7 @@ def notes(given: Any) -> list[list[float]]:
     Raises:
         UsageError: they are no such rows.
     """
-    expected = "These are no notes: expected a list of [onset_seconds, duration_seconds, pitch, velocity, program]"
+    expected = "These are not notes: expected a list of [onset_seconds, duration_seconds, pitch, velocity, program]"
     if not isinstance(given, list) or not 0 < len(given) <= MOST_NOTES:
         raise UsageError(f"{expected}, 1 to {MOST_NOTES:,} of them")
     rows: list[list[float]] = []

@@ -219,7 +219,7 @@ def main() -> None:
 def sentence(error: Exception) -> str:
     """What went wrong, in one sentence."""
     if isinstance(error, OSError):
-        return f"A file cannot be read or written: {error.strerror or error}; see to space and rights."
+        return f"A file cannot be read or written: {error.strerror or error}; check space and permissions."
     return str(error) or type(error).__name__
 
 

@@ -59,7 +59,7 @@ class Outputs:
         source, given = self._source(asked)
         kind = asked.get("kind", "new")
         if kind != "new" and not given and not source:
-            raise UsageError("There is nothing to begin with: expected a piece, as source.")
+            raise UsageError("No source is given: expected a piece to begin with.")
         compose_request.require(options, kind, given or ("source.mid" if source else ""))
         made = [
             self._add(kind, model["id"], seed, options, source, given, asked=compose_request.told(asked))
@@ -95,7 +95,9 @@ class Outputs:
             return {"notes": compose_request.notes(source["notes"]), "bpm": compose_request.tempo(asked)}, ""
         data, number = compose_request.data_of(asked), source.get("piece", 0)
         if data is None or type(number) is not int:
-            raise UsageError("The source is none: expected one of output, data with piece, melody, notes, upload.")
+            raise UsageError(
+                "The source is of no known kind: expected one of output, data with piece, melody, notes, upload."
+            )
         found = self._library.of(data)
         if found["status"] in ("uploading", "reading"):
             raise UsageError("That file is still being read: try again in a moment.")
@@ -189,7 +191,7 @@ class Outputs:
         self._workspace.keep()
 
     def cancel(self, one: str) -> None:
-        """Nobody wants an output any more; raises Missing or UsageError."""
+        """Cancels an output; raises Missing or UsageError."""
         output = self.of(one)
         if one == self._now:
             self.composer.ask(do="cancel", id=one)

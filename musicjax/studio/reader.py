@@ -45,7 +45,7 @@ def main(source: str, folder: Path) -> int:
         console.complain(str(error))
         return 1
     except OSError as error:
-        console.complain(f"{folder} cannot be written: {error.strerror}; see to space and rights")
+        console.complain(f"{folder} cannot be written: {error.strerror}; check space and permissions")
         return 1
     return 0
 

@@ -87,7 +87,7 @@ def start(workdir: Path, arguments: list[str], log: Path) -> subprocess.Popen:
                 start_new_session=True,
             )
     except OSError as error:
-        raise RunError(f"The training cannot be started: {error.strerror}; see to space and memory.") from error
+        raise RunError(f"The training cannot be started: {error.strerror}; check space and memory.") from error
 
 
 def interrupt(workdir: Path, process: subprocess.Popen | None) -> None:

@@ -83,7 +83,7 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
                 "studio, and the connection is not encrypted",
             )
         _open(address)
-        console.say("studio", "Ctrl-C ends it; trainings go on")
+        console.say("studio", "Ctrl-C ends it; training continues")
         _run(studio, application, listening)
 
 
@@ -115,7 +115,7 @@ def _keep(folder: Path, address: Address) -> None:
         address_lib.write(folder, address)
     except OSError as error:
         said = f"{folder / address_lib.NAME} cannot be written: {error.strerror}"
-        console.say("address", f"{said}; the next start has another one")
+        console.say("address", f"{said}; the next start will use another address")
 
 
 def _run(studio: Studio, application: Access, listening: socket.socket) -> None:

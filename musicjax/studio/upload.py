@@ -14,7 +14,7 @@ from musicjax.music.file_kinds import SUFFIXES, suffix_of
 MOST_FILES, MOST_BYTES = 20_000, 2**30  # of an upload
 MOST_LETTERS = 300  # of a name
 FILES, NAMES_FILE = "files", "names.jsonl"
-NO_MUSIC = f"is no music by its name; expected {' '.join(SUFFIXES)}"
+NO_MUSIC = f"does not have the name of a music file; expected {' '.join(SUFFIXES)}"
 
 
 class Upload:

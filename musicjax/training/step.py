@@ -89,7 +89,7 @@ def train_step(
             weights and gradients are summed over it before the update, and dropout takes from each part what it
             would take on a single device, so that all devices compute what a single one would.
         dropout: rate, instead of the network's own.
-        accumulate: compute the batch in so many equal parts, one after the other, and sum their gradients.
+        accumulate: compute the batch in this many equal parts, one after the other, and sum their gradients.
         divided: devices over which the state lies divided, as `sharding.place` puts it; B is then the whole batch.
     """
     batch = inputs, targets[..., : net.predicted], weight

@@ -44,7 +44,7 @@ export function openData(page) {
 
   const bring = (files) => page.attempt(async () => {
     if (!files.length || sending) return;
-    if (files.length > MOST_FILES) throw new Error(`These are ${count(files.length, "file")}; the studio takes ${count(MOST_FILES, "file")} at once. Drop a part of them.`);
+    if (files.length > MOST_FILES) throw new Error(`That is ${count(files.length, "file")}; the studio takes at most ${count(MOST_FILES, "file")} at once. Drop fewer.`);
     sending = true;
     find("sent").hidden = false;
     find("sent").max = files.length;

@@ -52,7 +52,7 @@ export function openTrain(page) {
       make("progress", { max: "1" }),
       make("figure", { class: "lone" }, curve, make("figcaption", { class: "note" })),
       make("div", { class: "heard" }, make("h4", {}, "What it writes so far"), make("div", { class: "chips" })),
-      make("details", {}, make("summary", {}, "What it says"), make("pre", { tabindex: "0" })));
+      make("details", {}, make("summary", {}, "Messages"), make("pre", { tabindex: "0" })));
   }
 
   function fill(card, run) {
@@ -114,7 +114,7 @@ export function openTrain(page) {
     if (run.epoch && learns && !ended) parts.push(`round ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`);
     if (LIVE.includes(run.status) && Number.isFinite(run.seconds_left)) parts.push(`${minutes(run.seconds_left)} left`);
     const told = said.endsWith(".") ? [said, capital(parts.join(", "))].join(" ").trim() : capital([said, ...parts].join(", "));
-    return hasEnded(run) ? `${told.replace(/\.$/, "")}. For more, teach another with more minutes.` : told;
+    return hasEnded(run) ? `${told.replace(/\.$/, "")}. To learn more, teach another model for more minutes.` : told;
   }
 
   function draw(figure, run, curve) {
@@ -143,7 +143,7 @@ export function openTrain(page) {
     find("no-runs").hidden = state.runs.length > 0;
     write(find("room"), state.disk_free_bytes < LITTLE_ROOM_BYTES
       ? `Only ${Math.round(state.disk_free_bytes / 1e6)} MB of the disk are free: make room before you start.`
-      : "It goes on when you close this page.");
+      : "Training continues after you close this page.");
     const learning = state.runs.filter((one) => one.status === "training").length;
     find("learning").hidden = !learning;
     set(find("learning"), { role: "img", "aria-label": `, ${number(learning)} at work` });
