@@ -178,8 +178,8 @@ WRONG_USAGE = {
             (["--primer_midi=a.mid", "--primer_melody=[60]"], ["--primer_midi and --primer_melody", "one of them"]),
             (["--primer=[60,x]"], ["primer '[60,x]'", "-2 where nothing happens"]),
             (["--primer=[-2,-1]"], ["primer '[-2,-1]'", "holds no notes"]),
-            (["--sweep"], ["sweep of nothing", "--temperature=0.8,1.0"]),
-            (["--sweep", "--top_k=5"], ["sweep of nothing", "several values"]),
+            (["--sweep"], ["sweep without anything to vary", "--temperature=0.8,1.0"]),
+            (["--sweep", "--top_k=5"], ["sweep without anything to vary", "several values"]),
             (["--sweep", "--top_k=5,6", "--num_outputs=6000"], ["2 combinations", "num_outputs=6000", "1..10000"]),
         )
     },

@@ -109,7 +109,7 @@ def test_a_run_that_begins_with_the_weights_of_another_has_its_config(trained_no
         (["--data=x", "--minutes=nan"], "minutes=nan: expected 1..1440"),
         (["generate", "--minutes=5"], "generate takes no flag --minutes; it belongs to train"),
         (["--config=auto", "--init_from=builtin"], "--init_from with --config=auto"),
-        (["--data=x", "--coordinator=a:1", "--num_processes=2", "--process_id=0"], "chooses in one process"),
+        (["--data=x", "--coordinator=a:1", "--num_processes=2", "--process_id=0"], "works in one process only"),
         (["--data=x", "--config.data.encoding=frames"], "config.data.encoding='frames': config auto chooses among"),
         (["--data=polyphonic:jsb:x"], "holds frames, not notes"),
     ],
@@ -244,7 +244,7 @@ def test_too_few_minutes_for_a_trial_take_the_defaults(tried, measured, clips, t
 def test_a_machine_on_which_compiling_takes_too_long_takes_the_defaults(measured, monkeypatch, clips, tmp_path, capsys):
     monkeypatch.setattr(candidate_trial, "run", lambda *_: None)
     assert _choose(clips, tmp_path).model.units == config_files.load("auto").model.units
-    assert "too few here" in capsys.readouterr().err
+    assert "too short for a trial here" in capsys.readouterr().err
 
 
 def test_where_compiling_takes_long_there_are_fewer_trials_which_take_longer(tried, monkeypatch, clips, tmp_path):
@@ -269,7 +269,7 @@ def test_where_compiling_takes_all_the_time_there_is_no_second_try(measured, mon
 
     monkeypatch.setattr(candidate_trial, "run", slow)
     assert _choose(clips, tmp_path).model.units == config_files.load("auto").model.units
-    assert len(tries) == 1 and "too few here: goes on without further ones" in capsys.readouterr().err
+    assert len(tries) == 1 and "too short for a trial here: continues without more trials" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["one piece", "two pieces"])
@@ -280,7 +280,7 @@ def test_too_few_pieces_take_the_defaults(what, tried, measured, clips, tmp_path
         shutil.copy(path, folder)
     _choose(folder, tmp_path / "run")
     assert not tried
-    assert "too few pieces train" in capsys.readouterr().err
+    assert "too few training pieces" in capsys.readouterr().err
 
 
 def _written(folder: Path, pieces: list[Notes]) -> Path:
@@ -438,7 +438,7 @@ def test_with_too_few_training_pieces_nothing_is_drawn_to_choose(monkeypatch, ca
     music = Music(_tunes(0)[:count], ("a",) * count, [], ())
     found = sampling_choice.of(SimpleNamespace(config=config), music)  # type: ignore[arg-type]
     assert (found.sample.temperature, found.sample.min_p, found.sample.fit) == (0.9, 0.2, False)
-    assert "too few pieces train" in capsys.readouterr().err
+    assert "too few training pieces" in capsys.readouterr().err
 
 
 def test_one_more_piece_is_enough_to_choose(monkeypatch):
@@ -500,7 +500,7 @@ def test_a_command_chooses_trains_and_then_generates_with_what_was_chosen(monkey
     # The run goes on as it is, and another folder of this name does not meet it.
     capsys.readouterr()
     assert main.main(["--data=songs", "--config.train.epochs=2"]) == 0
-    assert "goes on as its config says" in capsys.readouterr().err
+    assert "continues with its own config" in capsys.readouterr().err
     assert json.loads((run / "config.json").read_text())["train"]["epochs"] == 2
     (tmp_path / "other").mkdir()
     shutil.copytree(clips, tmp_path / "other" / "songs", ignore=lambda _, names: sorted(names)[:3])

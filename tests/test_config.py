@@ -188,7 +188,7 @@ def test_each_pair_of_the_lists_needs_a_trial(rates, dropouts, least):
 
 def test_the_seed_of_the_last_trial_must_be_a_seed_too():
     config_lib.validate(Config(seed=2**31 - 4, train=TrainConfig(trials=4)))
-    with pytest.raises(UsageError, match=f"config.seed={2**31 - 3}: expected room for 4 seeds below {2**31}"):
+    with pytest.raises(UsageError, match=f"config.seed={2**31 - 3}: expected at most {2**31 - 4}, so that all trials"):
         config_lib.validate(Config(seed=2**31 - 3, train=TrainConfig(trials=4)))
 
 
@@ -227,10 +227,13 @@ def test_the_parameters_of_trials_are_not_divided_over_devices():
         ({"train.half_life": 3.0, "train.optimizer": "adadelta"}, "belong to adam"),
         (
             {"data.encoding": "frames", "data.onsets": True, "model.head": "tied_nade"},
-            "config.data.onsets=True with config.model.head='tied_nade'",
+            "config.data.onsets=True, but config.model.head='tied_nade'",
         ),
-        ({"model.head": "note_lstm"}, "notes have no such field, frames do"),
-        ({"data.encoding": "events", "model.head": "tied_nade"}, "events have no such field, frames do"),
+        ({"model.head": "note_lstm"}, "the encoding notes has no such field; these have it: frames"),
+        (
+            {"data.encoding": "events", "model.head": "tied_nade"},
+            "the encoding events has no such field; these have it: frames",
+        ),
     ],
 )
 def test_models_along_two_axes_and_their_training_are_refused_where_they_do_not_fit(fields, told):
@@ -379,7 +382,7 @@ def test_a_config_stays_refused_however_often_it_is_validated():
     config = Config()
     config.model.head = "nade"
     for _ in range(2):
-        with pytest.raises(UsageError, match=r"config\.model\.head='nade': notes have no such field"):
+        with pytest.raises(UsageError, match=r"config\.model\.head='nade': the encoding notes has no such field"):
             config_lib.validate(config)
 
 
@@ -401,7 +404,9 @@ def test_no_two_sections_share_a_part(capsys, monkeypatch):
     copies[0].transpose = 9
     assert [one.transpose for one in (data, *copies)] == [3, 9, 7, 3]
     assert dataclasses.replace(data, encoding="notes").own == config_lib.NotesData()
-    assert "data.encoding='notes' begins with its defaults, without EventsData(transpose=3" in capsys.readouterr().err
+    assert (
+        "data.encoding='notes': its own fields take their defaults; EventsData(transpose=3" in capsys.readouterr().err
+    )
 
 
 def test_fields_of_other_encodings_may_have_their_defaults_in_files_as_in_0_1_0():

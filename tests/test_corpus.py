@@ -705,7 +705,7 @@ def test_pieces_in_test_are_left_out_unless_they_are_asked_for(tmp_path, clips, 
     assert "leaves out test/, 1 of 4 pieces" in capsys.readouterr().err
     everything, _ = load.load(data, tests=True)
     assert everything.names == ("test/3.mid", *corpus.names)
-    assert f"--data={tmp_path}/test is test/ alone" in capsys.readouterr().err
+    assert f"for test/ alone, use --data={tmp_path}/test" in capsys.readouterr().err
     own = whole_pieces(corpus.offsets, held_out_of(corpus, data))
     music, unseen = music_of(corpus, own), all_held_out(everything)
     assert (music.names, music.held_out_names) == (("train/0.mid", "train/1.mid"), ("valid/2.mid",))

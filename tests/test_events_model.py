@@ -112,7 +112,7 @@ def test_evaluate_gives_the_validation_loss_again_and_that_of_any_folder(run, fo
     assert own["copies"]["pieces"] == other["copies"]["pieces"] == 2
     assert main(["evaluate", f"--workdir={workdir}", f"--data={folders}"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["pieces"] > 2 and "uses the pieces outside of test/ too" in err
+    assert json.loads(out)["pieces"] > 2 and "also uses the pieces outside test/" in err
 
 
 def test_evaluate_shows_how_far_it_is_and_what_it_scores(run, folders, monkeypatch, capsys):

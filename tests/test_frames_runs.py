@@ -248,7 +248,7 @@ def test_a_past_that_was_not_learned_from_is_said(
 ) -> None:
     generate(runs["match"], tmp_path, "--num_outputs=1", "--num_notes=32", f"--decode={decode}")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("decode ")]
-    told = f"{decode}, but this model learned to predict"
+    told = f"{decode}, but this model was trained to predict"
     assert len(said) == (decode == "staggered") and all(told in line and "carry" in line for line in said)
 
 

@@ -116,7 +116,7 @@ def test_notes_without_a_bin_are_said_in_one_line(trained_events, capsys):
     model.log_prob(odd)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        "piece    the model takes 3 of 3 notes to the nearest that it knows: onset of 1 by 0.123 quarter"
+        "piece    the model rounds 3 of 3 notes to the nearest that it knows: onset of 1 by 0.123 quarter"
     )
 
 

@@ -107,7 +107,9 @@ def test_an_old_field_of_another_encoding_is_refused_with_those_that_have_it():
         lambda: Config(data=DataConfig(louder=1)),
         lambda: flags.parse(["--config=paper", "--config.data.louder=1"]),
     ):
-        with pytest.raises(UsageError, match=r"velocity_shift_bins=1: notes have no such field, events do"):
+        with pytest.raises(
+            UsageError, match=r"velocity_shift_bins=1: the encoding notes has no such field; these have it: events"
+        ):
             way()
 
 
@@ -118,7 +120,7 @@ def test_the_only_head_of_an_encoding_may_still_be_named(encoding, head):
     flags.parse([f"--config.data.encoding={encoding}", f"--config.model.head={head}"])
     assert config_lib.validate(config) == Config(data=DataConfig(encoding=encoding))
     config.model.head = "nade"
-    with pytest.raises(UsageError, match=r"config\.model\.head='nade': .*frames do"):
+    with pytest.raises(UsageError, match=r"config\.model\.head='nade': .*these have it: frames"):
         config_lib.validate(config)
 
 

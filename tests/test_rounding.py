@@ -34,9 +34,9 @@ def test_nothing_is_said_of_a_piece_that_the_bins_hold():
 @given(shift=st.floats(0.003, 0.12))
 def test_onsets_are_told_with_how_far_they_move(shift):
     (line,) = said(piece(onset_beats=piece().onset_beats + shift))
-    said_by = re.search(r"^the model takes 80 of 80 notes .*: onset of 80 by (\S+) quarter notes on average", line)
+    said_by = re.search(r"^the model rounds 80 of 80 notes .*: onset of 80 by (\S+) quarter notes on average", line)
     assert said_by is not None and abs(float(said_by[1]) - shift) <= 0.000501
-    assert ("another rhythm" in line) == (shift > 1 / 32)
+    assert ("changes the rhythm" in line) == (shift > 1 / 32)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_several_pieces_are_told_in_the_words_of_one():
     odd = piece(duration_beats=np.full(80, 1.1)), piece(velocity=np.full(80, 61, np.int16)), piece()
     found = [rounding.changes(one, *note_rows.encode(one, BINS), BINS) for one in odd]
     words = "of 240 notes to the nearest that it knows: duration of 80; velocity of 80"
-    assert rounding.told(found, BINS) == [f"the model takes 160 {words}"] and rounding.told(found[2:], BINS) == []
+    assert rounding.told(found, BINS) == [f"the model rounds 160 {words}"] and rounding.told(found[2:], BINS) == []
 
 
 def test_silences_are_told():
@@ -68,11 +68,11 @@ def test_instruments_that_the_model_lacks_are_counted_and_named():
     program = np.array([0] * 5 + [40] * 3 + [DRUMS] * 2, np.int16)
     line = rounding.of_instruments(program, BINS, is_merged=False)
     assert line == (
-        "the model lacks the instruments of 5 notes and takes 3 of violin as acoustic grand piano, "
+        "the model lacks the instruments of 5 notes and treats 3 of violin as acoustic grand piano, "
         "2 of drums as acoustic grand piano"
     )
     merged = rounding.of_instruments(program, BINS, is_merged=True)
-    assert merged == "the model lacks the instruments of 2 notes and takes 2 of drums as acoustic grand piano"
+    assert merged == "the model lacks the instruments of 2 notes and treats 2 of drums as acoustic grand piano"
     assert rounding.of_instruments(program[:5], BINS, is_merged=False) == ""
     many = rounding.of_instruments(np.arange(7, dtype=np.int16), BINS, is_merged=False)
     assert re.search(r"of 6 notes .* and 2 instruments more$", many)
@@ -84,9 +84,9 @@ def test_a_model_that_scores_a_piece_tells_it_all(capsys):
     model.log_prob(odd)
     first, second = capsys.readouterr().err.splitlines()
     assert re.match(
-        r"piece +the model takes 80 of 80 notes to the nearest that it knows: onset of 80 by 0\.100 ", first
+        r"piece +the model rounds 80 of 80 notes to the nearest that it knows: onset of 80 by 0\.100 ", first
     )
-    assert re.match(r"piece +the model lacks the instruments of 80 notes and takes 80 of violin as acoustic", second)
+    assert re.match(r"piece +the model lacks the instruments of 80 notes and treats 80 of violin as acoustic", second)
 
 
 def test_notes_that_begin_between_frames_are_told(trained_frames, capsys):

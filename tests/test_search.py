@@ -326,7 +326,7 @@ def test_only_records_that_changed_are_read_again(tmp_path, monkeypatch):
         (["--init_from=builtin"], "--search with --init_from: each trial begins with random weights"),
         (["--distributed=auto"], "--search with --coordinator or --distributed: processes share a search through"),
         (["--minutes=3"], "--minutes is for --config=auto alone"),
-        (["--config=small", "--config.train.trials=2"], "config.train.trials=2 beside --search"),
+        (["--config=small", "--config.train.trials=2"], "config.train.trials=2 with --search"),
         (
             ["--config=small", "--config.train.shard_parameters=true"],
             "config.train.shard_parameters=True with --search",

@@ -73,7 +73,7 @@ def test_older_names_of_fields_work(tmp_path):
 WRONG: list[tuple[Any, str]] = [
     ("{", "expected the JSON of a search, such as {"),
     ("[]", "expected a JSON object, found list"),
-    ({}, "no trial: expected a number of them"),
+    ({}, '"trials" is missing: expected a number'),
     ({"fields": RATE, "trials": 0}, "trials=0: expected a whole number in 1..10000"),
     ({"fields": RATE, "trials": 2.5}, "trials=2.5: expected a whole number"),
     ({"fields": RATE, "trials": True}, "trials=True: expected a whole number"),
@@ -85,8 +85,8 @@ WRONG: list[tuple[Any, str]] = [
     ({"fields": RATE, "trials": 3, "minimize": "loss"}, "unknown key 'minimize': did you mean 'minimise'?"),
     ({"fields": RATE, "trials": 3, "x": 1}, "unknown key 'x': expected fields, minimise, trials"),
     ({"fields": RATE, "trials": 3, "minimise": "pitch_error"}, "did you mean 'pitch_error_semitones'?"),
-    ({"fields": RATE, "trials": 3, "minimise": "accuracy"}, "minimise='accuracy' is no metric of validation that"),
-    ({"fields": RATE, "trials": 3, "minimise": "nats_per_note"}, "minimise='nats_per_note' is no metric of validation"),
+    ({"fields": RATE, "trials": 3, "minimise": "accuracy"}, "minimise='accuracy' is not a validation metric for which"),
+    ({"fields": RATE, "trials": 3, "minimise": "nats_per_note"}, "minimise='nats_per_note' is not a validation metric"),
     ({"fields": RATE, "trials": 3, "minimise": 1}, "minimise=1: expected one of loss, pitch_error_semitones"),
     ({"trials": 3}, "fields=None: expected fields with ranges or lists"),
     ({"fields": {}, "trials": 3}, "fields={}: expected fields with ranges or lists"),
@@ -112,7 +112,7 @@ WRONG: list[tuple[Any, str]] = [
     ),
     ({"fields": {"train.optimizer": {"low": 0, "high": 1}}, "trials": 3}, "expected a list of values"),
     ({"fields": {"train.optimizer": ["sgd"]}, "trials": 3}, "expected one of rmsprop, adam"),
-    ({"fields": {"model.embedding": [8]}, "trials": 3}, "notes have no such field, events do"),
+    ({"fields": {"model.embedding": [8]}, "trials": 3}, "the encoding notes has no such field; these have it: events"),
     ({"fields": {"train.half_life": [5.0]}, "trials": 3}, "trial 0 draws half_life 5: config.train.half_life and"),
 ]
 

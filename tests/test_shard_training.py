@@ -183,7 +183,7 @@ def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips
     argv = tiny_runs.flags(tmp_path / "w", folder, "events", **SILENT)
     for _ in range(2):  # the second start finds the run that the first one left
         assert main.main(argv) == 0
-        assert "their split: validation_fraction=0.1, split_seed=5" in capsys.readouterr().err
+        assert "the split of these shards: validation_fraction=0.1, split_seed=5" in capsys.readouterr().err
     assert musicjax.load_config(str(tmp_path / "w" / "config.json")).data.validation_fraction == 0.1
     assert main.main([*argv[:1], f"--workdir={tmp_path / 'x'}", *argv[2:], "--config.data.split_seed=6"]) == 2
     assert "config.data.split_seed is 5 in the shards" in capsys.readouterr().err

@@ -18,10 +18,10 @@ ON_FOUR_DEVICES = """
 import json, re
 import jax, jax.numpy as jnp, numpy as np
 from musicjax.model.network import MusicLSTM
-from musicjax.training import mesh, optimizer, sharding, step
+from musicjax.training import mesh, optimizer, sharded_parameters, step
 from musicjax.training.windows import Windows
 
-sharding.SMALL_BYTES = 1024
+sharded_parameters.SMALL_BYTES = 1024
 net, chain, keys = MusicLSTM(32, 3, 0.5, layers=2, layer_dropout=0.3), optimizer.adam(1e-3, clip_norm=0.1), step.keys(0)
 rows = jnp.asarray(np.random.default_rng(0).random((60, 3)), jnp.float32)
 windows = Windows(rows, jnp.arange(0, 42, 2, dtype=jnp.int32))  # the last batch of 8 is not full
@@ -30,7 +30,7 @@ start = jax.tree.map(np.asarray, jax.jit(lambda: step.init(net, chain, keys.init
 
 def trained(count, parts, divided):
     devices = mesh.make(count)
-    state = (sharding.place if divided else mesh.replicate)(start, devices)
+    state = (sharded_parameters.place if divided else mesh.replicate)(start, devices)
     data = mesh.replicate((windows, keys), devices)
     epoch = step.make_epoch(net, chain, 8, 9, devices, parts, divided)
     text = epoch.lower(state, *data, jnp.int32(0)).compile().as_text()
@@ -55,14 +55,17 @@ told["exchanged"] = {
     name: len(re.findall(rf" = .* {name}(?:-start)?\\(", text))
     for name in ("all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 }
-told["came back"] = max(distances(sharding.whole(sharding.place(start, mesh.make(4))), start))
-specs = sharding.specs({name: np.zeros(shape, np.float32) for name, shape in {
+told["came back"] = max(distances(sharded_parameters.whole(sharded_parameters.place(start, mesh.make(4))), start))
+specs = sharded_parameters.specs({name: np.zeros(shape, np.float32) for name, shape in {
     "longest": (8, 64), "even": (12, 63), "odd": (31, 63), "small": (4, 4), "none": ()}.items()}, mesh.make(4))
 told["specs"] = {name: list(spec) for name, spec in specs.items()}
 print(json.dumps(told))
 """
 # The program, for which all arrays are large.
-DIVIDED = "import sys; from musicjax.training import sharding; sharding.SMALL_BYTES = 0; from musicjax import main; "
+DIVIDED = (
+    "import sys; from musicjax.training import sharded_parameters; sharded_parameters.SMALL_BYTES = 0; "
+    "from musicjax import main; "
+)
 DIVIDED += "sys.exit(main.main(sys.argv[1:]))"
 RUN: dict[str, Any] = {"train.shard_parameters": True, "model.layers": 2, "model.layer_dropout": 0.2}
 ALONE = {path: value for path, value in RUN.items() if path != "train.shard_parameters"}

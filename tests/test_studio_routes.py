@@ -389,8 +389,12 @@ def test_a_piece_that_was_just_chosen_is_waited_for(studio, monkeypatch, ends_as
 @pytest.mark.parametrize(
     ("contents", "reasons", "said"),
     [
-        ({"photo.jpg": b"x", "notes.txt": b"x"}, ["no music by its name"] * 2, "is music: photo.jpg is no music by"),
-        ({"photo.jpg": b"x", "fake.mid": b"x"}, ["no music by its name", "not a MIDI file"], "gave notes"),
+        (
+            {"photo.jpg": b"x", "notes.txt": b"x"},
+            ["not have the name of a music file"] * 2,
+            "is music: photo.jpg does not have",
+        ),
+        ({"photo.jpg": b"x", "fake.mid": b"x"}, ["not have the name of a music file", "not a MIDI file"], "gave notes"),
     ],
 )
 def test_a_data_set_of_which_nothing_could_be_read_tells_why_of_each_file(studio, contents, reasons, said):

@@ -123,7 +123,7 @@ def test_dropped_files_are_read_and_each_that_is_no_music_is_named(studio, music
     assert starts(varied) == starts(piece), "an amount of nothing is the piece itself"
     nothing = studio.upload({"a.txt": b"hello"})
     state = of(studio.get("/state")["data"], nothing)
-    assert state["status"] == "failed" and "no music by its name" in state["message"]
+    assert state["status"] == "failed" and "not have the name of a music file" in state["message"]
     studio.client.delete(f"/api/data/{one}").raise_for_status()
     assert "no such data set" in studio.error("GET", f"/data/{one}")
 

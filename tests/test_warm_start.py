@@ -87,7 +87,7 @@ def test_it_begins_with_the_best_weights_and_the_scaling_of_the_other(
     np.testing.assert_array_equal(arrays.best_deviation, other.deviation)
     assert metadata.config.train.learning_rate == 1e-5 != other.config.train.learning_rate
     assert f"weights those of {trained_notes}, epoch {other.metadata.best_epoch}, " in said and "its scaling" in said
-    assert "training notes lie outside of the range" in said
+    assert "training notes lie outside the range" in said
 
 
 def test_what_it_began_with_is_recorded_and_shown(tuned, trained_notes: Path) -> None:
@@ -140,7 +140,7 @@ def test_notes_off_the_bins_of_the_other_run_move_to_the_nearest_and_are_counted
     own = encoding.of(config_of(tmp_path, "events"), tiny_events.model().metadata.learned)
     data = own.dataset()
     assert data.encoding.bins == bins
-    assert "the model takes 60 of 60 notes to the nearest that it knows: onset of 48 by" in capsys.readouterr().err
+    assert "the model rounds 60 of 60 notes to the nearest that it knows: onset of 48 by" in capsys.readouterr().err
 
 
 def test_the_model_that_comes_along_fits_the_config_that_it_was_trained_with(capsys) -> None:

@@ -658,7 +658,7 @@ def test_a_second_run_writes_what_is_missing_or_damaged(music, written, tmp_path
         shard_check.require_whole(output)
     mend(music, output)
     assert content(output) == content(written)
-    assert f"{name} is missing or damaged; writes anew" in capsys.readouterr().err
+    assert f"{name} is missing or damaged; rewrites" in capsys.readouterr().err
 
 
 def test_a_second_run_of_whole_shards_does_nothing(music, written, tmp_path, monkeypatch, capsys):
@@ -771,7 +771,7 @@ def test_the_command_that_mends_is_told_whole(music, written, tmp_path, capsys):
     output = tmp_path / "s"
     write(music, output, **{"data.duplicates": "together", "data.sustain": "pedal", "data.instruments": "merge"})
     (output / shards.NOTES.format(0)).unlink()
-    told = f"; run musicjax data --data={music} --output={output}, which writes"
+    told = f"; run musicjax data --data={music} --output={output}, which rewrites"
     assert told in refused(capsys, f"--data={output}")
     argv = ["data", f"--data={music}", f"--output={output}", "--config.data.cache=off"]
     assert main([*argv, "--config.data.sustain=key"]) == 1
@@ -918,7 +918,7 @@ def test_shards_that_are_not_finished_are_no_source(music, tmp_path, capsys):
         (job.work / "read-0.jsonl").write_text("{}\n")
         raise Stop
     told = refused(capsys, f"--data={tmp_path / 's'}")
-    assert "shards that are not finished" in told and "run the command that wrote them again" in told
+    assert "shards that are not finished" in told and "run the command that began them again" in told
 
 
 def test_a_folder_of_music_with_a_manifest_of_its_own_is_no_shards(music, tmp_path, capsys):

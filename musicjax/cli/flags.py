@@ -36,18 +36,14 @@ COMMANDS = {
     "studio": "train, steer and listen in the browser",
 }
 # A command without flags, see `cli.completion`.
-COMPLETION, OF_COMPLETION = "completion", "print a script that lets bash, zsh or fish complete commands and flags"
+COMPLETION, OF_COMPLETION = "completion", "print a script for bash, zsh or fish to complete flags"
 # Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
 # its fields too.
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
     "workdir": Flag("path", "", "the run's folder; train: runs/NAME, studio: runs if not given", tuple(COMMANDS)),
-    "minutes": Flag(
-        "float", None, "about how long a --config=auto run takes, samples included; default 10", ("train",)
-    ),
-    "search": Flag(
-        "path", None, "a search.json: runs many trials over ranges of fields and keeps the best", ("train",)
-    ),
+    "minutes": Flag("float", None, "about how long a --config=auto run takes in all; default 10", ("train",)),
+    "search": Flag("path", None, "a search.json: many trials over ranges; keeps the best", ("train",)),
     "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
@@ -55,7 +51,7 @@ FLAGS = {
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "D, F#m, Bb:dorian, ...: in this key *+", ("generate",)),
-    "instruments": Flag("string", None, "only these instruments of the data: piano,bass,drums *", ("generate",)),
+    "instruments": Flag("string", None, "only these of the data: piano,bass,drums *", ("generate",)),
     "primer": Flag("path", "", "a file to continue, or pitches by 16ths: [60,-2,67]", ("generate",)),
     "infill": Flag("path", "", "a file that gets new bars: --from_bar, --to_bar *", ("generate",)),
     "vary": Flag("path", "", "a file to write variations of, with --amount *", ("generate",)),
@@ -68,16 +64,16 @@ FLAGS = {
         "music of any size",
         ("data", "export"),
     ),
-    "runner": Flag("string", None, "what writes the shards: local (this machine) or ray (a Ray cluster)", ("data",)),
+    "runner": Flag("string", None, "where shards are written: local, or ray (a Ray cluster)", ("data",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
     "num_notes": Flag("integer", None, "about how many notes (or frames); 300, or as the data", ("generate",)),
     "keep": Flag("bool", False, "write the primer too, before what continues it *", ("generate",)),
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature found in the data *+", ("generate",)),
     "bpm": Flag("float", None, "quarter notes a minute; else the primer's or data's *", ("generate",)),
-    "from_bar": Flag("integer", None, "first new bar of --infill, counted from 1; an upbeat is bar 1", ("generate",)),
+    "from_bar": Flag("integer", None, "first new bar of --infill, from 1; an upbeat is bar 1", ("generate",)),
     "to_bar": Flag("integer", None, "the last new bar of --infill", ("generate",)),
     "amount": Flag("float", None, "how much --vary changes, 0 to 1; 0.3 if not given", ("generate",)),
-    "best_of": Flag("integer", None, "make this many tries, keep the one most like the data *", ("generate",)),
+    "best_of": Flag("integer", None, "of this many tries, keep the one most like the data *", ("generate",)),
     "scale": Flag("string", None, "only pitches of this scale: pentatonic, blues, ... *+", ("generate",)),
     "exact": Flag("bool", False, "cut off at the length, even in the middle of a bar *", ("generate",)),
     "beats": Flag("float", None, "length of each in quarter notes *", ("generate",)),
@@ -90,11 +86,11 @@ FLAGS = {
     "velocity_temperature": Flag("float", None, "temperature of velocities alone *", ("generate",)),
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
-    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: runs may repeat *+", ("generate",)),
+    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: may *+", ("generate",)),
     "stop_loops": Flag("bool", None, "no loop is longer than in the training pieces *", ("generate",)),
-    "longest_match": Flag("string", None, "follow earlier passages for at most this many notes *+", ("generate",)),
+    "longest_match": Flag("string", None, "follow earlier passages for at most N notes *+", ("generate",)),
     "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
-    "decode": Flag("string", "auto", "how the model sees the past: auto, staggered, window, carry", ("generate",)),
+    "decode": Flag("string", "auto", "view of the past: auto, staggered, window, carry", ("generate",)),
     "soundfont": Flag("path", "", "for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate", "export")),
     "init_from": Flag("path", None, "begin with the weights of this workdir, or of builtin", ("train",)),
@@ -102,10 +98,8 @@ FLAGS = {
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
     "port": Flag("integer", 0, "port of the page; 0: the one used last time, or any free port", ("studio",)),
-    "host": Flag(
-        "string", "", "address to listen on, so that others can reach it; default: this machine only", ("studio",)
-    ),
-    "distributed": Flag("string", "off", "auto: take all of these from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
+    "host": Flag("string", "", "address to listen on; default: reachable from this machine only", ("studio",)),
+    "distributed": Flag("string", "off", "auto: all of these from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
 NEAR = 0.7

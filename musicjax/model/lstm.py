@@ -137,7 +137,7 @@ def unroll(
     Args:
         precision: float32, or bfloat16: the operands of the large products, and with them the outputs,
             are rounded to bfloat16 and summed in float32; gates, cell and parameters stay float32.
-        remat_rows: for the gradient, only the state before every such number of steps is saved, and what is between them is
+        remat_rows: for the gradient, only the state before every remat_rows-th step is saved, and what is between is
             computed again; 0: the gates of every step are saved. Without a gradient it changes nothing.
 
     Returns:
