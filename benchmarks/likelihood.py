@@ -39,6 +39,7 @@ from benchmarks.likelihood_networks import (
     MORE,
     MOVED,
     NETWORKS,
+    OF_TONIC,
     ROWS,
     SETTINGS,
     SETTINGS_OF_PAPERS,
@@ -95,13 +96,13 @@ def main() -> None:
             runs = runs / "tonic"
             for one in sets:
                 common_tonic.write(one, asked.data, runs / "data")
-            folder, trial = str(runs / "data"), trial | {"data.transpose": 0}
-        found = measured(rows, sets, folder, runs, seeds, trial, asked.budget_core_hours)
+            folder = str(runs / "data")
+        found = measured(rows, sets, folder, runs, seeds, trial, asked.budget_core_hours, bool(asked.tonic))
     except (UsageError, RunError) as error:
         raise SystemExit(f"likelihood: {error}") from error
     print(table(found, sets))
     if asked.save:
-        more = {"-".join(row_and_set): fields for row_and_set, fields in MORE.items()}
+        more = {"-".join(row_and_set): fields for row_and_set, fields in (OF_TONIC if asked.tonic else MORE).items()}
         settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
         keep(name, {"rows": both, "settings": settings})
@@ -109,10 +110,17 @@ def main() -> None:
 
 
 def measured(
-    rows: list[str], sets: list[str], folder: str, runs: Path, seeds: list[int], trial: dict[str, Any], budget: float
+    rows: list[str],
+    sets: list[str],
+    folder: str,
+    runs: Path,
+    seeds: list[int],
+    trial: dict[str, Any],
+    budget: float,
+    tonic: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit."""
-    of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial) for name in sets for row in rows}
+    """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit; tonic: of music moved to one tonic."""
+    of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial, tonic) for name in sets for row in rows}
     unfinished = limited([member for of_cell in of_cells.values() for member in of_cell], budget)
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:

@@ -74,6 +74,13 @@ SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
         ("piano_midi", 14, 2, 6),
     )
 }
+# Settings for music that is moved to one tonic, by row and data set. After two epochs on Nottingham, `balstm` has 1.91
+# nats in validation with its dropout of 0.5, and 1.79 with 0.2.
+OF_TONIC: dict[tuple[str, str], dict[str, Any]] = {
+    (row, name): {"model.dropout": 0.2, "model.layer_dropout": 0.2}
+    for row in ("tp_lstm_nade", "balstm")
+    for name in ("nottingham", "musedata")
+}
 # The sets with the fewest test pieces, where a seed says least.
 SEVERAL = ("jsb", "piano_midi")
 # Settings for one row on one data set. The rows with LONGER gain most from transposed pieces.
@@ -104,12 +111,19 @@ class Member(NamedTuple):
     config: Config
 
 
-def members_of(row: str, name: str, folder: str, runs: Path, seeds: list[int], trial: dict[str, Any]) -> list[Member]:
-    """The networks that a row needs on one data set. Rows that only count need none. Ensembles name their own seeds."""
+def members_of(
+    row: str, name: str, folder: str, runs: Path, seeds: list[int], trial: dict[str, Any], tonic: bool = False
+) -> list[Member]:
+    """The networks that a row needs on one data set. Rows that only count need none. Ensembles name their own seeds.
+
+    Args:
+        tonic: whether the music is moved to one tonic; then it is not transposed again.
+    """
     own = seeds if name in SEVERAL else seeds[:1]
     each = [(one, seed) for one, its in ENSEMBLES.get(row, ((row, own),)) for seed in its if one in NETWORKS]
     return [
-        Member(one, workdir_of(runs, one, name, seed), config_of(one, name, folder, seed, trial)) for one, seed in each
+        Member(one, workdir_of(runs, one, name, seed), config_of(one, name, folder, seed, trial, tonic))
+        for one, seed in each
     ]
 
 
@@ -118,11 +132,12 @@ def workdir_of(runs: Path, row: str, name: str, seed: int) -> Path:
     return runs / f"{row}-{name}{f'-seed{seed}' * bool(seed)}"
 
 
-def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any]) -> Config:
+def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any], tonic: bool = False) -> Config:
     """The config of a row for one data set, with the fields of a quick try."""
     config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
     settings = SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "balstm_match") else SETTINGS
-    for path, value in {**settings[name], **MORE.get((row, name), {}), **trial}.items():
+    of_tonic = {"data.transpose": 0, **OF_TONIC.get((row, name), {})} if tonic else {}
+    for path, value in {**settings[name], **MORE.get((row, name), {}), **of_tonic, **trial}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)

@@ -110,7 +110,7 @@ def test_missing_sound_ends_generate_with_1_only_where_it_was_asked_for(
     ]
     assert "sound    none for seed0-001.mid" in err
     told = [line.split(":")[1] for line in err.splitlines() if line.startswith("musicjax: ")]
-    assert told == [" no sound beside 1 of 3 MIDI files, and --audio=wav asks for it"] * status
+    assert told == [" 1 of 3 MIDI files has no sound, although --audio=wav asks for it"] * status
 
 
 def test_all_kinds_are_those_that_can_be_written():

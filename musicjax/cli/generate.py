@@ -77,8 +77,9 @@ def run(call: Call) -> None:
     if made.pieces:
         _page(made, folder, _facts(call, request))
     if silent and options["audio"] != "auto":
+        lack = "has" if silent == 1 else "have"
         raise RunError(
-            f"{silent} of {console.counted(len(made.paths), 'MIDI file')} have no sound, although "
+            f"{silent} of {console.counted(len(made.paths), 'MIDI file')} {lack} no sound, although "
             f"--audio={options['audio']} asks for it: the lines above say why; everything else was written"
         )
 
