@@ -15,7 +15,7 @@ import time
 from benchmarks import contestants
 from musicjax.console import duration
 
-ALL = ("train", "events", "sample", "trials", "scaling", "sizes", "devices", "start", "player", "search")
+ALL = ("train", "events", "sample", "trials", "scaling", "sizes", "step_parts", "devices", "start", "player", "search")
 
 
 def main() -> None:

@@ -215,6 +215,21 @@ def start(result: dict[str, Any]) -> str:
     return markdown(["start", "median (quartiles)"], body)
 
 
+def step_parts(result: dict[str, Any]) -> str:
+    precisions = [name for name in ("bfloat16", "float32") if name in result]
+
+    def cells(values: list[float]) -> list[str]:
+        steps = [sum(result[precision]["parts_ms"].values()) for precision in precisions]
+        return [f"{ms:.1f} ({ms / step:.0%})" for ms, step in zip(values, steps, strict=True)]
+
+    parts = {part: [result[one]["parts_ms"][part] for one in precisions] for part in result[precisions[0]]["parts_ms"]}
+    body = [[part, *cells(values)] for part, values in parts.items()]
+    for said, name in (("the same step, not recorded", "step_ms"), ("its matrix products alone", "products_alone_ms")):
+        spread = [result[precision][name] for precision in precisions]
+        body.append([said, *(f"{one['median']:.1f} ({one['low']:.1f}..{one['high']:.1f})" for one in spread)])
+    return markdown(["milliseconds a step (share, or quartiles)", *precisions], body)
+
+
 def player(result: dict[str, Any]) -> str:
     names = {"milliseconds_to_first_sound": "milliseconds to the first sound", "cores": "cores in use while it plays"}
     body = [
@@ -503,7 +518,7 @@ def tables(machine: str) -> dict[str, str]:
         made["paper"] = paper(machine)
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
-    makers |= {"likelihood-tonic": likelihood, "tpu": tpu, "train-events": events}
+    makers |= {"likelihood-tonic": likelihood, "tpu": tpu, "train-events": events, "step_parts": step_parts}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

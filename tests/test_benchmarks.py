@@ -66,6 +66,7 @@ RUNS = {
     "scaling": (["--repeats=1", "--units=8", "--batches=4", "--windows=5"], {"gemm_share", "rows"}),
     "search": (["--repeats=1", "--trials=4", "--full=2", "--epochs=2"], {"seconds_vs_full", "loss_above_all_full"}),
     "sizes": (["--repeats=1", "--configs=demo", "--batch=2"], {"rows", "settings"}),
+    "step_parts": (["--repeats=1", "--units=8", "--windows=400"], {"bfloat16", "float32", "settings"}),
     "start": (["--repeats=1", "--memory=demo"], {"cold_seconds", "warm_seconds", "peak_mb"}),
 }
 

@@ -240,6 +240,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "train",
         "train_events",
         "train_dropin",
+        "step_parts",
         "player",
         "sample",
         "sample_many",
