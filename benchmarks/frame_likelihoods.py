@@ -38,7 +38,7 @@ class Frames(NamedTuple):
 def frames_of(
     net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1, semitones: int = 0
 ) -> Frames:
-    """The predicted frames of a split under a network that meets the music moved by this many semitones.
+    """The predicted frames of a split under a network that meets the music moved by `semitones`.
 
     A key that leaves the keyboard is predicted by how often it is on in the training frames. A key that enters at the
     other end is silent. The network may expect notes there, which costs nats, so the figure is an upper bound.

@@ -3,11 +3,11 @@
     python -m benchmarks.large --data=DIR [--part=ingest] [--config=events] [--processes=2] [--repeats=3] [--kills=0]
                                [--save]
 
-The reader's own rate is that of processes which read the files of DIR, in turns with each other, and do nothing with
-the notes. It takes turns with `musicjax data --output`. All times include the start of processes. Peak memory is
-that of each process, as Linux counts it, looked up again and again. Then a start is killed at random moments this many
-times, with all its processes left to themselves, and its shards are compared byte for byte. Prints a table and, as its
-last line, one JSON object. `python -m benchmarks.stand_in` makes a folder of any size.
+The reader's own rate is that of --processes processes which read the files of DIR, in turns with each other, and do
+nothing with the notes. It takes turns with `musicjax data --output`. All times include the start of processes. Peak
+memory is that of each process, as Linux counts it, looked up again and again. Then a start is killed --kills times at
+random moments, with all its processes left to themselves, and its shards are compared byte for byte. Prints a table
+and, as its last line, one JSON object. `python -m benchmarks.stand_in` makes a folder of any size.
 """
 
 from __future__ import annotations

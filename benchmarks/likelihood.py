@@ -36,15 +36,14 @@ from benchmarks import baselines, common_tonic, contestants, core_hours
 from benchmarks.frame_likelihoods import Frames, frames_of, mixture
 from benchmarks.likelihood_networks import (
     ENSEMBLES,
-    MORE,
     MOVED,
     NETWORKS,
-    OF_TONIC,
     ROWS,
     SETTINGS,
     SETTINGS_OF_PAPERS,
     Member,
     members_of,
+    more_of,
 )
 from benchmarks.published import PUBLISHED, SETS
 from musicjax.corpus import frame_sets
@@ -102,7 +101,8 @@ def main() -> None:
         raise SystemExit(f"likelihood: {error}") from error
     print(table(found, sets))
     if asked.save:
-        more = {"-".join(row_and_set): fields for row_and_set, fields in (OF_TONIC if asked.tonic else MORE).items()}
+        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row in ROWS for one in SETS}
+        more = {both: fields for both, fields in more.items() if fields}
         settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
         keep(name, {"rows": both, "settings": settings})

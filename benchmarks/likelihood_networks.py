@@ -132,12 +132,17 @@ def workdir_of(runs: Path, row: str, name: str, seed: int) -> Path:
     return runs / f"{row}-{name}{f'-seed{seed}' * bool(seed)}"
 
 
+def more_of(row: str, name: str, tonic: bool = False) -> dict[str, Any]:
+    """The settings of a row on one data set beyond those of the data set."""
+    of_tonic = {"data.transpose": 0, **OF_TONIC.get((row, name), {})} if tonic and row in NETWORKS else {}
+    return {**MORE.get((row, name), {}), **of_tonic}
+
+
 def config_of(row: str, name: str, folder: str, seed: int, trial: dict[str, Any], tonic: bool = False) -> Config:
     """The config of a row for one data set, with the fields of a quick try."""
     config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
     settings = SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "balstm_match") else SETTINGS
-    of_tonic = {"data.transpose": 0, **OF_TONIC.get((row, name), {})} if tonic else {}
-    for path, value in {**settings[name], **MORE.get((row, name), {}), **of_tonic, **trial}.items():
+    for path, value in {**settings[name], **more_of(row, name, tonic), **trial}.items():
         config_lib.set_field(config, path, value)
     return config_lib.validate(config)

@@ -31,13 +31,16 @@ from musicjax.training import step
 
 FORWARD, BACKWARD, OF_WEIGHTS = "products, forward", "products, backward", "products, gradient of the weights"
 GATES_FORWARD, GATES_BACKWARD = "gates, forward", "gates, backward"
-SAVING, ZEROS, COPIES = "saving for the backward pass", "filling what is saved with zeros", "copies and conversions"
+STACKS, ZEROS, COPIES = "writing stacks of steps", "filling stacks with zeros first", "copies and conversions"
 REST, BETWEEN = "batches, dropout, last layer, optimizer", "between operations"
-PARTS = (FORWARD, BACKWARD, OF_WEIGHTS, GATES_FORWARD, GATES_BACKWARD, SAVING, ZEROS, COPIES, REST, BETWEEN)
-# Floating-point operations of an LSTM's products, forward and backward, for each weight, row and window.
-FLOP_A_WEIGHT = 6
+PARTS = (FORWARD, BACKWARD, OF_WEIGHTS, GATES_FORWARD, GATES_BACKWARD, STACKS, ZEROS, COPIES, REST, BETWEEN)
+# Floating-point operations of products for each weight, row and window: forward, backward, and for the gradient of the
+# weight. The weights of a few inputs have only the last; their other products are part of the gates.
+FLOP_A_RECURRENT_WEIGHT, FLOP_AN_INPUT_WEIGHT = 6, 2
 # Names of operations that only move numbers or change their type.
-MOVES = re.compile(r"(wrapped_)?(copy|transpose|concatenate|bitcast-convert|bitcast_bitcast-convert|convert_transpose)")
+MOVES = re.compile(
+    r"(wrapped_)?(copy|convert(?=[.\d]*$)|transpose|concatenate|bitcast-convert|bitcast_bitcast-convert|convert_transpose)"
+)
 
 
 class Program(NamedTuple):
@@ -64,7 +67,8 @@ def program(precision: str, windows: int, units: int) -> Program:
     state = jax.jit(lambda: step.init(net, optimizer, keys.init, window))()
     epoch = step.make_epoch(net, optimizer, train.batch_size, window).lower(state, some, keys, jnp.int32(0)).compile()
     layer = state.params["lstm"]
-    gflop = FLOP_A_WEIGHT * (layer.kernel.size + layer.recurrent_kernel.size) * window * train.batch_size / 1e9
+    flop = FLOP_A_RECURRENT_WEIGHT * layer.recurrent_kernel.size + FLOP_AN_INPUT_WEIGHT * layer.kernel.size
+    gflop = flop * window * train.batch_size / 1e9
     kept = [state]
 
     def run() -> float:
@@ -78,22 +82,23 @@ def program(precision: str, windows: int, units: int) -> Program:
 def parts_of(text: str) -> dict[str, str]:
     """The part of each operation of an optimised program, by its name; loops and calls belong to none."""
     found = {}
-    for name, kind, told in re.findall(r"^\s*(?:ROOT )?%?([\w.\-]+) = \S+ ([\w\-]+)\((.*)$", text, re.MULTILINE):
+    line = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$", re.MULTILINE)
+    for name, result, kind, told in line.findall(text):
         place = re.search(r'op_name="([^"]*)"', told)
         if kind not in ("while", "call", "conditional", "parameter", "tuple", "get-tuple-element"):
-            found[name] = part_of(name, place[1] if place else "")
+            found[name] = part_of(name, result, place[1] if place else "")
     return found
 
 
-def part_of(name: str, place: str) -> str:
-    """The part of an operation, by its name and by the place in the code that it comes from."""
+def part_of(name: str, result: str, place: str) -> str:
+    """The part of an operation, by its name, the type of its result and the place in the code that it comes from."""
     is_backward = "transpose(jvp" in place
     in_scan = re.search(r"jvp\(\w+\)+/while/body", place) is not None
     if place.endswith("/dot_general") and "dense" not in place:
         return OF_WEIGHTS if not in_scan else BACKWARD if is_backward else FORWARD
     if "dynamic_update_slice" in place and in_scan:
-        return SAVING
-    if name.startswith("wrapped_broadcast"):
+        return STACKS
+    if name.startswith("wrapped_broadcast") and re.search(r"\[\d+,\d+,\d+\]", result):  # a stack has three axes
         return ZEROS
     if MOVES.match(name):
         return COPIES
@@ -127,8 +132,10 @@ def operations(path: Path) -> Iterator[tuple[str, float]]:
 
 def main() -> None:
     asked = contestants.arguments(__doc__, windows=4000, repeats=5, units=512)
+    contestants.limit_threads()
     if jax.default_backend() != "cpu":
-        raise SystemExit("step_parts reads what XLA records on CPUs: expected JAX_PLATFORMS=cpu")
+        print("step_parts reads what XLA records on CPUs, and measures nothing elsewhere: set JAX_PLATFORMS=cpu")
+        return
     programs = {precision: program(precision, asked.windows, asked.units) for precision in ("bfloat16", "float32")}
     roofs = {precision: roof.products(precision) for precision in programs}
     steps: dict[str, list[float]] = {precision: [] for precision in programs}
@@ -164,7 +171,10 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     for part in PARTS:
         spent = [(one["parts_ms"][part], sum(one["parts_ms"].values())) for one in found.values()]
         lines.append(f"{part:<42}" + "".join(f"{ms:>12.2f} {ms / whole:>6.1%}" for ms, whole in spent))
-    for name, key in (("the whole step, not recorded", "step_ms"), ("its products alone", "products_alone_ms")):
+    for name, key in (
+        ("the whole step, not recorded", "step_ms"),
+        ("its products, at the speed of roof", "products_alone_ms"),
+    ):
         lines.append(f"{name:<42}" + "".join(f"{one[key]['median']:>12.2f}{'':>7}" for one in found.values()))
     return "\n".join(lines)
 

@@ -224,7 +224,11 @@ def step_parts(result: dict[str, Any]) -> str:
 
     parts = {part: [result[one]["parts_ms"][part] for one in precisions] for part in result[precisions[0]]["parts_ms"]}
     body = [[part, *cells(values)] for part, values in parts.items()]
-    for said, name in (("the same step, not recorded", "step_ms"), ("its matrix products alone", "products_alone_ms")):
+    body.append(["the recorded step", *(f"{sum(result[one]['parts_ms'].values()):.1f}" for one in precisions)])
+    for said, name in (
+        ("the step, not recorded", "step_ms"),
+        ("its products at the speed of products alone", "products_alone_ms"),
+    ):
         spread = [result[precision][name] for precision in precisions]
         body.append([said, *(f"{one['median']:.1f} ({one['low']:.1f}..{one['high']:.1f})" for one in spread)])
     return markdown(["milliseconds a step (share, or quartiles)", *precisions], body)

@@ -192,7 +192,7 @@ class EventsSample(Fields):
     )
     best_of: int = knob(
         1,
-        "try each piece this many times and keep the try most like a training piece",
+        "of this many tries that end, keep the one most like a training piece",
         low=1,
         high=100,
         may_change=True,
@@ -263,7 +263,7 @@ class DataConfig(Section):
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
     duplicates: str = knob(
         "together",
-        "pieces with the same notes, even if key, tempo or title differ. together: they are one piece for the split, "
+        "pieces with the same notes; key, tempo and title do not count. together: they are one piece for the split, "
         "all on one side; drop: only one of them is used; keep: they are split as if they were different pieces",
         choices=("together", "drop", "keep"),
     )

@@ -108,7 +108,7 @@ def hostile_page() -> page.Page:
 
 
 def a_search(count: int = 30, **changes) -> SearchPage:
-    """The page of a search of so many trials, of which higher rates are better."""
+    """The page of a search of this many trials, of which higher rates are better."""
     fields = [
         Field("train.learning_rate", is_log=True),
         Field("model.units", listed=(64, 128, 256)),

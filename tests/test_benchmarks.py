@@ -18,7 +18,19 @@ import jax
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import compare, contestants, listening, notes, own_folder, quality, sizes, tables, tpu, train
+from benchmarks import (
+    compare,
+    contestants,
+    listening,
+    notes,
+    own_folder,
+    quality,
+    sizes,
+    step_parts,
+    tables,
+    tpu,
+    train,
+)
 from musicjax import config_files
 from musicjax.encodings import encoding
 from musicjax.errors import UsageError
@@ -121,6 +133,33 @@ def test_a_benchmark_ends_with_its_json_object(clips):
     assert result["files"] == 12
     assert set(result["files_per_second"]) == {"mido", "musicjax-1-uncached"}
     assert {"processor", "cores", "threads", "python"} <= set(result["machine"])
+
+
+# Operations as XLA writes them into an optimised program on a CPU, and the part of a step that each belongs to.
+SCAN, BACK = "jit(epoch)/while/body/jvp(MusicLSTM)/while/body/", "transpose(jvp(MusicLSTM))/while/body/"
+OPERATIONS = [
+    ("ynn_fusion", "f32[200,2048]{1,0}", "fusion", f"{SCAN}dot_general", step_parts.FORWARD),
+    ("ynn_fusion.1", "f32[200,512]{1,0}", "fusion", f"{BACK}dot_general", step_parts.BACKWARD),
+    ("ynn_fusion.2", "f32[516,2048]{1,0}", "fusion", "transpose(jvp(MusicLSTM))/dot_general", step_parts.OF_WEIGHTS),
+    ("ynn_fusion.3", "f32[200,3]{1,0}", "fusion", "jvp(MusicLSTM)/dense/dot_general", step_parts.REST),
+    ("add_tanh_fusion", "f32[200,2048]{1,0}", "fusion", f"{SCAN}tanh", step_parts.GATES_FORWARD),
+    ("two_fusion", "(f32[200,512]{1,0}, f32[200,512]{1,0})", "fusion", f"{BACK}mul", step_parts.GATES_BACKWARD),
+    ("slice_fusion.5", "u16[50,512,200]{2,1,0}", "fusion", f"{SCAN}dynamic_update_slice", step_parts.STACKS),
+    ("wrapped_broadcast.6", "u16[50,200,2048]{2,1,0}", "fusion", "broadcast_in_dim", step_parts.ZEROS),
+    ("wrapped_broadcast.2", "f32[200,512]{1,0}", "fusion", "Dropout_0/max", step_parts.REST),
+    ("concatenate.23", "u16[200,2048]{1,0}", "concatenate", f"{BACK}concatenate", step_parts.COPIES),
+    ("convert.4", "bf16[200,512]{1,0}", "convert", f"{BACK}convert_element_type", step_parts.COPIES),
+    ("gather_fusion", "f32[10200,3]{1,0}", "fusion", "jit(epoch)/while/body/gather", step_parts.REST),
+]
+
+
+@pytest.mark.parametrize(("name", "result", "kind", "place", "part"), OPERATIONS)
+def test_an_operation_belongs_to_the_part_of_the_step_that_its_place_names(name, result, kind, place, part):
+    text = f"""%body {{
+  %{name} = {result} {kind}(%a, %b), calls=%c, metadata={{op_name="{place}"}}
+  ROOT %while.1 = (s32[], f32[3]{{0}}) while(%t), metadata={{op_name="jit(epoch)/while"}}
+}}"""
+    assert step_parts.parts_of(text) == {name: part}
 
 
 @pytest.mark.long

@@ -45,7 +45,7 @@ def auto(units: int = 512, cache: str = "off") -> config_lib.Config:
 
 
 def measures(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[tuple[int, int]]:
-    """A pass takes so many seconds in each precision; returns the list of sizes that are measured from now on."""
+    """A pass takes these seconds in each precision; returns the list of sizes that are measured from now on."""
     sizes: list[tuple[int, int]] = []
 
     def measured(units: int, batch_size: int) -> dict[str, float]:

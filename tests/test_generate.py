@@ -1,4 +1,4 @@
-"""So many rows: sampled part by part, with progress, and still what one compiled call gives."""
+"""Many rows: sampled part by part, with progress, and still what one compiled call gives."""
 
 from __future__ import annotations
 

@@ -177,6 +177,15 @@ def test_every_model_of_the_papers_has_settings_for_every_set(row, name):
     assert net.predicted == 88
 
 
+@pytest.mark.parametrize("name", likelihood.SETS)
+def test_music_of_one_tonic_is_not_transposed_again_and_long_sets_have_less_dropout(name):
+    of_files, of_tonic = (likelihood_networks.config_of("balstm", name, "DIR", 0, {}, tonic) for tonic in (False, True))
+    assert of_tonic.data.own.transpose == 0
+    less = 0.2 if name in ("nottingham", "musedata") else 0.5
+    assert (of_tonic.model.dropout, of_tonic.model.layer_dropout) == (less, less)
+    assert (of_files.model.dropout, of_tonic.train) == (0.5, of_files.train)
+
+
 def test_pieces_moved_to_a_common_tonic_keep_their_intervals_and_their_notes():
     rng, cadence = np.random.default_rng(0), [[0, 4, 7], [5, 9, 12], [7, 11, 14], [0, 4, 7]]
     piece = np.zeros((32, 88), np.uint8)

@@ -43,7 +43,7 @@ SHORT_TRAINING = {
 SHORT_SEARCH = ["--config.data.workers=1", "--config.sample.num_outputs=0"]
 # A sweep of two temperatures and two values of min_p makes four pieces of each output.
 SHORT_GENERATING = {"--num_outputs": "2", "--bars": "1", "--seconds": "2"}
-# A run compares ways to draw samples by so many pieces of each way, of so many notes: as for users it takes minutes.
+# A run compares ways to draw samples by this many pieces of each way, of this many notes: for users it takes minutes.
 SHORT_CHOICE = {"SAMPLES": 2, "WHOLE_NOTES": 8, "CUT_NOTES": 16}
 PRIMER_NOTES = 16  # as many as without a primer, so that the same compiled program serves both
 

@@ -264,7 +264,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(tmp_path, part):
     file = recorder._file
 
     class Full:
-        """Takes so many bytes, then no more."""
+        """Takes this many bytes, then no more."""
 
         def write(self, data: bytes) -> int:
             if not part:

@@ -253,5 +253,5 @@ def test_other_constants_than_the_data_give_now_are_refused(clips: Path, halfway
     store = checkpoint_lib.Store(halfway)
     store.save(checkpoint_lib.Checkpoint(arrays, dataclasses.replace(metadata, learned={"scaling": scaling})))
     store.close()
-    with pytest.raises(RunError, match="trained with scaling that differs from what its data give now"):
+    with pytest.raises(RunError, match="now give other scaling than it was trained with"):
         train(clips, halfway)

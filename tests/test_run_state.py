@@ -22,7 +22,7 @@ from musicjax.studio.curve import Curve
 
 
 def lines_of(epochs):
-    """metrics.jsonl of so many epochs."""
+    """metrics.jsonl of `epochs` epochs."""
     told = []
     for epoch in range(1, epochs + 1):
         told.append(
@@ -120,7 +120,7 @@ def test_new_folders_have_names_that_lead_nowhere_else(tmp_path_factory, wanted)
 
 
 def state_of(tmp_path, epochs, log="", out="", record=None, of=0):
-    """The state of a run whose folder holds so many epochs, of `of` that it is to have."""
+    """The state of a run whose folder holds `epochs` epochs, of `of` that it is to have."""
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_bytes(lines_of(epochs))

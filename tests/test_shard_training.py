@@ -203,7 +203,7 @@ def test_a_run_that_is_refused_is_told_of_no_split(of_clips, tmp_path, capsys, a
     folder = with_settings(of_clips, tmp_path / "s", validation_fraction=0.1, split_seed=5)
     assert main.main([f"--data={folder}", f"--workdir={tmp_path / 'w'}", *asked]) == 2
     err = capsys.readouterr().err
-    assert told in err and "their split" not in err
+    assert told in err and "the split of these shards" not in err
 
 
 @pytest.mark.long
@@ -217,7 +217,7 @@ def test_weights_of_a_run_on_shards_begin_runs_on_them_and_on_a_folder(of_clips,
     manifest = json.loads((other / shards.MANIFEST).read_text())
     manifest["learned"]["bins"] = {**bins, "bpm": bins["bpm"] + 1}
     (other / shards.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="their bins are not those of the weights"):
+    with pytest.raises(RunError, match="their bins differ from those of the --init_from weights"):
         musicjax.train(tiny_runs.config_of(other, "events", **SILENT), tmp_path / "x", tmp_path / "first")
 
 

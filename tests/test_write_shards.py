@@ -918,7 +918,7 @@ def test_shards_that_are_not_finished_are_no_source(music, tmp_path, capsys):
         (job.work / "read-0.jsonl").write_text("{}\n")
         raise Stop
     told = refused(capsys, f"--data={tmp_path / 's'}")
-    assert "shards that are not finished" in told and "run the command that began them again" in told
+    assert "shards that are not finished" in told and "run again the command that began them" in told
 
 
 def test_a_folder_of_music_with_a_manifest_of_its_own_is_no_shards(music, tmp_path, capsys):

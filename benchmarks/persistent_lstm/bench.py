@@ -3,9 +3,9 @@
     python -m benchmarks.persistent_lstm.bench [--batch=200 --steps=50 --inputs=3 --units=512] [--repeats=7]
                                                [--updates=40] [--windows=20000] [--save]
 
-The gradient of `last_output` in bfloat16 is taken in a compiled loop of this many updates; cuDNN's, of PyTorch in fp16
-and bf16, is replayed as a CUDA graph as often. Training is the compiled epoch of the paper's network over this many
-windows (none with --windows=0). Before timing, gradients are compared with the scan's. Rows that cannot run here are
+The gradient of `last_output` in bfloat16 is taken in a compiled loop of --updates updates; cuDNN's, of PyTorch in fp16
+and bf16, is replayed as a CUDA graph as often. Training is the compiled epoch of the paper's network over
+--windows windows (none with 0). Before timing, gradients are compared with the scan's. Rows that cannot run here are
 named with the reason. Prints a table and, as its last line, one JSON object.
 """
 

@@ -2,7 +2,7 @@
 //
 // Every GPU thread is a fiber. A fiber runs until it has to wait; one turn of all fibers is a tick. A message between
 // SMs arrives `late` ticks or less after it was sent, and its bytes count on the barrier of the SM that it goes to.
-// `slow` holds up the second warpgroup of every fourth SM for so many ticks before each of its products: the two
+// `slow` holds up the second warpgroup of every fourth SM for that many ticks before each of its products: the two
 // warpgroups are then as far apart as the kernels allow. What a GPU would do undefined (an unaligned or wrong target,
 // a wait for a barrier that does not exist) ends the process; a deadlock and messages left at the end make run_grid
 // return 1. Fences do nothing here, so a missing fence is not seen.

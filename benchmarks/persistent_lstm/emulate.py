@@ -2,8 +2,8 @@
 
     python -m benchmarks.persistent_lstm.emulate [--batch=5 --steps=4 --inputs=3 --units=128 --clusters=2]
 
-Needs g++ and no GPU. --late delivers messages between SMs up to this many ticks late, --slow holds up one warpgroup of
-some SMs for this many ticks before each product; emu.h says how. Ends with status 1 if a value or a gradient is more
+Needs g++ and no GPU. --late delivers messages between SMs up to that many ticks late, --slow holds up one warpgroup of
+some SMs for that many ticks before each product; emu.h says how. Ends with status 1 if a value or a gradient is more
 than 1.2 times as far from float64 as the scan's.
 """
 
@@ -108,7 +108,7 @@ def errors(
 ) -> dict[str, tuple[float, float]]:
     """{value or gradient: (the kernels' distance from float64, the scan's)}, relative to its size.
 
-    clusters: this many run together; every: all outputs (`unroll`) or the last one (`last_output`).
+    clusters: how many run together; every: all outputs (`unroll`) or the last one (`last_output`).
     """
     params, x, state, cotangents = reference.example(batch, steps, inputs, units)
     plan = persistent_lstm.plan_of(batch, steps, inputs, units, clusters)

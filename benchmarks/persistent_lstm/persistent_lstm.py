@@ -23,7 +23,8 @@ A scan reads all weights again at every step and starts several kernels for it. 
 
 There is no barrier over all SMs, nor one over a cluster: what is sent carries its own count, and an SM waits only for
 bytes. Two buffers suffice, because whoever has all of h(t) knows that the others have done with h(t-1): they sent h(t)
-after it. Clusters know nothing of each other, so a batch of any size is this many clusters, run as SMs come free.
+after it. Clusters know nothing of each other, so a batch of any size is as many clusters as it needs, run as SMs come
+free.
 
 Each thread holds the fragments of W that it multiplies with, so a step reads only h (32 KB) from shared memory, and the
 rows of a fragment are permuted so that the four gates of a unit meet in two neighbouring threads.
@@ -141,7 +142,7 @@ def _inside(inputs: int) -> int:
 
 
 def plan_of(batch: int, steps: int, inputs: int, units: int, together: int) -> Plan:
-    """The plan whose steps take the least time, where this many clusters run together."""
+    """The plan whose steps take the least time, where `together` clusters run at once."""
     padded = -(-units // 128) * 128
     if together < 1:
         raise _Failed(f"no cluster of {padded // 32} SMs fits")

@@ -98,7 +98,7 @@ def _say_duplicates(outcomes: Sequence[Outcome], drops: bool) -> int:
     """
     found = [outcome for outcome in outcomes if outcome.same_as]
     for outcome in found[: load.LISTED]:
-        console.say("same", f"{outcome.path} has the notes of {outcome.same_as}, even if key, tempo or title differ")
+        console.say("same", f"{outcome.path} has the notes of {outcome.same_as} (key, tempo and title do not count)")
     if len(found) > load.LISTED:
         console.say("same", f"{len(found) - load.LISTED} more")
     if found and drops:

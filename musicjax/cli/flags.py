@@ -99,7 +99,7 @@ FLAGS = {
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
     "port": Flag("integer", 0, "port of the page; 0: the one used last time, or any free port", ("studio",)),
     "host": Flag("string", "", "address to listen on; default: reachable from this machine only", ("studio",)),
-    "distributed": Flag("string", "off", "auto: all of these from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
+    "distributed": Flag("string", "off", "auto: these three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
 NEAR = 0.7

@@ -53,7 +53,7 @@ def say(corpus: Corpus, consequence: str) -> None:
         console.say(
             "split",
             f"{repeated} of {len(corpus)} pieces {'repeats' if repeated == 1 else 'repeat'} the notes of another, "
-            f"even if key, tempo or title differ: {consequence} (musicjax data names them)",
+            f"though key, tempo or title may differ: {consequence} (musicjax data names them)",
         )
 
 

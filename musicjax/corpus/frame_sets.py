@@ -97,7 +97,7 @@ def parse(source: str) -> tuple[str, Path] | None:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(
-            f"data source {source}: not a polyphonic data set {name!r}; {hint}"
+            f"data source {source}: no polyphonic data set is called {name!r}; {hint}"
             f"expected polyphonic:NAME:DIR with one of {', '.join(NAMES)}"
         )
     if not folder:

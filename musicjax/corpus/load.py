@@ -24,7 +24,7 @@ from musicjax.music.file_kinds import SUFFIXES
 
 # The console lists this many of the files recovered and of those skipped; the report has them all.
 LISTED = 20
-# A download says how far it is this many times, or after this many bytes where its size is not known.
+# A download says how far it is LINES_A_DOWNLOAD times, or every UNKNOWN_STEP_BYTES where its size is not known.
 LINES_A_DOWNLOAD = 25
 UNKNOWN_STEP_BYTES = 2**24
 
@@ -116,7 +116,7 @@ def say_left_out(runs: Sequence[Path]) -> None:
         others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
         console.say(
             "left out",
-            f"{runs[0]}{others}: a run of musicjax, so that no model learns from its own music",
+            f"{runs[0]}{others}: made by musicjax; no model should learn from its own music",
         )
 
 
@@ -137,7 +137,7 @@ def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
     if (folder / WORK / BEGAN).is_file():
         raise RunError(
             f"data source {source}: shards that are not finished; expected a whole folder of them; to continue, run "
-            f"the command that began them again, musicjax data --data=... --output={source}"
+            f"again the command that began them, musicjax data --data=... --output={source}"
         )
     if lacks_manifest(folder):
         raise RunError(f"data source {source}: {LACKING}")

@@ -234,7 +234,7 @@ class Encoding(Protocol):
         raise UsageError(NO_FORM)
 
     def gap(self, piece: Notes, begin: float, end: float, params: SamplingParams, candidates: int) -> Gap:
-        """What is between two bar lines of a piece, given in beats, as a gap for this many candidates.
+        """What is between two bar lines of a piece, given in beats, as a gap for `candidates` candidates.
 
         Raises:
             UsageError: the encoding has no form, or the model never saw the instruments asked for.

@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
     """What each of K outputs is to be.
 
     stop_loops: bool [K], whether no more notes in a row repeat those some places before them than in the training
-    pieces. bars, notes: int32 [K], the model is told that the output has this many bars, or as many as this many notes
+    pieces. bars, notes: int32 [K], the model is told that the output has `bars` bars, or as many as `notes` notes
     take; neither: it is told nothing. ends: bool [K], whether the output may end in the last of these bars, and
     must_end, whether it does even where the model would go on.
     """
@@ -46,7 +46,7 @@ class Tables(NamedTuple):
 
 class Past(NamedTuple):
     """heard: int32 [G, D, 3], interval, instrument and pitch of the last notes, the latest first; runs: int32 [G, D],
-    how many notes in a row equal the one this many places before; bars_left, drawn: int32 [G], bars after the present
+    how many notes in a row equal the one that many places before; bars_left, drawn: int32 [G], bars after the present
     one, and notes drawn."""
 
     heard: jax.Array
@@ -133,7 +133,7 @@ class Form(NamedTuple):
         return self._replace(past=past._replace(bars_left=jnp.where(_is_planned(wanted), left, -1)))
 
     def told(self, rows: jax.Array, last: jax.Array, bars: jax.Array) -> jax.Array:
-        """Rows [G, C] with the columns of the form, this many bars after rows `last`."""
+        """Rows [G, C] with the columns of the form, `bars` bars after rows `last`."""
         phrase = form_lib.phrase_of(last[:, PHRASE].astype(jnp.int32) + bars)
         left = form_lib.left_bin(self.past.bars_left, jnp)
         return put(put(rows, BARS_LEFT, left), PHRASE, phrase)

@@ -16,7 +16,7 @@ from musicjax.music.notes import Notes
 
 # The most quarter notes that an output has if no length is asked for: 64 bars of 4/4.
 MOST_BEATS = 256
-# A piece that has more than this many times as many bars as another is not about as long.
+# A piece that has more than ABOUT times as many bars as another is not about as long.
 ABOUT = 1.5
 
 

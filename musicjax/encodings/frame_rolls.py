@@ -107,6 +107,6 @@ def _narrowed(frames: np.ndarray, data: DataConfig) -> np.ndarray:
 
 
 def named(keys: int) -> str:
-    """So many keys, as the console calls them."""
+    """`keys` keys, as the console calls them."""
     lowest = piano_roll.lowest_pitch(keys)
     return "88 keys of a piano" if keys == KEYS else f"{keys} keys from pitch {lowest} to {lowest + keys - 1}"

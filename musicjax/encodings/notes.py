@@ -244,14 +244,14 @@ def _split(corpus: Corpus, data: DataConfig, parts: Parts) -> tuple[np.ndarray, 
 
 
 def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:
-    """Says how many training rows, [M, C], lie outside of the range of a scaling that was fitted to other data."""
+    """Says how many training rows, [M, C], lie outside the range of a scaling that was fitted to other data."""
     low, high = np.asarray(scaling.low, np.float32), np.asarray(scaling.high, np.float32)
     outside = int(((rows < low) | (rows > high)).any(axis=1).sum())
     if outside:
         console.say(
             "scaling",
             f"{outside:,} of {len(rows):,} training notes lie outside the range of the data that set the scaling; "
-            "from; they are learned as they are, but no note that is generated leaves that range",
+            "they are learned as they are, but generated notes stay inside that range",
         )
 
 

@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     instruments: tuple[int, ...] = ()
 
     def instruments_of(self, count: int) -> np.ndarray:
-        """Which of this many instruments it has, bool [count]."""
+        """Which of `count` instruments it has, bool [count]."""
         return np.isin(np.arange(count), self.instruments) | (not self.instruments)
 
 

@@ -73,8 +73,8 @@ class SamplingParams:
         polyphony: most notes that sound at once; 0: any number.
         no_repeat: never repeat a run of this many pitches, 2..32; 0: runs may repeat.
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
-        best_of: of this many tries at a piece that comes to an end, the one most like a training piece is kept: in
-            scale, chords, repeats and ending; for a model that knows form. With a key, scale and ending are the key's.
+        best_of: of this many tries that come to an end, the one most like a training piece is kept, by its scale,
+            chords, repeats and ending; for a model that knows form. With a key, scale and ending are the key's.
             At temperature 0 all tries are one.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
         instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.

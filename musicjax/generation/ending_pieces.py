@@ -19,7 +19,7 @@ from musicjax.model.sample import Past
 from musicjax.store.model import Model
 
 # How often an output may go on beyond its last bar; the try after these ends with that bar wherever the music is. Where
-# the best of some tries is wanted, this many times as many are made at most.
+# the best of some tries is wanted, at most FOR_EACH times as many are made.
 TRIES, FOR_EACH = 8, 2
 # Notes sampled at a time, and the most for each bar.
 CHUNK_NOTES, MOST_NOTES_PER_BAR = 100, 200

@@ -124,7 +124,7 @@ def new_pieces(
 
     Args:
         on_part: told of output k and its music so far, while there is more to come. An output that the model does not
-            end starts again, and so does its music. An exception that it raises ends everything.
+            end starts again, and so does its music. An exception that `on_part` raises ends everything.
 
     Raises:
         UsageError: the primer has no notes, the model never saw the meter, or bars at this tempo last too long.

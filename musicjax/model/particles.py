@@ -71,7 +71,7 @@ def start(net: Network, params: dict, guide: Guide) -> Way:
 
 @functools.partial(jax.jit, static_argnums=1)
 def spread(way: Way, candidates: int) -> Way:
-    """So many candidates that are all where the first is."""
+    """As many candidates as asked for, all where the first is."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], candidates, axis=0), way)
 
 

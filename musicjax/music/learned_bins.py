@@ -112,7 +112,7 @@ def _with_form(bins: Bins, pieces: Sequence[Notes]) -> Bins:
 
 
 def _loops(rows: np.ndarray) -> np.ndarray:
-    """For 1, 2, ... LAGS places, the most notes in a row that equal the note this many places before: int64 [LAGS]."""
+    """For 1, 2, ... LAGS places, the most notes in a row that equal the note that many places before: int64 [LAGS]."""
     codes = (rows[:, INTERVAL].astype(np.int64) * SIZES[PITCH] + rows[:, PITCH]) * SIZES[INSTRUMENT]
     codes += rows[:, INSTRUMENT]
     longest = np.zeros(LAGS, np.int64)

@@ -22,7 +22,7 @@ STEPS_PER_BEAT = 24
 PITCHES = 128
 GRAM_NOTES = 6
 MEASURES = ("scale", "in_chord", "repeats", "ending", "at_bar_line")
-# So many pitch classes below a melody note are a chord.
+# CHORD_CLASSES pitch classes below a melody note are a chord.
 CHORD_CLASSES = 2
 # Third and fifth above the tonic, in semitones, by the modes of `keys.MODES`.
 THIRDS, FIFTH = (4, 3, 3, 4), 7
@@ -32,7 +32,7 @@ MINOR, LEADING_NOTE = 1, 11
 TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4, "ending": 0.5}
 # Real pieces never differ by less; and what a measure counts, as a square, that a piece lacks and a real one has.
 LEAST_SPREAD, MISSING = 0.02, 9.0
-# Of training pieces as a standard, one in this many; it is searched for copies of at most this many others.
+# Of the training pieces, one in ONE_IN sets the standard; it is searched for copies of at most MOST_OTHERS others.
 ONE_IN, MOST_OTHERS = 5, 200
 # A shorter run that a piece shares with others is no copy.
 SHORTEST_COPY_NOTES = 8
@@ -185,7 +185,7 @@ class Standard:
         means: see `means`.
         known: the pieces that may not be copied.
         longest_copy: the most notes in a row that a real piece shares with other real ones.
-        notes: pieces are compared by this many first notes, since most measures depend on the length.
+        notes: pieces are compared by their first `notes` notes, since most measures depend on the length.
         is_whole: whether pieces are compared from beginning to end instead, and `notes` is their median length.
     """
 

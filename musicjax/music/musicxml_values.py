@@ -34,7 +34,7 @@ def number(text: str | None, low: float, high: float) -> float | None:
 
 
 def duration(item: Element, divisions: int) -> Fraction | None:
-    """The <duration> of an element, quarter notes, each of this many divisions."""
+    """The <duration> of an element, quarter notes, each of `divisions` divisions."""
     value = number(item.findtext("duration"), 0, MOST_BEATS * divisions)
     return None if value is None else Fraction(value) / divisions
 

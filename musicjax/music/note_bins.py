@@ -99,7 +99,7 @@ class Bins:
         likenesses: the measures of each of these pieces, see `likeness.MEASURES`; ABSENT: it has none. Empty where an
             older version trained.
         notes_per_bar: the mean of the training pieces.
-        loops: how many notes in a row at most equal the note this many places before them, 1, 2, ... places.
+        loops: how many notes in a row at most equal the note that many places before them, 1, 2, ... places.
     """
 
     steps_per_beat: int

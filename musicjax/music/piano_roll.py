@@ -22,7 +22,7 @@ NEGLIGIBLE = 1e-6
 
 
 def lowest_pitch(keys: int) -> int:
-    """The MIDI pitch of the first of this many keys."""
+    """The MIDI pitch of the first of `keys` keys."""
     return min(LOWEST_OF_FEWER, LOWEST_PITCH + KEYS - keys)
 
 

@@ -94,7 +94,7 @@ def run(
     sampling: Sequence[Mapping[str, Any]],
     seconds: float,
 ) -> Trial | None:
-    """Trains the config, in which the fields of the candidate are set, for about this many seconds, samples included.
+    """Trains the config, in which the fields of the candidate are set, for about `seconds`, samples included.
 
     Returns:
         None if compiling alone took most of the time.
@@ -128,7 +128,7 @@ def run(
 
 
 def train(config: Config, dataset: Dataset, seconds: float) -> Trained:
-    """A model of one seed after its share of this many seconds, with the parameters of the lowest validation loss."""
+    """A model of one seed after its share of `seconds`, with the parameters of the lowest validation loss."""
     began = time.perf_counter()
     config, _ = device.with_precision(_single(config), None)
     dataset = dataclasses.replace(dataset, encoding=encoding_lib.of(config, dataset.encoding.learned))

@@ -23,7 +23,7 @@ SAMPLING_OF_TRAINED = ((1.0, 0.03), (0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (0.7, 0
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The candidates for this many notes that train, by what they set; the same value everywhere of a pinned field."""
+    """The candidates for `notes` training notes, by what they set; the same value everywhere of a pinned field."""
     return _with(pinned, NAMES, OF_MANY_NOTES if notes >= MANY_NOTES else OF_FEW_NOTES)
 
 

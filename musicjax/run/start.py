@@ -90,7 +90,7 @@ def restored(dataset: Dataset, workdir: Path) -> Checkpoint:
     if dataset.encoding.learned != metadata.learned:
         names = " and ".join(metadata.learned)
         raise RunError(
-            f"workdir {workdir} was trained with {names} that differs from what its data give now; go on with "
+            f"the data of workdir {workdir} now give other {names} than it was trained with; go on with "
             f"musicjax {writer}, which trained it, or use another --workdir"
         )
     versions = metadata_lib.versions()

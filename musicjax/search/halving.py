@@ -63,7 +63,7 @@ def total_epochs(found: list[Rung]) -> int:
 
 
 def best(losses: Mapping[int, float], most: int) -> list[int]:
-    """The trials with the lowest losses, at most this many, the best first; of equal ones the first trial.
+    """The trials with the lowest losses, at most `most`, the best first; of equal ones the first trial.
 
     A trial whose loss is not finite is none of them.
     """

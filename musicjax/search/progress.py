@@ -83,7 +83,7 @@ class Standing:
         return sum(self.records[trial].epochs >= rung.epochs for rung in self.rungs)
 
     def count_epoch(self, trials: int) -> None:
-        """Tells that this process has trained this many trials for one more epoch."""
+        """Tells that this process has trained `trials` trials for one more epoch."""
         self._trained += trials
 
     def rows(self) -> list[tuple]:
@@ -113,7 +113,7 @@ class Standing:
         return (time.monotonic() - self._began) / self._trained if self._trained else None
 
     def seconds_left(self, processes: int) -> float | None:
-        """About how long this many processes still take; None if this one has trained nothing yet."""
+        """About how long `processes` processes still take; None if this one has trained nothing yet."""
         seconds = self.seconds_per_epoch()
         left = halving.total_epochs(self.rungs) - sum(record.epochs for record in self.records.values())
         return None if seconds is None else max(left, 0) * seconds / processes

@@ -175,8 +175,8 @@ def told(workdir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"workdir {workdir} cannot be written: {error.strerror}; check space and permissions there, start again: "
-            "the search goes on with what is not finished"
+            f"workdir {workdir} cannot be written: {error.strerror}; check space and permissions there and "
+            "start again: the search goes on with what is not finished"
         ) from error
 
 

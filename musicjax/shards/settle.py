@@ -54,7 +54,7 @@ class Pieces(NamedTuple):
         return [*zip(*(column[chosen].tolist() for column in (self.task, self.start, self.size)), strict=True)]
 
     def by_task(self, tasks: int) -> Iterator[slice]:
-        """The pieces of each of this many tasks."""
+        """The pieces of each of `tasks` tasks."""
         ends = np.searchsorted(self.task, np.arange(tasks), side="right").tolist()
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             yield slice(begin, end)

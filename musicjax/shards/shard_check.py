@@ -73,7 +73,7 @@ def mend(job: Job) -> Manifest:
         write_shards.clean(job.output, there.sizes)
         _say_changed(job, there)
         return there
-    console.say("shards", f"{job.output}: {_told(found)}; rewrites them")
+    console.say("shards", f"{job.output}: {_told(found)}; rewrites what is")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
         _require_listing(job, there)
         return _anew(job, there, found)

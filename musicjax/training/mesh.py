@@ -75,7 +75,7 @@ def make(count: int = 0) -> Mesh:
 
 def require_divisible(batch_size: int, devices: Mesh, accumulate: int = 1) -> None:
     """Raises UsageError, which names the nearest good sizes, if a batch cannot be divided evenly over the devices, and
-    on each of them into this many parts."""
+    on each of them into `accumulate` parts."""
     parts = devices.size * accumulate
     left = batch_size % parts
     if left:

@@ -90,7 +90,7 @@ def train_step(
             would take on a single device, so that all devices compute what a single one would.
         dropout: rate, instead of the network's own.
         accumulate: compute the batch in this many equal parts, one after the other, and sum their gradients.
-        divided: devices over which the state lies divided, as `sharding.place` puts it; B is then the whole batch.
+        divided: devices over which the state lies divided, see `sharded_parameters`; B is then the whole batch.
     """
     batch = inputs, targets[..., : net.predicted], weight
     dropout_key = jax.random.fold_in(dropout_key, state.step)
@@ -213,7 +213,7 @@ def make_epoch(
     The state passed in is donated: its buffers are reused and must not be read again.
 
     Args:
-        divided: the state lies divided over the devices, as `sharding.place` does it.
+        divided: the state lies divided over the devices, as `sharded_parameters.place` does it.
     """
     one = functools.partial(epoch, net, optimizer, batch_size, window, accumulate=accumulate)
     if divided:

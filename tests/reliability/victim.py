@@ -64,7 +64,7 @@ def _at_save(number: float, accident) -> None:
 
 
 def in_start(number: float, seconds: float) -> None:
-    """Killed so many seconds after the workdir was taken, before or in the first epochs."""
+    """Killed this many seconds after the workdir was taken, before or in the first epochs."""
     held = lock.held
 
     def taken(workdir: Path):
@@ -75,7 +75,7 @@ def in_start(number: float, seconds: float) -> None:
 
 
 def in_time(number: float, seconds: float) -> None:
-    """Killed so many seconds after the begin of a save, in it or after it."""
+    """Killed this many seconds after the beginning of a save, in it or after it."""
     _at_save(number, lambda: _die_after(seconds))
 
 
