@@ -19,6 +19,7 @@ pytest.importorskip(
 from tests import audio_clock, canned_studio
 from tests.canned_studio import HOSTILE, Canned
 from tests.studio_browser import HEARING, drop, fill, press, text
+from tests.studio_server import until
 
 # Each part, and what is in it once the server has told it all.
 LISTS = {"data": "#data-pieces > li", "train": "#runs .curve[points]", "play": "#outputs > li", "keep": "#kept > li"}
@@ -129,6 +130,17 @@ def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(browser, can
         shown.press("Tab")
         reached.append(shown.value("controls.indexOf(document.activeElement)"))
     assert reached == list(range(count)) and count >= least
+
+
+def test_only_music_that_could_not_be_read_is_offered_to_be_read_again(browser, canned, address):
+    shown = opened(browser, address, "data")
+    filled(shown, "data")
+    assert shown.value("document.getElementById('read-again').hidden")
+    canned.data[0] |= {"status": "failed", "message": "The reading process died: read it again."}
+    canned.tell()
+    shown.wait("!document.getElementById('read-again').hidden")
+    press(shown, "read-again")
+    until(lambda: ("POST", "data/d1/read", {}) in canned.asked, bool)
 
 
 def test_every_choice_has_a_name_and_one_plain_sentence(browser, canned, address):

@@ -336,7 +336,7 @@ def test_an_upload_that_is_on_its_way_does_not_hold_the_end_up_and_no_stack_is_p
     assert os.listdir(files) == []
 
 
-def test_a_reading_process_that_is_killed_is_a_sentence_and_not_its_last_progress(studio, music):
+def test_a_reading_process_that_is_killed_is_a_sentence_and_the_music_can_be_read_again(studio, music):
     one = studio.post("/uploads")["data"]
     for name, content in music.items():
         studio.client.put(f"/api/uploads/{one}/files", params={"name": name}, content=content)
@@ -344,7 +344,11 @@ def test_a_reading_process_that_is_killed_is_a_sentence_and_not_its_last_progres
     (pid,) = until(lambda: children(studio.process.pid, "musicjax.studio.reader"), bool)
     os.kill(pid, signal.SIGKILL)
     state = studio.until(lambda state: of(state["data"], one)["status"] != "reading")
-    assert of(state["data"], one)["message"] == "The reading process died: add the data set again."
+    assert of(state["data"], one)["message"] == "The reading process died: read it again."
+    studio.post(f"/data/{one}/read")
+    state = studio.until(lambda state: of(state["data"], one)["status"] != "reading")
+    assert (of(state["data"], one)["status"], of(state["data"], one)["pieces"]) == ("ready", len(music))
+    assert "nothing to read again" in studio.error("POST", f"/data/{one}/read")
 
 
 def test_a_page_that_sends_without_end_is_cut_off(own_studio):

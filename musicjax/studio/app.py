@@ -76,6 +76,7 @@ def make(studio: Studio) -> Starlette:
         route("/api/data", _new_data, "POST"),
         route("/api/data/{data}", _report),
         route("/api/data/{data}", _remove_data, "DELETE"),
+        route("/api/data/{data}/read", _read_again, "POST"),
         route("/api/data/{data}/pieces/{number}", _piece),
         route("/api/runs", _train, "POST"),
         route("/api/runs/{run}", _run),
@@ -190,6 +191,11 @@ async def _new_data(studio: Studio, request: Request) -> Any:
 
 async def _report(studio: Studio, request: Request) -> Any:
     return await run_in_threadpool(studio.library.report, request.path_params["data"])
+
+
+async def _read_again(studio: Studio, request: Request) -> Any:
+    studio.library.read_again(request.path_params["data"])
+    return {}
 
 
 async def _remove_data(studio: Studio, request: Request) -> Any:

@@ -90,6 +90,14 @@ class Library:
         self._workspace.begin(self._read(one))
         self._workspace.keep()
 
+    def read_again(self, one: str) -> None:
+        """Reads a data set once more that could not be read; raises Missing or UsageError."""
+        if self.of(one)["status"] != "failed":
+            raise UsageError("This data set has been read, or is being read: there is nothing to read again.")
+        self._data[one] |= {"status": "reading", "message": ""}
+        self._workspace.begin(self._read(one))
+        self._workspace.keep()
+
     def of(self, one: object) -> dict[str, Any]:
         """A data set; raises Missing."""
         return entry(self._data, one, NO_DATA)
@@ -159,7 +167,7 @@ def _reason(last: str) -> str:
     """Why reading failed. The last line that it printed is the reason, unless it was killed."""
     if last.startswith(run_state.COMPLAINT):
         return last.removeprefix(run_state.COMPLAINT)
-    return "The reading process died: add the data set again."
+    return "The reading process died: read it again."
 
 
 def _report(folder: Path) -> dict[str, Any]:

@@ -161,6 +161,10 @@ export function openData(page) {
     await ask("DELETE", `data/${chosen}`);
     choose("");
   }));
+  find("read-again").addEventListener("click", () => page.attempt(async () => {
+    report = null;
+    await post(`data/${chosen}/read`, {});
+  }));
   find("teach-with").addEventListener("click", () => {
     find("learn-from").dataset.wanted = chosen;
     page.go("train");
@@ -187,6 +191,7 @@ export function openData(page) {
     write(find("report-heading"), one.name);
     write(find("report-about"), describe(one));
     find("teach-with").disabled = one.status !== "ready";
+    find("read-again").hidden = one.status !== "failed";
     hideReport();
     if (report?.id !== one.id) find("files-told").hidden = find("data-paper").hidden = true;
     askReport().then(hideReport);
