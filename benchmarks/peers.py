@@ -27,6 +27,7 @@ Peer = tuple[Callable[[], tuple[float, float]], Train]
 PEERS = (
     "musicjax-float32",
     "musicjax-bfloat16",
+    "musicjax-tf32",
     "keras-jax",
     "keras-jax_bfloat16",
     "keras-tensorflow",
@@ -68,6 +69,8 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
     from musicjax.training import mesh, optimizer, step, trials
     from musicjax.training.windows import Windows
 
+    if variant.startswith("tf32") and jax.default_backend() != "gpu":
+        raise ImportError("tf32 needs an NVIDIA GPU")
     units = data["recurrent_kernel"].shape[0]
     columns, window = data["rows"].shape[1], int(data["window"])
     precision, group = (*variant.split("*"), "")[:2]

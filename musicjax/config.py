@@ -306,9 +306,10 @@ class ModelConfig(Section):
     )
     precision: str = knob(
         "auto",
-        "float32; bfloat16: operands of the large products are rounded, everything else stays float32; "
+        "float32; tf32: operands of the large products are rounded to 10 bits after the point, on NVIDIA GPUs; "
+        "bfloat16: to 7 bits, everything else stays float32; "
         "auto: whichever trains faster in a measurement on this machine; the run then keeps it",
-        choices=("auto", "float32", "bfloat16"),
+        choices=("auto", "float32", "tf32", "bfloat16"),
     )
     remat_rows: int = knob(
         0,

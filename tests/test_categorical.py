@@ -139,6 +139,19 @@ def test_a_sum_of_table_rows_and_its_gradient_are_those_of_lookups(precision, to
         assert np.abs(gradient - rounded).max() <= 1e-5 * np.abs(rounded).max() < np.abs(gradient - expected).max()
 
 
+def test_products_of_tf32_and_of_its_gradients_are_tf32_on_a_gpu_and_float32_elsewhere():
+    a, b = jax.random.normal(jax.random.key(1), (4, 3, 5)), jax.random.normal(jax.random.key(2), (5, 6))
+
+    def loss(a, b, precision):
+        return jnp.sum(categorical.product(a, b, precision) ** 2)
+
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    text = gradients.trace(a, b, "tf32").lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.dot_general") == text.count("lhs_precision_type = tf32") == 3
+    for found, expected in zip(gradients(a, b, "tf32"), gradients(a, b, "float32"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 def test_a_product_and_its_gradients_are_those_in_float64(precision, tolerance):
     rng = np.random.default_rng(1)

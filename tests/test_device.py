@@ -16,6 +16,7 @@ import pytest
 
 import musicjax
 from musicjax import config as config_lib
+from musicjax.errors import RunError, UsageError
 from musicjax.main import main
 from musicjax.run import device, precision
 from musicjax.run import epoch as epoch_lib
@@ -44,13 +45,15 @@ def auto(units: int = 512, cache: str = "off") -> config_lib.Config:
     return config_of(**{"model.units": units, "model.precision": "auto", "data.cache": cache})
 
 
-def measures(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[tuple[int, int]]:
+def measures(
+    monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, tf32: float = 9.0
+) -> list[tuple[int, int]]:
     """A pass takes these seconds in each precision; returns the list of sizes that are measured from now on."""
     sizes: list[tuple[int, int]] = []
 
     def measured(units: int, batch_size: int) -> dict[str, float]:
         sizes.append((units, batch_size))
-        return {"float32": float32, "bfloat16": bfloat16}
+        return {"float32": float32, "tf32": tf32, "bfloat16": bfloat16}
 
     monkeypatch.setattr(precision, "measured", measured)
     return sizes
@@ -99,7 +102,7 @@ def test_the_lstm_itself_is_measured_forward_and_backward(monkeypatch):
     seconds = precision.measured(64, 8)
     precision.measured.cache_clear()
     assert 0 < seconds["bfloat16"] < seconds["float32"]
-    assert {kind for kind, *_ in seen} == set(precision.CHOICES)
+    assert {kind for kind, *_ in seen} == {"float32", "bfloat16"}
     assert {(shape, kernel) for _, shape, kernel in seen} == {((8, precision.STEPS, precision.COLUMNS), (64, 256))}
 
 
@@ -151,10 +154,38 @@ def test_the_first_process_decides_for_all(monkeypatch):
     assert device.with_precision(auto(), None)[0].model.precision == "bfloat16" and not sizes
 
 
-@pytest.mark.parametrize("named", precision.CHOICES)
+@pytest.mark.parametrize("named", ["float32", "bfloat16"])
 def test_a_precision_that_is_named_is_kept(monkeypatch, named):
     measures(monkeypatch, 2.0, 1.0)
     assert device.with_precision(config_of(**{"model.precision": named}), None)[0].model.precision == named
+
+
+@pytest.mark.parametrize(
+    ("tf32", "bfloat16", "expected", "why"),
+    [
+        (0.5, 0.48, "tf32", "bfloat16 is only 1.04 times as fast here"),
+        (0.5, 0.25, "bfloat16", "2.00 times as fast as tf32 here"),
+        (0.95, 0.92, "float32", "bfloat16 is only 1.09 times as fast here"),
+    ],
+)
+def test_on_a_gpu_auto_takes_a_less_exact_precision_only_where_it_is_clearly_faster(
+    monkeypatch, tf32, bfloat16, expected, why
+):
+    found(monkeypatch, "gpu", compute_capability="9.0", device_kind="a GPU")
+    measures(monkeypatch, 1.0, bfloat16, tf32)
+    chosen, said = device.with_precision(auto(), None)
+    assert (chosen.model.precision, said) == (expected, why)
+
+
+def test_tf32_is_refused_by_name_where_there_is_none_and_so_is_going_on_in_it(monkeypatch):
+    named = config_of(**{"model.precision": "tf32"})
+    with pytest.raises(UsageError, match=r"precision=tf32: tf32 needs an NVIDIA GPU .*this machine has cpu"):
+        device.with_precision(named, None)
+    with pytest.raises(RunError, match=r"the run began in tf32: .*go on with such a GPU"):
+        device.with_precision(auto(), named)
+    found(monkeypatch, "gpu", compute_capability="8.6", device_kind="a GPU")
+    assert device.with_precision(named, None)[0].model.precision == "tf32"
+    assert device.with_precision(auto(), named)[0].model.precision == "tf32"
 
 
 def test_a_run_goes_on_and_generates_in_the_precision_it_began_with(

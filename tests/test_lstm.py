@@ -132,6 +132,27 @@ def test_last_output_is_the_last_of_the_equations_from_a_zero_state(size, precis
     assert_near((got, d_params, d_x), (expected, expected_d_params, expected_d_x), tolerance)
 
 
+@pytest.mark.parametrize("remat_rows", [0, 4])
+def test_tf32_is_in_every_large_product_on_a_gpu_and_float32_elsewhere(remat_rows):
+    params, x, state, _ = example(MANY)
+
+    def loss(params, precision):
+        return jnp.sum(lstm.unroll(params, x, state, precision, remat_rows)[0] ** 2)
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+
+    def products(precision):
+        """(those in tf32, all of them) of the program for an NVIDIA GPU."""
+        lines = gradient.trace(params, precision).lower(lowering_platforms=("cuda",)).as_text().splitlines()
+        found = [line for line in lines if "stablehlo.dot_general" in line]
+        return sum("precision_type = tf32" in line for line in found), len(found)
+
+    in_tf32, of_all = products("tf32")
+    assert in_tf32 == of_all > 2 and products("float32") == (0, of_all)
+    for found, expected in zip(*(jax.tree.leaves(gradient(params, one)) for one in ("tf32", "float32")), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("size", "rows"), [(MANY, 1), (MANY, 2), (MANY, 3), (MANY, 20), (ONE, 3)], ids=str)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_gates_that_are_computed_again_change_rounding_alone(size, rows, precision):

@@ -207,7 +207,12 @@ def test_bfloat16_rounds_and_second_derivatives_are_refused():
             r"expected \(c, h\), both of shape \(4, 12\)",
         ),
         (nn.LSTMCell(UNITS), {}, {"initial_carry": 3}, r"initial_carry of shapes 3: expected \(c, h\)"),
-        (nn.LSTMCell(UNITS), {"precision": "float16"}, {}, "precision='float16': expected one of float32, bfloat16"),
+        (
+            nn.LSTMCell(UNITS),
+            {"precision": "float16"},
+            {},
+            "precision='float16': expected one of float32, tf32",
+        ),
         (nn.LSTMCell(UNITS), {}, {"seq_lengths": jnp.ones(4, int)}, "seq_lengths: expected none; take nn.RNN"),
     ],
 )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from musicjax.model import lstm
 from musicjax.model.heads import Head, Score
 
 Params = dict[str, jax.Array]
@@ -34,7 +35,7 @@ class Categorical(Head):
         sizes: bins of each of the C columns.
         given: columns that follow from the others and are never predicted.
         units: N.
-        precision: of the products, float32 or bfloat16, as in `lstm`.
+        precision: of the products, as in `lstm`.
         order: the order in which the columns of a row come to be, those that are never seen apart; empty: their own.
     """
 
@@ -157,30 +158,33 @@ def _share_right(found: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
 
 
 def product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
-    """a [..., K] times b [K, N], summed in float32; in bfloat16 precision both operands are rounded first.
+    """a [..., K] times b [K, N], summed in float32; in bfloat16 or tf32 precision both operands are rounded first.
 
     So are those of the gradient's products, as in the LSTM.
     """
-    return _rounded_product(a, b) if precision == "bfloat16" else jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+    if precision == "float32":
+        return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+    return _rounded_product(precision, a, b)
 
 
-@jax.custom_vjp
-def _rounded_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return _dot(a, b)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded_product(precision: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return _dot(a, b) if precision == "bfloat16" else lstm.tf32_product(a, b)
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
 
 
-def _rounded_product_forward(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Any]:
-    return _dot(a, b), (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+def _rounded_product_forward(precision: str, a: jax.Array, b: jax.Array) -> tuple[jax.Array, Any]:
+    kind = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    return _rounded_product(precision, a, b), (a.astype(kind), b.astype(kind))
 
 
-def _rounded_product_backward(saved: Any, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _rounded_product_backward(precision: str, saved: Any, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
     a, b = saved
-    rows = a.reshape(-1, a.shape[-1])
-    return _dot(d_product, b.T), _dot(rows.T, d_product.reshape(-1, d_product.shape[-1]))
+    rows, d_rows = a.reshape(-1, a.shape[-1]), d_product.reshape(-1, d_product.shape[-1])
+    return _rounded_product(precision, d_product, b.T), _rounded_product(precision, rows.T, d_rows)
 
 
 _rounded_product.defvjp(_rounded_product_forward, _rounded_product_backward)

@@ -21,6 +21,8 @@ from jax import lax
 # With up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product. More
 # inputs, such as the outputs of the layer below, stand beside h and share its product.
 FUSED_INPUTS = 8
+# Of the large products, the most exact first. tf32 is of NVIDIA's GPUs; elsewhere it is float32.
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 class Params(NamedTuple):
@@ -105,8 +107,12 @@ def prepare(params: Params, precision: str = "float32") -> Gates:
 
 
 def advance(weights: Gates, x: jax.Array, state: State) -> State:
-    """One step for x [B, I], or [1, I] shared by all; h enters and leaves in the type of product_kernel."""
-    h, c, _ = _step(weights, x, state.h, state.c)
+    """One step for x [B, I], or [1, I] shared by all; h enters and leaves in the type of product_kernel.
+
+    Weights of tf32 are float32, and here so are their products.
+    """
+    precision = "bfloat16" if weights.product_kernel.dtype == jnp.bfloat16 else "float32"
+    h, c, _ = _step(weights, x, state.h, state.c, precision)
     return State(h, c)
 
 
@@ -135,8 +141,9 @@ def unroll(
     mode and second derivatives raise TypeError.
 
     Args:
-        precision: float32, or bfloat16: the operands of the large products, and with them the outputs,
-            are rounded to bfloat16 and summed in float32; gates, cell and parameters stay float32.
+        precision: one of PRECISIONS. With bfloat16 the operands of the large products, and with them the outputs,
+            are rounded and summed in float32; gates, cell and parameters stay float32. With tf32 an NVIDIA GPU rounds
+            the operands inside the products alone, to 10 bits after the point.
         remat_rows: for the gradient, only the state before every remat_rows-th step is saved, and what is between is
             computed again; 0: the gates of every step are saved. Without a gradient it changes nothing.
 
@@ -157,11 +164,25 @@ def _operand(array: jax.Array, precision: str) -> jax.Array:
     return array.astype(jnp.bfloat16) if precision == "bfloat16" else array
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+def _product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
     """a [M, K] times b [K, N], summed in float32. On CPU only plain row-major operands take the fast path."""
+    if precision == "bfloat16":
+        return jnp.dot(a, b, preferred_element_type=jnp.float32)
+    return tf32_product(a, b) if precision == "tf32" else _exact_product(a, b)
+
+
+def tf32_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a [..., K] times b [K, N], float32: on an NVIDIA GPU with operands rounded to tf32, elsewhere as they are."""
+
+    def rounded(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.dot(a, b, precision=lax.DotAlgorithmPreset.TF32_TF32_F32, preferred_element_type=jnp.float32)
+
+    return lax.platform_dependent(a, b, cuda=rounded, default=_exact_product)
+
+
+def _exact_product(a: jax.Array, b: jax.Array) -> jax.Array:
     # HIGHEST: float32 means float32, even where the platform's default is less exact (TF32, bfloat16 passes).
-    exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return jnp.dot(a, b, precision=exact, preferred_element_type=jnp.float32)
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
 def _pack(array: jax.Array) -> jax.Array:
@@ -188,14 +209,16 @@ def _product_kernel(params: Params) -> jax.Array:
     return params.recurrent_kernel
 
 
-def _step(weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _step(
+    weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array, precision: str
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(h, c, activated gates [B, 4H]) after one step; h enters and leaves in the operands' type."""
     if weights.kernel is None:
         x = jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)
-        z = _product(jnp.concatenate([h, x], axis=1), weights.product_kernel) + weights.bias
+        z = _product(jnp.concatenate([h, x], axis=1), weights.product_kernel, precision) + weights.bias
     else:
         inputs = [x[:, i : i + 1] * row for i, row in enumerate(weights.kernel)]
-        z = _product(h, weights.product_kernel) + (functools.reduce(jnp.add, inputs) + weights.bias)
+        z = _product(h, weights.product_kernel, precision) + (functools.reduce(jnp.add, inputs) + weights.bias)
     # The barrier makes the gates one array. Without it, each use would compute its tanh again.
     gates = lax.optimization_barrier(weights.scale * jnp.tanh(z) + weights.shift)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -208,7 +231,7 @@ def _unroll(
     params: Params, x: jax.Array, state: State, precision: str, every: bool, remat_rows: int
 ) -> tuple[Any, State]:
     """(outputs [T, B, H], None unless `every`; the last state) for x [B, T, I]."""
-    (h, c), outputs = _run(prepare(params, precision), x.swapaxes(0, 1), _start(state, precision), every)
+    (h, c), outputs = _run(prepare(params, precision), x.swapaxes(0, 1), _start(state, precision), precision, every)
     return outputs, State(h.astype(jnp.float32), c)
 
 
@@ -216,22 +239,22 @@ def _start(state: State, precision: str) -> tuple[jax.Array, jax.Array]:
     return _operand(state.h, precision), state.c
 
 
-def _run(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool):
+def _run(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], precision: str, every: bool):
     """((h, c) after all steps of x [T, B, I]; outputs [T, B, H], None unless `every`)."""
 
     def body(carry, x_t):
-        h, c, _ = _step(weights, x_t, *carry)
+        h, c, _ = _step(weights, x_t, carry[0], carry[1], precision)
         return (h, c), h.astype(jnp.float32) if every else None
 
     return lax.scan(body, start, x)
 
 
-def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool):
+def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], precision: str, every: bool):
     """As `_run`, with what the gradient needs: ((h, c), (_Saved, outputs))."""
 
     def body(carry, x_t):
         h_before, c_before = carry
-        h, c, gates = _step(weights, x_t, h_before, c_before)
+        h, c, gates = _step(weights, x_t, h_before, c_before, precision)
         # Behind a barrier, so that the rounding is not fused into the stacking, which one thread does alone.
         parts = [_pack(lax.optimization_barrier(gate.astype(h.dtype))) for gate in jnp.split(gates, 4, axis=-1)]
         saved = _Saved(_pack(lax.optimization_barrier(h_before.T)), c_before, *parts)
@@ -240,16 +263,18 @@ def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array]
     return lax.scan(body, start, x)
 
 
-def _run_saving_starts(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], every: bool, rows: int):
+def _run_saving_starts(
+    weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], precision: str, every: bool, rows: int
+):
     """As `_run_saving`, but of each chunk it saves only the (h, c) before it: (those of all but the last, the last)."""
     chunks, last_chunk = _chunks(x, rows)
 
     def body(carry, x_chunk):
-        after, outputs = _run(weights, x_chunk, carry, every)
+        after, outputs = _run(weights, x_chunk, carry, precision, every)
         return after, ((_pack(lax.optimization_barrier(carry[0])), carry[1]), outputs)
 
     before_last, (starts, outputs) = lax.scan(body, start, chunks)
-    last, outputs_of_last = _run(weights, last_chunk, before_last, every)
+    last, outputs_of_last = _run(weights, last_chunk, before_last, precision, every)
     starts = starts, (_pack(before_last[0]), before_last[1])
     return last, (starts, _joined(outputs, outputs_of_last) if every else None)
 
@@ -268,9 +293,9 @@ def _joined(chunks: jax.Array, last_chunk: jax.Array) -> jax.Array:
 def _unroll_forward(params: Params, x: jax.Array, state: State, precision: str, every: bool, remat_rows: int):
     weights, steps, start = prepare(params, precision), x.swapaxes(0, 1), _start(state, precision)
     if remat_rows:
-        (h, c), (saved, outputs) = _run_saving_starts(weights, steps, start, every, remat_rows)
+        (h, c), (saved, outputs) = _run_saving_starts(weights, steps, start, precision, every, remat_rows)
     else:
-        (h, c), (saved, outputs) = _run_saving(weights, steps, start, every)
+        (h, c), (saved, outputs) = _run_saving(weights, steps, start, precision, every)
     return (outputs, State(h.astype(jnp.float32), c)), (params, x, saved)
 
 
@@ -292,8 +317,9 @@ def _unroll_backward(precision: str, every: bool, remat_rows: int, residuals, co
     back = functools.partial(_run_back, params, transposed, precision, every)
     steps = x.swapaxes(0, 1)
     if remat_rows:
+        weights = prepare(params, precision)
         d_weights, d_x, d_state = _run_chunks_back(
-            back, prepare(params, precision), steps, saved, d_outputs, State(*d_last), remat_rows
+            back, weights, steps, saved, d_outputs, State(*d_last), precision, remat_rows
         )
     else:
         d_weights, d_x, d_state = back(steps, saved, d_outputs, State(*d_last))
@@ -318,7 +344,7 @@ def _run_back(
         dz = [dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g * g), dh * tanh_c * o * (1 - o)]
         packed = jnp.concatenate([_pack(lax.optimization_barrier(_operand(d, precision))) for d in dz], axis=-1)
         packed = lax.optimization_barrier(packed)
-        d_left = _product(_unpack(packed), transposed)
+        d_left = _product(_unpack(packed), transposed, precision)
         return State(d_left[:, :units], dc * f), (packed, d_left[:, units:])
 
     d_state, (dz, d_x) = lax.scan(body, d_last, (saved, d_outputs), reverse=True)
@@ -328,18 +354,18 @@ def _run_back(
     rows = [saved.h_before, _pack(_operand(x_steps, precision)), _pack(_operand(ones, precision))]
     left = jnp.concatenate(rows, axis=1).swapaxes(0, 1)
     left = lax.optimization_barrier(left.reshape(left.shape[0], -1))
-    d_weights = _product(_unpack(left), _unpack(dz.reshape(-1, dz.shape[-1])))
+    d_weights = _product(_unpack(left), _unpack(dz.reshape(-1, dz.shape[-1])), precision)
     if inputs <= FUSED_INPUTS:
         d_x = jnp.dot(_widen(dz), params.kernel.T, precision=lax.Precision.HIGHEST)
     return d_weights, d_x, d_state
 
 
-def _run_chunks_back(back, weights: Gates, x: jax.Array, starts, d_outputs, d_last: State, rows: int):
+def _run_chunks_back(back, weights: Gates, x: jax.Array, starts, d_outputs, d_last: State, precision: str, rows: int):
     """As `_run_back`, from what `_run_saving_starts` saved: chunk by chunk, the last first, each computed again."""
 
     def chunk_back(d_after: State, now):
         x_chunk, (h, c), d_chunk = now
-        _, (saved, _) = _run_saving(weights, x_chunk, (_unpack(h), c), every=False)
+        _, (saved, _) = _run_saving(weights, x_chunk, (_unpack(h), c), precision, every=False)
         return back(x_chunk, saved, d_chunk, d_after)
 
     def body(carry, now):

@@ -6,6 +6,7 @@ Shape legend: B windows, T rows a window, C columns, H units, O outputs that the
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -29,7 +30,7 @@ class Network(nn.Module):
         units: H, LSTM units of each layer.
         columns: C, numbers in a row, in and out.
         dropout: share of the H outputs of the last layer dropped in training.
-        precision: of the LSTM's large products, float32 or bfloat16.
+        precision: of the LSTM's large products, one of `lstm.PRECISIONS`.
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
         every_position: whether every position of a window has outputs, for the row after it, or the last alone.
@@ -138,11 +139,12 @@ class MusicLSTM(Network):
             last = Dropout(name="Dropout_0")(last, self.dropout if rate is None else rate, share)
         if self.head.outputs(self.predicted) != self.predicted:
             self.param("head", self.head.init, self.predicted)
+        rounds = self.sizes and self.precision != "float32"
         dense = nn.Dense(
             self.head.outputs(self.predicted),
             kernel_init=nn.initializers.glorot_uniform(),
             precision=lax.Precision.HIGHEST,
-            dot_general=_rounded_dot_general if self.sizes and self.precision == "bfloat16" else None,
+            dot_general=functools.partial(_dense_product, self.precision) if rounds else None,
             name="dense",
         )
         return dense(last)
@@ -185,11 +187,11 @@ class MusicLSTM(Network):
         return below
 
 
-def _rounded_dot_general(a: jax.Array, b: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
-    """The dense layer's product in bfloat16."""
-    from musicjax.model import categorical  # rows of numbers do without
+def _dense_product(of_network: str, a: jax.Array, b: jax.Array, dimensions: Any, **_: Any) -> jax.Array:
+    """The dense layer's product in the precision of the network."""
+    from musicjax.model import categorical  # not needed for rows of numbers
 
-    return categorical.product(a, b, "bfloat16")
+    return categorical.product(a, b, of_network)
 
 
 def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:

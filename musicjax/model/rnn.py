@@ -16,7 +16,6 @@ from musicjax.model import lstm
 
 # The engine's gates in its order, as Flax names them.
 GATES = ("i", "f", "g", "o")
-PRECISIONS = ("float32", "bfloat16")
 # Fields of nn.RNN that only its own scan obeys.
 OF_SCAN = ("unroll", "variable_axes", "variable_broadcast", "variable_carry", "split_rngs")
 
@@ -30,7 +29,8 @@ class LSTM(nn.RNN):
 
     Attributes:
         cell: an `nn.OptimizedLSTMCell` or `nn.LSTMCell` of float32 with the usual gates.
-        precision: bfloat16 rounds the operands of the large products; all else stays float32.
+        precision: bfloat16 rounds the operands of the large products, and so does tf32 on an NVIDIA GPU; all else stays
+            float32.
     """
 
     precision: str = "float32"
@@ -103,8 +103,8 @@ def _state(carry: Any, batch: tuple[int, ...], units: int) -> lstm.State:
 def _require(layer: LSTM, seq_lengths: Any) -> None:
     """Raises ValueError for what the engine cannot compute."""
     cell, fields = layer.cell, nn.RNN.__dataclass_fields__
-    if layer.precision not in PRECISIONS:
-        raise ValueError(f"precision={layer.precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if layer.precision not in lstm.PRECISIONS:
+        raise ValueError(f"precision={layer.precision!r}: expected one of {', '.join(lstm.PRECISIONS)}")
     for name in OF_SCAN:
         if getattr(layer, name) != fields[name].default:
             raise ValueError(f"{name}: expected the default of nn.RNN; take nn.RNN itself for another")

@@ -18,7 +18,8 @@ from musicjax import console
 from musicjax.config import Config, DataConfig, TrainConfig
 from musicjax.corpus import cache as cache_lib
 from musicjax.encodings import encoding as encoding_lib
-from musicjax.errors import RunError
+from musicjax.errors import RunError, UsageError
+from musicjax.model import lstm
 from musicjax.run import precision as precision_lib
 from musicjax.run import processes
 
@@ -92,18 +93,29 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
 
     Raises:
         TogetherError: the processes cannot go on together.
+        UsageError, RunError: the config, or the run that goes on, has a precision that this machine lacks.
     """
+    named = config.model.precision if saved is None else saved.model.precision
+    device = jax.local_devices()[0]
+    if named not in ("auto", *precision_lib.candidates(device)):
+        needs = f"{named} needs an NVIDIA GPU of compute capability {precision_lib.LEAST_CAPABILITY} or more"
+        here = f"this machine has {device.platform} ({device.device_kind})"
+        if saved is not None:
+            raise RunError(
+                f"the run began in {named}: {needs}, and {here}; go on with such a GPU, or begin another run"
+            )
+        raise UsageError(f"config.model.precision={named}: {needs}, and {here}; expected float32, bfloat16 or auto")
     if config.model.precision != "auto":
         return config, ""
     if saved is not None:
         precision, why = saved.model.precision, "as the run began"
     else:
-        found = precision_lib.Faster(precision_lib.CHOICES[0], "")
+        found = precision_lib.Faster("float32", "")
         if jax.process_index() == 0:
             parts = max(config.train.devices or jax.device_count(), 1) * config.train.accumulate
             rows = -(-config.train.batch_size // parts) * encoding_lib.of(config).sequences_a_window
             found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
-        precision, why = processes.choice_of_the_first(found.precision, precision_lib.CHOICES), found.why
+        precision, why = processes.choice_of_the_first(found.precision, lstm.PRECISIONS), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why
 
 

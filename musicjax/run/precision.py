@@ -22,17 +22,18 @@ from musicjax import files
 from musicjax.model import lstm
 
 NAME = "precision.json"
-CHOICES = ("float32", "bfloat16")
 # Smaller networks spend their time elsewhere. Larger batches tell no more.
 LEAST_UNITS, MOST_ROWS = 64, 256
+# Of the NVIDIA GPUs that have tf32 and bfloat16.
+LEAST_CAPABILITY = 8
 # The LSTM takes STEPS steps over rows of COLUMNS numbers, as in the paper. Each precision runs PASSES times.
 STEPS, COLUMNS, PASSES = 5, 3, 5
-# bfloat16 must be this many times as fast, so that noise never picks the less exact precision.
+# A less exact precision must be this many times as fast, so that noise never picks it.
 MARGIN = 1.1
 
 
 class Faster(NamedTuple):
-    """precision: one of CHOICES; why: for the console."""
+    """precision: one of `lstm.PRECISIONS`; why: for the console."""
 
     precision: str
     why: str
@@ -46,27 +47,42 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
         cache: the folder of what was measured before; None: it is measured anew and not kept.
     """
     device = jax.local_devices()[0]
-    capability = re.match(r"\d+", str(getattr(device, "compute_capability", "")))
-    if device.platform == "gpu" and capability is not None and int(capability[0]) < 8:
-        return Faster("float32", f"bfloat16 needs compute capability 8, this GPU has {capability[0]}")
+    if capability(device) in range(LEAST_CAPABILITY):
+        told = f"tf32 and bfloat16 need compute capability {LEAST_CAPABILITY}, this GPU has {capability(device)}"
+        return Faster("float32", told)
     if units < LEAST_UNITS:
         return Faster("float32", "")
     rows = min(batch_size, MOST_ROWS)
     key = f"{device.platform} {_name(device)} units={units} batch={rows} jax={jax.__version__}"
-    seconds = _read(cache).get(key)
-    if seconds is None:
+    seconds = _read(cache).get(key, {})
+    if not {*candidates(device)} <= {*seconds}:
         try:
             seconds = measured(units, rows)
         except Exception as error:  # out of memory, a type that the device lacks: many kinds
             reason = (str(error) or type(error).__name__).splitlines()[0]
             return Faster("float32", f"the precisions could not be compared: {reason}")
         _keep(cache, key, seconds)
-    chosen = "bfloat16" if seconds["float32"] > MARGIN * seconds["bfloat16"] else "float32"
-    other = CHOICES[chosen == CHOICES[0]]
+    chosen = "float32"
+    for less_exact in candidates(device)[1:]:
+        if seconds[chosen] > MARGIN * seconds[less_exact]:
+            chosen = less_exact
+    other = min((name for name in candidates(device) if name != chosen), key=seconds.__getitem__)
     times = seconds[other] / seconds[chosen]
     if times < 1:
         return Faster(chosen, f"{other} is only {1 / times:.2f} times as fast here")
     return Faster(chosen, f"{times:.2f} times as fast as {other} here")
+
+
+def candidates(device: Any) -> tuple[str, ...]:
+    """The precisions that a device has, the most exact first."""
+    has_tf32 = (capability(device) or 0) >= LEAST_CAPABILITY
+    return tuple(name for name in lstm.PRECISIONS if name != "tf32" or has_tf32)
+
+
+def capability(device: Any) -> int | None:
+    """The compute capability of an NVIDIA GPU, its first number; None of any other device."""
+    found = re.match(r"\d+", str(getattr(device, "compute_capability", "")))
+    return int(found[0]) if found and device.platform == "gpu" else None
 
 
 def _name(device: Any) -> str:
@@ -98,8 +114,8 @@ def measured(units: int, batch_size: int) -> dict[str, float]:
         jax.block_until_ready(program(params))
         return program
 
-    programs = {precision: compiled(precision) for precision in CHOICES}
-    passes: dict[str, list[float]] = {precision: [] for precision in CHOICES}
+    programs = {precision: compiled(precision) for precision in candidates(jax.local_devices()[0])}
+    passes: dict[str, list[float]] = {precision: [] for precision in programs}
     for _ in range(PASSES):
         for precision, program in programs.items():
             began = time.perf_counter()
@@ -114,7 +130,7 @@ def _read(cache: Path | None) -> dict[str, dict[str, float]]:
         return {}
     try:
         found = json.loads((cache / NAME).read_text(encoding="utf-8"))
-        return {key: {name: float(one[name]) for name in CHOICES} for key, one in found.items()}
+        return {key: {name: float(one[name]) for name in lstm.PRECISIONS if name in one} for key, one in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
