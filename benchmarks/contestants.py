@@ -173,12 +173,12 @@ def told(name: str, reply: dict[str, Any]) -> dict[str, Any]:
 def require_same(said: dict[str, dict]) -> None:
     """Raises RuntimeError if a contestant's "check" differs from the first one's.
 
-    The tolerance, relative to the largest number, is 1e-4, or 1e-2 if either name says bfloat16 or tf32.
+    The tolerance, relative to the largest number, is 1e-4, or 1e-2 if either name says bfloat16, float16 or tf32.
     """
     checks = {name: np.asarray(one["check"], float) for name, one in said.items() if "check" in one}
     first = next(iter(checks), "")
     for name, check in checks.items():
-        tolerance = 1e-2 if any(low in name + first for low in ("bfloat16", "tf32")) else 1e-4
+        tolerance = 1e-2 if any(low in name + first for low in ("float16", "tf32")) else 1e-4
         furthest = float(np.abs(check - checks[first]).max() / np.abs(checks[first]).max())
         if not furthest <= tolerance:
             raise RuntimeError(

@@ -1,7 +1,7 @@
 """PyTorch's nn.LSTM, last output, Dropout, Linear: on the first CUDA device if there is one, else on the CPU.
 
-Precisions: float32; bfloat16 under autocast; on a CUDA device also tf32, and each with one captured CUDA graph a step
-(PRECISION_graph), which saves the launches.
+Precisions: float32; bfloat16 under autocast; on a CUDA device also tf32 and float16 under autocast, with a scaled loss,
+and each with one captured CUDA graph a step (PRECISION_graph), which saves the launches.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+# Under autocast.
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# The loss in float16 is multiplied by this, and its gradients divided, so that small ones do not become 0.
+SCALE = 2.0**12
 
 
 def build(
@@ -27,7 +33,7 @@ def build(
     """(loss and gradient norm on the first batch, one pass); raises ImportError if the variant needs CUDA."""
     precision, _, graph = variant.partition("_")
     on_cuda = torch.cuda.is_available()
-    if not on_cuda and (graph or precision == "tf32"):
+    if not on_cuda and (graph or precision in ("tf32", "float16")):
         raise ImportError(f"{variant} needs a CUDA device")
     device = torch.device("cuda" if on_cuda else "cpu")
     torch.set_num_threads(2)
@@ -48,15 +54,22 @@ def build(
     x, y = torch.from_numpy(data["x"]).to(device), torch.from_numpy(data["y"]).to(device)
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        low = precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16) if low else contextlib.nullcontext():
+        low = HALF.get(precision)
+        with torch.autocast(device.type, low) if low else contextlib.nullcontext():
             outputs = dense(dropout(rnn(x)[0][:, -1]))
         return ((outputs.float() - y) ** 2).mean()
+
+    def backward(value: torch.Tensor) -> None:
+        if precision != "float16":
+            value.backward()
+            return
+        (SCALE * value).backward()
+        torch._foreach_mul_([p.grad for p in parameters], 1 / SCALE)
 
     def check() -> tuple[float, float]:
         dropout.eval()
         value = loss(x[:batch], y[:batch])
-        value.backward()
+        backward(value)
         # Two biases where the others have one: their gradients are equal, one counts.
         squares = [float((p.grad.double() ** 2).sum()) for p in parameters if p is not rnn.bias_hh_l0]
         dropout.train()
@@ -64,7 +77,7 @@ def build(
 
     def update(x: torch.Tensor, y: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss(x, y).backward()
+        backward(loss(x, y))
         optimizer.step()
 
     @functools.cache

@@ -149,8 +149,9 @@ def test_tf32_is_in_every_large_product_on_a_gpu_and_float32_elsewhere(remat_row
 
     in_tf32, of_all = products("tf32")
     assert in_tf32 == of_all > 2 and products("float32") == (0, of_all)
+    rounds = jax.default_backend() == "gpu"
     for found, expected in zip(*(jax.tree.leaves(gradient(params, one)) for one in ("tf32", "float32")), strict=True):
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() if rounds else 0)
 
 
 @pytest.mark.parametrize(("size", "rows"), [(MANY, 1), (MANY, 2), (MANY, 3), (MANY, 20), (ONE, 3)], ids=str)
