@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 # Under autocast.
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # The loss in float16 is multiplied by this, and its gradients divided, so that small ones do not become 0.
