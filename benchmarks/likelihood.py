@@ -101,10 +101,10 @@ def main() -> None:
         raise SystemExit(f"likelihood: {error}") from error
     print(table(found, sets))
     if asked.save:
-        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row in ROWS for one in SETS}
-        more = {both: fields for both, fields in more.items() if fields}
-        settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
+        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row in both for one in both[row]}
+        more = {cell: fields for cell, fields in more.items() if fields}
+        settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         keep(name, {"rows": both, "settings": settings})
     print(json.dumps({row: {name: one["nats"] for name, one in of.items()} for row, of in found.items()}))
 

@@ -260,6 +260,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
     assert promised | {
         "reliability",
         "likelihood",
+        "likelihood_tonic",
         "published",
         "notes_events",
         "notes_demo",
