@@ -779,7 +779,7 @@ def test_a_run_below_the_folder_is_left_out_and_a_line_says_so(tmp_path, clips, 
     count = len(list(clips.iterdir()))
     corpus, _ = _read(folder)
     assert len(corpus) == count and find(folder).runs == (samples.parent,)
-    assert f"left out {samples.parent}: a run of musicjax" in capsys.readouterr().err
+    assert f"left out {samples.parent}: made by musicjax" in capsys.readouterr().err
     assert len(find(samples).paths) == 1, "samples that are named are read"
     (samples.parent / "metrics.jsonl").unlink()
     assert len(find(folder).paths) == count + 1
