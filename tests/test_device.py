@@ -18,7 +18,7 @@ import musicjax
 from musicjax import config as config_lib
 from musicjax.errors import RunError, UsageError
 from musicjax.main import main
-from musicjax.run import device, precision
+from musicjax.run import device, precision, train
 from musicjax.run import epoch as epoch_lib
 from tests import tiny_runs
 
@@ -177,10 +177,13 @@ def test_on_a_gpu_auto_takes_a_less_exact_precision_only_where_it_is_clearly_fas
     assert (chosen.model.precision, said) == (expected, why)
 
 
-def test_tf32_is_refused_by_name_where_there_is_none_and_so_is_going_on_in_it(monkeypatch):
+def test_tf32_is_refused_by_name_where_there_is_none_and_so_is_going_on_in_it(monkeypatch, tmp_path):
     named = config_of(**{"model.precision": "tf32"})
     with pytest.raises(UsageError, match=r"precision=tf32: tf32 needs an NVIDIA GPU .*this machine has cpu"):
         device.with_precision(named, None)
+    with pytest.raises(UsageError, match=r"precision=tf32"):
+        train.train(named, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "it is refused before anything is written"
     with pytest.raises(RunError, match=r"the run began in tf32: .*go on with such a GPU"):
         device.with_precision(auto(), named)
     found(monkeypatch, "gpu", compute_capability="8.6", device_kind="a GPU")

@@ -95,16 +95,7 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
         TogetherError: the processes cannot go on together.
         UsageError, RunError: the config, or the run that goes on, has a precision that this machine lacks.
     """
-    named = config.model.precision if saved is None else saved.model.precision
-    device = jax.local_devices()[0]
-    if named not in ("auto", *precision_lib.candidates(device)):
-        needs = f"{named} needs an NVIDIA GPU of compute capability {precision_lib.LEAST_CAPABILITY} or more"
-        here = f"this machine has {device.platform} ({device.device_kind})"
-        if saved is not None:
-            raise RunError(
-                f"the run began in {named}: {needs}, and {here}; go on with such a GPU, or begin another run"
-            )
-        raise UsageError(f"config.model.precision={named}: {needs}, and {here}; expected float32, bfloat16 or auto")
+    require_precision(config if saved is None else saved, goes_on=saved is not None)
     if config.model.precision != "auto":
         return config, ""
     if saved is not None:
@@ -117,6 +108,18 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
             found = precision_lib.faster(config.model.units, rows, _own_folder(config.data))
         precision, why = processes.choice_of_the_first(found.precision, lstm.PRECISIONS), found.why
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision)), why
+
+
+def require_precision(config: Config, goes_on: bool = False) -> None:
+    """Raises UsageError if this machine lacks a config's precision, or RunError if a run that goes on has that config."""
+    named, device = config.model.precision, jax.local_devices()[0]
+    if named in ("auto", *precision_lib.candidates(device)):
+        return
+    needs = f"{named} needs an NVIDIA GPU of compute capability {precision_lib.LEAST_CAPABILITY} or more"
+    here = f"this machine has {device.platform} ({device.device_kind})"
+    if goes_on:
+        raise RunError(f"the run began in {named}: {needs}, and {here}; go on with such a GPU, or begin another run")
+    raise UsageError(f"config.model.precision={named}: {needs}, and {here}; expected float32, bfloat16 or auto")
 
 
 def say(precision: str, why: str, devices: Mesh) -> None:

@@ -184,6 +184,7 @@ def _prepared(
         sound_files.require_soundfont(config.sample.soundfont)
     devices = mesh.make(config.train.devices)
     mesh.require_divisible(config.train.batch_size, devices, config.train.accumulate)
+    device.require_precision(config)
     if jax.process_index():
         console.mute()
     else:
