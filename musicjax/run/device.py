@@ -111,7 +111,7 @@ def with_precision(config: Config, saved: Config | None) -> tuple[Config, str]:
 
 
 def require_precision(config: Config, goes_on: bool = False) -> None:
-    """Raises UsageError if this machine lacks a config's precision, or RunError if a run that goes on has that config."""
+    """Raises UsageError if this machine lacks a config's precision, or RunError if that is of a run that goes on."""
     named, device = config.model.precision, jax.local_devices()[0]
     if named in ("auto", *precision_lib.candidates(device)):
         return
