@@ -191,9 +191,14 @@ def rates(answers: dict[str, list[dict[str, Any]]], amount: dict[str, float]) ->
     found = {}
     for name, given in answers.items():
         per_second = amount[name] / np.array([one["seconds"] for one in given])
-        low, median, high = (round(float(value), 2) for value in np.percentile(per_second, [25, 50, 75]))
-        found[name] = {"median": median, "low": low, "high": high}
+        found[name] = quartiles(per_second)
     return found
+
+
+def quartiles(values: Any, digits: int = 2) -> dict[str, float]:
+    """{"median", "low", "high"}: median and quartiles, rounded."""
+    low, median, high = (round(float(value), digits) for value in np.percentile(values, [25, 50, 75]))
+    return {"median": median, "low": low, "high": high}
 
 
 def best(found: dict[str, dict[str, float]], prefix: str) -> float | None:

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks import contestants
 from musicjax import main as program
@@ -49,12 +46,6 @@ def measured(path: Path, number: int, seconds: float) -> tuple[float, float, str
             browser.close()
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, median, high = (round(float(value), 3) for value in np.percentile(values, [25, 50, 75]))
-    return {"median": median, "low": low, "high": high}
-
-
 def main() -> None:
     asked = contestants.arguments(__doc__, workdir="", seconds=30.0, repeats=5)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +55,10 @@ def main() -> None:
         found = [measured(path, number, asked.seconds) for number in range(1, asked.repeats + 1)]
         size = path.stat().st_size
     first, share, versions = zip(*found, strict=True)
-    spreads = {"milliseconds_to_first_sound": spread(first), "cores": spread(share)}
+    spreads = {
+        "milliseconds_to_first_sound": contestants.quartiles(first, digits=3),
+        "cores": contestants.quartiles(share, digits=3),
+    }
     result = {
         "megabytes": round(size / 1e6, 3),
         **spreads,

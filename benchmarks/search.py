@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import contestants
 from musicjax.music import builtin_clips
 
@@ -76,13 +74,8 @@ def measure(folder: Path, asked: Any) -> dict[str, Any]:
             rungs[name] = summary["rungs"]
             told = f"loss {losses[name][-1]:.6f} in {took:.1f} s"
             print(f"{repeat + 1} of {asked.repeats}  {name:<9}{told}", file=sys.stderr, flush=True)
-    timed = {name: _quartiles(seconds[name]) for name in TIMED}
+    timed = {name: contestants.quartiles(seconds[name]) for name in TIMED}
     return {"rungs": rungs["search"], "seconds": timed, "losses": losses}
-
-
-def _quartiles(values: list[float]) -> dict[str, float]:
-    low, median, high = (round(float(value), 2) for value in np.percentile(values, [25, 50, 75]))
-    return {"median": median, "low": low, "high": high}
 
 
 def main() -> None:

@@ -149,20 +149,14 @@ def main() -> None:
     found = {
         precision: {
             "parts_ms": recorded(one),
-            "step_ms": quartiles(steps[precision]),
-            "products_alone_ms": quartiles(alone[precision]),
+            "step_ms": contestants.quartiles(steps[precision]),
+            "products_alone_ms": contestants.quartiles(alone[precision]),
         }
         for precision, one in programs.items()
     }
     print(table(found))
     settings = {"windows": asked.windows, "repeats": asked.repeats, "units": asked.units}
     contestants.finish("step_parts", {**found, "settings": settings}, asked.save)
-
-
-def quartiles(values: list[float]) -> dict[str, float]:
-    """Median and quartiles, rounded."""
-    low, median, high = np.percentile(values, (25, 50, 75))
-    return {"median": round(float(median), 2), "low": round(float(low), 2), "high": round(float(high), 2)}
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

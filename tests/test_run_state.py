@@ -120,7 +120,7 @@ def test_new_folders_have_names_that_lead_nowhere_else(tmp_path_factory, wanted)
 
 
 def state_of(tmp_path, epochs, log="", out="", record=None, of=0):
-    """The state of a run whose folder holds `epochs` epochs, of `of` that it is to have."""
+    """The state of a run that has finished `epochs` of its `of` epochs."""
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_bytes(lines_of(epochs))

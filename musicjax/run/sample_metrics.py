@@ -62,7 +62,7 @@ def of_data(pieces: list[Notes]) -> dict[str, float]:
 
 
 def copied(pieces: list[Notes], names: tuple[str, ...], music: Music, most: int = MOST_COPIED) -> dict[str, Any]:
-    """What at most `most` of the pieces with notes share with the training data, as JSON values.
+    """What up to `most` pieces with notes share with the training data, as JSON values.
 
     Returns:
         {"pieces": how many were searched, "median_notes": of the lengths of their longest common runs, "longest":
