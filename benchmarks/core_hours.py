@@ -38,15 +38,20 @@ class Job(NamedTuple):
 
 def job(name: str, config: Config, workdir: Path) -> Job:
     """The job of a config; its time is that of its epochs so far, or of a few steps if it has none."""
-    lines = recorded(workdir)
-    of_training = [line for line in lines if line["split"] == "train"]
-    done = len(of_training)
-    losses = [line["loss"] for line in lines if line["split"] == "valid"]
-    stopped = config.train.patience and done - int(np.argmin(losses or [0])) > config.train.patience
-    if done >= config.train.epochs or stopped:
+    of_training = [line for line in recorded(workdir) if line["split"] == "train"]
+    done, left = len(of_training), open_epochs(config, workdir)
+    if not left:
         return Job(name, done, done, 0.0)
     seconds = float(np.median([line["seconds"] for line in of_training])) if done else seconds_an_epoch(config)
-    return Job(name, done, config.train.epochs, seconds * cores() / 3600)
+    return Job(name, done, done + left, seconds * cores() / 3600)
+
+
+def open_epochs(config: Config, workdir: Path) -> int:
+    """Epochs that a training has left; none if it has stopped early."""
+    losses = [line["loss"] for line in recorded(workdir) if line["split"] == "valid"]
+    done, patience = len(losses), config.train.patience
+    stopped = patience and done - int(np.argmin(losses or [0])) > patience
+    return 0 if stopped else max(config.train.epochs - done, 0)
 
 
 def recorded(workdir: Path) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ from benchmarks.likelihood_networks import (
     SETTINGS,
     SETTINGS_OF_PAPERS,
     Member,
+    again_of,
     members_of,
     more_of,
 )
@@ -56,6 +57,9 @@ from musicjax.store import model as model_lib
 
 # The outputs of the paper's loss, taken as probabilities, are clipped to one of these; validation chooses it.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+# By row and data set.
+Cells = dict[tuple[str, str], list[Member]]
 
 
 def main() -> None:
@@ -102,7 +106,9 @@ def main() -> None:
     print(table(found, sets))
     if asked.save:
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
-        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row in both for one in both[row]}
+        cells = [(row, one) for row in both for one in both[row]]
+        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row, one in cells}
+        more |= {f"{row}-{one}-again": again_of(row, one, bool(asked.tonic)) for row, one in cells}
         more = {cell: fields for cell, fields in more.items() if fields}
         settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         keep(name, {"rows": both, "settings": settings})
@@ -121,7 +127,7 @@ def measured(
 ) -> dict[str, dict[str, Any]]:
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit; tonic: of music moved to one tonic."""
     of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial, tonic) for name in sets for row in rows}
-    unfinished = limited([member for of_cell in of_cells.values() for member in of_cell], budget)
+    of_cells, unfinished = limited(of_cells, budget) if budget else (of_cells, [])
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for name in sets:
         data = frame_sets.read(f"polyphonic:{name}:{folder}")
@@ -131,27 +137,34 @@ def measured(
             found[row][name] = one | {"measured": time.strftime("%Y-%m-%d")}  # cells of several days are kept together
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
     for line in unfinished:
-        print(f"{line} fit into the budget; the same command goes on", file=sys.stderr, flush=True)
+        print(f"{line}; the same command goes on", file=sys.stderr, flush=True)
     return found
 
 
-def limited(members: list[Member], budget: float) -> list[str]:
-    """Leaves the configs the epochs that fit into a budget, core-hours, and says what was planned; 0: no limit.
+def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
+    """Leaves the configs the epochs that fit into a budget, core-hours, and says what was planned.
 
-    A network of several rows is planned once.
+    A network of several rows is planned once. A second training waits until the first has all its epochs.
 
     Returns:
-        A line for each network that will not have all its epochs.
+        The cells, with the trainings of this budget; a line for each that will not have all its epochs.
     """
-    if not budget:
-        return []
-    networks = {member.workdir: member.config for member in members}
-    jobs = [core_hours.job(workdir.name, config, workdir) for workdir, config in networks.items()]
+    members = {member.workdir: _first_unfinished(member) for of_cell in cells.values() for member in of_cell}
+    jobs = [core_hours.job(one.workdir.name, one.config, one.workdir) for one in members.values()]
     epochs = core_hours.plan(jobs, budget)
     print(core_hours.told(jobs, epochs, budget), file=sys.stderr, flush=True)
-    for member in members:
-        member.config.train.epochs = max(epochs[member.workdir.name], 1)
-    return [f"{one.name}: {epochs[one.name]} of {one.wanted} epochs" for one in jobs if epochs[one.name] < one.wanted]
+    for one in members.values():
+        one.config.train.epochs = max(epochs[one.workdir.name], 1)
+    short = [job for job in jobs if epochs[job.name] < job.wanted]
+    lines = [f"{job.name}: {epochs[job.name]} of {job.wanted} epochs fit into the budget" for job in short]
+    waiting = [(path.name, one.workdir.name) for path, one in members.items() if path != one.workdir]
+    lines += [f"{last} waits for {first}" for last, first in waiting]
+    return {cell: [members[member.workdir] for member in of_cell] for cell, of_cell in cells.items()}, lines
+
+
+def _first_unfinished(member: Member) -> Member:
+    """The first training while it has epochs left, else the last."""
+    return next((one for one in member.trainings() if core_hours.open_epochs(one.config, one.workdir)), member)
 
 
 def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
@@ -192,9 +205,10 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
     Args:
         moves: whether the probabilities of a frame are averaged over all transpositions of the training.
     """
-    row, workdir, config = member
+    row, workdir, config, _ = member
     device.keep_programs(config.data)
-    train.train(config, workdir)
+    for one in member.trainings():
+        train.train(one.config, one.workdir, init_from=one.first.workdir if one.first else None)
     model = model_lib.load(workdir)
     net, more, bar = model.network, dict[str, Any](), BEATS_A_BAR * model.config.data.per_beat
     if row == "mse":  # the clip with the lowest nats on validation
@@ -213,12 +227,14 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
         split: mixture([frames_of(net, model.params, data, split, bar, by) for by in range(-reach, reach + 1)])
         for split in ("valid", "test")
     }
-    seconds = sum(line["seconds"] for line in core_hours.recorded(workdir) if line["split"] == "train")
+    each = [core_hours.recorded(one.workdir) for one in member.trainings()]
+    seconds = sum(line["seconds"] for lines in each for line in lines if line["split"] == "train")
+    before = sum(line["split"] == "train" for lines in each[:-1] for line in lines)
     cell = {
         "valid_nats": round(baselines.per_frame(*of_splits["valid"].costs), 4),
         "parameters": network.count(model.params),
-        "epochs": model.metadata.epoch,
-        "best_epoch": model.metadata.best_epoch,
+        "epochs": before + model.metadata.epoch,
+        "best_epoch": before + model.metadata.best_epoch,
         "minutes": round(seconds / 60, 1),
         **more,
     }

@@ -29,6 +29,7 @@ from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
+from musicjax.store import model
 
 LENGTHS = {"train": [40, 25, 30, 9], "valid": [12, 2, 30], "test": [20, 3, 8]}
 
@@ -99,6 +100,28 @@ def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averag
     cell = likelihood.measured(["lstm_nade"], ["jsb"], str(folder), tmp_path / "2" / "8", [0, 1], TRIAL, 0.0)
     by_seed = cell["lstm_nade"]["jsb"]["nats_by_seed"]
     assert len(set(by_seed)) == 2 and found["lstm_nade"]["jsb"] == pytest.approx(np.mean(by_seed), abs=1e-3)
+
+
+@pytest.mark.long
+def test_a_second_training_begins_with_the_weights_of_the_first_and_waits_for_its_end(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(core_hours, "seconds_an_epoch", lambda config: 3600.0)
+    monkeypatch.setattr(core_hours, "cores", lambda: 1)
+    monkeypatch.setitem(likelihood_networks.AGAIN, ("nade", "jsb"), {"train.learning_rate": 1e-3})
+    runs = tmp_path / "tonic"
+
+    def cell(budget: float) -> dict:
+        return likelihood.measured(["nade"], ["jsb"], str(folder), runs, [0], TRIAL, budget, tonic=True)["nade"]["jsb"]
+
+    assert cell(1.5)["epochs"] == 1 and not (runs / "nade-jsb-again").exists()
+    assert cell(1e3)["epochs"] == 2 and not (runs / "nade-jsb-again").exists()
+    assert "nade-jsb-again waits for nade-jsb; the same command goes on" in capsys.readouterr().err
+    both = cell(0.0)
+    assert both["epochs"] == 4 and cell(1e3) == both
+    origin = model.load(runs / "nade-jsb-again").metadata.origin
+    assert origin is not None and Path(origin.path) == runs / "nade-jsb"
+    assert model.load(runs / "nade-jsb-again").config.train.learning_rate == 1e-3
 
 
 def test_an_ensemble_gives_each_frame_the_mean_of_its_probabilities():
