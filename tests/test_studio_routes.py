@@ -325,7 +325,7 @@ def test_a_studio_whose_folder_is_gone_says_so_and_works_again_once_it_is_back(t
     assert client.get("/api/state").json()["message"] == ""
 
 
-@pytest.mark.parametrize("text", ["", "null", "[1]", "3", "[" * 9000])
+@pytest.mark.parametrize("text", ["", "null", "[1]", "3", "[" * 9000, '{"key": NaN}'])
 def test_what_was_kept_of_an_output_or_a_piece_may_be_damaged(tmp_path, text):
     studio = Studio(tmp_path)
     output = session.new_output("new", "builtin", 0, source=None) | {"status": "done"}

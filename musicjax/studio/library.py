@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 from musicjax import files
 from musicjax.corpus import datasets
 from musicjax.errors import UsageError
-from musicjax.studio import processes, run_state, session, upload
+from musicjax.studio import json_file, processes, run_state, session, upload
 from musicjax.studio.upload import Upload
 from musicjax.studio.workspace import Missing, Workspace, entry
 
@@ -173,10 +172,9 @@ def _reason(last: str) -> str:
 def _report(folder: Path) -> dict[str, Any]:
     """What reading a data set gave; empty if it has not been read."""
     try:
-        found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return json_file.read(folder / "report.json")
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _found(folder: Path, said: str) -> dict[str, Any]:

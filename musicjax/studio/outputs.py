@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicjax.errors import UsageError
-from musicjax.studio import compose_request, session, titles
+from musicjax.studio import compose_request, json_file, session, titles
 from musicjax.studio.library import Library
 from musicjax.studio.models import BUILTIN, DIED, MOST_TRIES, Models
 from musicjax.studio.session import SAMPLE
@@ -164,8 +164,8 @@ class Outputs:
     def _composed(self, output: dict[str, Any]) -> dict[str, Any]:
         """The piece of an output that is done, as the page gets it; raises Missing."""
         try:
-            return dict(json.loads(self.midi_path(output).with_suffix(".json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            return json_file.read(self.midi_path(output).with_suffix(".json"))
+        except (OSError, ValueError) as error:
             raise Missing("The file of this output is gone or damaged.") from error
 
     def title(self, output: dict[str, Any]) -> str:
