@@ -37,18 +37,18 @@ class NotesData(Fields):
 
     NAME = "data"
 
-    duration: bool = knob(False, "a fourth column, each note's own duration, beside the paper's three")
+    duration: bool = knob(False, "each note's duration as a fourth column beside the paper's three")
     split: str = knob(
         "piece",
         "piece: hold out whole pieces, windows stay inside a piece; "
-        "windows: one list of all notes, windows cross files, hold out the last share (the paper)",
+        "windows: join all notes into one list, so that windows cross files, and hold out its end (the paper)",
         choices=("piece", "windows"),
     )
 
 
-TRANSPOSE = ("most semitones by which a training window is transposed up or down, drawn anew each epoch", 0, 24)
+TRANSPOSE = ("transpose each training window at random each epoch, by at most this many semitones up or down", 0, 24)
 MATCH_SHARE = (
-    "share of training windows that see what followed the longest match, the longest earlier run that equals the last "
+    "share of training windows that see what followed the longest match: the longest earlier run equal to the last "
     "rows of the piece; 0: the model never sees it"
 )
 
@@ -59,21 +59,17 @@ class FramesData(Fields):
 
     NAME = "data"
 
-    per_beat: int = knob(
-        2, "frames in a quarter note; for polyphonic files, the number that those files have", low=1, high=96
-    )
-    onsets: bool = knob(
-        False, "a second column for each key, which marks where notes begin, so that repeated notes stay apart"
-    )
+    per_beat: int = knob(2, "frames per quarter note; for polyphonic files, as many as they have", low=1, high=96)
+    onsets: bool = knob(False, "a second column for each key that marks note onsets, so that repeated notes stay apart")
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
     keys: int = knob(
         88,
-        "keys of a frame: 88 are those of a piano, fewer begin at pitch 24 (C1), or lower if they would end above 108",
+        "keys in a frame: 88 is a full piano; fewer start at pitch 24 (C1), or lower so as not to end above 108",
         low=24,
         high=88,
     )
-    bar_position: bool = knob(False, "columns for the place of a frame in its bar of four quarter notes")
+    bar_position: bool = knob(False, "columns for a frame's position in its bar of four quarter notes")
 
 
 @dataclasses.dataclass
@@ -85,29 +81,29 @@ class EventsData(Fields):
     transpose: int = knob(0, TRANSPOSE[0], low=0, high=24)
     tempo_stretch_percent: int = knob(
         0,
-        "most percent by which the times of a training window are stretched or shrunk before each takes its nearest "
-        "bin, drawn anew each epoch",
+        "stretch or shrink the times of each training window by a random percentage each epoch, at most this, "
+        "before they are rounded to the nearest bin",
         low=0,
         high=50,
     )
     velocity_shift_bins: int = knob(
-        0, "most velocity bins by which a training window is louder or softer, drawn anew each epoch", low=0, high=16
+        0, "shift each training window's velocities by a random number of bins each epoch, at most this", low=0, high=16
     )
     match_share: float = knob(0.0, MATCH_SHARE, low=0.0, high=1.0)
     instruments: str = knob(
         "keep",
-        "keep: up to 16 instruments of the data, drums among them; merge: all instruments except drums become one",
+        "keep: up to 16 instruments from the data, including drums; merge: all instruments except drums become one",
         choices=("keep", "merge"),
     )
     resident_mib: int = knob(
         256,
-        "most MiB of rows from shards in memory; if there are more, an epoch is one block, not a pass over all rows",
+        "keep up to this many MiB of shard rows in memory; above that, an epoch is one block, not a pass over all rows",
         low=0,
         high=2**20,
     )
     block_rows: int = knob(
         2**20,
-        "about how many rows (notes) such a block has; at least one record of the shards, which holds up to 16,384",
+        "approximate number of rows (notes) in such a block; at least one shard record, which has up to 16,384",
         low=1,
         high=2**31 - 1,
     )
@@ -133,12 +129,12 @@ class FramesModel(Fields):
     head: str = knob(
         "regression",
         "regression: the next frame itself; bernoulli: independent keys; nade: keys in order, each given those below; "
-        "note_lstm and tied_nade: likewise, by an LSTM along the keys, or by units that see an octave below; and "
-        "every key has an LSTM along time, all with the same weights",
+        "note_lstm and tied_nade: likewise, by an LSTM along the keys, or by units that see an octave below; both "
+        "have an LSTM along time for every key, with shared weights",
         choices=("regression", "bernoulli", "nade", *TIED_HEADS),
     )
     head_units: int = knob(
-        128, "hidden units of nade and tied_nade, or of each of the two layers of note_lstm", low=1, high=65_536
+        128, "hidden units of nade and tied_nade, or of each of note_lstm's two layers", low=1, high=65_536
     )
 
 
@@ -149,7 +145,7 @@ class EventsModel(Fields):
     NAME = "model"
 
     head_units: int = knob(128, "hidden units for each column", low=1, high=65_536)
-    embedding: int = knob(128, "size of the vector that stands for the bins of a note event", low=1, high=65_536)
+    embedding: int = knob(128, "size of the vector that represents a note event", low=1, high=65_536)
 
 
 @dataclasses.dataclass
@@ -167,22 +163,22 @@ class EventsSample(Fields):
 
     top_p: float = knob(
         1.0,
-        "draw from the likeliest bins that together have this probability; 1: all",
+        "draw from the likeliest bins that add up to this probability; 1: all",
         low=0.001,
         high=1.0,
         may_change=True,
     )
     min_p: float = knob(
         0.0,
-        "draw from bins with at least this share of the likeliest one's probability; 0: all",
+        "draw from bins with at least this share of the likeliest bin's probability; 0: all",
         low=0.0,
         high=1.0,
         may_change=True,
     )
     temperature_factors: tuple = knob(
         (),
-        "four numbers: the temperatures of intervals, pitches, durations and velocities as multiples of the "
-        "temperature; none: every column has the temperature itself",
+        "four factors that multiply the temperature for intervals, pitches, durations and velocities; "
+        "none: all use the temperature itself",
         low=0.0,
         high=100.0,
         may_change=True,
@@ -197,7 +193,7 @@ class EventsSample(Fields):
         high=100,
         may_change=True,
     )
-    stop_loops: bool = knob(True, "no loop goes on for longer than the longest of the training pieces", may_change=True)
+    stop_loops: bool = knob(True, "no loop lasts longer than the longest loop in the training pieces", may_change=True)
     fit: bool = knob(
         False,
         "after training, choose the temperature and min_p whose samples are most like the training pieces",
@@ -239,14 +235,14 @@ class DataConfig(Section):
     )
     cache: str = knob(
         "",
-        "folder that keeps the notes read and the programs compiled; empty: the user's cache folder; off: none",
+        "folder for notes already read and programs already compiled; empty: the user's cache folder; off: none",
         may_change=True,
     )
-    workers: int = knob(0, "reading processes; 0: one for each core", low=0, high=256, may_change=True)
+    workers: int = knob(0, "processes that read files; 0: one for each core", low=0, high=256, may_change=True)
     seconds_per_file: float = knob(
         10.0, "time limit for reading one file, seconds", low=1.0, high=3600.0, may_change=True
     )
-    percussion: bool = knob(True, "keep the notes of MIDI channel 10, whose numbers are drums")
+    percussion: bool = knob(True, "keep the notes on MIDI channel 10, the drum channel")
     sustain: str = knob(
         "key",
         "key: a note lasts until its key is released; pedal: as long as the sustain pedal holds it",
@@ -254,23 +250,23 @@ class DataConfig(Section):
     )
     tracks: str = knob(
         "merge",
-        "merge: tracks of a MIDI file that play one program are one instrument; apart: each is one of its own, told by "
+        "merge: tracks of a MIDI file with the same program are one instrument; apart: each is its own, with "
         "another program of the same family",
         choices=("merge", "apart"),
     )
-    window: int = knob(50, "rows in a window: notes, which predict the next one, or frames", low=1, high=10_000)
+    window: int = knob(50, "rows in a window: notes, which predict the next note, or frames", low=1, high=10_000)
     validation_fraction: float = knob(0.2, "share of pieces or windows held out", low=0.001, high=0.9)
     split_seed: int = knob(0, "decides which pieces are held out", low=0, high=2**31 - 1)
     duplicates: str = knob(
         "together",
-        "pieces with the same notes; key, tempo and title do not count. together: they are one piece for the split, "
-        "all on one side; drop: only one of them is used; keep: they are split as if they were different pieces",
+        "pieces with the same notes, whatever their key, tempo and title. together: the split keeps them on one side; "
+        "drop: only one of them is used; keep: they are split as if they were different pieces",
         choices=("together", "drop", "keep"),
     )
     encoding: str = knob(
         "notes",
         "notes: a row is a note in numbers, as in the paper; frames: a row is the keys of a piano at a step of the "
-        "beat; events: a row is a note as bins, learned from the data. Choosing another one sets its own fields to "
+        "beat; events: a row is a note as bins, learned from the data. Choosing another encoding sets its fields to "
         "their defaults",
         choices=ENCODINGS,
     )
@@ -299,21 +295,19 @@ class ModelConfig(Section):
     NAME, PARTS = "model", PARTS["model"]
 
     units: int = knob(512, "LSTM units of each layer", low=1, high=65_536)
-    layers: int = knob(1, "LSTM layers, one above the other", low=1, high=64)
+    layers: int = knob(1, "stacked LSTM layers", low=1, high=64)
     dropout: float = knob(0.75, "share of the last layer's outputs dropped in training", low=0.0, high=0.99)
-    layer_dropout: float = knob(
-        0.0, "share of the outputs of each layer below the last dropped in training", low=0.0, high=0.99
-    )
+    layer_dropout: float = knob(0.0, "share of each lower layer's outputs dropped in training", low=0.0, high=0.99)
     precision: str = knob(
         "auto",
-        "float32; tf32: operands of the large products are rounded to 10 bits after the point, on NVIDIA GPUs; "
-        "bfloat16: to 7 bits, everything else stays float32; "
-        "auto: whichever trains faster in a measurement on this machine; the run then keeps it",
+        "float32; tf32: rounds the operands of large products to 10 mantissa bits, on NVIDIA GPUs; "
+        "bfloat16: rounds them to 7; everything else stays float32; "
+        "auto: whichever trains faster when measured on this machine; the run then keeps it",
         choices=("auto", "float32", "tf32", "bfloat16"),
     )
     remat_rows: int = knob(
         0,
-        "rows of a window from one saved state to the next in training: the gates between them are computed again for "
+        "rows between saved states in training: the gates in between are recomputed for "
         "the gradient, which takes less memory and more time; 0: the gates of every row are saved",
         low=0,
         high=10_000,
@@ -332,7 +326,7 @@ class TrainConfig(Fields):
     batch_size: int = knob(200, "windows in a step", low=1, high=1_000_000)
     accumulate: int = knob(
         1,
-        "equal parts of a batch, computed one after the other and summed for its one update: less memory, the same "
+        "equal parts of a batch, computed one after the other and summed into one update: less memory, the same "
         "numbers",
         low=1,
         high=1_000_000,
@@ -344,10 +338,10 @@ class TrainConfig(Fields):
         choices=("rmsprop", "adam", "adadelta"),
     )
     learning_rate: float = knob(1e-4, "step size at the start", low=1e-12, high=10.0)
-    half_life: float = knob(0.0, "epochs in which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
-    clip_norm: float = knob(0.0, "adam clips longer gradients to this norm; 0: no limit", low=0.0, high=1e9)
+    half_life: float = knob(0.0, "epochs over which adam's step size halves; 0: it stays the same", low=0.0, high=1e6)
+    clip_norm: float = knob(0.0, "with adam, clip gradients to this norm; 0: no limit", low=0.0, high=1e9)
     epsilon_in_root: bool = knob(
-        True, "RMSprop's 1e-7 is added under the root, as in Keras 3; false: after it, as in the Keras of 2018"
+        True, "add RMSprop's 1e-7 inside the square root, as Keras 3 does; false: outside it, as Keras did in 2018"
     )
     momentum: float = knob(0.0, "Nesterov momentum of rmsprop; 0: none, as in the paper", low=0.0, high=0.999)
     patience: int = knob(
@@ -368,13 +362,13 @@ class TrainConfig(Fields):
     )
     dropouts: tuple = knob((), "dropouts that the trials take in turn; none: model.dropout", low=0.0, high=0.99)
     trial_group: int = knob(
-        0, "trials computed at once; 0: as many as save time and fit in memory", low=0, high=100_000, may_change=True
+        0, "trials trained together; 0: as many as save time and fit in memory", low=0, high=100_000, may_change=True
     )
     devices: int = knob(0, "devices that share each batch; 0: all", low=0, high=1_000_000, may_change=True)
     shard_parameters: bool = knob(
         False,
-        "each device keeps its part of the large parameters and of their optimizer state, and gathers the parameters "
-        "for each step; false: each device keeps them whole",
+        "each device stores part of the large parameters and of their optimizer state, and gathers the parameters "
+        "for each step; false: each device stores them whole",
         may_change=True,
     )
     histograms: bool = knob(True, "write histograms of the weights for TensorBoard each epoch", may_change=True)
@@ -391,7 +385,7 @@ class SampleConfig(Section):
     num_notes: int = knob(300, "notes (or frames) in each", low=1, high=1_000_000, may_change=True)
     temperature: float = knob(
         1.0,
-        "0: always the likeliest; above: more varied. Notes: noise in standard deviations of the validation residual; "
+        "0: always the likeliest; higher: more varied. Notes: noise in standard deviations of the validation residual; "
         "frames and events: divides the logits",
         low=0.0,
         high=100.0,
@@ -483,7 +477,7 @@ def _require_frames_fit(config: Config, own: FramesData) -> None:
     """Raises UsageError if fields of frames do not go together."""
     if own.onsets and config.data.source.startswith("polyphonic:"):
         raise UsageError(
-            "config.data.onsets=True: expected False, since the polyphonic files do not tell where notes begin"
+            "config.data.onsets=True: expected False, since the polyphonic files do not mark where notes begin"
         )
     if own.onsets and getattr(config.model.own, "head", "") == "tied_nade":
         raise UsageError(
@@ -503,7 +497,7 @@ def _require_fit(config: Config) -> None:
     if isinstance(data.own, FramesData):
         _require_frames_fit(config, data.own)
     if getattr(config.sample.own, "no_repeat", 0) == 1:
-        raise UsageError("config.sample.no_repeat=1: expected 2..32, or 0 where runs may repeat")
+        raise UsageError("config.sample.no_repeat=1: expected 2..32, or 0 to let runs repeat")
     factors = getattr(config.sample.own, "temperature_factors", ())
     if len(factors) not in (0, 4):
         raise UsageError(
@@ -512,12 +506,12 @@ def _require_fit(config: Config) -> None:
         )
     if train.optimizer != "rmsprop" and train.momentum:
         raise UsageError(
-            f"config.train.momentum={train.momentum} belongs to rmsprop: expected --config.train.optimizer=rmsprop, "
+            f"config.train.momentum={train.momentum} needs rmsprop: expected --config.train.optimizer=rmsprop, "
             "or a momentum of 0"
         )
     if train.optimizer != "adam" and (train.half_life or train.clip_norm):
         raise UsageError(
-            "config.train.half_life and config.train.clip_norm belong to adam: expected --config.train.optimizer=adam"
+            "config.train.half_life and config.train.clip_norm need adam: expected --config.train.optimizer=adam"
         )
     pairs = max(len(train.learning_rates), 1) * max(len(train.dropouts), 1)
     if pairs > train.trials or ((train.learning_rates or train.dropouts) and train.trials == 1):
@@ -534,8 +528,8 @@ def _require_fit(config: Config) -> None:
         )
     if train.shard_parameters and train.trials > 1:
         raise UsageError(
-            f"config.train.shard_parameters=True with config.train.trials={train.trials}: each device keeps the "
-            "parameters of all trials whole; expected False, or 1 trial"
+            f"config.train.shard_parameters=True with config.train.trials={train.trials}: the parameters of several "
+            "trials cannot be sharded; expected False, or 1 trial"
         )
     if config.seed + train.trials > 2**31:
         raise UsageError(

@@ -15,7 +15,7 @@ from musicjax.errors import RunError, UsageError
 _STRICT = "musicjax relies on implicit conversion and broadcasting"
 _MOVES = "musicjax relies on implicit transfers to JAX"
 _RANDOM = "a seed would give other random numbers"
-_STOPS = "it would end a run in the middle, where musicjax keeps the last good epoch and says what happened"
+_STOPS = "it would abort a run where musicjax keeps the last good epoch and says what happened"
 _RAISES = "JAX cannot compile its checks into musicjax's programs"
 
 

@@ -454,7 +454,7 @@ def test_a_checkpoint_that_is_neither_best_nor_latest(capsys, trained, command):
 )
 def test_what_only_models_of_events_know_is_refused_of_others(capsys, trained, flag):
     argv = ["generate", f"--workdir={trained}", flag, *["--top_k=1,2"] * (flag == "--sweep")]
-    told = _fails(capsys, argv, USAGE, flag.split("=")[0], "a model of note events (--config=events)", "of notes")
+    told = _fails(capsys, argv, USAGE, flag.split("=")[0], "a note-event model (--config=events)", "models notes")
     assert "top_k" in told or flag != "--sweep"
     assert not (trained / "generated").exists()
 

@@ -91,7 +91,7 @@ def test_where_none_is_whole_all_are_named_and_none_is_used(workdir):
     for read in (checkpoint_lib.restore, checkpoint_lib.read_metadata):
         with pytest.raises(RunError) as told:
             read(workdir)
-        for words in ("checkpoints/3 is damaged: state/_METADATA is missing", "checkpoints/2 is damaged", "start anew"):
+        for words in ("checkpoints/3 is damaged: state/_METADATA is missing", "checkpoints/2 is damaged", "start over"):
             assert words in str(told.value)
 
 

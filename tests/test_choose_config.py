@@ -208,7 +208,7 @@ def test_trials_of_something_else_begin_anew(what, tried, clips, tmp_path, capsy
         (tmp_path / "run" / "trials.jsonl").write_text("{")
     _choose(source, tmp_path / "run", 20.0 if what == "minutes" else 10.0, **pinned)
     assert len(tried) == 2 * before
-    assert "starts the trials anew" in capsys.readouterr().err
+    assert "starts the trials over" in capsys.readouterr().err
 
 
 def test_what_is_asked_for_is_the_same_in_all_candidates_and_in_the_run(tried, clips, tmp_path):

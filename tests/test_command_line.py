@@ -141,7 +141,7 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["train", "--quiet"], "train takes no flag --quiet (musicjax train --help=all lists the flags)"),
         (["generate", "--help=everything"], "--help takes no such value: expected --help, --help=all or --helpfull"),
         (["generat"], "unknown command 'generat': expected one of train, generate, "),
-        (["generate", "--infill=a.mid", "--bars=5-8"], "new bars in a piece are --infill=FILE --from_bar=5 --to_bar=8"),
+        (["generate", "--infill=a.mid", "--bars=5-8"], "to rewrite bars, use --infill=FILE --from_bar=5 --to_bar=8"),
         (["generate", "--bars=five"], "flag --bars=five: expected a number"),
         (["generate", "--primer=C4 E4"], "for quarter notes --primer=[60,-2,-2,-2,64,-2,-2,-2]"),
         (["--version", "--foo"], "train takes no flag --foo ("),

@@ -223,8 +223,8 @@ def test_the_parameters_of_trials_are_not_divided_over_devices():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"train.momentum": 0.9, "train.optimizer": "adam"}, "config.train.momentum=0.9 belongs to rmsprop"),
-        ({"train.half_life": 3.0, "train.optimizer": "adadelta"}, "belong to adam"),
+        ({"train.momentum": 0.9, "train.optimizer": "adam"}, "config.train.momentum=0.9 needs rmsprop"),
+        ({"train.half_life": 3.0, "train.optimizer": "adadelta"}, "need adam"),
         (
             {"data.encoding": "frames", "data.onsets": True, "model.head": "tied_nade"},
             "config.data.onsets=True, but config.model.head='tied_nade'",

@@ -150,7 +150,7 @@ def test_folders_decide_and_what_they_have_on_two_sides_is_told(folders: Path, c
     corpus, _ = load.load(data_of(folders))
     assert sides(corpus, data_of(folders)) == ({"s0", "s1", "s2", "s3"}, {"s0"})
     line, *_ = told(capsys)
-    assert "3 of 7 pieces" in line and "train/ has the notes of 2 pieces outside of it" in line
+    assert "3 of 7 pieces" in line and "train/ has copies of 2 pieces outside it" in line
 
 
 def test_what_folders_hold_out_stays_held_out_where_copies_are_dropped(folders: Path) -> None:
@@ -168,8 +168,8 @@ def test_the_data_command_names_and_counts_files_with_the_same_notes(songs: Path
     lines = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     assert [line.get("same_as") for line in lines[:4]] == [None, "s0-a.mid", "s0-a.mid", None]
     assert "s3-c.mid has the notes of s3-a.mid" in err and err.count("has the notes of") == 8
-    for drops, told in ((True, "8 files left out: each holds"), (False, "8 files: each holds")):
-        assert ("repeated", f"{told} the notes of another") in page._data(tmp_path / "data.jsonl", drops)
+    for drops, told in ((True, "8 files left out: each has"), (False, "8 files: each has")):
+        assert ("repeated", f"{told} the same notes as another") in page._data(tmp_path / "data.jsonl", drops)
     assert "training uses one of each" not in err
     assert main(["data", f"--data={songs}", "--config.data.duplicates=drop"]) == 0
     assert "training uses one of each, as duplicates=drop asks" in capsys.readouterr().err

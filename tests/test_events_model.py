@@ -138,7 +138,7 @@ def test_evaluate_finds_what_was_copied_from_the_training_data(run, folders, tmp
     assert real == own["copies"] and "held_out_copies" not in own
     assert real == json.loads((workdir / "samples" / "metrics.json").read_text())["held_out_copies"]
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "longest run" in line)
-    whose = f"{len(midi.read(path))} notes, in stolen.mid; they match train/{path.name} from note 1; real music that"
+    whose = f"{len(midi.read(path))} notes, in stolen.mid; they match train/{path.name} from note 1; real music held"
     assert whose in line and f"shares up to {real['longest']['length']}, typically" in line
     hidden = folders.rename(folders.with_name("hidden"))
     try:
@@ -191,10 +191,10 @@ def test_folders_decide_and_test_pieces_take_no_part(folders):
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("train/a.mid", "valid/b.mid", "c.mid"), "c.mid lies beside"),
+        (("train/a.mid", "valid/b.mid", "c.mid"), "c.mid is outside"),
         (("train/a.mid", "test/b.mid"), "no piece in valid/"),
         (("valid/a.mid", "test/b.mid"), "no piece in train/"),
-        (("train/a.mid", "valid/b.mid", "more/c.mid"), "more/c.mid lies beside"),
+        (("train/a.mid", "valid/b.mid", "more/c.mid"), "more/c.mid is outside"),
     ],
 )
 def test_half_a_split_is_refused(names, told):

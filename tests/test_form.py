@@ -370,8 +370,8 @@ def test_lengths_become_whole_bars():
     [
         (
             SamplingParams(key="Dm"),
-            "key=Dm: this model learned from music in major; expected such a key, or one with a scale for the pitches "
-            "alone, such as --key=D --scale=minor",
+            "key=Dm: this model learned from music in major; expected such a key, or, for pitches alone, "
+            "a key and a scale, such as --key=D --scale=minor",
         ),
         (SamplingParams(meter="3/4"), "meter=3/4: this model learned from music in 4/4; expected one of these"),
         (

@@ -367,7 +367,7 @@ def test_files_hold_what_is_kept_to_the_tick(run, song, flags, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--keep"], "--keep without --primer: expected the piece to be kept and continued"),
+        (["--keep"], "--keep without --primer: expected the piece to keep and continue"),
         (["--infill={song}"], "--infill without its bars: expected the first and the last"),
         (["--infill={song}", "--from_bar=2"], "--infill without its bars"),
         (["--infill={song}", "--from_bar=3", "--to_bar=2"], "from_bar=3, to_bar=2: expected from_bar not above to_bar"),

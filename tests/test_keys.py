@@ -131,7 +131,7 @@ def test_what_is_no_key_is_refused(text):
 )
 def test_other_modes_are_refused_with_the_way_to_their_pitches(word):
     with pytest.raises(
-        UsageError, match=f"no mode '{word}'; expected major, minor, dorian, mixolydian; --scale=NAME with --key=Eb"
+        UsageError, match=f"no mode '{word}'; expected major, minor, dorian, mixolydian; or --scale=NAME with --key=Eb"
     ):
         keys.key_of(f"Eb {word}")
 

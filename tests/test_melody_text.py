@@ -65,7 +65,7 @@ def test_velocity_and_tempo_are_as_asked() -> None:
     ],
 )
 def test_anything_but_a_melody_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=r"primer .*expected such as") as refused:
+    with pytest.raises(UsageError, match=r"primer .*expected a melody such as") as refused:
         melody_text.entries(text)
     assert told in str(refused.value)
 

@@ -87,7 +87,7 @@ def test_a_file_that_states_nothing_is_in_4_4_at_120(tmp_path):
 def test_contradicting_meters_are_told_and_the_last_one_holds(tmp_path):
     path = written(tmp_path / "a.mid", (0, signature(3, 4)), (0, signature(4, 4)), (0, signature(4, 4)))
     (notes,), mended = midi.read_pieces(path)
-    assert mended == {"contradicting_meters": "time signatures 3/4 and 4/4 at one place: the last one holds"}
+    assert mended == {"contradicting_meters": "time signatures 3/4 and 4/4 at one place: the last one applies"}
     assert notes.meters.tolist() == [[0, 4, 4]]
     assert not midi.read_pieces(written(tmp_path / "b.mid", (0, signature(3, 4)), (0, signature(3, 4))))[1]
 

@@ -142,7 +142,7 @@ def test_accuracy_is_called_what_it_is_beside_what_the_same_answer_would_score(e
     [
         ({"nats_per_note": 1.0}, "How much the next note of a real piece surprises the model. Lower is better."),
         ({"loss": 2.0, "nats_per_frame": 2.0}, "How much the next moment of a real piece surprises the model."),
-        ({}, "How far the model's guess of what comes next lies from what does come. Lower is better."),
+        ({}, "How far the model's guess is from what comes next. Lower is better."),
     ],
 )
 def test_the_loss_is_explained_by_its_unit(measured, told):
@@ -240,7 +240,7 @@ def test_the_last_time_of_a_roll_has_room_before_its_end():
         )  # a place has four digits
 
 
-@pytest.mark.parametrize(("duplicates", "told"), [("drop", "1 file left out: it holds"), ("keep", "1 file: it holds")])
+@pytest.mark.parametrize(("duplicates", "told"), [("drop", "1 file left out: it has"), ("keep", "1 file: it has")])
 def test_a_file_with_the_notes_of_another_is_told_in_words(workdir, duplicates, told):
     outcomes = [{"path": name, "status": "kept", "code": "", "notes": 7} for name in ("a.mid", "b.mid")]
     outcomes[1]["same_as"] = "a.mid"
@@ -249,7 +249,7 @@ def test_a_file_with_the_notes_of_another_is_told_in_words(workdir, duplicates, 
     settings["data"]["duplicates"] = duplicates
     (workdir / "config.json").write_text(json.dumps(settings))
     text = page.write(workdir)[0].read_text()
-    assert f"<dt>repeated</dt><dd>{told} the notes of another</dd>" in text
+    assert f"<dt>repeated</dt><dd>{told} the same notes as another</dd>" in text
 
 
 # Curves.
@@ -329,7 +329,7 @@ def test_thousands_of_epochs_are_thinned_and_their_extremes_kept():
 def test_several_trials_are_drawn_as_a_mean_and_a_band():
     some = [{**one, "trial": k, "loss": one["loss"] + k} for one in lines(4) for k in range(3)]
     text = page.html(a_page(lines=some))
-    assert text.count('class="band train"') == 2 and "mean of 3 trials, the band holds all" in text
+    assert text.count('class="band train"') == 2 and "mean of 3 trials, with a band from lowest to highest" in text
     assert numbers(text)["charts"][0]["series"][0]["values"] == [4.0, 2.5, 2.0, 1.75]
 
 
@@ -464,7 +464,7 @@ def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
     text = page.write(workdir)[0].read_text()
     for told in ("12 notes in a row, as in c.mid", "samples/seed0-000.wav", "3.5", "0.75"):
         assert told in text, told
-    assert "the first 300 notes of each piece, beside held-out pieces" in text
+    assert "the first 300 notes of each piece, compared with held-out pieces" in text
 
 
 @pytest.mark.parametrize(
@@ -472,12 +472,11 @@ def test_the_page_tells_metrics_copies_and_sound_of_the_samples(workdir):
     [
         (
             {"pieces": 9, "median_notes": 12.6, "longest": {"name": "d.mid", "length": 20}},
-            "12 notes in a row, as in c.mid; real music that was held out of training shares up to 20, typically "
-            "about 13</p>",
+            "12 notes in a row, as in c.mid; real music held out of training shares up to 20, typically about 13</p>",
         ),
         (
             {"pieces": 1, "median_notes": 8.0, "longest": {"name": "d.mid", "length": 8}},
-            "12 notes in a row, as in c.mid; a real piece that was held out of training shares 8</p>",
+            "12 notes in a row, as in c.mid; a real piece held out of training shares 8</p>",
         ),
         ({"pieces": 9, "median_notes": 13.0, "longest": 20}, "12 notes in a row, as in c.mid</p>"),
         ({}, "12 notes in a row, as in c.mid</p>"),

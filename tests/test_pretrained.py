@@ -59,7 +59,7 @@ def test_without_a_workdir_it_makes_music_in_the_key_that_is_asked_for(tmp_path,
     assert main.main(["generate", *flags]) == 0
     out, err = capsys.readouterr()
     assert out.split() == ["generated/seed3-000.mid", "generated/seed3-001.mid"]
-    assert "no --workdir: the small model that comes with musicjax" in err and "renamed" not in err
+    assert "no --workdir: uses the small model that comes with musicjax" in err and "renamed" not in err
     for path in map(Path, out.split()):
         notes = midi.read(path)
         (key,) = keys.of(notes)

@@ -149,7 +149,7 @@ RECORD = {"folder": "run", "name": "run", "data": "d", "minutes": 2, "began": 1.
         ),
         (0, "musicjax: data source x: no such folder", "", RECORD, "failed", "no such folder"),
         (3, "train    3/9  loss 1", "", RECORD, "paused", "ended from outside"),
-        (0, "auto     chooses by trials", "", RECORD, "failed", "without a word"),
+        (0, "auto     chooses by trials", "", RECORD, "failed", "without a message"),
         (9, "page     report.html", '{"best_epoch": 4}\n', RECORD, "finished", ""),
         (5, "train    stops early", '{"best_epoch": 4}\n', RECORD, "finished", ""),
         (3, "musicjax: stopped by SIGTERM", "", {**RECORD, "stopped": True}, "finished", "Stopped after epoch 3"),
@@ -213,7 +213,7 @@ compile  40.4 s
 TRAINED = """train    1/26  loss 11.36317  validation 8.09822  71 windows/s  0:52 left
 train    26/26  loss 2.29037  validation 2.52569  115 windows/s  0:00 left
 train    best validation loss 2.52569 at epoch 26
-sampling draws 16 pieces in each of 7 ways; those most like the data win
+sampling draws 16 pieces in each of 7 ways; the way most like the data wins
 sampling 4/7  temperature 0.8, min_p 0.2: score 0.610  2:38 left
 sampling 7/7  temperature 0.5, min_p 0.1: score 0.730  0:00 left
 samples drawn at             overlap  scale  in_chord  repeats  ending  own   score

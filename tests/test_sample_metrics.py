@@ -88,7 +88,7 @@ def test_the_longest_copy_is_said_beside_what_held_out_pieces_share(capsys):
     assert alone.endswith("shared with the training data: 30 notes, in copy; they match c.mid from note 11")
     longest, median = real["longest"]["length"], real["median_notes"]
     assert 2 <= median <= longest < 10
-    of_real = f"real music that was held out of training shares up to {longest}, typically about {median:.0f}"
+    of_real = f"real music held out of training shares up to {longest}, typically about {median:.0f}"
     assert beside == f"{alone}; {of_real}"
 
 

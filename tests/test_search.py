@@ -237,7 +237,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_as_one_left_alone(left_alone, 
     assert len(list((tmp_path / "w" / "results").iterdir())) == 2 and not (tmp_path / "w" / "trials.jsonl").exists()
     assert main.main(argv_of(clips, tmp_path / "w")) == 0
     told = capsys.readouterr()
-    assert "is trained anew" not in told.err
+    assert "starts over" not in told.err
     assert (tmp_path / "w" / "trials.jsonl").read_bytes() == (left_alone.workdir / "trials.jsonl").read_bytes()
     ours, alone = (json.loads((place / "best.json").read_text()) for place in (tmp_path / "w", left_alone.workdir))
     assert {**ours, "sample": alone["sample"]} == alone
@@ -266,7 +266,7 @@ def test_a_damaged_state_costs_its_trial_alone(left_alone, clips, tmp_path, caps
         path.write_bytes(content)
     capsys.readouterr()
     assert main.main(argv_of(clips, tmp_path / "w")) == 0
-    assert capsys.readouterr().err.count("is trained anew: its state is damaged or gone") == 3
+    assert capsys.readouterr().err.count("starts over: its state is damaged or gone") == 3
     assert (tmp_path / "w" / "trials.jsonl").read_bytes() == (left_alone.workdir / "trials.jsonl").read_bytes()
 
 
@@ -397,7 +397,7 @@ def test_without_optuna_a_search_works_in_one_process_and_says_what_several_need
     assert main.main(few) == 0
     told = capsys.readouterr()
     assert (
-        "in this process alone; several share one where Optuna is installed: pip install 'musicjax[search]'" in told.err
+        "in this process alone; several can share it with Optuna installed: pip install 'musicjax[search]'" in told.err
     )
     for ours, with_optuna in zip(found_in(tmp_path / "w", {}).trials, left_alone.trials, strict=False):
         assert ours["fields"] == with_optuna["fields"]

@@ -195,8 +195,8 @@ def test_a_run_takes_the_split_of_its_shards_unless_it_asks_for_another(of_clips
     [
         (["--config=events", "--config.data.split_seed=6"], "config.data.split_seed is 5 in the shards"),
         (["--config=events", "--config.data.instruments=merge"], "config.data.instruments is 'keep' in the shards"),
-        (["--config=small"], "which hold note events"),
-        ([], "config auto tries settings on files of music"),
+        (["--config=small"], "which contain note events"),
+        ([], "config auto tries settings on music files"),
     ],
 )
 def test_a_run_that_is_refused_is_told_of_no_split(of_clips, tmp_path, capsys, asked, told):
@@ -238,7 +238,7 @@ def test_a_model_is_scored_on_shards_of_another_split(folder_run, of_clips, tmp_
     [
         ({"data.instruments": "merge"}, "config.data.instruments is 'keep' in the shards"),
         ({"data.duplicates": "keep"}, "config.data.duplicates is 'drop' in the shards"),
-        ({"data.encoding": "notes"}, "which hold note events; expected files of music, or a config of note events"),
+        ({"data.encoding": "notes"}, "which contain note events; expected music files, or a note-event config"),
     ],
 )
 def test_a_config_that_shards_do_not_fit_is_refused(of_clips, tmp_path, changes, said):
@@ -251,4 +251,4 @@ def test_a_config_that_shards_do_not_fit_is_refused(of_clips, tmp_path, changes,
 
 def test_settings_are_not_tried_on_shards(of_clips, tmp_path, capsys):
     assert main.main([f"--data={of_clips}", f"--workdir={tmp_path / 'w'}"]) == 2
-    assert "config auto tries settings on files of music" in capsys.readouterr().err
+    assert "config auto tries settings on music files" in capsys.readouterr().err

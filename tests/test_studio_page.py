@@ -162,7 +162,7 @@ def test_a_screen_reader_hears_what_controls_are_and_what_happens(browser, canne
     shown.wait(IS_WHOLE)
     nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
-    assert {("combobox", "Key"), ("slider", "How daring"), ("button", "Write bars 1 to 4 anew")} <= named
+    assert {("combobox", "Key"), ("slider", "How daring"), ("button", "Rewrite bars 1 to 4")} <= named
     assert ("image", "Piano roll of Piece 1: 40 notes, eight bars, acoustic grand piano, acoustic bass") in named
     for node in nodes:
         focusable = any(one["name"] == "focusable" for one in node.get("properties", []))
@@ -338,7 +338,7 @@ def test_bars_that_are_dragged_over_are_written_anew(browser, canned, address):
         "to_bar": 5,
         "count": 1,
     }
-    assert "bars 3 to 5 of piece 1 anew" in text(shown, "outputs")
+    assert "bars 3 to 5 of piece 1, rewritten" in text(shown, "outputs")
 
 
 def test_a_piece_that_has_no_notes_yet_shows_what_it_comes_from_and_its_own_bars(browser, canned, address):
@@ -615,7 +615,7 @@ def test_a_server_that_has_gone_and_come_back_is_told_of_and_nothing_is_lost(bro
         shown.wait(IS_WHOLE)
     shown.wait("document.getElementById('away').textContent.startsWith('The studio does not answer')")
     assert "start it again with: musicjax studio." in text(shown, "away")
-    assert text(shown, "away").endswith("open the address that it prints.")
+    assert text(shown, "away").endswith("open the address that the studio prints.")
     shown.value("document.getElementById('do-keep').click()")
     shown.wait("document.getElementById('said').textContent.startsWith('The studio does not answer')")
     assert shown.value("document.querySelectorAll('.banner:not([hidden])').length") == 1, "it is said once"

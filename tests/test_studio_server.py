@@ -186,7 +186,7 @@ def test_nothing_is_lost_when_the_server_is_killed_and_training_goes_on_without_
         server.until(lambda state: of(state["data"], uploaded)["pieces"] == 2)
         server.post("/undo")
         assert all(of(server.get("/state")["outputs"], one)["discarded"] for one in waiting)
-        assert "training already" in server.error("POST", f"/runs/{run}/continue")
+        assert "already training" in server.error("POST", f"/runs/{run}/continue")
 
 
 @pytest.mark.long

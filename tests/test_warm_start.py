@@ -87,7 +87,7 @@ def test_it_begins_with_the_best_weights_and_the_scaling_of_the_other(
     np.testing.assert_array_equal(arrays.best_deviation, other.deviation)
     assert metadata.config.train.learning_rate == 1e-5 != other.config.train.learning_rate
     assert f"weights those of {trained_notes}, epoch {other.metadata.best_epoch}, " in said and "its scaling" in said
-    assert "training notes lie outside the range" in said
+    assert "training notes are outside the range" in said
 
 
 def test_what_it_began_with_is_recorded_and_shown(tuned, trained_notes: Path) -> None:

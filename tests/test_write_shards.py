@@ -658,7 +658,7 @@ def test_a_second_run_writes_what_is_missing_or_damaged(music, written, tmp_path
         shard_check.require_whole(output)
     mend(music, output)
     assert content(output) == content(written)
-    assert f"{name} is missing or damaged; rewrites" in capsys.readouterr().err
+    assert f"{name} is missing or damaged; rewriting" in capsys.readouterr().err
 
 
 def test_a_second_run_of_whole_shards_does_nothing(music, written, tmp_path, monkeypatch, capsys):
@@ -666,7 +666,7 @@ def test_a_second_run_of_whole_shards_does_nothing(music, written, tmp_path, mon
     (tmp_path / "s" / ".0a0b0c0d-rows-00000.array_record.partial").write_text("of a start that was killed")
     monkeypatch.setattr(runners._Local, "results", None)
     mend(music, tmp_path / "s")
-    assert "are whole" in capsys.readouterr().err
+    assert "are intact" in capsys.readouterr().err
     assert content(tmp_path / "s") == content(written)
 
 
@@ -908,7 +908,7 @@ def test_shards_of_another_version_are_refused(music, written, tmp_path, capsys)
     (output / shards.MANIFEST).write_text(json.dumps(manifest))
     assert "format is 99, expected 1" in refused(capsys, f"--data={output}")
     told = refused(capsys, f"--data={music}", f"--output={output}")
-    assert "format is 99, expected 1; write them anew into another folder" in told
+    assert "format is 99, expected 1; write them again into another folder" in told
     (output / shards.MANIFEST).write_text("{}")
     assert "shards.json cannot be read" in refused(capsys, f"--data={output}")
 
@@ -970,7 +970,7 @@ def test_a_library_that_a_process_lacks_is_told(music, tmp_path, monkeypatch):
         (["--output=s", "--workdir=w"], "--workdir with --output"),
         (
             ["--output=s", "--config.data.encoding=notes"],
-            "config of those, such as --config=demo or --config=events, not of notes",
+            "note-event config, such as --config=demo or --config=events, not notes",
         ),
         (["--output="], "--output= is empty"),
         (["--data=*/none*.mid", "--output=s"], "data source */none*.mid: no file matches the pattern"),

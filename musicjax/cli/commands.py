@@ -22,7 +22,7 @@ def run(call: Call) -> int:
     """
     goes_on = "; the same command continues after the last finished epoch, if there is one"
     if call.options.get("search"):
-        goes_on = "; the same command goes on with the trials that are not done"
+        goes_on = "; the same command continues with the unfinished trials"
     if call.command == "data":
         goes_on = "; the same command goes on" if call.options["output"] else ""
     signals.install(goes_on * (call.command in ("train", "data")))
@@ -106,7 +106,7 @@ def _write_shards(call: Call, config: Config) -> None:
     if options["workdir"]:
         raise UsageError("--workdir with --output: expected one of them; a folder of shards has its own report")
     if options["data"] is None and config.data.source == "builtin" and "data.source" not in call.given:
-        raise UsageError("--data is missing: expected the music to write shards of, a folder, a data set or builtin")
+        raise UsageError("--data is missing: expected music to turn into shards: a folder, a data set or builtin")
     output, is_named = Path(options["output"]), call.overrides is None
     shards.write(config, call.given, is_named, output, options["runner"] or "local", options["json"])
 

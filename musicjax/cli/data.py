@@ -175,6 +175,6 @@ def _require_no_other_run(report: Path, outcomes: Sequence[Outcome], source: str
         return
     if not os.path.isfile(report) or report.read_text() != corpus_lib.report_of(outcomes):
         raise UsageError(
-            f"workdir {workdir} holds a run, and {report.name} in it is the record of what that run read, not of "
+            f"workdir {workdir} holds a run, and its {report.name} records what that run read, not "
             f"{source}; leave out --workdir, or name another"
         )

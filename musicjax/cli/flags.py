@@ -27,33 +27,33 @@ class Flag(NamedTuple):
 
 
 COMMANDS = {
-    "train": "train on music, or go on with a run; write samples",
+    "train": "train on music or continue a run; write samples",
     "generate": "write new music, with your model or the built-in one",
     "evaluate": "score a model on held-out or other data, as JSON",
-    "data": "show what is kept of a folder, what is skipped, and why",
-    "report": "draw the figures of a run and rebuild its page",
+    "data": "show which files are kept, which are skipped, and why",
+    "report": "draw a run's figures and rebuild its page",
     "export": "write a model's weights, ONNX, or a page that composes",
     "studio": "train, steer and listen in the browser",
 }
 # A command without flags, see `cli.completion`.
-COMPLETION, OF_COMPLETION = "completion", "print a script for bash, zsh or fish to complete flags"
+COMPLETION, OF_COMPLETION = "completion", "print a bash, zsh or fish script that completes flags"
 # Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
 # its fields too.
 FLAGS = {
     "data": Flag("path", None, "a folder of MIDI or MusicXML, a data set, or builtin", ("train", "evaluate", "data")),
-    "workdir": Flag("path", "", "the run's folder; train: runs/NAME, studio: runs if not given", tuple(COMMANDS)),
+    "workdir": Flag("path", "", "the run's folder; default: runs/NAME (train), runs (studio)", tuple(COMMANDS)),
     "minutes": Flag("float", None, "about how long a --config=auto run takes in all; default 10", ("train",)),
     "search": Flag("path", None, "a search.json: many trials over ranges; keeps the best", ("train",)),
-    "json": Flag("bool", False, "print the counts as one JSON object in the last line", ("data",)),
+    "json": Flag("bool", False, "end with the counts as one JSON object", ("data",)),
     "num_outputs": Flag("integer", 8, "how many files", ("generate",)),
     "bars": Flag("float", None, "length of each in bars *", ("generate",)),
     "seconds": Flag("float", None, "length of each in seconds", ("generate",)),
     "seed": Flag("integer", 0, "file k depends on the seed and k alone", ("generate",)),
     "temperature": Flag("string", None, "0: the likeliest (or the mean); higher: more varied +", ("generate",)),
     "key": Flag("string", None, "D, F#m, Bb:dorian, ...: in this key *+", ("generate",)),
-    "instruments": Flag("string", None, "only these of the data: piano,bass,drums *", ("generate",)),
+    "instruments": Flag("string", None, "use only these: piano,bass,drums *", ("generate",)),
     "primer": Flag("path", "", "a file to continue, or pitches by 16ths: [60,-2,67]", ("generate",)),
-    "infill": Flag("path", "", "a file that gets new bars: --from_bar, --to_bar *", ("generate",)),
+    "infill": Flag("path", "", "rewrite bars of this file: --from_bar, --to_bar *", ("generate",)),
     "vary": Flag("path", "", "a file to write variations of, with --amount *", ("generate",)),
     "program": Flag("string", None, "piano, flute, ... or a General MIDI number, 0 to 127", ("generate",)),
     "audio": Flag("string", "auto", "wav, flac, ogg, none; auto: wav for up to 16 files", ("generate",)),
@@ -66,8 +66,8 @@ FLAGS = {
     ),
     "runner": Flag("string", None, "where shards are written: local, or ray (a Ray cluster)", ("data",)),
     "output_dir": Flag("path", "", "WORKDIR/generated or WORKDIR/report if not given", ("generate", "report")),
-    "num_notes": Flag("integer", None, "about how many notes (or frames); 300, or as the data", ("generate",)),
-    "keep": Flag("bool", False, "write the primer too, before what continues it *", ("generate",)),
+    "num_notes": Flag("integer", None, "about how many notes (frames); 300, or as in the data", ("generate",)),
+    "keep": Flag("bool", False, "write the primer too, before its continuation *", ("generate",)),
     "meter": Flag("string", None, "3/4, 6/8, ...: a time signature found in the data *+", ("generate",)),
     "bpm": Flag("float", None, "quarter notes a minute; else the primer's or data's *", ("generate",)),
     "from_bar": Flag("integer", None, "first new bar of --infill, from 1; an upbeat is bar 1", ("generate",)),
@@ -86,19 +86,19 @@ FLAGS = {
     "velocity_temperature": Flag("float", None, "temperature of velocities alone *", ("generate",)),
     "pitch_range": Flag("string", None, "lowest and highest pitch, LOW,HIGH, in MIDI numbers *", ("generate",)),
     "polyphony": Flag("string", None, "most notes that may sound at once; 0: any number *+", ("generate",)),
-    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: may *+", ("generate",)),
+    "no_repeat": Flag("string", None, "never repeat a run of this many pitches; 0: off *+", ("generate",)),
     "stop_loops": Flag("bool", None, "no loop is longer than in the training pieces *", ("generate",)),
     "longest_match": Flag("string", None, "follow earlier passages for at most N notes *+", ("generate",)),
     "sweep": Flag("bool", False, "every combination of the listed values, ranked *", ("generate",)),
     "decode": Flag("string", "auto", "view of the past: auto, staggered, window, carry", ("generate",)),
     "soundfont": Flag("path", "", "for --audio; one found on this machine if not given", ("generate",)),
     "checkpoint": Flag("string", "best", "best (by validation loss) or latest", ("generate", "evaluate", "export")),
-    "init_from": Flag("path", None, "begin with the weights of this workdir, or of builtin", ("train",)),
+    "init_from": Flag("path", None, "start from the weights of this workdir or of builtin", ("train",)),
     "coordinator": Flag("string", "", "HOST:PORT of process 0, if several processes train together", ("train",)),
     "num_processes": Flag("integer", None, "how many processes train together", ("train",)),
     "process_id": Flag("integer", None, "which of them this is, from 0", ("train",)),
-    "port": Flag("integer", 0, "port of the page; 0: the one used last time, or any free port", ("studio",)),
-    "host": Flag("string", "", "address to listen on; default: reachable from this machine only", ("studio",)),
+    "port": Flag("integer", 0, "port of the page; 0: the last one used, or any free port", ("studio",)),
+    "host": Flag("string", "", "address to listen on; default: this machine only", ("studio",)),
     "distributed": Flag("string", "off", "auto: these three from Slurm, Kubernetes, Open MPI, TPUs", ("train",)),
 }
 # How alike two names must be for one to be suggested: bras is near bars, quiet is not near units.
@@ -267,7 +267,7 @@ def _of_bars(words: list[str]) -> str:
         return ""
     asked, first, last = found.groups()
     return (
-        f"--bars={asked}: expected a length in bars; new bars in a piece are --infill=FILE --from_bar={first} "
+        f"--bars={asked}: expected a length in bars; to rewrite bars, use --infill=FILE --from_bar={first} "
         f"--to_bar={last}"
     )
 

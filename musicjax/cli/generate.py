@@ -113,7 +113,7 @@ def _list(made: Made, folder: Path) -> None:
         console.result_path(path)
     if left := takes.earlier(folder, written):
         others = f" and {len(left) - 1} more" * (len(left) > 1)
-        console.say("earlier", f"{left[0]}{others} in {folder}: of earlier calls, and not on the page")
+        console.say("earlier", f"{left[0]}{others} in {folder}: from earlier calls, and not on the page")
 
 
 def _facts(call: Call, request: Request) -> list[tuple[str, Any]]:

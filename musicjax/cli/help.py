@@ -25,12 +25,12 @@ EXAMPLES = {
     "generate": {
         "musicjax generate": "with the built-in model",
         "musicjax generate --workdir=runs/mine --bars=32": "with your own",
-        "musicjax generate --primer=song.mid --bars=8": "goes on with a song",
+        "musicjax generate --primer=song.mid --bars=8": "continues a song",
     },
     "evaluate": {
         "musicjax evaluate --workdir=runs/mine": "held-out pieces",
         "musicjax evaluate --workdir=runs/mine --data=others": "on other music",
-        "musicjax evaluate --workdir=runs/mine --checkpoint=latest": "as training ended",
+        "musicjax evaluate --workdir=runs/mine --checkpoint=latest": "the last epoch",
     },
     "data": {
         "musicjax data --data=my_midi": "what is skipped, and why",
@@ -54,8 +54,8 @@ EXAMPLES = {
     },
 }
 NOTES = (
-    "* models of note events only",
-    "+ takes several values, separated by commas: file k takes the k-th in turn",
+    "* note-event models only",
+    "+ takes several values, separated by commas; the files use them in turn",
 )
 
 

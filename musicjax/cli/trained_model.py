@@ -46,9 +46,7 @@ def opened(call: Call) -> tuple[Model, Config, Path]:
     model = pretrained.load()
     config = config_lib.with_fields(model.config, call.overrides)
     device.keep_programs(config.data)
-    console.say(
-        "model", "no --workdir: the small model that comes with musicjax, trained on music that musicjax composes"
-    )
+    console.say("model", "no --workdir: uses the small model that comes with musicjax, trained on built-in music")
     return model, config, Path("generated")
 
 

@@ -34,7 +34,7 @@ MOST_NESTED = 2  # archives around an archive
 WORDS = {
     "encrypted": "encrypted files left out; unpack it with its password",
     "link": "links and devices left out",
-    "same_name": "files left out that later ones of the same name replace",
+    "same_name": "files left out, replaced by later ones of the same name",
 }
 
 
@@ -129,7 +129,7 @@ def _walk(stream: IO[bytes], kind: str, prefix: str, depth: int, found: _Found) 
     if damage:
         words = {"bad_archive": f"{damage}; {console.counted(took, 'file')} read" if took else damage} | words
     elif not words and len(found.members) == before:
-        words = {"no_music": "holds no files of music"}
+        words = {"no_music": "contains no music files"}
     if not words:
         return None
     name, status = prefix.rstrip("/"), "recovered" if took else "skipped"
@@ -150,7 +150,7 @@ def _is_of_macos(name: str) -> bool:
 def _nested(shown: str, open_member: Callable[[], Any], depth: int, found: _Found) -> Member | None:
     """Adds the files of an archive in an archive; what is odd about it."""
     if depth > MOST_NESTED:
-        told = f"lies inside {depth} archives; {MOST_NESTED} is the limit; unpack it yourself"
+        told = f"is inside {depth} archives; the limit is {MOST_NESTED}; unpack it yourself"
         return Member(shown, "", "skipped", "nested_archives", told)
     with tempfile.TemporaryFile(dir=found.folder) as copy:
         try:

@@ -137,12 +137,12 @@ def folders(names: Sequence[str]) -> np.ndarray | None:
     found = [kinds.get(path.split("/")[0].lower(), -1) if "/" in path else -1 for path in paths]
     if not {1, 2} & set(found):
         return None
-    advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; rename the folders if not"
+    advice = "expected all pieces in train/, valid/ and test/, some in each of the first two; or rename the folders"
     if -1 in found:
-        raise RunError(f"{names[found.index(-1)]} lies beside folders that are a split: {advice}")
+        raise RunError(f"{names[found.index(-1)]} is outside the folders of a split: {advice}")
     for kind, folder in enumerate(("train", "valid")):
         if kind not in found:
-            raise RunError(f"no piece in {folder}/, but folders that are a split: {advice}")
+            raise RunError(f"no piece in {folder}/, although the folders are a split: {advice}")
     return np.array(found, np.int8)
 
 

@@ -91,7 +91,7 @@ NAMES = ("bach", *DATA_SETS)
 VOICES = 4  # of a chorale; what else is in that folder has other parts too
 MIRROR = "MUSICJAX_DATA_MIRROR"
 MOST_BYTES = 2**33  # of an archive whose size is not known
-OTHERWISE = "or get it in another way and name its folder with --data=DIR"
+OTHERWISE = "or get it another way and name its folder with --data=DIR"
 
 
 def is_missing(source: str, cache: Path | None) -> bool:

@@ -93,8 +93,8 @@ def _across(alike: np.ndarray, own: np.ndarray) -> str:
     """What becomes of copies where folders are the split, in words; alike: int64 [P]; own: int8 [P], as `folders`."""
     trained_on = int(np.isin(alike[own != 0], alike[own == 0]).sum())
     if not trained_on:
-        return "no piece in train/ has a copy outside of it"
+        return "no piece in train/ has a copy outside it"
     return (
-        f"the folders decide, and train/ has the notes of {console.counted(trained_on, 'piece')} outside of it; "
+        f"the folders decide, and train/ has copies of {console.counted(trained_on, 'piece')} outside it; "
         "--config.data.duplicates=drop leaves them out of train/"
     )

@@ -64,8 +64,8 @@ def read(data: DataConfig, hint: str = "") -> tuple[Corpus, list[Outcome]]:
     """
     if holds_shards(data.source):
         raise UsageError(
-            f"data source {data.source}: a folder of shards, which hold note events; expected files of music, or a "
-            "config of note events, such as --config=demo or --config=events"
+            f"data source {data.source}: a folder of shards, which contain note events; expected music files, or a "
+            "note-event config, such as --config=demo or --config=events"
         )
     cache = cache_lib.cache_folder(data)
     with source(data.source, cache) as (folder, paths):

@@ -34,7 +34,7 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 # The tempo, in quarter notes a minute, of music whose encoding knows none.
 BPM = 120.0
-NO_FORM = "bars of a given piece: expected a model of note events that knows the form of pieces"
+NO_FORM = "new bars in a piece: expected a note-event model that knows the form of pieces"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -326,7 +326,7 @@ def require_same(
         if goes_on:
             raise RunError(
                 f"workdir {workdir} was trained on notes as {reader} of musicjax {goes_on} read them, and {now} reads "
-                f"some otherwise; go on with that version, or begin in another --workdir with --init_from={workdir}"
+                f"some differently; go on with that version, or begin in another --workdir with --init_from={workdir}"
             )
         console.say_once("data", f"{reader} read {source} for this run; {now} reads some notes differently")
     else:

@@ -76,11 +76,11 @@ def _mode_bin(bins: Bins, text: str, mode: int) -> int:
     known = sorted({opening.mode - 1 for opening in bins.openings if opening.mode})
     if mode not in known:
         if not known:
-            raise UsageError(f"key={text}: this model learned from music in no key; leave it out")
+            raise UsageError(f"key={text}: this model learned from music without keys; leave it out")
         names, tonic = ", ".join(keys.MODES[one] for one in known), keys.SPELLINGS[0][keys.key_of(text)[0]]
         raise UsageError(
-            f"key={text}: this model learned from music in {names}; expected such a key, or one with a scale for the "
-            f"pitches alone, such as --key={tonic}{'' if 0 in known else 'm'} --scale={keys.MODES[mode]}"
+            f"key={text}: this model learned from music in {names}; expected such a key, or, for pitches alone, "
+            f"a key and a scale, such as --key={tonic}{'' if 0 in known else 'm'} --scale={keys.MODES[mode]}"
         )
     return mode + 1
 

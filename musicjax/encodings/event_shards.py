@@ -115,7 +115,7 @@ def held_out(shards: Shards, match: bool, bins: Bins) -> Streams:
     offsets = np.cumsum([0, *index.part_rows[parts]], dtype=np.int64)
     if not (np.diff(offsets) > 1).any():
         raise RunError(
-            f"shards {shards.folder}: no held-out piece has more than one note; write others from more files"
+            f"shards {shards.folder}: no held-out piece has more than one note; write new ones from more files"
         )
     rows = np.concatenate([_as_told(shards.rows(int(record)), match, bins) for record in records])
     return sequences.streams(rows, offsets, np.ones(len(parts), bool))

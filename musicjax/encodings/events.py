@@ -142,8 +142,8 @@ class EventEncoding(Encoding):
         """
         if holds_shards(source := self.config.data.source):
             raise UsageError(
-                f"data source {source}: config auto tries settings on files of music, and these are shards; expected "
-                "another config of note events, such as --config=demo, events or events_large"
+                f"data source {source}: config auto tries settings on music files, and these are shards; expected "
+                "another note-event config, such as --config=demo, events or events_large"
             )
         corpus, outcomes = load.load(self.config.data)
         parts = split.inside(self._parts(corpus), corpus, self.config.data, share)
@@ -391,7 +391,7 @@ class EventEncoding(Encoding):
         if not self._bins.has_form:
             return super().plans(params, choices, length, bpm, primer)
         if any(one.best_of > 1 for one in params) and not self._bins.likenesses:
-            console.say_once("best_of", "this model remembers no measures of its training pieces: takes the first try")
+            console.say_once("best_of", "this model stores no measures of its training pieces: keeps the first try")
         return [
             event_plans.of_output(self._bins, one, int(choice), length, bpm, primer)
             for one, choice in zip(params, choices, strict=True)
@@ -413,7 +413,7 @@ class EventEncoding(Encoding):
         params = [self._masked(one, plan) for one, plan in zip(params, plans or [UNPLANNED] * len(params), strict=True)]
         match = self._own.match_share > 0
         if not match and any(one.longest_match < SamplingParams().longest_match for one in params):
-            console.say("match", "this model never sees a match, so --longest_match changes nothing")
+            console.say("match", "this model does not use matches, so --longest_match has no effect")
         return event_draw.of_params(self._bins, params, match, plans)
 
     def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:

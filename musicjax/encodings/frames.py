@@ -172,7 +172,7 @@ class FrameEncoding(Encoding):
         """The test pieces of a polyphonic data set, or all pieces of MIDI files."""
         if data.source.startswith("polyphonic:") and self._own.onsets:
             raise UsageError(
-                f"data {data.source} do not tell where notes begin, which this model must know; expected "
+                f"data {data.source} do not mark where notes begin, which this model needs; expected "
                 "builtin, a data set or a folder of MIDI files"
             )
         has_tests = data.source.startswith("polyphonic:")

@@ -250,7 +250,7 @@ def _say_outside(rows: np.ndarray, scaling: Scaling) -> None:
     if outside:
         console.say(
             "scaling",
-            f"{outside:,} of {len(rows):,} training notes lie outside the range of the data that set the scaling; "
+            f"{outside:,} of {len(rows):,} training notes are outside the range of the data that set the scaling; "
             "they are learned as they are, but generated notes stay inside that range",
         )
 

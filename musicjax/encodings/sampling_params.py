@@ -168,7 +168,7 @@ def check(params: SamplingParams) -> None:
     for pitch in pair:
         arguments.require("pitch_range", pitch, Integral, "two whole numbers in 0..127")
     if params.no_repeat == 1:
-        raise UsageError(f"no_repeat=1: expected 2..{LONGEST_RUN}, or 0 where runs may repeat")
+        raise UsageError(f"no_repeat=1: expected 2..{LONGEST_RUN}, or 0 to let runs repeat")
     low, high = pair
     if not 0 <= low <= high <= 127:
         raise UsageError(f"pitch_range={low},{high}: expected LOW,HIGH in 0..127, LOW not above HIGH")

@@ -12,7 +12,7 @@ def of(config: Config) -> RowSettings:
     data = config.data
     if data.encoding != "events":
         raise UsageError(
-            f"shards hold note events: expected a config of those, such as --config=demo or --config=events, not of "
+            f"shards contain note events: expected a note-event config, such as --config=demo or --config=events, not "
             f"{data.encoding}; or train on the folder itself"
         )
     fields = {"data.encoding": data.encoding, "data.instruments": data.own.instruments}

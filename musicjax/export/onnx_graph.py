@@ -115,8 +115,8 @@ def _graph(model: Model) -> _Graph:
     if head in DENSE:
         return _of_numbers(model)
     raise UsageError(
-        f"export: no ONNX graph for a model with the head {head}; expected a model of notes, of note events, or of "
-        "frames with the head regression or bernoulli; write the weights alone with --output=model.safetensors"
+        f"export: no ONNX graph for a model with the head {head}; expected a model of notes or note events, or a "
+        "frame model with the head regression or bernoulli; write the weights alone with --output=model.safetensors"
     )
 
 

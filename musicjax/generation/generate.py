@@ -321,7 +321,7 @@ def write(
     if take > 1:
         console.say(
             "take",
-            f"{take} of seed {seed}: {folder} holds other music in earlier takes; this one begins with {paths[0].name}",
+            f"{take} of seed {seed}: {folder} has other music in earlier takes; this take begins with {paths[0].name}",
         )
     left_out = sum(write_one(k, path) for k, path in enumerate(paths))
     different = {tuple(getattr(notes, name).tobytes() for name in COLUMNS) for notes in pieces if len(notes)}
@@ -329,7 +329,7 @@ def write(
     if same:
         hold = "holds" if same == 1 else "hold"
         console.say(
-            "same", f"{same} of {len(paths)} files {hold} the notes of another; raise --temperature for different ones"
+            "same", f"{same} of {len(paths)} files {hold} the same notes as another; raise --temperature for variety"
         )
     empty = sum(not len(notes) for notes in pieces)
     if empty:

@@ -131,6 +131,6 @@ def shared(primer: Notes, continuations: Sequence[Notes], names: Sequence[str]) 
         console.say(
             "copies",
             f"{len(repeat)} of {console.counted(len(found), 'continuation')} {verb} the primer: {length} of the "
-            f"{notes} new notes of {name} are one run of it, in whatever key; raise --temperature for different ones",
+            f"{notes} new notes of {name} are one run of it, transposed or not; raise --temperature for different ones",
         )
     return found

@@ -211,7 +211,7 @@ def require_controls(encoding: Any, asked: Sequence[str]) -> None:
     """Raises UsageError if something is asked for that a model of this encoding does not obey."""
     if asked and not encoding.has_controls:
         raise UsageError(
-            f"{', '.join(asked)}: expected a model of note events (--config=events), but this is a model of "
+            f"{', '.join(asked)}: expected a note-event model (--config=events), but this one models "
             f"{encoding.config.data.encoding}; leave it out"
         )
 
@@ -221,15 +221,15 @@ def require_form(encoding: Any, asked: Sequence[str]) -> None:
     if asked and not encoding.has_form:
         kind = "note events without form" if encoding.has_controls else encoding.config.data.encoding
         raise UsageError(
-            f"{', '.join(asked)}: expected a model of note events that knows the form of pieces, as --config=events "
-            f"trains it with this version, but this is a model of {kind}; leave it out"
+            f"{', '.join(asked)}: expected a note-event model that knows the form of pieces, such as this "
+            f"version trains with --config=events, but this one models {kind}; leave it out"
         )
 
 
 def require_keepable(primer: Any, bpm: float | None) -> None:
     """Raises UsageError unless there is a primer to keep, at its own tempo."""
     if primer is None:
-        raise UsageError("keep=True without a primer: expected the piece to be kept and continued")
+        raise UsageError("keep=True without a primer: expected the piece to keep and continue")
     if bpm is not None:
         raise UsageError(f"bpm={bpm} and keep=True: expected one of them; the piece keeps its tempo")
 

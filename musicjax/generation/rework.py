@@ -72,7 +72,7 @@ def of(options: Mapping[str, Any]) -> Rework:
 def _require_own(kind: str, given: set[str]) -> None:
     """Raises UsageError if a flag lacks the one that it belongs to."""
     if kind == "keep" and "primer" not in given:
-        raise UsageError("--keep without --primer: expected the piece to be kept and continued, --primer=FILE")
+        raise UsageError("--keep without --primer: expected the piece to keep and continue, --primer=FILE")
     if kind == "infill" and not {*OWN[kind]} <= given:
         raise UsageError("--infill without its bars: expected the first and the last, such as --from_bar=9 --to_bar=16")
     for owner in ("infill", "vary"):

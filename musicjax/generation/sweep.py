@@ -23,8 +23,8 @@ MOST_ROLLS = 60
 # No metric counts for more than this, so that one which hardly varies in the data does not drown the others.
 FARTHEST = 5.0
 SCORE = (
-    "mean over the metrics of how many standard deviations, 5 at most, a piece lies from the mean of windows of the "
-    "training data; lower is closer. Pieces and windows are cut to the same number of notes."
+    "a piece's distance from the mean of windows of the training data, in standard deviations (5 at most), averaged "
+    "over the metrics; lower is closer. Pieces and windows are cut to the same number of notes."
 )
 
 

@@ -106,8 +106,8 @@ def of_real_pieces(pieces: float, longest: float, median: float) -> str:
         pieces: how many there are; longest, median: of the lengths of their longest common runs, in notes.
     """
     if pieces == 1:
-        return f"a real piece that was held out of training shares {longest:,.0f}"
-    return f"real music that was held out of training shares up to {longest:,.0f}, typically about {median:,.0f}"
+        return f"a real piece held out of training shares {longest:,.0f}"
+    return f"real music held out of training shares up to {longest:,.0f}, typically about {median:,.0f}"
 
 
 def _moves(notes: Notes) -> np.ndarray:

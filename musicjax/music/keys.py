@@ -104,8 +104,8 @@ def key_of(text: str) -> tuple[int, int]:
         )
     letter, sharp, flat, word = in_no_mode.groups()
     raise UsageError(
-        f"key={text!r}: no mode {word!r}; expected {', '.join(MODES)}; --scale=NAME with --key={letter}"
-        f"{'#' * bool(sharp)}{'b' * bool(flat)} allows only the pitches of another scale"
+        f"key={text!r}: no mode {word!r}; expected {', '.join(MODES)}; or --scale=NAME with --key={letter}"
+        f"{'#' * bool(sharp)}{'b' * bool(flat)} for the pitches of another scale"
     )
 
 

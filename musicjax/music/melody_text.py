@@ -15,7 +15,7 @@ NO_EVENT, NOTE_OFF = -2, -1
 MOST_ENTRIES = 100_000
 NAME = re.compile(r"([A-G])(#|♯)?(b|♭)?(-1|\d)?", re.IGNORECASE)
 NAMES_SHOWN = 4
-EXPECTED = "expected such as [60,-2,67]: pitches 0..127, -2 where nothing happens, -1 where a note ends"
+EXPECTED = "expected a melody such as [60,-2,67]: pitches 0..127, -2 where nothing happens, -1 where a note ends"
 
 
 def is_melody(text: str) -> bool:

@@ -183,7 +183,7 @@ def _say_contradictions(meters: Sequence[tuple[int, int, int]], mended: Mended) 
     for tick, *meter in meters:
         if held.setdefault(tick, meter) != meter:
             numbers = " and ".join(bar_position.text_of(*one) for one in (held[tick], meter))
-            mended.setdefault("contradicting_meters", f"time signatures {numbers} at one place: the last one holds")
+            mended.setdefault("contradicting_meters", f"time signatures {numbers} at one place: the last one applies")
         held[tick] = meter
 
 

@@ -82,7 +82,7 @@ def _unzip(data: bytes, mended: Mended) -> bytes:
     except zip_archive.ZipError as error:
         members = list(zip_archive.cut_members(stream))
         if not members:
-            raise MusicXmlError("bad_archive", f"no zip archive, or a damaged one: {error}") from error
+            raise MusicXmlError("bad_archive", f"not a zip archive, or a damaged one: {error}") from error
         mended["bad_archive"] = f"the archive is cut off or damaged ({error}): read as far as it goes"
     files: Files = {name: open_member for name, kind, open_member in members if kind == "file"}
     named = _named(files)

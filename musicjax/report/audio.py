@@ -243,7 +243,7 @@ def _peak(wav: Path, notes: Notes) -> int:
         with wave.open(str(wav), "rb") as stream:
             rate = stream.getframerate()
             if stream.getsampwidth() != 2:
-                raise _Failed("wrote no 16 bit samples")
+                raise _Failed("wrote no 16-bit samples")
             while block := stream.readframes(60 * rate):
                 samples = np.frombuffer(block, "<i2", count=len(block) // 2)
                 peak = max(peak, int(samples.max()), -int(samples.min()))

@@ -10,11 +10,11 @@ from musicjax.report import curves
 LOSS = {
     "nats per note": "How much the next note of a real piece surprises the model. Lower is better.",
     "nats per frame": "How much the next moment of a real piece surprises the model. Lower is better.",
-    "mean squared error": "How far the model's guess of what comes next lies from what does come. Lower is better.",
+    "mean squared error": "How far the model's guess is from what comes next. Lower is better.",
 }
-ACCURACY = "What share of the model's guesses counts as right; 1 is all of them. Higher is better."
+ACCURACY = "The share of guesses that count as right; 1 is all of them. Higher is better."
 BASELINE = "The dashed line is the accuracy of giving the same answer every time; only what lies above it was learned."
-NATS = "Surprise is counted in nats: 0 where the model was sure, 0.7 where it had to choose between two equal chances."
+NATS = "Surprise is counted in nats: 0 where the model was sure, 0.7 where two answers seemed equally likely."
 OF_NOTE = {
     "interval": "the wait for the next note",
     "instrument": "the instrument of the next note",
@@ -53,6 +53,6 @@ def of_field(field: str) -> Meaning:
             f"Surprise at the {column}", "nats", f"How much {about} surprises the model. Lower is better.", True
         )
     if about and kind.startswith("error_"):
-        sentence = f"How far the guess of {about} lies from the real one. Lower is better."
+        sentence = f"How far the guess of {about} is from the real one. Lower is better."
         return Meaning(curves.title(field), "", sentence, True)
     return Meaning(curves.title(field), "", OTHER, "error" in field or "nats" in field)

@@ -143,7 +143,7 @@ def read(workdir: Path, left_out: list[str], names: list[str] | None = None) -> 
             (metric, generated.get(metric), real.get(metric), overlap)
             for metric, overlap in part(metrics, "overlap_area").items()
         ],
-        compared_on=f"the first {console.counted(count, 'note')} of each piece, beside {others}"
+        compared_on=f"the first {console.counted(count, 'note')} of each piece, compared with {others}"
         if count and others
         else "",
     )
@@ -198,8 +198,8 @@ def _data(path: Path, drops: bool) -> list[tuple[str, str]]:
     reasons = collections.Counter(f"{status}: {code}" for status, code, _ in found if status != "kept")
     rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(MOST_REASONS)]
     if same:
-        count, each = console.counted(same, "file"), "it holds" if same == 1 else "each holds"
-        rows.append(("repeated", f"{count}{' left out' if drops else ''}: {each} the notes of another"))
+        count, each = console.counted(same, "file"), "it has" if same == 1 else "each has"
+        rows.append(("repeated", f"{count}{' left out' if drops else ''}: {each} the same notes as another"))
     counts = ", ".join(f"{by_status[status]:,} {status}" for status in ("kept", "recovered", "skipped"))
     return [
         (

@@ -154,7 +154,7 @@ def _remarks(unit: str, of: dict[str, Curve], kept: list[int], log: bool) -> lis
     remarks = [f"{unit}, logarithmic" if log else unit] if unit else []
     trials = max(curve.trials for curve in of.values())
     if trials > 1:
-        remarks.append(f"mean of {trials} trials, the band holds all")
+        remarks.append(f"mean of {trials} trials, with a band from lowest to highest")
     epochs = set().union(*(curve.epochs.tolist() for curve in of.values()))
     if len(kept) < len(epochs):
         remarks.append(f"{len(kept):,} of {len(epochs):,} epochs drawn, with the extremes of every stretch")

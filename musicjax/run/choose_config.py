@@ -89,7 +89,7 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
     encoding, clock = encoding_lib.of(config), Clock(began, 60 * minutes)
     if not encoding.has_controls:
         raise UsageError(
-            f"config.data.encoding={config.data.encoding!r}: config auto chooses among models of note events; expected "
+            f"config.data.encoding={config.data.encoding!r}: config auto chooses among note-event models; expected "
             "events, or another config, such as --config=small"
         )
     workdir_lib.require_folder(workdir)
@@ -154,7 +154,7 @@ def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinn
                 fewer = (ends - clock.passed) / FEWER
                 if known is None and not found and fewer >= LEAST_AGAIN_S:
                     seconds = longest = fewer  # the compiled programs are kept, so this try trains at once
-                    console.say("auto", f"compiling takes long here: fewer trials, of {seconds:.0f} s each")
+                    console.say("auto", f"compiling is slow here: fewer trials, of {seconds:.0f} s each")
                     known = candidate_trial.run(one, dataset, standard, fields, sampling, seconds)
                 if known is None:
                     console.say("auto", f"{seconds:.0f} s is too short for a trial here: continues without more trials")
@@ -249,10 +249,10 @@ def recorded(workdir: Path, of: Mapping[str, Any]) -> list[Trial]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        console.say("auto", f"{path} cannot be read ({error}): starts the trials anew")
+        console.say("auto", f"{path} cannot be read ({error}): starts the trials over")
         return []
     if not all(same):
-        console.say("auto", f"{path} is of other data or other options: starts the trials anew")
+        console.say("auto", f"{path} is from other data or options: starts the trials over")
         return []
     if found:
         console.say("auto", f"{console.counted(len(found), 'trial is', 'trials are')} done already: {path}")

@@ -258,7 +258,7 @@ def advance(
             progress_of_each[trial] = Progress(number, losses[1])
     if all(progress.diverged for progress in progress_of_each):
         raise RunError(
-            f"no trial is left at epoch {number}; {_kept(number, workdir)}; start anew in another --workdir with lower "
+            f"no trial is left at epoch {number}; {_kept(number, workdir)}; start over in another --workdir with lower "
             "learning rates"
         )
     best = min(range(len(progress_of_each)), key=lambda trial: progress_of_each[trial].best_loss)
@@ -308,7 +308,7 @@ def _say_diverged(
         console.say("trial", f"{trial} (learning rate {rate:g}) ends, the others go on: {said}")
         return
     raise RunError(
-        f"{said}; {_kept(number, workdir)}; start anew in another --workdir with a lower --config.train.learning_rate"
+        f"{said}; {_kept(number, workdir)}; start over in another --workdir with a lower --config.train.learning_rate"
     )
 
 

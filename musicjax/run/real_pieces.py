@@ -57,7 +57,7 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
             left_out += generate.write_file(notes, path, splice.ticks_per_beat(notes))
     if found:
         which = "held-out" if music.held_out else "training"
-        console.say("samples", f"{console.counted(len(found), which + ' piece')} beside them, in {path.parent}")
+        console.say("samples", f"{console.counted(len(found), which + ' piece')} for comparison, in {path.parent}")
     if left_out:
         console.say("left out", f"{left_out} of their notes: more of one pitch at once than a file can hold")
     return found

@@ -104,7 +104,7 @@ def say(found: dict[str, Any]) -> None:
         area, count, which = (found[name] for name in ("mean_overlap_area", "compared_notes", "compared_with"))
         console.say(
             "metrics",
-            f"mean overlap with {which}: {area:.2f} of 1, by the first {console.counted(count, 'note')} of each",
+            f"mean overlap with {which}: {area:.2f} of 1, over the first {console.counted(count, 'note')} of each",
         )
     samples = found["samples"]
     if samples:

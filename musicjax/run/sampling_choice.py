@@ -51,7 +51,7 @@ def of(model: Model, music: Music) -> Config:
     configs = [config_lib.with_fields(model.config, {**way, "sample.fit": False}) for way in ways]
     by = likeness.standard_of_training(music.training, music.known, WHOLE_NOTES, CUT_NOTES)
     length = Length(num_notes=by.notes, exact=not by.is_whole)
-    console.say("sampling", f"draws {SAMPLES} pieces in each of {len(ways)} ways; those most like the data win")
+    console.say("sampling", f"draws {SAMPLES} pieces in each of {len(ways)} ways; the way most like the data wins")
     groups, began = [], time.monotonic()
     with console.bar("sampling", len(ways), unit="ways") as update:
         for number, (way, config) in enumerate(zip(ways, configs, strict=True), 1):

@@ -91,5 +91,5 @@ def _alone(workdir: Path, held: contextlib.ExitStack, settle: Callable[[], None]
             f"{EXTRA}; or, if no other process works on it, remove {workdir / JOURNAL}"
         )
     settle()
-    console.say("search", f"in this process alone; several share one where Optuna is installed: {EXTRA}")
+    console.say("search", f"runs in this process alone; several can share it with Optuna installed: {EXTRA}")
     return Alone()

@@ -102,7 +102,7 @@ def read(workdir: Path, trial: int, version: Version | None = None) -> tuple[Rec
         return None
     except (OSError, ValueError, TypeError) as error:
         raise RunError(
-            f"{path} cannot be read: {error}; remove it and start again: trial {trial} begins anew"
+            f"{path} cannot be read: {error}; remove it and start again: trial {trial} starts over"
         ) from error
 
 

@@ -77,7 +77,7 @@ def _read(path: Path, config: Config, given: Collection[str]) -> Search:
         )
     if config.train.shard_parameters:
         raise UsageError(
-            "config.train.shard_parameters=True with --search: each device keeps the parameters of all trials whole; "
+            "config.train.shard_parameters=True with --search: the parameters of several trials cannot be sharded; "
             "expected False"
         )
     asked, wrong = space.read(path, config, given)

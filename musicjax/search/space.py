@@ -30,7 +30,7 @@ from musicjax.search import halving as halving_lib
 NUMBERS = {
     "trials": (1, 10_000, "how many models are tried"),
     "epochs": (1, 1_000_000, "epochs of a full trial"),
-    "halving": (0, 100, "1 in this many trials goes on after each rung; 0: all are full"),
+    "halving": (0, 100, "1 in this many trials goes on after each rung; 0: all run in full"),
     "rungs": (0, 20, "how many rungs; 0: as few as keep the search short"),
     "seed": (0, 2**31 - 1, "decides what the trials draw"),
 }

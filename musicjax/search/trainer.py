@@ -149,4 +149,4 @@ class Trainer:
         self._forgotten |= set(trials)
 
     def _say_anew(self, trial: int) -> None:
-        console.say("search", f"trial {trial} is trained anew: its state is damaged or gone")
+        console.say("search", f"trial {trial} starts over: its state is damaged or gone")

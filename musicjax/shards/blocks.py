@@ -74,7 +74,7 @@ class Blocks:
         self.rows, self.total = int(index.part_rows[trains].sum()), int(self._counts[trains].sum())
         if not self.total:
             raise RunError(
-                f"shards {shards.folder}: no training piece has more than one note; write others from more files"
+                f"shards {shards.folder}: no training piece has more than one note; write new ones from more files"
             )
         self.is_resident = self.rows * shards.manifest.columns <= resident_bytes
         everything = len(self._records)

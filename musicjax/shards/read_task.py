@@ -113,7 +113,7 @@ def notes(stream: IO[bytes], content: bytes) -> Notes:
     except (EOFError, ValueError, AssertionError) as error:
         raise RunError(
             f"{stream.name} is damaged: {error}; expected what was written there; remove it and start again, which "
-            "reads its files anew"
+            "reads its files again"
         ) from error
 
 

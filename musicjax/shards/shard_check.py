@@ -69,11 +69,11 @@ def mend(job: Job) -> Manifest:
     )
     found = damaged(job.output, there)
     if not found:
-        console.say("shards", f"{job.output}: all of its {console.counted(len(there.digests), 'file')} are whole")
+        console.say("shards", f"{job.output}: all of its {console.counted(len(there.digests), 'file')} are intact")
         write_shards.clean(job.output, there.sizes)
         _say_changed(job, there)
         return there
-    console.say("shards", f"{job.output}: {_told(found)}; rewrites what is")
+    console.say("shards", f"{job.output}: {_told(found)}; rewriting")
     if not all(map(shards.is_record_file, found)):  # what each piece is used for has to be found out again
         _require_listing(job, there)
         return _anew(job, there, found)

@@ -163,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
         found = saved["versions"]["format"]
         if found != FORMAT_VERSION:
             raise RunError(
-                f"shards {folder}: their format is {found!r}, expected {FORMAT_VERSION}; write them anew into "
+                f"shards {folder}: their format is {found!r}, expected {FORMAT_VERSION}; write them again into "
                 "another folder with musicjax data --output, or use the musicjax that wrote them, "
                 f"{saved['versions'].get('musicjax')}"
             )
@@ -173,7 +173,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"shards {folder}: {MANIFEST} cannot be read: {error}; expected what musicjax data --output wrote; write "
-            "them anew into another folder"
+            "them again into another folder"
         ) from error
 
 

@@ -194,7 +194,7 @@ def _of_newest_whole(workdir: Path, read: Callable[[Path], T], otherwise: str = 
         else:
             raise RunError(
                 f"{'; '.join(damaged)}; expected a whole checkpoint of this run's model that this version can read; "
-                f"put back a copy of one, or {otherwise or f'remove {folder(workdir)} to start anew'}"
+                f"put back a copy of one, or {otherwise or f'remove {folder(workdir)} to start over'}"
             )
 
 

@@ -73,8 +73,8 @@ class Model:
         names = self.encoding.likelihoods
         if not names:
             raise UsageError(
-                "log_prob: this model predicts the mean of what follows, which has no likelihood; expected a model of "
-                "note events, or of frames with the head bernoulli, nade, note_lstm or tied_nade"
+                "log_prob: this model predicts the mean of what follows, which has no likelihood; expected a "
+                "note-event model, or a frame model with the head bernoulli, nade, note_lstm or tied_nade"
             )
         rows, count = self._rows(notes)
         if count < 2:

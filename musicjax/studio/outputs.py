@@ -54,7 +54,7 @@ class Outputs:
         if model["error"]:
             raise UsageError(model["error"])
         if len(self._outputs) + compose_request.MOST_COUNT > MOST_OUTPUTS:
-            raise UsageError(f"This studio holds {MOST_OUTPUTS:,} outputs: begin another one with --workdir=DIR.")
+            raise UsageError(f"This studio is full at {MOST_OUTPUTS:,} outputs: begin another one with --workdir=DIR.")
         seeds, options = compose_request.seeds(asked), compose_request.options(asked, model["can"]["infill"])
         source, given = self._source(asked)
         kind = asked.get("kind", "new")

@@ -231,8 +231,8 @@ def _status(
     if _complained(last):
         return "failed", last.removeprefix(COMPLAINT)
     if record and not epoch and not has_model(workdir):
-        return "failed", f"It ended without a word{f', after: {last}' if last else ''}. Start it again."
-    said = "It was ended from outside; it goes on after the last epoch that was saved." if record else ""
+        return "failed", f"It ended without a message{f', after: {last}' if last else ''}. Start it again."
+    said = "It was ended from outside; it can go on after the last saved epoch." if record else ""
     return "paused", said
 
 

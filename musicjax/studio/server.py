@@ -105,7 +105,7 @@ def _of_the_open_one(folder: Path, taken: lock.Taken) -> Address:
     kept = address_lib.read(folder)
     if kept is None or kept.machine != socket.gethostname() or f"studio at {kept.shown};" not in str(taken):
         raise taken
-    console.say("studio", f"is open already on {folder.parent}: this is its address")
+    console.say("studio", f"is already open on {folder.parent}: this is its address")
     return kept
 
 

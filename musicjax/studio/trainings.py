@@ -113,13 +113,13 @@ class Trainings:
         """Continues a run; raises Missing, UsageError or RunError."""
         state = self.of(one)
         if state["status"] in LIVE:
-            raise UsageError("This run is training already.")
+            raise UsageError("This run is already training.")
         if one in self._records:
             self._library.of(self._records[one]["data"])  # it may have been removed since the run was stopped
             self._records[one] |= {"stopped": False, "began": 0.0}
             self._workspace.keep()
         elif not state["has_model"]:
-            raise UsageError("This run has no checkpoint yet: continue it on the command line that started it.")
+            raise UsageError("This run has no checkpoint yet: continue it with the command that started it.")
         self._begin(one)
 
     def stop(self, one: str) -> None:

@@ -100,7 +100,7 @@ export function openKeyboard(page, changed) {
         };
       }
       const names = [...access.inputs.values()].map((input) => input.name);
-      write(find("played"), names.length ? `Play on ${names.join(", ")}.` : "No MIDI keyboard is connected. Connect one: it is found at once.");
+      write(find("played"), names.length ? `Play on ${names.join(", ")}.` : "No MIDI keyboard is connected. Connect one and it will be found.");
     };
     access.onstatechange = connect;
     connect();

@@ -98,7 +98,7 @@ export function openPlay(page) {
   }
   const takePrimer = (file) => page.attempt(async () => {
     if (!file) return;
-    write(find("primer-name"), `${file.name} is read...`);
+    write(find("primer-name"), `Reading ${file.name}...`);
     const refusals = [];
     primer = await upload(file.name, [{ path: file.name, file }], { sent() {}, refused: (_, why) => refusals.push(why) });
     if (refusals.length) {
@@ -107,7 +107,7 @@ export function openPlay(page) {
       throw new Error(refusals[0]);
     }
     while (["uploading", "reading"].includes(await statusOf(primer))) await new Promise((done) => setTimeout(done, 200));
-    if (await statusOf(primer) !== "ready") throw new Error(`${file.name} holds no music that can be read.`);
+    if (await statusOf(primer) !== "ready") throw new Error(`${file.name} contains no music that can be read.`);
     write(find("primer-name"), file.name);
   });
   const statusOf = async (id) => (await get("state")).data.find((one) => one.id === id)?.status;
@@ -129,7 +129,7 @@ export function openPlay(page) {
   function tell() {
     const bars = Number(value("bars")) || 0, many = Number(value("count"));
     const length = `${number(bars)} ${bars === 1 ? "bar" : "bars"}`;
-    write(find("compose-now"), value("begin") ? `Go on for ${length}` : many > 1 ? `Compose ${number(many)} times ${length}` : `Compose ${length}`);
+    write(find("compose-now"), value("begin") ? `Go on for ${length}` : many > 1 ? `Compose ${number(many)} pieces of ${length}` : `Compose ${length}`);
     for (const [id, word] of Object.entries(shown)) {
       write(find("compose").querySelector(`output[for=${id}]`), word(value(id)));
       set(find(id), { "aria-valuetext": word(value(id)) });

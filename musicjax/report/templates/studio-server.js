@@ -1,6 +1,6 @@
 // The server: what the page asks of it, and what it tells without being asked.
 
-const AWAY = "The studio does not answer. What it wrote is safe; start it again with: musicjax studio. If this page does not come back by itself, open the address that it prints.";
+const AWAY = "The studio does not answer. What it wrote is safe; start it again with: musicjax studio. If this page does not recover, open the address that the studio prints.";
 
 // The answer of the server, as JSON; an Error with a sentence if it refuses, or if it does not answer, with the cause "away".
 export async function ask(method, path, body) {
@@ -37,7 +37,7 @@ export function listen({ state, notes, away }) {
     const ended = source.readyState === EventSource.CLOSED;
     source.close();
     const refused = ended && await fetch("/api/state").then((answer) => answer.status === 403, () => false);
-    away(refused ? "The studio was started anew: open the address that it printed." : AWAY);
+    away(refused ? "The studio was restarted: open the address that it printed." : AWAY);
     setTimeout(() => listen({ state, notes, away }), RETRY_MILLISECONDS);
   });
 }

@@ -160,7 +160,7 @@ export function openStage(page, compose) {
     const range = bars(), same = range[0] === range[1];
     const loops = transport.looping() && transport.present() === piece;
     set(find("loop-bars"), { "aria-pressed": String(Boolean(loops)), "aria-label": `Loop bars ${range[0]} to ${range[1]}` });
-    set(find("anew"), { "aria-label": same ? `Write bar ${range[0]} anew` : `Write bars ${range[0]} to ${range[1]} anew` });
+    set(find("anew"), { "aria-label": same ? `Rewrite bar ${range[0]}` : `Rewrite bars ${range[0]} to ${range[1]}` });
     set(find("stage-play"), { "aria-label": `${transport.isPlaying(piece.id) ? "Pause" : "Play"} ${piece.title}` });
     find("stage").classList.toggle("playing", transport.isPlaying(piece.id));
   }

@@ -51,7 +51,7 @@ export function openTrain(page) {
       make("header", { class: "stage-head" }, make("div", { class: "title" }, make("h3"), make("p")), make("div", { class: "row" }, ...acts, use, again)),
       make("progress", { max: "1" }),
       make("figure", { class: "lone" }, curve, make("figcaption", { class: "note" })),
-      make("div", { class: "heard" }, make("h4", {}, "What it writes so far"), make("div", { class: "chips" })),
+      make("div", { class: "heard" }, make("h4", {}, "What it has written so far"), make("div", { class: "chips" })),
       make("details", {}, make("summary", {}, "Messages"), make("pre", { tabindex: "0" })));
   }
 
@@ -142,7 +142,7 @@ export function openTrain(page) {
     list(find("runs"), [...state.runs].reverse(), (one) => one.id, create, fill);
     find("no-runs").hidden = state.runs.length > 0;
     write(find("room"), state.disk_free_bytes < LITTLE_ROOM_BYTES
-      ? `Only ${Math.round(state.disk_free_bytes / 1e6)} MB of the disk are free: make room before you start.`
+      ? `Only ${Math.round(state.disk_free_bytes / 1e6)} MB of disk space are free: make room before you start.`
       : "Training continues after you close this page.");
     const learning = state.runs.filter((one) => one.status === "training").length;
     find("learning").hidden = !learning;

@@ -32,8 +32,8 @@ export function origin(output, outputs) {
   const { source = {}, from_bar: from, to_bar: to } = output.asked ?? {};
   const of = outputs.find((one) => one.id === source.output);
   const piece = of ? `piece ${of.number}` : source.melody || source.notes ? "your tune" : "your music";
-  if (output.kind === "infill") return from === to ? `bar ${from} of ${piece} anew` : `bars ${from} to ${to} of ${piece} anew`;
-  if (output.kind === "continue") return `goes on from ${piece}`;
+  if (output.kind === "infill") return from === to ? `bar ${from} of ${piece}, rewritten` : `bars ${from} to ${to} of ${piece}, rewritten`;
+  if (output.kind === "continue") return `continues ${piece}`;
   if (output.kind === "vary") return `a variation of ${piece}`;
   return "new";
 }

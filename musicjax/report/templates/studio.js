@@ -92,7 +92,7 @@ function announce(before) {
     if (was && was !== run.status && run.status === "failed") page.wrong(`${run.name}: ${run.message}`);
   }
   for (const data of state.data) {
-    if (data.status === "ready" && old("data", data.id) === "reading") page.say(`${data.name} is read`);
+    if (data.status === "ready" && old("data", data.id) === "reading") page.say(`${data.name} has been read`);
   }
 }
 
