@@ -7,34 +7,48 @@ the files as they are.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.io import savemat
 
+from musicjax import files
 from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.music import keys, piano_roll
 
 
 def write(name: str, source: str | Path, folder: Path) -> None:
-    """Copies the file of a data set from the folder `source`, its pieces moved; does nothing if the copy exists.
+    """Copies the file of a data set from the folder `source`, its pieces moved.
 
+    It does nothing if the copy is there, is undamaged and was made of the same pieces, which a record beside it tells.
     A line on standard error counts the pieces that cannot be moved.
+
+    Raises:
+        UsageError, RunError: as `frame_sets.read`.
+        OSError: the copy cannot be written.
     """
-    path = folder / frame_sets.NAMES[name]
-    if path.is_file():
-        return
     data = frame_sets.read(f"polyphonic:{name}:{source}")
+    path = folder / frame_sets.NAMES[name]
+    record = path.with_suffix(".json")
+    with contextlib.suppress(OSError):
+        if record.read_text() == _record(data, path):
+            return
     folder.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(".partial")
-    with made.open("wb") as file:
+    with files.whole(path) as partial, partial.open("wb") as file:
         savemat(file, {variable: cells(data, split) for variable, split in variables()})
-    made.rename(path)
+    files.write(record, _record(data, path))
     pieces = [piece for _, split in variables() for piece in data.pieces(split)]
     staying = sum(semitones(piece) is None for piece in pieces)
     print(f"{name}: {staying} of {len(pieces)} pieces cannot move to C and stay in their key", file=sys.stderr)
+
+
+def _record(data: Polyphonic, copy: Path) -> str:
+    """Which pieces a copy was made of, and its sha256; raises OSError if there is no copy."""
+    return json.dumps({"source": data.fingerprint, "copy": files.sha256(copy)})
 
 
 def variables() -> list[tuple[str, str]]:

@@ -46,7 +46,7 @@ def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
 
     A number must be above 0, or may be 0 where the default is.
     """
-    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     for name, default in defaults.items():
         kind = functools.partial(_number, default) if isinstance(default, int | float) else type(default)
         parser.add_argument(f"--{name}", type=kind, default=default)

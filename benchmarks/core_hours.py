@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -55,9 +56,12 @@ def open_epochs(config: Config, workdir: Path) -> int:
 
 
 def recorded(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics of a workdir; none if it is new."""
-    path = workdir / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """The lines of metrics of a workdir; none if it is new. Damaged ones, which training repairs, are left out."""
+    path, found = workdir / "metrics.jsonl", list[dict[str, Any]]()
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def cores() -> int:

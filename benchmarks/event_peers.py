@@ -1,4 +1,4 @@
-"""The contestants in training a model of note events, each in a process of its own, as `contestants` describes.
+"""The contestants in training a note-event model, each in a process of its own, as `contestants` describes.
 
 A row holds a bin of each column. The network sums the embeddings of a row's bins, feeds an LSTM, and predicts at every
 position each column of the next row in turn, given the columns before it: a dense layer gives a vector for each column,

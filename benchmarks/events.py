@@ -1,4 +1,4 @@
-"""Training speed of a model of note events beside the same model in PyTorch and Flax, in turns.
+"""Training speed of a note-event model beside the same model in PyTorch and Flax, in turns.
 
     python -m benchmarks.events [--peers=musicjax-float32,torch-bfloat16,...] [--config=events] [--repeats=5]
                                 [--windows=512] [--save]

@@ -3,7 +3,7 @@
     python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=180] [--bars=4] [--drawn="temperature=1 min_p=0"]
                                 [--most=128] [--seed=0] [--save]
 
---workdir holds a model of note events with form, --data pieces that it has not seen. In each infill some bars of a
+--workdir holds a note-event model with form, --data pieces that it has not seen. In each infill some bars of a
 piece, chosen at random but not its first or last, are written anew by --most candidates, sampled as the model's config
 says or with the sampling parameters of --drawn. Of the first 1, 8, 32 or 128 one is drawn by its weight, or the best is
 taken. Compared with all bar lines inside the pieces, at both seams:

@@ -77,9 +77,15 @@ def main() -> None:
     )
     trial = {"train.epochs": asked.epochs, "model.units": asked.units}
     rows, sets = asked.rows.split(","), asked.sets.split(",")
-    for named, known in ((rows, ROWS), (sets, SETS)):
-        if set(named) - set(known):
-            raise SystemExit(f"{','.join(named)}: expected some of {','.join(known)}")
+    for flag, named, known in (("rows", rows, ROWS), ("sets", sets, SETS)):
+        if unknown := [one for one in named if one not in known]:
+            raise SystemExit(
+                f"--{flag}: {','.join(unknown) or 'nothing'} is unknown; expected some of {','.join(known)}"
+            )
+        if len(set(named)) < len(named):
+            raise SystemExit(f"--{flag}={','.join(named)}: expected each once")
+    if asked.tonic not in (0, 1):
+        raise SystemExit(f"--tonic={asked.tonic}: expected 0 or 1")
     if not asked.data:
         raise SystemExit("--data is missing: expected the folder of the four .mat files")
     trial = {path: number for path, number in trial.items() if number}
@@ -101,7 +107,7 @@ def main() -> None:
                 common_tonic.write(one, asked.data, runs / "data")
             folder = str(runs / "data")
         found = measured(rows, sets, folder, runs, seeds, trial, asked.budget_core_hours, bool(asked.tonic))
-    except (UsageError, RunError) as error:
+    except (UsageError, RunError, OSError) as error:
         raise SystemExit(f"likelihood: {error}") from error
     print(table(found, sets))
     if asked.save:
@@ -129,8 +135,8 @@ def measured(
     of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial, tonic) for name in sets for row in rows}
     of_cells, unfinished = limited(of_cells, budget) if budget else (of_cells, [])
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
-    for name in sets:
-        data = frame_sets.read(f"polyphonic:{name}:{folder}")
+    # All are read before anything is trained, so that a missing file costs nothing.
+    for name, data in [(name, frame_sets.read(f"polyphonic:{name}:{folder}")) for name in sets]:
         for row in rows:
             members = of_cells[row, name]
             one = of_networks(members, data, row in ENSEMBLES) if members else of_baseline(row, data)

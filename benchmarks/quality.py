@@ -3,7 +3,7 @@
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--drawn="pitch_temperature=0.8 min_p=0.04"]
                                  [--against=test] [--pieces=64] [--notes=500] [--seed=0] [--save]
 
---workdir holds a model of note events, trained on a folder with train/ and test/, such as benchmarks.notes leaves. It
+--workdir holds a note-event model, trained on a folder with train/ and test/, such as benchmarks.notes leaves. It
 samples as its config says, or with the sampling parameters of --drawn. --against=valid compares with the validation
 pieces, to choose these parameters.
 --paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
@@ -11,7 +11,7 @@ the same bins, writes --pieces pieces of --notes notes. They are compared with t
 Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics. Copies are the longest
 runs shared with the training pieces, in any key.
 
-Prints a table, then whether the model of note events meets each claim and, as its last line, one JSON object.
+Prints a table, then whether the note-event model meets each claim and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GRAM = "most_repeated_8gram"
 def main() -> None:
     asked = contestants.arguments(__doc__, workdir="", paper="", drawn="", against="test", pieces=64, notes=500, seed=0)
     if not asked.workdir:
-        raise SystemExit("--workdir is missing: expected the folder of a model of note events")
+        raise SystemExit("--workdir is missing: expected the folder of a note-event model")
     if asked.save and asked.against != "test":
         raise SystemExit(f"--save keeps what was measured on the test pieces: leave out --against={asked.against}")
     try:
@@ -155,7 +155,7 @@ def median_copy(pieces: list[Notes], known: copies.Known) -> float:
 
 
 def claims(found: dict[str, Any]) -> dict[str, tuple[bool, str]]:
-    """{claim about the model of note events: (whether it holds, the numbers)}."""
+    """{claim about the note-event model: (whether it holds, the numbers)}."""
     mine, real = found["events"], found["test pieces"]
     others = {name: found[name]["mean_overlap_area"] for name in ("trigram", "paper") if name in found}
     frequent, gram, area = (

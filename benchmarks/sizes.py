@@ -1,4 +1,4 @@
-"""What models of note events of four sizes take: parameters, memory and arithmetic, and how fast they train here.
+"""What note-event models of four sizes take: parameters, memory and arithmetic, and how fast they train here.
 
     python -m benchmarks.sizes [--configs=events,events_gpu,events_large,events_xl] [--batch=8] [--repeats=3] [--save]
 

@@ -344,7 +344,7 @@ def notes(result: dict[str, Any]) -> str:
 
 def quality(result: dict[str, Any]) -> str:
     """How the generated pieces of each model compare with the test pieces."""
-    named = {"events": "model of note events", "trigram": "trigram", "paper": "the paper's model, small"}
+    named = {"events": "note-event model", "trigram": "trigram", "paper": "the paper's model, small"}
     body = []
     for name, of in result.items():
         if isinstance(of, dict) and "median_copy_notes" in of:

@@ -41,7 +41,7 @@ def path_of(name: str, value: Any, expected: str) -> Path:
     """The value as a path, as `expanded` gives it.
 
     Raises:
-        UsageError: it can be none, or begins with the home folder of a user that nobody knows.
+        UsageError: it cannot be a path, or begins with the home folder of an unknown user.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -55,7 +55,7 @@ def path_of(name: str, value: Any, expected: str) -> Path:
 def expanded(text: str) -> str:
     """A path whose leading ~ or ~USER is replaced by that home folder; an unknown user stays as it is.
 
-    A path such as ./~ becomes absolute: `Path` drops the dot, and whoever expands it next would take it for home.
+    A path such as ./~ becomes absolute: `Path` drops the dot, and the next expansion would take it for home.
     """
     return os.path.expanduser(text) if text.startswith("~") or not _is_at_home(Path(text)) else os.path.abspath(text)
 

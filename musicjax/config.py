@@ -116,13 +116,13 @@ class NotesModel(Fields):
     NAME = "model"
 
 
-# The heads of frames that read an LSTM for every key, tied over the keys.
+# The heads of frames that read one LSTM for every key, with weights tied over the keys.
 TIED_HEADS = ("note_lstm", "tied_nade")
 
 
 @dataclasses.dataclass
 class FramesModel(Fields):
-    """What the outputs of a model of frames mean."""
+    """What the outputs of a frame model mean."""
 
     NAME = "model"
 
@@ -281,8 +281,8 @@ class DataConfig(Section):
         super().__setattr__(name, value)
         if self.__dict__.get("own") is None:
             return
-        if name == "encoding" and value in ENCODINGS:
-            self.own = self.own if type(self.own) is PARTS["data"][value] else PARTS["data"][value]()
+        if name == "encoding" and value in ENCODINGS and type(self.own) is not PARTS["data"][value]:
+            self.replace_part(value)
         elif name == "own":  # the part that is assigned chooses the encoding
             self.__dict__["encoding"] = next(each for each in ENCODINGS if PARTS["data"][each] is type(value))
 

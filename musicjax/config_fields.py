@@ -13,7 +13,7 @@ from musicjax.arguments import shown
 from musicjax.errors import UsageError
 
 T = TypeVar("T", bound="Section")
-# 0.1.0 had a field for the head of every encoding; of those that leave no choice, this is it.
+# 0.1.0 had a head field in every encoding; this is its value in those that leave no choice.
 HEAD, ONLY_HEAD = "model.head", {"notes": "regression", "events": "categorical", "frames": None}
 
 
@@ -107,7 +107,7 @@ class Section(Fields):
         if type(self.own) is not self.PARTS[encoding]:
             if self.__dict__.get("_chosen") and self.own != type(self.own)():
                 raise wrong_part(self, encoding)
-            self.own = self.PARTS[encoding]()
+            self.replace_part(encoding)
         self.__dict__["_chosen"] = False
         for name, value in self.__dict__.get("_waiting", {}).items():
             if name in vars(self.own):
@@ -115,6 +115,12 @@ class Section(Fields):
             elif value not in [self.PARTS[other]().__dict__[name] for other in self.encodings_with(name)]:
                 self.require_own(name, value, encoding)
         self.__dict__.pop("_waiting", None)
+
+    def replace_part(self, encoding: str) -> None:
+        """Takes the part of an encoding with its defaults; says what is dropped of another part, if that had others."""
+        if self.own is not None and self.own != type(self.own)():
+            say_dropped(encoding, self.own)
+        self.own = self.PARTS[encoding]()
 
     def require_own(self, name: str, value: Any, encoding: str) -> None:
         """Raises UsageError, which names the encodings that have it, if this encoding's part lacks a field."""
@@ -146,8 +152,13 @@ def wrong_part(section: Section, encoding: str, part: Any = None) -> UsageError:
     )
 
 
+def say_dropped(encoding: str, part: Any) -> None:
+    """Says that the fields which only another encoding has are dropped with their values."""
+    console.say_once("config", f"data.encoding={encoding!r} drops {part!r}: its own fields take their defaults")
+
+
 def unknown_field(path: str, known: Collection[str]) -> UsageError:
-    """What to say of a path that no field has: the nearest of the known ones, which old names count among.
+    """What to say of a path that no field has: the nearest of the known ones, old names included.
 
     A field of another part that has this very name comes before one with a similar name.
     """
@@ -196,9 +207,7 @@ def takes_own_fields(section: type[T]) -> type[T]:
                 if len(named) < len(names):
                     raise wrong_part(self, encoding, own)
                 # dataclasses.replace passes every field, so nothing tells whether the caller chose the part.
-                console.say_once(
-                    "config", f"data.encoding={encoding!r}: its own fields take their defaults; {own!r} is dropped"
-                )
+                say_dropped(encoding, own)
             del named["own"]
         init(self, **named)
         for name, value in waiting.items():

@@ -37,17 +37,17 @@ def printable(text: str) -> str:
 
 
 def mute() -> None:
-    """This process prints nothing more but errors: another process of the same training speaks."""
+    """Makes this process print nothing but errors: another process of the same training speaks."""
     global _muted
     _muted = True
 
 
 def quiet_libraries() -> None:
-    """Libraries no longer print what they raise: the program prints one line of its own. None looks for a display.
+    """Keeps libraries from printing what they raise, for which the program has a line, and from looking for a display.
 
     Only the program itself calls this, so that other programs may import the package without losing their messages.
     """
-    # orbax and what it runs on; and what tells each user without a home folder that it has found another place
+    # orbax and what it runs on; and matplotlib, which tells each user without a home folder where it writes instead
     for name in ("absl", "asyncio", "concurrent.futures", "matplotlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     os.environ["MPLBACKEND"] = "agg"  # matplotlib would end a run whose environment names a way to show that it lacks
@@ -57,10 +57,10 @@ def quiet_libraries() -> None:
 
 
 def hold_streams() -> None:
-    """Opens the standard streams that are closed, on nothing.
+    """Opens the standard streams that are closed, on the null device.
 
-    A file that the program opens would get their numbers, and what libraries print there would go into the file. Only
-    the program itself calls this, before it opens any.
+    Otherwise a file that the program opens would get their numbers, and what libraries print there would go into the
+    file. Only the program itself calls this, before it opens any file.
     """
     handle = os.open(os.devnull, os.O_RDWR)
     while handle <= 2:
@@ -247,7 +247,7 @@ def clock(label: str) -> Iterator[None]:
 
 
 class Show(Protocol):
-    """show(rows, below, line): the table anew and a text below it; off a terminal the line alone, if there is one."""
+    """show(rows, below, line): redraws the table and a text below it; off a terminal prints the line, if any."""
 
     def __call__(self, rows: Sequence[Sequence[object]], below: str, line: str = "") -> None: ...
 

@@ -44,14 +44,14 @@ IN_THE_WAY: dict[str, tuple[Callable[[Any], bool], str]] = {
     "jax_no_execution": (bool, "musicjax runs programs"),
 }
 # The least address space (ulimit -v) with which the config demo was seen to do each, on two cores. With less, libraries
-# end the process without a word of their own, so that it must be told beforehand.
+# end the process without a message, so the check comes first.
 GENERATING_KIB, TRAINING_KIB = 2_000_000, 2_500_000
 # What says which devices JAX may use.
 PLATFORMS = ("jax_platforms", "jax_platform_name")
 
 
 def require(address_space_kib: int = GENERATING_KIB) -> None:
-    """`require_settings`; and JAX finds a device to compute on.
+    """`require_settings`, and also requires that JAX finds a device to compute on.
 
     Raises:
         UsageError: a setting stands in the way, or names devices that are not here.
@@ -76,7 +76,7 @@ def require(address_space_kib: int = GENERATING_KIB) -> None:
 
 
 def require_settings(address_space_kib: int = GENERATING_KIB) -> None:
-    """JAX can be imported, and none of its settings stands in the way. It does not start: processes may join first.
+    """Requires that JAX can be imported and no setting is in the way. It does not start JAX: processes may join first.
 
     Raises:
         UsageError: a setting stands in the way, or JAX cannot read one.
@@ -114,10 +114,10 @@ def require_address_space(least_kib: int) -> None:
 
 
 def _refused_flags() -> str:
-    """What XLA says where it would end the process for its flags, as it does when it starts; empty if it takes them.
+    """What XLA says if it would end the process over its flags, as it does at the start; empty if it accepts them.
 
-    A copy of this process tries, which takes some milliseconds. Nobody can be asked where processes cannot be copied,
-    or without flags.
+    A copy of this process tries, which takes some milliseconds. Nothing is tried without flags, or where processes
+    cannot be copied.
     """
     if not os.environ.get("XLA_FLAGS") or not hasattr(os, "fork"):
         return ""

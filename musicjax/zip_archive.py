@@ -1,4 +1,4 @@
-"""Zip archive -> its members one by one, also where the end of the archive is missing. The only importer of zipfile.
+"""Zip archive -> its members one by one, even if the end of the archive is missing. The only importer of zipfile.
 
 A zip archive ends with a list of its members. Where that list is cut off, the head before each member still tells what
 it is.
@@ -21,7 +21,7 @@ HEAD = b"PK\x03\x04"
 _HEAD = struct.Struct("<4s5H3I2H")  # HEAD, version, flags, method, time, date, crc32, packed, unpacked, name, extra
 ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x1, 0x8, 0x800  # bits of the flags
 STORED, DEFLATED = 0, 8  # methods
-SIZES_BYTES = 24  # the most that the sizes take which follow a member
+SIZES_BYTES = 24  # the most that the sizes after a member take
 BLOCK_BYTES = 2**14
 MOST_CUT_BYTES = 64 * 2**20  # unpacked, of one member of an archive without its list, since memory holds it
 
@@ -82,7 +82,7 @@ def cut_members(stream: IO[bytes]) -> Iterator[Member]:
 
 
 def _deflated_bytes(stream: IO[bytes], start: int) -> int:
-    """How many bytes the deflated data take that begin here; to the end of the archive if they are cut off."""
+    """How many bytes the deflated data that begin here take; to the end of the archive if they are cut off."""
     stream.seek(start)
     decoder, count = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not decoder.eof and (block := stream.read(BLOCK_BYTES)):

@@ -21,7 +21,7 @@ ONE: Any = musicjax
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """A model of note events, untrained."""
+    """A note-event model, untrained."""
     return tiny_events.model()
 
 

@@ -237,6 +237,14 @@ def test_transposed_music_is_seen_by_the_transposed_keys_except_for_their_number
     np.testing.assert_allclose(of_moved[:, number], np.arange(keys) / keys)
 
 
+@pytest.mark.parametrize("matches", [0, 1])
+def test_no_rows_are_no_rows_for_every_key(matches):
+    """A window of one row is sampled from with none before it."""
+    keys, columns = 30, 2 * 2 * 30 + 3
+    seen = biaxial.of_keys(jnp.zeros((5, 1, columns)), 2 * keys, keys, matches)
+    assert biaxial.of_keys(jnp.zeros((5, 0, columns)), 2 * keys, keys, matches).shape == (5, 0, *seen.shape[2:])
+
+
 def test_all_keys_share_their_weights():
     """What a network has to learn does not grow with the keys; these are the numbers of BALSTM."""
     own = NoteLSTM(88, 200, 100)

@@ -404,9 +404,18 @@ def test_no_two_sections_share_a_part(capsys, monkeypatch):
     copies[0].transpose = 9
     assert [one.transpose for one in (data, *copies)] == [3, 9, 7, 3]
     assert dataclasses.replace(data, encoding="notes").own == config_lib.NotesData()
-    assert (
-        "data.encoding='notes': its own fields take their defaults; EventsData(transpose=3" in capsys.readouterr().err
-    )
+    assert "data.encoding='notes' drops EventsData(transpose=3" in capsys.readouterr().err
+
+
+def test_another_encoding_says_which_fields_it_drops(capsys, monkeypatch):
+    monkeypatch.setattr(console, "_said", set())
+    config = config_files.load("balstm")
+    config_lib.set_field(config, "data.encoding", "notes")
+    said = capsys.readouterr().err
+    assert "data.encoding='notes' drops FramesData(per_beat=1" in said
+    assert "data.encoding='notes' drops FramesModel(head='note_lstm'" in said
+    config_lib.set_field(Config(), "data.encoding", "frames")
+    assert not capsys.readouterr().err  # nothing but defaults is lost
 
 
 def test_fields_of_other_encodings_may_have_their_defaults_in_files_as_in_0_1_0():

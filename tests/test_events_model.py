@@ -1,4 +1,4 @@
-"""A model of note events as a user meets it: trained, continued, evaluated, and folders that are a split."""
+"""A note-event model as a user meets it: trained, continued, evaluated, and folders that are a split."""
 
 from __future__ import annotations
 

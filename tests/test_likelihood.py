@@ -27,6 +27,7 @@ from benchmarks import (
 from musicjax import config_files
 from musicjax.corpus import frame_sets
 from musicjax.encodings import encoding
+from musicjax.errors import RunError
 from musicjax.model import heads, network
 from musicjax.model.network import MusicLSTM
 from musicjax.store import model
@@ -234,10 +235,44 @@ def test_pieces_moved_to_a_common_tonic_keep_their_intervals_and_their_notes():
     np.testing.assert_array_equal(common_tonic.moved(wide), wide)
 
 
-@pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"]])
+def test_music_of_one_tonic_is_copied_again_if_its_source_or_the_copy_has_changed(folder, tmp_path, capsys):
+    def fingerprint() -> str:
+        common_tonic.write("jsb", source, tmp_path / "copy")
+        return frame_sets.read(f"polyphonic:jsb:{tmp_path / 'copy'}").fingerprint
+
+    source = shutil.copytree(folder, tmp_path / "source")
+    copy = tmp_path / "copy" / "JSB_Chorales.mat"
+    first = fingerprint()
+    written = copy.stat().st_mtime_ns
+    assert fingerprint() == first and copy.stat().st_mtime_ns == written
+    copy.write_bytes(b"damaged")
+    assert fingerprint() == first
+    shutil.copy(source / "JSB_Chorales.mat", copy)
+    assert fingerprint() == first != frame_sets.read(f"polyphonic:jsb:{source}").fingerprint
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = np.eye(9, 88)
+    savemat(source / "JSB_Chorales.mat", dict.fromkeys(frame_sets.VARIABLES, cell))
+    assert fingerprint() != first
+    shutil.rmtree(source)
+    with pytest.raises(RunError):
+        fingerprint()
+
+
+def test_damaged_lines_of_metrics_are_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"split": "train"}\n{"split": "val')
+    assert core_hours.recorded(tmp_path) == [{"split": "train"}]
+
+
+@pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"], ["--rows="]])
 def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, tmp_path, monkeypatch, capsys, flags):
-    with pytest.raises(SystemExit, match="expected some of"):
+    with pytest.raises(SystemExit, match=r"^--\w+: (oracle|bach|nothing) is unknown; expected some of"):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
+
+
+def test_a_missing_set_is_found_before_anything_is_trained(folder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"no file Nottingham.mat"):
+        _run(monkeypatch, capsys, folder, tmp_path, "--rows=lstm_nade", "--sets=jsb,nottingham")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -246,6 +281,9 @@ def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, t
         (["--save"], "neither --epochs nor --units"),
         (["--data=/nowhere"], "no such folder"),
         (["--seeds=0,x"], "expected whole numbers"),
+        (["--rows=uniform,uniform"], "expected each once"),
+        (["--tonic=2"], "expected 0 or 1"),
+        (["--tonic=1", "--rows=uniform", "--runs=/proc/none"], "No such file or directory"),
     ],
 )
 def test_what_cannot_be_kept_or_read_costs_one_line(folder, tmp_path, monkeypatch, capsys, flags, message):

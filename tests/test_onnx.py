@@ -41,7 +41,7 @@ def with_network(model: Model, **changes) -> Model:
 
 
 def events(layout: tuple[int, ...]) -> Model:
-    """A model of note events with random parameters, whose rows have these columns."""
+    """A note-event model with random parameters, whose rows have these columns."""
     model = tiny_events.model()
     bins = dataclasses.replace(model.encoding.bins, sizes=layout)
     own = encoding.of(model.config, {"bins": dataclasses.asdict(bins)})

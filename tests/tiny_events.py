@@ -1,4 +1,4 @@
-"""A model of note events with random parameters, and a workdir that holds it: nothing is trained or compiled."""
+"""A note-event model with random parameters, and a workdir that holds it: nothing is trained or compiled."""
 
 from __future__ import annotations
 

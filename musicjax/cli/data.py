@@ -107,7 +107,7 @@ def _say_duplicates(outcomes: Sequence[Outcome], drops: bool) -> int:
 
 
 def _show_frames(source: str, report: Path | None, as_json: bool) -> None:
-    """The same for a data set of frames, whose pieces have no seconds."""
+    """`show` for a data set of frames, whose pieces have no seconds."""
     from musicjax.corpus import frame_sets  # reads files other than MIDI, and few need it
 
     found = frame_sets.read(source)

@@ -14,7 +14,7 @@ from musicjax.config import Config
 from musicjax.errors import UsageError
 
 if TYPE_CHECKING:
-    from absl import flags  # imported by what parses, so that help does without
+    from absl import flags  # imported where flags are parsed, so that help does not need it
 
 
 class Flag(NamedTuple):
@@ -196,7 +196,7 @@ def parse(argv: list[str]) -> Call:
 
 
 def _default(options: dict[str, Any], chooses: bool) -> str:
-    """The config if none is named. That of the run whose weights a new one begins with has the sizes that fit them."""
+    """The config if none is named. A run that begins with another's weights takes its config, whose sizes fit them."""
     other = PurePath(options.get("init_from") or "", "config.json")
     if options.get("init_from") and os.path.isfile(other):
         return str(other)

@@ -28,7 +28,7 @@ def write(config: Config, given: Mapping[str, Any], is_named: bool, output: Path
 
     Args:
         given: the fields that the command line gives. Copies are dropped unless the config says otherwise.
-        is_named: whether it names the config; if not, shards that are there have their own settings.
+        is_named: whether it names the config; if not, shards that are there keep their own settings.
         output: the folder of shards.
         runner: one of `runners.RUNNERS`.
 
@@ -75,7 +75,7 @@ def with_split(config: Config, given: Mapping[str, Any]) -> Config:
     source = config.data.source
     try:
         manifest = shards.read_manifest(Path(source))
-    except RunError:  # which the run tells, in every one of its processes
+    except RunError:  # the run reports it, in each of its processes
         return config
     if "data.duplicates" in given:
         shards.require_setting(Path(source), manifest, "data.duplicates", config.data.duplicates)
@@ -83,7 +83,7 @@ def with_split(config: Config, given: Mapping[str, Any]) -> Config:
     others = {path: manifest.settings.get(path, own[path]) for path in shards.SPLIT if path not in given}
     others = {path: value for path, value in others.items() if value != own[path]}
     config = config_lib.with_fields(config, others)
-    with contextlib.suppress(UsageError):  # which the run tells, in every one of its processes
+    with contextlib.suppress(UsageError):  # the run reports it, in each of its processes
         shards.require_settings(Path(source), manifest, own | others)
         if others:
             told = ", ".join(f"{path.split('.')[-1]}={value}" for path, value in others.items())

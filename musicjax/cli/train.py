@@ -46,7 +46,7 @@ def run(call: Call) -> None:
         config = config_lib.with_fields(saved or config, _asked(call, saved))
     device.keep_programs(config.data)
     if call.chooses and saved is None:
-        from musicjax.run import choose_config  # a config that is named does without
+        from musicjax.run import choose_config  # not needed for a named config
 
         config = choose_config.choose(config, workdir, options["minutes"] or flags.MINUTES, call.given, began)
     elif call.chooses:
@@ -72,7 +72,7 @@ def _with_split(config: Config, call: Call) -> Config:
     """The config for a run; on shards, with the split that they have."""
     if not find.holds_shards(config.data.source):
         return config
-    from musicjax.cli import shards  # most runs do without
+    from musicjax.cli import shards  # not needed for most runs
 
     return shards.with_split(config, call.given)
 

@@ -93,7 +93,7 @@ def _walk(stream: IO[bytes], kind: str, prefix: str, depth: int, found: _Found) 
     """Adds the files of one archive to those found; returns what is odd about the archive itself, if anything is.
 
     Args:
-        prefix: its own path with a slash behind it; empty for the outermost one.
+        prefix: its own path followed by a slash; empty for the outermost one.
         depth: the number of archives around it.
     """
     odd: Counter[str] = Counter()
@@ -148,7 +148,7 @@ def _is_of_macos(name: str) -> bool:
 
 
 def _nested(shown: str, open_member: Callable[[], Any], depth: int, found: _Found) -> Member | None:
-    """Adds the files of an archive in an archive; what is odd about it."""
+    """Adds the files of an archive in an archive; returns what is odd about it, if anything is."""
     if depth > MOST_NESTED:
         told = f"is inside {depth} archives; the limit is {MOST_NESTED}; unpack it yourself"
         return Member(shown, "", "skipped", "nested_archives", told)

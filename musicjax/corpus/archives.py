@@ -1,6 +1,6 @@
 """Archives that come from elsewhere, zip and tar, opened member by member; those of data sets, unpacked into a folder.
 
-Nothing is written under a name that an archive gives, but for `unpack`, which refuses names that lead out of its
+Nothing is written under a name that an archive gives, except by `unpack`, which refuses names that lead out of its
 folder. The only importer of tarfile.
 """
 
@@ -23,7 +23,7 @@ MOST_MEMBERS = 10_000_000
 BLOCK_BYTES = 2**20
 TAR_READ_BYTES = 2**14  # as much may be lost before the place where a compressed archive is damaged
 MOST_BAD_BLOCKS = 100_000  # of a tar archive, in a row, among which the next header is looked for
-# Modules, of which a Python may lack some.
+# Modules that a Python may lack.
 DECOMPRESSORS = {file_kinds.GZIP: "gzip", file_kinds.BZIP2: "bz2", file_kinds.XZ: "lzma"}
 
 
@@ -40,7 +40,7 @@ class LimitError(Exception):
 
 
 class Allowance:
-    """Counts the bytes that are unpacked, says so each time, and raises `beyond` once there are more than `room`."""
+    """Counts unpacked bytes, calls `on_progress` each time, and raises `beyond` once there are more than `room`."""
 
     def __init__(self, room: int, beyond: LimitError, on_progress: Callable[[], object]):
         self._room, self._beyond, self._on_progress = room, beyond, on_progress
@@ -54,7 +54,7 @@ class Allowance:
 
 
 class _Counted:
-    """A stream whose bytes are counted, with as much of a file as readers of archives need."""
+    """A stream whose bytes are counted, with as much of a file's interface as archive readers need."""
 
     def __init__(self, stream: Any, allowance: Allowance | None):
         self._stream, self._allowance = stream, allowance
@@ -75,7 +75,7 @@ def members(stream: IO[bytes], kind: str, allowance: Allowance | None = None) ->
     """The members of an archive in their order, each to be opened and read before the next one is asked for.
 
     Args:
-        stream: at the beginning of the archive; it can be searched.
+        stream: at the beginning of the archive; seekable.
         kind: one of `file_kinds.READ_ARCHIVES`.
         allowance: counts what is unpacked.
 
@@ -137,7 +137,7 @@ def _of_tar(stream: Any) -> Generator[Member, None, None]:
     damage, ends, bad = "", False, 0
 
     class Info(tarfile.TarInfo):
-        """A header of the archive; tarfile itself says nothing of damaged ones, nor of an end that is missing."""
+        """A header of the archive; tarfile itself reports neither damaged headers nor a missing end."""
 
         @classmethod
         def fromtarfile(cls, archive: tarfile.TarFile) -> Info:

@@ -18,8 +18,8 @@ from musicjax.music import READER_VERSION
 from musicjax.music.file_kinds import ARCHIVE_SUFFIXES, SCORE_SUFFIXES, suffix_of
 from musicjax.music.notes import Notes
 
-# Of the bytes of an entry: raise it whenever `worker.send` writes others. READER_VERSION stays as it is then, since
-# runs carry fingerprints of data with it, and their notes are the same.
+# The version of an entry's bytes: raise it whenever `worker.send` writes others. READER_VERSION then stays as it is,
+# since it is part of the fingerprints of runs' data, and their notes are the same.
 FORMAT_VERSION = 2
 TRIED_BYTES = 4096
 # Codes of readings that another try may change, so that they are not kept.
@@ -27,7 +27,7 @@ PASSING = ("time_limit", "memory_limit", "reader_died", "unreadable", "cannot_un
 
 
 def cache_folder(data: DataConfig) -> Path | None:
-    """The cache that the config names, made if need be; None if it says off, or names none and the user's cannot be.
+    """The cache that the config names, made if need be; None if it is off, or none is named and the user's cannot be.
 
     Raises:
         RunError: one that the config names cannot be written.

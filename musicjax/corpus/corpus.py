@@ -180,7 +180,7 @@ def of_files(read: Iterable[ReadFile]) -> tuple[Corpus, list[Outcome]]:
 
 
 def _with_same(outcomes: list[Outcome], file_of: list[int], corpus: Corpus) -> list[Outcome]:
-    """The outcomes with what their pieces are the same as; file_of: index of the outcome of each piece."""
+    """The outcomes, each with the earlier pieces that its pieces repeat; file_of: index of each piece's outcome."""
     found: dict[int, dict[str, None]] = {}
     for piece, first in enumerate(corpus.alike.tolist()):
         if first != piece:

@@ -1,9 +1,9 @@
 """Data sets by name: where they are, how they are checked, and how they get into the cache.
 
-A name stands for the folder datasets/NAME of the cache. If it is there, no network is asked; else `fetch` downloads
+A name stands for the folder datasets/NAME of the cache. If it is there, no network is used; else `fetch` downloads
 it. `bach` is read from the installed package music21 and never copied.
-An archive is checked by the sha256 that its publisher states. GitHub packs archives anew for whoever asks, so for
-those the files are checked instead, against those of the git commit. A folder gets its name after its check.
+An archive is checked by the sha256 that its publisher states. GitHub packs an archive again for each request, so its
+files are checked instead, against those of the git commit. A folder gets its name after its check.
 
 The variable MUSICJAX_DATA_MIRROR names another place for the archives: BASE/NAME.zip or BASE/NAME.tar.gz, checked
 against the same hashes.

@@ -13,10 +13,10 @@ from musicjax.corpus.corpus import Corpus, folders
 
 
 def units(corpus: Corpus, data: DataConfig) -> list[str]:
-    """What the split keeps together: for each of P pieces the same name, a hash, as for those that go with it.
+    """What the split keeps together: for each of P pieces the name of its unit, the same for all pieces of the unit.
 
-    The pieces of files of equal content go together; so do, unless the config says keep, pieces that are the same. Of
-    the hashes of a unit, the least is its name, so that a piece like no other has the hash of its file.
+    Pieces from files of equal content go together, and, unless the config says keep, so do pieces that are the same. A
+    unit's name is the least of its files' hashes, so a unique piece has the hash of its file.
     """
     of_piece, names = together(np.array(corpus.hashes), corpus.alike, data)
     return names[of_piece].tolist()

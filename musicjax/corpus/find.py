@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
     Attributes:
         paths: files of music and archives, each once, sorted.
-        foreign: .xml files that are something else than music, sorted.
+        foreign: .xml files that are something other than music, sorted.
         runs: folders of musicjax's own runs, which are left out, sorted.
     """
 

@@ -1,4 +1,4 @@
-"""The four data sets of polyphonic music that the literature compares models of frames on, as MATLAB files.
+"""The four data sets of polyphonic music on which the literature compares frame models, as MATLAB files.
 
 Boulanger-Lewandowski, Bengio, Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences"
 (ICML 2012): JSB Chorales, Nottingham, MuseData and Piano-midi.de with their authors' splits. Each file holds

@@ -33,7 +33,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
         root: the folder that all paths are in.
         cache: the folder of readings; None: there is none.
         data: workers, seconds_per_file, percussion, sustain and tracks are used.
-        update: told how many files are done, of how many.
+        update: called with how many files are done, of how many.
 
     Raises:
         RunError: a reading process cannot be started.
@@ -63,7 +63,7 @@ def read(root: Path, found: Found, cache: Path | None, data: DataConfig, update:
 
 @contextlib.contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
-    """The name of a folder for unpacking archives. If somebody makes it, it is removed at the end."""
+    """The name of a folder for unpacking archives. If the folder gets made, it is removed at the end."""
     base = cache if cache is not None and cache_lib.has_room(cache) else Path(tempfile.gettempdir())
     for left in [] if cache is None else cache.glob(f".*-{UNPACKED}{files.PARTIAL}"):
         with contextlib.suppress(OSError):

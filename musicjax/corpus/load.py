@@ -121,8 +121,8 @@ def say_left_out(runs: Sequence[Path]) -> None:
 
 
 def _named(source: str, cache: Path | None) -> tuple[Path, list[Path] | None]:
-    """The same of a data set, a folder or a file."""
-    from musicjax.corpus import datasets  # the built-in corpus does without
+    """`source` for a data set, a folder or a file."""
+    from musicjax.corpus import datasets  # not needed for the built-in corpus
 
     folder = Path(arguments.expanded(source))  # a user that nobody knows stays ~name: no such folder
     if source in datasets.NAMES and not folder.is_dir():
@@ -150,7 +150,7 @@ def _compose(folder: Path) -> Path:
     """The folder of the built-in corpus, composed if it is not there; raises OSError if it cannot be written."""
     if folder.is_dir():
         return folder
-    from musicjax.music import builtin_clips  # a start that finds the folder does without
+    from musicjax.music import builtin_clips  # not needed if the folder is there
 
     try:
         with files.whole(folder) as partial:

@@ -26,7 +26,7 @@ PIPE_BYTES = 2**20
 VARIABLES = {
     # A worker multiplies no matrices, and each thread that would be ready for it reserves memory that counts.
     "OPENBLAS_NUM_THREADS": "1",
-    # Linux' C library would return the memory of each file, and fetch it anew, page by page, for the next one.
+    # Linux' C library would give back the memory of each file, and get it again, page by page, for the next one.
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
     "MALLOC_MMAP_THRESHOLD_": str(2**24),
 }
@@ -116,7 +116,7 @@ class _ReadingProcess:
         self._asked: Path | None = None  # the last file that it asked the process for
 
     def read(self, path: Path, following: Path | None) -> tuple[Reading, list[Notes]]:
-        """The reading of a file. Asks for the next one at once, so that the process never waits."""
+        """The reading of a file. Already asks for the next one, so that the process never waits."""
         self._timed_out = False
         try:
             if self._asked != path:  # the first one, or the process that had it waiting is gone

@@ -13,11 +13,11 @@ from musicjax.music import file_kinds, music_file
 from musicjax.music.file_kinds import suffix_of
 from musicjax.music.notes import Notes
 
-if TYPE_CHECKING:  # a reading process does without
+if TYPE_CHECKING:  # not needed in a reading process
     from musicjax.config import DataConfig
 
-# What one file may take, NumPy's own share included; `worker` keeps to it. The most events that a file may have take a
-# quarter of it.
+# The memory that one file may take, NumPy's own share included; `worker` enforces it. The most events that a file may
+# have take a quarter of it.
 MEMORY_BYTES = 2 * 2**30
 
 

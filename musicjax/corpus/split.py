@@ -28,7 +28,7 @@ MOST_KNOWN_NOTES = 3_000_000
 END = " (end)"
 # What a part is used for.
 TRAINING, VALIDATION, NOTHING = range(3)
-# With fewer different pieces that train, none can be held out of them; and the fewest and the most that are.
+# With fewer different training pieces, none can be held out of them; and the fewest and the most that are held out.
 LEAST_PIECES = 4
 FEWEST_HELD_OUT, MOST_HELD_OUT = 2, 40
 

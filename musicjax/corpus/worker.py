@@ -95,7 +95,7 @@ def _piece(body: bytes, at: int, notes: int, *changes: int) -> tuple[Notes, int]
 
 
 def limit_memory(most: int = MEMORY_BYTES) -> None:
-    """Makes a file that asks for more raise MemoryError, if the system has such a limit; -1: lifts it."""
+    """Makes a file that takes more memory raise MemoryError, if the system can limit it; -1: lifts the limit."""
     if resource is None:
         return
     with contextlib.suppress(OSError, ValueError):
@@ -104,14 +104,14 @@ def limit_memory(most: int = MEMORY_BYTES) -> None:
 
 
 def set_alarm(seconds: int) -> None:
-    """Ends this process after this many seconds, where the system can; 0: no longer."""
+    """Ends this process after this many seconds, where the system can; 0: cancels that."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
 
 @contextlib.contextmanager
 def limits(seconds: float) -> Iterator[Alarm]:
-    """Limits the memory and the time of this process until the block ends; yields what begins the time anew."""
+    """Limits the memory and the time of this process until the block ends; yields what restarts the time."""
     limit_memory()
     alarm = Alarm(seconds)
     try:
@@ -128,19 +128,19 @@ class Alarm:
         self._seconds, self._set_at = math.ceil(seconds) + 2, -math.inf
 
     def begin(self) -> None:
-        """From now on there is all the time."""
+        """Starts the time, or restarts it."""
         if time.monotonic() - self._set_at > 1.0:
             self._set_at = time.monotonic()
             set_alarm(self._seconds)
 
     def end(self) -> None:
-        """There is no end any more."""
+        """Cancels the alarm."""
         self._set_at = -math.inf
         set_alarm(0)
 
 
 def _say_still_reading(replies: IO[bytes], seconds: int) -> Callable[[], None]:
-    """What an archive calls as it is unpacked: a few times a second, its time begins anew."""
+    """What unpacking an archive calls: a few times a second, it restarts the archive's time."""
     last = time.monotonic()
 
     def say() -> None:

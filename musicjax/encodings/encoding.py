@@ -1,7 +1,7 @@
 """What every encoding gives the rest of the program, and the one place where a name becomes an encoding.
 
 An encoding turns music into rows of numbers for a network, and rows back into music. Nothing outside this package asks
-which one it is. A new encoding is a file here with a function `make`, and its parts in `config.PARTS`.
+which encoding is in use. To add one, add a file here with a function `make`, and its parts to `config.PARTS`.
 
 Shape legend: N rows, C columns, T rows a window, K outputs, L rows sampled, M primers.
 """
@@ -32,7 +32,7 @@ from musicjax.music import READER_VERSION
 from musicjax.music.notes import Notes
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
-# The tempo, in quarter notes a minute, of music whose encoding knows none.
+# The tempo, in quarter notes a minute, for encodings without one of their own.
 BPM = 120.0
 NO_FORM = "new bars in a piece: expected a note-event model that knows the form of pieces"
 
@@ -44,7 +44,7 @@ class Scored:
     Attributes:
         rows: arrays on the host.
         pieces: how many pieces take part.
-        majority: accuracy of the constant answer that fits best, see `config.accuracy_meaning`.
+        majority: accuracy of the best constant answer, see `config.accuracy_meaning`.
         split: which part of the source it is.
         music: the pieces as notes; None if the source has only frames.
     """
@@ -66,8 +66,8 @@ class Dataset:
         validation: what is held out.
         fingerprint: of the content.
         outcomes: what became of each file; empty where the source is shards.
-        block: where memory does not hold all windows, what puts those of epoch k, from 0, on every device of a mesh;
-            `training` is those of epoch 0 then. None: every epoch has all of `training`.
+        block: if memory does not hold all windows, what puts those of epoch k, from 0, on every device of a mesh;
+            `training` is then those of epoch 0. None: every epoch trains on all of `training`.
     """
 
     encoding: Encoding
@@ -92,7 +92,7 @@ class Encoding(Protocol):
 
     @property
     def has_form(self) -> bool:
-        """Whether rows know their place in the form of a piece, so that bars within it can be written anew."""
+        """Whether rows know their place in the form of a piece, so that bars within it can be rewritten."""
         return False
 
     @property
@@ -107,7 +107,7 @@ class Encoding(Protocol):
 
     @property
     def basis(self) -> dict[str, Any]:
-        """The fields of the config, by path, on which shape and meaning of the weights depend, as values to compare."""
+        """The config fields, by path, that decide the shape and the meaning of the weights, as values to compare."""
         model = self.config.model
         return {"data.encoding": self.config.data.encoding, "model.units": model.units, "model.layers": model.layers}
 
@@ -135,7 +135,7 @@ class Encoding(Protocol):
         ...
 
     def dataset(self) -> Dataset:
-        """Reads the source, splits it and learns constants from what trains, if it has none; says what it found.
+        """Reads the source, splits it and, unless the encoding has its constants, learns them; says what it found.
 
         Raises:
             RunError: there is nothing usable, or one side of the split has no window.
@@ -143,10 +143,10 @@ class Encoding(Protocol):
         ...
 
     def inside(self, share: float) -> Dataset | None:
-        """As `dataset`, but splits the training pieces alone: so settings are chosen without the held-out ones.
+        """As `dataset`, but splits only the training pieces, so that settings are chosen without the held-out ones.
 
         Returns:
-            None if too few pieces train, or models of this encoding have no settings to be chosen.
+            None if there are too few training pieces, or models of this encoding have no settings to choose.
         """
         return None
 
@@ -168,8 +168,7 @@ class Encoding(Protocol):
         ...
 
     def count(self, scored: ScoringSet) -> dict[str, int]:
-        """How much is scored, by unit; the metrics are means over their sum, such as over 102 of {"notes": 100,
-        "ends": 2}."""
+        """How much is scored, by unit, such as {"notes": 100, "ends": 2}; metrics are means over the sum, here 102."""
         ...
 
     def metrics(self, validation: Validation) -> dict[str, float]:
@@ -197,7 +196,7 @@ class Encoding(Protocol):
         ...
 
     def order(self, notes: Notes) -> np.ndarray | None:
-        """Which note each row of a piece is, edges apart: int64 [N]; None if a row is more than a note."""
+        """Which note is in each row of a piece, edges aside: int64 [N]; None if a row can hold several notes."""
         return np.arange(len(notes))
 
     @property
@@ -206,7 +205,7 @@ class Encoding(Protocol):
         return ()
 
     def fitting(self, primers: np.ndarray, params: SamplingParams) -> np.ndarray:
-        """Which of some windows [M, T, C] an output without a primer of its own may continue, their indices."""
+        """The indices of those windows [M, T, C] that an output without its own primer may continue."""
         return np.arange(len(primers))
 
     def opening(self, primers: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
@@ -214,7 +213,7 @@ class Encoding(Protocol):
         return primers
 
     def in_meter(self, windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndarray:
-        """Windows [K, T, C] such that what follows them is in the meter that each output asks for."""
+        """Windows [K, T, C], changed so that what follows each is in the meter that its output asks for."""
         return windows
 
     def beats_per_bar(self, windows: np.ndarray) -> np.ndarray:
@@ -226,7 +225,7 @@ class Encoding(Protocol):
         return pieces
 
     def follows(self, rows: np.ndarray, primer: Notes) -> np.ndarray:
-        """The beat of a primer on which the first of rows [K, L, C] that continue it lies, float64 [K].
+        """The beat of a primer at which its continuations, rows [K, L, C], begin: float64 [K].
 
         Raises:
             UsageError: the encoding has no form.
@@ -250,14 +249,14 @@ class Encoding(Protocol):
         return bpm or BPM
 
     def rows_of(self, seconds: float, bpm: float) -> int | None:
-        """How many rows last this long; None if only the rows themselves tell."""
+        """How many rows last this long; None if that depends on the rows."""
         return None
 
     def row_seconds(self, rows: np.ndarray, bpm: float, begins: bool = False) -> np.ndarray:
         """Seconds from the previous onset to that of each row [K, L, C], float64 [K, L].
 
         Args:
-            begins: whether the first row begins the output; then from where the output begins.
+            begins: whether the first row begins the output; its seconds then count from where the output begins.
         """
         ...
 
@@ -317,7 +316,7 @@ def require_same(
     """Raises RunError if the data `found` are not those that the run in the workdir learned from.
 
     Args:
-        goes_on: the version of musicjax that trained so far, if training goes on: it needs the notes as that read them.
+        goes_on: if training goes on, the version of musicjax that trained so far, whose reading of the notes it needs.
     """
     if fingerprint == found.sha256:
         return

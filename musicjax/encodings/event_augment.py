@@ -84,7 +84,7 @@ class EventAugment(NamedTuple):
             DURATION: self.duration[which, rows[..., DURATION]],
             VELOCITY: louder(rows[..., VELOCITY]),
         }
-        if has_form:  # an edge has no pitch to move; what is told of the key moves along
+        if has_form:  # an edge has no pitch to move; the columns that tell the key do move
             is_edge = rows[..., INTERVAL] == EDGE
             new = {column: jnp.where(is_edge, rows[..., column], values) for column, values in new.items()}
             new[TONIC] = (rows[..., TONIC] + semitones[:, None]) % 12
@@ -111,8 +111,8 @@ class EventAugment(NamedTuple):
 def positions_after(position: jax.Array, before: jax.Array, after: jax.Array, steps_per_bar: jax.Array) -> jax.Array:
     """Bar positions int32 [B, T] of rows whose intervals have changed from steps `before` to steps `after`, [B, T].
 
-    A row stays at its place if its bars are of another length than those before it, or if it was not where the row
-    before it led, as after a long silence.
+    A row keeps its position if its bars differ in length from those before it, or if it was not where the row before
+    it led, as after a long silence.
 
     Args:
         position: int32 [B, T], before the change.

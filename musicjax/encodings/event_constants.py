@@ -1,4 +1,4 @@
-"""What a program without Python needs, beside the weights, to compose with a model of note events."""
+"""What a program without Python needs, beside the weights, to compose with a note-event model."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def of(config: Config, bins: Bins, net: MusicLSTM) -> dict[str, Any]:
 
 
 def _most_bars(bins: Bins, meter: int) -> int:
-    """The most bars of a piece in a meter, a bin."""
+    """The most bars of a piece in this meter, given as a bin."""
     return math.ceil(event_plans.MOST_BEATS * bins.steps_per_beat / bins.steps_per_bar[meter])

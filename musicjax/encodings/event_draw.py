@@ -1,4 +1,4 @@
-"""How note events are drawn inside the scan: temperatures, filters and masks, for each output its own.
+"""How note events are drawn inside the scan: each output has its own temperatures, filters and masks.
 
 Shape legend: K outputs, or G of a group; C columns of `note_bins`, A of them predicted; V bins of all columns together;
 M pitches remembered.
@@ -80,7 +80,7 @@ def draw(
     """(next rows float32 [G, C], the memory after them), following rows `last` [G, C]: outputs [G, O], noise [G, V].
 
     Args:
-        placed: rows with their interval -> with the columns that follow from where they lie, if that is known better
+        placed: adds to rows with their interval the columns that follow from where they are, if that is known better
             than by counting on from `last`.
     """
     begins = [sum(head.sizes[:column]) for column in range(len(head.sizes) + 1)]
@@ -155,7 +155,7 @@ def _filtered(logits: jax.Array, controls: Controls) -> jax.Array:
     """Logits, -inf where top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) or min-p (Nguyen et al. 2024) cut."""
     probabilities = jax.nn.softmax(logits, axis=-1)
     least = controls.min_p[:, None] * jnp.max(probabilities, axis=-1, keepdims=True)
-    # Sorting the bins takes longer than all products of a note, and min-p does without.
+    # Sorting the bins takes longer than all matrix products of a note, and min-p needs none.
     of_the_top = jnp.any((controls.top_k > 0) | (controls.top_p < 1))
     least = lax.cond(of_the_top, lambda: jnp.maximum(least, _least_kept(probabilities, controls)), lambda: least)
     return jnp.where(probabilities >= least, logits, -jnp.inf)
@@ -277,7 +277,7 @@ def transposed(windows: np.ndarray, params: Sequence[SamplingParams]) -> np.ndar
         shifts = sorted(range(-int(pitch.min()), PITCHES - int(pitch.max())), key=lambda shift: (abs(shift), shift))
         shift = max(shifts, key=lambda shift: int(allowed[pitch + shift].sum()))
         window[:, PITCH] += shift
-        # A match lies in the same piece, so it moves along, at most to the end of the range.
+        # A match is in the same piece, so it moves too, at most to the end of the range.
         matched = window[:, MATCH_LENGTH] > 0
         window[matched, MATCH_PITCH] = (window[matched, MATCH_PITCH] + shift).clip(0, PITCHES - 1)
     return moved

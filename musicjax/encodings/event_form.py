@@ -22,10 +22,10 @@ ALIKE = (INTERVAL, INSTRUMENT, PITCH)
 class Wanted(NamedTuple):
     """What each of K outputs is to be.
 
-    stop_loops: bool [K], whether no more notes in a row repeat those some places before them than in the training
-    pieces. bars, notes: int32 [K], the model is told that the output has `bars` bars, or as many as `notes` notes
-    take; neither: it is told nothing. ends: bool [K], whether the output may end in the last of these bars, and
-    must_end, whether it does even where the model would go on.
+    stop_loops: bool [K], whether loops, notes in a row that repeat those some places before them, grow no longer than
+    in the training pieces. bars, notes: int32 [K], the model is told that the output has `bars` bars, or as many as
+    `notes` notes take; neither: it is told nothing. ends: bool [K], whether the output may end in the last of these
+    bars, and must_end, whether it does even where the model would go on.
     """
 
     stop_loops: jax.Array
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Of the training pieces. is_drums: bool [16], of each instrument; loops: int32 [D], see `Bins.loops`;
+    """From the training pieces. is_drums: bool [16], of each instrument; loops: int32 [D], see `Bins.loops`;
     notes_per_bar: float32."""
 
     is_drums: jax.Array
@@ -93,8 +93,8 @@ class Form(NamedTuple):
     def within(self, bars: jax.Array) -> jax.Array:
         """bool [G, intervals]: those that lead no further than the last bar, and the edge in the last bar alone.
 
-        Once it has a note, an output may go on from the last bar, unless it must end: so it shows that it has not come
-        to an end.
+        Once it has a note, an output may run on past the last bar, unless it must end: it thus shows that it has not
+        come to an end.
 
         Args:
             bars: int32 [G, intervals], how many bar lines each passes.
@@ -106,8 +106,8 @@ class Form(NamedTuple):
         return jnp.where(is_edge, has_come[:, None], inside | goes_on)
 
     def ended(self, logits: jax.Array, bars: jax.Array) -> jax.Array:
-        """Logits [G, intervals]. Where an output must end, its edge has the probability of all that leads beyond its
-        last bar, and its own.
+        """Logits [G, intervals]. Where an output must end, its edge gets, on top of its own probability, that of all
+        intervals beyond the last bar.
 
         The edge alone may be too unlikely for the filters; then the last notes would sound again and again.
 
@@ -121,9 +121,9 @@ class Form(NamedTuple):
         return jnp.where(is_edge & must_end[:, None], whole, logits)
 
     def after_bars(self, bars: jax.Array) -> Form:
-        """Once `bars`, int32 [G], bar lines have passed. The first bar is that of the first note, also after a primer.
+        """The form after `bars`, int32 [G], bar lines. The first bar is that of the first note, even after a primer.
 
-        For a length in notes, it estimates the bars left from the notes left and the mean notes a bar in training.
+        If the length is in notes, the bars left are estimated: the notes left over the mean notes a bar in training.
         """
         wanted, past = self.wanted, self.past
         of_notes = jnp.rint((wanted.notes - past.drawn) / self.tables.notes_per_bar).astype(jnp.int32)
@@ -143,9 +143,9 @@ class Form(NamedTuple):
         return self.tables.is_drums[rows[:, INSTRUMENT].astype(jnp.int32)]
 
     def no_loop(self, rows: jax.Array, pitches: int) -> jax.Array:
-        """bool [G, pitches]: those that do not go on with a loop for longer than any training piece.
+        """bool [G, pitches]: those that do not prolong a loop beyond the longest of the training pieces.
 
-        A piece may always say once more what it has just said: only what repeats longer than its own length is a loop.
+        A piece may always repeat once what it has just said: only a repeat longer than what it repeats is a loop.
         """
         past, places = self.past, jnp.arange(1, self.past.runs.shape[1] + 1)
         same = (past.heard[:, :, :2] == rows[:, None, np.array(ALIKE[:2])].astype(jnp.int32)).all(axis=-1)
@@ -153,22 +153,22 @@ class Form(NamedTuple):
         return self._all_but(stops, pitches)
 
     def not_struck(self, rows: jax.Array, passed: jax.Array, pitches: int) -> jax.Array:
-        """bool [G, pitches]: those that the instrument of rows [G, C] has not struck at this moment already.
+        """bool [G, pitches]: those that the instrument of rows [G, C] has not already struck at this moment.
 
-        A model of files with doubled notes would strike them again and again, as often as it may repeat a note.
+        Otherwise a model of files with doubled notes would strike them as often as it may repeat a note.
 
         Args:
             passed: int32 [G], steps since the last note.
         """
         interval, instrument, _ = jnp.split(self.past.heard, 3, axis=-1)
-        # The latest note is of this moment if no time has passed, and an earlier one if the next came at once.
+        # The latest note is at this moment if no time has passed; an earlier one, if none passed after it either.
         came_at_once = interval[:, :-1, 0] == rows[:, INTERVAL, None].astype(jnp.int32)
         at_once = jnp.cumprod(jnp.concatenate([jnp.ones_like(came_at_once[:, :1]), came_at_once], axis=1), axis=1) > 0
         is_own = instrument[:, :, 0] == rows[:, INSTRUMENT, None].astype(jnp.int32)
         return self._all_but(at_once & is_own & (passed == 0)[:, None], pitches)
 
     def _all_but(self, chosen: jax.Array, pitches: int) -> jax.Array:
-        """bool [G, pitches]: those that no chosen one of the notes heard has, bool [G, D]."""
+        """bool [G, pitches]: all but the pitches of the chosen ones, bool [G, D], of the notes heard."""
         followed = jnp.where(chosen, self.past.heard[:, :, 2], pitches)
         outputs = jnp.arange(len(followed))[:, None]
         return ~jnp.zeros((len(followed), pitches + 1), bool).at[outputs, followed].set(True)[:, :-1]
@@ -176,7 +176,7 @@ class Form(NamedTuple):
     def not_of_edges(self, rows: jax.Array, pitches: int) -> jax.Array:
         """bool [G, pitches]: every pitch for an edge; for a note every pitch but 0, which is the pitch of edges.
 
-        The model learns edges as rows, so now and then it expects that pitch of a note. No instrument plays it.
+        The model learns edges as rows, so now and then it expects that pitch for a note. No instrument plays it.
         """
         return (jnp.arange(pitches) > 0) | (rows[:, INTERVAL] == EDGE)[:, None]
 

@@ -1,10 +1,10 @@
 """Gaps in a piece of note events: what is drawn in them, and how well the rows after them fit.
 
-In the gap a row is drawn as anywhere else, but for its bar, its key and its meter, which are those of the piece. The
-first row that would lie beyond the gap is replaced by the first of the rows that follow it in the piece. The logarithm
-of their likelihood, given that the gap ends there, is the weight of the candidate: drawn in proportion to it, a
-candidate is one of those that the network would write if it knew what follows. The rows that follow have the match that
-they have after the candidate. What still sounds as they begin is kept of the piece, since new notes end with the gap.
+A row in the gap is drawn like any other, except that its bar, key and meter are those of the piece. The first row that
+would be beyond the gap is replaced by the first row that follows the gap in the piece. A candidate's weight is the
+logarithm of the likelihood of the rows that follow, given that the gap ends there: a candidate drawn in proportion to
+that likelihood is one that the network would write if it knew what follows. The rows that follow have the match that
+they have after the candidate. What still sounds as they begin is from the piece alone: new notes end with the gap.
 
 Shape legend: K candidates; C columns of `note_bins`; M given rows; S steps of the beat grid in the gap.
 """
@@ -101,7 +101,7 @@ class Guide(NamedTuple):
         closes = ~is_open | jnp.take_along_axis(beyond, interval[:, None], axis=1)[:, 0] | is_full
         given = self._given(memory)
         rows = jnp.where(closes[:, None], given, rows)
-        # After a silence longer than the longest interval, the first row lies where the gap begins.
+        # After a silence longer than the longest interval, the first row is where the gap begins.
         passed = jnp.maximum(steps[interval], self.begin - memory.step)
         passed = jnp.where(closes, self.steps[self._place(memory)] - memory.step, passed)
         weight = jnp.sum(head.log_probs(own, outputs, rows), axis=-1)
@@ -120,7 +120,7 @@ class Guide(NamedTuple):
     def _after(
         self, head: Categorical, rows: jax.Array, passed: jax.Array, is_given: jax.Array, memory: Memory
     ) -> tuple[jax.Array, Memory]:
-        """(rows [K, C] with their longest match, the memory after them, which come `passed` steps after the last)."""
+        """(rows [K, C], `passed` steps after the last, with their longest match; the memory after them)."""
         wanted, tables, drawn, past = self.controls.form, self.clock.form, memory.drawn, memory.past
         assert wanted is not None and tables is not None and drawn.form is not None
         form = event_form.Form(wanted, tables, drawn.form)
@@ -137,14 +137,14 @@ class Guide(NamedTuple):
         return jnp.clip(step - self.begin, 0, self.left.shape[0] - 1)
 
     def _told(self, memory: Memory) -> event_memory.Memory:
-        """What the masks need, with the bars that are really left."""
+        """What the masks need, with the number of bars that really are left."""
         form = memory.drawn.form
         assert form is not None
         left = jnp.where(memory.step < self.begin, self.left_before, self.left[self._inside(memory.step)])
         return memory.drawn._replace(form=form._replace(bars_left=left))
 
     def _from_begin(self, step: jax.Array) -> Controls:
-        """The controls without intervals that lead to before the gap, where all of the piece is kept."""
+        """The controls without intervals that lead to a place before the gap, where all of the piece is kept."""
         steps = self.clock.steps
         reaches = step[:, None] + steps >= self.begin
         reaches = jnp.where(reaches.any(axis=1, keepdims=True), reaches, steps == steps.max())
@@ -162,7 +162,7 @@ class Guide(NamedTuple):
         return jnp.clip(memory.given - self.first, 0, self.size - 1)
 
     def _given(self, memory: Memory) -> jax.Array:
-        """The next given row of each candidate; the first after the gap has the interval from where its last row is."""
+        """The next given row of each candidate; the interval of the first after the gap counts from its last row."""
         place = self._place(memory)
         rows, passed = self.given[place], self.steps[place] - memory.step
         nearest = jnp.argmin(jnp.abs(self.clock.steps - passed[:, None]), axis=1).astype(jnp.float32)

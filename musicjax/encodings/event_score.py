@@ -57,7 +57,7 @@ class Score:
     def plan(self, asked: tuple[int, ...]) -> Plan:
         """What the music in the gap is to be; asked: its instruments, or those of the piece if there are none.
 
-        At the end of the piece it may go on, and so show that it has not come to an end; its weight tells (`Guide`).
+        At the end of the piece, the music may go on and so show that it has not ended; its weight says so, see `Guide`.
         """
         own = tuple(np.unique(self._instruments()).tolist())
         is_last = self.before == len(self.rows) - 1
@@ -78,7 +78,7 @@ class Score:
         return Gap(self.kept, len(controls.top_k), self.before, reads, through, self.notes)
 
     def _guide(self, first: int, last: int, room: int, controls: Controls, clock: Clock) -> Guide:
-        """Over the rows from one number up to another, after at most `room` drawn ones."""
+        """The guide over rows `first` up to `last`, after at most `room` drawn rows."""
         given = np.zeros((GIVEN, self.rows.shape[1]), np.float32)
         step = np.zeros(GIVEN, np.int32)
         given[: last - first], step[: last - first] = self.rows[first:last], self.step[first:last]
@@ -128,10 +128,10 @@ class Score:
 
 
 def of(piece: Notes, begin: float, end: float, bins: Bins) -> Score:
-    """A piece of at least one note, and the gap from one bar line, a beat, to another.
+    """A piece of at least one note, with a gap between two bar lines, given as beats.
 
-    A note is in the gap if it begins there both as it is and on the grid of the bins; so one that is played a little
-    early, before the bar line at either end, stays.
+    A note is in the gap if it begins there both as played and on the grid of the bins; so a note played a little early,
+    before the bar line at either end, stays.
     """
     piece = dataclasses.replace(piece, keys=piece.keys if len(piece.keys) else keys.of(piece))
     first = round(begin * bins.steps_per_beat)
@@ -162,7 +162,7 @@ def of(piece: Notes, begin: float, end: float, bins: Bins) -> Score:
 def _rows(kept: Notes, end: int, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     """The rows of what is kept, uint8 [N, C], and their steps, of a gap that ends at this step.
 
-    The rows after it are written without those before, so that the gap is no interval, which might have no bin.
+    The rows after the gap are written without those before it: as an interval, the gap might have no bin.
     """
     order, step = note_rows.ordered(kept, bins.steps_per_beat)
     rows = note_rows.encode(kept, bins, match=False)[0][1:-1]

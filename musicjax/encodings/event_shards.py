@@ -107,7 +107,7 @@ def held_out(shards: Shards, match: bool, bins: Bins) -> Streams:
     lengths = np.bincount(index.part_record, index.part_rows, len(index.record_use)).astype(np.int64)
     records = np.flatnonzero(index.record_use == VALIDATION)
     if lengths[records].sum() > VALIDATION_ROWS:
-        # From all over the shards, in an order that no file name decides.
+        # From all over the shards, in an order that does not depend on file names.
         records = np.random.default_rng(0).permutation(records)
         count = int(np.searchsorted(np.cumsum(lengths[records]), VALIDATION_ROWS, side="right"))
         records = np.sort(records[: max(count, 1)])
@@ -131,7 +131,7 @@ def _as_told(rows: np.ndarray, match: bool, bins: Bins) -> np.ndarray:
 
 
 def music(shards: Shards) -> Music:
-    """The pieces as notes, of each side at most MOST_PIECES, evenly chosen; says how many that are of how many."""
+    """The pieces as notes, at most MOST_PIECES of each side, evenly chosen; says how many of how many that is."""
     sides: list[tuple[tuple[str, ...], list]] = []
     told: list[str] = []
     for use, what in ((split.TRAINING, "training"), (split.VALIDATION, "held-out")):

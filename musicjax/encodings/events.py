@@ -260,7 +260,7 @@ class EventEncoding(Encoding):
         return rows[-longest_match.REACH :]
 
     def rows(self, notes: Notes) -> np.ndarray:
-        """As `Encoding.rows`. If the model knows form, an edge stands before and after the notes."""
+        """As `Encoding.rows`. If the model knows form, there is an edge before and after the notes."""
         return self._rows_of(notes, "piece")
 
     def order(self, notes: Notes) -> np.ndarray:
@@ -276,7 +276,7 @@ class EventEncoding(Encoding):
         return rows.astype(np.float32)
 
     def _say_instruments(self, label: str, program: np.ndarray) -> None:
-        """Says which instruments of notes, int16 [N], others stand for."""
+        """Says which instruments are replaced by others; program: int16 [N], of each note."""
         told = rounding.of_instruments(program, self._bins, self._own.instruments == "merge")
         if told:
             console.say(label, told)
@@ -417,7 +417,7 @@ class EventEncoding(Encoding):
         return event_draw.of_params(self._bins, params, match, plans)
 
     def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:
-        """The parameters with the key whose scale is a mask: a key alone is none where the music itself is in it."""
+        """The parameters, with the key only where it is a mask: where the music itself is in it, only a scale is."""
         if not self._bins.has_form:
             if params.scale not in ("", "chromatic") and not params.key:
                 raise UsageError(f"scale={params.scale} without a key: expected its root, such as --key=C")
@@ -452,8 +452,8 @@ class EventEncoding(Encoding):
         return parts.offsets + 2 * piece + inside
 
     def _say_changes(self, corpus: Corpus, changes: list[Changes]) -> None:
-        """Says what the rows change of notes and instruments, how many silences they shorten, and before how many
-        pieces they leave out whole bars."""
+        """Says what the rows change of notes and instruments, how many silences they shorten, and how many pieces lose
+        whole bars before the first note."""
         for line in rounding.told(changes, self._bins):
             console.say("events", line)
         self._say_instruments("events", corpus.notes.program)

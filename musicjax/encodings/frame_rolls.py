@@ -24,7 +24,7 @@ from musicjax.music.piano_roll import KEYS
 class Rolls:
     """Frames of P pieces, uint8 [N, C], end to end: piece p is frames[offsets[p]:offsets[p + 1]].
 
-    parts: what trains and validates, of a polyphonic data set also the test pieces, 2; fingerprint, outcomes and music
+    parts: what trains and validates, in a polyphonic data set also the test pieces, 2; fingerprint, outcomes and music
     as in `encoding.Dataset`.
     """
 
@@ -46,7 +46,7 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         RunError: there is nothing usable.
     """
     if data.source.startswith("polyphonic:"):
-        from musicjax.corpus import frame_sets  # MIDI files do without
+        from musicjax.corpus import frame_sets  # not needed for MIDI files
 
         found = frame_sets.read(data.source)
         counts = corpus_lib.counts(found.outcomes)

@@ -200,9 +200,9 @@ class FrameEncoding(Encoding):
     def primers(self, training: Any, chosen: np.ndarray) -> np.ndarray:
         """As `Encoding.primers`.
 
-        They end at least two windows, or half of a shorter piece, before the piece does, so that something is
-        left to continue with, and where a bar of four quarter notes ends, so that what follows begins one; silence
-        fills what is missing before the beginning.
+        They end at least two windows before the piece does, or half of a shorter piece, so that something is left
+        to continue with. They end with a bar of four quarter notes, so that what follows begins one. Silence fills
+        what is missing before the beginning of the piece.
         """
         window, rows = self.config.data.window, np.asarray(training.rows)
         starts, first, end = (np.asarray(array)[chosen] for array in (training.starts, training.first, training.end))

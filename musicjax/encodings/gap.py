@@ -1,4 +1,4 @@
-"""A gap in a piece, as an encoding writes it: what a model reads before it, how it is led through it, and back."""
+"""A gap in a piece, as an encoding writes it: what the model reads before it, how it is led through, and back."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from musicjax.music.notes import Notes
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gap:
-    """All of a piece but a stretch of it.
+    """A piece with a stretch of it taken out.
 
     Attributes:
-        kept: the piece without it.
+        kept: the piece without the stretch.
         candidates: K, how many the guide leads.
         before: how many rows come before the gap.
         reads: the guides through the rows before the gap, from a row of this number on.
         guide: through the gap, and over the rows after it that weigh a candidate.
-        notes: rows that were drawn in the gap, [L, C], as notes at their places in the piece.
+        notes: turns rows drawn in the gap, [L, C], into notes at their places in the piece.
     """
 
     kept: Notes

@@ -31,7 +31,7 @@ from musicjax.music.notes import Notes
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import Validation, Windows
 
-# A longest interval of more than this many times the 99.9th percentile is worth a line.
+# A longest interval of more than this many times the 99.9th percentile is reported.
 OUTLIER = 10
 UNITS = {"pitch": "semitones", "velocity": "steps", "interval": "seconds", "duration": "seconds"}
 
@@ -207,7 +207,7 @@ class NoteEncoding(Encoding):
         return HeadDraw(deviation, jax.device_put(np.float32(params[0].temperature)))
 
     def decode(self, rows: np.ndarray, bpm: float | None = None, plan: Plan = UNPLANNED) -> Notes:
-        """As `Encoding.decode`: rows tell seconds, and the tempo says only where their beats lie."""
+        """As `Encoding.decode`: rows are in seconds, and the tempo says only where their beats are."""
         return note_matrix.decode(rows, self._scaling, bpm or BPM)
 
     def placed(self, pieces: list[Notes], primer: Notes) -> list[Notes]:
@@ -215,7 +215,7 @@ class NoteEncoding(Encoding):
         return [piece.after_beat(float(primer.onset_beats[-1]), primer) for piece in pieces]
 
     def _parts(self, corpus: Corpus) -> Parts:
-        """What trains and what validates; where windows are split, what a training window has or predicts trains.
+        """What trains and what validates; where windows are split, all that a training window has or predicts trains.
 
         Raises:
             UsageError: windows are to be split, and the source has folders that divide its pieces.

@@ -42,7 +42,7 @@ class Length(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Of one output; an encoding without form leaves all at their defaults.
+    """The plan of one output; an encoding without form leaves all fields at their defaults.
 
     Attributes:
         tonic: the pitch class 0..11 that the tonic of its rows, C, stands for.

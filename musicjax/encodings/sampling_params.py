@@ -1,6 +1,6 @@
-"""Sampling parameters: how an output of a model of note events is drawn, as numbers or as the text of flags.
+"""Sampling parameters: how an output of a note-event model is drawn, as numbers or as the text of flags.
 
-Nothing here needs JAX, so that a wrong value is reported at once.
+Nothing here needs JAX, so a wrong value is reported without delay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LISTS = {
     "no_repeat": int,
     "longest_match": int,
 }
-# Among several keys, scales or meters: none of them.
+# In a list of keys, scales or meters: no key, scale or meter.
 NONE = "none"
 KINDS = {**LISTS, "best_of": int}
 
@@ -75,7 +75,7 @@ class SamplingParams:
         longest_match: the model sees what followed a match of at most this many notes; 0: never.
         best_of: of this many tries that come to an end, the one most like a training piece is kept, by its scale,
             chords, repeats and ending; for a model that knows form. With a key, scale and ending are the key's.
-            At temperature 0 all tries are one.
+            At temperature 0 all tries are the same.
         stop_loops: no loop goes on for longer than the longest of the training pieces.
         instruments: only these, numbers of General MIDI or names such as "piano" or "drums"; none: all.
     """
@@ -101,11 +101,11 @@ class SamplingParams:
 
     @property
     def pitches(self) -> tuple[int, ...]:
-        """MIDI numbers that may be drawn, of a scale without a key those in C; raises UsageError for unknown ones."""
+        """MIDI numbers that may be drawn, for a scale without a key those in C; raises UsageError for unknown ones."""
         low, high = self.pitch_range
         if not self.key and not self.scale:
             return tuple(range(low, high + 1))
-        from musicjax.music import scales  # music in any key does without
+        from musicjax.music import scales  # not needed for music in any key
 
         return scales.pitches(self.key or "C", self.scale, low, high)
 
@@ -141,7 +141,7 @@ def values_of(sample: SampleConfig) -> dict[str, Any]:
 
 
 def with_factors(params: SamplingParams, sample: SampleConfig, given: Collection[str] = ()) -> SamplingParams:
-    """The same with the temperatures that a config derives from the temperature, but for those given by name."""
+    """The parameters with the temperatures that a config derives from the temperature, except those given by name."""
     factors = getattr(sample.own, "temperature_factors", ())
     named = zip(TEMPERATURES, factors, strict=False)
     left = {name: params.temperature * factor for name, factor in named if factor != 1 and name not in given}

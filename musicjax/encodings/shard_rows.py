@@ -1,4 +1,4 @@
-"""What shards need of the encoding that a config names. Whoever writes them does without JAX, and so does this file."""
+"""What shards need of the encoding that a config names. Shards are written without JAX, so this file uses none."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def require_suffix(path: Path) -> None:
 def write(model: Model, path: Path) -> list[Path]:
     """Writes a model to a path that ends with one of CONTENTS, and returns all paths written.
 
-    The config and the constants of the data go into a .json beside it, but for a page, which is whole. Says which files
-    it replaced.
+    The config and the constants of the data go into a .json beside it, except for a page, which is complete without.
+    Says which files it replaced.
 
     Raises:
         UsageError: the name of the file ends otherwise, or that format cannot hold this model.

@@ -1,4 +1,4 @@
-"""A model of note events as one page that composes by itself, in any browser and without a network.
+"""A note-event model as a single page that composes in any browser, without a network.
 
 The page is player.html.j2 of report/templates, with model.js, which steps the model, player.js, which plays what it
 writes, and midi_file.js, which saves it. Its weights are rounded to 16 bits.

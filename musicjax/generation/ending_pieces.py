@@ -1,4 +1,4 @@
-"""Pieces that come to an end: each output is one of some tries that the model itself ends in its last bar.
+"""Pieces that come to an end: each output is one of several tries, one that the model itself ends in its last bar.
 
 Shape legend: K outputs, T rows of a window, L rows sampled, C columns.
 """
@@ -18,8 +18,8 @@ from musicjax.model import sample_groups
 from musicjax.model.sample import Past
 from musicjax.store.model import Model
 
-# How often an output may go on beyond its last bar; the try after these ends with that bar wherever the music is. Where
-# the best of some tries is wanted, at most FOR_EACH times as many are made.
+# How many tries at an output may run on past its last bar; the next ends with that bar, wherever the music is. If the
+# best of some tries is wanted, at most FOR_EACH times as many are made.
 TRIES, FOR_EACH = 8, 2
 # Notes sampled at a time, and the most for each bar.
 CHUNK_NOTES, MOST_NOTES_PER_BAR = 100, 200
@@ -34,14 +34,14 @@ def rows(
     decode: str,
     on_part: Callable[[int, np.ndarray], object] | None = None,
 ) -> list[np.ndarray]:
-    """The rows of K outputs, [L, C] each, with an edge at the end; says how many outputs reach the most notes first.
+    """The rows of K outputs, [L, C] each, with an edge at the end; says how many are cut off at the most notes.
 
     Args:
         keys: K keys of outputs. Another try folds its number into the key, so it depends on the output alone.
         windows: float32 [K, T, C], what each continues.
-        on_part: told of an output and the rows [L, C] of the try that it may become, each time that this try has grown.
+        on_part: called with an output and the rows [L, C] of the try that may become it, each time this try has grown.
     """
-    # Without chance all tries are the same one.
+    # Without chance all tries are the same.
     several = [any(one.temperatures) and plan.opening >= 0 for one, plan in zip(params, plans, strict=True)]
     wanted = [one.best_of if may else 1 for one, may in zip(params, several, strict=True)]
     most = [max(TRIES, FOR_EACH * best_of) if best_of > 1 else TRIES for best_of in wanted]
@@ -57,7 +57,7 @@ def rows(
             batch = [(left[n % len(left)], n // len(left)) for n in range(places)]
             batch = [(k, min(tried[k] + more, most[k])) for k, more in batch]
             must_end = [number == most[k] for k, number in batch]
-            # Of the tries of an output that are made at once, the first one may be it: others count if that one fails.
+            # Of an output's tries in one batch, the first may become the output; the others count if it fails.
             first = {k: place for place, (k, _) in reversed(list(enumerate(batch))) if not found[k]}
 
             def on_chunks(chunks: list[np.ndarray], first: dict[int, int] = first) -> None:
@@ -108,10 +108,10 @@ def _sampled(
 ) -> list[np.ndarray]:
     """The rows of tries (output, number), [L, C] each, until each has ended or gone on beyond its last bar.
 
-    How many rows a try has at most depends on its own plan alone.
+    The most rows that a try may have depends on its own plan alone.
 
     Args:
-        on_chunks: told of all rows so far, [tries, CHUNK_NOTES, C] each, whenever there are more.
+        on_chunks: called with all rows so far, [tries, CHUNK_NOTES, C] each, whenever there are more.
     """
     outputs = np.array([k for k, _ in batch])
     wanted = [plans[k]._replace(must_end=must) for (k, _), must in zip(batch, must_end, strict=True)]

@@ -25,7 +25,7 @@ def pieces(request: Request, model: Model, given: Notes | None, on_part: OnPart 
     """New music, or a given piece with something new in it.
 
     Args:
-        on_part: as `generate.new_pieces` takes it; told of the given piece while bars of it are written anew.
+        on_part: as `generate.new_pieces` takes it; called with the given piece while its bars are rewritten.
     """
     rework, params, seed = request.rework, request.sampling, request.seed
 

@@ -27,11 +27,11 @@ from musicjax.music.notes import COLUMNS, DRUMS, Notes
 from musicjax.store import model as model_lib
 from musicjax.store.model import Model
 
-# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second. Parts
-# are not fitted to the length: the notes beyond it take a tenth of a second, compiling another length takes ten.
+# How many notes are sampled at a time; for a length in seconds, the most notes that an output gets each second. Chunks
+# are not fitted to the length: the surplus notes take a tenth of a second, compiling for another length takes ten.
 CHUNK_NOTES = 100
 MOST_NOTES_PER_SECOND = 50
-# The length in notes if nothing else tells, and more than there are things to choose from.
+# The length in notes if none is given, and a number above any count of things to choose from.
 NOTES_IF_NO_LENGTH, MANY = 300, 2**30
 
 OnPart = Callable[[int, Notes], object]  # the number of an output, its music so far
@@ -62,20 +62,20 @@ def generate(
 
     Args:
         model: from `store.model.load`, or a workdir, whose best parameters are used.
-        num_notes: length of each piece in notes, or in frames for a model of frames. No length: that of a training
-            piece for a model of note events, 300 notes or frames for others.
+        num_notes: length of each piece in notes, or in frames for a frame model. If no length is given: that of a
+            training piece for a note-event model, 300 notes or frames for others.
         seconds: instead, the length in seconds; notes that would sound longer are cut.
-        bars, beats: instead, for a model of note events, the length in bars of its meter, or in quarter notes.
-        exact: whether music of note events is cut off there; else it ends with a bar, a few notes more or less.
+        bars, beats: instead, for a note-event model, the length in bars of its meter, or in quarter notes.
+        exact: whether a note-event model's music is cut off there; else it ends with a bar, a few notes more or less.
         temperature: 0: the likeliest, or for the paper's models the mean prediction; above: more varied. None: that
             of the run's config.
-        sampling: for a model of note events, how outputs are drawn: one for all, or several that they take in turn.
+        sampling: for a note-event model, how outputs are drawn: one for all, or several that are used in turn.
             None: as the run's config says.
         bpm: tempo of note events, quarter notes a minute; None: that of the primer, or else of the training data.
         primer: what to continue: notes, a MIDI file or score, or a melody in text; None: windows of the training data,
             chosen by seed and k, and moved to the pitches that the output may draw.
-        keep: whether each piece is the primer, as it is, and what continues it, in its tempo, meter and key; the length
-            is that of the continuation. For a model of note events with form.
+        keep: whether each piece begins with the primer, unchanged, and continues it in its tempo, meter and key; the
+            length is that of the continuation. For a note-event model with form.
         decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
         numbers: the k of each piece, instead of 0 to K - 1.
 
@@ -123,8 +123,8 @@ def new_pieces(
     """`generate` with arguments that are checked already: a piece for each of the sampling parameters.
 
     Args:
-        on_part: told of output k and its music so far, while there is more to come. An output that the model does not
-            end starts again, and so does its music. An exception that `on_part` raises ends everything.
+        on_part: called with k and the music of output k so far, while there is more to come. An output that the model
+            does not end starts again, and so does its music. An exception that `on_part` raises ends everything.
 
     Raises:
         UsageError: the primer has no notes, the model never saw the meter, or bars at this tempo last too long.
@@ -186,7 +186,7 @@ def _music(
     if primer is not None:
         pieces = model.encoding.placed(pieces, primer)
     if any(seconds) or any(one.polyphony for one in params):
-        from musicjax.generation import trim  # a length in notes does without
+        from musicjax.generation import trim  # not needed for a length in notes
 
         pieces = trim.each(pieces, [one.polyphony for one in params], seconds)
     if keep and primer is not None:
@@ -219,7 +219,7 @@ def _rows(
     """Rows [K, L, C]: L is num_notes, or enough for every output to last its `seconds` [K]. Says what it clamped.
 
     Args:
-        on_rows: told of an output and its rows so far, [L, C], each time that they are more.
+        on_rows: called with an output and its rows so far, [L, C], whenever there are more.
     """
 
     def on_chunks(chunks: list[np.ndarray]) -> None:
@@ -340,7 +340,7 @@ def write(
 
 
 def write_file(notes: Notes, path: Path, ticks_per_beat: int, end_beat: float = 0.0) -> int:
-    """`midi.write`, and no sound file of this name is left, since it would hold other music; raises RunError."""
+    """`midi.write`; also removes a sound file of this name, which would have other music. Raises RunError."""
     try:
         for suffix in request_lib.AUDIO_KINDS:
             path.with_suffix(f".{suffix}").unlink(missing_ok=True)

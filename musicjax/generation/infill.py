@@ -57,13 +57,13 @@ def infill(
     """num_outputs copies of a piece with new bars; copy k depends on the seed and k, not on how many are asked for.
 
     All that begins outside these bars stays as it is, and so do the tempos, the meters and the key. New notes begin
-    inside them, on the model's grid, and end with them. A note of a pitch that sounds already is left out.
+    inside the bars, on the model's grid, and none sounds beyond them. A note whose pitch already sounds is left out.
 
     Args:
         model: from `store.model.load`, or a workdir, whose best parameters are used; of note events with form.
         piece: notes, a MIDI file or score, or a melody in text.
-        from_bar, to_bar: the first and the last bar to be written anew, counted from 1 by the meters of the piece; an
-            upbeat is bar 1.
+        from_bar, to_bar: the first and the last bar to rewrite, counted from 1 by the meters of the piece; an upbeat is
+            bar 1.
         temperature, sampling, numbers: as `generate.generate` takes them, but the piece has its own key and meter.
 
     Raises:
@@ -104,7 +104,7 @@ def new_bars(
     """`infill` with arguments that are checked already, but for the bars.
 
     Args:
-        on_step: called again and again; what it raises ends everything.
+        on_step: called again and again; an exception that it raises ends everything.
 
     Raises:
         UsageError: the piece has no notes or no such bars, or the model never saw the instruments asked for.
@@ -187,16 +187,16 @@ def candidates_of(model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: O
 
 
 def chosen(gap: Gap, found: Candidates, key: jax.Array, best: bool = False) -> Notes:
-    """The notes of the best candidate, or of one drawn in proportion to how likely what follows is after each."""
+    """The notes of the best candidate, or of one drawn in proportion to the likelihood of what follows."""
     one = particles.chosen(key, found.weight, best)
     return gap.notes(found.rows[: int(found.drawn[one]), one])
 
 
 def drawn(model: Model, gap: Gap, seen: Seen, key: jax.Array, on_step: OnStep = lambda: None) -> Notes:
-    """New notes for a gap: of K candidates one that fits what follows."""
+    """New notes for a gap: one of K candidates, which fits what follows."""
     return chosen(gap, candidates_of(model, gap, seen, key, on_step), key)
 
 
 def joined(gap: Gap, new: Notes, params: SamplingParams) -> Notes:
-    """The piece with new notes in the gap, of which no more than asked for sound at once."""
+    """The piece with new notes in the gap, no more of them sounding together than asked for."""
     return splice.together(gap.kept, trim.each([new], [params.polyphony], [0.0])[0])

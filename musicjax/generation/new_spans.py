@@ -16,7 +16,7 @@ Spans = tuple[tuple[float, float], ...]
 
 
 def of(rework: Rework, seed: int, given: Notes, pieces: Sequence[Notes]) -> list[Spans]:
-    """Of each piece that a rework of the given one with this seed made: (begin, end) of what is new, rising."""
+    """For each piece that a rework of the given one with this seed made: (begin, end) of what is new, rising."""
     if rework.kind == "keep":
         return [_after(given, piece) for piece in pieces]
     lines = splice.bar_lines(given)

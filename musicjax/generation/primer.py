@@ -104,7 +104,7 @@ def last_tempo(primer: Notes) -> float:
 
 
 def continued(primer: Notes, piece: Notes, beat: float) -> Notes:
-    """A primer, as it is, and a piece whose first note begins on this beat of it; tempos and meters go on."""
+    """A primer, unchanged, and a piece whose first note begins on this beat of the primer; tempos and meters go on."""
     if not len(piece):
         return primer
     new = dataclasses.replace(piece, onset_beats=piece.onset_beats - piece.onset_beats[0] + beat)

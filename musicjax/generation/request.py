@@ -124,7 +124,7 @@ def of(options: Mapping[str, Any]) -> Request:
 
 
 def complete(options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options that `of` reads: those that are given, and what the others are if nobody says."""
+    """All options that `of` reads: those that are given, and the defaults of the others."""
     names = (*MEASURES, *NEED_CONTROLS, *NEED_FORM, *rework_lib.NOT_WITHIN_A_PIECE, *rework_lib.NOT_WITH_A_PIECE)
     names += (*sampling_params.KINDS, *(name for own in rework_lib.OWN.values() for name in own))
     unsaid = {"num_outputs": 1, "seed": 0, "decode": "auto", "audio": "none", "exact": False, "sweep": False}
@@ -133,7 +133,7 @@ def complete(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filled(request: Request, sample: SampleConfig) -> Request:
-    """The request, where no flag says otherwise with the values of a run's config."""
+    """The request, with the values of a run's config where no flag says otherwise."""
     return dataclasses.replace(request, sampling=_filled(request.sampling, sample, request.given))
 
 

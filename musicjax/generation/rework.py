@@ -1,6 +1,6 @@
 """What the flags of `generate` ask for where a piece is given: to go on from it, fill bars of it, or vary it.
 
-Needs no JAX, so that a wrong flag is reported at once.
+Needs no JAX, so a wrong flag is reported without delay.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from musicjax import arguments
 from musicjax.errors import UsageError
 
-# How much of a piece is varied if nobody says.
+# How much of a piece is varied by default.
 AMOUNT = 0.3
-# The flags that belong to each, and why other flags go with none of them, or not where the length is that of the piece.
+# The flags that belong to each kind; why others go with no kind; and why some go only with keep, which adds music.
 OWN = {"keep": ("primer",), "infill": ("from_bar", "to_bar"), "vary": ("amount",)}
 NOT_WITH_A_PIECE = {
     "key": "the piece keeps its key",

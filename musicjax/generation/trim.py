@@ -1,4 +1,4 @@
-"""Music cut to what was asked for: to a length in seconds, and to a number of notes at once."""
+"""Music cut to what was asked for: to a length in seconds, and to a number of simultaneous notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A variation of a piece: some of its bars written anew, and bars that are alike written anew alike."""
+"""A variation of a piece: some of its bars are rewritten, and equal bars are rewritten equally."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def vary(
 ) -> list[Notes]:
     """num_outputs variations of a piece; variation k depends on the seed and k, not on how many are asked for.
 
-    Each bar is written anew, as `infill.infill` does it, with a probability of `amount`. A bar that comes again with
-    the same notes is written anew once, and comes again so.
+    Each bar is rewritten, as `infill.infill` does it, with a probability of `amount`. A bar that recurs with the same
+    notes is rewritten once, and recurs in that form.
 
     Args:
         model, piece: as `infill.infill` takes them.
-        amount: 0: the piece itself; 1: all bars anew.
+        amount: 0: the piece itself; 1: every bar is rewritten.
         temperature, sampling, numbers: as `infill.infill` takes them.
 
     Raises:
@@ -83,7 +83,7 @@ def variations(
 
 
 def is_new(seed: int, number: int, first: np.ndarray, amount: float) -> np.ndarray:
-    """Which bars variation `number` writes anew, bool [B]; first: int64 [B], as `splice.alike` gives them."""
+    """Which bars variation `number` rewrites, bool [B]; first: int64 [B], as `splice.alike` gives them."""
     return particles.coins(sample.output_keys(seed, [number])[0], len(first))[first] < amount
 
 
@@ -98,7 +98,7 @@ def _variation(
     anew: np.ndarray,
     on_step: OnStep,
 ) -> Notes:
-    """The piece with some bars anew, from the first to the last, each given what is new before it.
+    """The piece with some bars rewritten, from the first to the last, each given what is new before it.
 
     Args:
         lines: [B + 1], bar lines, beats.

@@ -1,13 +1,13 @@
-"""The time axis of models along two axes, time and the keys of a frame: one LSTM for every key, with weights tied over
-the keys. What makes a frame of its outputs, key after key, is a head in `note_axis`.
+"""The time axis of biaxial models, whose axes are time and the keys of a frame: one LSTM for every key, with weights
+tied over the keys. A head in `note_axis` turns its outputs into a frame, key by key.
 
 After Johnson, "Generating Polyphonic Music Using Tied Parallel Networks" (EvoMUSART 2017), and his earlier program,
 danieldjohnson/biaxial-rnn-music-composition (2015). What a key sees of a frame is relative to the key, so the network
-knows an interval wherever it lies; only the number of the key itself tells one place from another.
+knows an interval at any pitch; only a key's own number tells it where it is.
 
 Shape legend: B windows, T rows a window, C columns of a row, K keys, P columns of a key that are predicted: it sounds,
-or it sounds and it begins; H units, I numbers that a key sees; [...] any leading dimensions. The columns of a row stand
-in P groups of K keys.
+or it sounds and it begins; H units, I numbers that a key sees; [...] any leading dimensions. The columns of a row form
+P groups of K keys.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from musicjax.model import lstm
 from musicjax.model.dropout import Dropout
 from musicjax.model.network import Network, States, Weights
 
-# How many keys above and below itself a key sees one by one, and after how many keys a pitch class comes again.
+# How many keys above and below itself a key sees one by one, and after how many keys a pitch class recurs.
 REACH = OCTAVE = 12
 
 
@@ -106,11 +106,12 @@ def of_keys(rows: jax.Array, predicted: int, keys: int, matches: int = 0) -> jax
         matches: how many columns tell the length of the match; they and all after them are the same for every key.
     """
     shown = rows[..., : 2 * predicted if matches else predicted]
-    groups = shown.reshape(*shown.shape[:-1], -1, keys)
+    # No size is -1, which an array without rows would leave open.
+    groups = shown.reshape(*shown.shape[:-1], shown.shape[-1] // keys, keys)
     near = jnp.pad(groups, [(0, 0)] * (groups.ndim - 1) + [(REACH, REACH)])[..., _places(keys)]  # [..., groups, K, 25]
-    near = jnp.moveaxis(near, -3, -2).reshape(*rows.shape[:-1], keys, -1)
+    near = jnp.moveaxis(near, -3, -2).reshape(*rows.shape[:-1], keys, near.shape[-3] * near.shape[-1])
     sounding = jnp.pad(groups[..., 0, :], [(0, 0)] * (groups.ndim - 2) + [(0, -keys % OCTAVE)])
-    classes = jnp.sum(sounding.reshape(*rows.shape[:-1], -1, OCTAVE), axis=-2)
+    classes = jnp.sum(sounding.reshape(*rows.shape[:-1], sounding.shape[-1] // OCTAVE, OCTAVE), axis=-2)
     relative = classes[..., (np.arange(keys)[:, None] + np.arange(OCTAVE)) % OCTAVE]
     number = jnp.broadcast_to(jnp.arange(keys, dtype=jnp.float32)[:, None] / keys, (*rows.shape[:-1], keys, 1))
     common = rows[..., None, shown.shape[-1] :]
@@ -119,7 +120,7 @@ def of_keys(rows: jax.Array, predicted: int, keys: int, matches: int = 0) -> jax
 
 
 def _places(keys: int) -> np.ndarray:
-    """Of each key, the columns within reach in a frame with REACH more on both sides: int [K, 2 REACH + 1]."""
+    """For each key, the columns within reach in a frame padded by REACH on both sides: int [K, 2 REACH + 1]."""
     return np.arange(keys)[:, None] + np.arange(2 * REACH + 1)
 
 

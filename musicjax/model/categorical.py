@@ -28,15 +28,15 @@ FEW = 2048
 class Categorical(Head):
     """One hidden layer and one softmax for each predicted column.
 
-    The dense layer gives N numbers for each; added to them is a vector for the bin of each column before it in the
-    row. So the row's joint likelihood is exact, however its columns depend on each other.
+    The dense layer gives N numbers for each column, to which a vector is added for the bin of each column before it in
+    the row. So the row's joint likelihood is exact, however its columns depend on each other.
 
     Attributes:
         sizes: bins of each of the C columns.
         given: columns that follow from the others and are never predicted.
         units: N.
         precision: of the products, as in `lstm`.
-        order: the order in which the columns of a row come to be, those that are never seen apart; empty: their own.
+        order: the order in which a row's columns are settled, without those never seen; empty: their own order.
     """
 
     name: ClassVar[str] = "categorical"
@@ -56,7 +56,7 @@ class Categorical(Head):
         return self.order or tuple(range(len(self.sizes)))
 
     def before(self, column: int) -> tuple[int, ...]:
-        """The columns that a column is drawn given."""
+        """The columns on which the draw of a column depends."""
         return self._order[: self._order.index(column)]
 
     def _sizes(self, columns: tuple[int, ...]) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ class Categorical(Head):
     def _true_and_all(
         self, params: Params, outputs: jax.Array, targets: jax.Array
     ) -> list[tuple[jax.Array, jax.Array]]:
-        """Of each predicted column the logit of the true bin, [...], and all logits, [..., bins]."""
+        """For each predicted column the logit of the true bin, [...], and all logits, [..., bins]."""
         found = []
         # Split once: the gradient of each split is as large as all outputs.
         for column, hidden in zip(self.predicted, jnp.split(outputs, len(self.predicted), axis=-1), strict=True):
@@ -246,8 +246,8 @@ def _is_hot(rows: jax.Array, sizes: tuple[int, ...], axis: int) -> jax.Array:
 
     With axis 0 it is [V, M], for rows [M, C].
 
-    Few rows, as in sampling, take a comparison for each column. For many, each would be compiled for itself, so a
-    product spreads the columns over their bins and one comparison is left.
+    For few rows, as in sampling, it compares column by column. For many, each comparison would be compiled separately,
+    so a product spreads the columns over their bins and one comparison is left.
     """
     if axis == -1 and rows.size <= FEW:
         return jnp.concatenate([rows[..., c, None] == np.arange(size) for c, size in enumerate(sizes)], axis=-1)

@@ -1,4 +1,4 @@
-"""Dropout whose rate may be an array, and of which a part of a batch draws what the whole batch would draw for it."""
+"""Dropout whose rate may be an array, and that treats part of a batch as it would within the whole batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dropout(nn.Module):
 def kept(key: jax.Array, keep: Any, shape: tuple[int, ...], share: tuple[Any, int] = (0, 1)) -> jax.Array:
     """bool `shape`, True with probability `keep`: the k-th of n equal parts of what the key gives for all of them.
 
-    Only the part is drawn: the mask of a whole batch would take the memory that its parts are to save.
+    Only the part is drawn: the mask of a whole batch would take the memory that splitting it is to save.
     """
     place, shares = share
     size = math.prod(shape)

@@ -27,7 +27,7 @@ FEW_KEYS = (7, 15)
 
 
 class Score(NamedTuple):
-    """Of each target, [...]: loss, accuracy and nats (negative log-likelihood). nats_by_column: [..., A], of each
+    """For each target, [...]: loss, accuracy and nats (negative log-likelihood). nats_by_column: [..., A], of each
     predicted column, if the head predicts columns one by one."""
 
     loss: jax.Array
@@ -73,14 +73,14 @@ class Head(Protocol):
         """(loss, accuracy) of windows as they are in training, with the dropout that a head may have of its own.
 
         Args:
-            key: what it drops.
+            key: decides what is dropped.
             rate: of its last layer's dropout, instead of its own; None: its own.
             share: (k, n): windows are the k-th of n equal parts of a batch.
         """
         return self.loss(params, outputs, targets), self.accuracy(params, outputs, targets)
 
     def noise(self, key: jax.Array, columns: int) -> jax.Array:
-        """All the randomness of `sample`, float32 [C], of bins [V]; drawn apart, for many rows at once."""
+        """All the randomness of `sample`, float32 [C], or [V] for bins; drawn separately, for many rows at a time."""
         ...
 
     def sample(

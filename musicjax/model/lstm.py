@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 
 # With up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product. More
-# inputs, such as the outputs of the layer below, stand beside h and share its product.
+# inputs, such as the outputs of the layer below, are joined to h and share its product.
 FUSED_INPUTS = 8
-# Of the large products, the most exact first. tf32 is of NVIDIA's GPUs; elsewhere it is float32.
+# Precisions of the large products, the most exact first. Only NVIDIA GPUs have tf32; elsewhere it is float32.
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
@@ -59,7 +59,7 @@ class _Saved(NamedTuple):
     """What the backward scan needs of each step, stacked along T.
 
     h_before: [T, H, B], transposed as the product for the weight gradient wants it; c_before: float32
-    [T, B, H]; i, f, g, o: [T, B, H] after their activation, each by itself, because the backward loops run at
+    [T, B, H]; i, f, g, o: [T, B, H] after their activation, kept separate, because the backward loops run at
     a third of their speed on slices of [T, B, 4H]. In bfloat16 precision all but c_before are the bits of
     bfloat16 as uint16: XLA's CPU backend would convert a stack of bfloat16 to float32 and back at each step.
     """
@@ -73,7 +73,7 @@ class _Saved(NamedTuple):
 
 
 def init(key: jax.Array, inputs: int, units: int) -> Params:
-    """Keras' initial values: Glorot uniform kernel, orthogonal recurrent kernel, bias 0, of the forget gate 1."""
+    """Keras' initial values: Glorot uniform kernel, orthogonal recurrent kernel, bias 0, but 1 for the forget gate."""
     kernel_key, recurrent_key = jax.random.split(key)
     kernel = jax.nn.initializers.glorot_uniform()(kernel_key, (inputs, 4 * units))
     recurrent_kernel = jax.nn.initializers.orthogonal()(recurrent_key, (units, 4 * units))
@@ -142,10 +142,10 @@ def unroll(
 
     Args:
         precision: one of PRECISIONS. With bfloat16 the operands of the large products, and with them the outputs,
-            are rounded and summed in float32; gates, cell and parameters stay float32. With tf32 an NVIDIA GPU rounds
-            the operands inside the products alone, to 10 bits after the point.
-        remat_rows: for the gradient, only the state before every remat_rows-th step is saved, and what is between is
-            computed again; 0: the gates of every step are saved. Without a gradient it changes nothing.
+            are rounded, and sums are in float32; gates, cell and parameters stay float32. With tf32 an NVIDIA GPU
+            rounds the operands only inside the products, to 10 bits after the point.
+        remat_rows: for the gradient, only the state before every remat_rows-th step is saved, and the steps between
+            are computed again; 0: the gates of every step are saved. Without a gradient it changes nothing.
 
     Returns:
         outputs float32 [B, T, H] and the last state.
@@ -255,7 +255,7 @@ def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array]
     def body(carry, x_t):
         h_before, c_before = carry
         h, c, gates = _step(weights, x_t, h_before, c_before, precision)
-        # Behind a barrier, so that the rounding is not fused into the stacking, which one thread does alone.
+        # Behind a barrier, so that the rounding is not fused into the stacking, which runs on a single thread.
         parts = [_pack(lax.optimization_barrier(gate.astype(h.dtype))) for gate in jnp.split(gates, 4, axis=-1)]
         saved = _Saved(_pack(lax.optimization_barrier(h_before.T)), c_before, *parts)
         return (h, c), (saved, h.astype(jnp.float32) if every else None)

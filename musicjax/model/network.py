@@ -1,5 +1,5 @@
-"""Networks as Flax modules: what every one of them does, and MusicLSTM: LSTM layers -> dropout -> head. The rest of
-the program sees plain pytrees, and asks no network which one it is.
+"""Networks as Flax modules: what all of them do, and MusicLSTM: LSTM layers -> dropout -> head. The rest of the program
+sees plain pytrees, and never asks which network it has.
 
 Shape legend: B windows, T rows a window, C columns, H units, O outputs that the head reads.
 """
@@ -24,7 +24,7 @@ States = tuple[lstm.State, ...]
 class Network(nn.Module):
     """What every network is told, and what it does besides `__call__`, which gives outputs for windows.
 
-    Row by row, to sample and to score pieces, the layers' weights are prepared once, then rows go in one at a time.
+    To sample or score pieces row by row, prepare the layers' weights once, then pass rows in one at a time.
 
     Attributes:
         units: H, LSTM units of each layer.
@@ -33,7 +33,7 @@ class Network(nn.Module):
         precision: of the LSTM's large products, one of `lstm.PRECISIONS`.
         layers: LSTM layers, one above the other; the paper has one.
         head: what the outputs mean, see `heads`.
-        every_position: whether every position of a window has outputs, for the row after it, or the last alone.
+        every_position: whether every position of a window has outputs, for the row after it, or only the last.
         match_lengths: where rows show the longest match, the lengths that their columns after it stand for; a row is
             then the row itself, the row that followed the match, and a column for each length.
         position_columns: how many columns, the last of a row, tell the place of the row in its bar.
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
     @property
     def summary(self) -> str:
-        """What stands between a row and its head, as the console says it."""
+        """What is between a row and its head, in the console's words."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -91,7 +91,7 @@ class Network(nn.Module):
 
     @nn.nowrap
     def read(self, params: dict, last: jax.Array) -> jax.Array:
-        """What the head reads, float32 [..., O], of the last layer's outputs, which `advance` gives as states[-1].h."""
+        """What the head reads, float32 [..., O], from the last layer's outputs, which `advance` has as states[-1].h."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -200,7 +200,7 @@ def _init_embedding(key: jax.Array, bins: int, units: int) -> jax.Array:
 
 def _embed(network: MusicLSTM, embedding: jax.Array, rows: jax.Array) -> jax.Array:
     """Rows of bins [..., C] -> float32 [..., E]."""
-    from musicjax.model import categorical  # rows of numbers do without
+    from musicjax.model import categorical  # not needed for rows of numbers
 
     return categorical.summed(embedding, rows, network.sizes, range(len(network.sizes)), network.precision)
 

@@ -3,11 +3,11 @@
   NoteLSTM  the note axis of BALSTM: an LSTM along the keys
   TiedNade  the NADE of TP-LSTM-NADE, whose hidden units see the keys below in a window
 
-Both are of Johnson, "Generating Polyphonic Music Using Tied Parallel Networks" (EvoMUSART 2017).
+Both are from Johnson, "Generating Polyphonic Music Using Tied Parallel Networks" (EvoMUSART 2017).
 
 Shape legend: K keys, P columns of a key that are predicted: it sounds, or it sounds and it begins; H units of the time
 axis, N units of the head, M frames; [...] any leading dimensions. Outputs [..., K H] are those of the time axis; frames
-[..., P K] stand in P groups of K keys.
+[..., P K] form P groups of K keys.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _KeyByKey(Head):
         return heads.logistic(key, columns)
 
     def _scored(self, logits: jax.Array, targets: jax.Array) -> Score:
-        """Of logits and targets [..., P K]."""
+        """The score of logits and targets [..., P K]."""
         begins = targets.shape[-1] - self.keys
         counts = jnp.pad(targets[..., :begins], [(0, 0)] * (targets.ndim - 1) + [(self.keys, 0)], constant_values=1.0)
         nats = jnp.sum(counts * jax.nn.softplus(jnp.where(targets > 0.5, -logits, logits)), axis=-1)
@@ -124,7 +124,7 @@ class NoteLSTM(_KeyByKey):
         """[..., P K]: of each column, given the targets of the keys below.
 
         Args:
-            drop: what is left of the outputs [M, K, N] of layer k, from 0, M the product of the leading dimensions;
+            drop: what dropout leaves of the outputs [M, K, N] of layer k, from 0, M the product of leading dimensions;
                 None: all of them.
         """
         by_key = jnp.moveaxis(targets.reshape(-1, targets.shape[-1] // self.keys, self.keys), 1, 2)  # [M, K, P]
@@ -143,7 +143,7 @@ class NoteLSTM(_KeyByKey):
     def training(
         self, params: Params, outputs: jax.Array, targets: jax.Array, key: jax.Array, rate: Any, share: Any
     ) -> tuple[jax.Array, jax.Array]:
-        """As `Head.training`: here a part of a batch keeps what the whole batch would have kept of it, too."""
+        """As `Head.training`: here too, part of a batch keeps what it would keep within the whole batch."""
 
         rates = [*[self.layer_dropout] * (self.layers - 1), self.dropout if rate is None else rate]
 
@@ -181,8 +181,8 @@ class TiedNade(_KeyByKey):
 
     The time axis gives key k the bias of its logit and of its N hidden units, through one dense layer for all keys. The
     hidden units see the keys below k relative to k: each of the REACH nearest, and how many of each pitch class there
-    are among all of them. The paper's abstract and table were at hand, not all of its text; these inputs and the one
-    layer of hidden units are ours, chosen to be like those of its time axis.
+    are among all of them. We had only the paper's abstract and table, not its full text; these inputs and the one layer
+    of hidden units are ours, modelled on its time axis.
     """
 
     name: ClassVar[str] = "tied nade"

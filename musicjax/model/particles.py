@@ -1,4 +1,4 @@
-"""Candidates for a gap in a piece: many ways on at once, each drawn and then led over the given rows, which weigh it.
+"""Candidates for a gap in a piece: many continuations, each drawn and then led over the given rows, which weigh it.
 
 Shape legend: K candidates, L rows, C columns.
 """
@@ -71,7 +71,7 @@ def start(net: Network, params: dict, guide: Guide) -> Way:
 
 @functools.partial(jax.jit, static_argnums=1)
 def spread(way: Way, candidates: int) -> Way:
-    """As many candidates as asked for, all where the first is."""
+    """As many candidates as asked for, all at the place of the first."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], candidates, axis=0), way)
 
 
@@ -79,7 +79,7 @@ def spread(way: Way, candidates: int) -> Way:
 def advance(
     net: Network, count: int, params: dict, way: Way, key: jax.Array, first: jax.Array, guide: Guide
 ) -> tuple[Way, jax.Array]:
-    """(where the candidates are after L = count more rows at most, those rows [L, K, C]).
+    """(where the candidates are after at most L = count more rows, those rows [L, K, C]).
 
     A candidate that is done stays where it is. Row n of candidate k draws with fold_in(fold_in(key, k), n).
 
@@ -104,7 +104,7 @@ def advance(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def follow(net: Network, count: int, params: dict, way: Way, guide: Guide) -> Way:
-    """Where the candidates are after the next given rows, `count` at most. It draws nothing, so it compiles sooner."""
+    """Where the candidates are after the next given rows, `count` at most. It draws nothing, so it compiles faster."""
     weights = net.prepare(params)
 
     def row(way: Way, _: None) -> tuple[Way, None]:

@@ -15,7 +15,7 @@ REACH = 2048
 
 
 class Past(NamedTuple):
-    """rows: [G, M, K], the last M rows, -1 before the first; runs: int32 [G, M], of each row the length of the longest
+    """rows: [G, M, K], the last M rows, -1 before the first; runs: int32 [G, M], for each row the length of the longest
     run that ends there and equals the run that ends at the last row."""
 
     rows: jax.Array

@@ -5,9 +5,9 @@ Outputs are computed in groups of G, see `sample_groups`.
 Shape legend: K outputs, G outputs in a group, T notes a window, L notes to sample, C columns, H units.
 
 Three ways to see the past, `DECODES`:
-  window     every note is predicted from exactly the T rows before it, as in training; the window is computed anew.
+  window     every note is predicted from exactly the T rows before it, as in training; the window is recomputed.
   staggered  the same prediction from T states, each started at a different one of the last T rows: a new row advances
-             all of them in one product; the state that has then seen T rows predicts, and starts anew.
+             all of them in one product; the state that has then seen T rows predicts, and starts over.
   carry      one state that has seen everything since the primer's first row, for models that learned from a target
              at every position.
 """
@@ -108,7 +108,7 @@ def _folded(root: jax.Array, numbers: jax.Array) -> jax.Array:
 
 @jax.jit
 def choose(keys: jax.Array, counts: jax.Array) -> jax.Array:
-    """int32 [K]: which primer each output takes, of as many as its entry of `counts`, int32 [K]."""
+    """int32 [K]: which primer each output takes; counts: int32 [K], out of how many."""
     return jax.vmap(lambda key, count: jax.random.randint(jax.random.fold_in(key, PRIMER), (), 0, count))(keys, counts)
 
 
@@ -233,7 +233,7 @@ def _see(
     """(the states after `row`, what `Network.inputs` makes of [G, C]; the last outputs, to predict from, [G, ...]).
 
     `number` counts the rows since the primer's first. Staggered states are [T G, ...], slot by slot. The state in slot
-    `number` modulo T starts anew with this row; the state in the next slot has then seen T rows, and predicts.
+    `number` modulo T starts over with this row; the state in the next slot has then seen T rows, and predicts.
     """
     if decode == "carry":
         states = net.advance(weights, row, states)

@@ -1,8 +1,8 @@
 """How many outputs the sampler computes at once.
 
-The sampler computes outputs in groups of one size, one group after the other, and fills up the last. An output must
-have the same bits however many are asked for. So a group either always has one size, or has one of several sizes that a
-check found to give the same bits.
+The sampler computes outputs in groups of one size, one group after the other, and fills up the last. An output must be
+the same, bit for bit, however many are asked for. So a group either always has one size, or has one of several sizes
+that a check found to give the same bits.
 
 Shape legend: G outputs in a group, T notes a window, C columns, H units.
 """

@@ -1,7 +1,7 @@
 """Where in the bar a note begins: meters (time signatures), the bars that they make, and positions in them.
 
 Meters are float64 [M, 3], see `Notes.meters`: the beat of a bar line, numerator, denominator. A beat is a quarter note.
-NumPy and JAX arrays alike count positions with `of`: the rows of a piece, the training windows and the sampling loop.
+`of` counts positions in NumPy and JAX arrays alike: in the rows of a piece, the training windows and the sampling loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from musicjax.errors import UsageError
 
-# A beat this share of a bar before a bar line lies on it.
+# A beat within this share of a bar before a bar line counts as on it.
 NEGLIGIBLE_BARS = 1e-6
 MOST_NUMERATOR, MOST_DENOMINATOR = 128, 64
 
@@ -33,7 +33,7 @@ def segments(beats: np.ndarray, meters: np.ndarray) -> np.ndarray:
 
 
 def lines(meters: np.ndarray, last: float) -> np.ndarray:
-    """The beats of bar lines, from that of the bar in which beat 0 lies to the first after a beat `last`, [B + 1]."""
+    """The beats of bar lines, from that of the bar that contains beat 0 to the first after a beat `last`, [B + 1]."""
     meters = meters[segments(np.zeros(1), meters)[0] :]
     lengths = beats_per_bar(meters)
     first = meters[0, 0] + np.floor(-meters[0, 0] / lengths[0] + NEGLIGIBLE_BARS) * lengths[0]
@@ -51,7 +51,7 @@ def lines(meters: np.ndarray, last: float) -> np.ndarray:
 def steps_per_bar(numerator: int, denominator: int, steps_per_beat: int, most: int) -> int:
     """Steps of the beat grid in a bar, at least 1.
 
-    A bar of more than `most` counts as the fewest bars of equal length that are short enough.
+    A bar of more than `most` steps counts as the fewest bars of equal length that are short enough.
     """
     steps = max(round(numerator * 4 * steps_per_beat / denominator), 1)
     return next(steps // parts for parts in range(1, steps + 1) if not steps % parts and steps // parts <= most)

@@ -38,7 +38,7 @@ SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11), "mixolydian": (0, 2, 4, 5, 7, 9, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10), "minor": (0, 2, 3, 5, 7, 8, 10),
 }  # fmt: skip
-# Tonic and mode with its weight. Most share the white keys, for the models of notes are not told the key.
+# Tonic and mode with its weight. Most share the white keys, since note models are not told the key.
 KEYS = {
     (0, "major"): 36, (9, "minor"): 28, (7, "mixolydian"): 8, (2, "dorian"): 7,
     (7, "major"): 6, (5, "major"): 6, (4, "minor"): 5, (2, "minor"): 4,
@@ -111,7 +111,7 @@ POP = Style(FOUR_FOUR, HARMONIC_RHYTHM, PATTERNS, FILLS, HALVES)
 WALTZ = Style(THREE_FOUR, WALTZ_HARMONIC_RHYTHM, WALTZ_PATTERNS, {None: 5, LONG: 3}, LONG)
 JIG = Style(SIX_EIGHT, HARMONIC_RHYTHM, JIG_PATTERNS, {None: 5, LONG: 2, SIX_HALVES: 3}, SIX_HALVES)
 STYLES = {POP: 72, WALTZ: 16, JIG: 12}
-# Style and instruments are drawn apart, so that a song in 4/4 has the notes that version 1 gave it.
+# Style and instruments are drawn separately, so that a song in 4/4 has the notes that version 1 gave it.
 STYLE_STREAM = 17
 
 

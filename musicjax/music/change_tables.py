@@ -1,4 +1,4 @@
-"""Tables of what changes in a piece, its tempos, meters and keys: rows of a beat and what holds from there, by beat."""
+"""Tables of a piece's changes of tempo, meter or key: each row a beat and what holds from there, in order of beat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from musicjax import arguments
 from musicjax.errors import UsageError
 from musicjax.music import bar_position
 
-# The modes of keys: a table of keys has their indices. They stand here because `music.keys` needs `music.notes`.
+# The modes of keys: a table of keys has their indices. They are here because `music.keys` needs `music.notes`.
 MODES = ("major", "minor", "dorian", "mixolydian")
 
 
@@ -40,7 +40,7 @@ def checked(name: str, given: Any, owner: str) -> np.ndarray:
     """A sequence of rows, or an array, as a table: float64 [rows, columns].
 
     Raises:
-        UsageError: it is none; the message names the owner, the table and its first wrong row.
+        UsageError: it is no such table; the message names the owner, the table and its first wrong row.
     """
     columns, least, is_row, meant = _RULES[name]
     try:

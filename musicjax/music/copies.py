@@ -1,7 +1,7 @@
 """The copy meter: the longest run of notes that a piece has in common with known pieces, in whatever key.
 
-Notes lie on the grid of sixteenths, by onset, then pitch. From each note to the next is a move, the differences of
-pitch and of onset as one number; two runs are the same if their moves are. A suffix array sorts the known moves once,
+Notes are on the grid of sixteenths, by onset, then pitch. A move leads from each note to the next: the differences of
+pitch and of onset as one number. Two runs are the same if their moves are. A suffix array sorts the known moves once,
 and bisection finds any run in it. It compares the runs themselves, not hashes of them.
 
 Shape legend: N notes, P pieces, M moves of all pieces, one mark at the end of each piece included.
@@ -31,7 +31,7 @@ class Known:
         names: P names.
         starts: int64 [P], index of the first move of each piece.
         alphabet: int64 [A], the different moves, sorted; move a is stored as P + a.
-        moves: M moves of 4 bytes; piece p ends with the mark p, its own, beyond which no sorting needs to look.
+        moves: M moves of 4 bytes; piece p ends with its own mark, p, beyond which no sorting needs to look.
         order: int64 [M], byte at which each suffix of `moves` begins, in the order of the suffixes.
     """
 
@@ -83,7 +83,7 @@ def index(pieces: Sequence[Notes], names: tuple[str, ...]) -> Known:
 def longest(notes: Notes, known: Known) -> Copy:
     """The longest run of notes that a piece has in common with one of the known pieces."""
     moves = _moves(notes)
-    # A move that is not known gets the number behind all that are.
+    # An unknown move gets the number after all known ones.
     code = np.searchsorted(known.alphabet, moves)
     code[~np.isin(moves, known.alphabet)] = len(known.alphabet)
     sought = (len(known.names) + code).astype(MOVE).tobytes()
@@ -100,7 +100,7 @@ def longest(notes: Notes, known: Known) -> Copy:
 
 
 def of_real_pieces(pieces: float, longest: float, median: float) -> str:
-    """What held-out music shares with the training data, to judge other copies by: the part of a sentence.
+    """What held-out music shares with the training data, to judge other copies by: part of a sentence.
 
     Args:
         pieces: how many there are; longest, median: of the lengths of their longest common runs, in notes.

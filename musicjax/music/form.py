@@ -16,7 +16,7 @@ PHRASE_BARS = 8
 
 
 def left_bin(bars_left: Any, xp: Any = np) -> Any:
-    """The bin of a number of bars after the present one, 0 or more; 0, not told, of -1. xp: numpy or jax.numpy."""
+    """The bin of a number of bars after the present one, 0 or more; bin 0, not told, for -1. xp: numpy or jax.numpy."""
     return xp.searchsorted(xp.asarray(LEFT), bars_left, side="right")
 
 

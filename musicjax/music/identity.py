@@ -1,8 +1,8 @@
 """Which pieces are one piece: the same notes in whatever key, at whatever tempo, however a file rounds their times.
 
-A hash of times would not do. Saved again with other ticks, some note of a performance crosses the border of any grid,
-and its hash is another one. So a fingerprint without times finds the candidates, and a tolerance compares their times.
-Velocities do not count.
+A hash of times would not do: when a performance is saved again with other ticks, some note crosses the border of any
+grid, and the hash changes. So a fingerprint without times finds the candidates, whose times are then compared within a
+tolerance. Velocities do not count.
 
 Shape legend: N notes, P pieces, M pieces with one fingerprint.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from musicjax.music.notes import Notes
 
 # How far a file may move a note, in its own quarter notes or seconds. At 24 ticks a beat, the coarsest grid in use, it
-# moves a note by up to 1/48 of a beat, and as much the note from which its time is counted; the other file does the
+# moves a note by up to 1/48 of a beat, and by as much the note from which times are counted; the other file does the
 # same at its own resolution.
 TOLERANCE_BEATS, TOLERANCE_SECONDS = 1 / 32, 1 / 64
 
@@ -24,8 +24,8 @@ TOLERANCE_BEATS, TOLERANCE_SECONDS = 1 / 32, 1 / 64
 def first_alike(pieces: Sequence[Notes]) -> np.ndarray:
     """Of each of P pieces the index of the first one that is the same, or its own: int64 [P].
 
-    Pieces are the same if their times in quarter notes are, but for one factor; or their times in seconds, since some
-    software keeps only those. A piece without notes is like no other.
+    Pieces are the same if their times in quarter notes are the same up to one factor, or their times in seconds, since
+    some software keeps only those. A piece without notes is like no other.
     """
     candidates: dict[bytes, list[int]] = {}
     for index, piece in enumerate(pieces):
@@ -87,7 +87,7 @@ class _Times:
         return np.abs(self._times[: self._count] - times).max(axis=1) <= allowed
 
     def keep(self, times: np.ndarray, span: float) -> None:
-        """Adds a piece. There is room for twice as many each time that it runs out."""
+        """Adds a piece. The room doubles each time that it runs out."""
         if self._count == len(self._spans):
             more = max(self._count, 1)
             self._times = np.concatenate([self._times.reshape(-1, len(times)), np.empty((more, len(times)))])

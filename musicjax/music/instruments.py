@@ -103,7 +103,7 @@ def named(text: str) -> int | None:
 def program_of(text: str, name: str = "program") -> int:
     """The program that a text means: a number 0..127, a name, a family, or what people say, such as "sax".
 
-    A family stands for its first instrument, or for the commonest one. Words that only one name has stand for it.
+    A family stands for its first instrument, or for the commonest one. Words that are in only one name stand for it.
 
     Args:
         name: what a message calls it.
@@ -157,10 +157,10 @@ class Groups:
 def groups(programs: np.ndarray, most: int = 16) -> Groups:
     """The groups of the instruments of some music: one each while there are at most `most`.
 
-    Drums always have their own. Of more instruments, the commonest have a group each, as many as leave room for one
-    group a family for the others. If even one a family is too many, the others join a group of their family, or else
-    the commonest group. A program that the music lacks belongs to a group by the same rule, with the drums only if
-    there is no other group.
+    Drums always have their own. If there are more instruments, the commonest have a group each, as many as leave room
+    for one group per family for the others. If even one per family is too many, the others join a group of their
+    family, or else the commonest group. A program that the music lacks belongs to a group by the same rule, with the
+    drums only if there is no other group.
 
     Args:
         programs: the program of each note, int [N], 0..DRUMS; without notes there is one group, piano.

@@ -1,10 +1,10 @@
 """Keys: as people write them, and found in music.
 
 A key is a tonic, a pitch class 0..11 (C = 0), and a mode, an index into MODES. `of` finds the keys of a piece. Each bar
-speaks for each of the 48 keys by its pitch classes, compared with the profile of the key as C. Krumhansl proposed
-("Cognitive Foundations of Musical Pitch", 1990), and by the bass it begins with; the first and the last bass note speak
-for their own tonics, for relative keys have the same pitch classes. A dynamic programme then divides the piece into
-stretches of one key, each as long as it takes to be sure.
+is evidence for each of the 48 keys by its pitch classes, compared with the key's profile as C. Krumhansl proposed
+("Cognitive Foundations of Musical Pitch", 1990), and by the bass it begins with. Relative keys have the same pitch
+classes, so the first and the last bass note are evidence for themselves as tonics. Dynamic programming then divides the
+piece into stretches of one key, each as long as it takes to be sure.
 
 Shape legend: N notes, B bars in which notes begin, K stretches. Rows of 48 keys go by tonic, then by mode.
 """
@@ -58,7 +58,7 @@ MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0
 DORIAN = (*MINOR[:8], MINOR[9], MINOR[8], MINOR[10] + MINOR[11] - MAJOR[10], MAJOR[10])
 MIXOLYDIAN = (*MAJOR[:10], MAJOR[11], MAJOR[10])
 # How much a bass note at the start of a bar speaks for a key, by its place above the tonic: the roots of the chords
-# that a mode turns on. These numbers and those below were tuned on the built-in clips and on songs of POP909.
+# that characterise a mode. These numbers and those below were tuned on the built-in clips and on songs of POP909.
 BASS = (
     (1.0, 0, 0.2, 0, 0.1, 0.5, 0, 0.5, 0, 0.3, 0, 0),
     (1.0, 0, 0, 0.3, 0, 0.4, 0, 0.4, 0.4, 0, 0.4, 0),
@@ -121,7 +121,7 @@ def of(notes: Notes) -> np.ndarray:
     onset, duration = notes.onset_beats[pitched], notes.duration_beats[pitched]
     pitch = notes.pitch[pitched].astype(np.int64)
     bar, beat_in_bar, lines, beats = _bars(onset, notes.meters)
-    # Pitches relative to one note, so that ties and rounding are the same wherever the music lies.
+    # Pitches relative to one note, so that ties and rounding are the same at whatever pitch the music is.
     said = _evidence(pitch - pitch[0], onset, duration, bar, beat_in_bar, beats)
     total = np.concatenate([np.zeros((1, said.shape[1])), np.cumsum(said, axis=0)])
     starts, keys = _stretches(total, _changes(total, lines))
@@ -185,7 +185,7 @@ def _changes(total: np.ndarray, lines: np.ndarray) -> np.ndarray:
     ahead = np.full((1, total.shape[1]), -np.inf)
     known, bar = 0, int(np.searchsorted(allowed, 1))
     while bar < bars:
-        # These bars, some eight, look back to none of each other.
+        # These bars, about eight, do not depend on each other.
         until = min(int(np.searchsorted(allowed, bar, side="right")), bars)
         reached = int(allowed[until - 1])
         gained = best[known:reached, None] - total[known:reached]

@@ -30,12 +30,12 @@ from musicjax.music.note_bins import (
 from musicjax.music.note_rows import ordered
 from musicjax.music.notes import DRUMS, Notes
 
-# Steps a beat: the coarsest grid that has nearly all onsets, and whole bars for nearly all notes, or else the finest.
+# Steps a beat: the coarsest grid that fits nearly all onsets and gives nearly all notes whole bars, or else the finest.
 GRIDS = (1, 2, 3, 4, 6, 8, 12)
 ON_GRID = 0.995
-# Bins for velocities that are too many for a bin each; and for rare intervals, beside those of the common ones.
+# Bins for velocities if there are too many for a bin each; and for rare intervals, besides those of the common ones.
 VELOCITY_BINS, RARE_BINS = 16, 8
-# Bins for durations that are too many for a bin each: how many to a doubling, and the share of notes that they reach.
+# Bins for durations if there are too many for a bin each: how many to a doubling, and the share of notes they reach.
 BINS_AN_OCTAVE, LONG_ENOUGH = 6, 0.999
 # Slowest and fastest tempo that music is written in, in quarter notes a minute.
 TEMPOS = (10.0, 1000.0)
@@ -49,7 +49,7 @@ def learn(pieces: Sequence[Notes], keep_instruments: bool = True) -> Bins:
     """The bins of some pieces, at least one of which has a note.
 
     Args:
-        keep_instruments: False: all that are no drums are one.
+        keep_instruments: False: all instruments but drums count as one.
     """
     pieces = [piece for piece in pieces if len(piece)]
     onsets = np.concatenate([piece.onset_beats for piece in pieces])

@@ -30,7 +30,7 @@ THIRDS, FIFTH = (4, 3, 3, 4), 7
 MINOR, LEADING_NOTE = 1, 11
 # The difference of two means at which music is no longer alike at all.
 TOLERANCE = {"scale": 0.1, "in_chord": 0.3, "repeats": 0.4, "ending": 0.5}
-# Real pieces never differ by less; and what a measure counts, as a square, that a piece lacks and a real one has.
+# The least spread assumed among real pieces; and the squared difference if a piece lacks a measure of a real one.
 LEAST_SPREAD, MISSING = 0.02, 9.0
 # Of the training pieces, one in ONE_IN sets the standard; it is searched for copies of at most MOST_OTHERS others.
 ONE_IN, MOST_OTHERS = 5, 200
@@ -235,7 +235,7 @@ def score(pieces: Sequence[Notes], by: Standard) -> dict[str, float]:
 
     - overlap: the mean overlap area of their metrics, see `metrics.compare`.
     - scale, in_chord, repeats and, if pieces are whole, ending: 1 - |difference of the means| / TOLERANCE; 0 where
-      only the real pieces have the measure, and left out where they have it not.
+      only the real pieces have the measure, and left out where they lack it.
     - own: 1 unless pieces copy. A run as long as the longest that a real piece shares with the known ones is no copy;
       twice that is one altogether.
 

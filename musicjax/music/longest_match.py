@@ -12,15 +12,15 @@ import numpy as np
 REACH = 2048
 LENGTHS = (1, 2, 3, 4, 6, 9, 16, 32, 64)
 # Runs of 1, 2, ... rows are compared until at most this many pairs a row are equal, and at most MOST_PAIRS, which take
-# 60 MB. A piece that has more even of LONGEST_COMPARED rows, such as one repeated note, goes row by row.
+# 60 MB. A piece with more pairs even of runs of LONGEST_COMPARED rows, such as one repeated note, goes row by row.
 PAIRS_A_ROW, MOST_PAIRS, LONGEST_COMPARED = 8, 2**20, 12
 
 
 def of(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(the row that followed, the length of the run), int64 [N] each; two rows are alike if their codes [N] are equal.
 
-    Of the REACH rows before a row, those count that end a run equal to the run which the row ends. The one with the
-    longest run wins, of several the latest; what followed is the row after it. No run: row 0, of length 0.
+    The match is the one of the REACH rows before a row that ends the longest run equal to the run that the row itself
+    ends, or the latest of several. What followed is the row after the match. No run: row 0, of length 0.
     """
     count = len(codes)
     followed, longest = np.zeros((2, count), np.int64)

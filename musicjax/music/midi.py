@@ -54,15 +54,15 @@ def read(path: str | os.PathLike, *, percussion: bool = True, sustain: str = "ke
     """The notes of one MIDI file, all tracks merged.
 
     Notes that start on the same tick keep the order of the file (track by track), as in
-    mido's merged stream. A note_on of velocity 0 ends a note, as a note_off does; a note that is
-    struck again while it sounds ends first in, first out; one that never ends stops with its track.
+    mido's merged stream. A note_on of velocity 0 ends a note, as a note_off does. If a note is struck
+    again while it sounds, the first to begin ends first. A note that never ends stops with its track.
     A controller that turns all notes of a channel off ends them. A damaged file gives the notes that can be read.
 
     Args:
         path: the file.
         percussion: whether to keep the notes of channel 10, whose numbers are drums, not pitches.
         sustain: what ends a note: "key", the release of its key; "pedal", that of the sustain pedal if it comes later.
-        tracks: "apart": tracks of one program get programs of their own, as for a model of `data.tracks=apart`.
+        tracks: "apart": tracks of one program get programs of their own, as for a model with `data.tracks=apart`.
 
     Raises:
         UsageError: it is no path, or `percussion`, `sustain` or `tracks` has no such value.
@@ -204,9 +204,9 @@ def write(
     own note_off at least one tick later. Two notes of one pitch that sound together go to two channels, so that a
     reader can pair them without guessing. A drum that is struck while it sounds ends first instead.
 
-    Instruments have equally many channels each. One whose channels are taken uses those of others, and then a program
-    change stands before each note of such a channel. It leaves out and counts the notes of one pitch that find none of
-    the 15 channels free, and all but the loudest of equal drums struck at once.
+    Instruments have equally many channels each. An instrument whose channels are taken uses those of others, with a
+    program change before each note of such a channel. Notes of one pitch that find none of the 15 channels free are
+    left out and counted, and so are all but the loudest of simultaneous strokes of one drum.
 
     The file appears under its name only when it is complete.
 

@@ -2,7 +2,7 @@
 
 An event is a delta time in one to four bytes and a message. A message that has the status byte of the one before may
 leave it out (running status). Nearly all events are plain: a delta and a message with two data bytes. The bytes
-of such an event say where it ends. So this is worked out for every position of a block at once, whether an event
+of such an event say where it ends. So its end is worked out for all positions of a block together, whether an event
 begins there or not, and the real events are those that can be reached from the first one. All other events, and
 damaged ones, are read one at a time.
 

@@ -11,7 +11,7 @@ from musicjax.music import midi_programs
 from musicjax.music.midi_events import Events
 
 NOTE_OFF, NOTE_ON, CONTROL = 0x8, 0x9, 0xB  # high half of the status
-# Numbers of controllers (MIDI 1.0). All that end notes but SOUND_OFF release the keys, and leave them to the pedal.
+# Numbers of controllers (MIDI 1.0). All that end notes, except SOUND_OFF, release keys; the pedal may hold the notes.
 PEDAL, SOUND_OFF, CONTROLLERS_OFF = 64, 120, 121
 NOTES_OFF = (SOUND_OFF, 123, 124, 125, 126, 127)
 PEDAL_DOWN = 64  # a pedal is down from this value on, so half-pedal values above 63 count
@@ -88,7 +88,7 @@ def pair(events: Events, merged: bool = True, pedal: bool = False) -> Table:
 def _next_off(events: Events, at: np.ndarray, offs: np.ndarray, merged: bool) -> np.ndarray | None:
     """For each of the events `at` [N] the tick of the next controller `offs` on its channel; None if there is none.
 
-    In one track the order of the events decides. In another one, such a controller comes before events of its tick.
+    Within a track the order of the events decides. Such a controller in another track comes before events of its tick.
     """
     if not len(offs):
         return None
@@ -166,7 +166,7 @@ def _endings(key: np.ndarray, begins: np.ndarray) -> np.ndarray:
 
     key: int64 [N], equal for those that may belong together; begins: bool [N].
 
-    Within a key, beginnings count up and endings down, but not below zero: an ending that would is one of nothing.
+    Within a key, beginnings count up and endings down, but not below zero: an ending that would ends nothing.
     What is left pairs in order: the k-th ending with the k-th beginning.
     """
     order = np.argsort(key.astype(np.uint16) if key.max(initial=0) < 2**16 else key, kind="stable")  # 16 bits sort fast

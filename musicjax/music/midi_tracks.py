@@ -82,8 +82,8 @@ def _with_channels(tracks: list[Track], melodic: tuple[int, ...]) -> list[Track]
 def place(tracks: Sequence[Track], clock: Clock) -> list[list[Placed]]:
     """The notes of each track in ticks, each a tick long at least, no pitch twice at once on a channel.
 
-    A note that finds no channel is left out. A drum that is struck while it sounds ends first; of two strokes at once
-    the louder is left. Both hold across tracks, since players merge all tracks of a file.
+    A note that finds no channel is left out. A drum that is struck while it sounds ends first; of two simultaneous
+    strokes the louder stays. Both rules hold across tracks, since players merge all tracks of a file.
     """
     rows = [(number, row) for number, track in enumerate(tracks) for row in _rows(track.notes, clock)]
     rows.sort(key=lambda at: (at[1][0], at[0]))

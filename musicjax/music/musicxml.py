@@ -1,9 +1,9 @@
 """MusicXML file -> Notes: .musicxml, .xml, or .mxl, which is a zip archive with one inside (MusicXML 4.0, W3C).
 
 It reads pitches as they sound, tied notes as one, times from divisions, tempo marks and meters. Measures begin together
-in all parts and are as long as what is written in them, so an upbeat is as short as it is. It plays repeats once,
-leaves out grace notes and those without a pitch for which it states no MIDI number. It gives every note VELOCITY,
-since a score has none. An element that cannot be read costs that element, and is counted.
+in all parts and are as long as what is written in them, so an upbeat stays short. It plays repeated passages once, and
+leaves out grace notes, and notes without a pitch for which the score states no MIDI number. Every note gets VELOCITY,
+since a score has none. An element that cannot be read is left out and counted.
 
 `READER_VERSION` (in musicjax.music) counts for this file too: raise it whenever the same bytes would give other notes.
 """
@@ -142,7 +142,7 @@ def _measures(root: Element) -> tuple[list[str], list[list[Element]]]:
 
 
 def _read_parts(measures: list[list[Element]], parts: list[_Part], score: _Score) -> Fraction:
-    """Adds what all parts hold, until the piece lasts longer than any music; the beat on which it ends."""
+    """Adds what all parts hold, until the piece lasts longer than any music; returns the beat on which it ends."""
     start = Fraction(0)
     for together in zip_longest(*measures):
         notes, tempos = len(score.notes), len(score.tempos)
@@ -165,7 +165,7 @@ def _read_parts(measures: list[list[Element]], parts: list[_Part], score: _Score
 
 
 def _read_measure(measure: Element, part: _Part, start: Fraction, score: _Score) -> Fraction:
-    """Adds what a measure of a part holds; its length in quarter notes."""
+    """Adds what a measure of a part holds; returns its length in quarter notes."""
     now = longest = before = Fraction(0)  # before: where the last note began, for those that sound with it
     waits = False  # whether that note's duration is not known, so that one that sounds with it tells it
     part.meters.clear()

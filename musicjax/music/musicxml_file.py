@@ -127,7 +127,7 @@ def _content(open_member: Callable[[], IO[bytes]]) -> tuple[bytes, str]:
 
 
 def _parse(data: bytes, mended: Mended) -> Element:
-    """The tree of a score, without the bar in which the data end or stop to be XML."""
+    """The tree of a score, without the bar in which the data end or stop being XML."""
     root, opened, problem = _grown(data)
     if problem and ((legal := _legal(data)) != data or root is None):
         again = _grown(legal, "utf-8")
@@ -149,7 +149,7 @@ def _parse(data: bytes, mended: Mended) -> Element:
 def _grown(data: bytes, encoding: str | None = None) -> tuple[Element | None, list[Element], str]:
     """What an XML document gives: its root, the elements that are still open at its end, inner ones first, the problem.
 
-    Refuses entities, which could grow without end or name other files.
+    Refuses entities, which could grow without limit or name other files.
 
     Args:
         encoding: that of the data, whatever they declare.
@@ -170,7 +170,7 @@ def _grown(data: bytes, encoding: str | None = None) -> tuple[Element | None, li
     problem = ""
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an encoding that there is not
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an encoding that does not exist
         problem = str(error)
         try:
             while True:

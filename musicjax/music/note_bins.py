@@ -1,14 +1,14 @@
 """What the bins of note events stand for: the columns of a row, and the values that were learned for each.
 
-Onsets go to a grid that is learned from the data, as are the bins of the other columns: where the data have few
-enough different values each gets a bin of its own, and nothing is lost. `note_rows` writes notes in these bins.
+Onsets go to a grid that is learned from the data, as are the bins of the other columns. If the data have few enough
+different values, each gets a bin of its own, and nothing is lost. `note_rows` writes notes in these bins.
 
-The bar position says where in its bar an onset lies, the meter what kind of bar that is. The match is the note that
-followed the longest run of earlier notes that is like the last ones, and the length of that run (see `longest_match`).
-Much of music is said twice, and a state of some hundred numbers cannot remember the notes. Pitches are written as if
-the tonic were C (see `keys`); the mode says which kind of key it is, and the tonic is C but in training windows that
-were moved. The form says how many bars are left and which of eight bars it is (see `form`). The instrument is one of
-those found in the training pieces. All but interval, instrument, pitch, duration and velocity follow from the past or
+The bar position says where in its bar an onset is, the meter what kind of bar that is. The match is the note that
+followed the longest earlier run of notes like the last ones, and the length of that run (see `longest_match`): much of
+music is repeated, and a state of some hundred numbers cannot remember the notes. Pitches are written as if the tonic
+were C (see `keys`); the mode says which kind of key it is, and the tonic is C except in training windows that were
+moved. The form says how many bars are left and which of eight bars it is (see `form`). The instrument is one of those
+found in the training pieces. All columns but interval, instrument, pitch, duration and velocity follow from the past or
 are told, so nothing predicts them.
 
 Shape legend: C = 30 columns; 11 in models without key, form and instruments, and 10 in those of 0.1.0, without meters.
@@ -27,7 +27,7 @@ import numpy as np
 from musicjax.music import bar_position, form, keys
 from musicjax.music.notes import DRUMS
 
-# The columns of a row. This is their home: who needs one takes its index from here.
+# The columns of a row. They are defined only here: whoever needs a column takes its index from here.
 INTERVAL, BAR_POSITION, PITCH, DURATION, VELOCITY = range(5)
 MATCH_INTERVAL, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY, MATCH_LENGTH = range(5, 10)
 METER, INSTRUMENT, MATCH_INSTRUMENT, TONIC, MODE, BARS_LEFT, PHRASE = range(10, 17)
@@ -38,10 +38,10 @@ MATCH = ("match_interval", "match_pitch", "match_duration", "match_velocity", "m
 FORM = ("instrument", "match_instrument", "tonic", "mode", "bars_left", "phrase")
 HARMONY = (*(f"sounding_{pitch_class}" for pitch_class in range(12)), "held")
 COLUMNS = (*NOTE, *MATCH, "meter", *FORM, *HARMONY)
-# The order in which a row comes to be, its match apart: each column is drawn or follows given those before it.
+# The order in which a row's columns are settled, the match aside: each is drawn, or follows, given those before it.
 TOLD = (BAR_POSITION, METER, TONIC, MODE, BARS_LEFT, PHRASE, *SOUNDING, HELD)
 ORDER = (INTERVAL, *TOLD, INSTRUMENT, PITCH, DURATION, VELOCITY)
-# The match columns, and the columns of the note that followed which they repeat, in the same order.
+# The match columns, and the columns that they repeat from the note that followed, in the same order.
 MATCHED = (MATCH_INTERVAL, MATCH_INSTRUMENT, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY)
 # Columns that are predicted, in the order above; the first three are what makes two notes alike.
 PREDICTED = (INTERVAL, INSTRUMENT, PITCH, DURATION, VELOCITY)
@@ -99,7 +99,7 @@ class Bins:
         likenesses: the measures of each of these pieces, see `likeness.MEASURES`; ABSENT: it has none. Empty where an
             older version trained.
         notes_per_bar: the mean of the training pieces.
-        loops: how many notes in a row at most equal the note that many places before them, 1, 2, ... places.
+        loops: for 1, 2, ... places, the most notes in a row that equal the note that many places before.
     """
 
     steps_per_beat: int
@@ -132,7 +132,7 @@ class Bins:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The order in which a row comes to be, its match apart."""
+        """The order in which a row's columns are settled, the match aside."""
         return tuple(column for column in ORDER if column < len(self.sizes))
 
     @property
@@ -215,7 +215,7 @@ def _of_form(saved: Mapping[str, Any]) -> dict[str, Any]:
 def scaled(bins: Bins, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """The bins of intervals and durations once time runs slower by this factor: int [48] and [48], one for each bin."""
     interval = nearest(np.rint(np.asarray(bins.interval) * factor), np.asarray(bins.interval))
-    # A chord stays a chord, and notes that are none do not become one.
+    # A chord stays a chord, and other notes do not become one.
     interval[1:] = np.maximum(interval[1:], min(1, len(interval) - 1))
     duration = nearest(np.asarray(bins.duration) * factor, np.asarray(bins.duration))
     interval, duration = _padded(interval, INTERVAL), _padded(duration, DURATION)

@@ -1,7 +1,7 @@
 """Notes <-> rows of bins, see `note_bins`: each row a note, and each number in it small and whole.
 
 A piece is read from the bar line before its first note, so that a silent lead-in takes no bins. An edge, a row of its
-own, stands before the first note and after the last, so that beginnings and endings are learned as notes are.
+own, comes before the first note and after the last, so that beginnings and endings are learned as notes are.
 
 Shape legend: N notes, R rows, N + 2 with edges or N without, C columns of `note_bins`.
 """
@@ -175,7 +175,7 @@ def offset_of(tonic: int | np.ndarray) -> np.ndarray:
 
 
 def _moved(pitch: np.ndarray, semitones: np.ndarray, stays: np.ndarray) -> np.ndarray:
-    """Pitches [N] moved, but those that stay; what would leave 0..127 moves by an octave less."""
+    """Pitches [N] moved, except those that stay; what would leave 0..127 moves by an octave less."""
     moved = pitch + np.where(stays, 0, semitones)
     return np.where(moved < 0, moved + OCTAVE, np.where(moved >= SIZES[PITCH], moved - OCTAVE, moved))
 
@@ -221,7 +221,7 @@ def decode(rows: np.ndarray, bins: Bins, bpm: float | None = None, tonic: int | 
     """Rows, whole numbers [R, C], as Notes at a tempo (None: that of the bins). The inverse of `encode` on its bins.
 
     Beat 0 is the bar line before the first note. The meter and the mode are those of the first row. Rows after a last
-    edge do not count, and no note sounds beyond the bar line that it ends.
+    edge do not count, and no note sounds beyond the bar line at which that edge ends the piece.
 
     Args:
         tonic: 0..11, of all notes or of each row, [R].
@@ -290,7 +290,7 @@ def ordered(notes: Notes, steps_per_beat: int, instrument: np.ndarray | None = N
 
 
 def in_rows(notes: Notes, bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    """(which note stands in each row of `encode`, edges apart; their steps in that order), int64 [N] each."""
+    """(which note is in each row of `encode`, edges aside; their steps in that order), int64 [N] each."""
     instrument = instruments.index_of(bins.programs)[notes.program] if bins.has_form else None
     return ordered(notes, bins.steps_per_beat, instrument)
 

@@ -66,7 +66,7 @@ def one_meter(numerator: int = 4, denominator: int = 4) -> np.ndarray:
 
 
 def no_keys() -> np.ndarray:
-    """`Notes.keys` of music whose keys nobody knows."""
+    """`Notes.keys` of music whose keys are not known."""
     return np.zeros((0, 3))
 
 
@@ -164,9 +164,9 @@ class Notes:
         return float(self.tempos[order[np.searchsorted(share, share[-1] / 2)], 1])
 
     def after_beat(self, beat: float, before: Notes) -> Notes:
-        """These notes, which continue `before` from this beat on, counted from its last bar line until then.
+        """These notes as a continuation of `before` from this beat on; beats count from its last bar line up to there.
 
-        They take over the meter that it has there and, unless they have keys of their own, its key.
+        They take over the meter that `before` has there and, unless they have keys of their own, its key.
         """
         beat += NEGLIGIBLE_BEATS  # a beat just below a bar line is one
         which = bar_position.segments(np.array([beat]), before.meters)

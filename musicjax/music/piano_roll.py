@@ -13,7 +13,7 @@ from musicjax.music.notes import Notes, from_beats
 
 KEYS = 88
 LOWEST_PITCH = 21
-# Fewer keys than those of a piano begin here, if they do not end above it then: C1.
+# Where the keys begin if there are fewer than a piano's, unless they would then end above the piano's: C1.
 LOWEST_OF_FEWER = 24
 # Half a day in sixteenths: a longer piece comes from a damaged time, and would take all memory.
 MOST_FRAMES = 2**18
@@ -35,7 +35,7 @@ def frames(notes: Notes, per_beat: int, onsets: bool = False, keys: int = KEYS) 
     Args:
         notes: N notes, whose beats count.
         per_beat: frames per quarter note, at least 1.
-        onsets: whether as many columns of onsets follow those of sounding.
+        onsets: whether the columns of sounding are followed by as many columns of onsets.
         keys: how many, from `lowest_pitch` up.
 
     Returns:
@@ -103,9 +103,9 @@ def position_columns(frames_a_bar: int) -> int:
 def notes_of(frames: np.ndarray, per_beat: int, bpm: float = 120.0, velocity: int = 80, keys: int = KEYS) -> Notes:
     """Frames as Notes, sorted by onset, then pitch; the inverse of `frames`.
 
-    Of as many columns as keys, a run of ones is one held note. Of twice as many, a note begins at each onset, and where
-    sounding begins without one; an onset without sounding sounds for its frame. Silence after the last note is lost,
-    since no note holds it.
+    With as many columns as keys, a run of ones is one held note. With twice as many, a note begins at each onset, and
+    where sounding begins without one; an onset without sounding sounds for its frame. Silence after the last note is
+    lost, since no note holds it.
 
     Args:
         frames: [F, keys, or twice as many], zeros and ones of any type.

@@ -23,7 +23,7 @@ NAMED = 4
 
 
 class Changes(NamedTuple):
-    """What of the N notes of a piece is another in its rows; they are in the order of the rows.
+    """How the N notes of a piece differ in its rows; they are in the order of the rows.
 
     Attributes:
         by_beats: float64 [N], quarter notes by which the onset moves, 0 or more.

@@ -22,8 +22,8 @@ RESOLUTIONS, NEGLIGIBLE_TICKS = (480, 960, 384, 192, 1024, 768, 220, 256, 240, 1
 def bar_lines(piece: Notes) -> np.ndarray:
     """The beats at which bars begin, and at which the last one ends, float64 [B + 1].
 
-    The first bar is the one that beat 0 lies in, so an upbeat is a bar of its own; the last one that in which the last
-    note begins. A meter that begins within a bar ends it.
+    The first bar is the one that contains beat 0, so an upbeat is a bar of its own; the last is the one in which the
+    last note begins. A meter that begins within a bar ends it.
     """
     last = float(piece.onset_beats[-1]) if len(piece) else 0.0
     return bar_position.lines(piece.meters, last)
@@ -53,7 +53,7 @@ def seconds_at(beats: np.ndarray, tempos: np.ndarray) -> np.ndarray:
 
 
 def from_beat(piece: Notes, beat: float) -> Notes:
-    """The piece, whose beat 0 is at a beat that no note of it begins before; tempos, meters and keys from there on."""
+    """The piece with this beat, before which no note begins, as its beat 0; tempos, meters and keys from there on."""
 
     def onwards(changes: np.ndarray) -> np.ndarray:
         held = max(int((changes[:, 0] <= beat + NEGLIGIBLE_BEATS).sum()) - 1, 0)
@@ -98,7 +98,7 @@ def _sounds(piece: Notes, new: Notes) -> np.ndarray:
 
 
 def alike(piece: Notes, lines: np.ndarray) -> np.ndarray:
-    """Of each bar the number of the first that has the same notes, int64 [B]; velocities apart.
+    """For each bar the number of the first that has the same notes, int64 [B]; velocities do not count.
 
     Bars in which no note begins are like no other.
     """
@@ -116,7 +116,7 @@ def alike(piece: Notes, lines: np.ndarray) -> np.ndarray:
 
 
 def copied(piece: Notes, lines: np.ndarray, sources: Sequence[tuple[int, int]]) -> Notes:
-    """The piece, in which some bars are what others are: (bar, the bar that it becomes like) each, in order."""
+    """The piece with some bars replaced by copies of others; sources: (bar, the bar it becomes a copy of), in order."""
     runs: list[list[tuple[int, int]]] = []
     for bar, source in sources:
         if runs and runs[-1][-1] == (bar - 1, source - 1):

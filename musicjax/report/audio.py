@@ -1,7 +1,7 @@
 """A MIDI file -> a sound file, by the best renderer at hand. The only importer of midirenderer and soundfile.
 
 The renderers are tried in turn: the fluidsynth program, midirenderer, and our own synthesiser, which needs neither a
-sound font nor a library. Whatever one of them raises costs its sound alone: the next takes its place and the reason is
+sound font nor a library. Whatever one of them raises, the run goes on: the next takes its place, and the reason is
 kept.
 """
 

@@ -27,9 +27,9 @@ BLOCK = 1024
 def render(notes: Notes, rate: int = RATE) -> np.ndarray:
     """The sound of the notes that begin before MOST_SECONDS.
 
-    Each instrument has the timbre of its family. A key of it that is struck again while it sounds begins anew, as on a
-    piano; if it is struck twice at once, the louder stroke sounds. So the length of the piece bounds the work, however
-    many notes there are.
+    Each instrument has the timbre of its family. A key that is struck again while it sounds starts over, as on a piano;
+    of two simultaneous strokes, the louder one sounds. So the length of the piece bounds the work, however many notes
+    there are.
 
     Args:
         notes: N notes.

@@ -1,9 +1,8 @@
-"""A workdir -> report.html, new pieces -> samples.html: a file to look at and to listen to, which asks nothing of any
-network.
+"""A workdir -> report.html, new pieces -> samples.html: a file to look at and to listen to, which needs no network.
 
 The page is written by templates/, which jinja2 fills in; this is its only importer. Whatever comes from a workdir, down
 to the names of its files, is escaped and shown as text, never obeyed. The page's policy lets the browser use this style
-and this script and nothing else, and ask no address.
+and this script and nothing else, and contact no address.
 """
 
 from __future__ import annotations

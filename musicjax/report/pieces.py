@@ -68,7 +68,7 @@ def read(
     Args:
         metrics: of each piece, as `sample_metrics.of` gives them, and the real piece beside it.
         place: what the page's links begin with, empty or ending with /.
-        shared_by_real_pieces: what their copies are to be judged by, the part of a sentence; may be empty.
+        shared_by_real_pieces: what their copies are to be judged by, part of a sentence; may be empty.
     """
     by_name = {path.stem: path for path in sorted(folder.glob("*.mid"))}
     paths = [by_name[name] for name in (by_name if names is None else names) if name in by_name]

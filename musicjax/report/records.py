@@ -45,7 +45,7 @@ def read_metrics(workdir: Path, left_out: list[str]) -> list[dict]:
 
 
 def _line(text: str) -> dict | None:
-    """A line of metrics by its present names; None if it is none."""
+    """A line of metrics by its present names; None if it is not one."""
     try:
         line = json.loads(text)
         if type(line["epoch"]) is int and type(line["step"]) is int and type(line["split"]) is str:

@@ -8,7 +8,7 @@ from musicjax.music.notes import Notes
 
 VELOCITY_STEP = 16  # velocities that share a colour
 LEAST_ROWS = 24  # two octaves
-# Of the instruments of a piece that has several; they begin anew after the last. page.css has the same.
+# For the instruments of a piece that has several; after the last colour they start over. page.css has the same.
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#882255", "#999933", "#44aa99", "#aa4499", "#7a7a7a", "#6b4fbb"),

@@ -216,7 +216,7 @@ def _nice(low: float, high: float, about: int) -> list[float]:
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / about))
     step = next(power * part for part in (1, 2, 5, 10) if power * part >= (high - low) / about)
-    # Digits beyond the twelfth are of the multiplication.
+    # Digits beyond the twelfth come from the multiplication.
     return [float(f"{k * step:.12g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

@@ -1,6 +1,6 @@
 """One trial of `choose_config`: trains a candidate for some seconds, draws samples and scores them by real pieces.
 
-Its step size falls with the time, not with the epochs, since nobody knows yet how many epochs there is time for.
+Its step size falls with time, not with epochs, since it is not yet known how many epochs there is time for.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HALVINGS = 3.0
 TRAINING_SHARE, LEAST_SHARE = 0.6, 0.1
 # If compiling takes more than this share of the time, the trial is given up.
 MOST_COMPILING = 0.6
-# Samples of each way to draw them.
+# How many samples are drawn in each way.
 SAMPLES = 16
 
 
@@ -53,7 +53,7 @@ class Trial:
 
     Attributes:
         fields: what the candidate sets, by path.
-        sampling: the way of drawing samples whose samples were most like real pieces, by path.
+        sampling: the settings, by path, whose samples were most like real pieces.
         score, parts: of those samples, see `likeness.score`.
         epochs, best_epoch: passes over the training pieces, in all and until the lowest validation loss.
         validation_loss: that loss.
@@ -195,7 +195,7 @@ def _compiled(config: Config, dataset: Dataset, first: TrainState) -> _Programs:
 
 
 def _single(config: Config) -> Config:
-    """The config of a single model, whatever the trials of the run itself."""
+    """The config for a single model, however many trials the run itself has."""
     return dataclasses.replace(
         config, train=dataclasses.replace(config.train, trials=1, learning_rates=(), dropouts=())
     )
@@ -210,7 +210,7 @@ def _stretches(count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _samples(model: Model, sampling: Sequence[Mapping[str, Any]], notes: int) -> list[list[Notes]]:
-    """Pieces of this many notes, SAMPLES of each way to draw them; piece k of each has the same random numbers.
+    """Pieces of this many notes, SAMPLES drawn in each way; piece k has the same random numbers in every way.
 
     They are cut off there: no more notes are compared, and drawing them to their end takes several times as long.
     """

@@ -11,7 +11,7 @@ from typing import Any
 # With more notes, a larger network may learn more, and transposed music has little to add.
 MANY_NOTES = 200_000
 NAMES = ("model.units", "model.dropout", "data.transpose")
-# In the order in which they are tried, the most natural first: keys are told by the tonic, so that music need not be
+# In the order in which they are tried, the most natural first: pitches are relative to the tonic, so music need not be
 # transposed.
 OF_FEW_NOTES = ((256, 0.4, 0), (256, 0.6, 0), (128, 0.4, 0), (256, 0.4, 6))
 OF_MANY_NOTES = ((256, 0.4, 0), (512, 0.4, 0), (256, 0.2, 0))
@@ -23,7 +23,7 @@ SAMPLING_OF_TRAINED = ((1.0, 0.03), (0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (0.7, 0
 
 
 def of(notes: int, pinned: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The candidates for `notes` training notes, by what they set; the same value everywhere of a pinned field."""
+    """The candidates for `notes` training notes, by what they set; a pinned field has the same value in all."""
     return _with(pinned, NAMES, OF_MANY_NOTES if notes >= MANY_NOTES else OF_FEW_NOTES)
 
 

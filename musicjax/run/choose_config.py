@@ -1,7 +1,7 @@
 """Defaults from the data: short trials choose size and settings for a folder, within the minutes of the whole command.
 
-The pieces that the run will validate on take no part: of those that train, some are held out once more, and samples are
-compared with them. Likelihood alone decides nothing. What is tried is kept in the workdir, so nothing is tried twice.
+The pieces that the run will validate on take no part: some of the training pieces are held out in turn, and samples are
+compared with them. Likelihood alone decides nothing. Trials are kept in the workdir, so nothing is tried twice.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ NAME = "trials.jsonl"
 HELD_OUT_SHARE, MOST_NOTES = 0.15, 300
 # The share of the minutes for trials; with less than these seconds a trial tells nothing.
 TRIALS_SHARE, LEAST_TRIAL_S = 0.45, 45.0
-# How many trials share the time that is left where compiling takes too long for more, and the least for each of them.
+# If compiling takes too long for more trials, how many share the time that is left, and the least time for each.
 FEWER, LEAST_AGAIN_S = 2, 10.0
 # The drawing speed assumed for a trial that drew nothing.
 LEAST_NOTES_PER_S = 1.0
 # How long the speed is measured where there are no trials.
 MEASURED_S = 5.0
-# A later candidate must be better by this much: sixteen samples tell no more.
+# A later candidate must be better by this much: sixteen samples show no smaller difference.
 MARGIN = 0.01
 # Of the time that is left, the share for epochs: saving, sound and the page take some, too.
 TRAINING_SHARE = 0.75
@@ -48,7 +48,7 @@ LEAST_SHARE = 0.2
 # A run gets at most BEYOND_BEST times the epochs after which its trial's validation loss was lowest. If the lowest came
 # after the share TURNED of the trial, the trial was too short to tell, and the limit is at least ENOUGH_EPOCHS.
 BEYOND_BEST, TURNED, ENOUGH_EPOCHS, MOST_EPOCHS = 2.0, 0.75, 30, 200
-# Fields that say nothing about what a trial finds.
+# Fields that do not affect what a trial finds.
 PASSING = ("name", "data.source", "data.cache", "data.workers", "data.seconds_per_file")
 
 
@@ -65,8 +65,8 @@ class Clock(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What is known of how long the run will take: windows that train, how many go through in a second, and seconds for
-    all that is no training: reading, compiling, samples."""
+    """What is known of how long the run will take: the training windows, how many are processed in a second, and the
+    seconds for all else: reading, compiling, samples."""
 
     windows: float
     windows_per_second: float
@@ -121,7 +121,7 @@ def _minutes(clock: Clock) -> str:
 
 
 def _try_all(config: Config, dataset: Dataset, workdir: Path, clock: Clock, pinned: Mapping[str, Any]) -> list[Trial]:
-    """The trials that there is time for, those among them that were made before; says where it leaves some out."""
+    """The trials that there is time for, including those made before; says so if it leaves some out."""
     music = dataset.validation.music
     assert music is not None, "music that has controls is notes"
     tried = candidates.of(sum(map(len, music.training + music.held_out)), pinned)
@@ -178,7 +178,7 @@ def best_of(found: list[Trial]) -> Trial:
 def seconds_after(
     config: Config, dataset: Dataset, found: Sequence[Trial], best: Trial, pinned: Mapping[str, Any]
 ) -> float:
-    """About how long the command takes after training, by the speed at which trials drew samples; says it."""
+    """About how long the command takes after training, by the speed at which trials drew samples; also prints it."""
     music, sample = dataset.validation.music, config.sample
     assert music is not None
     training = [*music.training, *music.held_out]  # what is held out for trials trains in the run
@@ -200,10 +200,10 @@ def _is_pinned(pinned: Mapping[str, Any]) -> bool:
 
 
 def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> int:
-    """How many epochs the run has: as many as there is time for, and as make sense by the trial that was chosen.
+    """How many epochs the run has: as many as there is time for, but no more than suit the chosen trial.
 
     Args:
-        models: that are trained in the run.
+        models: how many the run trains.
     """
     left, least = TRAINING_SHARE * (clock.seconds - clock.passed - speed.other_seconds), LEAST_SHARE * clock.seconds
     if left < least:
@@ -221,7 +221,7 @@ def epochs_of(speed: Speed, clock: Clock, trial: Trial | None, models: int) -> i
 
 
 def settled(config: Config, pinned: Mapping[str, Any], trial: Trial | None, epochs: int) -> Config:
-    """The config of the run, valid, and what it says of itself on the console."""
+    """The config of the run, validated; says how long it trains."""
     chosen = {} if trial is None else {**trial.fields, **trial.sampling}
     chosen["train.epochs"] = pinned.get("train.epochs", epochs)
     chosen["sample.fit"] = not _is_pinned(pinned)

@@ -27,7 +27,7 @@ from musicjax.run import processes
 CACHE_WARNING = re.compile(
     r"Error (?P<what>reading|writing) persistent compilation cache .*?: (?:\w+: \[Errno \d+\] )?(?P<reason>[^:]+)", re.S
 )
-# Programs that take longer to compile are kept: reading one takes some milliseconds.
+# Programs that take longer than this to compile are kept: reading one takes some milliseconds.
 KEPT_FROM_S = 0.03
 # The share of the free memory that trials computed together may use.
 MEMORY_SHARE = 0.5
@@ -48,7 +48,7 @@ def keep_programs(data: DataConfig) -> None:
 
 
 def _say_once_what_is_not_kept(folder: Path) -> None:
-    """JAX goes on without a cache that fails, and warns of each program anew: one line takes their place."""
+    """Replaces JAX's warnings by one line: if the cache fails, JAX goes on without it and warns for each program."""
     shown = warnings.showwarning
 
     def show(
@@ -134,7 +134,7 @@ def say(precision: str, why: str, devices: Mesh) -> None:
 
 
 def trials_at_once(train: TrainConfig, bytes_of_states: int, bytes_of_one: Callable[[], int | None]) -> int:
-    """How many trials are computed together: what the config says, or as many as are worth it and fit in memory.
+    """How many trials are computed together: what the config says, or as many as pay off and fit in memory.
 
     Args:
         bytes_of_states: of all trials. They are in memory once now and will be three times: as saved, as trained, and

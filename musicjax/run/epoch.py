@@ -97,7 +97,7 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
         epoch = step.make_epoch(net, optimizer, settings.batch_size, window, devices, settings.accumulate, divided)
         validate = step.make_validation(net, settings.batch_size, window, devices)
     else:
-        from musicjax.training import trials as trials_lib  # one model does without
+        from musicjax.training import trials as trials_lib  # not needed for one model
 
         keys = mesh.replicate(trials_lib.of(config_lib.trials(config)), devices)
         make = functools.partial(trials_lib.make_epoch, net, optimizer_of, settings.batch_size, window)
@@ -127,7 +127,7 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
 
 
 def is_divided(config: Config, devices: Mesh) -> bool:
-    """Whether the state of a run lies divided over the devices, see `sharded_parameters`."""
+    """Whether the state of a run is divided over the devices, see `sharded_parameters`."""
     return config.train.shard_parameters and devices.size > 1
 
 
@@ -146,7 +146,7 @@ def _histograms(
 ) -> dict[str, Buckets]:
     """Histograms of the parameters, and of the outputs for the first validation music, the same after every epoch.
 
-    Of several trials they show trial 0, so that they follow one model as it changes.
+    With several trials they show trial 0, so that they follow one model as it changes.
     """
     params = params if trials == 1 else jax.tree.map(lambda leaf: leaf[0], params)
     return histograms_lib.histograms(params, network.apply(net, params, scored.first_inputs(window)))
@@ -155,10 +155,10 @@ def _histograms(
 def start(
     programs: Programs, state: TrainState, number: int, devices: Mesh, after: UnderWay | None, reuse: bool = False
 ) -> UnderWay:
-    """Sends epoch `number`, from 0, to the devices and returns at once; `state` stays valid, unless `reuse`.
+    """Sends epoch `number`, from 0, to the devices and returns immediately; `state` stays valid, unless `reuse`.
 
-    A CPU would run two epochs at once, so there this one begins when the epoch `after` has ended, validation and
-    histograms included.
+    A CPU would run two epochs at the same time, so there this one begins only when the epoch `after` has ended,
+    validation and histograms included.
     """
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":

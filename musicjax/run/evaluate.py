@@ -82,7 +82,7 @@ def evaluate(workdir: str | Path, data: str | Path | None = None, which: str = "
 
 
 def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> Scores:
-    """`evaluate` of a loaded model, whose encoding may have another config than the run in the fields that may change.
+    """`evaluate` for a loaded model; its encoding's config may differ from the run's in the fields that may change.
 
     Raises:
         UsageError: the source of that config has other data than the run.
@@ -100,8 +100,8 @@ def score(model: Model, workdir: Path, data: str | Path | None, which: str) -> S
     rows: Any = jax.tree.map(jnp.asarray, scored.rows)
     counts = model.encoding.count(scored.rows)
     console.say("scoring", console.each_counted(counts))
-    # A bar would need several programs. They would add up in another order than the one program of training, whose loss
-    # this is to be, digit for digit.
+    # A bar would need several programs, which would add up in another order than training's one program. The loss must
+    # equal that of training, digit for digit.
     with console.clock("scoring"):
         metrics = epoch.scores_as_metrics(model.encoding, validate(model.params, rows), scored.majority)
     told: dict[str, Any] = metrics | {
@@ -124,7 +124,7 @@ def _source(data: str | Path) -> str:
 
 
 def _require_own_data(model: Model, workdir: Path) -> None:
-    """Raises UsageError if the config names a source other than the run's, and it holds other data."""
+    """Raises UsageError if the config names another source than the run's, with other data."""
     source, saved = model.encoding.config.data.source, model.config.data.source
     if source == saved:
         return

@@ -1,4 +1,4 @@
-"""An epoch whose checkpoint is saved, as `on_epoch` of `musicjax.train` is told of it."""
+"""An epoch whose checkpoint is saved, as `musicjax.train` passes it to `on_epoch`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from musicjax.store.model import Model
 
 @dataclasses.dataclass(frozen=True)
 class FinishedEpoch:
-    """What `musicjax.train` tells `on_epoch` after each epoch.
+    """What `musicjax.train` passes to `on_epoch` after each epoch.
 
     Attributes:
         epoch: its number, from 1.
-        train, valid: its metrics by name, as metrics.jsonl has them; of several trials, the means over those that
+        train, valid: its metrics by name, as metrics.jsonl has them; with several trials, the means over those that
             still train.
-        windows_per_second: the windows of all trials that went through training in a second.
-        model: model() gives the model with the parameters after this epoch; of several trials, that of the best one.
-            Its methods compile once, whichever epoch they belong to.
+        windows_per_second: training windows processed in a second, all trials together.
+        model: model() gives the model with the parameters after this epoch; with several trials, that of the best one.
+            Its methods compile once for all epochs.
     """
 
     epoch: int

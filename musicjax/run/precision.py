@@ -1,7 +1,7 @@
 """Which precision trains faster on this machine: the LSTM itself, forward and backward, measured once for each size.
 
-The names of a CPU's instructions do not tell: some that multiply bfloat16 are faster in float32. What was measured is
-kept in the cache, by device, size and version of JAX.
+A CPU's instruction set does not tell: some CPUs that multiply bfloat16 are faster in float32. Measurements are kept in
+the cache, by device, size and version of JAX.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from musicjax.model import lstm
 NAME = "precision.json"
 # Smaller networks spend their time elsewhere. Larger batches tell no more.
 LEAST_UNITS, MOST_ROWS = 64, 256
-# Of the NVIDIA GPUs that have tf32 and bfloat16.
+# The least compute capability of NVIDIA GPUs that have tf32 and bfloat16.
 LEAST_CAPABILITY = 8
 # The LSTM takes STEPS steps over rows of COLUMNS numbers, as in the paper. Each precision runs PASSES times.
 STEPS, COLUMNS, PASSES = 5, 3, 5
@@ -44,7 +44,7 @@ def faster(units: int, batch_size: int, cache: Path | None) -> Faster:
 
     Args:
         batch_size: rows of a batch on each device.
-        cache: the folder of what was measured before; None: it is measured anew and not kept.
+        cache: the folder of what was measured before; None: it is measured and not kept.
     """
     device = jax.local_devices()[0]
     if capability(device) in range(LEAST_CAPABILITY):

@@ -1,4 +1,4 @@
-"""Real pieces beside the samples of a run, no longer than these, to be compared by ear."""
+"""Real pieces, no longer than a run's samples, to compare with them by ear."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(pieces: list[Notes], names: list[str], music: Music, folder: Path) -> 
     long as there are enough different ones.
 
     Args:
-        folder: where the samples lie; the real pieces go into a folder in it.
+        folder: where the samples are; the real pieces go into a folder in it.
 
     Raises:
         RunError: the folder or a file cannot be written.

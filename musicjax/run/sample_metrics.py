@@ -23,8 +23,8 @@ MOST_REAL, MOST_COPIED = 200, 50
 def of(pieces: list[Notes], names: list[str], music: Music) -> dict[str, Any]:
     """Metrics and copies of K generated pieces with notes, as JSON values.
 
-    Most metrics depend on the length, so generated and real pieces are compared by equally many first notes: the median
-    length of the generated or of the real ones, whichever is less.
+    Most metrics depend on the length, so all pieces are compared by their first notes, equally many of each: the median
+    length of the generated pieces or of the real ones, whichever is less.
 
     Returns:
         {"samples": {name: {metric: value, ..., "copy": {"length", "piece", "at", "own"}}}, "real": {metric: mean},

@@ -42,7 +42,7 @@ def write(model: Model, music: Music | None, workdir: Path, recorder: Recorder, 
     console.say("samples", f"{console.counted(len(paths), 'MIDI file')} in {workdir / 'samples'}")
     beside = {} if music is None else real_pieces.write(pieces, names, music, workdir / "samples")
     if pieces and sample.audio != "none":
-        from musicjax.generation import sound_files  # music without sound does without
+        from musicjax.generation import sound_files  # not needed without sound
 
         played = [*zip(pieces, paths, strict=True), *((one.notes, one.path) for one in beside.values())]
         sound_files.write([notes for notes, _ in played], [path for _, path in played], sample.audio, sample.soundfont)

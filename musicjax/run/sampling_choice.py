@@ -1,6 +1,6 @@
 """How the samples of a trained model are drawn: in the way whose samples are most like the pieces it was trained on.
 
-A model that has trained to its end is surer of itself than the one of a short trial, so its own samples decide.
+A fully trained model is surer of itself than one from a short trial, so its own samples decide.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from musicjax.music.notes import Notes
 from musicjax.run import candidates
 from musicjax.store.model import Model
 
-# How many pieces each way draws. They are compared whole, each the best of several tries, unless most training pieces
-# have more notes than WHOLE_NOTES: these are compared by CUT_NOTES at most. Few notes do not tell how much repeats.
+# How many pieces are drawn in each way. They are compared whole, each the best of several tries, unless most training
+# pieces have more than WHOLE_NOTES notes; then CUT_NOTES at most are compared. Few notes do not show how much repeats.
 SAMPLES, WHOLE_NOTES, CUT_NOTES = 16, 500, 1500
 # Rows that a whole piece takes for each of its notes, as measured: some tries do not end, and all wait for the longest.
 ROWS_OF_WHOLE = 2

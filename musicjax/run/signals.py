@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end the program at once, except during a save, which is finished first.
+"""SIGINT, SIGTERM and SIGHUP end the program immediately, except during a save, which is finished first.
 
 Nothing is raised and nothing is tidied up: where a library catches everything, an exception can be lost or abort the
 process, and a run that is killed loses nothing that was saved. A second signal ends a save too.

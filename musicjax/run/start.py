@@ -29,7 +29,7 @@ from musicjax.training.step import TrainState
 def constants(saved: Metadata | None, began: Beginning | None) -> dict[str, Any] | None:
     """The constants of the encoding that came with the weights of another run, now or when this one began.
 
-    Others are learned again, so that a change of the data is noticed.
+    Other constants are learned again, so that a change of the data is noticed.
     """
     if saved is not None:
         return None if saved.origin is None else saved.learned
@@ -61,7 +61,7 @@ def started(dataset: Dataset, began: Beginning | None) -> Checkpoint:
 
 
 def _first_state(encoding: Encoding, params: dict | None) -> TrainState:
-    """The state before the first step, of several trials stacked; params: None for random ones."""
+    """The state before the first step, stacked for several trials; params: None for random ones."""
     config, net = encoding.config, encoding.network()
     optimizer = optimizer_lib.of(config.train, config.train.learning_rate)
     if config.train.trials == 1:
@@ -70,7 +70,7 @@ def _first_state(encoding: Encoding, params: dict | None) -> TrainState:
         # As one program: operation by operation it takes three times as long, and caching does not help.
         init = jax.jit(step_lib.init, static_argnums=(0, 1, 3))
         return init(net, optimizer, step_lib.keys(config.seed).init, config.data.window)
-    from musicjax.training import trials  # one model does without
+    from musicjax.training import trials  # not needed for one model
 
     if params is not None:
         return trials.begin(optimizer, params, config.train.trials)

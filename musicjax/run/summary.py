@@ -46,7 +46,7 @@ def of_trials(metadata: Metadata) -> Summary:
     """What the summary says of several trials, by the lowest validation loss of each; empty for a single model."""
     if len(metadata.trials) == 1:
         return {}
-    from musicjax.training import trials  # one model does without
+    from musicjax.training import trials  # not needed for one model
 
     config = metadata.config
     by_pair: dict[tuple[float, float], list[Progress]] = {}

@@ -46,8 +46,8 @@ def train(
         init_from: the workdir of a trained model, or "builtin" for the one that comes with musicjax. A new run begins
             with its best weights and its bins or scaling; all else is as the config says. None: random weights.
         on_epoch: called after each epoch that this call trains, once its checkpoint is saved; the next epoch waits for
-            it. If it returns True, training ends as after the last epoch. What it raises passes through. Each of
-            several processes calls it, and all must answer alike.
+            it. If it returns True, training ends as after the last epoch. Its exceptions propagate. Of several
+            processes, each calls it, and all must return the same.
 
     Returns:
         {"workdir", "epochs", "best_epoch", "best_validation_loss", "windows_per_second", "samples", ...}; empty in
@@ -105,7 +105,7 @@ def _train(
     # 3. Music.
     of_trials, music = summary.of_trials(metadata), dataset.validation.music
     if getattr(metadata.config.sample.own, "fit", False) and music is not None:
-        from musicjax.run import sampling_choice  # a run whose sampling is settled does without
+        from musicjax.run import sampling_choice  # not needed if the sampling is settled
 
         fitted = sampling_choice.of(model_lib.of(arrays, metadata), music)
         metadata = dataclasses.replace(metadata, config=fitted)
@@ -151,14 +151,13 @@ def _together():
 def _require_agreement(arrays: Arrays, metadata: Metadata) -> None:
     """Raises RunError unless all processes of this run start from the same state."""
     if jax.process_count() > 1:
-        from musicjax.run import processes  # a process by itself does without
+        from musicjax.run import processes  # not needed in a single process
 
         processes.require(arrays, metadata)
 
 
 def _say_model(encoding: Encoding, params: dict, divided: int) -> int:
-    """Prints the layers in one line, and over how many devices they lie divided; returns how many parameters there
-    are."""
+    """Prints the layers in one line, and over how many devices they are divided; returns the number of parameters."""
     net = encoding.network()
     parameters = network.count(params)
     own = f" -> {net.head.name}" if net.head.name else ""
@@ -179,7 +178,7 @@ def _prepared(
     """
     workdir_lib.require_folder(workdir)
     if config.sample.audio != "none" and config.sample.soundfont:
-        from musicjax.generation import sound_files  # a run without a sound font of its own does without
+        from musicjax.generation import sound_files  # needed only for a named sound font
 
         sound_files.require_soundfont(config.sample.soundfont)
     devices = mesh.make(config.train.devices)
@@ -219,7 +218,7 @@ def _epochs(
     config = dataset.encoding.config
     settings = config.train
     if metadata.epoch >= settings.epochs:
-        console.say("train", f"all {settings.epochs} epochs are done; to train longer, raise --config.train.epochs")
+        console.say("train", f"all {metadata.epoch} epochs are done; to train longer, raise --config.train.epochs")
         return arrays, metadata, None
     is_divided = epoch_lib.is_divided(config, devices)
     state = (sharded_parameters.place if is_divided else mesh.replicate)(arrays.state, devices)

@@ -114,7 +114,7 @@ def require_same(origin: Origin | None, source: str | None, workdir: Path) -> No
 
 
 def _sha256(params: dict) -> str:
-    """Of the weights, in the order of the tree."""
+    """The sha256 of the weights, in the order of the tree."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         digest.update(np.ascontiguousarray(leaf).tobytes())

@@ -18,7 +18,7 @@ from musicjax.search.workers import Workers
 from musicjax.store import lock
 
 EXTRA = "pip install 'musicjax[search]'"
-# The file of `journal`, which cannot be asked where Optuna is missing.
+# The file of `journal`, a module that cannot be imported without Optuna.
 JOURNAL = "journal.log"
 # How long other processes may take to join.
 PATIENCE_S = 10.0

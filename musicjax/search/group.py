@@ -64,7 +64,7 @@ class Group:
     Args:
         config: of any trial of the shape.
         loaded: the data for its fields of config.data.
-        minimise: the validation metric by which the best epoch is told.
+        minimise: the validation metric that decides which epoch is best.
         count: how many trials of this shape there are to train.
     """
 
@@ -98,11 +98,11 @@ class Group:
     def train(
         self, configs: Sequence[Config], begins: Sequence[tuple[Record, State | None]], until: int, on_epoch: Callable
     ) -> list[tuple[Record, State]]:
-        """Trains trials that are equally far until an epoch; returns what has become of each.
+        """Trains trials that have come equally far up to an epoch; returns what has become of each.
 
         Args:
             configs: of each trial, at most `most`.
-            begins: what each goes on from; the state of one that begins is None.
+            begins: what each goes on from; the state of a new trial is None.
             on_epoch: called after each epoch.
         """
         records = [dataclasses.replace(one, train=[*one.train], valid=[*one.valid]) for one, _ in begins]

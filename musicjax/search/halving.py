@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# Without a number of rungs there are the fewest that take at most this share of the epochs of full trials: the longer
-# the first rung, the more its losses say about the last.
+# If no number of rungs is given, it is the smallest that takes at most this share of the epochs of full trials: the
+# longer the first rung, the more its losses say about the last.
 SHARE = 0.3
 
 
@@ -65,13 +65,13 @@ def total_epochs(found: list[Rung]) -> int:
 def best(losses: Mapping[int, float], most: int) -> list[int]:
     """The trials with the lowest losses, at most `most`, the best first; of equal ones the first trial.
 
-    A trial whose loss is not finite is none of them.
+    A trial whose loss is not finite is not among them.
     """
     finite = [trial for trial, loss in losses.items() if math.isfinite(loss)]
     return sorted(finite, key=lambda trial: (losses[trial], trial))[:most]
 
 
 def outdone(losses: Mapping[int, float], most: int) -> list[int]:
-    """The trials that will not be among the best `most`, whatever others there are yet to come."""
+    """The trials that will not be among the best `most`, whatever trials are yet to come."""
     kept = set(best(losses, most))
     return [trial for trial in losses if trial not in kept]

@@ -1,8 +1,9 @@
 """What several processes, on one machine or on several, do of a search: a journal in the workdir that they share.
 
-The only importer of Optuna. Its journal gives what all of them write one order. A process takes trials by a line that
-names them; where two lines name the same trial, the first of processes that still work has it. So a trial is taken over
-as soon as its process is gone. What the trials gave is in their own files (`results`): the journal may be lost.
+The only importer of Optuna. Its journal puts what all of them write into one order. A process takes trials by a line
+that names them; if two lines name the same trial, the first one of a process that still works counts. So a trial is
+taken over as soon as its process is gone. What the trials gave is in their own files (`results`): the journal may be
+lost.
 
 When the search has ended, the journal also holds all of its trials as the study "search", for Optuna's own tools.
 """
@@ -33,7 +34,7 @@ from musicjax.search.workers import Workers
 NAME = "journal.log"
 # The studies in it: who trains what, and at the end the trials themselves.
 WORK, SEARCH = "work", "search"
-# After so long, the lock of the journal was left by a process that was killed while it wrote a line.
+# A lock of the journal older than this was left by a process that was killed while it wrote a line.
 LOCKED_S = 10
 
 

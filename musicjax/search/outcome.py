@@ -31,7 +31,7 @@ from musicjax.store.metadata import Progress
 from musicjax.store.recorder import Recorder
 
 BEST, CONFIG, TRIALS, SAMPLES, PAGE = "best", "best.json", "trials.jsonl", "samples", "search.html"
-# Of how many of the best trials there is music, and how many pieces of each.
+# How many of the best trials have music, and how many pieces each.
 SHOWN, PIECES = 3, 2
 # (the data of a trial, its record, its state after the last epoch), by its number.
 Trained = Callable[[int], tuple[Dataset, Record, State]]

@@ -116,14 +116,14 @@ def write(workdir: Path, record: Record, state: State | None) -> None:
         for folder in (RESULTS, STATES):
             (workdir / folder).mkdir(exist_ok=True)
         if state is not None:
-            # Not waited for: its checksum tells one that a power cut has damaged, and then the trial begins anew.
+            # Need not reach the disk now: its checksum shows damage from a power cut, and then the trial starts over.
             with files.whole(_state_path(workdir, record.trial)) as partial:
                 partial.write_bytes(_packed(record, state))
         files.write(_record_path(workdir, record.trial), json.dumps(dataclasses.asdict(record)))
 
 
 def restore(workdir: Path, trial: int, shapes: State) -> tuple[Record, State] | None:
-    """What a trial goes on from; None if there is nothing whole of these shapes, and it begins anew."""
+    """What a trial goes on from; None if there is nothing whole of these shapes: it then starts over."""
     try:
         return _unpacked(_state_path(workdir, trial).read_bytes(), shapes)
     except (OSError, ValueError, KeyError, TypeError):

@@ -23,7 +23,7 @@ from musicjax.search.progress import HEADER, Standing
 from musicjax.search.space import Search
 from musicjax.search.trainer import PAUSE_S, Data, Trainer
 
-# From this many compiled programs on, a line says how there would be fewer.
+# From this many compiled programs on, a line says how to have fewer.
 MANY_PROGRAMS = 12
 
 

@@ -38,8 +38,8 @@ KEYS = ("fields", "minimise", *NUMBERS)
 ENDS, SCALES = ("low", "high"), ("linear", "log")
 # One compiled program serves all values of these fields.
 SHARED = ("train.learning_rate", "model.dropout")
-# Fields of config.data that leave the music that is scored as it is. Others, and those below, make losses that cannot
-# be compared, or are not the trial's to choose.
+# Fields of config.data that do not change the music that is scored. Others, and those below, make losses that cannot be
+# compared, or are not a trial's to choose.
 OF_DATA = (
     "data.window",
     "data.transpose",

@@ -23,7 +23,7 @@ from musicjax.search.results import Record, State
 SHAPES_KEPT = 8
 # How often the table is drawn while trials train, and how long to wait for trials of other processes.
 REDRAWN_S, PAUSE_S = 0.5, 1.0
-# Trials of about this many seconds are taken at once, each of which is kept as soon as it is done.
+# Trials of about this many seconds in all are taken together, and each is kept as soon as it is done.
 TAKEN_S = 5.0
 
 
@@ -42,11 +42,11 @@ class Data:
 
 
 class Trainer:
-    """What a process does of a search.
+    """One process's part in a search.
 
     Args:
         config: which the fields of the trials are set in.
-        kept: of how many of the best trials the states are needed when all are done.
+        kept: for how many of the best trials the states are needed when all are done.
     """
 
     def __init__(self, config: Config, data: Data, standing: Standing, ledger: Ledger, workdir: Path, kept: int):
@@ -121,7 +121,7 @@ class Trainer:
         return [each[k : k + group.most] for each in by_epoch.values() for k in range(0, len(each), group.most)]
 
     def _share(self, number: int, group: Group, count: int) -> int:
-        """How many of the trials to take at once: those of some seconds, and never all where others work, too."""
+        """How many of the trials to take together: those of some seconds, and never all while other processes work."""
         seconds = self._standing.seconds_per_epoch()
         if seconds is None:
             return group.most

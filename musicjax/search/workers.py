@@ -86,7 +86,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _touched(path: Path) -> float | None:
-    """When a file was touched; None if it is not there. It is opened, since network file systems then look anew."""
+    """When a file was touched; None if it is not there. It is opened, since network file systems then look again."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime

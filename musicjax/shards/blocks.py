@@ -1,7 +1,7 @@
 """Windows of a folder of shards, block by block: what training from more data than memory holds needs of them.
 
-A block is some records of rows, drawn without replacement until all have come. Block k follows from the seed and k
-alone, so that a run goes on anywhere. What fits into memory is one block.
+A block is some records of rows, drawn without replacement until all have been drawn. Block k follows from the seed and
+k alone, so a run can resume anywhere. If all rows fit into memory, they are one block.
 
 Shape legend: N rows, C columns, W windows, K records of a block, Q parts of all records, U parts of a block.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from musicjax.errors import RunError, UsageError
 from musicjax.shards.shards import EXTRA, RECORD_ROWS, TRAINING, Shards
 
-# More than a run has epochs. Without an end, blocks of one record would be more than a length can be.
+# More epochs than a run has. Without a limit, blocks of one record would outnumber what a length can express.
 MOST_PASSES = 2**31
 
 
@@ -55,10 +55,10 @@ class Blocks:
         """Blocks of windows of T = `window` rows and the row before them.
 
         Args:
-            resident_bytes: rows of more bytes are not held at once.
-            block_rows: about how many rows a block has where they are not; it has a record at least.
+            resident_bytes: if the rows take more, they are not all in memory at the same time.
+            block_rows: about how many rows a block then has; at least one record.
             share: (k, n): this is the k-th of n processes, and reads only its part of each block.
-            change: what becomes of the rows of a record.
+            change: applied to the rows of each record.
 
         Raises:
             RunError: no piece that trains has more than one row.
@@ -114,7 +114,7 @@ class Blocks:
 
         Args:
             random: decides which windows are left out, or come twice, so that there are W; None: all of them.
-            tight: whether the rows of a record follow at once on those of the record before it.
+            tight: whether the rows of a record directly follow those of the record before it.
         """
         records, index = self._records[ids], self._shards.index
         place, shares = share

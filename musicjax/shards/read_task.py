@@ -1,6 +1,6 @@
 """The files of a list -> a table of what became of each, and a file of the notes of all pieces.
 
-A file that twice ends the process that reads it, or takes too long, costs itself alone.
+A file that ends its reading process twice, or takes too long, is the only one lost.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of its pieces."""
+        """The names of its pieces."""
         if len(self.pieces) == 1:
             return [self.path]
         return [f"{self.path}#{number}" for number in range(1, len(self.pieces) + 1)]
@@ -99,7 +99,7 @@ def rows(folder: Path, task: Task) -> Iterator[Row]:
 
 
 def sent(stream: IO[bytes], start: int, size: int) -> bytes:
-    """The notes of a piece as they lie in a file of notes."""
+    """The notes of a piece as a file of notes stores them."""
     stream.seek(start)
     return stream.read(size)
 

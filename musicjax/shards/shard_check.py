@@ -1,4 +1,4 @@
-"""A folder of shards that is finished: whether it is whole, and what is damaged written anew."""
+"""A folder of shards that is finished: checks whether it is whole, and rewrites what is damaged."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _source(job: Job, there: Manifest) -> str:
 
 
 def _anew(job: Job, there: Manifest, found: Sequence[str]) -> Manifest:
-    """Writes everything once more, and takes what is damaged from there; what is sound stays."""
+    """Writes everything again elsewhere, and replaces what is damaged from there; what is sound stays."""
     again = dataclasses.replace(job, output=job.work / MENDED)
     made = write_shards.write(again)
     if made.fingerprint != there.fingerprint:

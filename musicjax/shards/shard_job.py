@@ -119,7 +119,7 @@ class Job:
 
 
 def versions() -> dict[str, Any]:
-    """Of what writes shards."""
+    """The versions of what writes shards."""
     return {"format": shards.FORMAT_VERSION, "reader": READER_VERSION, "musicjax": __version__}
 
 
@@ -164,6 +164,6 @@ def require_place(output: Path) -> None:
 
 
 def remove_if_empty(output: Path) -> None:
-    """Removes a folder in which nothing was written, or tells nobody that it could not."""
+    """Removes a folder in which nothing was written; says nothing if it cannot."""
     with contextlib.suppress(OSError):
         output.rmdir()

@@ -88,7 +88,7 @@ def write(path: Path, tables: Iterable[Iterable[Row]], pieces: Pieces, alike: np
 
 
 def _text(text: str) -> str:
-    """A text as Unicode; bytes of a name that are none become escapes."""
+    """A text as Unicode; bytes of a name that are not Unicode become escapes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

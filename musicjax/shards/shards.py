@@ -1,8 +1,8 @@
 """A folder of shards: the pieces of any number of files, ready to train from without reading them all.
 
 A shard comes from some hundred files: NOTES, a record a piece, and ROWS, in records of whole pieces end to end. An
-index says where each piece lies, so that nothing has to be read to know it; a manifest says what all of it is. Records
-are those of array_record, which finds any of them at once.
+index says where each piece is, so that no shard has to be read to find out; a manifest says what all of it is. Records
+are those of array_record, which finds any of them directly.
 
 Shape legend: P pieces, R records of rows, Q parts, each a piece or a part of a long one; N rows of a record, C columns.
 """
@@ -30,7 +30,7 @@ from musicjax.corpus.read import Reading
 from musicjax.errors import RunError, UsageError
 from musicjax.music.notes import Notes
 
-# Of the bytes of a folder of shards: raise it whenever they change.
+# The version of the bytes of a folder of shards: raise it whenever they change.
 FORMAT_VERSION = 1
 MANIFEST, INDEX, REPORT = find.SHARDS, "index.npz", "report.parquet"
 # Its first file of rows is `find.FIRST_ROWS`.
@@ -43,7 +43,7 @@ TRAINING, VALIDATION = 0, 1
 # The fields of the config that split pieces.
 SPLIT = ("data.validation_fraction", "data.split_seed")
 KEPT = Reading("kept", "kept", "")  # what is said of the notes of each
-# Reading forward is not what is done here, and every open file would keep that much of it.
+# No read-ahead: records are not read in order, and every open file would keep a buffer.
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 # Files of records that are open at once.
 MOST_OPEN = 64
@@ -280,7 +280,7 @@ class Shards:
         return content
 
     def _reader(self, name: str) -> Any:
-        """What reads a file of records; of those that are open the one that was asked last is closed last."""
+        """The reader of a file of records; of the open ones, the least recently used is closed first."""
         reader = self._readers.pop(name, None) or library().ArrayRecordReader(str(self.folder / name), READER_OPTIONS)
         self._readers[name] = reader
         if len(self._readers) > MOST_OPEN:

@@ -75,7 +75,7 @@ def _absolute(source: str) -> str:
 
 
 def _downloaded(url: str, folder: Path) -> Path:
-    """The file at an address, downloaded if it is not here; what broke off goes on.
+    """The file at an address, downloaded if it is not here; an interrupted download continues.
 
     Raises:
         UsageError: it is not named as music or an archive.

@@ -1,6 +1,6 @@
 """A process that does tasks of writing shards: it gets one a line, and answers each with a line.
 
-`runners` starts it, and does without it where a file ends it. Run as a program it imports NumPy and nothing slower.
+`runners` starts it, and starts another if a file ends it. Run as a program it imports NumPy and nothing slower.
 """
 
 from __future__ import annotations

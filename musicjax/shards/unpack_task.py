@@ -108,8 +108,8 @@ def _write(task: dict[str, Any], found: Iterable[Entry] | None) -> None:
 
 
 def still_at_work(alarm: worker.Alarm, pulse: io.FileIO) -> Callable[[], None]:
-    """What an archive calls as it is unpacked: a few times a second its time begins anew, here and where the length of
-    a file is looked at."""
+    """What unpacking an archive calls: a few times a second, it restarts the time here, and where the length of the
+    file `pulse` is watched."""
     last = time.monotonic()
 
     def tell() -> None:

@@ -1,7 +1,7 @@
 """Files of music -> a folder of shards, stage after stage. No process holds all notes, however many files there are.
 
-Each stage writes files that depend on its inputs alone, under names that have a digest of them. So a start after one
-that was ended, however it was, goes on where that was, and the shards have the same bytes as if nothing had happened.
+Each stage writes files that depend on its inputs alone, under names that contain a digest of these. So if one start is
+ended, however it was, the next goes on from there, and the shards have the same bytes as if nothing had happened.
 """
 
 from __future__ import annotations

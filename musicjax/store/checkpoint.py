@@ -57,7 +57,7 @@ class Checkpoint(NamedTuple):
 
 
 def folder(workdir: Path) -> Path:
-    """Where the checkpoints of a workdir lie."""
+    """Where the checkpoints of a workdir are."""
     return workdir.resolve() / "checkpoints"
 
 

@@ -118,7 +118,7 @@ def kept(
     """Keeps a lock file of another kind for this process alone.
 
     Args:
-        said: who keeps it, which the file says; empty: this process.
+        said: who keeps it, as the file is to say; empty: this process.
         taken: what is wrong if another process has it.
         advice: what to do then.
         flag: what names the folder of the file.
@@ -144,7 +144,7 @@ def kept(
 def holder(workdir: Path) -> int | None:
     """The number of the process on this machine that trains in a workdir; None if none does.
 
-    Only the lock of a process that is there is tried, so that one that is about to take it finds it free.
+    The lock is tried only if its process exists, so that a process about to take it finds it free.
     """
     path = workdir / NAME
     try:
@@ -158,7 +158,7 @@ def holder(workdir: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds the lock of this file; where a system has no locks, it is taken to."""
+    """Whether another process holds the lock of this file; assumes so where a system has no locks."""
     if fcntl is None:
         return True
     handle = os.open(path, os.O_RDONLY)

@@ -22,7 +22,7 @@ AS_0_1_0 = {"data.duplicates": "keep"}
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where the weights come from that a run began with.
+    """The origin of the weights that a run began with.
 
     Attributes:
         path: the workdir of the run that trained them, or "builtin".
@@ -82,9 +82,9 @@ def versions() -> dict[str, str]:
 
 
 def as_it_began(config: Config, metadata: Metadata) -> Config:
-    """The config under which a run goes on: it keeps doing what it did before fields that are newer than the run.
+    """The config under which a run goes on: where fields are newer than the run, it does what it did without them.
 
-    Only a field's default gives way; another value was asked for, and is refused where it differs from the run's.
+    Only a field's default gives way; any other value was asked for, and is refused where it differs from the run's.
     """
     config = copy.deepcopy(config)
     own, default = ({path: value for path, _, value in config_lib.fields(one)} for one in (config, Config()))

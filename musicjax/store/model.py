@@ -60,11 +60,11 @@ class Model:
     def log_prob(self, notes: Notes) -> dict[str, np.ndarray]:
         """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
 
-        Entry k is that of row k + 1, given rows 0 to k, and follows from `hidden_states(notes)[k]`. Of note events, the
-        rows are an edge, the N notes by onset, instrument and pitch, and an edge: entry k is the k-th of these, and
-        entry N the end. Of frames, and of note events in models that do not know form, there are no edges, so nothing
-        scores the first. Frames have one column, "frame". What the model does not know becomes the nearest; lines count
-        it.
+        Entry k is that of row k + 1, given rows 0 to k, and follows from `hidden_states(notes)[k]`. For note events,
+        the rows are an edge, the N notes by onset, instrument and pitch, and another edge: entry k, from 0, is that of
+        note k, and entry N that of the end. Frames, and note events in models that do not know form, have no edges, so
+        nothing scores the first row. Frames have one column, "frame". What the model does not know is replaced by the
+        nearest that it knows; printed lines count the changes.
 
         Raises:
             UsageError: the model predicts a mean and no distribution, or the piece has fewer than two rows.
@@ -83,11 +83,11 @@ class Model:
         return dict(zip(names, found.T, strict=True))
 
     def hidden_states(self, notes: Notes) -> np.ndarray:
-        """What the last LSTM layer puts out after each of the L rows of a piece, from a zero state on: float32 [L, H].
+        """The last LSTM layer's output after each of the L rows of a piece, from a zero state on: float32 [L, H].
 
         Where each of K keys has LSTM layers of its own, with tied weights, it is [L, K H], the lowest key first.
 
-        Row k is what the model knows before entry k of `log_prob`, which describes the rows. Of note events, L = N + 2:
+        Row k is what the model knows before entry k of `log_prob`, which describes the rows. Note events: L = N + 2,
         row 0 comes before the first note, row k + 1 after note k, and the last after the end.
 
         Raises:
@@ -97,7 +97,7 @@ class Model:
         return np.asarray(_hidden(self.network, self.params, rows))[0, :count]
 
     def order(self, notes: Notes) -> np.ndarray:
-        """Which of the N notes of a piece stands in each of its rows, edges apart: int64 [N], indices of `notes`.
+        """Which of the N notes of a piece is in each of its rows, edges aside: int64 [N], indices of `notes`.
 
         Raises:
             UsageError: the model reads frames, which hold all notes of a moment.
@@ -157,7 +157,7 @@ def load(workdir: str | Path, which: str = "best", config: Config | None = None)
 
     Args:
         workdir: the folder of a run; "builtin": the model that comes with musicjax ("./builtin" is a folder).
-        config: of the encoding, which reads data with it; other than the saved one in fields that may change alone.
+        config: the one the encoding reads data with; may differ from the saved one only in fields that may change.
 
     Raises:
         UsageError: which is neither, no workdir is named, or JAX has settings that musicjax cannot work with.

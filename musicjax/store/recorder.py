@@ -110,7 +110,7 @@ class Recorder:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Nothing can be recorded afterwards."""
+        """Closes the files: nothing can be recorded afterwards."""
         self._file.close()
         with contextlib.suppress(OSError):  # every write was flushed, and raised then if it failed
             self._board.close()

@@ -92,7 +92,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def compose(model: Model, wanted: dict[str, Any], tell: Any, is_cancelled: Any) -> dict[str, Any]:
-    """Composes one output and writes its MIDI file and, beside it, the piece as the page gets it.
+    """Composes one output, and writes its MIDI file and, next to that, the piece as the page gets it.
 
     Args:
         wanted: the request.

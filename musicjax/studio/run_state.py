@@ -1,4 +1,4 @@
-"""Trainings: processes of their own, which outlive the studio, and what they are doing by what they write.
+"""Trainings: separate processes, which outlive the studio; what they write tells what they are doing.
 
 A run is a folder below the studio's. Whoever started it, its state is read from its files alone.
 """
@@ -65,8 +65,8 @@ def start(workdir: Path, arguments: list[str], log: Path) -> subprocess.Popen:
 
     Args:
         arguments: of `musicjax train`, beside the workdir.
-        log: what it prints goes to this path with .err and .out, in place of what an earlier start printed, but for
-            how long what follows the last epoch takes, which a run that goes on does not find out again.
+        log: what it prints goes to this path with .err and .out, and replaces what an earlier start printed. What that
+            said of the time after the last epoch is kept, since a run that goes on does not find it out again.
 
     Raises:
         RunError: no process can be started, or the log cannot be written.
@@ -133,7 +133,7 @@ def state(
     Args:
         record: what the studio knows of a run that it started; else empty.
         log: as `start` takes it.
-        process: that the studio started it with, if it has not been started anew since.
+        process: that the studio started it with, if the studio itself has not been started again since.
     """
     epochs, epoch = _epochs(workdir), curve.epoch
     is_live = lock.holder(workdir) is not None or (process is not None and process.poll() is None)

@@ -62,7 +62,7 @@ def serve(root: Path, port: int = 0, host: str = "") -> None:
             return
         bound = listening.getsockname()[1]
         named = _in_address(host) if host and not _is_any(host) else "localhost"
-        # Pages that are open still send their cookie to the port of before, which may be another program's by now.
+        # Pages that are open still send their cookie to the previous port, which may be another program's by now.
         is_safe = before is not None and (port or bound == before.port)
         token = before.token if before is not None and is_safe else address_lib.new_token()
         address = Address(socket.gethostname(), named, bound, token)
@@ -101,7 +101,7 @@ def _open_one(folder: Path) -> Address | None:
 
 
 def _of_the_open_one(folder: Path, taken: lock.Taken) -> Address:
-    """The address of the studio that is open on a folder; raises what it is given unless it is this user's, here."""
+    """The address of the studio that is open on a folder; raises `taken` unless it is this user's, on this machine."""
     kept = address_lib.read(folder)
     if kept is None or kept.machine != socket.gethostname() or f"studio at {kept.shown};" not in str(taken):
         raise taken

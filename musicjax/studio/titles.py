@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# What no common file system lets a name hold.
+# What a file name must not contain on common file systems.
 NO_FILE_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 

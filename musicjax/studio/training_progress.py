@@ -83,8 +83,8 @@ def seconds_left(found: Told, epochs_s: float | None, passed: Passed, is_first: 
     """About how long a training goes on; None: nobody knows.
 
     Args:
-        epochs_s: that the epochs which are left take; None: there was none yet, or nobody knows how many are left.
-        is_first: whether it has not gone on after a pause; if it has, some trials are done and its minutes begin anew.
+        epochs_s: seconds for the epochs that are left; None: there was none yet, or it is not known how many are left.
+        is_first: whether it has not gone on after a pause; if it has, some trials are done and its minutes start over.
     """
     in_all_s = 0.0 if found.in_all_s is None else found.in_all_s - passed.start_s
     if found.stage in (CHOOSES, WRITES):

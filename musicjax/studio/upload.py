@@ -32,7 +32,7 @@ class Upload:
         self._files = max(self._files, len(names(folder)))
 
     def begin(self, name: str) -> Path | None:
-        """Where a file that was called so is to be written; None: by its name it is no music, which is noted.
+        """Where to write a file that was called this; None: by its name it is no music, which is noted.
 
         Raises:
             UsageError: there are enough files already.
@@ -80,7 +80,7 @@ def names(folder: Path) -> list[tuple[str, str]]:
 
 
 def called(folder: Path, path: str) -> str:
-    """What a file or piece is called whose path begins with the name under which a file was kept."""
+    """What to call a file or piece whose path begins with the name under which a file was kept."""
     return shown_path(dict(names(folder)), path)
 
 

@@ -1,4 +1,4 @@
-"""A process that answers requests in lines of JSON, and is started anew when it dies."""
+"""A process that answers requests in lines of JSON, and is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from musicjax.studio import processes
 
 MOST_LINE_BYTES = 2**27
-# A process that dies at once is not started again at once.
+# A process that keeps dying waits longer and longer before it is restarted.
 PAUSES_S = (0.0, 1.0, 5.0, 30.0)
 
 
@@ -82,7 +82,7 @@ class Worker:
                 await process.wait()
 
     def ask(self, **request: Any) -> None:
-        """Sends a request; of one that is lost because the process has just died, `on_death` tells."""
+        """Sends a request; if it is lost because the process has just died, `on_death` is called."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._process.stdin.write(json.dumps(request).encode() + b"\n")

@@ -50,7 +50,7 @@ class Workspace:
         task.add_done_callback(self._on_end)
 
     def _on_end(self, task: asyncio.Task) -> None:
-        """A fault in one of these is told, since nobody waits for it."""
+        """Reports a fault in such a task, since nobody waits for it."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.message = f"Something went wrong in the studio ({type(error).__name__}: {error}); start it again."
@@ -64,7 +64,7 @@ class Workspace:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def changed(self) -> None:
-        """Pages get the state soon."""
+        """Has pages sent the state soon."""
         self._changed.set()
 
     def keep(self) -> None:
@@ -80,7 +80,7 @@ class Workspace:
         self.changed()
 
     async def send_states(self) -> None:
-        """Sends pages the state whenever it is another one."""
+        """Sends pages the state whenever it has changed."""
         last = ""
         while True:
             await self._changed.wait()
@@ -99,7 +99,7 @@ class Workspace:
                 self._pages.discard(page)
 
     def close_pages(self) -> None:
-        """Nothing more is sent: the server ends."""
+        """Sends nothing more to pages: the server ends."""
         self.tell("", "")
 
     async def events(self) -> AsyncIterator[str]:

@@ -105,7 +105,7 @@ def replicate(tree: Any, devices: Mesh) -> Any:
 
 
 def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
-    """The rows [N, C] of each process end to end, on every device; all processes must have as many."""
+    """The rows [N, C] of each process end to end, on every device; all processes must have equally many."""
     if jax.process_count() == 1:
         return replicate(part, devices)
     here = len(devices.local_devices)
@@ -122,7 +122,7 @@ def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
 def local(tree: Any) -> Any:
     """The inverse of `replicate`: copies of the arrays on the first device of this process.
 
-    Like new arrays, they are not committed to a device. JAX compiles a program anew for arrays that are.
+    Like new arrays, they are not committed to a device. For arrays that are, JAX compiles a program again.
     """
     return jax.device_put(jax.tree.map(np.array, tree))
 

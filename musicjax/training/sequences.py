@@ -26,7 +26,7 @@ MOST_STREAMS, STREAMS_STEP, CHUNK = 64, 8, 16
 
 
 class Augment(Protocol):
-    """How an encoding changes its rows in training. A pytree: its numbers are arrays, so new ones need no compiling."""
+    """How an encoding changes its rows in training. A pytree of arrays, so new numbers need no compiling."""
 
     @property
     def random_numbers(self) -> int:
@@ -34,7 +34,7 @@ class Augment(Protocol):
         ...
 
     def __call__(self, rows: jax.Array, down: jax.Array, up: jax.Array, random: jax.Array) -> jax.Array:
-        """Rows uint8 [B, T + 1, C] -> float32, as many, moved by -down..up semitones, [B]; random: [B, numbers]."""
+        """Rows uint8 [B, T + 1, C], moved by -down..up semitones, [B], as float32; random: [B, numbers]."""
         ...
 
 
@@ -156,7 +156,7 @@ class Streams(NamedTuple):
 
 
 def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Streams:
-    """The chosen pieces, bool [P], of more than one row, in as few streams as take no more steps than MOST_STREAMS."""
+    """The chosen pieces, bool [P], of more than one row, in the fewest streams that are as short as MOST_STREAMS."""
     steps_of = {piece: int(length) - 1 for piece, length in enumerate(np.diff(offsets) * chosen) if length > 1}
     longest, _ = _packed(steps_of, MOST_STREAMS)
     fewest = max(1, -(-sum(steps_of.values()) // max(longest, 1)))

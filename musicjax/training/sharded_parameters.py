@@ -1,9 +1,9 @@
 """Parameters divided over the devices: each device keeps a part of every large array, and all of the small ones.
 
 The parameters are gathered for a step, each device computes its part of the batch, and the gradients are summed so that
-each device gets the part that it updates. The optimizer, whose state lies as the parameters do, is left to XLA. The
-gradient is not: told only where the parameters lie, XLA divides the layers' products as well, and the devices exchange
-parts of them at every row of a window.
+each device gets the part that it updates. The optimizer, whose state is divided as the parameters are, is left to XLA.
+The gradient is not: if XLA knows only how the parameters are divided, it divides the layers' products as well, and the
+devices exchange parts of them at every row of a window.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from musicjax.training import mesh
 
-# Arrays up to this size lie on every device: what dividing them saves is not worth their way.
+# Arrays up to this size are whole on every device: dividing them saves less than gathering them costs.
 SMALL_BYTES = 2**20
 
 
@@ -57,7 +57,7 @@ def whole(tree: Any) -> Any:
 
 
 def keep(tree: Any, devices: Mesh) -> Any:
-    """Inside a program for all devices: the arrays, which lie as `place` puts them."""
+    """The arrays, kept divided as `place` divides them, inside a program for all devices."""
 
     def kept(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
         return lax.with_sharding_constraint(leaf, NamedSharding(devices, spec))

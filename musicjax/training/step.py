@@ -21,7 +21,7 @@ from musicjax.training import mesh, sharded_parameters
 from musicjax.training import windows as windows_lib
 from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
-# Folded into a step's key of dropout, for what the head drops; Flax folds in what names a layer.
+# Folded into a step's dropout key, for what the head drops; for layers, Flax folds in their names.
 HEAD = 2**32 - 6
 
 
@@ -86,11 +86,11 @@ def train_step(
 
     Args:
         axis_name: under pmap or shard_map, the axis over which a batch is divided into parts of B. Losses,
-            weights and gradients are summed over it before the update, and dropout takes from each part what it
-            would take on a single device, so that all devices compute what a single one would.
+            weights and gradients are summed over it before the update, and dropout drops from each part what it
+            would drop on a single device, so that the devices together compute what a single one would.
         dropout: rate, instead of the network's own.
         accumulate: compute the batch in this many equal parts, one after the other, and sum their gradients.
-        divided: devices over which the state lies divided, see `sharded_parameters`; B is then the whole batch.
+        divided: devices over which the state is divided, see `sharded_parameters`; B is then the whole batch.
     """
     batch = inputs, targets[..., : net.predicted], weight
     dropout_key = jax.random.fold_in(dropout_key, state.step)
@@ -213,7 +213,7 @@ def make_epoch(
     The state passed in is donated: its buffers are reused and must not be read again.
 
     Args:
-        divided: the state lies divided over the devices, as `sharded_parameters.place` does it.
+        divided: whether the state is divided over the devices, as `sharded_parameters.place` does it.
     """
     one = functools.partial(epoch, net, optimizer, batch_size, window, accumulate=accumulate)
     if divided:

@@ -54,7 +54,7 @@ def init(net: Network, optimizer: optax.GradientTransformation, trials: Trials, 
 
 
 def begin(optimizer: optax.GradientTransformation, params: dict, count: int) -> TrainState:
-    """The states of as many trials, [K], that all begin with these parameters, before the first step."""
+    """The states of `count` trials, [K], before the first step, all with these parameters."""
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), step_lib.begin(optimizer, params))
 
 

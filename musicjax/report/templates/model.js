@@ -1,4 +1,4 @@
-// A trained model of note events, one row at a time: numbers as Python's log_prob gives them, and new pieces.
+// A trained note-event model, one row at a time: numbers as Python's log_prob gives them, and new pieces.
 //
 // `model` is what encodings/event_constants.py gives. Rows are arrays of bins, see music/note_bins.py, whose columns `at`
 // names.
