@@ -20,6 +20,9 @@ from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.music import keys, piano_roll
 
+# Of the way in which pieces are moved: raise it whenever the same piece would move elsewhere.
+VERSION = 1
+
 
 def write(name: str, source: str | Path, folder: Path) -> None:
     """Copies the file of a data set from the folder `source`, its pieces moved.
@@ -34,7 +37,7 @@ def write(name: str, source: str | Path, folder: Path) -> None:
     data = frame_sets.read(f"polyphonic:{name}:{source}")
     path = folder / frame_sets.NAMES[name]
     record = path.with_suffix(".json")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         if record.read_text() == _record(data, path):
             return
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,7 @@ def write(name: str, source: str | Path, folder: Path) -> None:
 
 def _record(data: Polyphonic, copy: Path) -> str:
     """Which pieces a copy was made of, and its sha256; raises OSError if there is no copy."""
-    return json.dumps({"source": data.fingerprint, "copy": files.sha256(copy)})
+    return json.dumps({"version": VERSION, "source": data.fingerprint, "copy": files.sha256(copy)})
 
 
 def variables() -> list[tuple[str, str]]:

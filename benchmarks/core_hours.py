@@ -40,11 +40,11 @@ class Job(NamedTuple):
 def job(name: str, config: Config, workdir: Path) -> Job:
     """The job of a config; its time is that of its epochs so far, or of a few steps if it has none."""
     of_training = [line for line in recorded(workdir) if line["split"] == "train"]
-    done, left = len(of_training), open_epochs(config, workdir)
-    if not left:
+    done = len(of_training)
+    if not open_epochs(config, workdir):
         return Job(name, done, done, 0.0)
     seconds = float(np.median([line["seconds"] for line in of_training])) if done else seconds_an_epoch(config)
-    return Job(name, done, done + left, seconds * cores() / 3600)
+    return Job(name, done, config.train.epochs, seconds * cores() / 3600)
 
 
 def open_epochs(config: Config, workdir: Path) -> int:

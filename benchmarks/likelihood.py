@@ -15,7 +15,8 @@ over test pieces. Of several --seeds it is the mean; on sets other than SEVERAL 
 
 With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
 same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
-protocol of Johnson 2017, whose likelihoods stand by themselves.
+protocol of Johnson 2017, whose likelihoods stand by themselves. There some networks have a second training (AGAIN),
+which begins with the best weights of the first; the better of the two by validation loss counts.
 
 --save keeps what was measured beside what is kept already.
 
@@ -80,7 +81,7 @@ def main() -> None:
     for flag, named, known in (("rows", rows, ROWS), ("sets", sets, SETS)):
         if unknown := [one for one in named if one not in known]:
             raise SystemExit(
-                f"--{flag}: {','.join(unknown) or 'nothing'} is unknown; expected some of {','.join(known)}"
+                f"--{flag}: {', '.join(map(repr, unknown))} is unknown; expected some of {','.join(known)}"
             )
         if len(set(named)) < len(named):
             raise SystemExit(f"--{flag}={','.join(named)}: expected each once")
@@ -94,7 +95,8 @@ def main() -> None:
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     name = f"likelihood{'-tonic' * bool(asked.tonic)}"
     before = contestants.RESULTS / contestants.folder_name() / f"{name}.json"
-    earlier = json.loads(before.read_text())["rows"] if asked.save and before.is_file() else {}
+    kept = json.loads(before.read_text()) if asked.save and before.is_file() else {"rows": {}}
+    earlier = kept["rows"]
     earlier = {row.replace("_echo", "_match"): of for row, of in earlier.items()}  # as 0.1.0 called them
     if asked.save and trial:
         raise SystemExit("--save keeps what the settings give: expected neither --epochs nor --units")
@@ -112,9 +114,7 @@ def main() -> None:
     print(table(found, sets))
     if asked.save:
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
-        cells = [(row, one) for row in both for one in both[row]]
-        more = {f"{row}-{one}": more_of(row, one, bool(asked.tonic)) for row, one in cells}
-        more |= {f"{row}-{one}-again": again_of(row, one, bool(asked.tonic)) for row, one in cells}
+        more = kept.get("settings", {}).get("more", {}) | more_of_cells(found, bool(asked.tonic))
         more = {cell: fields for cell, fields in more.items() if fields}
         settings = {"by_set": SETTINGS, "by_set_of_papers": SETTINGS_OF_PAPERS, "more": more}
         keep(name, {"rows": both, "settings": settings})
@@ -132,11 +132,12 @@ def measured(
     tonic: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit; tonic: of music moved to one tonic."""
+    # All are read before anything is trained, so that a missing file costs nothing.
+    data_of = {name: frame_sets.read(f"polyphonic:{name}:{folder}") for name in sets}
     of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial, tonic) for name in sets for row in rows}
     of_cells, unfinished = limited(of_cells, budget) if budget else (of_cells, [])
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
-    # All are read before anything is trained, so that a missing file costs nothing.
-    for name, data in [(name, frame_sets.read(f"polyphonic:{name}:{folder}")) for name in sets]:
+    for name, data in data_of.items():
         for row in rows:
             members = of_cells[row, name]
             one = of_networks(members, data, row in ENSEMBLES) if members else of_baseline(row, data)
@@ -145,6 +146,16 @@ def measured(
     for line in unfinished:
         print(f"{line}; the same command goes on", file=sys.stderr, flush=True)
     return found
+
+
+def more_of_cells(found: dict[str, dict[str, Any]], tonic: bool) -> dict[str, dict[str, Any]]:
+    """{ROW-SET, and ROW-SET-again where there was a second training: its settings beyond those of the data set}."""
+    more = {}
+    for row, of in found.items():
+        for name, cell in of.items():
+            more[f"{row}-{name}"] = more_of(row, name, tonic)
+            more[f"{row}-{name}-again"] = again_of(row, name, tonic) if cell.get("trainings") else {}
+    return more
 
 
 def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
@@ -211,11 +222,14 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
     Args:
         moves: whether the probabilities of a frame are averaged over all transpositions of the training.
     """
-    row, workdir, config, _ = member
-    device.keep_programs(config.data)
-    for one in member.trainings():
+    row, trainings = member.row, member.trainings()
+    device.keep_programs(member.config.data)
+    for one in trainings:
         train.train(one.config, one.workdir, init_from=one.first.workdir if one.first else None)
-    model = model_lib.load(workdir)
+    models = [model_lib.load(one.workdir) for one in trainings]
+    epochs = [model.metadata.epoch for model in models]
+    number = min(range(len(models)), key=lambda number: models[number].metadata.best_loss)
+    model = models[number]
     net, more, bar = model.network, dict[str, Any](), BEATS_A_BAR * model.config.data.per_beat
     if row == "mse":  # the clip with the lowest nats on validation
         clipped = {clip: net.clone(head=heads.FrameRegression(clip)) for clip in CLIPS}
@@ -233,14 +247,14 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
         split: mixture([frames_of(net, model.params, data, split, bar, by) for by in range(-reach, reach + 1)])
         for split in ("valid", "test")
     }
-    each = [core_hours.recorded(one.workdir) for one in member.trainings()]
-    seconds = sum(line["seconds"] for lines in each for line in lines if line["split"] == "train")
-    before = sum(line["split"] == "train" for lines in each[:-1] for line in lines)
+    lines = [line for one in trainings for line in core_hours.recorded(one.workdir)]
+    seconds = sum(line["seconds"] for line in lines if line["split"] == "train")
     cell = {
         "valid_nats": round(baselines.per_frame(*of_splits["valid"].costs), 4),
         "parameters": network.count(model.params),
-        "epochs": before + model.metadata.epoch,
-        "best_epoch": before + model.metadata.best_epoch,
+        "epochs": sum(epochs),
+        "best_epoch": sum(epochs[:number]) + model.metadata.best_epoch,
+        **({"trainings": len(trainings)} if len(trainings) > 1 else {}),
         "minutes": round(seconds / 60, 1),
         **more,
     }

@@ -250,7 +250,7 @@ class DataConfig(Section):
     )
     tracks: str = knob(
         "merge",
-        "merge: tracks of a MIDI file with the same program are one instrument; apart: each is its own, with "
+        "merge: tracks of a MIDI file that have the same program are one instrument; apart: each track is one, with "
         "another program of the same family",
         choices=("merge", "apart"),
     )

@@ -117,7 +117,7 @@ class Section(Fields):
         self.__dict__.pop("_waiting", None)
 
     def replace_part(self, encoding: str) -> None:
-        """Takes the part of an encoding with its defaults; says what is dropped of another part, if that had others."""
+        """Takes the part of an encoding with its defaults; says what values of another part are dropped."""
         if self.own is not None and self.own != type(self.own)():
             say_dropped(encoding, self.own)
         self.own = self.PARTS[encoding]()
@@ -154,7 +154,7 @@ def wrong_part(section: Section, encoding: str, part: Any = None) -> UsageError:
 
 def say_dropped(encoding: str, part: Any) -> None:
     """Says that the fields which only another encoding has are dropped with their values."""
-    console.say_once("config", f"data.encoding={encoding!r} drops {part!r}: its own fields take their defaults")
+    console.say_once("config", f"data.encoding={encoding!r} drops {part!r}; its own fields have their defaults")
 
 
 def unknown_field(path: str, known: Collection[str]) -> UsageError:

@@ -467,7 +467,9 @@ def test_what_only_models_of_events_know_is_refused_of_others(capsys, trained, f
 def test_what_only_models_with_form_know_is_refused_of_others(capsys, trained, tmp_path, flags):
     midi.write(from_seconds([60] * 40, [80] * 40, [n / 2 for n in range(40)], [0.5] * 40), tmp_path / "song.mid")
     name = next(flag for flag in ("--keep", "--infill", "--vary") if any(flag in word for word in flags))
-    _fails(capsys, ["generate", f"--workdir={trained}", *flags], USAGE, name, "knows the form of pieces", "models notes")
+    _fails(
+        capsys, ["generate", f"--workdir={trained}", *flags], USAGE, name, "knows the form of pieces", "models notes"
+    )
     assert not (trained / "generated").exists()
 
 

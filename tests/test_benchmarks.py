@@ -303,6 +303,7 @@ def test_every_result_has_the_version_and_the_commit_that_gave_it(tmp_path, monk
         ("--batch=4001", "--batch=4001: expected at most --windows=2000"),
         ("--units", "expected one argument"),
         ("--what=1", "unrecognized arguments: --what=1"),
+        ("--unit=512", "unrecognized arguments: --unit=512"),
     ],
 )
 def test_a_wrong_size_is_refused_in_one_line(flag, told, monkeypatch, capsys):

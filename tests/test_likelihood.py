@@ -119,7 +119,10 @@ def test_a_second_training_begins_with_the_weights_of_the_first_and_waits_for_it
     assert cell(1e3)["epochs"] == 2 and not (runs / "nade-jsb-again").exists()
     assert "nade-jsb-again waits for nade-jsb; the same command goes on" in capsys.readouterr().err
     both = cell(0.0)
-    assert both["epochs"] == 4 and cell(1e3) == both
+    assert both["epochs"] == 4 and both["trainings"] == 2 and cell(1e3) == both
+    told = likelihood.more_of_cells({"nade": {"jsb": both}}, tonic=True)
+    assert told["nade-jsb-again"] == {"train.learning_rate": 1e-3}
+    assert not likelihood.more_of_cells({"nade": {"jsb": {"nats": 1.0}}}, tonic=True)["nade-jsb-again"]
     origin = model.load(runs / "nade-jsb-again").metadata.origin
     assert origin is not None and Path(origin.path) == runs / "nade-jsb"
     assert model.load(runs / "nade-jsb-again").config.train.learning_rate == 1e-3
@@ -258,14 +261,17 @@ def test_music_of_one_tonic_is_copied_again_if_its_source_or_the_copy_has_change
         fingerprint()
 
 
-def test_damaged_lines_of_metrics_are_left_out(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"split": "train"}\n{"split": "val')
-    assert core_hours.recorded(tmp_path) == [{"split": "train"}]
+def test_a_damaged_line_of_metrics_is_left_out_and_costs_no_epoch(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"split": "train", "seconds": 3600}\n{"split": "val')
+    assert core_hours.recorded(tmp_path) == [{"split": "train", "seconds": 3600}]
+    config = likelihood_networks.config_of("nade", "jsb", "DIR", 0, TRIAL)
+    job = core_hours.job("one", config, tmp_path)
+    assert (job.done, job.wanted) == (1, config.train.epochs)
 
 
 @pytest.mark.parametrize("flags", [["--rows=markov,oracle"], ["--sets=jsb,bach"], ["--rows="]])
 def test_an_unknown_row_or_set_is_refused_and_the_known_ones_are_named(folder, tmp_path, monkeypatch, capsys, flags):
-    with pytest.raises(SystemExit, match=r"^--\w+: (oracle|bach|nothing) is unknown; expected some of"):
+    with pytest.raises(SystemExit, match=r"^--\w+: ('oracle'|'bach'|'') is unknown; expected some of"):
         _run(monkeypatch, capsys, folder, tmp_path, *flags)
 
 

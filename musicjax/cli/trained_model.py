@@ -46,7 +46,9 @@ def opened(call: Call) -> tuple[Model, Config, Path]:
     model = pretrained.load()
     config = config_lib.with_fields(model.config, call.overrides)
     device.keep_programs(config.data)
-    console.say("model", "no --workdir: uses the small model that comes with musicjax, trained on built-in music")
+    console.say(
+        "model", "no --workdir: uses the small model that comes with musicjax, trained on music that it composed"
+    )
     return model, config, Path("generated")
 
 

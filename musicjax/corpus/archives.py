@@ -148,7 +148,7 @@ def _of_tar(stream: Any) -> Generator[Member, None, None]:
                 ends = True
                 raise
             except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-                damage = damage or ("" if ends else "it has no end marker, perhaps cut off")
+                damage = damage or ("" if ends else "it has no end marker; perhaps it is cut off")
                 raise
             except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
                 damage, bad = damage or str(error), bad + 1

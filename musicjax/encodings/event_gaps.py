@@ -162,7 +162,7 @@ class Guide(NamedTuple):
         return jnp.clip(memory.given - self.first, 0, self.size - 1)
 
     def _given(self, memory: Memory) -> jax.Array:
-        """The next given row of each candidate; the interval of the first after the gap counts from its last row."""
+        """The next given row of each candidate; the first after the gap counts from the candidate's last row."""
         place = self._place(memory)
         rows, passed = self.given[place], self.steps[place] - memory.step
         nearest = jnp.argmin(jnp.abs(self.clock.steps - passed[:, None]), axis=1).astype(jnp.float32)

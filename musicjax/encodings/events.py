@@ -417,7 +417,7 @@ class EventEncoding(Encoding):
         return event_draw.of_params(self._bins, params, match, plans)
 
     def _masked(self, params: SamplingParams, plan: Plan) -> SamplingParams:
-        """The parameters, with the key only where it is a mask: where the music itself is in it, only a scale is."""
+        """The parameters, with a key only if it is a mask; in music that is itself in the key, only a scale is one."""
         if not self._bins.has_form:
             if params.scale not in ("", "chromatic") and not params.key:
                 raise UsageError(f"scale={params.scale} without a key: expected its root, such as --key=C")

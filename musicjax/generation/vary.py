@@ -1,4 +1,4 @@
-"""A variation of a piece: some of its bars are rewritten, and equal bars are rewritten equally."""
+"""A variation of a piece: some of its bars are rewritten, and equal bars identically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout whose rate may be an array, and that treats part of a batch as it would within the whole batch."""
+"""Dropout whose rate may be an array. It treats part of a batch as it would within the whole batch."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def write(workdir: Path, record: Record, state: State | None) -> None:
         for folder in (RESULTS, STATES):
             (workdir / folder).mkdir(exist_ok=True)
         if state is not None:
-            # Need not reach the disk now: its checksum shows damage from a power cut, and then the trial starts over.
+            # It need not reach the disk now: a checksum shows damage by a power cut, and then the trial starts over.
             with files.whole(_state_path(workdir, record.trial)) as partial:
                 partial.write_bytes(_packed(record, state))
         files.write(_record_path(workdir, record.trial), json.dumps(dataclasses.asdict(record)))

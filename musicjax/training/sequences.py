@@ -156,7 +156,7 @@ class Streams(NamedTuple):
 
 
 def streams(rows: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> Streams:
-    """The chosen pieces, bool [P], of more than one row, in the fewest streams that are as short as MOST_STREAMS."""
+    """The chosen pieces, bool [P], of more than one row, in the fewest streams as short as MOST_STREAMS would be."""
     steps_of = {piece: int(length) - 1 for piece, length in enumerate(np.diff(offsets) * chosen) if length > 1}
     longest, _ = _packed(steps_of, MOST_STREAMS)
     fewest = max(1, -(-sum(steps_of.values()) // max(longest, 1)))
