@@ -184,6 +184,12 @@ def parse(argv: list[str]) -> Call:
     named = _expanded("config", values["config"].value)
     chooses = _chooses(command, named, options, overrides)
     config = config_files.load(_default(options, chooses) if named is None else named)
+    asked, own = overrides.get("data.encoding"), config.data.encoding
+    if chooses and asked not in (None, own):
+        raise UsageError(
+            f"config.data.encoding={asked!r}: config auto chooses among note-event models; expected {own}, or another "
+            "config, such as --config=small"
+        )
     # Fields given without a config may belong to the config of the workdir.
     in_workdir = not values["config"].present and bool(options["workdir"]) and not options.get("search")
     if not in_workdir or not overrides:

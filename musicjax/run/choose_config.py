@@ -20,7 +20,7 @@ from musicjax import console, files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset
-from musicjax.errors import RunError, UsageError
+from musicjax.errors import RunError
 from musicjax.music import likeness
 from musicjax.run import candidate_trial, candidates, sampling_choice
 from musicjax.run import workdir as workdir_lib
@@ -83,15 +83,9 @@ def choose(config: Config, workdir: Path, minutes: float, pinned: Mapping[str, A
         began: when the command began, by time.monotonic.
 
     Raises:
-        UsageError: the encoding leaves nothing to choose.
         RunError: the data cannot be read or used, or the workdir cannot be written.
     """
     encoding, clock = encoding_lib.of(config), Clock(began, 60 * minutes)
-    if not encoding.has_controls:
-        raise UsageError(
-            f"config.data.encoding={config.data.encoding!r}: config auto chooses among note-event models; expected "
-            "events, or another config, such as --config=small"
-        )
     workdir_lib.require_folder(workdir)
     with lock.held(workdir):
         console.say("auto", f"chooses by trials within {_minutes(clock)}; samples decide, not the loss")
