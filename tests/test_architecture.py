@@ -88,6 +88,7 @@ def _imports_of(tree: ast.AST) -> set[str]:
     return found
 
 
+@cache
 def _imports(name: str) -> set[str]:
     return _imports_of(_tree(name))
 

@@ -365,7 +365,7 @@ def test_a_tar_archive_that_is_cut_off_between_two_files_says_so(tmp_path):
         ("a.tar/0.mid", "kept", "kept"),
         ("a.tar/1.mid", "kept", "kept"),
     ]
-    assert "perhaps cut off; 2 files read" in outcomes[0].detail
+    assert "perhaps it is cut off; 2 files read" in outcomes[0].detail
 
 
 def test_the_files_before_the_cut_of_a_small_archive_are_read_though_all_of_it_is_unpacked_at_once(tmp_path):
