@@ -370,6 +370,7 @@ def test_the_loss_of_a_step_is_what_the_head_says_in_training():
     assert abs(float(losses.sum() - DROPS.head.loss(*of_head).sum())) > 0.05
 
 
+@pytest.mark.long
 def test_a_share_of_a_batch_is_dropped_in_the_note_axis_as_in_the_whole_batch():
     head = NoteLSTM(KEYS, UNITS, HEAD_UNITS, dropout=0.5, layer_dropout=0.25)
     params = head.init(jax.random.key(0), KEYS)

@@ -160,7 +160,7 @@ def test_a_run_that_is_stopped_and_killed_and_started_again_ends_byte_for_byte_a
     assert_same(train(clips, slowed(workdir)), left_alone)
 
 
-@pytest.mark.parametrize("how", ["returns True", "raises"])
+@pytest.mark.parametrize("how", [pytest.param("returns True", marks=pytest.mark.long), "raises"])
 def test_a_run_that_on_epoch_ends_is_saved_and_goes_on_as_one_left_alone(
     clips: Path, left_alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:

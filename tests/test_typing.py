@@ -79,8 +79,8 @@ def test_a_strict_type_checker_knows_the_interface(tmp_path):
 @pytest.mark.parametrize(
     ("encoding", "trials"),
     [
-        ("notes", 1),
         ("notes", 2),
+        pytest.param("notes", 1, marks=pytest.mark.long),
         *(pytest.param(name, trials, marks=pytest.mark.long) for name in ("frames", "events") for trials in (1, 2)),
     ],
 )
