@@ -9,6 +9,7 @@ from benchmarks.published import SETS
 from musicjax import config as config_lib
 from musicjax import config_files
 from musicjax.config import Config
+from musicjax.corpus.frame_sets import PER_BEAT
 
 # The networks of the papers that Table I names.
 OF_PAPERS = ("lstm_nade", "tp_lstm_nade", "balstm", "kotecha_young")
@@ -50,10 +51,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "piano_midi": {"data.window": 128, "train.epochs": 60, "train.half_life": 15.0},
 }
-# The networks of OF_PAPERS have settings of their own, on top of their configs. JSB has one frame for each quarter
-# note. Judging by where notes begin, the other sets have two. On JSB's validation split, five epochs take BALSTM to
-# 9.24 nats with Adam and to 12.50 with its config, whose learning rate and clipping differ, too (one run each). Two
-# epochs with Adam take it to 8.22 in batches of 2 and to 11.78 in batches of 8.
+# The networks of OF_PAPERS have settings of their own, on top of their configs. On JSB's validation split, five epochs
+# take BALSTM to 9.24 nats with Adam and to 12.50 with its config, whose learning rate and clipping differ, too (one run
+# each). Two epochs with Adam take it to 8.22 in batches of 2 and to 11.78 in batches of 8.
 SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
     name: {
         "train.optimizer": "adam",
@@ -64,14 +64,14 @@ SETTINGS_OF_PAPERS: dict[str, dict[str, Any]] = {
         "train.half_life": epochs / 4,
         "train.patience": 12,
         "train.batch_size": 2,
-        "data.per_beat": per_beat,
+        "data.per_beat": PER_BEAT[name],
         "data.transpose": transpose,
     }
-    for name, epochs, per_beat, transpose in (
-        ("jsb", 60, 1, 6),
-        ("nottingham", 6, 2, 0),
-        ("musedata", 5, 2, 0),
-        ("piano_midi", 14, 2, 6),
+    for name, epochs, transpose in (
+        ("jsb", 60, 6),
+        ("nottingham", 6, 0),
+        ("musedata", 5, 0),
+        ("piano_midi", 14, 6),
     )
 }
 # Settings for music that is moved to one tonic, by row and data set. After two epochs on Nottingham, `balstm` has 1.91
@@ -103,7 +103,7 @@ MORE: dict[tuple[str, str], dict[str, Any]] = {
     },
     # The files do not tell where notes begin, and the protocol has 88 keys, not 78.
     **{
-        ("kotecha_young", name): {"data.onsets": False, "data.keys": 88, "data.per_beat": 1 + (name != "jsb")}
+        ("kotecha_young", name): {"data.onsets": False, "data.keys": 88, "data.per_beat": PER_BEAT[name]}
         for name in SETS
     },
 }

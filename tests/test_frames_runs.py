@@ -15,8 +15,9 @@ import pytest
 import scipy.io
 
 import musicjax
+from musicjax import config as config_lib
 from musicjax.corpus import frame_sets
-from musicjax.encodings import encoding
+from musicjax.encodings import encoding, frame_rolls
 from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation import primer
@@ -263,6 +264,17 @@ def test_evaluating_repeats_the_recorded_validation(runs: Trained, capsys: pytes
     assert scores["split"] == "validation" and scores["epoch"] == 3
     for field in ("loss", "nats_per_frame", "accuracy", "majority_accuracy"):
         assert scores[field] == pytest.approx(recorded[field], rel=1e-5)
+
+
+@pytest.mark.parametrize(("per_beat", "bar_position"), [(1, True), (4, True), (4, False)])
+def test_another_grid_than_that_of_a_polyphonic_set_is_told(
+    jsb: str, capsys, per_beat: int, bar_position: bool
+) -> None:
+    own = config_lib.FramesData(per_beat=per_beat, bar_position=bar_position)
+    frame_rolls.read_rolls(config_lib.DataConfig(source=jsb, own=own))
+    said = capsys.readouterr().err
+    assert ("jsb has 1 frame a quarter note, the config has 4: samples get another tempo" in said) == (per_beat == 4)
+    assert ("wrong places in the bar" in said) == (per_beat == 4 and bar_position)
 
 
 @pytest.mark.parametrize("head", NAMES[:3])

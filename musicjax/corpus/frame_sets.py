@@ -34,6 +34,8 @@ NAMES = {
     "musedata": "MuseData.mat",
     "piano_midi": "Piano_midi.mat",
 }
+# Frames in a quarter note. JSB has one for each; for the others, the number follows from where their notes begin.
+PER_BEAT = {"jsb": 1, "nottingham": 2, "musedata": 2, "piano_midi": 2}
 SPLITS = ("train", "valid", "test")
 VARIABLES = tuple(f"{split}data" for split in SPLITS)
 FEWEST_FRAMES = 2  # the first is only seen, each later one is predicted from those before it

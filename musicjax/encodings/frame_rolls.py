@@ -51,6 +51,8 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
         found = frame_sets.read(data.source)
         counts = corpus_lib.counts(found.outcomes)
         console.say("data", f"{data.source}: kept {counts['kept']} pieces, skipped {counts['skipped']}")
+        name, _ = frame_sets.parse(data.source) or ("", None)
+        _say_grid(name, frame_sets.PER_BEAT[name], data)
         for outcome in found.skipped[: load.LISTED]:
             console.say("piece", f"skipped {outcome.path}: {outcome.detail}")
         parts = split.whole_pieces(found.offsets, found.split)
@@ -77,6 +79,17 @@ def read_rolls(data: DataConfig, held_out: bool = True) -> Rolls:
     parts = split.parts(corpus, data, offsets, 1, "frames")
     music = split.music_of(corpus, _in_notes(parts, corpus, offsets, data.own.per_beat))
     return Rolls(frames, offsets, parts, corpus.fingerprint, outcomes, music)
+
+
+def _say_grid(name: str, per_beat: int, data: DataConfig) -> None:
+    """Says what becomes wrong if the config has another number of frames in a quarter note than the data set."""
+    if per_beat != data.own.per_beat:
+        wrong = "samples get another tempo" + ", and frames wrong places in the bar" * data.own.bar_position
+        console.say(
+            "grid",
+            f"{name} has {console.counted(per_beat, 'frame')} a quarter note, the config has {data.own.per_beat}: "
+            f"{wrong}; use --config.data.per_beat={per_beat}",
+        )
 
 
 def _in_notes(parts: Parts, corpus: Corpus, offsets: np.ndarray, per_beat: int) -> Parts:
