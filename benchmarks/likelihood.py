@@ -94,10 +94,6 @@ def main() -> None:
         raise SystemExit(f"--seeds={asked.seeds}: expected whole numbers from 0 up, such as 0,1,2")
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     name = f"likelihood{'-tonic' * bool(asked.tonic)}"
-    before = contestants.RESULTS / contestants.folder_name() / f"{name}.json"
-    kept = json.loads(before.read_text()) if asked.save and before.is_file() else {"rows": {}}
-    earlier = kept["rows"]
-    earlier = {row.replace("_echo", "_match"): of for row, of in earlier.items()}  # as 0.1.0 called them
     if asked.save and trial:
         raise SystemExit("--save keeps what the settings give: expected neither --epochs nor --units")
     try:
@@ -113,6 +109,10 @@ def main() -> None:
         raise SystemExit(f"likelihood: {error}") from error
     print(table(found, sets))
     if asked.save:
+        # Read only now, because trainings take hours and others may have been saved meanwhile.
+        path = contestants.RESULTS / contestants.folder_name() / f"{name}.json"
+        kept = json.loads(path.read_text()) if path.is_file() else {"rows": {}}
+        earlier = {row.replace("_echo", "_match"): of for row, of in kept["rows"].items()}  # as 0.1.0 called them
         both = {row: earlier.get(row, {}) | found.get(row, {}) for row in ROWS if row in earlier or row in found}
         more = kept.get("settings", {}).get("more", {}) | more_of_cells(found, bool(asked.tonic))
         more = {cell: fields for cell, fields in more.items() if fields}
