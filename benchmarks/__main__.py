@@ -1,9 +1,9 @@
-"""The benchmarks of speed that need no data, one after the other.
+"""The speed benchmarks that need no data, one after the other.
 
     python -m benchmarks [--only=train,sample,...] [--save]
 
-Each prints its table and its JSON object, and with --save keeps the object under benchmarks/results/MACHINE. One that
-fails does not keep the others from running. Nothing else may run on the machine meanwhile.
+Each prints its table and its JSON object, and with --save keeps the object under benchmarks/results/MACHINE. If one
+fails, the others still run. Run nothing else on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
             failed.append(name)
     print(f"{len(names)} of {len(names)}  in {duration(time.monotonic() - began)}", file=sys.stderr)
     if failed:
-        raise SystemExit(f"these ended with an error, told above: {', '.join(failed)}")
+        raise SystemExit(f"these ended with an error, shown above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

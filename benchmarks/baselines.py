@@ -1,5 +1,5 @@
-"""Likelihoods of frames without a network: independent keys that are even, or as frequent as in training, or depend on
-the frame before.
+"""Frame likelihoods without a network: keys are independent, and each is on with probability 1/2, as often as in
+training, or depending on its state in the frame before.
 
 Nats per frame of 88 independent keys, summed over the keys, for frames 2..T of each piece: the measure by which
 networks are compared on the sets of musicjax.corpus.frame_sets. The figure for a split is the sum over its pieces

@@ -1,8 +1,8 @@
-"""The four data sets of frames with every piece moved to the tonic C, as Johnson 2017 has them.
+"""The four frame data sets with every piece moved to the tonic C, as in Johnson 2017.
 
-Music in major and in minor keeps its mode. A piece stays in its key if any move would lose notes. The key is
-found in the whole piece, its future included, so a likelihood of such frames belongs to another experiment than one of
-the files as they are.
+Major stays major and minor stays minor. A piece stays in its key if every move to C would lose notes. The key is found
+from the whole piece, including its future, so likelihoods of these frames are not comparable with those of the original
+files.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from musicjax.corpus import frame_sets
 from musicjax.corpus.frame_sets import Polyphonic
 from musicjax.music import keys, piano_roll
 
-# Of the way in which pieces are moved: raise it whenever the same piece would move elsewhere.
+# The version of the rule for moving pieces: raise it whenever a piece would be moved differently.
 VERSION = 1
 
 
 def write(name: str, source: str | Path, folder: Path) -> None:
-    """Copies the file of a data set from the folder `source`, its pieces moved.
+    """Copies a data set's file from the folder `source`, with its pieces moved.
 
-    It does nothing if the copy is there, is undamaged and was made of the same pieces, which a record beside it tells.
+    It does nothing if a record beside the copy shows that it is undamaged and was made from the same pieces.
     A line on standard error counts the pieces that cannot be moved.
 
     Raises:
@@ -50,7 +50,7 @@ def write(name: str, source: str | Path, folder: Path) -> None:
 
 
 def _record(data: Polyphonic, copy: Path) -> str:
-    """Which pieces a copy was made of, and its sha256; raises OSError if there is no copy."""
+    """Which pieces a copy was made from, and its sha256; raises OSError if there is no copy."""
     return json.dumps({"version": VERSION, "source": data.fingerprint, "copy": files.sha256(copy)})
 
 
@@ -84,7 +84,7 @@ def semitones(piece: np.ndarray) -> int | None:
 
 
 def tonic(piece: np.ndarray) -> int:
-    """The tonic, 0..11, of the key that holds for the longest time; a frame counts as a quarter note."""
+    """The tonic, 0..11, of the key that lasts longest; a frame counts as a quarter note."""
     notes = piano_roll.notes_of(piece, per_beat=1)
     found = keys.of(notes)
     lasts = np.diff(found[:, 0], append=max(len(piece), found[-1, 0]))

@@ -2,9 +2,10 @@
 
     python -m benchmarks.compare ONE.json OTHER.json
 
-A result is the last line that a benchmark prints, or the file that it writes with --save. Prints what differs between
-the machines and the versions, with a warning if musicjax itself does, then the median of each figure with its quartiles
-and the other one's relative to the first one's. A ~ marks a difference that is smaller than the interquartile range.
+A result is the last line that a benchmark prints, or the file that it writes with --save. Prints how the machines and
+the versions differ, with a warning if musicjax itself does. Then it prints the median and quartiles of each figure in
+both results, and the second median relative to the first. A ~ marks a difference that is smaller than the interquartile
+range.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def result(path: str) -> dict[str, Any]:
     """The result in a file."""
     if Path(path).suffix == ".jsonl":
         raise argparse.ArgumentTypeError(
-            f"{path}: holds the lines of a run, not the result of a benchmark; docs/python.md, Two runs, compares the "
+            f"{path}: contains the lines of a run, not a benchmark result; docs/python.md, Two runs, compares the "
             "metrics.jsonl of two runs"
         )
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise argparse.ArgumentTypeError(f"{path}: {reason}; expected a result of a benchmark") from error
+        raise argparse.ArgumentTypeError(f"{path}: {reason}; expected a benchmark result") from error
     if not isinstance(found, dict) or not {"benchmark", "machine"} <= found.keys():
         raise argparse.ArgumentTypeError(f"{path}: expected a JSON object with the fields benchmark and machine")
     return found
@@ -62,7 +63,7 @@ def facts(result: dict[str, Any]) -> dict[str, str]:
 
 
 def figures(result: dict[str, Any]) -> dict[str, Figure]:
-    """Those of each contestant, then the ratios between contestants, which have no quartiles."""
+    """The figures of each contestant, then the ratios between contestants, which have no quartiles."""
     found = {}
     for unit, contestants in result.items():
         if unit.endswith("_per_second"):
@@ -85,7 +86,7 @@ def side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     differing = [name for name in {**of_one, **of_other} if of_one.get(name) != of_other.get(name)]
     lines = [f"{name}: {of_one.get(name, UNKNOWN)} | {of_other.get(name, UNKNOWN)}" for name in differing]
     if any(name.startswith("musicjax ") for name in differing):
-        lines.append("warning: not the same musicjax, or not known to be; what differs may be the program")
+        lines.append("warning: not the same musicjax, or not known to be; this may explain the differences")
     mine, theirs = figures(one), figures(other)
     rows = [(one["benchmark"], "one", "other", "other / one")]
     rows += [
@@ -99,8 +100,8 @@ def side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name, *cells in rows
     ]
     if any(row[3].endswith(UNCERTAIN) for row in rows):
-        lines.append(f"{UNCERTAIN}: the quartiles of one of them are further apart than the two medians")
-    return [*lines, *(f"in one of them alone: {name}" for name in sorted(mine.keys() ^ theirs.keys()))]
+        lines.append(f"{UNCERTAIN}: one result's quartiles are further apart than the two medians")
+    return [*lines, *(f"in only one of them: {name}" for name in sorted(mine.keys() ^ theirs.keys()))]
 
 
 def _relative(mine: Figure, theirs: Figure) -> str:

@@ -42,9 +42,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
-    """The values of --NAME=VALUE, each of its default's type, and of --save; ends the program where one is wrong.
+    """The values of --NAME=VALUE, each of its default's type, and of --save; ends the program if one is wrong.
 
-    A number must be above 0, or may be 0 where the default is.
+    A number must be above 0, or from 0 up if the default is 0.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     for name, default in defaults.items():
@@ -55,7 +55,7 @@ def arguments(doc: str | None, **defaults: Any) -> argparse.Namespace:
 
 
 def _number(default: float, text: str) -> float:
-    """The number in a text, of the default's type; raises ArgumentTypeError if it is none or too small."""
+    """The number in a text, of the default's type; raises ArgumentTypeError if there is none or it is too small."""
     with contextlib.suppress(ValueError):
         value = type(default)(text)
         if math.isfinite(value) and (value > 0 or value == default):
@@ -89,7 +89,7 @@ def ask(process: subprocess.Popen, request: str = "") -> dict[str, Any]:
 
 def answer(name: str, check: Callable[[], dict[str, Any]], work: Callable[[str], dict[str, Any]]) -> None:
     """The contestant's side: prints what `check` returns, then answers each request with `work`."""
-    replies, sys.stdout = sys.stdout, sys.stderr  # libraries print, and what they print is no answer
+    replies, sys.stdout = sys.stdout, sys.stderr  # libraries print, and what they print is not an answer
     try:
         said = check()
     except ImportError as error:
@@ -113,7 +113,7 @@ def peak_mb() -> float:
 
 
 def limit_threads() -> None:
-    """Limits XLA, which takes every core that it may use; the other libraries read the environment."""
+    """Limits XLA, which otherwise uses every available core; the other libraries read the environment."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
@@ -128,7 +128,7 @@ def measure(
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict]]:
     """({name: its answers}, {name: its description}).
 
-    The contestants take turns, one at a time. The first answer of each does not count, because it compiles then.
+    The contestants take turns, one at a time. The first answer of each does not count, because it includes compiling.
 
     Args:
         requests: the line that each contestant is sent, by name.
@@ -143,7 +143,7 @@ def measure(
             print(f"{name:<28}{said[name]}", file=sys.stderr, flush=True)
         present = [name for name in names if "absent" not in said[name]]
         if not present:
-            raise SystemExit(f"none of {', '.join(names)} can run; the module {module} names those that there are")
+            raise SystemExit(f"none of {', '.join(names)} can run; the module {module} lists the known names")
         require_same({name: said[name] for name in present})
         answers: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
         began, turns = time.monotonic(), [(repeat, name) for repeat in range(repeats + 1) for name in present]
@@ -248,13 +248,13 @@ def accelerator() -> str:
 
 
 def folder_name() -> str:
-    """The name of this machine's folder of results: its kind, with a number if the folder holds those of another."""
+    """The name of this machine's results folder: its kind, numbered if that folder has another machine's results."""
     names = (f"{kind()}-{number}" if number > 1 else kind() for number in itertools.count(1))
     return next(name for name in names if _is_own(RESULTS / name))
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether a folder has no results of another machine: same accelerator, or same processor and cores."""
+    """Whether all results in a folder are from this machine: same accelerator, or same processor and cores."""
     here = machine()
     facts = ("accelerator",) if "accelerator" in here else ("processor", "cores")
     kept = [json.loads(path.read_text()).get("machine", here) for path in folder.glob("*.json")]
@@ -282,7 +282,7 @@ def finish(name: str, result: dict[str, Any], save: bool) -> None:
 
 
 def keep(name: str, result: dict[str, Any]) -> None:
-    """Writes a result as NAME.json into this machine's folder, with the version of musicjax that gave it."""
+    """Writes a result as NAME.json into this machine's folder, with the version of musicjax that produced it."""
     path = RESULTS / folder_name() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"musicjax": program(), **result}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""How long networks of frames take to train, by a few of their steps, and what each may train within a budget."""
+"""Estimates from a few steps how long frame networks take to train, and shares a budget among them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from musicjax.training import optimizer as optimizer_lib
 from musicjax.training import step
 from musicjax.training import windows as windows_lib
 
-# Steps that are timed, after as many that are not.
+# Steps to time, after the same number of untimed ones.
 STEPS = 2
-# A frame that is only scored costs about a third of one that is learned from.
+# Scoring a frame costs about a third of training on it.
 SCORING_SHARE = 1 / 3
 
 
 class Job(NamedTuple):
-    """One network: what it is called, epochs that it has, epochs that it is to have, core-hours of one of them."""
+    """One network: its name, its epochs so far, the epochs it is to have, and the core-hours of one epoch."""
 
     name: str
     done: int
@@ -38,7 +38,7 @@ class Job(NamedTuple):
 
 
 def job(name: str, config: Config, workdir: Path) -> Job:
-    """The job of a config; its time is that of its epochs so far, or of a few steps if it has none."""
+    """The job of a config, timed by its epochs so far or, if it has none, by a few steps."""
     of_training = [line for line in recorded(workdir) if line["split"] == "train"]
     done = len(of_training)
     if not open_epochs(config, workdir):
@@ -48,7 +48,7 @@ def job(name: str, config: Config, workdir: Path) -> Job:
 
 
 def open_epochs(config: Config, workdir: Path) -> int:
-    """Epochs that a training has left; none if it has stopped early."""
+    """Epochs left to train; 0 if the training has stopped early."""
     losses = [line["loss"] for line in recorded(workdir) if line["split"] == "valid"]
     done, patience = len(losses), config.train.patience
     stopped = patience and done - int(np.argmin(losses or [0])) > patience
@@ -56,7 +56,7 @@ def open_epochs(config: Config, workdir: Path) -> int:
 
 
 def recorded(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics of a workdir; none if it is new. Damaged ones, which training repairs, are left out."""
+    """The metrics lines of a workdir, none if it is new. Leaves out damaged lines, which training repairs."""
     path, found = workdir / "metrics.jsonl", list[dict[str, Any]]()
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
@@ -98,10 +98,10 @@ def _seconds(fields: str) -> float:
 
 
 def plan(jobs: list[Job], budget: float) -> dict[str, int]:
-    """{name: epochs that each job has at the end}. The jobs share what is left evenly; the cheapest comes first.
+    """{name: epochs of each job at the end}. The jobs share the remaining budget evenly, the cheapest first.
 
     Raises:
-        SystemExit: the budget, core-hours, is too small for one epoch of a job.
+        SystemExit: the budget, in core-hours, is too small for one epoch of a job.
     """
     open_ = sorted((one for one in jobs if one.wanted > one.done), key=lambda one: one.hours_an_epoch)
     least = {one.name: one.hours_an_epoch for one in open_}
@@ -122,7 +122,7 @@ def plan(jobs: list[Job], budget: float) -> dict[str, int]:
 
 
 def told(jobs: list[Job], epochs: dict[str, int], budget: float) -> str:
-    """The plan as text, with a line for each job that is not finished."""
+    """The plan as text, with a line for each unfinished job."""
     lines = [f"budget of {budget:g} core-hours on {cores()} cores, estimated:"]
     for one in jobs:
         more = epochs[one.name] - one.done

@@ -3,7 +3,7 @@
     python -m benchmarks.devices [--counts=1,2,4,8] [--precision=float32] [--repeats=5] [--save]
 
 On an accelerator the devices are real, and counts above their number are left out. On a CPU one process simulates them
-on the same cores, so the figure is the cost of sharing, not a gain. Prints a table and, as its last line, one JSON
+on the same cores, so the figure shows the cost of sharing, not a gain. Prints a table and, as its last line, one JSON
 object: the speed of each count relative to one device.
 """
 
@@ -24,7 +24,7 @@ def main() -> None:
     counts = [int(count) for count in asked.counts.split(",")]
     names = {count: f"musicjax-{asked.precision}@{count}" for count in counts}
     flags = {
-        name: {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}  # of the CPU alone
+        name: {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}  # for the CPU only
         for count, name in names.items()
     }
     with tempfile.TemporaryDirectory() as folder:

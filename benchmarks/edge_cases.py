@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
-# Answers by pattern; the first match counts. The pitches of each piece in order of onset; [] if the file holds none;
-# None if the answer is whatever mido reads, which no reader disputes.
+# Answers by pattern; the first match counts. An answer lists the pitches of each piece in order of onset; [] means no
+# pieces; None means whatever mido reads, which no reader disputes.
 ANSWERS: dict[str, list[list[int]] | None] = {
     "test-empty*": [],
     "test-not-a-midi-file.mid": [],
@@ -22,7 +22,7 @@ ANSWERS: dict[str, list[list[int]] | None] = {
     "test-vlq-*": [SCALE],
     "*": None,
 }
-# A reader of one file: (onset, pitch) of each piece.
+# A reader of one file: the (onset, pitch) pairs of each piece.
 Read = Callable[[Path], list[list[tuple[float, int]]]]
 
 

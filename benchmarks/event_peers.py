@@ -1,11 +1,11 @@
-"""The contestants in training a note-event model, each in a process of its own, as `contestants` describes.
+"""Contestants that train a note-event model, each in its own process; see `contestants`.
 
-A row holds a bin of each column. The network sums the embeddings of a row's bins, feeds an LSTM, and predicts at every
-position each column of the next row in turn, given the columns before it: a dense layer gives a vector for each column,
-to which a vector for each bin before it is added, and a softmax of the rectified sum gives the column.
+A row has a bin for each column. The network sums the embeddings of a row's bins, feeds the sum to an LSTM, and at every
+position predicts the columns of the next row in turn, each given the columns before it. A dense layer gives a vector
+for each column; a vector for each bin before it is added, and a softmax of the rectified sum predicts the column.
 
-Contestants load windows and initial weights. They report their loss and the norm of their gradient on the first batch
-(dropout off), and answer each line with the seconds that one pass over the windows took. All use Adam at one rate, with
+Contestants load windows and initial weights. They report their loss and gradient norm on the first batch (dropout off),
+and answer each line with the seconds that one pass over the windows took. All use Adam at the same learning rate,
 gradients clipped to a norm of 1, and 2 threads. PyTorch's LSTM has two biases where the others have one. Peers look
 embeddings up and add them; musicjax multiplies one-hot rows, as it does in training.
 """
@@ -33,7 +33,7 @@ PEERS = (
 
 class Problem(NamedTuple):
     """sizes: bins of each column; given: columns that are never predicted; order: of the columns of a row, given ones
-    included, those that are never seen apart left out; rows: uint8 [W, T + 1, C], windows; weights: by name, see
+    included, without those that are never seen; rows: uint8 [W, T + 1, C], windows; weights: by name, see
     `events.write_problem`."""
 
     sizes: tuple[int, ...]
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
 
     @property
     def predicted(self) -> list[tuple[int, list[int], np.ndarray]]:
-        """Of each predicted column: it, the columns before it, and the place of each one's first bin among theirs."""
+        """For each predicted column: it, those before it, and where each one's first bin is among their bins."""
         found = []
         for place, column in enumerate(self.order):
             before = list(self.order[:place])
@@ -65,7 +65,7 @@ class Problem(NamedTuple):
 
 
 def read(path: str) -> Problem:
-    """The problem that a file holds."""
+    """The problem stored in a file."""
     with np.load(path, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
     spec = json.loads(str(arrays.pop("spec")))
@@ -108,7 +108,7 @@ def musicjax(problem: Problem, precision: str) -> Peer:
     everyone = np.ones(len(problem.rows), bool)
     made = sequences.windows(rows, offsets, everyone, window, 0, lambda piece: (0, 0), Unchanged())
     epoch = step.make_epoch(net, adam, problem.batch, window, devices)
-    # A copy, because an epoch takes over the buffers of its state.
+    # A copy, because an epoch takes over its state's buffers.
     start = step.TrainState(jax.tree.map(jnp.copy, params), adam.init(params), jnp.int32(0))
     state, made, keys = mesh.replicate((start, made, keys), devices)
     number = 0

@@ -3,10 +3,10 @@
     python -m benchmarks.events [--peers=musicjax-float32,torch-bfloat16,...] [--config=events] [--repeats=5]
                                 [--windows=512] [--save]
 
-The sizes are those of the config and of the bins that it learns from its data. The rows hold random bins, because the
-arithmetic does not depend on them. Windows are full and not transposed. Before anything is timed, the loss of every
-peer and the norm of its gradient are compared on the same weights. The first pass of each, which compiles, does not
-count. Prints a table and, as its last line, one JSON object, which --save keeps.
+The sizes come from the config and from the bins that it learns from its data. The rows have random bins, because the
+arithmetic does not depend on them. Windows are full and not transposed. Before the timing, the loss and gradient norm
+of every peer are compared on the same weights. Each peer's first pass, which compiles, does not count. Prints a table
+and, as its last line, one JSON object, which --save keeps.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from benchmarks.event_peers import PEERS
 def write_problem(path: Path, config_name: str, windows: int) -> dict[str, Any]:
     """Writes the windows and initial weights that all peers load; returns the sizes of the network.
 
-    Weights: embedding [V, E]; kernel, recurrent_kernel, bias of the LSTM; dense_kernel, dense_bias; of the head, see
-    `Categorical.init`, with head_ before each name.
+    Weights: embedding [V, E]; kernel, recurrent_kernel and bias of the LSTM; dense_kernel, dense_bias; those of the
+    head, see `Categorical.init`, with head_ before each name.
     """
     import jax
 
@@ -40,7 +40,7 @@ def write_problem(path: Path, config_name: str, windows: int) -> dict[str, Any]:
     encoded = encoding.of(config).dataset().encoding
     net: Any = encoded.network()
     if net.layers > 1:
-        raise SystemExit(f"--config={config_name}: expected a network of one layer, and this has {net.layers}")
+        raise SystemExit(f"--config={config_name}: expected a network with one layer; this one has {net.layers}")
     params = jax.tree.map(np.asarray, network.init(net, jax.random.key(0), config.data.window))
     sizes, shape = net.sizes, (windows, config.data.window + 1)
     rng = np.random.default_rng(0)

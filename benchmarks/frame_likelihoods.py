@@ -1,7 +1,7 @@
-"""The likelihood that networks give each frame: of one, of one whose music was moved by semitones, and of mixtures.
+"""The likelihood that networks give each frame: of one network, of one given transposed music, and of mixtures.
 
-A mixture gives a frame the mean of the probabilities that its parts give it. Each part predicts the frame from those
-before it alone, so the mixture does, too.
+A mixture gives a frame the mean of the probabilities from its parts. Each part predicts the frame only from the frames
+before it, and so does the mixture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _score = jax.jit(sequences.score, static_argnums=0)
 
 
 class Frames(NamedTuple):
-    """Nats float64 [F] of each predicted frame and its piece, int64 [F], in an order that all networks share."""
+    """Nats float64 [F] of each predicted frame and its piece, int64 [F], in the same order for all networks."""
 
     nats: np.ndarray
     piece: np.ndarray
@@ -38,7 +38,7 @@ class Frames(NamedTuple):
 def frames_of(
     net: network.Network, params: dict, data: Polyphonic, split: str, frames_a_bar: int = 1, semitones: int = 0
 ) -> Frames:
-    """The predicted frames of a split under a network that meets the music moved by `semitones`.
+    """The predicted frames of a split under a network that sees the music moved by `semitones`.
 
     A key that leaves the keyboard is predicted by how often it is on in the training frames. A key that enters at the
     other end is silent. The network may expect notes there, which costs nats, so the figure is an upper bound.
@@ -53,7 +53,7 @@ def frames_of(
     nats = np.asarray(_score(net, params, placed).nats, np.float64)
     counted = np.asarray(streams.weight) > 0
     seen = np.asarray(streams.seen)[counted]
-    left = moved(np.ones((1, frames.shape[1])), -semitones)[0] == 0  # the way back leaves their places empty
+    left = moved(np.ones((1, frames.shape[1])), -semitones)[0] == 0  # moving back leaves these keys empty
     on = baselines.shares(data.pieces("train"))[left]
     of_left = -np.log(np.where(frames[seen + 1][:, left] > 0, on, 1 - on)).sum(axis=1)
     return Frames(nats[counted] + of_left, np.searchsorted(offsets, seen, side="right") - 1)

@@ -1,19 +1,20 @@
-"""Whether new bars lead in and out as the bars of real pieces do: seams of infills, beside bar lines inside pieces.
+"""Whether new bars join their surroundings as real bars do: seams of infills, beside bar lines inside pieces.
 
     python -m benchmarks.infill --workdir=DIR --data=DIR [--infills=180] [--bars=4] [--drawn="temperature=1 min_p=0"]
                                 [--most=128] [--seed=0] [--save]
 
---workdir holds a note-event model with form, --data pieces that it has not seen. In each infill some bars of a
-piece, chosen at random but not its first or last, are written anew by --most candidates, sampled as the model's config
-says or with the sampling parameters of --drawn. Of the first 1, 8, 32 or 128 one is drawn by its weight, or the best is
-taken. Compared with all bar lines inside the pieces, at both seams:
+--workdir contains a note-event model with form, --data pieces that it has not seen. Each infill replaces some bars of a
+piece, chosen at random but never its first or last. It samples --most candidates with the sampling parameters of the
+model's config or of --drawn. Of the first 1, 8, 32 or 128 candidates, one is drawn by its weight, or the best is taken.
+Both seams are compared with all bar lines inside the pieces, by:
 
 step      the melodic step across the line, from the highest note of the last onset to the highest of the first
 bass      the step from the lowest note of the bar before to the lowest of the bar after, modulo the octave
 harmony   the cosine of the pitch classes, by their durations, of the two bars
 
-The figures are overlaps of histograms, 1: alike. "real" is the mean of as many bar lines as there are infills, drawn
-from the pieces, against all, so what chance leaves; "other" has bars of other pieces in the same meter in the gap.
+The figures are overlaps of histograms; 1 means identical. "real" is the mean for random sets of as many real bar lines
+as there are infills, so it shows the effect of chance. "other" fills the gap with bars of another piece in the same
+meter.
 
 Prints a table, whether anything outside the gaps changed and, as its last line, one JSON object.
 """
@@ -52,7 +53,7 @@ def main() -> None:
         __doc__, workdir="", data="", infills=180, bars=4, drawn="", most=infill.CANDIDATES, seed=0
     )
     if not asked.workdir or not asked.data:
-        raise SystemExit("--workdir and --data are needed: the folders of a model, and of pieces that it has not seen")
+        raise SystemExit("--workdir and --data are needed: folders with a model and with pieces that it has not seen")
     try:
         model = model_lib.load(asked.workdir)
         device.keep_programs(model.config.data)
@@ -77,7 +78,7 @@ def main() -> None:
 def measured(
     model: Model, pieces: list[Notes], params: SamplingParams, infills: int, bars: int, most: int, seed: int
 ) -> dict[str, Any]:
-    """Overlaps of both seams, by how a candidate is chosen, and how many infills changed what is kept."""
+    """Overlaps of both seams, by how a candidate is chosen, and how many infills changed anything else."""
     generator = np.random.default_rng(seed)
     inside = [seam for piece in pieces for seam in seams(piece, splice.bar_lines(piece)[1:-1])]
     counts = [count for count in COUNTS if count <= most]
@@ -115,7 +116,7 @@ def measured(
 
 
 def seams(piece: Notes, lines: np.ndarray) -> list[dict[str, int]]:
-    """The bin of each measure at each of some bar lines, where a bar on both sides has notes."""
+    """The bin of each measure at each bar line that has notes in the bars on both sides."""
     all_lines = splice.bar_lines(piece)
     found = []
     for line in lines.tolist():
@@ -152,7 +153,7 @@ def overlapping(some: list[dict[str, int]], others: list[dict[str, int]], measur
 
 
 def chance(inside: list[dict[str, int]], measure: str, count: int, generator: np.random.Generator) -> float:
-    """The overlap that as many real bar lines have with all of them, the mean of 100 draws."""
+    """The overlap of `count` random real bar lines with all of them, the mean of 100 draws."""
     draws = [generator.choice(len(inside), count) for _ in range(100)]
     return round(float(np.mean([overlapping([inside[k] for k in draw], inside, measure) for draw in draws])), 3)
 
@@ -178,7 +179,7 @@ def other(
 
 
 def differs(whole: Notes, piece: Notes, begin: float, end: float) -> bool:
-    """Whether anything that begins outside the gap is not as it was, to the last bit."""
+    """Whether anything that begins outside the gap differs, by even one bit."""
     kept, was = (one[~splice.begin_in(one, begin, end)] for one in (whole, piece))
     return any(not np.array_equal(getattr(kept, name), getattr(was, name)) for name in COLUMNS)
 

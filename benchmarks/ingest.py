@@ -1,9 +1,9 @@
-"""Reading a folder of MIDI, beside every peer that is installed, in turns: files/s, and odd files read right.
+"""Reading a folder of MIDI, beside every installed peer, in turns: files/s, and odd files read right.
 
     python -m benchmarks.ingest --data=DIR [--edge_cases=DIR] [--readers=musicjax-2-cold,mido,...] [--repeats=3]
                                 [--save]
 
-All readers must be able to read every file of DIR. "cold" includes the start of our reading processes and writing the
+All readers must be able to read every file of DIR. "cold" includes starting our reading processes and writing the
 cache. musicjax-start-cached is the whole program, from the start of Python to its last line. Peers only parse, in one
 process that is already running. Prints a table and, as its last line, one JSON object with `cold_vs_mido`,
 `uncached_vs_mido`, `cached_start_seconds` and `edge_cases`.

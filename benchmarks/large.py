@@ -1,13 +1,13 @@
-"""Shards of a large folder: files/s of each stage beside the reader's own rate, peak memory, starts that are killed.
+"""Sharding a large folder: files/s of each stage beside the reader's own rate, peak memory, runs that are killed.
 
     python -m benchmarks.large --data=DIR [--part=ingest] [--config=events] [--processes=2] [--repeats=3] [--kills=0]
                                [--save]
 
-The reader's own rate is that of --processes processes which read the files of DIR, in turns with each other, and do
-nothing with the notes. It takes turns with `musicjax data --output`. All times include the start of processes. Peak
-memory is that of each process, as Linux counts it, looked up again and again. Then a start is killed --kills times at
-random moments, with all its processes left to themselves, and its shards are compared byte for byte. Prints a table
-and, as its last line, one JSON object. `python -m benchmarks.stand_in` makes a folder of any size.
+The reader's own rate is that of --processes processes that share the files of DIR and do nothing with the notes. It is
+measured in turns with `musicjax data --output`. All times include starting the processes. Peak memory is that of each
+process, as Linux reports it, polled while it runs. Then a run is killed --kills times at random moments, its child
+processes left to themselves, and its shards are compared byte for byte. Prints a table and, as its last line, one JSON
+object. `python -m benchmarks.stand_in` makes a folder of any size.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _start(code: str, *argv: object) -> subprocess.Popen:
     """Starts some code as a process, with the settings of a reading process."""
     command = [sys.executable, "-c", code, *map(str, argv)]
     environment = {**os.environ, **pool.VARIABLES}
-    # A session of its own, as a reading process has, since Linux may share out the processors by sessions.
+    # In its own session, like a reading process, because Linux may divide processor time by session.
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -131,7 +131,7 @@ def own_rate(listed: Path, processes: int) -> dict[str, float]:
 
 
 def ingest(data: str, output: Path, config: str, processes: int) -> dict[str, Any]:
-    """Seconds of writing shards, whole and by stage, and peak memory of its processes."""
+    """Seconds of writing shards, in all and by stage, and peak memory of its processes."""
     began = time.perf_counter()
     process = _start_write(data, str(output), config, processes)
     with _watched(process) as peaks:
@@ -154,7 +154,7 @@ def digest_of(folder: Path) -> str:
 
 
 def killed(data: str, output: Path, config: str, processes: int, kills: int, seconds: float) -> list[float]:
-    """When a start was killed, in seconds; the last start is left to end. seconds: that one takes undisturbed."""
+    """When runs were killed, in seconds; the last run may end. seconds: how long an undisturbed run takes."""
     moments: list[float] = []
     for _ in range(kills):
         moments.append(round(random.Random(f"{data} {len(moments)}").uniform(0.5, 0.8 * seconds), 2))

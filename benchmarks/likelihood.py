@@ -4,21 +4,21 @@
                                     [--runs=runs/likelihood] [--seeds=0] [--budget_core_hours=0] [--tonic=0] [--save]
                                     [--epochs=1 --units=8]
 
-DIR holds JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Boulanger-Lewandowski et al. 2012), with
+DIR contains JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (Boulanger-Lewandowski et al. 2012), with
 their splits and grids. Frames 2..T of each test piece are predicted from those before them in the piece; nats are
 summed over the 88 keys and averaged over all predicted frames; lower is better. Networks (NETWORKS) are trained, or
-restored if --runs has them, and chosen by their loss on the validation split alone. Only training frames are
-transposed, except in rows of ENSEMBLES: these average the probabilities of a frame over networks, and over all
-transpositions of the training, and have seeds of their own. In brackets, the 95 % interval of 1,000 bootstrap draws
-over test pieces. Of several --seeds it is the mean; on sets other than SEVERAL the first alone counts. --epochs and
---units make a quick try instead of the settings in `likelihood_networks`.
+restored if --runs has them, and chosen only by their loss on the validation split. Only training frames are transposed,
+except in ENSEMBLES: these rows average a frame's probabilities over networks and over all transpositions used in
+training, and have their own seeds. Brackets give the 95 % interval of 1,000 bootstrap draws over test pieces. With
+several --seeds, the nats are their mean; on sets other than SEVERAL, only the first counts. --epochs and --units
+replace the settings in `likelihood_networks` for a quick try.
 
-With --budget_core_hours, it says beforehand how long each network takes and how many epochs fit, and trains those; the
-same command goes on where it stopped. With --tonic=1, every piece is moved to the tonic C first (see common_tonic): the
-protocol of Johnson 2017, whose likelihoods stand by themselves. There some networks have a second training (AGAIN),
-which begins with the best weights of the first; the better of the two by validation loss counts.
+With --budget_core_hours, it first says how long each network takes and how many epochs fit, then trains those; the same
+command continues where it stopped. With --tonic=1, every piece is first moved to the tonic C (see common_tonic). This
+is the protocol of Johnson 2017; its likelihoods cannot be compared with the others. Some networks then have a second
+training (AGAIN), which starts from the best weights of the first; the better of the two by validation loss counts.
 
---save keeps what was measured beside what is kept already.
+--save adds what was measured to what is already kept.
 
 Prints a table and, as its last line, one JSON object {row: {set: nats}}.
 """
@@ -56,7 +56,7 @@ from musicjax.model import heads, network
 from musicjax.run import device, train
 from musicjax.store import model as model_lib
 
-# The outputs of the paper's loss, taken as probabilities, are clipped to one of these; validation chooses it.
+# Outputs trained with the paper's loss are clipped to one of these to give probabilities; validation chooses it.
 CLIPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 # By row and data set.
@@ -95,9 +95,9 @@ def main() -> None:
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     name = f"likelihood{'-tonic' * bool(asked.tonic)}"
     if asked.save and trial:
-        raise SystemExit("--save keeps what the settings give: expected neither --epochs nor --units")
+        raise SystemExit("--save keeps a full result: expected neither --epochs nor --units")
     try:
-        # A quick try has a folder of its own, and so has music moved to one tonic.
+        # A quick try has its own folder, and so has music moved to one tonic.
         runs, folder = Path(asked.runs, *map(str, trial.values())), asked.data
         if asked.tonic:
             runs = runs / "tonic"
@@ -144,7 +144,7 @@ def measured(
             found[row][name] = one | {"measured": time.strftime("%Y-%m-%d")}  # cells of several days are kept together
             print(f"{row:<16}{name:<12}{one}", file=sys.stderr, flush=True)
     for line in unfinished:
-        print(f"{line}; the same command goes on", file=sys.stderr, flush=True)
+        print(f"{line}; the same command continues", file=sys.stderr, flush=True)
     return found
 
 
@@ -159,12 +159,12 @@ def more_of_cells(found: dict[str, dict[str, Any]], tonic: bool) -> dict[str, di
 
 
 def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
-    """Leaves the configs the epochs that fit into a budget, core-hours, and says what was planned.
+    """Limits the configs' epochs to a budget in core-hours, and says what was planned.
 
-    A network of several rows is planned once. A second training waits until the first has all its epochs.
+    A network used by several rows is planned once. A second training waits until the first has all its epochs.
 
     Returns:
-        The cells, with the trainings of this budget; a line for each that will not have all its epochs.
+        The cells, with the trainings in this budget; a line for each network that will not get all its epochs.
     """
     members = {member.workdir: _first_unfinished(member) for of_cell in cells.values() for member in of_cell}
     jobs = [core_hours.job(one.workdir.name, one.config, one.workdir) for one in members.values()]
@@ -192,7 +192,7 @@ def of_baseline(row: str, data: Polyphonic) -> dict[str, Any]:
 
 
 def of_networks(members: list[Member], data: Polyphonic, ensemble: bool) -> dict[str, Any]:
-    """Nats per frame of the test split under networks: that of their ensemble, or the mean over their seeds."""
+    """Nats per frame of the test split under networks: of their ensemble, or the mean over their seeds."""
     each_found = (of_network(member, data, ensemble and member.row in MOVED) for member in members)
     cells, of_splits = zip(*each_found, strict=True)
     by_seed = {split: [of_split[split] for of_split in of_splits] for split in ("valid", "test")}
@@ -220,7 +220,7 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
     """Trains or restores a network; returns its cell of the table, and its frames of the splits valid and test.
 
     Args:
-        moves: whether the probabilities of a frame are averaged over all transpositions of the training.
+        moves: whether a frame's probabilities are averaged over all transpositions used in training.
     """
     row, trainings = member.row, member.trainings()
     device.keep_programs(member.config.data)
@@ -239,7 +239,7 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
         }
         best_clip = min(CLIPS, key=of_clip.__getitem__)
         net, more = clipped[best_clip], {"clip": best_clip}
-    if row == "kotecha_young":  # of which training figures were printed, too
+    if row == "kotecha_young":  # whose paper also gives training figures
         of_training = frames_of(net, model.params, data, "train", bar).costs
         more = {"train_nats": round(baselines.per_frame(*of_training), 4)}
     reach = model.config.data.own.transpose if moves else 0

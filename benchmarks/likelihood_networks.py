@@ -22,14 +22,14 @@ NETWORKS = {
     "balstm_match": "balstm",
     **{name: name for name in OF_PAPERS},
 }
-# Rows that average the probabilities of a frame over networks: {row: ((row of the networks, their seeds), ...)}. Each
-# row of networks has the same weight, and so has each network in it.
+# Rows that average a frame's probabilities over networks: {row: ((row of the networks, their seeds), ...)}. All rows of
+# networks have the same weight, and so have all networks in a row.
 ENSEMBLES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
     "nade_match_moved": (("nade_match", (0,)),),
     "nade_match_four": (("nade_match", (0, 1, 2, 3)),),
     "nade_and_balstm": (("nade_match", (0, 1, 2, 3)), ("balstm_match", (0,))),
 }
-# Ensembles average over all transpositions of the training only for these rows. Weights that are tied over the keys
+# Ensembles average over all transpositions used in training only for these rows. Weights that are tied over the keys
 # already treat most transpositions alike.
 MOVED = ("nade_match",)
 ROWS = (
@@ -81,9 +81,9 @@ OF_TONIC: dict[tuple[str, str], dict[str, Any]] = {
     for row in ("tp_lstm_nade", "balstm")
     for name in ("nottingham", "musedata")
 }
-# A second training for music moved to one tonic, with the best weights of the first, by row and data set. MuseData's
-# validation loss was still falling after the first, and the loss in training, with dropout, was above it. On Piano-midi
-# BALSTM's loss in training was still falling.
+# A second training for music moved to one tonic, from the best weights of the first, by row and data set. MuseData's
+# validation loss was still falling after the first, and the training loss, with dropout, was above it. On Piano-midi,
+# BALSTM's training loss was still falling.
 AGAIN: dict[tuple[str, str], dict[str, Any]] = {
     **{
         (row, "musedata"): {"train.learning_rate": 1.5e-3, "model.dropout": 0.1, "model.layer_dropout": 0.1}
@@ -91,14 +91,14 @@ AGAIN: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("balstm", "piano_midi"): {"train.learning_rate": 1.5e-3, "train.epochs": 5, "train.half_life": 1.25},
 }
-# The sets with the fewest test pieces, where a seed says least.
+# The sets with the fewest test pieces, where a single seed says least.
 SEVERAL = ("jsb", "piano_midi")
 # Settings for one row on one data set. The rows with LONGER gain most from transposed pieces.
 LONGER = {"data.transpose": 6, "train.epochs": 60, "train.half_life": 15.0}
 MORE: dict[tuple[str, str], dict[str, Any]] = {
     **{("balstm_match", name): {"data.match_share": 0.9} for name in SETS},
     **{(row, "musedata"): LONGER for row in ("bernoulli", "mse", "bernoulli_match", "nade_match")},
-    # LSTM-NADE learns a frame in a thirtieth of the time that the others take.
+    # LSTM-NADE learns a frame in a thirtieth of the others' time.
     ("lstm_nade", "jsb"): {"train.epochs": 300, "train.half_life": 80.0, "train.patience": 0, "train.batch_size": 8},
     **{
         ("lstm_nade", name): {"train.epochs": 60, "train.half_life": 15.0, "train.batch_size": 8}
@@ -114,7 +114,7 @@ MORE: dict[tuple[str, str], dict[str, Any]] = {
 
 
 class Member(NamedTuple):
-    """A network: the row whose settings it has, its workdir, its config, and whose weights its training begins with."""
+    """A network: the row with its settings, its workdir, its config, and the network whose weights it starts from."""
 
     row: str
     workdir: Path
@@ -122,7 +122,7 @@ class Member(NamedTuple):
     first: Member | None = None
 
     def trainings(self) -> list[Member]:
-        """In their order."""
+        """Its trainings, in order."""
         return [*([self.first] if self.first else []), self]
 
 
@@ -167,7 +167,7 @@ def more_of(row: str, name: str, tonic: bool = False) -> dict[str, Any]:
 
 
 def config_of(row: str, name: str, folder: str, seed: int, last: dict[str, Any], tonic: bool = False) -> Config:
-    """The config of a row for one data set, with these fields on top."""
+    """The config of a row for one data set; the fields of `last` replace its own."""
     config = config_files.load(NETWORKS[row])
     config.seed, config.data.source, config.sample.num_outputs = seed, f"polyphonic:{name}:{folder}", 2
     settings = SETTINGS_OF_PAPERS if row in (*OF_PAPERS, "balstm_match") else SETTINGS

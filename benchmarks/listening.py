@@ -1,11 +1,12 @@
-"""Pages to listen to. One plays pieces of some folders beside what musicjax generated from each before and generates
-now. The other plays test pieces of a data set of frames beside what the networks of `likelihood` generate.
+"""Pages to listen to. One plays pieces from some folders beside what musicjax used to generate from each folder and
+what it generates now. The other plays test pieces of a frame data set beside what the networks of `likelihood`
+generate.
 
     python -m benchmarks.listening --runs=DIR,DIR,... [--shown=3] [--out=docs/listening.html]
     python -m benchmarks.listening --likelihood=RUNS --data=DIR [--set=jsb] [--out=docs/chorales.html]
 
-For the first command, benchmarks.own_folder has filled each DIR. The page shows its unseen/, its before/ and its
-run/generated/. To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
+For the first command, fill each DIR with benchmarks.own_folder. The page shows its unseen/, before/ and run/generated/.
+To fill DIR/before, run this in a checkout of commit 90cad80 (musicjax 0.1.0):
 
     python -m musicjax.main --config.data.source=DIR/music --workdir=DIR/old
     python -m musicjax.main generate --workdir=DIR/old --num_outputs=16 --output_dir=DIR/before
@@ -13,7 +14,7 @@ run/generated/. To fill DIR/before, run this in a checkout of commit 90cad80 (mu
 The second command shows the test pieces of --set in the DIR of the four .mat files, and the samples that each network
 in RUNS wrote when its training ended.
 
-The first --shown files of each are taken, whatever they sound like.
+The page takes the first --shown files of each, whatever they sound like.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
     asked = contestants.arguments(__doc__, runs="", likelihood="", data="", set="jsb", shown=3, out="")
     runs = [Path(name) for name in asked.runs.split(",") if name]
     if bool(runs) == bool(asked.likelihood):
-        raise SystemExit("expected either --runs, folders that benchmarks.own_folder has filled, or --likelihood")
+        raise SystemExit("expected either --runs (folders filled by benchmarks.own_folder) or --likelihood")
     if runs:
         text, place = before_and_after(runs, asked.shown), "docs/listening.html"
     else:
@@ -55,7 +56,7 @@ def before_and_after(runs: list[Path], shown: int) -> str:
 
 
 def of_networks(runs: Path, name: str, folder: str, shown: int) -> str:
-    """The page of test pieces and of the networks that have been trained on the same data set of frames in `folder`."""
+    """The page of test pieces and of networks trained on the same frame data set in `folder`."""
     data = frame_sets.read(f"polyphonic:{name}:{folder}")
     sides: dict[str, list[Sample]] = {}
     per_beat: set[int] = set()
@@ -66,7 +67,7 @@ def of_networks(runs: Path, name: str, folder: str, shown: int) -> str:
             per_beat.add(config.data.own.per_beat)
             sides[tables.LIKELIHOODS[row]] = samples_of(workdir / "samples", row, shown)
     if not sides:
-        raise SystemExit(f"{runs} holds no network trained on {name}: expected what benchmarks.likelihood has trained")
+        raise SystemExit(f"{runs} contains no network trained on {name}: expected the --runs of benchmarks.likelihood")
     if len(per_beat) > 1:
         raise SystemExit(f"the networks of {name} have {sorted(per_beat)} frames a quarter note: expected one tempo")
     test = [piano_roll.notes_of(piece, *per_beat) for piece in data.pieces("test")[:shown]]
@@ -78,7 +79,7 @@ def samples_of(folder: Path, side: str, shown: int) -> list[Sample]:
     """The first `shown` MIDI files of a folder."""
     paths = sorted(folder.glob("*.mid"))[:shown]
     if not paths:
-        raise SystemExit(f"{folder} holds no MIDI file: expected what benchmarks/listening.py says")
+        raise SystemExit(f"{folder} contains no MIDI file: benchmarks/listening.py says how to fill it")
     return [Sample(f"{path.stem}, {side}", midi.read(path)) for path in paths]
 
 

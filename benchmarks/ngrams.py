@@ -1,4 +1,4 @@
-"""Likelihoods of notes without a network: smoothed n-grams of their attributes, the best of many by validation.
+"""Likelihoods of notes without a network: smoothed n-grams of their attributes, the best chosen by validation.
 
 A row has A attributes, each the index of a bin. Every row of a piece but the first is predicted from the rows before
 it, one attribute after the other, each given those before it in its row. A context is a chain of groups of earlier
@@ -6,16 +6,16 @@ values, ordered so that the last group is dropped first. Each level of the chain
 and the lowest with the uniform distribution. Values before the first row of a piece have a bin of their own.
 
 Kinds of context of an n-gram:
-    tokens  the n - 1 values before, across the borders of rows
+    tokens  the n - 1 values before, across row boundaries
     rows    the values known in the row, one by one, then the n - 1 rows before it, each dropped as a whole
     chosen  n - 1 of the values known in the row and in the REACH rows before it, chosen greedily: each is the one that
-            helps most on training rows that are kept back
+            helps most on held-out training rows
 Smoothings:
     kneser_ney   interpolated, with three discounts a level from its counts of counts (Chen and Goodman 1999); every
                  level but the longest counts in how many longer contexts a value was seen
     witten_bell  a level with n counts of t values gives the weight t / (n + t) to the one below it
 
-Shape legend: N rows; A attributes; P pieces; M predicted rows; B pieces that are sampled at once.
+Shape legend: N rows; A attributes; P pieces; M predicted rows; B pieces that are sampled together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = ("tokens", "rows", "chosen")
 SMOOTHINGS = ("kneser_ney", "witten_bell")
 ORDERS = {"tokens": range(1, 13), "rows": range(1, 7), "chosen": range(1, 13)}
 REACH = 5
-# `chosen` looks at this many predicted rows, in blocks from the whole split, and keeps back the last tenth.
+# `chosen` looks at this many predicted rows, in blocks from the whole split, and holds out the last tenth.
 CHOOSING_ROWS = 200_000
 CHOOSING_BLOCK = 1_000
 # Used if the counts of counts give no valid discounts, as with few values or no rare ones.
@@ -175,12 +175,10 @@ def probabilities(
 
 
 def sample(model: Model, seed: int, num_rows: int, start_rows: np.ndarray) -> np.ndarray:
-    """Rows, int64 [B, num_rows, A], sampled after the beginnings of B pieces, start_rows, int [B, rows, A]."""
+    """Samples rows, int64 [B, num_rows, A], that continue B pieces after start_rows, int [B, rows, A]."""
     num_pieces, num_start, num_attributes = start_rows.shape
     if num_start == 0 or num_attributes != len(model.sizes):
-        raise UsageError(
-            f"start_rows {start_rows.shape}: expected a first row or more of {len(model.sizes)} attributes"
-        )
+        raise UsageError(f"start_rows {start_rows.shape}: expected at least one row of {len(model.sizes)} attributes")
     generator = np.random.default_rng(seed)
     length = num_start + num_rows
     played = np.zeros((num_pieces, length, num_attributes), np.int64)
@@ -241,7 +239,7 @@ def _choose(
     candidates: list[tuple[int, int]],
     length: int,
 ) -> tuple[Group, ...]:
-    """Adds to the context, one by one, the value that lowers the nats of the held back rows most (Witten-Bell)."""
+    """Adds to the context, one by one, the value that lowers the nats of the held-out rows most (Witten-Bell)."""
     targets, starts = _predicted(offsets)
     stride = math.ceil(len(targets) / CHOOSING_ROWS)
     some = np.arange(len(targets)) // CHOOSING_BLOCK % stride == 0
@@ -288,7 +286,7 @@ def _codes(
 def _joined(high: np.ndarray, radix: int, low: np.ndarray | int, num_high: int | None = None) -> np.ndarray:
     """high * radix + low, which differs for different pairs."""
     if (int(high.max(initial=0)) + 1 if num_high is None else num_high) * radix >= 2**63:
-        raise UsageError(f"contexts of {radix} values more do not fit 63 bits: expected fewer attributes or bins")
+        raise UsageError(f"contexts with {radix} more values do not fit 63 bits: expected fewer attributes or bins")
     return high * radix + low
 
 

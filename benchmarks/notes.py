@@ -3,13 +3,13 @@
     python -m benchmarks.notes --data=DIR_OR_builtin [--config=events] [--runs=runs/notes] [--epochs=0] [--units=0]
                                [--seed=0] [--save]
 
-A folder with train/, valid/ and test/ keeps its split. In any other, the pieces are sorted by name: the first 6/7
-train, the next 1/14 validate and the last 1/14 test, which makes 600, 50 and 50 of POP909's songs 001 to 700. Bins are
-learned from the training pieces. Every note of a test piece and the piece's end is predicted from the notes before it;
-nats are summed over interval, instrument, pitch, duration and velocity and averaged over notes and ends, which
-test_notes counts together; lower is better. The network is trained, or restored if --runs has it. The validation
-pieces choose its epoch, and the contexts and smoothing of the n-grams (benchmarks/ngrams.py). --epochs and --units
-make a quick try.
+A folder with train/, valid/ and test/ keeps its split. In any other, the pieces are sorted by name: the first 6/7 are
+for training, the next 1/14 for validation and the last 1/14 for testing, which gives 600, 50 and 50 of POP909's songs
+001 to 700. Bins are learned from the training pieces. Every note of a test piece, and the piece's end, is predicted
+from the notes before it; nats are summed over interval, instrument, pitch, duration and velocity and averaged over
+notes and ends, which test_notes counts together; lower is better. The network is trained, or restored if --runs has it.
+The validation pieces choose its epoch, and the contexts and smoothing of the n-grams (benchmarks/ngrams.py). --epochs
+and --units make a quick try.
 
 Prints a table, the validation nats of the network by epoch and, as its last line, one JSON object
 {model: {"nats_per_note", "interval", "pitch", "duration", "velocity"}, ..., "below_best_ngram": share}.
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def split_folder(data: str, folder: Path) -> Path:
-    """The folder with train/, valid/ and test/: the data's own, or one that is made from its files."""
+    """The folder with train/, valid/ and test/: the data's own, or one made from its files."""
     source = Path(data).expanduser()
     if data == "builtin":
         source = folder.parent / "builtin"

@@ -3,9 +3,9 @@
     python -m benchmarks.own_folder --data=SOURCE --runs=DIR [--pieces=60] [--unseen=60] [--minutes=10] [--outputs=16]
                                     [--seed=0] [--save]
 
---data is a folder of one kind of music, or a data set such as bach. Of its pieces, --pieces drawn at random become the
-folder DIR/music and --unseen others, which nothing sees, DIR/unseen. Then it runs the two commands, without any other
-flag, and measures what they write:
+--data is a folder of one kind of music, or a data set such as bach. It draws --pieces pieces at random for the folder
+DIR/music, and --unseen others, which nothing trains on, for DIR/unseen. Then it runs the two commands, without any
+other flag, and measures what they write:
 
     musicjax --data=DIR/music --workdir=DIR/run --minutes=10
     musicjax generate --workdir=DIR/run --num_outputs=16
@@ -38,7 +38,7 @@ from musicjax.music.notes import Notes
 # The largest differences between our means and those of unseen pieces; then the least overlap and share of endings.
 CLAIMS = {"scale": 0.02, "in_chord": 0.04, "repeats": 0.15}
 OVERLAP, ENDINGS = 0.78, 14 / 16
-# What the data choose, by part of the config.
+# The fields that are chosen for the data, by part of the config.
 CHOSEN = (
     ("model", "units"),
     ("model", "dropout"),
@@ -57,7 +57,7 @@ def main() -> None:
         raise SystemExit("--data is missing: expected a folder of one kind of music, or a data set such as bach")
     runs = Path(asked.runs)
     if runs.exists() and any(runs.iterdir()):
-        raise SystemExit(f"--runs={runs}: expected a folder that is new or empty, so that nothing is trained already")
+        raise SystemExit(f"--runs={runs}: expected a new or empty folder, so that nothing is trained already")
     try:
         training, unseen = drawn(asked.data, asked.pieces, asked.unseen, asked.seed)
     except (UsageError, RunError) as error:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def drawn(source: str, pieces: int, unseen: int, seed: int) -> tuple[list[Notes], list[Notes]]:
-    """(pieces that train, pieces that nothing sees), at random; of pieces with the same notes only one counts."""
+    """(training pieces, unseen pieces), drawn at random; pieces with the same notes count once."""
     corpus, _ = data_lib.load(DataConfig(source=source, duplicates="drop"))
     if len(corpus) < pieces + 2:
         raise UsageError(f"{source} has {len(corpus)} pieces; expected at least {pieces + 2}")
@@ -97,14 +97,14 @@ def write(pieces: list[Notes], folder: Path) -> None:
 
 
 def run(*arguments: str) -> str:
-    """Runs musicjax as a command and returns its standard output; what it says besides stays visible."""
+    """Runs musicjax as a command and returns its standard output; its standard error stays visible."""
     command = [sys.executable, "-m", "musicjax.main", *arguments]
     print("$ musicjax", *arguments, flush=True)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def compared(outputs: list[Notes], unseen: list[Notes], training: list[Notes]) -> dict[str, Any]:
-    """The measures of both sides, "ours" and "real", the mean "overlap" area, and in "claims" which of them are met."""
+    """The measures of both sides, "ours" and "real", the mean "overlap" area, and in "claims" whether each is met."""
     known = copies.index(training, tuple(f"{number:03}" for number in range(len(training))))
     found: dict[str, Any] = {}
     for name, pieces in {"ours": outputs, "real": unseen}.items():

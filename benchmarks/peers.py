@@ -1,7 +1,7 @@
-"""The contestants in training the paper's network, each in a process of its own, as `contestants` describes.
+"""Contestants that train the paper's network, each in its own process; see `contestants`.
 
-A contestant loads windows and initial weights. It reports its loss and the norm of its gradient on the first batch
-(dropout off), and answers each line with the seconds that one pass over the windows took.
+A contestant loads windows and initial weights. It reports its loss and gradient norm on the first batch (dropout off),
+and answers each line with the seconds that one pass over the windows took.
 
 All use the given batch, dropout 0.75, RMSprop with rho 0.9 and epsilon 1e-7, and 2 threads. PyTorch's RMSprop adds
 epsilon outside the root, and its LSTM has two biases where the others have one. The time includes each library's own
@@ -117,7 +117,7 @@ def musicjax(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
 def flax(data: dict[str, np.ndarray], batch: int, variant: str, is_ours: bool = False) -> Peer:
     """Flax's nn.RNN(OptimizedLSTMCell), or musicjax.LSTM in its place; PRECISION or PRECISION_epoch.
 
-    PRECISION calls one jitted function a step, PRECISION_epoch one an epoch.
+    PRECISION calls a jitted function for each step, PRECISION_epoch for each epoch.
     """
     import flax.linen as nn
     import jax
@@ -245,7 +245,7 @@ def keras(data: dict[str, np.ndarray], batch: int, variant: str) -> Peer:
 
 
 def roof(precision: str) -> Peer:
-    """No peer, but the speed of matrix products alone."""
+    """Not a peer, but the speed of matrix products alone."""
     from benchmarks.roof import products
 
     gflops = products(precision)

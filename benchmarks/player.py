@@ -1,9 +1,9 @@
-"""The page that composes, in headless Chromium: its size, the time to its first sound, and the cores that it takes.
+"""The page that composes, in headless Chromium: its size, the time to its first sound, and the cores that it uses.
 
     python -m benchmarks.player [--workdir=DIR] [--seconds=30] [--repeats=5] [--save]
 
-Each repeat opens the page anew, plays another piece, and counts the processor time of all processes of the browser
-while it plays. It needs Chromium and the extra `test`. Prints a table and, as its last line, one JSON object.
+Each repeat reopens the page, plays a different piece, and counts the processor time of all browser processes while it
+plays. It needs Chromium and the extra `test`. Prints a table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks import contestants
 from musicjax import main as program
 from tests.chromium import Chromium
 
-# Remembers when the page hands its first sound to the audio clock, and how much later that sounds; milliseconds.
+# Records when the first sound plays, in milliseconds: when the page schedules it, plus the delay until it sounds.
 SPY = """
 const begin = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (at, into) {
@@ -36,7 +36,7 @@ def measured(path: Path, number: int, seconds: float) -> tuple[float, float, str
             browser.open(f"{path.as_uri()}#{number}")
             browser.value("window.clicked = performance.now(); document.getElementById('play').click()")
             browser.wait("window.first")
-            time.sleep(2)  # until the tones of the piece are made
+            time.sleep(2)  # until the piece's tones have been made
             began, used = time.monotonic(), browser.processor_seconds()
             time.sleep(seconds)
             share = (browser.processor_seconds() - used) / (time.monotonic() - began)

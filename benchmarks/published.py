@@ -1,11 +1,11 @@
-"""Published figures for the four data sets of frames, nats per frame, and what is known of their protocols."""
+"""Published figures for the four frame data sets, nats per frame, and what is known of their protocols."""
 
 from __future__ import annotations
 
 from musicjax.corpus import frame_sets
 
 SETS = tuple(frame_sets.NAMES)
-# {model: ({data set: nats}, protocol)}, of the test splits and grids of the same four files where nothing else is said.
+# {model: ({data set: nats}, protocol)}, on the test splits and grids of the same four files unless stated otherwise.
 PUBLISHED: dict[str, tuple[dict[str, float | None], str]] = {
     "LSTM, independent keys (Chung et al. 2014)": (
         dict(zip(SETS, (8.67, 3.20, 6.23, 9.03), strict=True)),

@@ -1,15 +1,15 @@
-"""How generated pieces compare with real ones: repetition, overlap of the metrics of music, copies.
+"""How generated pieces compare with real ones: repetition, overlap of music metrics, copies.
 
     python -m benchmarks.quality --workdir=DIR [--paper=DIR] [--drawn="pitch_temperature=0.8 min_p=0.04"]
                                  [--against=test] [--pieces=64] [--notes=500] [--seed=0] [--save]
 
---workdir holds a note-event model, trained on a folder with train/ and test/, such as benchmarks.notes leaves. It
+--workdir contains a note-event model trained on a folder with train/ and test/, such as benchmarks.notes writes. It
 samples as its config says, or with the sampling parameters of --drawn. --against=valid compares with the validation
 pieces, to choose these parameters.
---paper holds a model of the paper's, trained on the same folder. Each model, and the trigram of benchmarks.ngrams over
-the same bins, writes --pieces pieces of --notes notes. They are compared with the test pieces, cut to the same length.
-Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics. Copies are the longest
-runs shared with the training pieces, in any key.
+--paper contains a model of the paper's kind, trained on the same folder. Each model, and the trigram of
+benchmarks.ngrams over the same bins, writes --pieces pieces of --notes notes. They are compared with the test pieces,
+cut to the same length. Overlap areas are those of Yang and Lerch, averaged over all metrics of musicjax.music.metrics.
+Copies are the longest runs shared with the training pieces, in any key.
 
 Prints a table, then whether the note-event model meets each claim and, as its last line, one JSON object.
 """
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def drawn(model: Model, text: str) -> SamplingParams:
-    """The sampling parameters of the model's config, where a text of NAME=NUMBER words does not replace them."""
+    """The sampling parameters of the model's config; a text of NAME=NUMBER words can replace them."""
     sample = model.config.sample
     given: dict[str, Any] = {}
     for name, _, value in (one.partition("=") for one in text.split()):
@@ -108,7 +108,7 @@ def of_trigram(model: Model, folder: Path, pieces: int, length: int, seed: int) 
 
 
 def compared(written: dict[str, list[Notes]], model: Model, folder: Path, length: int) -> dict[str, Any]:
-    """What the pieces of each model are like, and the real pieces of a folder."""
+    """The measures of the pieces of each model, and of the real pieces in a folder."""
     music, _ = model.encoding.music()
     assert music is not None
     known = copies.index(music.training, music.names)
@@ -144,7 +144,7 @@ def summed(measured: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def heard(pieces: list[Notes]) -> dict[str, float]:
-    """The means of what musicjax.music.likeness measures of pieces that may be cut off."""
+    """The means of the musicjax.music.likeness measures that suit pieces that may be cut off."""
     means = likeness.means(pieces)
     return {name: round(means[name], 3) for name in ("scale", "in_chord", "repeats")}
 
@@ -204,7 +204,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def keep(result: dict[str, Any], tracks: str) -> None:
-    """Keeps the result beside those of the other benchmarks; that of tracks apart has a name of its own."""
+    """Keeps the result beside those of the other benchmarks; with tracks apart, it has its own name."""
     kept = {"benchmark": "quality", "measured": time.strftime("%Y-%m-%d"), **result, "machine": contestants.machine()}
     contestants.keep("quality" if tracks == "merge" else f"quality-{tracks}", kept)
 

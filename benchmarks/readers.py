@@ -1,4 +1,4 @@
-"""The readers of MIDI that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
+"""The MIDI readers that `benchmarks.ingest` compares, each a process: `python -m benchmarks.readers NAME PROBLEM`.
 
 PROBLEM is a JSON file {"data": folder, "edge_cases": folder or ""}. NAME is musicjax-PROCESSES-cold (the cache is empty
 and gets written), musicjax-PROCESSES-uncached (no cache), musicjax-PROCESSES-cached, musicjax-start-cached (the whole
@@ -76,7 +76,7 @@ READ: dict[str, Read] = {
 
 
 def parser(name: str) -> Callable[[str], object]:
-    """The function with which a peer parses a file, and no more; raises ImportError if the peer is absent."""
+    """A peer's function that parses a file and does nothing else; raises ImportError if the peer is absent."""
     if name == "mido":
         import mido
 
@@ -95,7 +95,7 @@ def parser(name: str) -> Callable[[str], object]:
 
 
 def work_of_ours(name: str, folder: str, kept: Path) -> Callable[[str], dict[str, Any]]:
-    """A function that reads the folder once, in the way that the name says; kept: where a cache may stay."""
+    """A function that reads the folder once, in the way the name says; kept: the folder of a lasting cache."""
     from musicjax.config import DataConfig
     from musicjax.corpus import load
     from musicjax.corpus.corpus import counts as counts_of
@@ -142,7 +142,7 @@ def main() -> None:
             parse(path)
         return {"seconds": time.perf_counter() - begun}
 
-    kept = Path(sys.argv[2]).parent / name  # goes when the benchmark ends, which kills this process
+    kept = Path(sys.argv[2]).parent / name  # deleted when the benchmark ends, which kills this process
     contestants.answer(name, check, work_of_ours(name, problem["data"], kept) if family == "musicjax" else work)
 
 

@@ -1,11 +1,11 @@
-"""Sampling beside every peer that is installed, in turns: notes/s with exact windows of 50 notes.
+"""Sampling beside every installed peer, in turns: notes/s with exact windows of 50 notes.
 
     python -m benchmarks.sample [--samplers=musicjax-float32-staggered,torch-float32-loop,...] [--repeats=5]
                                 [--units=512] [--window=50] [--notes=300] [--most=64] [--save]
 
-Measures one output, then `most` at once. Before anything is timed, each sampler's tenth row after the same two primers,
-without noise, is compared. A slow peer is timed over fewer notes. Our time includes warming up the staggered states.
-Prints tables and, as its last line, one JSON object with `vs_best_keras` and `vs_best_peer` for one output,
+Measures one output, then --most together. Before the timing, it compares each sampler's tenth row after the same two
+primers, without noise. A slow peer is timed over fewer notes. Our time includes warming up the staggered states. Prints
+tables and, as its last line, one JSON object with `vs_best_keras` and `vs_best_peer` for one output, and
 `many_vs_best_keras` and `many_vs_best_peer` for many.
 """
 

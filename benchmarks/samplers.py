@@ -1,9 +1,9 @@
-"""The contestants in continuing music exactly with the paper's network: each note from the 50 rows before it.
+"""Contestants that continue music exactly with the paper's network: each note from the 50 rows before it.
 
-A contestant, as `contestants` describes, loads weights and primers. It reports the rows that it makes of two primers
-without noise, and answers a line "K L" with the seconds that L notes for each of K primers took.
+A contestant (see `contestants`) loads weights and primers. It reports the rows that it makes of two primers without
+noise, and answers a line "K L" with the seconds that it took to make L notes for each of K primers.
 
-Every prediction is clamped to 0..1 and fed back. All but musicjax's staggered states compute each window from its
+Every prediction is clamped to 0..1 and fed back. All except musicjax's staggered sampler recompute each window from its
 start.
 """
 

@@ -3,8 +3,8 @@
     python -m benchmarks.scaling [--units=128,...] [--batches=32,...] [--windows=25,...] [--repeats=5] [--save]
 
 Gives for each point windows/s, model GFLOP/s (forward and backward, nothing counted twice), their share of the speed of
-matrix products alone, and the peak memory of the process. At each point both precisions and both kinds of products take
-turns. Prints a table and, as its last line, one JSON object.
+matrix products alone, and the peak memory of the process. At each point, training and products alone take turns in both
+precisions. Prints a table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations

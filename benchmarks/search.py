@@ -1,12 +1,12 @@
-"""A search of 200 trials by successive halving, beside 60 full trials and beside 200.
+"""A search of 200 trials by successive halving, beside 60 and 200 full trials.
 
     python -m benchmarks.search [--trials=200] [--full=60] [--epochs=54] [--repeats=3] [--workdir=DIR] [--save]
 
-Repeat k searches with seed k: learning rate, dropout and units of the paper's model on twelve composed clips. The
-search and the full trials take turns, each a command of its own from its start to its last file; programs are compiled
-before, in a command that is not timed. As many full trials as the search has, not timed either, tell what it could have
-found. Prints a table and, as its last line, one JSON object. With --workdir, the searches are kept there, and those
-that are complete are not repeated.
+Repeat k searches the learning rate, dropout and units of the paper's model on twelve composed clips, with seed k. The
+search and the full trials take turns, each a command timed from its start to its last file; an untimed command compiles
+the programs beforehand. As many full trials as the search has, also untimed, show what it could have found. Prints a
+table and, as its last line, one JSON object. With --workdir, the searches are kept there, and complete ones are not
+repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TIMED = ("search", "full")
 
 
 def searched(folder: Path, name: str, **asked: Any) -> tuple[float, dict[str, Any]]:
-    """(seconds of the command, 0 if it was done before; its summary); name: of its folder."""
+    """(seconds of the command, its summary), as kept if it was done before; name: of its folder."""
     workdir, done = folder / name, folder / f"{name}.done.json"
     if done.is_file():
         return tuple(json.loads(done.read_text()))

@@ -3,10 +3,10 @@
     python -m benchmarks.shards --data=SHARDS [--fewer=SHARDS] [--config=events] [--units=128] [--block_rows=262144]
                                 [--epochs=3] [--repeats=3] [--save]
 
-Both read --fewer, or --data if there is none, and take turns; each is a process of its own that trains --epochs epochs.
-A rate is the median of the epochs after the first. The first step begins when the programs are compiled; before it
-come the start of Python, the shards and the compilation. Peak memory is that of the process, of blocks of --data and of
---fewer: it shows whether it grows with the number of files. Prints a table and, as its last line, one JSON object.
+Both read --fewer, or --data if it is not given, and take turns; each is a process of its own that trains --epochs
+epochs. A rate is the median of the epochs after the first. The time to the first step covers starting Python, reading
+the shards and compiling. Peak memory is that of the process; in blocks from --data and from --fewer, it shows whether
+it grows with the number of files. Prints a table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import contestants
 from benchmarks.contestants import ratio
 
-# Without samples: what is measured is training.
+# Without samples: only training is measured.
 FIELDS = {"sample.num_outputs": 0, "sample.fit": False, "sample.page": False, "train.histograms": False}
 KEPT = {"data.resident_mib": 2**20}
 

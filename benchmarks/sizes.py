@@ -1,14 +1,14 @@
-"""What note-event models of four sizes take: parameters, memory and arithmetic, and how fast they train here.
+"""What note-event models of four sizes need: parameters, memory and arithmetic, and how fast they train here.
 
     python -m benchmarks.sizes [--configs=events,events_gpu,events_large,events_xl] [--batch=8] [--repeats=3] [--save]
 
 Memory is what XLA plans for the compiled epoch of each config, in bfloat16 and with its own batch and window, on this
-machine's backend; nothing of that size is allocated. It is planned as it is (whole), with the batch in 8 parts
-(`train.accumulate`), with the gates of 32 rows at a time (`model.remat_rows`), and with both. Working memory has the
-gradients, the activations and the weights as the products take them. FLOP are those of the products, forward and
-backward, nothing counted twice; XLA counts them once more in a window of one row. The speed is that of a small batch,
-whole, in 2 parts and with gates computed again, in turns; sizes that would take more than half of the free memory are
-left out. Prints a table and, as its last line, one JSON object.
+machine's backend; nothing of that size is allocated. It is planned with the batch as a whole, with the batch in 8 parts
+(`train.accumulate`), with the gates of 32 rows at a time (`model.remat_rows`), and with both. Working memory contains
+the gradients, the activations, and the weights in the form that the products use. FLOP are those of the products,
+forward and backward, nothing counted twice; as a check, XLA counts them too, for a window of one row. The speed is that
+of a small batch, whole, in 2 parts and with recomputed gates, in turns; sizes that would need more than half the free
+memory are left out. Prints a table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ MEMORY_SHARE = 0.5
 
 
 def products(net: Network, window: int) -> float:
-    """FLOP of the products of one training window: each forward, for its weights, and for what it is computed from.
+    """FLOP of the products of one training window: each forward, for the gradient of its weights, and of its inputs.
 
-    What the embeddings and the bins before a column are computed from needs no gradient.
+    The inputs of the embeddings and of the bins before a column need no gradient.
     """
     head: Any = net.head
     units, outputs, bins = net.units, head.outputs(net.predicted), sum(net.sizes)
@@ -58,7 +58,7 @@ def products(net: Network, window: int) -> float:
 
 
 def counted(net: Network) -> float:
-    """The same of a window of one row, as XLA counts the program; its loops then have one step each."""
+    """The same for a window of one row, as XLA counts it; the loops of the program then have one step each."""
     inputs = jax.ShapeDtypeStruct((64, 1, net.columns), jnp.float32)
     params = jax.eval_shape(lambda: network.init(net, jax.random.key(0), 1))
 
@@ -71,7 +71,7 @@ def counted(net: Network) -> float:
 
 
 def prepared(name: str) -> tuple[Config, TrainingSet]:
-    """The config in bfloat16, and windows of the built-in corpus, again and again until they fill its batch."""
+    """The config in bfloat16, and windows of the built-in corpus, repeated until they fill its batch."""
     config = config_files.load(name)
     config.model.precision, config.data.source = "bfloat16", "builtin"
     training = encoding_lib.of(config).dataset().training
@@ -98,7 +98,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def bytes_on_each(tree: Any, devices: int) -> int:
-    """Of arrays that lie divided over this many devices."""
+    """Bytes on each device of arrays that are sharded over this many."""
     specs = sharded_parameters.specs(tree, jax.sharding.AbstractMesh((devices,), ("data",)))
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(specs), strict=True)
     return sum(leaf.size * leaf.dtype.itemsize // (devices if spec else 1) for leaf, spec in pairs)
@@ -107,7 +107,7 @@ def bytes_on_each(tree: Any, devices: int) -> int:
 def speeds(
     config: Config, state: TrainState, training: TrainingSet, batch: int, repeats: int, gflop: float
 ) -> dict[str, dict[str, float]] | None:
-    """Windows/s of each way to train, in turns; None where they take too much memory."""
+    """Windows/s of each way to train, in turns; None if they need too much memory."""
     count = batch * max(1, round(GFLOP_A_PASS / gflop / batch))
     few = training.only(np.arange(count) % len(training.starts))
     programs = {name: program(config, state, few, batch, way) for name, way in TIMED.items()}
@@ -119,13 +119,13 @@ def speeds(
     for repeat in range(repeats + 1):
         for name, run in passes.items():
             seconds = run()
-            if repeat:  # the first one touches its memory
+            if repeat:  # not the first pass, which touches its memory for the first time
                 answers[name].append({"seconds": seconds})
     return contestants.rates(answers, dict.fromkeys(answers, count))
 
 
 def a_pass(epoch: Any, shapes: TrainState, training: TrainingSet) -> Callable[[], float]:
-    """Runs an epoch, from a state of zeros each time, and gives its seconds."""
+    """A function that runs an epoch, from a state of zeros each time, and returns its seconds."""
 
     def run() -> float:
         state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -138,7 +138,7 @@ def a_pass(epoch: Any, shapes: TrainState, training: TrainingSet) -> Callable[[]
 
 
 def free_memory() -> float:
-    """Bytes."""
+    """Free memory, bytes."""
     with open("/proc/meminfo") as lines:
         found = dict(line.split(":") for line in lines)
     return 1024.0 * int(found["MemAvailable"].split()[0])

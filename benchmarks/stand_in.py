@@ -1,13 +1,13 @@
-"""Makes a folder of as many MIDI files as asked for: a stand-in for a large corpus whose right answers are known.
+"""Makes a folder with any number of MIDI files: a stand-in for a large corpus whose right answers are known.
 
     python -m benchmarks.stand_in --output=DIR [--files=100000] [--seed=0] [--pop909=DIR] [--processes=2]
 
-A piece is a random span of 4 to 64 bars of a song that musicjax's composer made or, where --pop909 names a folder of
-MIDI such as POP909, of one of its files half of the time. It is transposed, some of its notes are left out or moved by
-an octave, so that no two pieces are the same, and it gets a tempo, programs and a resolution of its own. Of the files,
-3 % are damaged and 5 % are copies of an earlier piece, with equal bytes, or with the same notes in another key at
-another tempo. File k depends on the seed, k and the folder of --pop909 alone, so that fewer files are the first of
-more. They lie in subfolders of 1,000.
+A piece is a random span of 4 to 64 bars of a song by musicjax's composer. If --pop909 names a folder of MIDI such as
+POP909, half of the pieces come from its files instead. Each piece is transposed, some of its notes are left out or
+moved by an octave, so that no two pieces are the same, and it gets its own tempo, programs and resolution. Of the
+files, 3 % are damaged and 5 % are copies of an earlier piece, with equal bytes, or with the same notes in another key
+at another tempo. File k depends only on the seed, k and the folder of --pop909, so a smaller folder has the first files
+of a larger one. Each subfolder has 1,000 files.
 
 Prints, as its last line, one JSON object with how many files of each kind there are.
 """
@@ -30,7 +30,7 @@ from musicjax.music import bar_position, builtin_clips, midi
 from musicjax.music.builtin_clips import SECTIONS
 from musicjax.music.notes import NEGLIGIBLE_BEATS, Notes, from_beats, one_meter
 
-# The share of each kind of file. A copy is one of a "piece" with a lower number.
+# The share of each kind of file. A copy is of a "piece" with a lower number.
 COPIES = {"same_bytes": 0.02, "same_notes": 0.03}
 DAMAGES = {"truncated": 0.01, "flipped_byte": 0.01, "garbage": 0.005, "empty": 0.005}
 KINDS = {"piece": 1 - sum(COPIES.values()) - sum(DAMAGES.values()), **COPIES, **DAMAGES}
@@ -42,12 +42,12 @@ TRANSPOSED = range(-5, 7)
 TEMPOS_BPM = (50, 180)
 RESOLUTIONS = (96, 120, 192, 240, 384, 480, 960)
 MELODIC_PROGRAMS = 104  # of General MIDI, before its percussive instruments and noises
-MOST_PARTS = 9  # as many as there are channels before that of drums
+MOST_PARTS = 9  # the number of channels before the drum channel
 ONE_TRACK = 0.3  # share of files
 
 
 class Score(NamedTuple):
-    """A piece as it is written: pitch, velocity, part, onset and end of N notes by onset, int64 [N]; times in ticks.
+    """A piece as written: pitch, velocity, part, onset and end of N notes by onset, int64 [N]; times in ticks.
 
     Attributes:
         meter: numerator and denominator.
@@ -70,10 +70,10 @@ class Score(NamedTuple):
 def main() -> None:
     asked = contestants.arguments(__doc__, output="", files=100_000, seed=0, pop909="", processes=2)
     if not asked.output:
-        raise SystemExit("--output is missing: expected a folder that is new or empty")
+        raise SystemExit("--output is missing: expected a new or empty folder")
     folder = Path(asked.output)
     if folder.exists() and any(folder.iterdir()):
-        raise SystemExit(f"--output={folder}: expected a folder that is new or empty")
+        raise SystemExit(f"--output={folder}: expected a new or empty folder")
     if asked.pop909 and not _paths(asked.pop909):
         raise SystemExit(f"--pop909={asked.pop909}: expected a folder with .mid files")
     began = time.perf_counter()
@@ -92,9 +92,9 @@ def main() -> None:
 
 
 def write_folder(folder: Path, seed: int, pop909: str, files: int, start: int) -> collections.Counter[str]:
-    """Writes FOLDER files from number `start` on, but none from number `files` on.
+    """Writes FOLDER files from number `start` on, but stops before number `files`.
 
-    Returns how many there are of each kind, the "notes" of the pieces and their copies, and the "bytes" of all.
+    Returns the counts of each kind, of "notes" in pieces and their copies, and of "bytes" in all.
     """
     inside = folder / f"{start // FOLDER:04}"
     inside.mkdir(parents=True)
@@ -107,13 +107,13 @@ def write_folder(folder: Path, seed: int, pop909: str, files: int, start: int) -
 
 
 def kind_of(seed: int, number: int) -> str:
-    """What kind of file one is; the first is a piece."""
+    """The kind of file of this number; the first is a piece."""
     drawn = np.random.default_rng([seed, number, 0]).random() if number else 0.0
     return list(KINDS)[int(np.searchsorted(np.cumsum(list(KINDS.values()))[:-1], drawn, side="right"))]
 
 
 def file_of(seed: int, number: int, pop909: str = "") -> tuple[str, bytes, int]:
-    """(kind, content, notes of an undamaged file) of one file."""
+    """(kind, content, number of notes) of one file; a damaged one counts as 0 notes."""
     kind = kind_of(seed, number)
     rng = np.random.default_rng([seed, number, 1])
     original = number
@@ -139,7 +139,7 @@ def _damaged(rng: np.random.Generator, kind: str, content: bytes) -> bytes:
 
 
 def score_of(seed: int, number: int, pop909: str = "") -> Score:
-    """The piece that a number stands for."""
+    """The piece of this number."""
     rng = np.random.default_rng([seed, number, 2])
     songs = _paths(pop909)
     is_composed = not songs or rng.random() < 0.5
@@ -239,7 +239,7 @@ def midi_of(score: Score) -> bytes:
 def _events(score: Score, which: np.ndarray) -> bytes:
     """The notes of a mask [N] as events with running status, where velocity 0 ends a note."""
     pitch, velocity, part, onset, end = (column[which] for column in score[:5])
-    tick = np.concatenate([end, onset])  # of one tick, endings come first
+    tick = np.concatenate([end, onset])  # at the same tick, endings come first
     order = np.argsort(tick, kind="stable")
     delta = np.diff(tick[order], prepend=0)
     status = np.tile(0x90 + part, 2)[order]

@@ -1,9 +1,9 @@
-"""The time from the command to its first epoch, with an empty and with a filled cache; and peak memory.
+"""The time from the command to its first epoch, with an empty and a filled cache, and peak memory.
 
     python -m benchmarks.start [--repeats=5] [--config=demo] [--memory=paper] [--save]
 
 Each start is a process of its own: `--config` in a new workdir, ended after its first epoch. A cold start has an empty
-cache folder, so it composes, reads and compiles. A warm start has the cache of the start before it. Cold and warm
+cache folder, so it composes, reads and compiles. A warm start uses the cache of the previous start. Cold and warm
 starts take turns. Peak memory is that of two epochs of `--memory` with an empty cache, samples included. Prints a table
 and, as its last line, one JSON object.
 """

@@ -1,12 +1,12 @@
-"""Where the time of a training step of the paper's network goes, beside its matrix products alone.
+"""Where the time of a training step of the paper's network goes, compared with its matrix products alone.
 
     python -m benchmarks.step_parts [--windows=4000] [--repeats=5] [--units=512] [--save]
 
 Epochs of `paper` on the built-in corpus run in both precisions, in turns with products alone (see `roof`). Then JAX's
-profiler records one more epoch in each. Every operation of the compiled program belongs to one part, by the place in
-the code that XLA keeps with it. The last part is the rest of the epoch's time: waiting and loops, less what ran side by
-side. The table has milliseconds a step of the recorded epoch. CPUs only. Prints a table and, as its last line, one JSON
-object.
+profiler records one more epoch in each. Every operation of the compiled program belongs to one part, according to the
+place in the code that XLA records for it. The last part is the rest of the epoch's time: waiting and loops, minus what
+ran in parallel. The table gives milliseconds per step of the recorded epoch. CPUs only. Prints a table and, as its last
+line, one JSON object.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def main() -> None:
     asked = contestants.arguments(__doc__, windows=4000, repeats=5, units=512)
     contestants.limit_threads()
     if jax.default_backend() != "cpu":
-        print("step_parts reads what XLA records on CPUs, and measures nothing elsewhere: set JAX_PLATFORMS=cpu")
+        print("step_parts needs what XLA records on CPUs only, and measures nothing elsewhere: set JAX_PLATFORMS=cpu")
         return
     programs = {precision: program(precision, asked.windows, asked.units) for precision in ("bfloat16", "float32")}
     roofs = {precision: roof.products(precision) for precision in programs}
@@ -143,7 +143,7 @@ def main() -> None:
     for repeat in range(asked.repeats + 1):
         for precision, one in programs.items():
             seconds, gflop_s = one.run(), roofs[precision]()
-            if repeat:  # the first one touches its memory
+            if repeat:  # not the first pass, which touches its memory for the first time
                 steps[precision].append(1e3 * seconds / one.steps)
                 alone[precision].append(1e3 * one.gflop / gflop_s)
     found = {

@@ -121,7 +121,7 @@ def scaling(result: dict[str, Any]) -> str:
 
 
 def sizes(result: dict[str, Any]) -> str:
-    """What the models of four configs take."""
+    """What the models of four configs need."""
     settings, body = result["settings"], []
     for row in result["rows"]:
         state = row["parameter_bytes"] + row["optimizer_bytes"]
@@ -171,7 +171,7 @@ def exchanged(collectives: dict[str, int] | None) -> str:
 
 
 def tpu(result: dict[str, Any]) -> str:
-    """The memory that each program needs of a chip, and how its chips exchange data."""
+    """The memory that each program needs on a chip, and how its chips exchange data."""
     found = result["chips"]
 
     def cell(one: dict[str, Any]) -> str:
@@ -426,7 +426,7 @@ SPEED = {
 
 
 def speed(kept: dict[str, dict[str, Any]]) -> str:
-    """The ratios of every machine that has results of training; `kept` are its results by benchmark."""
+    """The ratios of every machine with training results; kept: the results by machine, then by benchmark."""
     machines = sorted(machine for machine in kept if "train" in kept[machine])
     body = []
     for label, (benchmark, field) in SPEED.items():
@@ -443,7 +443,7 @@ OWN_FOLDERS = {
 
 
 def own_folders(kept: dict[str, dict[str, Any]]) -> str:
-    """What README's line makes of each folder; kept: the results by machine, then by benchmark."""
+    """What README's commands make from each folder; kept: the results by machine, then by benchmark."""
     body = []
     for name, label in OWN_FOLDERS.items():
         for machine in sorted(kept):
@@ -465,7 +465,7 @@ def own_folders(kept: dict[str, dict[str, Any]]) -> str:
 
 
 def search(kept: dict[str, dict[str, Any]]) -> str:
-    """What a search takes and finds beside full trials; kept: the results by machine, then by benchmark."""
+    """What a search costs and finds, beside full trials; kept: the results by machine, then by benchmark."""
     body = []
     for machine in sorted(machine for machine in kept if "search" in kept[machine]):
         result = kept[machine]["search"]
@@ -497,7 +497,7 @@ def infill(result: dict[str, Any]) -> str:
 
 
 def replaced(text: str, made: dict[str, str]) -> str:
-    """The text, in which each table that follows a line <!-- NAME --> is the one made under that name."""
+    """The text with the table after each line <!-- NAME --> replaced by the one made under that name."""
     for name, table in made.items():
         text = re.sub(rf"<!-- {name} -->\n(\n(\|.*\n)+)?", f"<!-- {name} -->\n\n{table}", text)
     return text
@@ -508,7 +508,7 @@ def tables(machine: str) -> dict[str, str]:
     kept = load(machine)
     of_all = {path.name: load(path.name) for path in contestants.RESULTS.iterdir() if path.is_dir()}
     made = {"speed": speed(of_all), "own_folders": own_folders(of_all), "search": search(of_all)}
-    if "gemm_shares" in kept.get("train", {}):  # results of the first version have the ratios of `speed` alone
+    if "gemm_shares" in kept.get("train", {}):  # results of the first version have only the ratios of `speed`
         made["train"] = train(kept["train"])
     if "train-dropin" in kept:
         made["train_dropin"] = train(kept["train-dropin"])

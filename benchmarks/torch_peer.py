@@ -69,7 +69,7 @@ def build(
         dropout.eval()
         value = loss(x[:batch], y[:batch])
         backward(value)
-        # Two biases where the others have one: their gradients are equal, one counts.
+        # PyTorch has two biases where the others have one: their gradients are equal, so only one counts.
         squares = [float((p.grad.double() ** 2).sum()) for p in parameters if p is not rnn.bias_hh_l0]
         dropout.train()
         return float(value.detach()), sum(squares) ** 0.5

@@ -1,4 +1,4 @@
-"""Compiles musicjax's programs for TPUs that are not here, and says what each chip would need.
+"""Compiles musicjax's programs for TPUs without having any, and says what each chip would need.
 
     pip install libtpu
     python -m benchmarks.tpu [--chips=v5e:1,v5e:4,v5e:16,v6e:1,v6e:4,v6e:16] [--save]
@@ -8,11 +8,11 @@
 corpus. `trials` are four trials of paper in one program. `sampling` draws 64 outputs of 500 notes with paper's network,
 on one chip. All are in bfloat16. A batch that the chips cannot share evenly is made larger until they can. Memory is
 what XLA plans for each chip: arguments, results and temporaries. `gflop` and `mb_accessed` are XLA's own count, in
-which the body of a loop counts once. Collectives are the operations by which chips exchange data. Nothing runs, so this
-says nothing of speed.
+which the body of a loop counts once. Collectives are the operations by which chips exchange data. Nothing runs, so it
+says nothing about speed.
 
-Prints a table and, as its last line, one JSON object. A program that does not compile has a row that says why, and the
-exit status is 1.
+Prints a table and, as its last line, one JSON object. If a program does not compile, its row says why, and the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# libtpu asks the machine that it runs on for its chips, which costs a minute where there are none.
+# libtpu asks the machine for its chips, which takes a minute if there are none.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 import jax
@@ -76,12 +76,12 @@ def devices(chips: str) -> Mesh:
     try:
         slice_ = topologies.get_topology_desc(f"{kind}:{SLICES[int(count)]}", platform="tpu")
     except Exception as error:  # libtpu raises many kinds of errors when it is missing or too old
-        raise SystemExit(f"no {kind} to compile for: {str(error).splitlines()[0]}; pip install libtpu") from error
+        raise SystemExit(f"cannot compile for {kind}: {str(error).splitlines()[0]}; pip install libtpu") from error
     return Mesh(np.array(slice_.devices[: int(count)]), (mesh.AXIS,))
 
 
 def tried(name: str, chips: Mesh, called: str) -> dict[str, Any]:
-    """What a program needs of each chip, or why it does not compile."""
+    """What a program needs on each chip, or why it does not compile."""
     try:
         began = time.perf_counter()
         program = lowered(name, chips).compile()
@@ -91,7 +91,7 @@ def tried(name: str, chips: Mesh, called: str) -> dict[str, Any]:
         memory: Any = program.memory_analysis()
         costs: Any = program.cost_analysis()
         sizes = {"arguments": memory.argument_size_in_bytes, "temporaries": memory.temp_size_in_bytes}
-        # A donated argument and the result that takes its place are one.
+        # A donated argument and the result that replaces it share memory.
         sizes["results"] = memory.output_size_in_bytes - memory.alias_size_in_bytes
         cell = {
             "compile_seconds": round(time.perf_counter() - began, 1),
@@ -125,7 +125,7 @@ def lowered(name: str, chips: Mesh) -> Lowered:
 
 
 def _placed(sharding: NamedSharding, tree: Any) -> Any:
-    """The shapes of arrays that lie on every chip."""
+    """The shapes of arrays that are on every chip."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), tree)
 
 
@@ -165,7 +165,7 @@ def _sampling(config: Config, dataset: Dataset, chips: Mesh, placed: Callable[[A
 
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """What every program needs of each chip, as text."""
+    """What every program needs on each chip, as text."""
     lines = [f"{'chips':<8}{'program':<10}{'compiled in':>12}{'memory':>12}{'of a chip':>11}   collectives"]
     for chips, of in found.items():
         for name, one in of.items():

@@ -1,13 +1,13 @@
-"""Training speed beside every peer that is installed, in turns.
+"""Training speed beside every installed peer, in turns.
 
     python -m benchmarks.train [--peers=musicjax-float32,keras-jax,...] [--repeats=5] [--units=512] [--batch=200]
                                [--window=50] [--windows=2000] [--save] [--name=train]
 
 Rows have the paper's shape, three columns, with random values in 0..1; the arithmetic does not depend on them. Before
-anything is timed, the loss of every peer and the norm of its gradient are compared on the same weights. The first pass
-of each, which compiles, does not count. FLOP are those of the model, forward and backward, nothing counted twice. Their
-share is of the speed of matrix products alone in the same precision, measured in the same run. Prints a table and, as
-its last line, one JSON object, which --save keeps under this name.
+the timing, the loss and gradient norm of every peer are compared on the same weights. Each peer's first pass, which
+compiles, does not count. FLOP are those of the model, forward and backward, nothing counted twice. Their share is
+relative to matrix products alone in the same precision, measured in the same run. Prints a table and, as its last line,
+one JSON object, which --save keeps under --name.
 """
 
 from __future__ import annotations

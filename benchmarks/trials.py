@@ -2,10 +2,9 @@
 
     python -m benchmarks.trials [--units=64,512] [--groups=1,2,4,8] [--trials=8] [--repeats=5] [--save]
 
---trials models are trained, as many at a time as each of --groups says. Peers train one model after the other, which is
-all they can, so their windows/s are those of one run. Loss and gradient on the same weights are compared first. Prints
-a table for each size and, as its last line, one JSON object: the best group relative to our own single runs and to the
-fastest peer.
+Trains --trials models, in groups of each size in --groups. Peers can only train one model after the other, so their
+windows/s are those of one run. Loss and gradient on the same weights are compared first. Prints a table for each size
+and, as its last line, one JSON object: the best group relative to our own single runs and to the fastest peer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the data choose from: note events, in a size and with settings that short trials find within a time limit.
+"""Note events, with a size and settings that short trials choose for the data within a time limit.
 
     python -m musicjax.main --data=DIR --minutes=10
 
-These are the values that every trial begins with. Size, dropout, transposition, epochs and how music is drawn are
-chosen for the folder; see docs/guide.md.
+Every trial starts from these values. Size, dropout, transposition, epochs and sampling parameters are chosen for the
+folder; see docs/guide.md.
 """
 
 from musicjax.config import (

@@ -4,7 +4,7 @@
 
 Johnson, "Generating Polyphonic Music Using Tied Parallel Networks", EvoMUSART 2017: two layers of 200 and two of 100,
 dropout 0.5, RMSprop at 1e-3 with Nesterov momentum 0.9. Window, batch and transposition are ours. Of the four data
-sets, jsb has one frame in a quarter note; the others need --config.data.per_beat=2. For MIDI files, add
+sets, jsb has one frame per quarter note; the others need --config.data.per_beat=2. For MIDI files, add
 --config.data.per_beat=4.
 """
 

@@ -1,4 +1,4 @@
-"""Music within minutes: note events of the built-in corpus, in a size for two CPU cores.
+"""Music within minutes: note events of the built-in corpus, sized for two CPU cores.
 
     python -m musicjax.main --config=demo
 

@@ -2,7 +2,7 @@
 
     python -m musicjax.main --config=events_gpu --data=DIR
 
-Nobody has trained this size yet; `docs/results.md` has what it takes.
+Nobody has trained this size yet; `docs/results.md` says what it needs.
 """
 
 from musicjax.config import (

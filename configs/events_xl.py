@@ -3,7 +3,7 @@
     python -m musicjax.main --config=events_xl --data=DIR
 
 Each device keeps its part of the parameters, so the number of devices must divide the batch. Nobody has trained this
-size yet; `docs/results.md` has what it takes.
+size yet; `docs/results.md` says what it needs.
 """
 
 from musicjax.config import (

@@ -3,7 +3,7 @@
     python -m musicjax.main --config=frames_bernoulli --data=polyphonic:jsb:DIR
 
 On the JSB chorales, 300 epochs take two minutes on two cores and end at 8.35 nats a frame on the test split. The values
-suit that data set; benchmarks/likelihood_networks.py has those for the three others.
+suit that data set; benchmarks/likelihood_networks.py has those for the other three.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

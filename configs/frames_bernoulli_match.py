@@ -2,7 +2,7 @@
 
     python -m musicjax.main --config=frames_bernoulli_match --data=polyphonic:jsb:DIR
 
-As frames_bernoulli, with the longest match beside each frame. On the JSB chorales, 300 epochs take two minutes on two
+Like frames_bernoulli, with the longest match beside each frame. On the JSB chorales, 300 epochs take two minutes on two
 cores and end at 7.70 nats a frame on the test split.
 """
 

@@ -2,7 +2,7 @@
 
     python -m musicjax.main --config=frames_mse --data=polyphonic:jsb:DIR
 
-As frames_bernoulli, but for the head. To score it as a likelihood, its outputs are taken as probabilities.
+Like frames_bernoulli, except for the head. To compute a likelihood, its outputs are taken as probabilities.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, ModelConfig, TrainConfig

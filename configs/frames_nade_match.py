@@ -2,8 +2,8 @@
 
     python -m musicjax.main --config=frames_nade_match --data=polyphonic:jsb:DIR
 
-As frames_nade, with the longest match beside each frame. On the JSB chorales, 300 epochs take four minutes on two cores
-and end at 4.70 nats a frame on the test split.
+Like frames_nade, with the longest match beside each frame. On the JSB chorales, 300 epochs take four minutes on two
+cores and end at 4.70 nats a frame on the test split.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

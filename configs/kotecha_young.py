@@ -1,12 +1,12 @@
-"""The biaxial LSTM as Kotecha and Young 2018 took it up: each key sounds, and each that sounds may begin anew.
+"""The biaxial LSTM as used by Kotecha and Young 2018: does each key sound, and if so, does a new note begin?
 
     python -m musicjax.main --config=kotecha_young --data=DIR
 
 "Generating Music using an LSTM Network", arXiv 1804.07300, after danieldjohnson/biaxial-rnn-music-composition (2015):
-two layers of 300 along time, dropout 0.5, Adadelta, 78 keys. Along the keys that program has layers of 100 and 50, ours
-are both of 100. DIR is a folder of MIDI files. The four data sets of frames do not tell where notes begin and use more
-keys: they need --config.data.onsets=false, --config.data.keys=88 and, for jsb, --config.data.per_beat=1, for the others
---config.data.per_beat=2.
+two layers of 300 along time, dropout 0.5, Adadelta, 78 keys. Along the keys, that program has layers of 100 and 50;
+here both have 100. DIR is a folder of MIDI files. The four frame data sets do not mark where notes begin and use more
+keys: they need --config.data.onsets=false, --config.data.keys=88 and --config.data.per_beat=1 for jsb or
+--config.data.per_beat=2 for the others.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

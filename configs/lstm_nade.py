@@ -1,8 +1,8 @@
-"""LSTM-NADE as Johnson 2017 has it beside his own: two layers of 300 and NADE with 150 hidden units.
+"""LSTM-NADE, which Johnson 2017 compares with his own models: two layers of 300 and NADE with 150 hidden units.
 
     python -m musicjax.main --config=lstm_nade --data=polyphonic:jsb:DIR
 
-As frames_nade, in the sizes and with the training of the paper that balstm is of.
+Like frames_nade, with the sizes and training from balstm's paper.
 """
 
 from musicjax.config import Config, DataConfig, FramesData, FramesModel, ModelConfig, TrainConfig

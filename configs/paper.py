@@ -3,8 +3,8 @@
     python -m musicjax.main --config=paper --data=pop_music_midi
 
 Reproduces Mangal, Modak, Joshi, "LSTM Based Music Generation System" (arXiv 1908.01080), section IV. The authors' code
-ran with another learning rate than the paper states: `paper_code` has it and gives their learning curve. Here the loss
-falls more slowly. RMSprop adds its epsilon where the Keras of 2018 did. An epoch takes as long as one of `paper_code`.
+used a learning rate other than the paper's: `paper_code` has it and gives their learning curve. Here the loss falls
+more slowly. RMSprop adds its epsilon where the Keras of 2018 did. An epoch takes as long as one of `paper_code`.
 """
 
 from musicjax.config import Config, DataConfig, NotesData, TrainConfig

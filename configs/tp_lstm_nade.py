@@ -2,8 +2,8 @@
 
     python -m musicjax.main --config=tp_lstm_nade --data=polyphonic:jsb:DIR
 
-As balstm, of the same paper, with 100 hidden units that see the keys below in place of the LSTM along the keys. Of the
-four data sets, jsb has one frame in a quarter note; the others need --config.data.per_beat=2. For MIDI files, add
+Like balstm, from the same paper, but with 100 hidden units that see the keys below instead of an LSTM along the keys.
+Of the four data sets, jsb has one frame per quarter note; the others need --config.data.per_beat=2. For MIDI files, add
 --config.data.per_beat=4.
 """
 

@@ -117,7 +117,7 @@ def test_all_run_in_order_and_one_that_fails_stops_no_other(monkeypatch, capsys)
 
     monkeypatch.setattr(everything.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--only=train,start", "--save"])
-    with pytest.raises(SystemExit, match=r"told above: train$"):
+    with pytest.raises(SystemExit, match=r"shown above: train$"):
         everything.main()
     assert ran == [["benchmarks.train", "--save"], ["benchmarks.start", "--save"]]
     assert capsys.readouterr().err.startswith("1 of 2  train, 0:00 so far\n2 of 2  start")
@@ -236,7 +236,7 @@ def test_two_results_are_compared_contestant_by_contestant():
     assert lines[2:] == [
         ["a,", "windows", "per", "second", "100.00", "(90.00", "to", "110.00)", "250.00", "2.50"],
         ["vs_flax", "2.00", "3.00", "1.50"],
-        ["in", "one", "of", "them", "alone:", "b,", "windows", "per", "second"],
+        ["in", "only", "one", "of", "them:", "b,", "windows", "per", "second"],
     ]
     with pytest.raises(SystemExit, match="expected the same in both results"):
         compare.side_by_side(one, {**other, "settings": {"units": 512}})
@@ -248,7 +248,7 @@ def test_the_metrics_of_runs_are_no_results_and_told_where_they_are_compared(tra
     with pytest.raises(SystemExit):
         compare.main()
     told = capsys.readouterr().err
-    assert f"{lines}: holds the lines of a run" in told and "docs/python.md, Two runs," in told
+    assert f"{lines}: contains the lines of a run" in told and "docs/python.md, Two runs," in told
     assert "\n### Two runs\n" in (Path(__file__).parents[1] / "docs" / "python.md").read_text()
 
 
@@ -261,7 +261,7 @@ def test_a_difference_within_the_quartiles_is_marked(high, marked):
     assert row.endswith(
         "90.00 (88.00 to 92.00)  100.00 (100.00 to " + f"{high:.2f})" + " " * (9 - 2 * marked) + "1.11" + " ~" * marked
     )
-    assert rest == ["~: the quartiles of one of them are further apart than the two medians"] * marked
+    assert rest == ["~: one result's quartiles are further apart than the two medians"] * marked
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_the_page_to_listen_to_holds_the_first_pieces_of_each_side(clips, tmp_pa
     html = listening.before_and_after([tmp_path / "tunes"], shown=2)
     assert html.count('class="play"') == 2 * len(listening.SIDES) and "12 pieces of each folder" in html
     shutil.rmtree(tmp_path / "tunes" / "before")
-    with pytest.raises(SystemExit, match="before holds no MIDI file"):
+    with pytest.raises(SystemExit, match="before contains no MIDI file"):
         listening.before_and_after([tmp_path / "tunes"], shown=2)
 
 

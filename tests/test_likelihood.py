@@ -93,7 +93,7 @@ def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averag
 
     first = said()
     for name in ("lstm_nade-jsb", "lstm_nade-jsb-seed1"):
-        assert f"{name}: 1 of 2 epochs fit into the budget; the same command goes on" in first
+        assert f"{name}: 1 of 2 epochs fit into the budget; the same command continues" in first
         assert len(core_hours.recorded(tmp_path / "2" / "8" / name)) == 2
     second = said()
     assert "fit into the budget" not in second and "epochs 2 to 2 of 2" in second
@@ -117,7 +117,7 @@ def test_a_second_training_begins_with_the_weights_of_the_first_and_waits_for_it
 
     assert cell(1.5)["epochs"] == 1 and not (runs / "nade-jsb-again").exists()
     assert cell(1e3)["epochs"] == 2 and not (runs / "nade-jsb-again").exists()
-    assert "nade-jsb-again waits for nade-jsb; the same command goes on" in capsys.readouterr().err
+    assert "nade-jsb-again waits for nade-jsb; the same command continues" in capsys.readouterr().err
     both = cell(0.0)
     assert both["epochs"] == 4 and both["trainings"] == 2 and cell(1e3) == both
     told = likelihood.more_of_cells({"nade": {"jsb": both}}, tonic=True)
