@@ -6,7 +6,7 @@
 --workdir contains a note-event model with form, --data pieces that it has not seen. Each infill replaces some bars of a
 piece, chosen at random but never its first or last. It samples --most candidates with the sampling parameters of the
 model's config or of --drawn. Of the first 1, 8, 32 or 128 candidates, one is drawn by its weight, or the best is taken.
-Both seams are compared with all bar lines inside the pieces, by:
+It compares both seams with all bar lines inside the pieces, by:
 
 step      the melodic step across the line, from the highest note of the last onset to the highest of the first
 bass      the step from the lowest note of the bar before to the lowest of the bar after, modulo the octave

@@ -132,7 +132,7 @@ def measured(
     tonic: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """{row: {data set: its cell}}; budget: core-hours for training, 0: no limit; tonic: of music moved to one tonic."""
-    # All are read before anything is trained, so that a missing file costs nothing.
+    # Read all sets before training, so that a missing file costs nothing.
     data_of = {name: frame_sets.read(f"polyphonic:{name}:{folder}") for name in sets}
     of_cells = {(row, name): members_of(row, name, folder, runs, seeds, trial, tonic) for name in sets for row in rows}
     of_cells, unfinished = limited(of_cells, budget) if budget else (of_cells, [])

@@ -1,4 +1,4 @@
-"""A variation of a piece: some of its bars are rewritten, and equal bars identically."""
+"""A variation of a piece: some of its bars are rewritten, equal bars in the same way."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def write(workdir: Path, record: Record, state: State | None) -> None:
 
 
 def restore(workdir: Path, trial: int, shapes: State) -> tuple[Record, State] | None:
-    """What a trial goes on from; None if there is nothing whole of these shapes: it then starts over."""
+    """The state from which a trial continues; None if none of these shapes is intact: it then starts over."""
     try:
         return _unpacked(_state_path(workdir, trial).read_bytes(), shapes)
     except (OSError, ValueError, KeyError, TypeError):

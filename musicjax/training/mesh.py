@@ -105,7 +105,7 @@ def replicate(tree: Any, devices: Mesh) -> Any:
 
 
 def joined(part: np.ndarray, devices: Mesh) -> jax.Array:
-    """The rows [N, C] of each process end to end, on every device; all processes must have equally many."""
+    """The rows [N, C] of each process end to end, on every device; each process must have the same number of rows."""
     if jax.process_count() == 1:
         return replicate(part, devices)
     here = len(devices.local_devices)
