@@ -61,8 +61,8 @@ class Model:
         """Log-likelihood of a piece, row by row: {column: float32 [L - 1]}, nats, for its L rows after the first.
 
         Entry k scores row k + 1, given rows 0 to k, and follows from `hidden_states(notes)[k]`. For note events,
-        the rows are an edge, the N notes by onset, instrument and pitch, and another edge: entry k, from 0, is that of
-        note k, and entry N that of the end. Frames, and note events in models that do not know form, have no edges, so
+        the rows are an edge, the N notes by onset, instrument and pitch, and another edge: entry k, from 0, scores
+        note k, and entry N scores the end. Frames, and note events in models that do not know form, have no edges, so
         nothing scores the first row. Frames have one column, "frame". What the model does not know is replaced by the
         nearest that it knows; printed lines count the changes.
 
