@@ -15,8 +15,8 @@ replace the settings in `likelihood_networks` for a quick try.
 
 With --budget_core_hours, it first says how long each network takes and how many epochs fit, then trains those; the same
 command continues where it stopped. With --tonic=1, every piece is first moved to the tonic C (see common_tonic). This
-is the protocol of Johnson 2017; its likelihoods cannot be compared with the others. Some networks then have a second
-training (AGAIN), which starts from the best weights of the first; the better of the two by validation loss counts.
+is the protocol of Johnson 2017; its likelihoods cannot be compared with the others. Some networks then have
+further trainings (AGAIN), each from the best weights of the one before; the best of all by validation loss counts.
 
 --save adds what was measured to what is already kept.
 
@@ -149,24 +149,26 @@ def measured(
 
 
 def more_of_cells(found: dict[str, dict[str, Any]], tonic: bool) -> dict[str, dict[str, Any]]:
-    """{ROW-SET, and ROW-SET-again where there was a second training: its settings beyond those of the data set}."""
+    """{ROW-SET, and ROW-SET-again, ROW-SET-again2 for further trainings: settings beyond those of the data set}."""
     more = {}
     for row, of in found.items():
         for name, cell in of.items():
             more[f"{row}-{name}"] = more_of(row, name, tonic)
-            more[f"{row}-{name}-again"] = again_of(row, name, tonic) if cell.get("trainings") else {}
+            further = list(again_of(row, name, tonic).items())[: cell.get("trainings", 1) - 1]
+            more |= {f"{row}-{name}{suffix}": settings for suffix, settings in further}
     return more
 
 
 def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
     """Limits the configs' epochs to a budget in core-hours, and says what was planned.
 
-    A network used by several rows is planned once. A second training waits until the first has all its epochs.
+    A network used by several rows is planned once. A further training waits until the one before has all its epochs.
 
     Returns:
         The cells, with the trainings in this budget; a line for each network that will not get all its epochs.
     """
-    members = {member.workdir: _first_unfinished(member) for of_cell in cells.values() for member in of_cell}
+    networks = {member.workdir: member for of_cell in cells.values() for member in of_cell}
+    members = {path: _first_unfinished(network) for path, network in networks.items()}
     jobs = [core_hours.job(one.workdir.name, one.config, one.workdir) for one in members.values()]
     epochs = core_hours.plan(jobs, budget)
     print(core_hours.told(jobs, epochs, budget), file=sys.stderr, flush=True)
@@ -174,13 +176,13 @@ def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
         one.config.train.epochs = max(epochs[one.workdir.name], 1)
     short = [job for job in jobs if epochs[job.name] < job.wanted]
     lines = [f"{job.name}: {epochs[job.name]} of {job.wanted} epochs fit into the budget" for job in short]
-    waiting = [(path.name, one.workdir.name) for path, one in members.items() if path != one.workdir]
-    lines += [f"{last} waits for {first}" for last, first in waiting]
+    waiting = [one for path, network in networks.items() for one in network.after(members[path])]
+    lines += [f"{one.workdir.name} waits for {one.first.workdir.name}" for one in waiting if one.first]
     return {cell: [members[member.workdir] for member in of_cell] for cell, of_cell in cells.items()}, lines
 
 
 def _first_unfinished(member: Member) -> Member:
-    """The first training while it has epochs left, else the last."""
+    """The first training with epochs left, else the last."""
     return next((one for one in member.trainings() if core_hours.open_epochs(one.config, one.workdir)), member)
 
 

@@ -81,11 +81,16 @@ OF_TONIC: dict[tuple[str, str], dict[str, Any]] = {
     for row in ("tp_lstm_nade", "balstm")
     for name in ("nottingham", "musedata")
 }
-# A second training for music moved to one tonic, from the best weights of the first, by row and data set. MuseData's
-# validation loss was still falling after the first, and the training loss, with dropout, was above it.
-AGAIN: dict[tuple[str, str], dict[str, Any]] = {
-    (row, "musedata"): {"train.learning_rate": 1.5e-3, "model.dropout": 0.1, "model.layer_dropout": 0.1}
-    for row in ("tp_lstm_nade", "balstm")
+# Further trainings for music moved to one tonic, each from the best weights of the one before, by row and data set. The
+# validation loss was still falling after the training before, and the training loss, with dropout, was above it.
+LESS_DROPOUT = {"train.learning_rate": 1.5e-3, "model.dropout": 0.1, "model.layer_dropout": 0.1}
+AGAIN: dict[tuple[str, str], tuple[dict[str, Any], ...]] = {
+    ("tp_lstm_nade", "musedata"): (LESS_DROPOUT,),
+    ("balstm", "musedata"): (
+        LESS_DROPOUT,
+        {**LESS_DROPOUT, "train.learning_rate": 6e-4, "train.epochs": 2, "train.half_life": 0.5},
+    ),
+    ("balstm", "nottingham"): ({**LESS_DROPOUT, "train.epochs": 3, "train.half_life": 0.75},),
 }
 # The sets with the fewest test pieces, where a single seed says least.
 SEVERAL = ("jsb", "piano_midi")
@@ -110,7 +115,7 @@ MORE: dict[tuple[str, str], dict[str, Any]] = {
 
 
 class Member(NamedTuple):
-    """A network: the row with its settings, its workdir, its config, and the network whose weights it starts from."""
+    """A training of a network: its row, workdir and config, and the training whose best weights it starts from."""
 
     row: str
     workdir: Path
@@ -118,8 +123,13 @@ class Member(NamedTuple):
     first: Member | None = None
 
     def trainings(self) -> list[Member]:
-        """Its trainings, in order."""
-        return [*([self.first] if self.first else []), self]
+        """All trainings of the network up to this one, in order."""
+        return [*(self.first.trainings() if self.first else []), self]
+
+    def after(self, training: Member) -> list[Member]:
+        """Those of its trainings that come after this one."""
+        every = self.trainings()
+        return every[every.index(training) + 1 :]
 
 
 def members_of(
@@ -136,19 +146,19 @@ def members_of(
 
 
 def _member(row: str, name: str, folder: str, runs: Path, seed: int, trial: dict[str, Any], tonic: bool) -> Member:
-    """One network, with its second training if it has one."""
+    """One network: the last of its trainings."""
     workdir = workdir_of(runs, row, name, seed)
-    first = Member(row, workdir, config_of(row, name, folder, seed, trial, tonic))
-    again = again_of(row, name, tonic)
-    if not again:
-        return first
-    config = config_of(row, name, folder, seed, {**again, **trial}, tonic)
-    return Member(row, workdir.with_name(f"{workdir.name}-again"), config, first)
+    member = Member(row, workdir, config_of(row, name, folder, seed, trial, tonic))
+    for suffix, settings in again_of(row, name, tonic).items():
+        config = config_of(row, name, folder, seed, {**settings, **trial}, tonic)
+        member = Member(row, workdir.with_name(workdir.name + suffix), config, member)
+    return member
 
 
-def again_of(row: str, name: str, tonic: bool) -> dict[str, Any]:
-    """The settings of a second training beyond those of the first; empty: there is none."""
-    return AGAIN.get((row, name), {}) if tonic else {}
+def again_of(row: str, name: str, tonic: bool) -> dict[str, dict[str, Any]]:
+    """The trainings after the first: {suffix of the workdir: settings beyond those of the first training}."""
+    further = AGAIN.get((row, name), ()) if tonic else ()
+    return {f"-again{number}" if number > 1 else "-again": settings for number, settings in enumerate(further, start=1)}
 
 
 def workdir_of(runs: Path, row: str, name: str, seed: int) -> Path:

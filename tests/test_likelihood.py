@@ -104,12 +104,13 @@ def test_what_a_budget_leaves_the_same_command_goes_on_with_and_seeds_are_averag
 
 
 @pytest.mark.long
-def test_a_second_training_begins_with_the_weights_of_the_first_and_waits_for_its_end(
+def test_a_further_training_begins_with_the_weights_of_the_one_before_and_waits_for_its_end(
     folder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(core_hours, "seconds_an_epoch", lambda config: 3600.0)
     monkeypatch.setattr(core_hours, "cores", lambda: 1)
-    monkeypatch.setitem(likelihood_networks.AGAIN, ("nade", "jsb"), {"train.learning_rate": 1e-3})
+    further = ({"train.learning_rate": 1e-3}, {"train.learning_rate": 1e-4, "train.epochs": 1})
+    monkeypatch.setitem(likelihood_networks.AGAIN, ("nade", "jsb"), further)
     runs = tmp_path / "tonic"
 
     def cell(budget: float) -> dict:
@@ -117,15 +118,21 @@ def test_a_second_training_begins_with_the_weights_of_the_first_and_waits_for_it
 
     assert cell(1.5)["epochs"] == 1 and not (runs / "nade-jsb-again").exists()
     assert cell(1e3)["epochs"] == 2 and not (runs / "nade-jsb-again").exists()
-    assert "nade-jsb-again waits for nade-jsb; the same command continues" in capsys.readouterr().err
-    both = cell(0.0)
-    assert both["epochs"] == 4 and both["trainings"] == 2 and cell(1e3) == both
-    told = likelihood.more_of_cells({"nade": {"jsb": both}}, tonic=True)
-    assert told["nade-jsb-again"] == {"train.learning_rate": 1e-3}
-    assert not likelihood.more_of_cells({"nade": {"jsb": {"nats": 1.0}}}, tonic=True)["nade-jsb-again"]
-    origin = model.load(runs / "nade-jsb-again").metadata.origin
-    assert origin is not None and Path(origin.path) == runs / "nade-jsb"
-    assert model.load(runs / "nade-jsb-again").config.train.learning_rate == 1e-3
+    said = capsys.readouterr().err
+    assert "nade-jsb-again waits for nade-jsb; the same command continues" in said
+    assert "nade-jsb-again2 waits for nade-jsb-again; the same command continues" in said
+    assert cell(1e3)["epochs"] == 4 and not (runs / "nade-jsb-again2").exists()
+    every = cell(0.0)
+    assert every["trainings"] == 3 and cell(1e3) == every
+    names = ["nade-jsb", "nade-jsb-again", "nade-jsb-again2"]
+    told = likelihood.more_of_cells({"nade": {"jsb": every}}, tonic=True)
+    assert tuple(told[name] for name in names[1:]) == further
+    assert set(likelihood.more_of_cells({"nade": {"jsb": {"nats": 1.0}}}, tonic=True)) == {"nade-jsb"}
+    assert set(likelihood.more_of_cells({"nade": {"jsb": {"trainings": 2}}}, tonic=True)) == set(names[:2])
+    for before, name, rate in zip(names, names[1:], (1e-3, 1e-4), strict=False):
+        trained = model.load(runs / name)
+        assert trained.metadata.origin is not None and Path(trained.metadata.origin.path) == runs / before
+        assert trained.config.train.learning_rate == rate
 
 
 def test_an_ensemble_gives_each_frame_the_mean_of_its_probabilities():
