@@ -40,13 +40,13 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 
 class Programs(NamedTuple):
     """windows(epoch from 0) -> what it trains on, on every device. Compiled: train(state, windows, epoch) -> (state,
-    StepMetrics), which reuses the state's buffers; validate(params) -> Validation; show(params) -> histograms by tag,
-    none if the config wants none."""
+    StepMetrics), which reuses the state's buffers; validate(params) -> Validation; show(params) -> outputs for the
+    first validation music, the same after every epoch; None if the config wants no histograms."""
 
     windows: Callable[[int], TrainingSet]
     train: Callable[[TrainState, TrainingSet, jax.Array], tuple[TrainState, StepMetrics]]
     validate: Callable[[dict], Validation]
-    show: Callable[[dict], dict[str, Buckets]]
+    show: Callable[[dict], jax.Array | None]
 
 
 class UnderWay(NamedTuple):
@@ -55,13 +55,13 @@ class UnderWay(NamedTuple):
     state: TrainState
     sums: StepMetrics
     scores: Validation
-    histograms: dict[str, Buckets]
+    outputs: jax.Array | None
 
 
 class Epoch(NamedTuple):
     """What has been read of an epoch. train, valid: for each trial its metrics by name; deviation: float64 [K, C], of
-    the validation residual; finished: when, by time.perf_counter; sums: of its steps, [K, S]; histograms: of trial 0,
-    by tag."""
+    the validation residual; finished: when, by time.perf_counter; sums: of its steps, [K, S]; outputs: of trial
+    0, see `Programs`."""
 
     train: list[dict[str, float]]
     valid: list[dict[str, float]]
@@ -69,7 +69,7 @@ class Epoch(NamedTuple):
     windows_per_second: float
     finished: float
     sums: StepMetrics
-    histograms: dict[str, Buckets]
+    outputs: jax.Array | None
 
 
 def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh, number: int = 0) -> Programs:
@@ -115,14 +115,14 @@ def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh,
         validate_program = validate.lower(state.params, validating).compile()
         show_program = None
         if settings.histograms:
-            show = functools.partial(_histograms, net, window, settings.trials)
+            show = functools.partial(_outputs, net, window, settings.trials)
             show_program = mesh.spread(show, devices).lower(state.params, validating).compile()
     console.say("compile", f"{time.perf_counter() - started:.1f} s")
     return Programs(
         of_epoch,
         lambda state, windows, number: train_program(state, windows, keys, number),
         lambda params: validate_program(params, validating),
-        lambda params: show_program(params, validating) if show_program else {},
+        lambda params: show_program(params, validating) if show_program else None,
     )
 
 
@@ -141,15 +141,23 @@ def windows_of(dataset: Dataset, devices: Mesh) -> Callable[[int], TrainingSet]:
     return functools.lru_cache(maxsize=1)(lambda number: block(number, devices))
 
 
-def _histograms(
+def _outputs(
     net: Network, window: int, trials: int, params: dict, scored: ScoringSet, axis_name: str | None = None
-) -> dict[str, Buckets]:
-    """Histograms of the parameters, and of the outputs for the first validation music, the same after every epoch.
+) -> jax.Array:
+    """The outputs for the first validation music; with several trials, those of trial 0."""
+    params = params if trials == 1 else jax.tree.map(lambda leaf: leaf[0], params)
+    return network.apply(net, params, scored.first_inputs(window))
+
+
+def histograms(config: Config, params: dict, outputs: jax.Array | None) -> dict[str, Buckets]:
+    """The histograms of an epoch by tag, from the parameters after it and its outputs; none if there are no outputs.
 
     With several trials they show trial 0, so that they follow one model as it changes.
     """
-    params = params if trials == 1 else jax.tree.map(lambda leaf: leaf[0], params)
-    return histograms_lib.histograms(params, network.apply(net, params, scored.first_inputs(window)))
+    if outputs is None:
+        return {}
+    params = params if config.train.trials == 1 else jax.tree.map(lambda leaf: np.asarray(leaf)[0], params)
+    return histograms_lib.histograms(params, outputs)
 
 
 def start(
@@ -158,11 +166,11 @@ def start(
     """Sends epoch `number`, from 0, to the devices and returns immediately; `state` stays valid, unless `reuse`.
 
     A CPU would run two epochs at the same time, so there this one begins only when the epoch `after` has ended,
-    validation and histograms included.
+    validation and outputs included.
     """
     turn = mesh.replicate(jnp.int32(number), devices)
     if after is not None and jax.default_backend() == "cpu":
-        turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.histograms)))
+        turn, _ = lax.optimization_barrier((turn, (after.scores.loss, after.outputs)))
     state, sums = programs.train(state if reuse else _copied(state), programs.windows(number), turn)
     return UnderWay(state, sums, programs.validate(state.params), programs.show(state.params))
 
@@ -179,9 +187,9 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
     trials, half_life = config_lib.trials(config), config.train.half_life
     sums = wait(under_way.sums)
     seconds = time.perf_counter() - since
-    scores, histograms = wait((under_way.scores, under_way.histograms))
+    scores, outputs = wait((under_way.scores, under_way.outputs))
     finished = time.perf_counter()
-    sums, scores, histograms = jax.tree.map(np.asarray, (sums, scores, histograms))
+    sums, scores = jax.tree.map(np.asarray, (sums, scores))
     if len(trials) == 1:
         sums, scores = jax.tree.map(lambda leaf: leaf[None], (sums, scores))
     train, valid = [], []
@@ -197,7 +205,7 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
     with np.errstate(invalid="ignore"):  # of a trial that diverged
         variance = np.asarray(scores.residual_square, np.float64) - np.asarray(scores.residual, np.float64) ** 2
     deviation = np.sqrt(variance.clip(0))
-    return Epoch(train, valid, deviation, train[0]["windows_per_second"], finished, sums, histograms)
+    return Epoch(train, valid, deviation, train[0]["windows_per_second"], finished, sums, outputs)
 
 
 def _means(sums: StepMetrics) -> dict[str, float]:

@@ -250,7 +250,7 @@ def _epochs(
                     with signals.held():
                         if counted:
                             recorder.batches(step, epoch_lib.by_batch(epoch, counted))
-                            recorder.histograms(step, epoch.histograms)
+                            recorder.histograms(step, epoch_lib.histograms(config, after.params, epoch.outputs))
                             recorder.write("train", metadata.epoch, step, train)
                             recorder.write("valid", metadata.epoch, step, valid)
                             recorder.sync()

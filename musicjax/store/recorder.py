@@ -84,7 +84,7 @@ class Recorder:
             if np.isfinite(buckets.sum_of_squares):
                 values.append(Summary.Value(tag=tag, histo=_histogram(buckets)))
             else:
-                console.say_once("board", f"no histogram of {tag}: its numbers or their squares are not all finite")
+                console.say_once("board", f"no histogram of {tag}: its numbers are not all finite")
         with self._told():
             self._post(Event(step=step, summary=Summary(value=values)))
 
