@@ -74,13 +74,14 @@ def main() -> None:
     print(f"{'training from shards':<24}{'windows/s':>11}{'quartiles':>16}{'first step, s':>15}{'peak MB':>10}")
     rows: dict[str, dict[str, Any]] = {}
     for name, runs in found.items():
-        low, median, high = np.percentile([one["windows_per_second"] for one in runs], [25, 50, 75])
+        speed = contestants.quartiles([one["windows_per_second"] for one in runs])
         seconds, peak = (float(np.median([one[key] for one in runs])) for key in ("first_step_seconds", "peak_mb"))
         rows[name] = {
-            "windows_per_second": {"median": round(median, 2), "low": round(low, 2), "high": round(high, 2)},
+            "windows_per_second": speed,
             "first_step_seconds": round(seconds, 1),
             "peak_mb": round(peak, 1),
         }
+        low, median, high = (speed[part] for part in ("low", "median", "high"))
         print(f"{name:<24}{median:>11.1f}{f'{low:.1f}..{high:.1f}':>16}{seconds:>15.1f}{peak:>10,.0f}")
     rate = {name: row["windows_per_second"]["median"] for name, row in rows.items()}
     settings = {name: getattr(asked, name) for name in ("config", "units", "block_rows", "epochs", "repeats")}

@@ -18,8 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import contestants
 
 
@@ -70,8 +68,8 @@ def main() -> None:
     result: dict[str, object] = {"config": asked.config}
     print(f"{f'start of --config={asked.config}':<26}{'seconds to its first epoch':>28}{'quartiles':>16}")
     for kind, values in seconds.items():
-        low, median, high = np.percentile(values, [25, 50, 75])
-        result[f"{kind}_seconds"] = {"median": round(median, 2), "low": round(low, 2), "high": round(high, 2)}
+        result[f"{kind}_seconds"] = found = contestants.quartiles(values)
+        low, median, high = (found[name] for name in ("low", "median", "high"))
         print(f"{kind:<26}{median:>28.1f}{f'{low:.1f}..{high:.1f}':>16}")
     print(f"peak memory of --config={asked.memory}: {memory:,.0f} MB")
     result |= {"peak_mb": round(memory, 1), "memory_config": asked.memory, "repeats": asked.repeats}

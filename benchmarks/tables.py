@@ -13,8 +13,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import contestants
 from benchmarks.published import PUBLISHED
 from musicjax.report.curves import AUTHORS
@@ -156,12 +154,12 @@ def ingest_large(result: dict[str, Any]) -> str:
         runs = result["runs"]
         every = [one["seconds"] for one in runs["own"]] if stage == "own" else []
         every = every or [one["seconds"] if stage == "whole" else one["stages"][stage] for one in runs["shards"]]
-        low, median, high = np.percentile(every, [25, 50, 75])
+        found = contestants.quartiles(every)
         peak = {"own": max(one["peak_mb"] for one in runs["own"]), "whole": max(result["peak_mb"].values())}
-        rate = f"{result['files'] / median:,.0f}"
+        rate = f"{result['files'] / found['median']:,.0f}"
         held = f"{peak[stage]:,.0f}" if stage in peak else ""
         label = named.get(stage, "writing shards")
-        body.append([label, f"{median:.1f} ({low:.1f}..{high:.1f})", rate, held])
+        body.append([label, f"{found['median']:.1f} ({found['low']:.1f}..{found['high']:.1f})", rate, held])
     return markdown([f"{result['files']:,} files", "seconds", "files/s", "peak memory of a process, MB"], body)
 
 

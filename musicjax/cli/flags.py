@@ -35,6 +35,8 @@ COMMANDS = {
     "export": "write a model's weights, ONNX, or a page that composes",
     "studio": "train, steer and listen in the browser",
 }
+# They use a model as it was trained.
+AS_TRAINED = ("generate", "evaluate", "report", "export")
 # A command without flags, see `cli.completion`.
 COMPLETION, OF_COMPLETION = "completion", "print a bash, zsh or fish script that completes flags"
 # Help shows them in this order and begins with the common ones, see `help.MOST_SHOWN`. All commands take --config and
@@ -398,6 +400,8 @@ def _unknown(command: str, name: str) -> UsageError:
     said = f"{command} takes no flag --{name}"
     if TYPED.get(name) in own and not (fields and command == "train"):
         said += f"; did you mean --{TYPED[name]}?"
+    elif fields and command in AS_TRAINED:
+        said += f"; a model is trained with it: train --config.{fields[0]}"
     elif fields:
         said += f"; did you mean --config.{fields[0]}?"
     elif present in own:
