@@ -154,7 +154,7 @@ def ingest_large(result: dict[str, Any]) -> str:
         runs = result["runs"]
         every = [one["seconds"] for one in runs["own"]] if stage == "own" else []
         every = every or [one["seconds"] if stage == "whole" else one["stages"][stage] for one in runs["shards"]]
-        found = contestants.quartiles(every)
+        found = contestants.quartiles(every, digits=6)
         peak = {"own": max(one["peak_mb"] for one in runs["own"]), "whole": max(result["peak_mb"].values())}
         rate = f"{result['files'] / found['median']:,.0f}"
         held = f"{peak[stage]:,.0f}" if stage in peak else ""

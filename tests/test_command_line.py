@@ -135,7 +135,7 @@ def test_every_field_of_every_encoding_is_a_flag(encoding):
         (["--epoch=3"], "train takes no flag --epoch; did you mean --config.train.epochs? ("),
         (["--train.seed=1"], "train takes no flag --train.seed; did you mean --config.seed? ("),
         (["--config.train.seed=1"], "unknown field config.train.seed: did you mean config.seed?"),
-        (["generate", "--keys=44"], "generate takes no flag --keys; a model is trained with it: train --config.data.keys"),
+        (["generate", "--keys=44"], "takes no flag --keys; a model is trained with it: train --config.data.keys"),
         (["--confg=paper"], "train takes no flag --confg; did you mean --config? ("),
         (["--generate"], "train takes no flag --generate; did you mean musicjax generate? ("),
         (["--xyzzy=3"], "train takes no flag --xyzzy (musicjax train --help=all lists the flags)"),
