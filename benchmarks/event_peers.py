@@ -73,35 +73,43 @@ def read(path: str) -> Problem:
     return Problem(sizes, given, order, **spec, rows=arrays.pop("rows"), weights=arrays)
 
 
-def musicjax(problem: Problem, precision: str) -> Peer:
-    """musicjax itself: one compiled epoch, windows gathered as in training but not transposed."""
-    import jax
+def musicjax_network(problem: Problem, precision: str) -> tuple[Any, dict[str, Any]]:
+    """musicjax's network and its weights."""
     import jax.numpy as jnp
 
-    from musicjax.model import lstm, network
+    from musicjax.model import lstm
     from musicjax.model.categorical import Categorical
     from musicjax.model.network import MusicLSTM
-    from musicjax.training import mesh, optimizer, sequences, step
 
-    window, columns = problem.rows.shape[1] - 1, len(problem.sizes)
-    head = Categorical(problem.sizes, problem.given, problem.head_units, precision, problem.order)
     net = MusicLSTM(
         problem.units,
-        columns,
+        len(problem.sizes),
         problem.dropout,
         precision,
-        head=head,
+        head=Categorical(problem.sizes, problem.given, problem.head_units, precision, problem.order),
         every_position=True,
         sizes=problem.sizes,
         embedding=problem.embedding,
     )
     own = {name: jnp.asarray(array) for name, array in problem.weights.items()}
-    params = {
+    return net, {
         "embedding": own["embedding"],
         "lstm": lstm.Params(own["kernel"], own["recurrent_kernel"], own["bias"]),
         "dense": {"kernel": own["dense_kernel"], "bias": own["dense_bias"]},
         "head": {name.removeprefix("head_"): array for name, array in own.items() if name.startswith("head_")},
     }
+
+
+def musicjax(problem: Problem, precision: str) -> Peer:
+    """musicjax itself: one compiled epoch, windows gathered as in training but not transposed."""
+    import jax
+    import jax.numpy as jnp
+
+    from musicjax.model import network
+    from musicjax.training import mesh, optimizer, sequences, step
+
+    window, columns = problem.rows.shape[1] - 1, len(problem.sizes)
+    net, params = musicjax_network(problem, precision)
     adam, keys, devices = optimizer.adam(LEARNING_RATE, 0.0, CLIP_NORM), step.keys(0), mesh.make(1)
     rows = problem.rows.reshape(-1, columns)
     offsets = np.arange(0, len(rows) + 1, window + 1)
@@ -118,7 +126,7 @@ def musicjax(problem: Problem, precision: str) -> Peer:
 
         def loss(params: dict) -> jax.Array:
             outputs = network.apply(net, params, first[:, :-1])
-            return jnp.mean(head.loss(params["head"], outputs, first[:, 1:]))
+            return jnp.mean(net.head.loss(params["head"], outputs, first[:, 1:]))
 
         value, gradients = jax.jit(jax.value_and_grad(loss))(params)
         return float(value), norm(jax.tree.leaves(gradients))
@@ -146,6 +154,28 @@ class Unchanged(NamedTuple):
         return rows.astype(np.float32)
 
 
+def flax_params(problem: Problem) -> dict[str, Any]:
+    """The weights by the names of Flax's modules."""
+    import jax
+    import jax.numpy as jnp
+
+    own, gates = problem.weights, {}
+    for index, gate in enumerate("ifgo"):
+        part = slice(index * problem.units, (index + 1) * problem.units)
+        gates["i" + gate] = {"kernel": own["kernel"][:, part]}
+        gates["h" + gate] = {"kernel": own["recurrent_kernel"][:, part], "bias": own["bias"][part]}
+    params: dict[str, Any] = {
+        "embed": {"embedding": own["embedding"]},
+        "OptimizedLSTMCell_0": gates,
+        "dense": {"kernel": own["dense_kernel"], "bias": own["dense_bias"]},
+    }
+    for column, before, _ in problem.predicted:
+        params[f"out_{column}"] = {"kernel": own[f"head_out_{column}"], "bias": own[f"head_bias_{column}"]}
+        if before:
+            params[f"into_{column}"] = {"embedding": own[f"head_into_{column}"]}
+    return jax.tree.map(jnp.asarray, params)
+
+
 def flax(problem: Problem, variant: str) -> Peer:
     """Flax's nn.Embed, nn.RNN(OptimizedLSTMCell) and nn.Dense; it compiles a whole epoch."""
     import flax.linen as nn
@@ -155,7 +185,7 @@ def flax(problem: Problem, variant: str) -> Peer:
     from jax import lax
 
     kind = jnp.dtype(variant.removesuffix("_epoch"))
-    units, batch, own = problem.units, problem.batch, problem.weights
+    units, batch = problem.units, problem.batch
 
     class Net(nn.Module):
         @nn.compact
@@ -177,21 +207,7 @@ def flax(problem: Problem, variant: str) -> Peer:
                 nats += optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), y[..., column])
             return nats
 
-    gates = {}
-    for index, gate in enumerate("ifgo"):
-        part = slice(index * units, (index + 1) * units)
-        gates["i" + gate] = {"kernel": own["kernel"][:, part]}
-        gates["h" + gate] = {"kernel": own["recurrent_kernel"][:, part], "bias": own["bias"][part]}
-    params: dict[str, Any] = {
-        "embed": {"embedding": own["embedding"]},
-        "OptimizedLSTMCell_0": gates,
-        "dense": {"kernel": own["dense_kernel"], "bias": own["dense_bias"]},
-    }
-    for column, before, _ in problem.predicted:
-        params[f"out_{column}"] = {"kernel": own[f"head_out_{column}"], "bias": own[f"head_bias_{column}"]}
-        if before:
-            params[f"into_{column}"] = {"embedding": own[f"head_into_{column}"]}
-    params = jax.tree.map(jnp.asarray, params)
+    params = flax_params(problem)
     net, rows = Net(), jnp.asarray(problem.rows, jnp.int32)
     adam = optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(LEARNING_RATE))
     state = (jax.tree.map(jnp.copy, params), adam.init(params))

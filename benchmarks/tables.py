@@ -91,6 +91,18 @@ def sample(result: dict[str, Any], prefix: str, title: str) -> str:
     return markdown([title, "notes/s", "quartiles", "relative to our best"], body)
 
 
+def sample_events(result: dict[str, Any]) -> str:
+    body = []
+    for pieces in result["settings"]["pieces"].split(","):
+        one = result[f"pieces_{pieces}"]
+        for label, *numbers in rows(one["notes_per_second"], one["samplers"], fastest(one["notes_per_second"])):
+            layer, _, way = label.rpartition(", ")
+            if way in ("cell", "lstm", "scan"):
+                label = layer.replace("nn.RNN", "OptimizedLSTMCell")
+            body.append([label.replace("nn.LSTM", "nn.LSTMCell") if way == "cell" else label, pieces, *numbers])
+    return markdown(["sampling note events", "pieces", "notes/s", "quartiles", "relative to our best"], body)
+
+
 def trials(result: dict[str, Any]) -> str:
     body = []
     for size, one in ((size, one) for size, one in result.items() if size.startswith("units_")):
@@ -521,6 +533,7 @@ def tables(machine: str) -> dict[str, str]:
     makers = {"ingest": ingest, "reliability": reliability, "likelihood": likelihood, "quality": quality}
     makers |= {"notes-events": notes, "notes-demo": notes, "quality-apart": quality, "infill": infill, "player": player}
     makers |= {"likelihood-tonic": likelihood, "tpu": tpu, "train-events": events, "step_parts": step_parts}
+    makers |= {"sample-events": sample_events}
     for name, make in makers.items():
         if name in kept:
             made[name.replace("-", "_")] = make(kept[name])

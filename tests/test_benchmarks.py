@@ -39,8 +39,18 @@ from musicjax.version import __version__
 REPOSITORY = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("[a-z]*.py"))
 # Those that other benchmarks import or start as contestants; the others are commands.
-PARTS = {"baselines", "common_tonic", "contestants", "core_hours", "edge_cases", "event_peers", "frame_likelihoods"}
-PARTS |= {"likelihood_networks", "ngrams", "peers", "published", "readers", "roof", "samplers", "torch_peer"}
+PARTS = {"baselines", "common_tonic", "contestants", "core_hours", "edge_cases", "event_peers", "event_samplers"}
+PARTS |= {
+    "frame_likelihoods",
+    "likelihood_networks",
+    "ngrams",
+    "peers",
+    "published",
+    "readers",
+    "roof",
+    "samplers",
+    "torch_peer",
+}
 COMMANDS = [name for name in MODULES if name not in PARTS]
 # Kept results that a page quotes in its text, without a table.
 WITHOUT_TABLE = {"devices", "paper_code_epsilon_in_root"}
@@ -72,6 +82,13 @@ RUNS = {
             "--peers=musicjax-float32,musicjax-bfloat16,flax-float32_epoch,flax-bfloat16_epoch",
         ],
         {"vs_best_torch", "vs_best_flax", "float32_vs_torch_float32"},
+    ),
+    "sample_events": (
+        [
+            *("--config=demo", "--repeats=1", "--pieces=2", "--notes=10"),
+            "--samplers=musicjax-float32,musicjax-bfloat16,flax-float32_scan,flax-bfloat16_scan",
+        ],
+        {"pieces_2", "settings"},
     ),
     "trials": ([*SMALL, *TRAIN, "--groups=1,2", "--trials=2"], {"units_8"}),
     "devices": ([*SMALL, *TRAIN, "--counts=1,2"], {"vs_one_device", "last_loss", "simulated"}),

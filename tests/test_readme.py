@@ -244,6 +244,7 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "player",
         "sample",
         "sample_many",
+        "sample_events",
         "start",
         "paper",
         "trials",

@@ -273,6 +273,15 @@ def test_staggered_states_begun_anew_from_the_windows_give_the_same_to_the_bit(p
     np.testing.assert_array_equal(second.rows[:, : NOTES - 4], whole.rows[:, 4:])
 
 
+@pytest.mark.parametrize("at_once", [1, 2 * OUTPUTS * COLUMNS, 5 * OUTPUTS * COLUMNS])
+def test_noise_is_the_same_however_much_of_it_is_drawn_at_once(params, monkeypatch, at_once):
+    keys = sample.output_keys(7, range(OUTPUTS))
+    whole = sample._noise(NET, keys, np.int32(3), NOTES)
+    assert whole.shape == (NOTES, OUTPUTS, COLUMNS)
+    monkeypatch.setattr(sample, "NOISE_AT_ONCE", at_once)
+    np.testing.assert_array_equal(sample._noise(NET, keys, np.int32(3), NOTES), whole)
+
+
 def test_another_first_note_draws_other_noise(params):
     keys, past = sample.output_keys(7, range(OUTPUTS)), Past(primers_of(OUTPUTS))
     first, later = (sample.sample(NET, params, past, keys, WIDE, draw(), NOTES, at).rows[:, 0] for at in (0, 1))

@@ -22,6 +22,8 @@ from musicjax.model.network import Network
 # Folded into an output's key before each use, so that sampling shares no random numbers with training, whose keys
 # come from the seed in the same way but fold in an epoch or a step.
 NOISE, PRIMER = 2**32 - 1, 2**32 - 2
+# A CPU draws about this many numbers of noise at once, so that they stay in its caches while they are made.
+NOISE_AT_ONCE = 2**15
 
 
 class Limits(NamedTuple):
@@ -193,11 +195,22 @@ def _sample_group(net, decode, num_notes, params, past, keys, draw, limits, firs
 
 
 def _noise(net: Network, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
-    """The head's noise, float32 [L, G, ...], drawn all at once: small operations, note by note, take longer."""
+    """The head's noise, float32 [L, G, ...], before the loop: small operations, note by note, take longer."""
+
+    @jax.vmap
+    def of_notes(numbers: jax.Array) -> jax.Array:
+        def draw(key: jax.Array) -> jax.Array:
+            note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), numbers)
+            return net.head.noise(note_key, net.predicted)
+
+        return jax.vmap(draw)(keys)
+
     numbers = first_note + jnp.arange(num_notes)
-
-    def draw(number: jax.Array, key: jax.Array) -> jax.Array:
-        note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), number)
-        return net.head.noise(note_key, net.predicted)
-
-    return jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))(numbers)
+    of_one = jax.eval_shape(of_notes, numbers[:1])
+    at_once = NOISE_AT_ONCE // of_one.size
+    if jax.default_backend() != "cpu" or num_notes <= at_once:
+        return of_notes(numbers)
+    at_once = max(at_once, 1)
+    numbers = first_note + jnp.arange(-(-num_notes // at_once) * at_once)
+    noise = lax.map(of_notes, numbers.reshape(-1, at_once))
+    return noise.reshape(-1, *of_one.shape[1:])[:num_notes]
