@@ -15,8 +15,10 @@ import time
 from benchmarks import contestants
 from musicjax.console import duration
 
-ALL = ("train", "events", "sample", "sample_events", "trials", "scaling", "sizes", "step_parts", "devices", "start")
-ALL += ("player", "search")
+ALL = (
+    *("train", "events", "sample", "sample_events", "trials", "scaling", "sizes", "step_parts", "devices", "start"),
+    *("player", "search"),
+)
 
 
 def main() -> None:
