@@ -1,15 +1,16 @@
 """Contestants that continue pieces with a note-event model, each in its own process; see `contestants`.
 
 The network is that of `event_peers`. It carries its state from note to note, and each note's columns are drawn in turn,
-each given the columns before it. No contestant has anything else to do: musicjax's sampling parameters are off.
+each given the columns before it. musicjax draws with the head alone, without the sampling parameters of `generate`. The
+loop of the others is compiled (Flax) or runs in Python (PyTorch, without torch.compile).
 
-A contestant loads windows and weights, and continues the first rows of the first windows. It reports the likeliest bins
-of a first note after each, and answers a line "K L" with the seconds that K pieces of L notes took at temperature 1.
+A contestant loads windows and weights, and continues the first rows of windows. It reports the likeliest bins of the
+first notes after each, and answers a line "K L" with the seconds that K pieces of L notes took at temperature 1.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -22,10 +23,12 @@ from benchmarks.event_peers import Problem, musicjax_network, read
 
 # rows [K, C] of the past, notes, temperature -> rows [K, notes, C]
 Sample = Callable[[np.ndarray, int, float], np.ndarray]
-SAMPLERS = (
-    *("musicjax-float32", "musicjax-bfloat16", "torch-float32_lstm", "torch-bfloat16_lstm", "torch-float32_cell"),
-    *("torch-bfloat16_cell", "flax-float32_scan", "flax-bfloat16_scan"),
+SAMPLERS = tuple(
+    f"{family}-{precision}"
+    for family in ("musicjax", "torch_lstm", "torch_cell", "flax_scan")
+    for precision in ("float32", "bfloat16")
 )
+CHECKED_NOTES = 3
 
 
 def musicjax(problem: Problem, precision: str) -> Sample:
@@ -47,10 +50,8 @@ def musicjax(problem: Problem, precision: str) -> Sample:
     return run
 
 
-def flax(problem: Problem, variant: str) -> Sample:
+def flax(problem: Problem, precision: str) -> Sample:
     """Flax's nn.Embed, OptimizedLSTMCell and nn.Dense, with the whole loop compiled as one scan."""
-    import functools
-
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -58,59 +59,66 @@ def flax(problem: Problem, variant: str) -> Sample:
 
     from benchmarks.event_peers import flax_params
 
-    kind = jnp.dtype(variant.removesuffix("_scan"))
+    kind, bins_drawn = jnp.dtype(precision), sum(problem.sizes[column] for column, *_ in problem.predicted)
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, carry: Any, rows: jax.Array, noise: jax.Array) -> tuple[Any, jax.Array]:
-            """The state after rows int32 [K, C], and the next rows; noise: of each bin, [K, V]."""
+            """The state after rows int32 [K, C], and the next rows; noise: of the predicted columns' bins, [K, V]."""
             bins, first_bins = sum(problem.sizes), problem.first_bins
             seen = nn.Embed(bins, problem.embedding, dtype=kind, name="embed")(rows + first_bins).sum(axis=-2)
             cell = nn.OptimizedLSTMCell(problem.units, dtype=kind, name="OptimizedLSTMCell_0")
             carry, hidden = cell(carry, seen)
             outputs = nn.Dense(len(problem.predicted) * problem.head_units, dtype=kind, name="dense")(hidden)
-            parts, drawn = jnp.split(outputs, len(problem.predicted), axis=-1), jnp.zeros_like(rows)
+            parts, drawn, first = jnp.split(outputs, len(problem.predicted), axis=-1), jnp.zeros_like(rows), 0
             for part, (column, before, firsts) in zip(parts, problem.predicted, strict=True):
                 if before:
                     before_bins = sum(problem.sizes[one] for one in before)
                     into = nn.Embed(before_bins, problem.head_units, dtype=kind, name=f"into_{column}")
                     part = part + into(drawn[:, np.array(before)] + firsts).sum(axis=-2)
-                size, first = problem.sizes[column], first_bins[column]
+                size = problem.sizes[column]
                 logits = nn.Dense(size, dtype=kind, name=f"out_{column}")(nn.relu(part)).astype(jnp.float32)
                 drawn = drawn.at[:, column].set(jnp.argmax(logits + noise[:, first : first + size], axis=-1))
+                first += size
             return carry, drawn
 
     net, params = Net(), flax_params(problem)
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def run(rows: jax.Array, notes: int, temperature: jax.Array) -> jax.Array:
+    @functools.partial(jax.jit, static_argnums=2)
+    def run(params: Any, rows: jax.Array, notes: int, temperature: jax.Array) -> jax.Array:
         def step(carry: Any, key: jax.Array) -> Any:
             state, rows = carry
-            noise = temperature * jax.random.gumbel(key, (len(rows), sum(problem.sizes)))
+            noise = temperature * jax.random.gumbel(key, (len(rows), bins_drawn))
             state, rows = net.apply({"params": params}, state, rows, noise)
             return (state, rows), rows
 
         zeros = jnp.zeros((len(rows), problem.units), kind)
         return lax.scan(step, ((zeros, zeros), rows), jax.random.split(jax.random.key(0), notes))[1].swapaxes(0, 1)
 
-    return lambda rows, notes, temperature: np.asarray(run(jnp.asarray(rows, jnp.int32), notes, temperature))
+    return lambda rows, notes, temperature: np.asarray(
+        run(params, jnp.asarray(rows, jnp.int32), notes, jnp.float32(temperature))
+    )
 
 
-def torch(problem: Problem, variant: str) -> Sample:
-    """PyTorch's embedding_bag, nn.LSTM or nn.LSTMCell, and linear layers, in inference mode; bfloat16 by autocast."""
+def torch(problem: Problem, precision: str, layer: str) -> Sample:
+    """PyTorch's embedding_bag, nn.LSTM or nn.LSTMCell, and linear layers, in inference mode, all in one precision."""
     import torch as t
     from torch.nn import functional
 
     t.set_num_threads(2)
-    precision, layer = variant.split("_")
-    own = {name: t.from_numpy(array.copy()) for name, array in problem.weights.items()}
-    rnn: Any = (t.nn.LSTM if layer == "lstm" else t.nn.LSTMCell)(problem.embedding, problem.units)
+    kind = getattr(t, precision)
+    own = {name: t.from_numpy(array.copy()).to(kind) for name, array in problem.weights.items()}
+    rnn: Any = (t.nn.LSTM if layer == "lstm" else t.nn.LSTMCell)(problem.embedding, problem.units, dtype=kind)
     weights = (own["kernel"].T, own["recurrent_kernel"].T, own["bias"], t.zeros_like(own["bias"]))
     with t.no_grad():  # gate order is i, f, g, o in both
         for parameter, weight in zip(rnn.parameters(), weights, strict=True):
             parameter.copy_(weight)
+    dense = own["dense_kernel"].T.contiguous()
     first_bins = t.from_numpy(problem.first_bins)
-    predicted = [(column, before, t.from_numpy(firsts)) for column, before, firsts in problem.predicted]
+    predicted = [
+        (column, before, t.from_numpy(firsts), own[f"head_out_{column}"].T.contiguous())
+        for column, before, firsts in problem.predicted
+    ]
 
     def advanced(seen: t.Tensor, state: Any) -> tuple[t.Tensor, Any]:
         if layer == "cell":
@@ -120,21 +128,19 @@ def torch(problem: Problem, variant: str) -> Sample:
         return outputs[0], state
 
     def run(rows: np.ndarray, notes: int, temperature: float) -> np.ndarray:
-        low = t.autocast("cpu", t.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
         now, state, made = t.from_numpy(rows.astype(np.int64)), None, []
-        with t.inference_mode(), low:
+        with t.inference_mode():
             for _ in range(notes):
                 seen = functional.embedding_bag(now + first_bins, own["embedding"], mode="sum")
                 hidden, state = advanced(seen, state)
-                outputs = functional.linear(hidden, own["dense_kernel"].T, own["dense_bias"])
+                outputs = functional.linear(hidden, dense, own["dense_bias"])
                 now = t.zeros_like(now)
                 parts = outputs.split(problem.head_units, dim=-1)
-                for part, (column, before, firsts) in zip(parts, predicted, strict=True):
+                for part, (column, before, firsts, weight) in zip(parts, predicted, strict=True):
                     if before:
                         into = own[f"head_into_{column}"]
                         part = part + functional.embedding_bag(now[:, before] + firsts, into, mode="sum")
-                    weight, bias = own[f"head_out_{column}"], own[f"head_bias_{column}"]
-                    logits = functional.linear(functional.relu(part), weight.T, bias).float()
+                    logits = functional.linear(functional.relu(part), weight, own[f"head_bias_{column}"]).float()
                     if temperature:
                         logits = logits - temperature * t.empty_like(logits).exponential_().log_()
                     now[:, column] = logits.argmax(dim=-1)
@@ -144,21 +150,26 @@ def torch(problem: Problem, variant: str) -> Sample:
     return run
 
 
-FAMILIES: dict[str, Callable[[Problem, str], Sample]] = {"musicjax": musicjax, "torch": torch, "flax": flax}
+FAMILIES: dict[str, Callable[[Problem, str], Sample]] = {
+    "musicjax": musicjax,
+    "torch_lstm": functools.partial(torch, layer="lstm"),
+    "torch_cell": functools.partial(torch, layer="cell"),
+    "flax_scan": flax,
+}
 
 
 def main() -> None:
     """Runs one sampler until standard input ends."""
     name, path = sys.argv[1:]
     limit_threads()
-    family, variant = name.split("-")
+    family, precision = name.split("-")
     problem, sample = read(path), None
 
     def check() -> dict[str, Any]:
         nonlocal sample
-        sample = FAMILIES[family](problem, variant)
+        sample = FAMILIES[family](problem, precision)
         columns = [column for column, *_ in problem.predicted]
-        return {"likeliest": sample(problem.rows[:, 0], 1, 0.0)[..., columns].astype(int).ravel().tolist()}
+        return {"likeliest": sample(problem.rows[:, 0], CHECKED_NOTES, 0.0)[..., columns].astype(int).ravel().tolist()}
 
     def work(line: str) -> dict[str, Any]:
         assert sample is not None

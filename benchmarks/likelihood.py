@@ -149,13 +149,17 @@ def measured(
 
 
 def more_of_cells(found: dict[str, dict[str, Any]], tonic: bool) -> dict[str, dict[str, Any]]:
-    """{ROW-SET, and ROW-SET-again, ROW-SET-again2 for further trainings: settings beyond those of the data set}."""
+    """{name of a workdir: settings beyond those of the data set}, for the first and all further trainings.
+
+    Without settings is a training that was not run; so it replaces what is kept of an earlier one.
+    """
     more = {}
     for row, of in found.items():
         for name, cell in of.items():
             more[f"{row}-{name}"] = more_of(row, name, tonic)
-            further = list(again_of(row, name, tonic).items())[: cell.get("trainings", 1) - 1]
-            more |= {f"{row}-{name}{suffix}": settings for suffix, settings in further}
+            further, trained = again_of(row, name, tonic), cell.get("trainings", 1)
+            for number, (suffix, settings) in enumerate(further.items(), start=2):
+                more[f"{row}-{name}{suffix}"] = settings if number <= trained else {}
     return more
 
 
@@ -165,7 +169,7 @@ def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
     A network used by several rows is planned once. A further training waits until the one before has all its epochs.
 
     Returns:
-        The cells, with the trainings in this budget; a line for each network that will not get all its epochs.
+        The cells, with the trainings in this budget; a line for each training that will not get all its epochs.
     """
     networks = {member.workdir: member for of_cell in cells.values() for member in of_cell}
     members = {path: _first_unfinished(network) for path, network in networks.items()}
@@ -177,7 +181,7 @@ def limited(cells: Cells, budget: float) -> tuple[Cells, list[str]]:
     short = [job for job in jobs if epochs[job.name] < job.wanted]
     lines = [f"{job.name}: {epochs[job.name]} of {job.wanted} epochs fit into the budget" for job in short]
     waiting = [one for path, network in networks.items() for one in network.after(members[path])]
-    lines += [f"{one.workdir.name} waits for {one.first.workdir.name}" for one in waiting if one.first]
+    lines += [f"{one.workdir.name} waits for {one.before.workdir.name}" for one in waiting if one.before]
     return {cell: [members[member.workdir] for member in of_cell] for cell, of_cell in cells.items()}, lines
 
 
@@ -227,7 +231,7 @@ def of_network(member: Member, data: Polyphonic, moves: bool = False) -> tuple[d
     row, trainings = member.row, member.trainings()
     device.keep_programs(member.config.data)
     for one in trainings:
-        train.train(one.config, one.workdir, init_from=one.first.workdir if one.first else None)
+        train.train(one.config, one.workdir, init_from=one.before.workdir if one.before else None)
     models = [model_lib.load(one.workdir) for one in trainings]
     epochs = [model.metadata.epoch for model in models]
     number = min(range(len(models)), key=lambda number: models[number].metadata.best_loss)

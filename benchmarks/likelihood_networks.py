@@ -81,8 +81,8 @@ OF_TONIC: dict[tuple[str, str], dict[str, Any]] = {
     for row in ("tp_lstm_nade", "balstm")
     for name in ("nottingham", "musedata")
 }
-# Further trainings for music moved to one tonic, each from the best weights of the one before, by row and data set. The
-# validation loss was still falling after the training before, and the training loss, with dropout, was above it.
+# Further trainings for music moved to one tonic, each from the best weights of the one before, by row and data set. At
+# the end of the one before, the validation loss was still falling, and the training loss, with dropout, was above it.
 LESS_DROPOUT = {"train.learning_rate": 1.5e-3, "model.dropout": 0.1, "model.layer_dropout": 0.1}
 AGAIN: dict[tuple[str, str], tuple[dict[str, Any], ...]] = {
     ("tp_lstm_nade", "musedata"): (LESS_DROPOUT,),
@@ -120,11 +120,11 @@ class Member(NamedTuple):
     row: str
     workdir: Path
     config: Config
-    first: Member | None = None
+    before: Member | None = None
 
     def trainings(self) -> list[Member]:
         """All trainings of the network up to this one, in order."""
-        return [*(self.first.trainings() if self.first else []), self]
+        return [*(self.before.trainings() if self.before else []), self]
 
     def after(self, training: Member) -> list[Member]:
         """Those of its trainings that come after this one."""

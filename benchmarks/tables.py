@@ -25,7 +25,10 @@ NAMES = {
     "keras-tensorflow": "Keras {keras} on TensorFlow {tensorflow}",
     "keras-torch": "Keras {keras} on PyTorch",
     "torch": "PyTorch {torch} `nn.LSTM`",
+    "torch_lstm": "PyTorch {torch} `nn.LSTM`",
+    "torch_cell": "PyTorch {torch} `nn.LSTMCell`",
     "flax": "Flax {flax} `nn.RNN`",
+    "flax_scan": "Flax {flax} `OptimizedLSTMCell`",
     "dropin": "Flax {flax} with `musicjax.LSTM`",
 }
 
@@ -96,10 +99,7 @@ def sample_events(result: dict[str, Any]) -> str:
     for pieces in result["settings"]["pieces"].split(","):
         one = result[f"pieces_{pieces}"]
         for label, *numbers in rows(one["notes_per_second"], one["samplers"], fastest(one["notes_per_second"])):
-            layer, _, way = label.rpartition(", ")
-            if way in ("cell", "lstm", "scan"):
-                label = layer.replace("nn.RNN", "OptimizedLSTMCell")
-            body.append([label.replace("nn.LSTM", "nn.LSTMCell") if way == "cell" else label, pieces, *numbers])
+            body.append([label, pieces, *numbers])
     return markdown(["sampling note events", "pieces", "notes/s", "quartiles", "relative to our best"], body)
 
 

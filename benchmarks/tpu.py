@@ -41,7 +41,7 @@ from musicjax import config_files
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.encodings.encoding import Dataset
-from musicjax.model import network, past_states, sample, sample_groups
+from musicjax.model import network, sample, sample_groups
 from musicjax.model.sample import HeadDraw, Limits, Past
 from musicjax.training import mesh, step, trials
 from musicjax.training import optimizer as optimizer_lib
@@ -158,8 +158,8 @@ def _sampling(config: Config, dataset: Dataset, chips: Mesh, placed: Callable[[A
     draw, limits = HeadDraw(column, jnp.float32(1)), Limits(column, column)
     windows = jnp.zeros((OUTPUTS, window, net.columns))
     keys = sample.output_keys(0, range(OUTPUTS))
-    begin = functools.partial(past_states.begin, net, "staggered")
-    states = jax.eval_shape(begin, params, windows, jnp.int32(0)), draw.start(net, windows)
+    begin = functools.partial(sample._begin_group, net, "staggered")
+    states = jax.eval_shape(begin, params, windows, draw, jnp.int32(0))
     given = placed((params, Past(windows, states), keys, draw, limits, jnp.int32(0)))
     return sample._sample_group.lower(net, "staggered", NOTES, *given)
 

@@ -86,7 +86,7 @@ RUNS = {
     "sample_events": (
         [
             *("--config=demo", "--repeats=1", "--pieces=2", "--notes=10"),
-            "--samplers=musicjax-float32,musicjax-bfloat16,flax-float32_scan,flax-bfloat16_scan",
+            "--samplers=musicjax-float32,musicjax-bfloat16,flax_scan-float32,flax_scan-bfloat16",
         ],
         {"pieces_2", "settings"},
     ),
@@ -184,7 +184,7 @@ def test_an_operation_belongs_to_the_part_of_the_step_that_its_place_names(name,
 def test_a_benchmark_of_speed_ends_with_its_json_object(module):
     arguments, keys = RUNS[module]
     result = last_line(module, *arguments)
-    assert result["benchmark"] == {"events": "train-demo"}.get(module, module)
+    assert result["benchmark"] == {"events": "train-demo", "sample_events": "sample-demo"}.get(module, module)
     assert keys <= set(result)
     if module == "devices":
         assert result["last_loss"]["1"] == pytest.approx(result["last_loss"]["2"], rel=1e-5)

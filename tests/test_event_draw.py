@@ -23,7 +23,7 @@ from musicjax.errors import UsageError
 from musicjax.generation import generate as generate_lib
 from musicjax.generation import request, trim
 from musicjax.main import main
-from musicjax.model import past_states, sample
+from musicjax.model import sample
 from musicjax.model.categorical import Categorical
 from musicjax.model.sample import Past
 from musicjax.music import midi
@@ -310,7 +310,7 @@ def test_a_config_makes_the_temperatures_of_columns_from_the_temperature_unless_
 
 
 def test_the_ranges_checked_without_jax_are_those_of_the_sampler() -> None:
-    assert request.DECODES == past_states.DECODES
+    assert request.DECODES == sample.DECODES
     assert sampling_params.RANGES["polyphony"][1] <= event_memory.SOUNDING
 
 

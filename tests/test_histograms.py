@@ -56,6 +56,8 @@ def test_equal_values_lie_in_a_bucket_amid_one_unit(value):
     "values",
     [
         [1e10, 1e10],
+        [1e30, 1e30],
+        [-3e38],
         [1.0, np.nextafter(np.float32(1), np.float32(2))],
         [-1e10, -np.nextafter(np.float32(1e10), np.float32(0))],
         [-3e38, 0.0, 3e38],

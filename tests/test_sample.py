@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicjax.model import network, past_states, sample, sample_groups
+from musicjax.model import network, sample, sample_groups
+from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
-from musicjax.model.past_states import DECODES
-from musicjax.model.sample import HeadDraw, Limits, Past
+from musicjax.model.sample import DECODES, HeadDraw, Limits, Past
 
 # Mostly three outputs of twelve notes: each other number is another program to compile.
 WINDOW, COLUMNS, NOTES, OUTPUTS = 6, 3, 12, 3
@@ -97,21 +97,6 @@ def test_in_bfloat16_sampling_stays_near_sampling_note_by_note(params, decode):
     got = sampled(params, limits=WIDE, temperature=0.7, net=net, decode=decode)
     # Equal sums in another order may round to another bfloat16; by a hundredth of what is predicted at most.
     np.testing.assert_allclose(got.rows, rows, atol=1e-2 * np.abs(rows).max())
-
-
-@pytest.mark.parametrize("group", [1, 2, 5])
-def test_each_staggered_state_has_seen_a_primer_from_its_own_row_on(group):
-    net, first_note = MusicLSTM(16, COLUMNS, layers=2), 4
-    params = network.init(net, jax.random.key(2), WINDOW)
-    weights, windows = net.prepare(params), primers_of(group)
-    states = past_states.begin(net, "staggered", params, windows, np.int32(first_note))
-    for first in range(WINDOW - 1):
-        expected = net.start(weights, group)
-        for row in range(first, WINDOW - 1):
-            expected = net.advance(weights, windows[:, row], expected)
-        slot = (first_note + first) % WINDOW * group
-        got = jax.tree.map(lambda array, slot=slot: array[slot : slot + group], states)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), got, expected)
 
 
 def test_carrying_the_state_differs_from_seeing_a_window(params):
@@ -208,11 +193,11 @@ def test_sums_in_another_order_are_found(monkeypatch):
             else as_it_is(net, params, last)
         )
 
-    monkeypatch.setattr(sample_groups, "_read", read)
+    monkeypatch.setattr(sample_groups, "read", read)
+    monkeypatch.setattr(sample_groups, "_step", sample_groups._step.__wrapped__)
     gives_same_bits = sample_groups.gives_same_bits.__wrapped__
     assert gives_same_bits(net, 64, 2) and not gives_same_bits(net, 64, 3)
-    monkeypatch.setattr(sample_groups, "_read", as_it_is)
-    monkeypatch.setattr(past_states, "begin", past_states.begin.__wrapped__)
+    monkeypatch.setattr(sample_groups, "read", as_it_is)
     advance = MusicLSTM.advance
 
     def backwards(self, weights, seen, states):
@@ -273,13 +258,16 @@ def test_staggered_states_begun_anew_from_the_windows_give_the_same_to_the_bit(p
     np.testing.assert_array_equal(second.rows[:, : NOTES - 4], whole.rows[:, 4:])
 
 
-@pytest.mark.parametrize("at_once", [1, 2 * OUTPUTS * COLUMNS, 5 * OUTPUTS * COLUMNS])
-def test_noise_is_the_same_however_much_of_it_is_drawn_at_once(params, monkeypatch, at_once):
+@pytest.mark.parametrize("head", [None, Categorical((3, 5), (), 4)])
+def test_noise_is_the_same_however_much_of_it_is_drawn_at_once(monkeypatch, head):
+    net = NET if head is None else MusicLSTM(16, 2, head=head, sizes=head.sizes, embedding=4)
     keys = sample.output_keys(7, range(OUTPUTS))
-    whole = sample._noise(NET, keys, np.int32(3), NOTES)
-    assert whole.shape == (NOTES, OUTPUTS, COLUMNS)
-    monkeypatch.setattr(sample, "NOISE_AT_ONCE", at_once)
-    np.testing.assert_array_equal(sample._noise(NET, keys, np.int32(3), NOTES), whole)
+    whole = sample._noise(net, keys, np.int32(3), NOTES)
+    assert whole.shape == (NOTES, OUTPUTS, COLUMNS if head is None else 8)
+    for notes_at_once in (0.5, 2, 5):
+        monkeypatch.setattr(sample, "NOISE_AT_ONCE", int(notes_at_once * whole[0].size))
+        np.testing.assert_array_equal(sample._noise(net, keys, np.int32(3), NOTES), whole)
+    assert sample._noise(net, keys, np.int32(3), 0).shape == (0, *whole.shape[1:])
 
 
 def test_another_first_note_draws_other_noise(params):

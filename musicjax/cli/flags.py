@@ -35,7 +35,7 @@ COMMANDS = {
     "export": "write a model's weights, ONNX, or a page that composes",
     "studio": "train, steer and listen in the browser",
 }
-# They use a model as it was trained.
+# Commands that use a model as it was trained.
 AS_TRAINED = ("generate", "evaluate", "report", "export")
 # A command without flags, see `cli.completion`.
 COMPLETION, OF_COMPLETION = "completion", "print a bash, zsh or fish script that completes flags"
@@ -400,9 +400,9 @@ def _unknown(command: str, name: str) -> UsageError:
     said = f"{command} takes no flag --{name}"
     if TYPED.get(name) in own and not (fields and command == "train"):
         said += f"; did you mean --{TYPED[name]}?"
-    elif fields and command in AS_TRAINED:
-        said += f"; a model is trained with it: train --config.{fields[0]}"
-    elif fields:
+    elif fields and command in AS_TRAINED and present not in FLAGS:
+        said += f"; it is set in training: musicjax train --config.{fields[0]}=VALUE"
+    elif fields and command not in AS_TRAINED:
         said += f"; did you mean --config.{fields[0]}?"
     elif present in own:
         said += f"; did you mean --{present}?"

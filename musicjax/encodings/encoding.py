@@ -81,7 +81,7 @@ class Dataset:
 class Encoding(Protocol):
     """One way to write music as rows, with the constants that it learned from training data."""
 
-    # How a model of this encoding may see its past when it samples: some of `past_states.DECODES`, the default first.
+    # How a model of this encoding may see its past when it samples, see `model.sample.DECODES`; the first by default.
     decodes: ClassVar[tuple[str, ...]]
     # Whether outputs obey sampling parameters other than the temperature, and have bars and a tempo.
     has_controls: ClassVar[bool]

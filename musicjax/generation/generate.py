@@ -76,8 +76,7 @@ def generate(
             chosen by seed and k, and moved to the pitches that the output may draw.
         keep: whether each piece begins with the primer, unchanged, and continues it in its tempo, meter and key; the
             length is that of the continuation. For a note-event model with form.
-        decode: how the model sees the past: one of `past_states.DECODES`, or auto, the fastest that predicts as in
-            training.
+        decode: how the model sees the past, one of `sample.DECODES`; auto: the fastest that predicts as in training.
         numbers: the k of each piece, instead of 0 to K - 1.
 
     Raises:

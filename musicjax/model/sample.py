@@ -2,12 +2,20 @@
 
 Outputs are computed in groups of G, see `sample_groups`.
 
-Shape legend: K outputs, G outputs in a group, T notes a window, L notes to sample, C columns.
+Shape legend: K outputs, G outputs in a group, T notes a window, L notes to sample, C columns, H units.
+
+Three ways to see the past, `DECODES`:
+  window     every note is predicted from exactly the T rows before it, as in training; the window is recomputed.
+  staggered  the same prediction from T states, each started at a different one of the last T rows: a new row advances
+             all of them in one product; the state that has then seen T rows predicts, and starts over.
+  carry      one state that has seen everything since the primer's first row, for models that learned from a target
+             at every position.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -16,9 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import heads, network, past_states, sample_groups
-from musicjax.model.network import Network
+from musicjax.model import heads, network, sample_groups
+from musicjax.model.network import Network, States, Weights
 
+DECODES = ("staggered", "window", "carry")
 # Folded into an output's key before each use, so that sampling shares no random numbers with training, whose keys
 # come from the seed in the same way but fold in an epoch or a step.
 NOISE, PRIMER = 2**32 - 1, 2**32 - 2
@@ -125,7 +134,7 @@ def sample(
         past: Past(primers [K, T, C]), or what an earlier call with as many outputs returned, to continue it.
         keys: K keys, see `output_keys`.
         first_note: number of the first note, if an earlier call is continued.
-        decode: one of `past_states.DECODES`.
+        decode: one of DECODES.
     """
     outputs, window, _ = past.windows.shape
     group = sample_groups.size(net, decode, window, outputs)
@@ -136,7 +145,7 @@ def sample(
         windows, its_keys, controls = _picked(members, (past.windows, keys, draw.controls))
         its_draw = draw._replace(controls=controls)  # type: ignore[attr-defined]
         if past.states is None:
-            states = past_states.begin(net, decode, params, windows, first), _memory(net, windows, its_draw)
+            states = _begin_group(net, decode, params, windows, its_draw, first)
         else:
             states = past.states[number]
         its_past = Past(windows, states)
@@ -157,10 +166,14 @@ def _together(outputs: int, of_groups: Any) -> Any:
     return jax.tree.map(lambda *arrays: jnp.concatenate(arrays)[:outputs], *of_groups)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _memory(net: Network, windows: jax.Array, draw: Draw) -> Any:
-    """The memory of `Draw` after windows [G, T, C]."""
-    return draw.start(net, windows)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begin_group(net, decode, params, windows, draw, first_note) -> Any:
+    """A group's entry of `Past.states` after windows [G, T, C].
+
+    This is a program of its own, so that the first call and later ones share the compiled loop over notes.
+    """
+    states = _warm(decode, net, params, net.prepare(params), windows, first_note)
+    return states, draw.start(net, windows)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -181,7 +194,7 @@ def _sample_group(net, decode, num_notes, params, past, keys, draw, limits, firs
             outputs = network.predict_next(net, params, seen)
         else:
             seen = net.inputs(params, last)
-            states, read = past_states.see(decode, net, weights, seen, first_note + number + window - 1, states)
+            states, read = _see(decode, net, weights, seen, first_note + number + window - 1, states)
             outputs = sample_groups.read(net, params, read)
         rows, memory = draw(net, own, outputs, noise_now, last, memory)
         within = jnp.clip(rows, limits.low, limits.high)
@@ -197,20 +210,49 @@ def _sample_group(net, decode, num_notes, params, past, keys, draw, limits, firs
 def _noise(net: Network, keys: jax.Array, first_note: jax.Array, num_notes: int) -> jax.Array:
     """The head's noise, float32 [L, G, ...], before the loop: small operations, note by note, take longer."""
 
-    @jax.vmap
-    def of_notes(numbers: jax.Array) -> jax.Array:
-        def draw(key: jax.Array) -> jax.Array:
-            note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), numbers)
-            return net.head.noise(note_key, net.predicted)
+    def draw(number: jax.Array, key: jax.Array) -> jax.Array:
+        note_key = jax.random.fold_in(jax.random.fold_in(key, NOISE), number)
+        return net.head.noise(note_key, net.predicted)
 
-        return jax.vmap(draw)(keys)
-
-    numbers = first_note + jnp.arange(num_notes)
-    of_one = jax.eval_shape(of_notes, numbers[:1])
-    at_once = NOISE_AT_ONCE // of_one.size
+    of_notes = jax.vmap(lambda number: jax.vmap(functools.partial(draw, number))(keys))
+    shape = jax.eval_shape(of_notes, jnp.zeros(1, jnp.int32)).shape
+    at_once = max(NOISE_AT_ONCE // math.prod(shape), 1)
     if jax.default_backend() != "cpu" or num_notes <= at_once:
-        return of_notes(numbers)
-    at_once = max(at_once, 1)
+        return of_notes(first_note + jnp.arange(num_notes))
     numbers = first_note + jnp.arange(-(-num_notes // at_once) * at_once)
-    noise = lax.map(of_notes, numbers.reshape(-1, at_once))
-    return noise.reshape(-1, *of_one.shape[1:])[:num_notes]
+    return lax.map(of_notes, numbers.reshape(-1, at_once)).reshape(-1, *shape[1:])[:num_notes]
+
+
+def _warm(
+    decode: str, net: Network, params: dict, weights: Weights, windows: jax.Array, first_note: jax.Array
+) -> States:
+    """The states after all rows of windows [G, T, C] except the last."""
+    group, window, _ = windows.shape
+    if decode == "window":
+        return ()
+    rows, numbers = net.inputs(params, windows[:, :-1]).swapaxes(0, 1), first_note + jnp.arange(window - 1)
+    states = net.start(weights, group if decode == "carry" else window * group)
+    return lax.scan(lambda states, now: (_see(decode, net, weights, *now, states)[0], None), states, (rows, numbers))[0]
+
+
+def _see(
+    decode: str, net: Network, weights: Weights, row: jax.Array, number: jax.Array, states: States
+) -> tuple[States, jax.Array]:
+    """(the states after `row`, what `Network.inputs` makes of [G, C]; the last outputs, to predict from, [G, ...]).
+
+    `number` counts the rows since the primer's first. Staggered states are [T G, ...], slot by slot. The state in slot
+    `number` modulo T starts over with this row; the state in the next slot has then seen T rows, and predicts.
+    """
+    if decode == "carry":
+        states = net.advance(weights, row, states)
+        return states, states[-1].h
+    group = row.shape[0]
+    window = states[0].c.shape[0] // group
+
+    def renewed(array: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((group, *array.shape[1:]), array.dtype)
+        return lax.dynamic_update_slice_in_dim(array, nothing, number % window * group, axis=0)
+
+    rows = row if group == 1 else jnp.tile(row, (window, *(1,) * (row.ndim - 1)))
+    states = net.advance(weights, rows, jax.tree.map(renewed, states))
+    return states, lax.dynamic_slice_in_dim(states[-1].h, (number + 1) % window * group, group)

@@ -4,7 +4,7 @@ The sampler computes outputs in groups of one size, one group after the other, a
 the same, bit for bit, however many are asked for. So a group either always has one size, or has one of several sizes
 that a check found to give the same bits.
 
-Shape legend: G outputs in a group, T notes a window, C columns, H units, O numbers that the head reads.
+Shape legend: G outputs in a group, T notes a window, C columns, H units.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from musicjax.model import heads, network, past_states
-from musicjax.model.network import Network
+from musicjax.model import heads, network
+from musicjax.model.network import Network, States
 
 # The largest group of staggered states on a CPU. Larger ones are no faster (LOG.md).
 MOST_STAGGERED = 16
@@ -44,26 +44,32 @@ def size(net: Network, decode: str, window: int, outputs: int) -> int:
 
 @functools.cache
 def gives_same_bits(net: Network, window: int, group: int) -> bool:
-    """Whether each output of a group has the bits that it has alone, after random primers and with random weights."""
+    """Whether a step gives each output of a group the bits that it has alone. Weights, rows and states are random."""
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: network.init(net, jax.random.key(0), window))
-    params = jax.tree.map(lambda one: (0.1 * rng.standard_normal(one.shape)).astype(one.dtype), shapes)
-    windows = rng.random((group, window, net.columns), np.float32)
-    together = _after(net, params, windows)
+
+    def random(like: Any) -> Any:
+        return jax.tree.map(lambda one: (0.1 * rng.standard_normal(one.shape)).astype(one.dtype), like)
+
+    params = random(jax.eval_shape(lambda: network.init(net, jax.random.key(0), window)))
+    states = random(jax.eval_shape(lambda params: net.start(net.prepare(params), window * group), params))
+    rows = rng.random((group, net.columns), np.float32)
+    together = jax.device_get(_step(net, params, rows, states))
     for output in range(group):
-        alone = _after(net, params, windows[output : output + 1])
+        own = jax.tree.map(lambda array, output=output: array[output::group], states)
+        alone = jax.device_get(_step(net, params, rows[output : output + 1], own))
         if not all(np.array_equal(one[output::group], other) for one, other in zip(together, alone, strict=True)):
             return False
     return True
 
 
-def _after(net: Network, params: dict, windows: Any) -> list[np.ndarray]:
-    """h and c of each layer after all rows of windows [G, T, C] but the last, [(T - 1) G, H], and outputs [G, O]."""
-    group = len(windows)
-    states = past_states.begin(net, "staggered", params, windows, np.int32(0))
-    outputs = _read(net, params, states[-1].h[:group])
-    started = [array.astype(jnp.float32)[:-group] for layer in states for array in layer]  # one state has seen no row
-    return jax.device_get([*started, outputs])
+@functools.partial(jax.jit, static_argnums=0)
+def _step(net: Network, params: dict, rows: jax.Array, states: States) -> list[jax.Array]:
+    """h and c of each layer [T G, H] after rows [G, C], and the outputs [G, O] of the first G states."""
+    group = len(rows)
+    seen = jnp.tile(net.inputs(params, rows), (states[0].c.shape[0] // group, 1))
+    after = net.advance(net.prepare(params), seen, states)
+    of_layers = [array.astype(jnp.float32) for layer in after for array in layer]
+    return [*of_layers, read(net, params, after[-1].h[:group])]
 
 
 def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
@@ -74,6 +80,3 @@ def read(net: Network, params: dict, last: jax.Array) -> jax.Array:
     if len(last) > 1:
         return net.read(params, last)
     return net.read(params, lax.optimization_barrier(jnp.concatenate([last, last])))[:1]
-
-
-_read = jax.jit(read, static_argnums=0)

@@ -41,7 +41,7 @@ from musicjax.training.windows import ScoringSet, TrainingSet, Validation
 class Programs(NamedTuple):
     """windows(epoch from 0) -> what it trains on, on every device. Compiled: train(state, windows, epoch) -> (state,
     StepMetrics), which reuses the state's buffers; validate(params) -> Validation; show(params) -> outputs for the
-    first validation music, the same after every epoch; None if the config wants no histograms."""
+    first validation music, which is the same after every epoch; None if the config wants no histograms."""
 
     windows: Callable[[int], TrainingSet]
     train: Callable[[TrainState, TrainingSet, jax.Array], tuple[TrainState, StepMetrics]]
@@ -69,7 +69,7 @@ class Epoch(NamedTuple):
     windows_per_second: float
     finished: float
     sums: StepMetrics
-    outputs: jax.Array | None
+    outputs: np.ndarray | None
 
 
 def compiled(config: Config, dataset: Dataset, state: TrainState, devices: Mesh, number: int = 0) -> Programs:
@@ -149,7 +149,7 @@ def _outputs(
     return network.apply(net, params, scored.first_inputs(window))
 
 
-def histograms(config: Config, params: dict, outputs: jax.Array | None) -> dict[str, Buckets]:
+def histograms(config: Config, params: dict, outputs: np.ndarray | None) -> dict[str, Buckets]:
     """The histograms of an epoch by tag, from the parameters after it and its outputs; none if there are no outputs.
 
     With several trials they show trial 0, so that they follow one model as it changes.
@@ -189,7 +189,7 @@ def read(under_way: UnderWay, dataset: Dataset, number: int, since: float) -> Ep
     seconds = time.perf_counter() - since
     scores, outputs = wait((under_way.scores, under_way.outputs))
     finished = time.perf_counter()
-    sums, scores = jax.tree.map(np.asarray, (sums, scores))
+    sums, scores, outputs = jax.tree.map(np.asarray, (sums, scores, outputs))
     if len(trials) == 1:
         sums, scores = jax.tree.map(lambda leaf: leaf[None], (sums, scores))
     train, valid = [], []

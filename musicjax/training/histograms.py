@@ -1,7 +1,7 @@
 """Histograms of parameters and outputs, for TensorBoard.
 
-NumPy counts them: the parameters come to the host after each epoch anyway, to be saved, and XLA compiled a program of
-histograms for longer than one of validation.
+NumPy counts them: the parameters come to the host after each epoch anyway, to be saved, and XLA takes longer to compile
+histograms than validation.
 
 Shape legend: M buckets.
 """
@@ -31,7 +31,7 @@ class Buckets(NamedTuple):
     sum_of_squares: float
 
 
-def histograms(params: dict, outputs: jax.Array) -> dict[str, Buckets]:
+def histograms(params: dict, outputs: jax.Array | np.ndarray) -> dict[str, Buckets]:
     """A histogram of each array of the parameters, by its tag (see `tags`), and of all outputs, as `outputs`."""
     leaves = dict(zip(tags(params), jax.tree.leaves(params), strict=True))
     return {tag: buckets(np.asarray(values)) for tag, values in {**leaves, "outputs": outputs}.items()}
@@ -45,11 +45,14 @@ def tags(params: dict) -> list[str]:
 def buckets(values: np.ndarray) -> Buckets:
     """The histogram of an array of any shape, in equal buckets from its lowest value to its highest.
 
-    If all values are equal, the buckets reach from half a unit below to half a unit above.
+    If all values are equal, the buckets reach from half a unit below to half a unit above, or farther if the values are
+    so large that half a unit is lost in rounding.
     """
     values = np.asarray(values, np.float64).ravel()  # in float32, close values would have too many buckets
     with np.errstate(invalid="ignore"):  # of infinities
         low, high, total, squares = values.min(), values.max(), values.sum(), np.dot(values, values)
-    finite = np.isfinite(squares)
-    counts, edges = np.histogram(values, BUCKETS) if finite else (np.zeros(0, np.int64), np.zeros(0))
+    if not np.isfinite(squares):
+        return Buckets(np.zeros(0, np.int64), np.zeros(0), float(low), float(high), float(total), float(squares))
+    half = max(0.5, BUCKETS * np.spacing(abs(low))) if low == high else 0.0
+    counts, edges = np.histogram(values, BUCKETS, (low - half, high + half))
     return Buckets(counts, edges, float(low), float(high), float(total), float(squares))
