@@ -432,6 +432,8 @@ SPEED = {
     "training on note events: PyTorch `nn.LSTM`": ("train-events", "vs_best_torch"),
     "sampling 1 output: the best of all three": ("sample", "vs_best_peer"),
     "sampling 64 outputs: the best of all three": ("sample", "many_vs_best_peer"),
+    "sampling note events, 8 pieces: PyTorch and Flax": ("sample-events", "vs_best_peer_8"),
+    "sampling note events, 64 pieces: PyTorch and Flax": ("sample-events", "vs_best_peer_64"),
 }
 
 
