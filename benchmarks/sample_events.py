@@ -61,7 +61,7 @@ def main() -> None:
                 quartiles = f"{rate['low']:.0f}..{rate['high']:.0f}"
                 print(f"{name:<24}{rate['median']:>10.0f}{quartiles:>18}{shares[name]:>12.1%}")
             ours = best(found, "musicjax")
-            others = [rate for family in ("torch", "flax") if (rate := best(found, family))]
+            others = [fastest for family in ("torch", "flax") if (fastest := best(found, family))]
             result[f"vs_best_peer_{pieces}"] = ratio(ours, max(others, default=None))
             result[f"pieces_{pieces}"] = {
                 "vs_best_torch": ratio(ours, best(found, "torch")),
