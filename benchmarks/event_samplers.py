@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contestants import answer, limit_threads
-from benchmarks.event_peers import Problem, musicjax_network, read
+from benchmarks.event_peers import Problem, flax_params, musicjax_network, read
 
 # rows [K, C] of the past, notes, temperature -> rows [K, notes, C]
 Sample = Callable[[np.ndarray, int, float], np.ndarray]
@@ -57,14 +57,12 @@ def flax(problem: Problem, precision: str) -> Sample:
     import jax.numpy as jnp
     from jax import lax
 
-    from benchmarks.event_peers import flax_params
-
     kind, bins_drawn = jnp.dtype(precision), sum(problem.sizes[column] for column, *_ in problem.predicted)
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, carry: Any, rows: jax.Array, noise: jax.Array) -> tuple[Any, jax.Array]:
-            """The state after rows int32 [K, C], and the next rows; noise: of the predicted columns' bins, [K, V]."""
+            """The state after rows int32 [K, C], and the next rows; noise [K, V] is for all predicted bins."""
             bins, first_bins = sum(problem.sizes), problem.first_bins
             seen = nn.Embed(bins, problem.embedding, dtype=kind, name="embed")(rows + first_bins).sum(axis=-2)
             cell = nn.OptimizedLSTMCell(problem.units, dtype=kind, name="OptimizedLSTMCell_0")

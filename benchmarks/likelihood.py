@@ -151,7 +151,7 @@ def measured(
 def more_of_cells(found: dict[str, dict[str, Any]], tonic: bool) -> dict[str, dict[str, Any]]:
     """{name of a workdir: settings beyond those of the data set}, for the first and all further trainings.
 
-    Without settings is a training that was not run; so it replaces what is kept of an earlier one.
+    A training that was not run has no settings, which removes those kept from an earlier result.
     """
     more = {}
     for row, of in found.items():

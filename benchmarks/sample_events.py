@@ -3,7 +3,7 @@
     python -m benchmarks.sample_events [--samplers=musicjax-float32,torch_cell-bfloat16,...] [--config=events]
                                        [--pieces=1,8,64] [--notes=500] [--repeats=5] [--save]
 
-Measures each number of pieces, all of them asked for at once. The sizes come from the config and from the bins that it
+It measures each number of pieces, requested all at once. The sizes come from the config and from the bins that it
 learns from its data; the weights are random. Pieces continue a single row. Each sampler's likeliest bins for the first
 notes are compared with the first sampler's. A sampler's first pass, which compiles, does not count. Prints a table and,
 as its last line, one JSON object, which --save keeps.
@@ -24,7 +24,7 @@ from benchmarks.events import write_problem
 
 # The least share of equal bins: rounding may change which of two nearly equal bins is the likeliest.
 LEAST_SAME = {"float32": 0.99, "bfloat16": 0.8}
-# Of how many pieces, at least, the first notes are compared.
+# The first notes of at least this many pieces are compared.
 LEAST_CHECKED = 16
 
 

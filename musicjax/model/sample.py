@@ -31,7 +31,7 @@ DECODES = ("staggered", "window", "carry")
 # Folded into an output's key before each use, so that sampling shares no random numbers with training, whose keys
 # come from the seed in the same way but fold in an epoch or a step.
 NOISE, PRIMER = 2**32 - 1, 2**32 - 2
-# A CPU draws about this many numbers of noise at once, so that they stay in its caches while they are made.
+# A CPU draws about this many noise values at once, so that they fit in its caches.
 NOISE_AT_ONCE = 2**15
 
 
