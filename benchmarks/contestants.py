@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from musicjax import cores
 from musicjax.console import duration
 from musicjax.version import __version__
 
@@ -225,8 +226,7 @@ def processor() -> str:
 
 def machine() -> dict[str, Any]:
     """The machine on which a result was measured."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {"processor": processor(), "cores": cores, "threads": THREADS, "python": platform.python_version()}
+    facts = {"processor": processor(), "cores": cores.usable(), "threads": THREADS, "python": platform.python_version()}
     return facts | ({"accelerator": accelerator()} if accelerator() else {})
 
 

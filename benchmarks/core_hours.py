@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import config_files
+from musicjax import config_files, cores
 from musicjax.config import Config
 from musicjax.encodings import encoding as encoding_lib
 from musicjax.run import device
@@ -44,7 +43,7 @@ def job(name: str, config: Config, workdir: Path) -> Job:
     if not open_epochs(config, workdir):
         return Job(name, done, done, 0.0)
     seconds = float(np.median([line["seconds"] for line in of_training])) if done else seconds_an_epoch(config)
-    return Job(name, done, config.train.epochs, seconds * cores() / 3600)
+    return Job(name, done, config.train.epochs, seconds * processors() / 3600)
 
 
 def open_epochs(config: Config, workdir: Path) -> int:
@@ -64,11 +63,11 @@ def recorded(workdir: Path) -> list[dict[str, Any]]:
     return found
 
 
-def cores() -> int:
+def processors() -> int:
     """Processor cores that this process may use; an accelerator counts as one."""
     if jax.default_backend() != "cpu":
         return jax.device_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores.usable()
 
 
 def seconds_an_epoch(config: Config) -> float:
@@ -123,7 +122,7 @@ def plan(jobs: list[Job], budget: float) -> dict[str, int]:
 
 def told(jobs: list[Job], epochs: dict[str, int], budget: float) -> str:
     """The plan as text, with a line for each unfinished job."""
-    lines = [f"budget of {budget:g} core-hours on {cores()} cores, estimated:"]
+    lines = [f"budget of {budget:g} core-hours on {processors()} cores, estimated:"]
     for one in jobs:
         more = epochs[one.name] - one.done
         if one.wanted > one.done:

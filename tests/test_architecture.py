@@ -17,7 +17,7 @@ NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 
 # The packages from the ground up. A file imports from its own package and from those of the floors below.
 FLOORS = (
-    ("version.py", "errors.py", "arguments.py", "zip_archive.py"),
+    ("version.py", "errors.py", "arguments.py", "cores.py", "zip_archive.py"),
     (
         "console.py",
         "files.py",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicjax import cores
 from musicjax.model import network, sample, sample_groups
 from musicjax.model.categorical import Categorical
 from musicjax.model.network import MusicLSTM
@@ -178,6 +181,38 @@ def test_groups_are_as_even_as_they_can_be_and_of_one_where_others_would_change_
     assert {sample_groups.size(NET, "carry", WINDOW, outputs) for outputs in (1, 64)} == {8}
     monkeypatch.setattr(sample_groups, "gives_same_bits", lambda net, window, group: False)
     assert sample_groups.size(NET, "staggered", WINDOW, 64) == 1
+
+
+def test_groups_that_run_side_by_side_have_the_bits_that_they_have_one_after_the_other(params, monkeypatch):
+    found = []
+    for number in (1, 3):
+        monkeypatch.setattr(cores, "usable", lambda number=number: number)
+        found.append(sampled(params, 3 * sample_groups.OTHERS, decode="carry").rows)
+    np.testing.assert_array_equal(*found)
+
+
+def test_on_a_cpu_there_are_as_many_groups_at_once_as_cores(monkeypatch):
+    """Each of four groups waits until a second one is computed, too."""
+    monkeypatch.setattr(cores, "usable", lambda: 2)
+    two = threading.Barrier(2)
+    monkeypatch.setattr(jax, "block_until_ready", lambda started: (two.wait(timeout=60), started)[1])
+    assert sample_groups.side_by_side(lambda group: 10 * group, range(4)) == [0, 10, 20, 30]
+
+
+def test_after_a_group_has_failed_no_other_is_started(monkeypatch):
+    monkeypatch.setattr(cores, "usable", lambda: 2)
+    started = []
+
+    def start(group):
+        started.append(group)
+        if group < 2:
+            raise RuntimeError("out of memory")
+        time.sleep(0.2)
+        return group
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sample_groups.side_by_side(start, range(50))
+    assert len(started) < 50
 
 
 def test_sums_in_another_order_are_found(monkeypatch):

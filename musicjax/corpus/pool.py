@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from musicjax import console
+from musicjax import console, cores
 from musicjax.corpus import worker
 from musicjax.corpus.read import Options, Reading, skipped
 from musicjax.errors import RunError
@@ -36,11 +36,6 @@ WINDOWS_FLAGS = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(sub
 WATCH_SECONDS = 0.05
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def read_files(
     paths: Iterable[Path], workers: int, seconds_per_file: float, options: Options
 ) -> Iterator[tuple[Path, Reading, list[Notes]]]:
@@ -56,7 +51,7 @@ def read_files(
     Raises:
         RunError: a reading process cannot be started.
     """
-    workers = workers or cores()
+    workers = workers or cores.usable()
     waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
     results: queue.SimpleQueue = queue.SimpleQueue()
     processes: list[_ReadingProcess] = []

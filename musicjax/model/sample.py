@@ -140,16 +140,19 @@ def sample(
     group = sample_groups.size(net, decode, window, outputs)
     # Copies of the last output fill up the last group; they are dropped at the end.
     of_groups = np.minimum(np.arange(-(-outputs // group) * group), outputs - 1).reshape(-1, group)
-    first, sampled = np.int32(first_note), list[Sampled]()
-    for number, members in enumerate(of_groups):
-        windows, its_keys, controls = _picked(members, (past.windows, keys, draw.controls))
+    first = np.int32(first_note)
+
+    def start(number: int) -> Sampled:
+        windows, its_keys, controls = _picked(of_groups[number], (past.windows, keys, draw.controls))
         its_draw = draw._replace(controls=controls)  # type: ignore[attr-defined]
         if past.states is None:
             states = _begin_group(net, decode, params, windows, its_draw, first)
         else:
             states = past.states[number]
         its_past = Past(windows, states)
-        sampled.append(_sample_group(net, decode, num_notes, params, its_past, its_keys, its_draw, limits, first))
+        return _sample_group(net, decode, num_notes, params, its_past, its_keys, its_draw, limits, first)
+
+    sampled = sample_groups.side_by_side(start, range(len(of_groups)))
     rows, clamped, windows = _together(outputs, [(one.rows, one.clamped, one.past.windows) for one in sampled])
     return Sampled(rows, clamped, Past(windows, [one.past.states for one in sampled]))
 

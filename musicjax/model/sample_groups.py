@@ -1,8 +1,8 @@
 """How many outputs the sampler computes at once.
 
-The sampler computes outputs in groups of one size, one group after the other, and fills up the last. An output must be
-the same, bit for bit, however many are asked for. So a group either always has one size, or has one of several sizes
-that a check found to give the same bits.
+The sampler computes outputs in groups of one size and fills up the last. On a CPU, groups run side by side. An output
+must be the same, bit for bit, however many are asked for. So a group either always has one size, or has one of several
+sizes that a check found to give the same bits.
 
 Shape legend: G outputs in a group, T notes a window, C columns, H units.
 """
@@ -10,13 +10,17 @@ Shape legend: G outputs in a group, T notes a window, C columns, H units.
 from __future__ import annotations
 
 import functools
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from musicjax import cores
 from musicjax.model import heads, network
 from musicjax.model.network import Network, States
 
@@ -24,6 +28,9 @@ from musicjax.model.network import Network, States
 MOST_STAGGERED = 16
 # The one size on a CPU for the other ways to see the past, and the one size on an accelerator.
 OTHERS, ON_ACCELERATOR = 8, 64
+
+Group = TypeVar("Group")
+Computed = TypeVar("Computed")
 
 
 def size(net: Network, decode: str, window: int, outputs: int) -> int:
@@ -70,6 +77,29 @@ def _step(net: Network, params: dict, rows: jax.Array, states: States) -> list[j
     after = net.advance(net.prepare(params), seen, states)
     of_layers = [array.astype(jnp.float32) for layer in after for array in layer]
     return [*of_layers, read(net, params, after[-1].h[:group])]
+
+
+def side_by_side(start: Callable[[Group], Computed], groups: Sequence[Group]) -> list[Computed]:
+    """What `start` makes of each group; on a CPU, one thread for each core starts them.
+
+    JAX runs what one thread starts on a CPU one after the other, and the products of a group are so small that one
+    group does not fill the cores. What else runs does not change the bits of a group.
+    """
+    threads = min(cores.usable(), len(groups)) if jax.default_backend() == "cpu" else 1
+    if threads == 1:
+        return [start(group) for group in groups]
+    starting = threading.Lock()
+
+    def compute(group: Group) -> Computed:
+        with starting:  # otherwise every thread would compile the same programs
+            started = start(group)
+        return jax.block_until_ready(started)
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(pool.map(compute, groups))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read(net: Network, params: dict, last: jax.Array) -> jax.Array:

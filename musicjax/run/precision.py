@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicjax import files
+from musicjax import cores, files
 from musicjax.model import lstm
 
 NAME = "precision.json"
@@ -92,9 +91,9 @@ def _name(device: Any) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        return f"{model}, {len(os.sched_getaffinity(0))} cores"
-    except (OSError, StopIteration, AttributeError):
-        return f"{device.device_kind}, {os.cpu_count()} cores"
+        return f"{model}, {cores.usable()} cores"
+    except (OSError, StopIteration):
+        return f"{device.device_kind}, {cores.usable()} cores"
 
 
 @functools.cache

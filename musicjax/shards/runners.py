@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from musicjax import cores
 from musicjax.corpus import pool
 from musicjax.errors import RunError
 from musicjax.shards import task_process
@@ -219,7 +220,7 @@ def started(name: str, workers: int) -> Iterator[Runner]:
     if name == "ray":
         yield _Ray(workers)
         return
-    local = _Local([TaskProcess() for _ in range(workers or pool.cores())])
+    local = _Local([TaskProcess() for _ in range(workers or cores.usable())])
     try:
         yield local
     finally:

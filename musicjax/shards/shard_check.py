@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
-from musicjax import console, files
-from musicjax.corpus import pool
+from musicjax import console, cores, files
 from musicjax.errors import RunError
 from musicjax.shards import encode_task, shard_report, shards, sources, tasks, write_shards
 from musicjax.shards.shard_job import MENDED, Job, require_same, versions
@@ -31,7 +30,7 @@ def damaged(folder: Path, manifest: Manifest) -> list[str]:
     found, done = [], 0
     with (
         console.bar("checking", total, unit="MiB", rate=True) as update,
-        futures.ThreadPoolExecutor(pool.cores()) as threads,
+        futures.ThreadPoolExecutor(cores.usable()) as threads,
     ):
         for name, whole in zip(names, threads.map(is_whole, names), strict=True):
             found += [] if whole else [name]
