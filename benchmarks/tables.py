@@ -427,7 +427,7 @@ MACHINES |= dict.fromkeys(("xeon-amx", "xeon-amx-2"), "Intel Xeon, AMX")
 SPEED = {
     "training: PyTorch `nn.LSTM`": ("train", "vs_best_torch"),
     "training: Keras": ("train", "vs_best_keras"),
-    "training: Flax `nn.RNN`": ("train-dropin", "vs_flax"),  # where Flax compiles a whole epoch, too
+    "training: Flax `nn.RNN`": ("train", "vs_flax_epoch"),
     "training in float32: PyTorch in float32": ("train", "float32_vs_torch_float32"),
     "training on note events: PyTorch `nn.LSTM`": ("train-events", "vs_best_torch"),
     "sampling 1 output: the best of all three": ("sample", "vs_best_peer"),
@@ -522,8 +522,6 @@ def tables(machine: str) -> dict[str, str]:
     made = {"speed": speed(of_all), "own_folders": own_folders(of_all), "search": search(of_all)}
     if "gemm_shares" in kept.get("train", {}):  # results of the first version have only the ratios of `speed`
         made["train"] = train(kept["train"])
-    if "train-dropin" in kept:
-        made["train_dropin"] = train(kept["train-dropin"])
     if "sample" in kept:
         most = kept["sample"]["settings"]["most"]
         made["sample"] = sample(kept["sample"], "", "sampling one output")

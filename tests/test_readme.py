@@ -239,7 +239,6 @@ def test_tables_are_those_of_the_kept_results() -> None:
         "own_folders",
         "train",
         "train_events",
-        "train_dropin",
         "step_parts",
         "player",
         "sample",
