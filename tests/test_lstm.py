@@ -154,6 +154,18 @@ def test_tf32_is_in_every_large_product_on_a_gpu_and_float32_elsewhere(remat_row
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() if rounds else 0)
 
 
+@pytest.mark.parametrize(("rows", "depth", "parts"), [(64, 1024, 1), (64, 1025, 2), (64, 4000, 4), (65, 4000, 1)])
+def test_on_a_cpu_long_sums_of_64_rows_are_added_from_parts(rows, depth, parts):
+    random = np.random.default_rng(depth)
+    a, b = (jnp.asarray(random.standard_normal(shape), jnp.bfloat16) for shape in ((rows, depth), (depth, 8)))
+    product = jax.jit(lambda a, b: lstm._product(a, b, "bfloat16"))
+    exact = np.asarray(a, np.float64) @ np.asarray(b, np.float64)
+    np.testing.assert_allclose(product(a, b), exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+    for platform, expected in (("cpu", parts), ("cuda", 1)):
+        lowered = product.trace(a, b).lower(lowering_platforms=(platform,)).as_text()
+        assert lowered.count("stablehlo.dot_general") == expected
+
+
 @pytest.mark.parametrize(("size", "rows"), [(MANY, 1), (MANY, 2), (MANY, 3), (MANY, 20), (ONE, 3)], ids=str)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_gates_that_are_computed_again_change_rounding_alone(size, rows, precision):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,8 @@ from jax.extend.random import threefry2x32_p
 
 # Numbers that a key gives before the upper half of its counter is needed.
 COUNTED = 2**32
+# A CPU draws this many numbers at a time, so that they stay in its caches.
+AT_ONCE = 2**15
 
 
 class Dropout(nn.Module):
@@ -34,16 +37,23 @@ def kept(key: jax.Array, keep: Any, shape: tuple[int, ...], share: tuple[Any, in
     """
     place, shares = share
     size = math.prod(shape)
-    if shares == 1:
-        return jax.random.bernoulli(key, keep, shape)
     if size * shares > COUNTED:
         drawn = jax.random.bernoulli(key, keep, (shape[0] * shares, *shape[1:]))
         return lax.dynamic_slice_in_dim(drawn, place * shape[0], shape[0])
-    # As jax.random.bernoulli draws: number i of a key is its hash of i, and 23 bits of that are a number in 0..1.
-    number = jnp.asarray(place, jnp.uint32) * jnp.uint32(size)
-    for axis in range(len(shape)):
-        number += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(math.prod(shape[axis + 1 :]))
-    first, second = threefry2x32_p.bind(*jax.random.key_data(key), jnp.zeros_like(number), number)
-    one = lax.bitcast_convert_type(jnp.float32(1), jnp.uint32)
-    uniform = lax.bitcast_convert_type(((first ^ second) >> jnp.uint32(9)) | one, jnp.float32) - 1
-    return uniform < keep
+    words, first = jax.random.key_data(key), jnp.asarray(place, jnp.uint32) * jnp.uint32(size)
+
+    def some(first: jax.Array, count: int) -> jax.Array:
+        """bool [count], from number `first` of the key on."""
+        # As jax.random.bernoulli draws: number i of a key is its hash of i, and 23 bits of that are a number in 0..1.
+        number = first + lax.iota(jnp.uint32, count)
+        upper, lower = threefry2x32_p.bind(*words, jnp.zeros_like(number), number)
+        one = lax.bitcast_convert_type(jnp.float32(1), jnp.uint32)
+        return lax.bitcast_convert_type(((upper ^ lower) >> jnp.uint32(9)) | one, jnp.float32) - 1 < keep
+
+    def in_parts(first: jax.Array) -> jax.Array:
+        firsts = first + AT_ONCE * jnp.arange(-(-size // AT_ONCE), dtype=jnp.uint32)
+        return lax.map(functools.partial(some, count=AT_ONCE), firsts).reshape(-1)[:size]
+
+    at_once = functools.partial(some, count=size)
+    mask = at_once(first) if size <= AT_ONCE else lax.platform_dependent(first, cpu=in_parts, default=at_once)
+    return mask.reshape(shape)

@@ -21,6 +21,8 @@ from jax import lax
 # With up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product. More
 # inputs, such as the outputs of the layer below, are joined to h and share its product.
 FUSED_INPUTS = 8
+# XLA's CPU backend multiplies exactly 64 rows in bfloat16 at half its speed if it sums more than 1,024 numbers.
+SLOW_ROWS, MOST_SUMMED = 64, 1024
 # Precisions of the large products, the most exact first. Only NVIDIA GPUs have tf32; elsewhere it is float32.
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -58,13 +60,14 @@ class Gates(NamedTuple):
 class _Saved(NamedTuple):
     """What the backward scan needs of each step, stacked along T.
 
-    h_before: [T, H, B], transposed as the product for the weight gradient wants it; c_before: float32
-    [T, B, H]; i, f, g, o: [T, B, H] after their activation, kept separate, because the backward loops run at
-    a third of their speed on slices of [T, B, 4H]. In bfloat16 precision all but c_before are the bits of
-    bfloat16 as uint16: XLA's CPU backend would convert a stack of bfloat16 to float32 and back at each step.
+    left: the left operand of the step's product, so h before the step and, where the inputs are many, x; [T, H, B] or
+    [T, H + I, B], transposed as the product for the weight gradient wants it; c_before: float32 [T, B, H]; i, f, g, o:
+    [T, B, H] after their activation, kept separate, because the backward loops run at a third of their speed on slices
+    of [T, B, 4H]. In bfloat16 precision all but c_before are the bits of bfloat16 as uint16: XLA's CPU backend would
+    convert a stack of bfloat16 to float32 and back at each step.
     """
 
-    h_before: jax.Array
+    left: jax.Array
     c_before: jax.Array
     i: jax.Array
     f: jax.Array
@@ -112,7 +115,7 @@ def advance(weights: Gates, x: jax.Array, state: State) -> State:
     Weights of tf32 are float32, and here so are their products.
     """
     precision = "bfloat16" if weights.product_kernel.dtype == jnp.bfloat16 else "float32"
-    h, c, _ = _step(weights, x, state.h, state.c, precision)
+    h, c, _ = _step(weights, x, _left(weights, x, state.h), state.c, precision)
     return State(h, c)
 
 
@@ -167,8 +170,21 @@ def _operand(array: jax.Array, precision: str) -> jax.Array:
 def _product(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
     """a [M, K] times b [K, N], summed in float32. On CPU only plain row-major operands take the fast path."""
     if precision == "bfloat16":
-        return jnp.dot(a, b, preferred_element_type=jnp.float32)
+        if a.shape[0] == SLOW_ROWS and a.shape[1] > MOST_SUMMED:
+            return lax.platform_dependent(a, b, cpu=_in_parts, default=_bfloat16_product)
+        return _bfloat16_product(a, b)
     return tf32_product(a, b) if precision == "tf32" else _exact_product(a, b)
+
+
+def _bfloat16_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.dot(a, b, preferred_element_type=jnp.float32)
+
+
+def _in_parts(a: jax.Array, b: jax.Array) -> jax.Array:
+    """As `_bfloat16_product`, as a sum of products that each sum at most MOST_SUMMED numbers."""
+    firsts = range(0, a.shape[1], MOST_SUMMED)
+    parts = [_bfloat16_product(a[:, i : i + MOST_SUMMED], b[i : i + MOST_SUMMED]) for i in firsts]
+    return functools.reduce(jnp.add, parts)
 
 
 def tf32_product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -209,21 +225,28 @@ def _product_kernel(params: Params) -> jax.Array:
     return params.recurrent_kernel
 
 
+def _left(weights: Gates, x: jax.Array, h: jax.Array) -> jax.Array:
+    """The left operand of a step's product, [B, H], or [B, H + I] where the inputs are many."""
+    if weights.kernel is not None:
+        return h
+    return jnp.concatenate([h, jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)], axis=1)
+
+
 def _step(
-    weights: Gates, x: jax.Array, h: jax.Array, c: jax.Array, precision: str
+    weights: Gates, x: jax.Array, left: jax.Array, c: jax.Array, precision: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(h, c, activated gates [B, 4H]) after one step; h enters and leaves in the operands' type."""
+    """(h, c, activated gates [B, 4H]) after one step; left: of `_left`; h leaves in its type."""
+    z = _product(left, weights.product_kernel, precision)
     if weights.kernel is None:
-        x = jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)
-        z = _product(jnp.concatenate([h, x], axis=1), weights.product_kernel, precision) + weights.bias
+        z += weights.bias
     else:
         inputs = [x[:, i : i + 1] * row for i, row in enumerate(weights.kernel)]
-        z = _product(h, weights.product_kernel, precision) + (functools.reduce(jnp.add, inputs) + weights.bias)
+        z += functools.reduce(jnp.add, inputs) + weights.bias
     # The barrier makes the gates one array. Without it, each use would compute its tanh again.
     gates = lax.optimization_barrier(weights.scale * jnp.tanh(z) + weights.shift)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = f * c + i * g
-    return (o * jnp.tanh(c)).astype(h.dtype), c, gates
+    return (o * jnp.tanh(c)).astype(left.dtype), c, gates
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -243,7 +266,7 @@ def _run(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array], preci
     """((h, c) after all steps of x [T, B, I]; outputs [T, B, H], None unless `every`)."""
 
     def body(carry, x_t):
-        h, c, _ = _step(weights, x_t, carry[0], carry[1], precision)
+        h, c, _ = _step(weights, x_t, _left(weights, x_t, carry[0]), carry[1], precision)
         return (h, c), h.astype(jnp.float32) if every else None
 
     return lax.scan(body, start, x)
@@ -254,10 +277,11 @@ def _run_saving(weights: Gates, x: jax.Array, start: tuple[jax.Array, jax.Array]
 
     def body(carry, x_t):
         h_before, c_before = carry
-        h, c, gates = _step(weights, x_t, h_before, c_before, precision)
+        left = _left(weights, x_t, h_before)
+        h, c, gates = _step(weights, x_t, left, c_before, precision)
         # Behind a barrier, so that the rounding is not fused into the stacking, which runs on a single thread.
         parts = [_pack(lax.optimization_barrier(gate.astype(h.dtype))) for gate in jnp.split(gates, 4, axis=-1)]
-        saved = _Saved(_pack(lax.optimization_barrier(h_before.T)), c_before, *parts)
+        saved = _Saved(_pack(lax.optimization_barrier(left.T)), c_before, *parts)
         return (h, c), (saved, h.astype(jnp.float32) if every else None)
 
     return lax.scan(body, start, x)
@@ -349,9 +373,9 @@ def _run_back(
 
     d_state, (dz, d_x) = lax.scan(body, d_last, (saved, d_outputs), reverse=True)
     # h, x and a row of ones, stacked: one product gives the gradients of all three weights.
-    x_steps = x.swapaxes(1, 2)
     ones = jnp.ones((x.shape[0], 1, x.shape[1]))
-    rows = [saved.h_before, _pack(_operand(x_steps, precision)), _pack(_operand(ones, precision))]
+    more = [x.swapaxes(1, 2), ones] if inputs <= FUSED_INPUTS else [ones]
+    rows = [saved.left, *(_pack(_operand(one, precision)) for one in more)]
     left = jnp.concatenate(rows, axis=1).swapaxes(0, 1)
     left = lax.optimization_barrier(left.reshape(left.shape[0], -1))
     d_weights = _product(_unpack(left), _unpack(dz.reshape(-1, dz.shape[-1])), precision)
