@@ -183,8 +183,11 @@ def _rounded_product_forward(precision: str, a: jax.Array, b: jax.Array) -> tupl
 
 def _rounded_product_backward(precision: str, saved: Any, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
     a, b = saved
-    rows, d_rows = a.reshape(-1, a.shape[-1]), d_product.reshape(-1, d_product.shape[-1])
-    return _rounded_product(precision, d_product, b.T), _rounded_product(precision, rows.T, d_rows)
+    # The last axis moves before the others are joined: XLA's CPU backend would fold the transpose of a matrix into the
+    # product, and then multiply in float32.
+    transposed = jnp.moveaxis(a, -1, 0).reshape(a.shape[-1], -1)
+    d_rows = d_product.reshape(-1, d_product.shape[-1])
+    return _rounded_product(precision, d_product, b.T), _rounded_product(precision, transposed, d_rows)
 
 
 _rounded_product.defvjp(_rounded_product_forward, _rounded_product_backward)
