@@ -81,8 +81,8 @@ OF_TONIC: dict[tuple[str, str], dict[str, Any]] = {
     for row in ("tp_lstm_nade", "balstm")
     for name in ("nottingham", "musedata")
 }
-# Further trainings for music moved to one tonic, by row and data set. Each starts from the best weights of the one
-# before, at whose end the validation loss was still falling and below the training loss, which includes dropout.
+# Further trainings for music moved to one tonic, by row and data set. Each starts from the best weights of the training
+# before it. That training ended with a validation loss that was still falling, and below its loss with dropout.
 LESS_DROPOUT = {"train.learning_rate": 1.5e-3, "model.dropout": 0.1, "model.layer_dropout": 0.1}
 AGAIN: dict[tuple[str, str], tuple[dict[str, Any], ...]] = {
     ("tp_lstm_nade", "musedata"): (LESS_DROPOUT,),

@@ -3,7 +3,7 @@
     python -m benchmarks.sample_events [--samplers=musicjax-float32,torch_cell-bfloat16,...] [--config=events]
                                        [--pieces=1,8,64] [--notes=500] [--repeats=5] [--save]
 
-It measures each number of pieces, requested all at once. The sizes come from the config and from the bins that it
+For each number of pieces, it requests all of them at once. The sizes come from the config and from the bins that it
 learns from its data; the weights are random. Pieces continue a single row. Each sampler's likeliest bins for the first
 notes are compared with the first sampler's. A sampler's first pass, which compiles, does not count. Prints a table and,
 as its last line, one JSON object, which --save keeps.

@@ -192,11 +192,11 @@ def test_groups_that_run_side_by_side_have_the_bits_that_they_have_one_after_the
 
 
 def test_on_a_cpu_there_are_as_many_groups_at_once_as_cores(monkeypatch):
-    """Each of four groups waits until a second one is computed, too."""
+    """Each of the four groups waits for another that is computed at the same time."""
     monkeypatch.setattr(cores, "usable", lambda: 2)
     two = threading.Barrier(2)
     monkeypatch.setattr(jax, "block_until_ready", lambda started: (two.wait(timeout=60), started)[1])
-    assert sample_groups.side_by_side(lambda group: 10 * group, range(4)) == [0, 10, 20, 30]
+    assert sample_groups.side_by_side(lambda group: 10 * group, 4) == [0, 10, 20, 30]
 
 
 def test_after_a_group_has_failed_no_other_is_started(monkeypatch):
@@ -211,7 +211,7 @@ def test_after_a_group_has_failed_no_other_is_started(monkeypatch):
         return group
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        sample_groups.side_by_side(start, range(50))
+        sample_groups.side_by_side(start, 50)
     assert len(started) < 50
 
 

@@ -183,8 +183,8 @@ def _rounded_product_forward(precision: str, a: jax.Array, b: jax.Array) -> tupl
 
 def _rounded_product_backward(precision: str, saved: Any, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
     a, b = saved
-    # The last axis moves before the others are joined: XLA's CPU backend would fold the transpose of a matrix into the
-    # product, and then multiply in float32.
+    # XLA's CPU backend folds the transpose of a matrix into the product, and then multiplies in float32. It does not
+    # fold this one, because the last axis moves before the others are joined.
     transposed = jnp.moveaxis(a, -1, 0).reshape(a.shape[-1], -1)
     d_rows = d_product.reshape(-1, d_product.shape[-1])
     return _rounded_product(precision, d_product, b.T), _rounded_product(precision, transposed, d_rows)

@@ -44,7 +44,7 @@ def kept(key: jax.Array, keep: Any, shape: tuple[int, ...], share: tuple[Any, in
 
     def some(first: jax.Array, count: int) -> jax.Array:
         """bool [count], from number `first` of the key on."""
-        # As jax.random.bernoulli draws: number i of a key is its hash of i, and 23 bits of that are a number in 0..1.
+        # This matches jax.random.bernoulli: number i is the key's hash of i, and 23 of its bits give a number in 0..1.
         number = first + lax.iota(jnp.uint32, count)
         upper, lower = threefry2x32_p.bind(*words, jnp.zeros_like(number), number)
         one = lax.bitcast_convert_type(jnp.float32(1), jnp.uint32)

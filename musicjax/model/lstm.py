@@ -21,7 +21,7 @@ from jax import lax
 # With up to this many inputs, x Wx is cheaper as multiply-adds that fuse with the gates than as a product. More
 # inputs, such as the outputs of the layer below, are joined to h and share its product.
 FUSED_INPUTS = 8
-# XLA's CPU backend multiplies exactly 64 rows in bfloat16 at half its speed if it sums more than 1,024 numbers.
+# In XLA's CPU backend, a bfloat16 product of exactly 64 rows runs at half speed if it sums more than 1,024 terms.
 SLOW_ROWS, MOST_SUMMED = 64, 1024
 # Precisions of the large products, the most exact first. Only NVIDIA GPUs have tf32; elsewhere it is float32.
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -181,7 +181,7 @@ def _bfloat16_product(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _in_parts(a: jax.Array, b: jax.Array) -> jax.Array:
-    """As `_bfloat16_product`, as a sum of products that each sum at most MOST_SUMMED numbers."""
+    """Like `_bfloat16_product`, but adds up products that each sum at most MOST_SUMMED terms."""
     firsts = range(0, a.shape[1], MOST_SUMMED)
     parts = [_bfloat16_product(a[:, i : i + MOST_SUMMED], b[i : i + MOST_SUMMED]) for i in firsts]
     return functools.reduce(jnp.add, parts)
@@ -226,7 +226,7 @@ def _product_kernel(params: Params) -> jax.Array:
 
 
 def _left(weights: Gates, x: jax.Array, h: jax.Array) -> jax.Array:
-    """The left operand of a step's product, [B, H], or [B, H + I] where the inputs are many."""
+    """The left operand of a step's product: [B, H], or [B, H + I] if there are many inputs."""
     if weights.kernel is not None:
         return h
     return jnp.concatenate([h, jnp.broadcast_to(x, (h.shape[0], x.shape[1])).astype(h.dtype)], axis=1)
@@ -235,7 +235,7 @@ def _left(weights: Gates, x: jax.Array, h: jax.Array) -> jax.Array:
 def _step(
     weights: Gates, x: jax.Array, left: jax.Array, c: jax.Array, precision: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(h, c, activated gates [B, 4H]) after one step; left: of `_left`; h leaves in its type."""
+    """(h, c, activated gates [B, 4H]) after one step. `left` is what `_left` returns; h gets its type."""
     z = _product(left, weights.product_kernel, precision)
     if weights.kernel is None:
         z += weights.bias

@@ -152,7 +152,7 @@ def sample(
         its_past = Past(windows, states)
         return _sample_group(net, decode, num_notes, params, its_past, its_keys, its_draw, limits, first)
 
-    sampled = sample_groups.side_by_side(start, range(len(of_groups)))
+    sampled = sample_groups.side_by_side(start, len(of_groups))
     rows, clamped, windows = _together(outputs, [(one.rows, one.clamped, one.past.windows) for one in sampled])
     return Sampled(rows, clamped, Past(windows, [one.past.states for one in sampled]))
 

@@ -1,6 +1,6 @@
 """How many outputs the sampler computes at once.
 
-The sampler computes outputs in groups of one size and fills up the last. On a CPU, groups run side by side. An output
+The sampler computes outputs in groups of equal size and fills up the last. On a CPU, groups run side by side. An output
 must be the same, bit for bit, however many are asked for. So a group either always has one size, or has one of several
 sizes that a check found to give the same bits.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -29,7 +29,6 @@ MOST_STAGGERED = 16
 # The one size on a CPU for the other ways to see the past, and the one size on an accelerator.
 OTHERS, ON_ACCELERATOR = 8, 64
 
-Group = TypeVar("Group")
 Computed = TypeVar("Computed")
 
 
@@ -79,25 +78,25 @@ def _step(net: Network, params: dict, rows: jax.Array, states: States) -> list[j
     return [*of_layers, read(net, params, after[-1].h[:group])]
 
 
-def side_by_side(start: Callable[[Group], Computed], groups: Sequence[Group]) -> list[Computed]:
-    """What `start` makes of each group; on a CPU, one thread for each core starts them.
+def side_by_side(start: Callable[[int], Computed], groups: int) -> list[Computed]:
+    """Calls `start` with the number of each group, from 0, and returns the results in this order.
 
-    JAX runs what one thread starts on a CPU one after the other, and the products of a group are so small that one
-    group does not fill the cores. What else runs does not change the bits of a group.
+    On a CPU, JAX runs the programs that one thread starts one after the other, and a single group does not keep all
+    cores busy. So there is a thread for each core. What else runs does not change the bits of a group.
     """
-    threads = min(cores.usable(), len(groups)) if jax.default_backend() == "cpu" else 1
+    threads = min(cores.usable(), groups) if jax.default_backend() == "cpu" else 1
     if threads == 1:
-        return [start(group) for group in groups]
+        return [start(group) for group in range(groups)]
     starting = threading.Lock()
 
-    def compute(group: Group) -> Computed:
+    def compute(group: int) -> Computed:
         with starting:  # otherwise every thread would compile the same programs
             started = start(group)
         return jax.block_until_ready(started)
 
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(pool.map(compute, groups))
+        return list(pool.map(compute, range(groups)))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -91,9 +91,9 @@ def _name(device: Any) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        return f"{model}, {cores.usable()} cores"
     except (OSError, StopIteration):
-        return f"{device.device_kind}, {cores.usable()} cores"
+        model = device.device_kind
+    return f"{model}, {cores.usable()} cores"
 
 
 @functools.cache
